@@ -1,0 +1,145 @@
+"""Checks of user input. Each returns the checked array or raises one sentence that says what to do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from transferability._array import FloatArray, IntArray, as_numpy
+from transferability.errors import FeatureError, LabelError, OptionError, nearest_names
+
+__all__ = ["check_choice", "check_features", "check_labels", "check_positive", "check_same_length"]
+
+_ROWS_PER_BLOCK = 1 << 14
+
+
+def check_features(features: Any, argument: str = "features") -> FloatArray:
+    """Return features as a finite (n_samples, n_features) float array, without a copy where possible.
+
+    float32 and float64 stay as they are; float16 and integers become float32 and float64.
+
+    Raises
+    ------
+    FeatureError
+        For another dtype or rank, no rows or columns, NaN or infinite values (naming the first row).
+    """
+    array = as_numpy(features)
+    if array.ndim != 2:
+        fix = ""
+        if array.ndim == 1:
+            fix = " One sample must still be a row: features[None, :]."
+        elif array.ndim > 2:
+            fix = " Pool or flatten the axes after the first: features.reshape(len(features), -1)."
+        message = f"`{argument}` must be 2-D (n_samples, n_features); got {array.ndim}-D of shape {array.shape}.{fix}"
+        raise FeatureError(message)
+    if 0 in array.shape:
+        message = f"`{argument}` must have at least one row and one column; got shape {array.shape}."
+        raise FeatureError(message)
+    if array.dtype.kind in "iub":
+        array = array.astype(np.float64)
+    elif array.dtype == np.float16:
+        array = array.astype(np.float32)
+    elif array.dtype not in (np.float32, np.float64):
+        message = (
+            f"`{argument}` must hold real floating numbers; got dtype {array.dtype}. "
+            "Convert them first: numpy.asarray(features, dtype='float32')."
+        )
+        raise FeatureError(message)
+    for start in range(0, len(array), _ROWS_PER_BLOCK):  # in blocks: a mask of everything would cost memory
+        block = array[start : start + _ROWS_PER_BLOCK]
+        if not math.isfinite(float(block.sum(dtype=np.float64))):
+            finite = np.isfinite(block).all(axis=1)
+            if not finite.all():
+                row = start + int(np.argmin(finite))
+                count = int((~np.isfinite(array).all(axis=1)).sum())
+                message = (
+                    f"`{argument}` must be finite; row {row} holds NaN or infinity ({count} such rows in all). "
+                    "Drop these rows or mend the encoder that made them."
+                )
+                raise FeatureError(message)
+    return array
+
+
+def check_labels(labels: Any, n_samples: int | None = None, argument: str = "labels") -> IntArray:
+    """Return labels as (n_samples,) int64, classes 0..K−1 each with at least one sample, K ≥ 2.
+
+    Raises
+    ------
+    LabelError
+        For another dtype, rank or length, negative labels, a single class or an empty class.
+    """
+    array = as_numpy(labels)
+    if array.ndim != 1:
+        message = f"`{argument}` must be 1-D (n_samples,); got shape {array.shape}."
+        if array.ndim == 2:
+            message += " For one-hot labels pass labels.argmax(axis=1)."
+        raise LabelError(message)
+    if array.dtype.kind not in "iu":
+        fix = "Number the classes first: numpy.unique(labels, return_inverse=True)[1]."
+        if array.dtype.kind == "f" and np.isfinite(array).all() and (array == np.round(array)).all():
+            fix = "Convert them: labels.astype(int)."
+        message = f"`{argument}` must be integers from 0; got dtype {array.dtype}. {fix}"
+        raise LabelError(message)
+    if n_samples is not None and len(array) != n_samples:
+        message = f"`{argument}` must have one entry per row of the features; got {len(array)} for {n_samples} rows."
+        raise LabelError(message)
+    if array.size == 0:
+        message = f"`{argument}` must not be empty."
+        raise LabelError(message)
+    array = array.astype(np.int64, copy=False)
+    if array.min() < 0:
+        row = int(np.argmax(array < 0))
+        message = (
+            f"`{argument}` must be integers from 0; row {row} is {int(array[row])}. "
+            "Number the classes first: numpy.unique(labels, return_inverse=True)[1]."
+        )
+        raise LabelError(message)
+    n_classes = int(array.max()) + 1
+    if n_classes == 1:
+        message = f"`{argument}` must hold at least two classes; all {len(array)} samples are of class 0."
+        raise LabelError(message)
+    # A label of 10**12 must give a sentence, not ask for terabytes: look for gaps among the values present.
+    present = np.unique(array)
+    if len(present) != n_classes:
+        missing = int(np.argmax(present != np.arange(len(present))))
+        message = (
+            f"`{argument}` must use every class from 0 to {n_classes - 1}; class {missing} has no sample. "
+            "Renumber the classes: numpy.unique(labels, return_inverse=True)[1]."
+        )
+        raise LabelError(message)
+    return array
+
+
+def check_same_length(first: npt.NDArray[Any], second: npt.NDArray[Any], names: tuple[str, str]) -> None:
+    """Raise `FeatureError` unless both arrays have the same number of rows."""
+    if len(first) != len(second):
+        message = f"`{names[0]}` and `{names[1]}` must have the same length; got {len(first)} and {len(second)}."
+        raise FeatureError(message)
+
+
+def check_choice(value: Any, valid: Iterable[str], argument: str) -> str:
+    """Return `value` if it is one of `valid`, else raise `OptionError` with the nearest."""
+    options = list(valid)
+    if not isinstance(value, str) or value not in options:
+        message = f"`{argument}` must be one of {', '.join(map(repr, options))}; got {value!r}."
+        if isinstance(value, str):
+            message += f" {nearest_names(value, options)}"
+        raise OptionError(message)
+    return value
+
+
+def check_positive(value: Any, argument: str, *, zero: bool = False) -> float:
+    """Return `value` as a finite positive float (or zero, if allowed), else raise `OptionError`."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number) or number < 0 or (number == 0 and not zero):
+        wanted = "a finite number ≥ 0" if zero else "a finite number > 0"
+        message = f"`{argument}` must be {wanted}; got {value!r}."
+        raise OptionError(message)
+    return number

@@ -1,0 +1,1 @@
+"""Data sets: rows with ids, items and labels."""

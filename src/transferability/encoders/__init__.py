@@ -1,0 +1,1 @@
+"""Encoders: anything that turns pictures or texts into features."""

@@ -1,0 +1,110 @@
+"""Every error a user can cause, as one tree.
+
+Each class derives from `TransferabilityError` and from the built-in that fits, so that callers may catch either.
+Messages say what is wrong, where (argument, row, file) and what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterable
+from types import ModuleType
+
+__all__ = [
+    "DatasetError",
+    "EncoderError",
+    "FeatureError",
+    "FileDamagedError",
+    "LabelError",
+    "MissingExtraError",
+    "OptionError",
+    "TaskError",
+    "TransferabilityError",
+    "UnknownNameError",
+    "nearest_names",
+    "require_extra",
+]
+
+
+class TransferabilityError(Exception):
+    """Base of all errors that say something about the caller's input or environment."""
+
+
+class FeatureError(TransferabilityError, ValueError):
+    """Features of the wrong dtype, rank, shape or with values that are not finite."""
+
+
+class LabelError(TransferabilityError, ValueError):
+    """Labels that are not integers from 0, of the wrong length, of one class only, or with an empty class."""
+
+
+class TaskError(TransferabilityError, ValueError):
+    """Two tasks that do not fit each other or the question asked."""
+
+
+class OptionError(TransferabilityError, ValueError):
+    """An option outside its range or set of values."""
+
+
+class UnknownNameError(TransferabilityError, ValueError):
+    """A name (encoder, dataset, score) that nobody knows; the message lists the nearest."""
+
+
+class EncoderError(TransferabilityError, ValueError):
+    """An encoder that cannot be loaded or does not return features."""
+
+
+class DatasetError(TransferabilityError, ValueError):
+    """Data that cannot be read; the message names the file or the row."""
+
+
+class FileDamagedError(TransferabilityError, ValueError):
+    """A file that is truncated, corrupt or of another format than its name says."""
+
+
+class MissingExtraError(TransferabilityError, ImportError):
+    """A library that an optional extra installs is not there."""
+
+
+def nearest_names(name: str, valid: Iterable[str]) -> str:
+    """Return a hint with the closest valid names, or all of them when there are few.
+
+    Examples
+    --------
+    >>> nearest_names("logmee", ["logme", "nce"])
+    "Did you mean 'logme'? Valid names: logme, nce."
+    """
+    names = sorted(valid)
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    hint = f"Did you mean {' or '.join(repr(each) for each in close)}? " if close else ""
+    if len(names) <= 40:
+        hint += f"Valid names: {', '.join(names)}."
+    return hint.strip()
+
+
+def require_extra(module: str, extra: str, purpose: str) -> ModuleType:
+    """Import `module`, or say which extra installs it.
+
+    Parameters
+    ----------
+    module : str
+        The module to import, dotted if need be.
+    extra : str
+        The extra of this package that brings it.
+    purpose : str
+        What needs it, as the subject of a sentence ("encoder 'timm:resnet18'").
+
+    Raises
+    ------
+    MissingExtraError
+        If the module, or the package that holds it, is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        # A module that is there but fails to import one of its own needs is another story: let it be told.
+        if error.name is None or not (module == error.name or module.startswith(error.name + ".")):
+            raise
+        message = f"{purpose} needs the package `{error.name}`. Install it: pip install 'transferability[{extra}]'"
+        raise MissingExtraError(message, name=error.name) from error

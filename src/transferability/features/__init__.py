@@ -1,0 +1,1 @@
+"""From an encoder and a data set to features, kept on disk."""

@@ -1,0 +1,1 @@
+"""encoder + data set → features → relatedness and scores → ranking. Read this file first."""

@@ -1,0 +1,1 @@
+"""Rankings of encoders and how well they agree with measured accuracies."""

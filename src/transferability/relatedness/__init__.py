@@ -1,0 +1,1 @@
+"""Task-relatedness: a reference task transformed until it looks like the target."""

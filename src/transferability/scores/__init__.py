@@ -1,0 +1,1 @@
+"""The field's transferability scores, one file each."""
