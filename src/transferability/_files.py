@@ -1,0 +1,244 @@
+"""Files of features: read and written without pickle, never half-written.
+
+A feature file is an `.npz` archive or a `.safetensors` file that holds `features` (n_samples, n_features) and, where
+they are known, `labels` (n_samples,), `class_names` (n_classes,), `ids` (n_samples,). In safetensors, which knows no
+strings, the names and ids are JSON lists in the header's metadata.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from transferability._array import FloatArray, IntArray
+from transferability._validate import check_features
+from transferability.errors import DatasetError, FeatureError, FileDamagedError, OptionError
+from transferability.task import Task
+
+__all__ = ["Features", "read_arrays", "read_features", "temporary_sibling", "write_features"]
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """Features of a data set, with what is known of its rows.
+
+    Attributes
+    ----------
+    features : array of shape (n_samples, n_features)
+        float32 or float64, finite.
+    labels : array of int of shape (n_samples,), or None
+        As they were found; `task()` checks them.
+    class_names : tuple of str, or None
+        One per class.
+    ids : array of str of shape (n_samples,), or None
+        What each row is: a path within a folder, a row number.
+    name : str
+        Name of the data set.
+    """
+
+    features: FloatArray
+    labels: IntArray | None = None
+    class_names: tuple[str, ...] | None = None
+    ids: npt.NDArray[np.str_] | None = None
+    name: str = "features"
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def task(self) -> Task:
+        """Return features and labels as a checked `Task`."""
+        return Task(self.features, self.labels, self.name, self.class_names)
+
+
+def read_features(path: str | os.PathLike[str]) -> Features:
+    """Read a feature file.
+
+    Parameters
+    ----------
+    path : path
+        A `.npz` archive or a `.safetensors` file with at least `features`.
+
+    Returns
+    -------
+    Features
+        float16 features become float32; the name is the file's.
+
+    Raises
+    ------
+    DatasetError
+        If there is no such file.
+    FileDamagedError
+        If the file is truncated, of another format, or holds pickled objects.
+    FeatureError
+        If it holds no `features`, if these are not a finite 2-D array, or if the other arrays differ in length.
+    """
+    path = Path(path)
+    arrays = read_arrays(path)
+    if "features" not in arrays:
+        message = f"`{path}` must hold an array `features`; it holds {_listing(arrays)}."
+        raise FeatureError(message)
+    features = check_features(arrays["features"], f"features of {path}")
+    labels, ids, names = (arrays.get(key) for key in ("labels", "ids", "class_names"))
+    for key, array, n_entries in (
+        ("labels", labels, len(features)),
+        ("ids", ids, len(features)),
+        ("class_names", names, None),
+    ):
+        if array is not None and (array.ndim != 1 or len(array) != (n_entries or len(array))):
+            message = f"`{key}` of {path} must be a list, of one entry per row or class; "
+            message += f"got shape {array.shape} for {len(features)} rows."
+            raise FeatureError(message)
+    return Features(
+        features,
+        labels,
+        None if names is None else tuple(map(str, names.tolist())),
+        None if ids is None else ids.astype(np.str_),
+        path.stem,
+    )
+
+
+def write_features(
+    path: str | os.PathLike[str],
+    features: Any,
+    labels: Any | None = None,
+    class_names: Sequence[str] | None = None,
+    ids: Sequence[str] | npt.NDArray[np.str_] | None = None,
+) -> Path:
+    """Write a feature file; the suffix, `.npz` or `.safetensors`, decides the format.
+
+    The file appears under its name only when it is complete, and replaces one that is there.
+
+    Parameters
+    ----------
+    path : path
+        Folders that are missing are made.
+    features : array of shape (n_samples, n_features)
+        Real, finite.
+    labels : array of int of shape (n_samples,), optional
+        Classes.
+    class_names : sequence of str, optional
+        One per class.
+    ids : sequence of str of shape (n_samples,), optional
+        What each row is.
+
+    Returns
+    -------
+    Path
+        The file written.
+
+    Raises
+    ------
+    OptionError
+        If the suffix is another.
+    FeatureError
+        If the features are not a finite 2-D array.
+    """
+    path = Path(path)
+    checked = np.ascontiguousarray(check_features(features))
+    arrays: Arrays = {"features": checked}
+    if labels is not None:
+        arrays["labels"] = np.ascontiguousarray(labels)
+    texts = {
+        key: [str(each) for each in value]
+        for key, value in (("class_names", class_names), ("ids", ids))
+        if value is not None
+    }
+    if path.suffix not in (".npz", ".safetensors"):
+        message = f"`path` must end in .npz or .safetensors; got {path.name!r}."
+        raise OptionError(message)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with temporary_sibling(path) as temporary:
+        if path.suffix == ".npz":
+            named = {key: np.asarray(value, dtype=np.str_) for key, value in texts.items()}
+            with temporary.open("wb") as stream:
+                np.savez(stream, allow_pickle=False, **arrays, **named)
+        else:
+            from safetensors.numpy import save_file
+
+            metadata = {key: json.dumps(value, ensure_ascii=False) for key, value in texts.items()}
+            save_file(arrays, temporary, metadata=metadata)
+    return path
+
+
+def read_arrays(path: Path) -> Arrays:
+    """Read every array of an `.npz` or `.safetensors` file into memory.
+
+    Raises
+    ------
+    DatasetError
+        If there is no such file.
+    FileDamagedError
+        If the file is truncated, of another format, or holds pickled objects.
+    """
+    if not path.is_file():
+        message = f"{path} is not a file." if path.exists() else f"there is no file {path}."
+        raise DatasetError(message)
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    return _read_npz(path)
+
+
+@contextmanager
+def temporary_sibling(path: Path) -> Iterator[Path]:
+    """Give a fresh name beside `path`; on success the file there is renamed to `path`, on failure it is removed."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}{path.suffix}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _read_npz(path: Path) -> Arrays:
+    try:
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            message = f"file {path} is a single array, not an .npz archive. Save it: numpy.savez(path, features=array)."
+            raise FileDamagedError(message)
+        with archive:
+            return {key: archive[key] for key in archive.files}
+    except ValueError as error:
+        if isinstance(error, FileDamagedError):
+            raise
+        if "pickle" in str(error):
+            message = f"file {path} holds pickled objects, which can run code when they are read. "
+            message += "Save plain arrays of numbers or strings: numpy.savez(path, features=…, labels=…)."
+        else:
+            message = f"file {path} is damaged or not an .npz archive: {error}. Write or copy it again."
+        raise FileDamagedError(message) from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, KeyError, NotImplementedError) as error:
+        message = f"file {path} is damaged or not an .npz archive: {error}. Write or copy it again."
+        raise FileDamagedError(message) from error
+
+
+def _read_safetensors(path: Path) -> Arrays:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            arrays: Arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+            metadata: Mapping[str, str] = file.metadata() or {}
+        for key in ("class_names", "ids"):
+            if key in metadata:
+                arrays[key] = np.asarray(json.loads(metadata[key]), dtype=np.str_)
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
+        message = f"file {path} is damaged or not a safetensors file: {error}. Write or copy it again."
+        raise FileDamagedError(message) from error
+    return arrays
+
+
+def _listing(arrays: Mapping[str, Any]) -> str:
+    return ", ".join(sorted(arrays)) or "nothing"

@@ -1,0 +1,120 @@
+"""Data in arrays: pictures in an `.npz` archive, and files that hold features already."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from transferability._array import IntArray
+from transferability._files import read_arrays, read_features
+from transferability._identifiers import split_fragment
+from transferability.datasets.base import Dataset, number_labels
+from transferability.datasets.pictures import as_uint8
+from transferability.errors import DatasetError, LabelError, nearest_names, require_extra
+
+__all__ = ["load_features", "load_npz", "picture_arrays"]
+
+
+def load_npz(spec: str) -> Dataset:
+    """Return the pictures of `FILE` or `FILE#PART`.
+
+    Without a part the archive holds `images` or `x`, and perhaps `labels` or `y`; with one, `x_PART` and `y_PART`.
+    Pictures are (n, height, width) or (n, height, width, 3), uint8 or floats in 0..1; labels are integers from 0 or
+    strings; `class_names` names the classes.
+    """
+    path, part = split_fragment(spec)
+    arrays = read_arrays(path)
+    if part:
+        keys, label_keys, fix = [f"x_{part}"], [f"y_{part}"], ""
+    else:
+        keys, label_keys = ["images", "x"], ["labels", "y"]
+        parts = sorted(key[2:] for key in arrays if key.startswith("x_"))
+        fix = f" Choose a part: {', '.join(f'npz:{path}#{each}' for each in parts)}." if parts else ""
+        if "features" in arrays:
+            fix = f" It holds features already: features:{path}."
+    key = next((each for each in keys if each in arrays), None)
+    if key is None:
+        held = ", ".join(sorted(arrays)) or "nothing"
+        message = f"{path} must hold pictures as {' or '.join(map(repr, keys))}; it holds {held}.{fix}"
+        message += f" {nearest_names(keys[0], arrays)}" if part else ""
+        raise DatasetError(message.rstrip())
+    labels = next((arrays[each] for each in label_keys if each in arrays), None)
+    name = f"{path.stem}_{part}" if part else path.stem
+    return picture_arrays(name, arrays[key], labels, arrays.get("class_names"), str(path))
+
+
+def load_features(spec: str) -> Dataset:
+    """Return the rows of a feature file as data of modality "array": they are features already."""
+    path, part = split_fragment(spec)
+    if part:
+        message = f"features:{spec}: there is no file {path}#{part}, and feature files have no parts."
+        raise DatasetError(message)
+    table = read_features(path)
+    labels, class_names = _labels(table.labels, table.class_names, str(path), len(table))
+    return Dataset(
+        name=path.stem,
+        modality="array",
+        all_ids=_row_numbers(len(table)) if table.ids is None else table.ids,
+        read=lambda row: table.features[row],
+        content=lambda row: table.features.dtype.str.encode() + table.features[row].tobytes(),
+        all_labels=labels,
+        class_names=class_names,
+    )
+
+
+def picture_arrays(
+    name: str, pixels: npt.NDArray[Any], labels: Any | None, class_names: npt.ArrayLike | None, source: str
+) -> Dataset:
+    """Return a data set of pictures that lie in one array; row ids are row numbers.
+
+    Parameters
+    ----------
+    name : str
+        Name of the data set.
+    pixels : array of shape (n, height, width) or (n, height, width, 3)
+        uint8, or floats in 0..1.
+    labels : array of shape (n,), or None
+        Integers from 0, or strings.
+    class_names : sequence of str, or None
+        One per class.
+    source : str
+        What to call it in messages.
+    """
+    require_extra("PIL", "images", f"data {name!r}")
+    from PIL import Image
+
+    pictures = as_uint8(pixels, source)
+    numbers, names = _labels(labels, class_names, source, len(pictures))
+    shape = str(pictures.shape[1:]).encode()
+    return Dataset(
+        name=name,
+        modality="image",
+        all_ids=_row_numbers(len(pictures)),
+        read=lambda row: _as_rgb(Image.fromarray(pictures[row])),
+        content=lambda row: shape + pictures[row].tobytes(),
+        all_labels=numbers,
+        class_names=names,
+    )
+
+
+def _as_rgb(picture: Any) -> Any:
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
+
+
+def _labels(
+    values: Any | None, class_names: npt.ArrayLike | None, source: str, n_rows: int
+) -> tuple[IntArray | None, tuple[str, ...] | None]:
+    given = None if class_names is None else [str(each) for each in np.asarray(class_names).tolist()]
+    if values is None:
+        return None, None if given is None else tuple(given)
+    numbers, names = number_labels(values, source, given)
+    if len(numbers) != n_rows:
+        message = f"labels of {source} must have one entry per row; got {len(numbers)} for {n_rows} rows."
+        raise LabelError(message)
+    return numbers, tuple(names)
+
+
+def _row_numbers(n_rows: int) -> npt.NDArray[np.str_]:
+    return np.arange(n_rows).astype(np.str_)

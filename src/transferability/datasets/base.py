@@ -1,0 +1,171 @@
+"""What a data set is: rows with an id, an item (a picture, a text, an array) and perhaps a label."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from transferability._array import IntArray
+from transferability.errors import DatasetError, LabelError, TransferabilityError
+
+__all__ = ["Dataset", "Item", "Modality", "number_labels"]
+
+Modality = Literal["image", "text", "array"]
+Item = Any
+"""A PIL picture in RGB, a str, or an array of one dimension: what the data set's `modality` says."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Dataset:
+    """Rows with stable ids, read one by one when they are needed.
+
+    A new kind of data is a function that returns one of these: see `datasets/folder.py`, the shortest example.
+
+    Attributes
+    ----------
+    name : str
+        Short, fit for a table and for a file name.
+    modality : {"image", "text", "array"}
+        What the items are.
+    all_ids : array of str of shape (n_all,)
+        What each row is, the same in every run and in any subset.
+    read : callable
+        Position in `all_ids` to item, decoded. A failure becomes a `DatasetError` that names the row.
+    content : callable
+        Position in `all_ids` to the bytes that decide the item, for the fingerprint.
+    all_labels : array of int of shape (n_all,), or None
+        Classes 0..K−1.
+    class_names : tuple of str, or None
+        One per class.
+    chosen : array of int of shape (n,), or None
+        The positions that a subset consists of; None for all.
+    """
+
+    name: str
+    modality: Modality
+    all_ids: npt.NDArray[np.str_]
+    read: Callable[[int], Item]
+    content: Callable[[int], bytes]
+    all_labels: IntArray | None = None
+    class_names: tuple[str, ...] | None = None
+    chosen: IntArray | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.rows) == 0:
+            message = f"data {self.name!r} has no rows."
+            raise DatasetError(message)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __repr__(self) -> str:
+        classes = "no labels" if self.class_names is None else f"{len(self.class_names)} classes"
+        return f"Dataset({self.name!r}: {len(self):,} {self.modality} rows, {classes})"
+
+    @cached_property
+    def rows(self) -> IntArray:
+        """Positions in `all_ids` of the rows, shape (n,)."""
+        return np.arange(len(self.all_ids)) if self.chosen is None else self.chosen
+
+    @property
+    def ids(self) -> npt.NDArray[np.str_]:
+        """What each row is, shape (n,)."""
+        return self.all_ids[self.rows]
+
+    @property
+    def labels(self) -> IntArray | None:
+        """Classes of the rows, shape (n,), or None."""
+        return None if self.all_labels is None else self.all_labels[self.rows]
+
+    def items(self, rows: Iterable[int]) -> list[Item]:
+        """Return the items of these rows, decoded.
+
+        Raises
+        ------
+        DatasetError
+            If one cannot be read; the message names its id.
+        """
+        found = []
+        for row in rows:
+            position = int(self.rows[row])
+            try:
+                found.append(self.read(position))
+            except TransferabilityError:
+                raise
+            except (OSError, ValueError, SyntaxError) as error:  # what Pillow raises for damaged pictures
+                message = f"row {str(self.all_ids[position])!r} of data {self.name!r} cannot be read: {error}. "
+                message += "Replace or remove it."
+                raise DatasetError(message) from error
+        return found
+
+    def subset(self, rows: Sequence[int] | IntArray) -> Dataset:
+        """Return the data set of these rows; ids, labels and class numbers stay what they are."""
+        return replace(self, chosen=self.rows[np.asarray(rows, dtype=np.int64)])
+
+    def fingerprint(self) -> str:
+        """Return a hash of modality, ids and contents of the rows, in order: equal only for equal items.
+
+        Contents, because sizes and modification times lie: unpacking, copying and checking out change times without
+        contents, and some tools restore times over changed contents. Reading the bytes costs little beside decoding
+        them. Labels are left out: features do not depend on them.
+        """
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        total = hashlib.sha256(self.modality.encode())
+        for row in self.rows:
+            for part in (str(self.all_ids[row]).encode(), self.content(int(row))):
+                total.update(len(part).to_bytes(8, "little"))  # lengths first, so that parts cannot run together
+                total.update(part)
+        return total.hexdigest()
+
+
+def number_labels(values: Any, source: str, class_names: Sequence[str] | None = None) -> tuple[IntArray, list[str]]:
+    """Return labels as integers from 0, and a name for each class.
+
+    Integers are class numbers and stay as they are. Strings and booleans are numbered in sorted order.
+
+    Parameters
+    ----------
+    values : array of shape (n,)
+        Integers, strings or booleans.
+    source : str
+        Where they come from, for messages.
+    class_names : sequence, optional
+        One name per class number.
+
+    Raises
+    ------
+    LabelError
+        For another dtype or rank, negative numbers, or fewer names than classes.
+    """
+    array = np.asarray(values)
+    if array.ndim != 1 or array.dtype.kind not in "iubUS":
+        message = f"labels of {source} must be a list of integers or strings; "
+        message += f"got dtype {array.dtype}, shape {array.shape}. Convert them: labels.astype(int)."
+        raise LabelError(message)
+    if array.dtype.kind in "bUS":
+        names, numbers = np.unique(array, return_inverse=True)
+        return numbers.astype(np.int64), [each.decode() if isinstance(each, bytes) else str(each) for each in names]
+    numbers = array.astype(np.int64)
+    n_classes = int(numbers.max(initial=0)) + 1
+    if len(numbers) and numbers.min() < 0:
+        row = int(np.argmax(numbers < 0))
+        message = f"labels of {source} must be integers from 0; row {row} is {numbers[row]}. "
+        message += "Number the classes first: numpy.unique(labels, return_inverse=True)[1]."
+        raise LabelError(message)
+    if n_classes > len(numbers):
+        message = f"labels of {source} must use every class from 0 on; got class {n_classes - 1} "
+        message += f"among {len(numbers)} rows. Renumber: numpy.unique(labels, return_inverse=True)[1]."
+        raise LabelError(message)
+    if class_names is not None and len(class_names) < n_classes:
+        message = f"`class_names` of {source} must name every class; got {len(class_names)} for {n_classes} classes."
+        raise LabelError(message)
+    return numbers, [str(each) for each in (class_names if class_names is not None else range(n_classes))]

