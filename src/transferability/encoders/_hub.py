@@ -1,0 +1,54 @@
+"""Names on a hub, and folders that hold what a hub would send."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from transferability.errors import EncoderError
+
+__all__ = ["source_and_revision", "tokenizer_hash", "without_bars"]
+
+
+def source_and_revision(spec: str, name: str) -> tuple[str, str | None]:
+    """Split `ORG/NAME@REV`; an existing folder is taken as it is.
+
+    Raises
+    ------
+    EncoderError
+        If it can only be a folder, and is not there.
+    """
+    folder = Path(spec).expanduser()
+    if folder.is_dir():
+        return str(folder), None
+    if spec.startswith((".", "/", "~")) or spec.count("/") > 1:  # hub names have at most one slash
+        message = f"encoder {name!r} cannot be loaded: there is no folder {folder}."
+        raise EncoderError(message)
+    source, _, revision = spec.partition("@")
+    return source, revision or None
+
+
+def tokenizer_hash(tokenizer: Any) -> str:
+    """Return a hash of the vocabulary and, where the library shows them, of all rules of a transformers tokeniser."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    text = backend.to_str() if backend is not None else json.dumps(sorted(tokenizer.get_vocab().items()))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Keep transformers and the hub from drawing on the terminal; whoever calls this library shows progress."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    if shown:
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

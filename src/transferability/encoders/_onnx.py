@@ -1,0 +1,78 @@
+"""ONNX graphs: read, opened with any tensor as output, hashed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+from transferability.errors import EncoderError, OptionError, nearest_names, require_extra
+
+__all__ = ["file_hashes", "open_session", "read_graph"]
+
+
+def read_graph(path: Path, name: str) -> Any:
+    """Read an ONNX file, without weights that it keeps in other files."""
+    onnx = require_extra("onnx", "onnx", f"encoder {name!r}")
+    if not path.is_file():
+        message = f"encoder {name!r} cannot be loaded: there is no file {path}."
+        raise EncoderError(message)
+    try:
+        graph = onnx.load(path, load_external_data=False)
+    except Exception as error:  # protobuf's DecodeError has no base of its own
+        message = f"encoder {name!r} cannot be loaded: {path} is damaged or not an ONNX file ({error})."
+        raise EncoderError(message) from error
+    if not graph.graph.output:
+        message = f"encoder {name!r} cannot be loaded: {path} is damaged or not an ONNX file (no graph in it)."
+        raise EncoderError(message)
+    return graph
+
+
+def open_session(graph: Any, path: Path, outputs: list[str], name: str, device: str | None) -> Any:
+    """Return an inference session in which the tensors `outputs`, hidden or not, can be asked for."""
+    runtime = require_extra("onnxruntime", "onnx", f"encoder {name!r}")
+    import onnx
+
+    declared = {value.name for value in graph.graph.output}
+    hidden = [output for output in outputs if output not in declared]
+    tensors = {tensor for node in graph.graph.node for tensor in node.output if tensor}
+    for output in hidden:
+        if output not in tensors:
+            message = f"encoder {name!r}: {path} has no tensor {output!r}. {nearest_names(output, declared | tensors)}"
+            raise EncoderError(message.rstrip())
+        graph.graph.output.append(onnx.helper.make_empty_tensor_value_info(output))
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3  # its warnings are about graphs that somebody else made
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    if threads.isdigit():  # ONNX Runtime has threads of its own, and does not look
+        options.intra_op_num_threads = int(threads)
+    source: str | bytes = str(path)
+    if hidden:
+        onnx.load_external_data_for_model(graph, str(path.parent))
+        source = graph.SerializeToString()
+    try:
+        return runtime.InferenceSession(source, options, providers=_providers(device, runtime))
+    except Exception as error:  # it has many of its own, without a common base
+        message = f"encoder {name!r} cannot be loaded: {str(error).splitlines()[0][:300]}"
+        raise EncoderError(message) from error
+
+
+def _providers(device: str | None, runtime: Any) -> list[str]:
+    available = runtime.get_available_providers()
+    cuda, cpu = "CUDAExecutionProvider", "CPUExecutionProvider"
+    if device in (None, "cpu"):
+        return [cuda, cpu] if device is None and cuda in available else [cpu]
+    if device is not None and device.startswith("cuda") and cuda in available:
+        return [cuda, cpu]
+    message = f"`device` must be 'cpu' for this ONNX Runtime, which offers {', '.join(available)}; got {device!r}."
+    if device is not None and device.startswith("cuda"):
+        message += " For CUDA: pip install onnxruntime-gpu"
+    raise OptionError(message)
+
+
+def file_hashes(graph: Any, path: Path) -> list[str]:
+    """Return the hash of the file and of those that it keeps weights in."""
+    entries = [entry for tensor in graph.graph.initializer for entry in tensor.external_data]
+    others = sorted({entry.value for entry in entries if entry.key == "location"})
+    return [hashlib.sha256(file.read_bytes()).hexdigest() for file in (path, *(path.parent / each for each in others))]

