@@ -1,0 +1,242 @@
+"""Losses: the variational bound and its relatives, one term at a time.
+
+L_vb = L_T + Σ_{t=2}^T L_{t-1} + L_0 (equation 1). Training draws one time per example and takes its term, so that the
+expected loss is (L_vb − L_T)/T; λ times the cross-entropy of p̃ may be added (equation 5). Terms are in nats, one per
+position; `training_loss` averages over positions.
+
+A denoiser is any callable `denoiser(x_t, time, condition) -> logits` with x_t (B, …) integers, time (B,) = t/T in [0, 1]
+(or t itself in continuous time), condition None or (B,) class labels, and logits (B, …, K).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from d3pm.errors import OptionError, check_choice
+from d3pm.processes.base import FLOOR, Mode, Process
+from d3pm.processes.closed import Absorbing
+
+__all__ = [
+    "Denoiser",
+    "First",
+    "Objective",
+    "bound_term",
+    "continuous_bound_term",
+    "cross_entropy",
+    "masked_bound_term",
+    "sample_times",
+    "training_loss",
+]
+
+Denoiser = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+First = Literal["direct", "eq4"]
+
+
+def bound_term(
+    process: Process,
+    x_t: Tensor,
+    x_0: Tensor,
+    logits: Tensor,
+    t: Tensor,
+    *,
+    step: float = 1,
+    mode: Mode = "joint",
+    first: First = "direct",
+) -> Tensor:
+    """Return KL(q(x_{t-step} | x_t, x_0) ‖ p_θ(x_{t-step} | x_t)), or L_0 where that goes back to time 0.
+
+    Parameters
+    ----------
+    process : Process
+    x_t, x_0 : integer tensors of shape (B, …)
+    logits : tensor of shape (B, …, K)
+        Of p̃(x_0 | x_t).
+    t : tensor of shape (B,) or ()
+    step : int or float, default=1
+    mode : {"joint", "mixture"}, default="joint"
+        See `Process.reverse`.
+    first : {"direct", "eq4"}, default="direct"
+        L_0 is −log p̃(x_0 | x_1), as in the authors' image code and most that follow it, or −log p_θ(x_0 | x_1) by
+        equation 4, as in their text code. Both bound the likelihood of their own decoder. "direct" leaves a cost of
+        reconstruction however large T is; "eq4" does not.
+
+    Returns
+    -------
+    tensor of shape (B, …), nats
+    """
+    time = process._spread(t, x_t)
+    s = (time - step).clamp(min=0)
+    term = process.kl(x_t, x_0, logits, s, time, mode)
+    if first == "direct":
+        term = torch.where(s == 0, cross_entropy(logits, x_0), term)
+    return term
+
+
+def cross_entropy(logits: Tensor, x_0: Tensor) -> Tensor:
+    """Return −log p̃(x_0 | x_t) per position, nats: the auxiliary term of equation 5."""
+    chosen = logits.gather(-1, x_0[..., None])[..., 0]
+    return logits.clamp(min=FLOOR).logsumexp(-1) - chosen
+
+
+def masked_bound_term(
+    process: Absorbing, x_t: Tensor, x_0: Tensor, logits: Tensor, t: Tensor, *, step: float = 1
+) -> Tensor:
+    r"""Return the absorbing process's term in closed form, equation 12 (corrected): −r_t [x_t = m] log p̃(x_0 | x_t).
+
+    .. math:: r_t = (ᾱ_{s} - ᾱ_t) / (1 - ᾱ_t), \quad s = t - step
+
+    Equals `bound_term` with first="eq4" where p̃ gives the mask no mass. The paper's general line leaves out the
+    denominator of r_t. In continuous time the limit: −ᾱ'_t/(1 − ᾱ_t) in place of r_t.
+    """
+    time = process._spread(t, x_t)
+    if process.n_steps is None:
+        schedule = process._schedule
+        assert schedule is not None
+        exponent = schedule.exponent(time)
+        weight = schedule.rate(time) * (-exponent).exp() / -torch.expm1(-exponent)
+    else:
+        weight = process.unmask_probability((time - step).clamp(min=0), time)
+    return torch.where(x_t == process.mask, weight.to(logits.dtype) * cross_entropy(logits, x_0), 0.0)
+
+
+def continuous_bound_term(process: Process, x_t: Tensor, x_0: Tensor, logits: Tensor, t: Tensor) -> Tensor:
+    r"""Return the integrand of the bound in continuous time, per position, nats per unit of time.
+
+    .. math:: Σ_{j ≠ x_t} R_t[j, x_t] (r^θ_j - r_j + r_j \log(r_j / r^θ_j)), \quad r_j = Q̄_t[x_0, j] / Q̄_t[x_0, x_t]
+
+    and r^θ the same ratio of p̃ Q̄_t: T · L_{t-1} as T → ∞ (compare Campbell et al., arXiv 2205.14987). For the absorbing
+    process this is `masked_bound_term`.
+    """
+    time = process._spread(t, x_t)
+    zero = torch.zeros_like(time)
+    rates = process._log_rates(x_t, time, logits.dtype)
+    log_q = process._log_rows(x_0, zero, time, logits.dtype)  # (..., K)
+    log_p = process._log_product(logits.clamp(min=FLOOR).log_softmax(-1), zero, time)
+    here = x_t[..., None]
+    log_r = log_q - log_q.gather(-1, here)
+    log_r_theta = log_p - log_p.gather(-1, here)
+    gap = (rates + log_r_theta).exp() - (rates + log_r).exp()
+    gap = gap + torch.where(log_r > FLOOR / 2, (rates + log_r).exp() * (log_r - log_r_theta), 0.0)
+    return gap.scatter(-1, here, 0.0).sum(-1)
+
+
+def sample_times(
+    process: Process,
+    n: int,
+    generator: torch.Generator | None = None,
+    device: torch.device | str = "cpu",
+    low: float = 0.0,
+    high: float = 1.0,
+) -> Tensor:
+    """Draw times for a batch, spread evenly: (u + i/n) mod 1 with one uniform u, each marginally uniform.
+
+    Stratifying takes most of the variance out of the loss. `low` and `high` limit the range, as fractions of T.
+
+    Returns
+    -------
+    tensor of shape (n,)
+        Whole numbers from 1 to T, or float64 in (0, 1) in continuous time.
+    """
+    u = torch.rand((), dtype=torch.float64, device=device, generator=generator)
+    fractions = (u + torch.arange(n, device=device, dtype=torch.float64) / n) % 1.0
+    fractions = low + (high - low) * fractions
+    if process.n_steps is None:
+        return fractions.clamp(1e-5, 1 - 1e-6)
+    return (fractions * process.n_steps).long().clamp(max=process.n_steps - 1) + 1
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What to minimise.
+
+    Attributes
+    ----------
+    kind : {"bound", "masked", "simple"}
+        "bound": the term of L_vb, plus `cross_entropy` times the cross-entropy (L_λ; λ = 0.001 for the paper's images,
+        0.01 for its absorbing text). "masked": the absorbing process's closed form. "simple": cross-entropy at masked
+        positions with weight one at every masking ratio, a masked language model's objective; for encoders.
+    cross_entropy : float, default=0
+        λ of equation 5.
+    mode, first
+        As in `bound_term`.
+    low, high : float, default=0, 1
+        Range of times trained on, as fractions of T. An encoder sees little noise at use: (0.05, 0.6) serves it.
+    """
+
+    kind: Literal["bound", "masked", "simple"] = "bound"
+    cross_entropy: float = 0.0
+    mode: Mode = "joint"
+    first: First = "direct"
+    low: float = 0.0
+    high: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_choice(self.kind, ("bound", "masked", "simple"), "kind")
+        check_choice(self.mode, ("joint", "mixture"), "mode")
+        check_choice(self.first, ("direct", "eq4"), "first")
+        if self.cross_entropy < 0 or not 0 <= self.low < self.high <= 1:
+            message = f"`cross_entropy` must be ≥ 0 and 0 ≤ low < high ≤ 1; got {self}."
+            raise OptionError(message)
+
+    def check(self, process: Process) -> None:
+        """Raise `OptionError` if the process cannot be trained with this objective."""
+        if self.kind != "bound" and not isinstance(process, Absorbing):
+            message = f"`kind` must be 'bound' for a {process.kind} process; got {self.kind!r}, which needs masks."
+            raise OptionError(message)
+
+
+def training_loss(
+    objective: Objective,
+    process: Process,
+    denoiser: Denoiser,
+    x_0: Tensor,
+    generator: torch.Generator | None = None,
+    condition: Tensor | None = None,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the loss of a batch, and what to log.
+
+    Parameters
+    ----------
+    x_0 : integer tensor of shape (B, …)
+        Clean tokens, trusted to be in range.
+
+    Returns
+    -------
+    loss : scalar tensor
+        Nats per position, without a factor T in discrete time.
+    metrics : dict
+        "bits": an estimate of the bound in bits per position, less L_T ("simple": of the cross-entropy);
+        "cross_entropy": in bits.
+    """
+    t = sample_times(process, len(x_0), generator, x_0.device, objective.low, objective.high)
+    x_t = process.corrupt(x_0, process._spread(t, x_0), generator)
+    logits = denoiser(x_t, fraction(process, t), condition).float()  # the bound in float32 whatever the net ran in
+    ce = cross_entropy(logits, x_0)
+    if objective.kind == "simple":
+        masked = (x_t == process.mask).to(ce.dtype)  # type: ignore[attr-defined]
+        loss = (ce * masked).sum() / masked.sum().clamp(min=1)
+        bits = loss
+    else:
+        term = _term(objective, process, x_t, x_0, logits, t).mean()
+        loss = term + objective.cross_entropy * ce.mean() if objective.cross_entropy else term
+        bits = term * (process.n_steps or 1)
+    ln2 = 0.6931471805599453
+    return loss, {"bits": bits.detach() / ln2, "cross_entropy": ce.detach().mean() / ln2}
+
+
+def _term(objective: Objective, process: Process, x_t: Tensor, x_0: Tensor, logits: Tensor, t: Tensor) -> Tensor:
+    if objective.kind == "masked":
+        return masked_bound_term(process, x_t, x_0, logits, t)  # type: ignore[arg-type]
+    if process.n_steps is None:
+        return continuous_bound_term(process, x_t, x_0, logits, t)
+    return bound_term(process, x_t, x_0, logits, t, mode=objective.mode, first=objective.first)
+
+
+def fraction(process: Process, t: Tensor) -> Tensor:
+    """Return t/T in float32, what a denoiser is told of the time."""
+    return (t / process.final_time).float()

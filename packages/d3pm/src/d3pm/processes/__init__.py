@@ -1,0 +1,1 @@
+"""Forward processes: which corruption, and what follows from it."""

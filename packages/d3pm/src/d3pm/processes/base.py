@@ -1,0 +1,307 @@
+"""The forward process: q(x_t | x_0), its posterior, and the reverse step that a denoiser turns it into.
+
+Row convention throughout: Q[i, j] = q(x_t = j | x_{t-1} = i), rows sum to 1; time t = 1 … T, x_0 clean. A process in
+continuous time has t in (0, 1] instead. Everything is computed in log space, and everything follows from three
+primitives that a subclass provides for the transition Q_{s:t} from time s to time t:
+
+    rows     log Q_{s:t}[x, :]          where does state x go?
+    columns  log Q_{s:t}[:, x]          where may state x come from?
+    product  log (p Q_{s:t})            where does a distribution p go?
+
+An impossible event has log-probability FLOOR, finite so that sums and gradients stay finite.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from d3pm.errors import ImpossibleStateError, OptionError, TokenError, check_choice
+
+__all__ = ["FLOOR", "Mode", "Process", "draw", "log_positive"]
+
+FLOOR = -1e30
+IMPOSSIBLE = -1e29  # anything below is a sum in which FLOOR took part
+
+Mode = Literal["joint", "mixture"]
+Time: TypeAlias = int | float | Tensor
+
+
+class Process:
+    """A Markov chain on K states, applied to every position independently [§3].
+
+    Attributes
+    ----------
+    kind : str
+        Its name in recipes and checkpoints.
+    n_states : int
+        K.
+    n_steps : int or None
+        T; None in continuous time.
+    """
+
+    kind: str = "process"
+    n_states: int
+    n_steps: int | None
+
+    # ------------------------------------------------------------------ what a subclass provides
+
+    def _log_rows(self, x: Tensor, s: Tensor, t: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return log Q_{s:t}[x, :], (*x.shape, K); s and t broadcast against x."""
+        raise NotImplementedError
+
+    def _log_columns(self, x: Tensor, s: Tensor, t: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return log Q_{s:t}[:, x], (*x.shape, K)."""
+        raise NotImplementedError
+
+    def _log_product(self, log_p: Tensor, s: Tensor, t: Tensor) -> Tensor:
+        """Return log (p Q_{s:t}) for log-probabilities log_p (*x.shape, K); s and t broadcast against x."""
+        raise NotImplementedError
+
+    def _log_rates(self, x: Tensor, t: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return log R_t[:, x] of the rate matrix in continuous time, (*x.shape, K); the entry at x is unused."""
+        message = f"A {self.kind} process has no continuous-time form; give it a ContinuousSchedule where it takes one."
+        raise OptionError(message)
+
+    @property
+    def prior(self) -> Tensor:
+        """Return p(x_T), (K,) float64: where generation starts."""
+        raise NotImplementedError
+
+    @property
+    def parameters(self) -> dict[str, Tensor]:
+        """Return the tensors that define the process, for its fingerprint."""
+        raise NotImplementedError
+
+    # ------------------------------------------------------------------ matrices, to look at
+
+    def transition(self, t: Time) -> Tensor:
+        """Return Q_t, (K, K) float64. Cost O(K²): to look at and to test, never needed to train."""
+        time = self._check_time(t)
+        return self.between(time - 1, time)
+
+    def cumulative(self, t: Time) -> Tensor:
+        """Return Q̄_t = Q_1 Q_2 … Q_t, (K, K) float64; Q̄_0 is the identity."""
+        return self.between(0, self._check_time(t, zero=True))
+
+    def between(self, s: Time, t: Time) -> Tensor:
+        """Return Q_{s+1} … Q_t, (K, K) float64."""
+        states = torch.arange(self.n_states)
+        return self._log_rows(states, torch.as_tensor(s), torch.as_tensor(t), torch.float64).exp()
+
+    # ------------------------------------------------------------------ distributions
+
+    def posterior(self, x_t: Any, x_0: Any, t: Time, step: float = 1, dtype: torch.dtype = torch.float64) -> Tensor:
+        """Return q(x_{t-step} | x_t, x_0) of equation 3.
+
+        Parameters
+        ----------
+        x_t, x_0 : integer tensors of one shape (...)
+            States from 0 to K − 1; arrays and plain integers are welcome.
+        t : int, float or tensor
+            Time, one for all or of shape (B,) for a first axis of B.
+        step : int or float, default=1
+            Steps to go back at once; cut short at time 0.
+        dtype : torch.dtype, default=float64
+
+        Returns
+        -------
+        tensor of shape (..., K)
+            Probabilities of x_{t-step}.
+
+        Raises
+        ------
+        ImpossibleStateError
+            If the process cannot lead from some x_0 to its x_t.
+        """
+        x_t, x_0 = self.check_tokens(x_t, "x_t"), self.check_tokens(x_0, "x_0")
+        x_t, x_0 = torch.broadcast_tensors(x_t, x_0)
+        time = self._spread(self._check_time(t), x_t)
+        reach = self._log_rows(x_0, torch.zeros_like(time), time, dtype).gather(-1, x_t[..., None])[..., 0]
+        if (reach < IMPOSSIBLE).any():
+            where = (reach < IMPOSSIBLE).nonzero()[0]
+            a, b = int(x_0[tuple(where)]), int(x_t[tuple(where)])
+            message = (
+                f"`x_t` must be reachable from `x_0`; this {self.kind} process cannot lead from state {a} to state {b}, "
+                "so the posterior is undefined. Draw x_t with q_sample, or leave such pairs out."
+            )
+            raise ImpossibleStateError(message)
+        return self.log_posterior(x_t, x_0, (time - step).clamp(min=0), time, dtype).exp()
+
+    def reverse(self, x_t: Any, x0_logits: Any, t: Time, step: float = 1, mode: Mode = "joint") -> Tensor:
+        """Return p_θ(x_{t-step} | x_t), the denoiser's opinion of x_0 turned into a reverse step.
+
+        Parameters
+        ----------
+        x_t : integer tensor of shape (...)
+        x0_logits : float tensor of shape (..., K)
+            Unnormalised log-probabilities p̃(x_0 | x_t).
+        t, step
+            As in `posterior`.
+        mode : {"joint", "mixture"}, default="joint"
+            "joint" is equation 4, ∝ Σ q(x_{t-1}, x_t | x_0) p̃(x_0), what both official codes compute: exact when p̃ is
+            the law of a token given the *other* tokens. "mixture" is Σ q(x_{t-1} | x_t, x_0) p̃(x_0): exact when p̃ is
+            the law of a token given all of x_t, which is what cross-entropy asks for. They agree for absorbing states.
+
+        Returns
+        -------
+        tensor of shape (..., K), in the dtype of `x0_logits`
+        """
+        check_choice(mode, ("joint", "mixture"), "mode")
+        x_t, logits = self.check_tokens(x_t, "x_t"), self.check_logits(x0_logits)
+        time = self._spread(self._check_time(t), x_t)
+        return self.log_reverse(x_t, logits, (time - step).clamp(min=0), time, mode).exp()
+
+    def q_sample(self, x_0: Tensor, t: Time, generator: torch.Generator | None = None) -> Tensor:
+        """Draw x_t ~ q(x_t | x_0) = Cat(x_0 Q̄_t). No epsilon: what is impossible is never drawn."""
+        x_0 = self.check_tokens(x_0, "x_0")
+        return self.corrupt(x_0, self._spread(self._check_time(t, zero=True), x_0), generator)
+
+    def prior_sample(
+        self, shape: tuple[int, ...], generator: torch.Generator | None = None, device: torch.device | str = "cpu"
+    ) -> Tensor:
+        """Draw x_T ~ p(x_T), an integer tensor of the shape given."""
+        prior = self.prior.to(device)
+        u = torch.rand(shape, dtype=torch.float64, device=device, generator=generator)
+        return _invert(prior.cumsum(-1), u)
+
+    def prior_kl(self) -> Tensor:
+        """Return KL(q(x_T | x_0) ‖ p(x_T)) for each clean state, (K,) float64 nats: the term L_T of equation 1."""
+        Q, prior = self.cumulative(self.final_time), self.prior.cpu()
+        terms = torch.where(Q > 0, Q * (Q.clamp(min=1e-300).log() - prior.log()), 0.0)
+        return terms.sum(-1).clamp(min=0)
+
+    # ------------------------------------------------------------------ unchecked, in log space: used in training
+
+    def corrupt(self, x_0: Tensor, t: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Draw x_t as `q_sample` does, trusting its input; t broadcasts against x_0."""
+        return draw(self._log_rows(x_0, torch.zeros_like(t), t, torch.float64), generator)
+
+    def log_posterior(self, x_t: Tensor, x_0: Tensor, s: Tensor, t: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return log q(x_s | x_t, x_0), (..., K): equation 3, whose denominator is the normaliser."""
+        joint = self._log_columns(x_t, s, t, dtype) + self._log_rows(x_0, torch.zeros_like(s), s, dtype)
+        return joint.log_softmax(-1).clamp(min=FLOOR)
+
+    def log_reverse(self, x_t: Tensor, logits: Tensor, s: Tensor, t: Tensor, mode: Mode = "joint") -> Tensor:
+        """Return log p_θ(x_s | x_t), (..., K): equation 4, (x_t Q_{s:t}ᵀ) ⊙ (p̃ Q̄_s), normalised."""
+        log_p = self.log_prediction(x_t, logits, t, mode)
+        joint = self._log_columns(x_t, s, t, log_p.dtype) + self._log_product(log_p, torch.zeros_like(s), s)
+        return joint.log_softmax(-1).clamp(min=FLOOR).to(logits.dtype)
+
+    def log_prediction(self, x_t: Tensor, logits: Tensor, t: Tensor, mode: Mode) -> Tensor:
+        """Return log p̃ as equation 4 wants it.
+
+        The mixture is equation 4 with p̃(x_0) / q(x_t | x_0) in place of p̃, since Σ_{x_s} q(x_s, x_t | x_0) is
+        q(x_t | x_0). States that cannot lead to x_t have no posterior to mix in and drop out. In float64, since it
+        divides by probabilities down to 1e-308.
+        """
+        if mode == "joint":
+            return logits.clamp(min=FLOOR).log_softmax(-1)
+        log_p = logits.double().clamp(min=FLOOR).log_softmax(-1)
+        reach = self._log_columns(x_t, torch.zeros_like(t), t, torch.float64)
+        return torch.where(reach > IMPOSSIBLE, log_p - reach, FLOOR).log_softmax(-1)
+
+    def kl(self, x_t: Tensor, x_0: Tensor, logits: Tensor, s: Tensor, t: Tensor, mode: Mode = "joint") -> Tensor:
+        """Return KL(q(x_s | x_t, x_0) ‖ p_θ(x_s | x_t)) in nats, one per position: L_{t-1} of equation 1.
+
+        At s = 0 the posterior is certain and this is −log p_θ(x_0 | x_t), the "eq4" convention for L_0.
+        """
+        log_q = self.log_posterior(x_t, x_0, s, t, logits.dtype)
+        log_p = self.log_reverse(x_t, logits, s, t, mode)
+        return (log_q.exp() * (log_q - log_p)).sum(-1)
+
+    # ------------------------------------------------------------------ checks and small change
+
+    @property
+    def final_time(self) -> int | float:
+        """Return T, or 1.0 in continuous time."""
+        return 1.0 if self.n_steps is None else self.n_steps
+
+    def check_tokens(self, x: Any, argument: str = "x_0") -> Tensor:
+        """Return x as int64 states from 0 to K − 1, else raise `TokenError`."""
+        tokens = torch.as_tensor(x)
+        if tokens.dtype.is_floating_point or tokens.dtype in (torch.bool, torch.complex64, torch.complex128):
+            message = f"`{argument}` must hold integer states; got dtype {tokens.dtype}. Quantise: x.round().long()."
+            raise TokenError(message)
+        if tokens.numel() and (int(tokens.min()) < 0 or int(tokens.max()) >= self.n_states):
+            message = (
+                f"`{argument}` must hold states from 0 to {self.n_states - 1}; got values from {int(tokens.min())} to "
+                f"{int(tokens.max())}. Make n_states larger, or map the tokens into range."
+            )
+            raise TokenError(message)
+        return tokens.long()
+
+    def check_logits(self, logits: Any, argument: str = "x0_logits") -> Tensor:
+        """Return logits as a floating tensor over K states, else raise `TokenError`."""
+        values = torch.as_tensor(logits)
+        if not values.dtype.is_floating_point or values.shape[-1:] != (self.n_states,):
+            message = (
+                f"`{argument}` must be floating with {self.n_states} states on its last axis; "
+                f"got {values.dtype} of shape {tuple(values.shape)}."
+            )
+            raise TokenError(message)
+        return values
+
+    def _check_time(self, t: Time, *, zero: bool = False) -> Tensor:
+        time = torch.as_tensor(t)
+        if self.n_steps is None:
+            time = time.double()
+            good, wanted = (time >= 0 if zero else time > 0) & (time <= 1), "in (0, 1] (continuous time)"
+        else:
+            if time.dtype.is_floating_point and bool((time != time.round()).any()):
+                message = f"`t` must be a whole number of steps from 1 to {self.n_steps}; got {t}."
+                raise OptionError(message)
+            time = time.long()
+            good, wanted = (time >= (0 if zero else 1)) & (time <= self.n_steps), f"from 1 to T = {self.n_steps}"
+        if not bool(good.all()):
+            message = f"`t` must be {wanted}; got {t if not isinstance(t, Tensor) else t.tolist()}."
+            raise OptionError(message)
+        return time
+
+    @staticmethod
+    def _spread(t: Tensor, x: Tensor) -> Tensor:
+        """Give t of shape (B,) trailing axes of length one, so that it broadcasts against x of shape (B, …)."""
+        return t.to(x.device).reshape(t.shape + (1,) * (x.ndim - t.ndim))
+
+    def to(self, device: torch.device | str) -> Process:
+        """Move the tables to a device, in place; return the process."""
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                setattr(self, name, value.to(device))
+        return self
+
+    def describe(self) -> dict[str, str | int | None]:
+        """Return kind, K, T and a digest of the parameters: two processes with one description are the same."""
+        digest = hashlib.sha256()
+        for name, value in sorted(self.parameters.items()):
+            digest.update(name.encode())
+            # Rounded to nine digits: libraries of mathematics differ in the last one.
+            digest.update("".join(f"{float(v):.9e}" for v in value.double().cpu().flatten()[:100_000]).encode())
+        return {"kind": self.kind, "states": self.n_states, "steps": self.n_steps, "digest": digest.hexdigest()[:16]}
+
+
+def draw(log_p: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Draw one state per position from (possibly unnormalised) log-probabilities (..., K), in float64.
+
+    Inversion of the distribution function with one 53-bit uniform per position. Gumbel noise in float32, the usual way,
+    cuts off the tail and so lowers the temperature (arXiv 2409.02908).
+    """
+    p = (log_p.double() - log_p.amax(-1, keepdim=True).double()).exp()
+    u = torch.rand(p.shape[:-1], dtype=torch.float64, device=p.device, generator=generator)
+    return _invert(p.cumsum(-1), u)
+
+
+def _invert(cumulative: Tensor, u: Tensor) -> Tensor:
+    """Return the first state whose cumulative weight exceeds u times the total: never one of weight zero."""
+    target = (u * cumulative[..., -1])[..., None]
+    if cumulative.ndim == 1:
+        return torch.searchsorted(cumulative, target.contiguous(), right=True)[..., 0]
+    return torch.searchsorted(cumulative, target, right=True)[..., 0]
+
+
+def log_positive(p: Tensor) -> Tensor:
+    """Return log p, with FLOOR where p is zero (or negative through rounding)."""
+    return torch.where(p > 0, p, 1.0).log().masked_fill(p <= 0, FLOOR)

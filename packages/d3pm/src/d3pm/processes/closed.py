@@ -1,0 +1,348 @@
+"""Uniform, absorbing, and both: processes whose every product has a closed form.
+
+Their transitions are Q_{s:t} = S I + 1 vᵀ with v = A e_m + B 1/K: keep the token with probability S, else forget it and
+draw from v. Products stay in the family,
+
+    (S₁ I + 1 v₁ᵀ)(S₂ I + 1 v₂ᵀ) = S₁ S₂ I + 1 (S₂ v₁ + v₂)ᵀ,
+
+so three numbers per pair of times say everything (the paper's A.4 as polynomials in 11ᵀ/K): no K × K matrix, no table
+that grows with K, and K = 50,000 costs what a softmax costs.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from d3pm.errors import OptionError
+from d3pm.processes.base import FLOOR, Mode, Process, log_positive
+from d3pm.schedules import ContinuousSchedule
+
+__all__ = ["Absorbing", "AbsorbingUniform", "Uniform"]
+
+
+class _Closed(Process):
+    """What follows from S, A and B."""
+
+    mask: int = 0  # the state m that A leads to; unused where A is zero
+    scatters: bool = True  # whether B can be above zero
+
+    def _weights(self, s: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return log S, log A, log B of Q_{s:t}, in float64 and the shape of t."""
+        raise NotImplementedError
+
+    def _targets(self, s: Tensor, t: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+        """Return log S, log v at the mask and log v elsewhere."""
+        keep, to_mask, to_any = self._weights(s, t)
+        elsewhere = (to_any - math.log(self.n_states)).clamp(min=FLOOR)
+        return keep.to(dtype), torch.logaddexp(to_mask, elsewhere).to(dtype), elsewhere.to(dtype)
+
+    def _log_rows(self, x: Tensor, s: Tensor, t: Tensor, dtype: torch.dtype) -> Tensor:
+        keep, at_mask, elsewhere = self._targets(s, t, dtype)
+        v = torch.where(x == self.mask, at_mask, elsewhere)
+        rows = elsewhere[..., None].expand(*x.shape, self.n_states).clone()
+        rows[..., self.mask] = at_mask
+        return rows.scatter_(-1, x[..., None], torch.logaddexp(keep, v).expand_as(x)[..., None])
+
+    def _log_columns(self, x: Tensor, s: Tensor, t: Tensor, dtype: torch.dtype) -> Tensor:
+        keep, at_mask, elsewhere = self._targets(s, t, dtype)
+        v = torch.where(x == self.mask, at_mask, elsewhere)
+        columns = v[..., None].expand(*x.shape, self.n_states).clone()
+        return columns.scatter_(-1, x[..., None], torch.logaddexp(keep, v)[..., None])
+
+    def _log_product(self, log_p: Tensor, s: Tensor, t: Tensor) -> Tensor:
+        keep, at_mask, elsewhere = self._targets(s, t, log_p.dtype)
+        v = elsewhere[..., None].repeat(*(1,) * elsewhere.ndim, self.n_states)  # of the times' shape, not of the data's
+        v[..., self.mask] = at_mask
+        return torch.logaddexp(keep[..., None] + log_p, v)
+
+    def corrupt(self, x_0: Tensor, t: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Keep, mask or scatter each token: one uniform number per position (two if it may be scattered)."""
+        keep, to_mask, to_any = (w.exp() for w in self._weights(torch.zeros_like(t), t))
+        u = torch.rand(x_0.shape, dtype=torch.float64, device=x_0.device, generator=generator)
+        if self.scatters:
+            anything = torch.randint(self.n_states, x_0.shape, device=x_0.device, generator=generator)
+            jumped = torch.where(u < keep + to_mask, self.mask, anything)
+        else:
+            jumped = torch.full_like(x_0, self.mask)
+        return torch.where(u < keep, x_0, jumped)
+
+    def kl(self, x_t: Tensor, x_0: Tensor, logits: Tensor, s: Tensor, t: Tensor, mode: Mode = "joint") -> Tensor:
+        """Return the same number as `Process.kl`, in a third of the passes over K.
+
+        By Bayes, log p_θ(x_s | x_t) = log Q_{s:t}[x_s, x_t] + log p̃_s(x_s) − log p̃_t(x_t) with p̃_s = p̃ Q̄_s, and
+        likewise for q; the transition cancels:
+
+            KL = E_q[log q(x_s | x_0) − log p̃_s(x_s)] + log p̃_t(x_t) − log q(x_t | x_0).
+
+        The posterior over x_s is a mixture of four simple laws: at x_t (no jump after s), at x_0 (jumps only after s),
+        at the mask, or anywhere; so the expectation needs three entries and one mean over K.
+        """
+        log_p = self.log_prediction(x_t, logits, t, mode)
+        dtype, zero = log_p.dtype, torch.zeros_like(s)
+        mask = torch.full_like(x_t, self.mask)
+        keep_s, at_mask_s, elsewhere_s = self._targets(zero, s, dtype)
+        keep_t, at_mask_t, elsewhere_t = self._targets(zero, t, dtype)
+        keep, at_mask, elsewhere = self._targets(s, t, dtype)
+        _, to_mask_s, to_any_s = (w.to(dtype) for w in self._weights(zero, s))
+
+        def reach(x: Tensor, log_keep: Tensor, log_at_mask: Tensor, log_elsewhere: Tensor) -> Tensor:  # log Q̄[x_0, x]
+            v = torch.where(x == self.mask, log_at_mask, log_elsewhere)
+            return torch.where(x == x_0, torch.logaddexp(log_keep, v), v)
+
+        def entry(values: Tensor, x: Tensor) -> Tensor:
+            return values.gather(-1, x[..., None])[..., 0]
+
+        log_q_t = reach(x_t, keep_t, at_mask_t, elsewhere_t)
+        forget = torch.where(x_t == self.mask, at_mask, elsewhere)  # log v(x_t) of the step s → t
+        w_stay = (keep + reach(x_t, keep_s, at_mask_s, elsewhere_s) - log_q_t).exp()
+        w_clean = (forget + keep_s - log_q_t).exp()
+        w_mask = (forget + to_mask_s - log_q_t).exp()
+
+        p_s = self._log_product(log_p, zero, s)  # log p̃_s, (..., K)
+        p_t = torch.logaddexp(keep_t + entry(log_p, x_t), torch.where(x_t == self.mask, at_mask_t, elsewhere_t))
+        total = p_t - log_q_t
+        for weight, x in ((w_stay, x_t), (w_clean, x_0), (w_mask, mask)):
+            difference = reach(x, keep_s, at_mask_s, elsewhere_s) - entry(p_s, x)
+            total = total + torch.where(weight > 0, weight * difference, 0.0)
+        if self.scatters:
+            w_any = (forget + to_any_s - log_q_t).exp()
+            # The mean over K of log q(x_s | x_0): v everywhere, but for its entries at the mask and at x_0.
+            mean_q = elsewhere_s + (at_mask_s - elsewhere_s) / self.n_states
+            at_x0 = torch.where(x_0 == self.mask, at_mask_s, elsewhere_s)
+            mean_q = mean_q + (torch.logaddexp(keep_s, at_x0) - at_x0) / self.n_states
+            total = total + torch.where(w_any > 0, w_any * (mean_q - p_s.mean(-1)), 0.0)
+        return total.to(logits.dtype)
+
+    def prior_kl(self) -> Tensor:
+        """Return KL(q(x_T | x_0) ‖ p(x_T)) for each clean state, (K,) float64 nats, in O(K)."""
+        time = torch.as_tensor(self.final_time)
+        keep, at_mask, elsewhere = (w.cpu().exp() for w in self._targets(torch.zeros_like(time), time, torch.float64))
+        v = torch.full((self.n_states,), float(elsewhere), dtype=torch.float64)
+        v[self.mask] = at_mask
+        prior = self.prior.cpu()
+
+        def term(p: Tensor) -> Tensor:  # p log(p / prior), infinite where the prior has no mass
+            return torch.where(p > 1e-300, p * (p.clamp(min=1e-300).log() - prior.log()), 0.0)
+
+        return (term(v).sum() - term(v) + term(v + keep)).clamp(min=0)
+
+
+class _Clocked(_Closed):
+    """One kind of jump, so that only S matters: S = exp(−exponent), and the rest is 1 − S."""
+
+    def __init__(self, n_states: int, betas: Any) -> None:
+        self.n_states = check_states(n_states)
+        self._schedule = betas if isinstance(betas, ContinuousSchedule) else None
+        if self._schedule is None:
+            self.betas = check_betas(betas)
+            self.n_steps: int | None = len(self.betas)
+            exponents = -torch.log1p(-self.betas)
+            self._exponents = torch.cat([torch.zeros(1, dtype=torch.float64), exponents.cumsum(0)])
+        else:
+            self.n_steps = None
+
+    def _exponent(self, t: Tensor) -> Tensor:
+        return (
+            self._schedule.exponent(t) if self._schedule else self._exponents[t.to(self._exponents.device)].to(t.device)
+        )
+
+    def _jump(self, s: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Return log S and log(1 − S) of Q_{s:t}."""
+        passed = self._exponent(t) - self._exponent(s)
+        return (-passed).clamp(min=FLOOR), log_positive(-torch.expm1(-passed))
+
+    def _log_rates(self, x: Tensor, t: Tensor, dtype: torch.dtype) -> Tensor:
+        if self._schedule is None:
+            return super()._log_rates(x, t, dtype)
+        return self._schedule.rate(t).log().to(dtype)[..., None].expand(*x.shape, self.n_states)
+
+    @property
+    def parameters(self) -> dict[str, Tensor]:
+        """Return the tensors that define the process."""
+        if self._schedule is None:
+            return {"betas": self.betas, "mask": torch.tensor(self.mask)}
+        grid = self._schedule.exponent(torch.linspace(0, 0.99, 12))
+        return {"exponents": grid, "mask": torch.tensor(self.mask)}
+
+
+class Uniform(_Clocked):
+    """Jump to any state: Q_t = (1 − β_t) I + β_t 11ᵀ/K [A.2.1].
+
+    Parameters
+    ----------
+    n_states : int
+        K.
+    betas : tensor of shape (T,) or ContinuousSchedule
+        Probability of a jump in each step; `cosine_betas` is the paper's choice.
+
+    Examples
+    --------
+    >>> Uniform(2, [0.5]).transition(1).tolist()
+    [[0.75, 0.25], [0.25, 0.75]]
+    """
+
+    kind = "uniform"
+
+    def _weights(self, s: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        keep, jump = self._jump(s, t)
+        return keep, torch.full_like(keep, FLOOR), jump
+
+    def _log_rates(self, x: Tensor, t: Tensor, dtype: torch.dtype) -> Tensor:
+        return super()._log_rates(x, t, dtype) - math.log(self.n_states)
+
+    @property
+    def prior(self) -> Tensor:
+        """Return the uniform law."""
+        return torch.full((self.n_states,), 1 / self.n_states, dtype=torch.float64)
+
+
+class Absorbing(_Clocked):
+    """Turn into the mask and stay: Q_t = (1 − β_t) I + β_t 1 e_mᵀ [A.2.2].
+
+    Parameters
+    ----------
+    n_states : int
+        K, the mask included.
+    betas : tensor of shape (T,) or ContinuousSchedule
+        Probability of masking in each step; `inverse_betas` is the paper's choice.
+    mask : int, optional
+        State m; K − 1 by default, one symbol after the vocabulary. The paper's images use K // 2, a value of the data.
+
+    Examples
+    --------
+    >>> Absorbing(3, [0.5]).transition(1).tolist()
+    [[0.5, 0.0, 0.5], [0.0, 0.5, 0.5], [0.0, 0.0, 1.0]]
+    """
+
+    kind = "absorbing"
+    scatters = False
+
+    def __init__(self, n_states: int, betas: Any, mask: int | None = None) -> None:
+        super().__init__(n_states, betas)
+        self.mask = check_mask(mask, self.n_states)
+
+    def _weights(self, s: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        keep, jump = self._jump(s, t)
+        return keep, jump, torch.full_like(keep, FLOOR)
+
+    def _log_rates(self, x: Tensor, t: Tensor, dtype: torch.dtype) -> Tensor:
+        return super()._log_rates(x, t, dtype).masked_fill((x != self.mask)[..., None], FLOOR)
+
+    def unmask_probability(self, s: Tensor, t: Tensor) -> Tensor:
+        """Return the probability that a token masked at t was not yet masked at s: (ᾱ_s − ᾱ_t)/(1 − ᾱ_t)."""
+        exponent_s, exponent_t = self._exponent(s), self._exponent(t)
+        return ((-exponent_s).exp() - (-exponent_t).exp()) / -torch.expm1(-exponent_t)
+
+    @property
+    def prior(self) -> Tensor:
+        """Return all mass on the mask."""
+        prior = torch.zeros(self.n_states, dtype=torch.float64)
+        prior[self.mask] = 1.0
+        return prior
+
+
+class AbsorbingUniform(_Closed):
+    """Mask with probability a_t, scatter with probability b_t: Q_t = (1 − a − b) I + a 1e_mᵀ + b 11ᵀ/K [A.2.6].
+
+    With T = 1, a = 0.1 and b = 0.05 the loss is BERT's [§4].
+
+    Parameters
+    ----------
+    n_states : int
+        K, the mask included.
+    mask_betas, uniform_betas : tensors of shape (T,)
+        a and b; a + b ≤ 1.
+    mask : int, optional
+        State m; K − 1 by default.
+
+    Notes
+    -----
+    The stationary law is not known beforehand; `prior` is the law of x_T given that the token was forgotten at least
+    once, which leaves L_T of the order of ᾱ_T.
+    """
+
+    kind = "absorbing_uniform"
+
+    def __init__(self, n_states: int, mask_betas: Any, uniform_betas: Any, mask: int | None = None) -> None:
+        self.n_states = check_states(n_states)
+        self.mask_betas, self.uniform_betas = check_betas(mask_betas), check_betas(uniform_betas)
+        if len(self.mask_betas) != len(self.uniform_betas) or bool((self.mask_betas + self.uniform_betas > 1).any()):
+            message = (
+                "`mask_betas` and `uniform_betas` must have one length and sum to at most 1 at every step; "
+                f"got lengths {len(self.mask_betas)} and {len(self.uniform_betas)}."
+            )
+            raise OptionError(message)
+        self.n_steps = len(self.mask_betas)
+        self.mask = check_mask(mask, self.n_states)
+        keep, to_mask, to_any = 1.0, 0.0, 0.0
+        table = [(keep, to_mask, to_any)]
+        for a, b in zip(self.mask_betas.tolist(), self.uniform_betas.tolist(), strict=True):
+            s = 1 - a - b
+            keep, to_mask, to_any = keep * s, to_mask * s + a, to_any * s + b
+            table.append((keep, to_mask, to_any))
+        self._table = torch.tensor(table, dtype=torch.float64)  # (T + 1, 3)
+
+    def _weights(self, s: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        table = self._table.to(t.device)
+        one = torch.stack([1 - self.mask_betas - self.uniform_betas, self.mask_betas, self.uniform_betas], -1).to(
+            t.device
+        )
+        at_s, at_t = table[s], table[t]  # (..., 3)
+        keep = torch.where(at_s[..., 0] > 0, at_t[..., 0] / at_s[..., 0].clamp(min=1e-300), 0.0)
+        # From s to t: what has arrived by t less what had arrived by s and was kept since. Exact for a single step.
+        arrived = (at_t[..., 1:] - at_s[..., 1:] * keep[..., None]).clamp(min=0)
+        many = torch.cat([keep[..., None], arrived], -1)
+        weights = torch.where((t - s == 1)[..., None], one[(t - 1).clamp(min=0)], many)
+        log_w = log_positive(weights)
+        return log_w[..., 0], log_w[..., 1], log_w[..., 2]
+
+    @property
+    def prior(self) -> Tensor:
+        """Return the law of a forgotten token at time T."""
+        _, to_mask, to_any = self._table[-1].cpu()
+        prior = torch.full((self.n_states,), float(to_any) / self.n_states, dtype=torch.float64)
+        prior[self.mask] += to_mask
+        return prior / prior.sum()
+
+    @property
+    def parameters(self) -> dict[str, Tensor]:
+        """Return the tensors that define the process."""
+        return {"a": self.mask_betas, "b": self.uniform_betas, "mask": torch.tensor(self.mask)}
+
+
+def check_states(n_states: int) -> int:
+    """Return K ≥ 2."""
+    if isinstance(n_states, bool) or not isinstance(n_states, int) or n_states < 2:
+        message = f"`n_states` must be a whole number of states, at least 2; got {n_states!r}."
+        raise OptionError(message)
+    return n_states
+
+
+def check_mask(mask: int | None, n_states: int) -> int:
+    """Return the mask's state, K − 1 by default."""
+    if mask is None:
+        return n_states - 1
+    if not 0 <= mask < n_states:
+        message = f"`mask` must be a state from 0 to {n_states - 1}; got {mask}. One more symbol needs n_states + 1."
+        raise OptionError(message)
+    return int(mask)
+
+
+def check_betas(betas: Any, argument: str = "betas") -> Tensor:
+    """Return probabilities of shape (T,), float64, below 1 but for the last: what is lost stays lost."""
+    values = torch.as_tensor(betas, dtype=torch.float64).cpu()
+    if values.ndim != 1 or not len(values) or not bool(((values >= 0) & (values <= 1)).all()):
+        message = (
+            f"`{argument}` must be probabilities of shape (T,); got shape {tuple(values.shape)}. See d3pm.schedules."
+        )
+        raise OptionError(message)
+    if bool((values[:-1] == 1).any()):
+        message = (
+            f"`{argument}` must be below 1 before the last step; step {int(values.argmax()) + 1} forgets everything."
+        )
+        raise OptionError(message)
+    return values

@@ -1,0 +1,199 @@
+"""Bounds against enumeration: whole models on a few tokens, exact to the last path."""
+
+import itertools
+import math
+
+import pytest
+import torch
+
+from d3pm import Absorbing, ContinuousSchedule, Custom, Uniform, inverse_betas, linear_betas, negative_log_likelihood
+from d3pm.errors import OptionError, TokenError
+from d3pm.likelihood import Likelihood, time_grid
+from d3pm.losses import continuous_bound_term, masked_bound_term, sample_times
+from reference import golden
+
+
+def contextual(n_states, forbid=None):
+    """A denoiser whose opinion depends on every token and on time; deterministic, in float64."""
+
+    def denoiser(x_t, time, condition=None):
+        n, d = x_t.shape
+        k = torch.arange(n_states, dtype=torch.float64)
+        mixed = (x_t * torch.arange(1, d + 1)).sum(-1, keepdim=True)[..., None]
+        logits = torch.sin(0.9 * k + 0.7 * mixed + 1.7 * torch.arange(d)[None, :, None] + time.double()[:, None, None])
+        logits = logits + 1.2 * torch.nn.functional.one_hot(x_t, n_states)
+        if forbid is not None:
+            logits[..., forbid] = -1e30
+        return logits
+
+    return denoiser
+
+
+def states(n_states, length):
+    return torch.tensor(list(itertools.product(range(n_states), repeat=length)))
+
+
+def exact_model(process, denoiser, length, step, mode, first):
+    """p_θ(x_0) for all x_0 by following every path over all K^D states."""
+    every = states(process.n_states, length)
+    p = torch.ones(len(every), dtype=torch.float64)
+    for position in range(length):
+        p = p * process.prior[every[:, position]]
+    for t in time_grid(process.n_steps, step):
+        logits = denoiser(every, torch.full((len(every),), t / process.n_steps))
+        reverse = process.reverse(every, logits, t, step=step, mode=mode)  # (states, D, K)
+        if t <= step and first == "direct":
+            reverse = logits.softmax(-1)
+        kernel = torch.ones(len(every), len(every), dtype=torch.float64)
+        for position in range(length):
+            kernel = kernel * reverse[:, position][:, every[:, position]]
+        p = p @ kernel
+    return every, p
+
+
+def exact_bound(process, denoiser, x_0, step, mode, first):
+    """L_vb of one x_0, the expectation over x_t taken exactly."""
+    from d3pm.losses import bound_term
+
+    every = states(process.n_states, len(x_0))
+    total = process.prior_kl()[x_0].sum()
+    for t in time_grid(process.n_steps, step):
+        q = process.cumulative(t)[x_0[None, :], every].prod(-1)
+        x_t, weight = every[q > 0], q[q > 0]
+        logits = denoiser(x_t, torch.full((len(x_t),), t / process.n_steps))
+        term = bound_term(process, x_t, x_0.expand_as(x_t), logits, torch.tensor(t), step=step, mode=mode, first=first)
+        total = total + (weight * term.sum(-1)).sum()
+    return float(total)
+
+
+PROCESSES = {
+    "uniform": lambda: Uniform(3, linear_betas(4, 0.2, 0.9)),
+    "absorbing": lambda: Absorbing(3, inverse_betas(4)),
+    "custom": lambda: Custom(torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4]]).expand(4, 3, 3)),
+}
+
+
+@pytest.mark.parametrize("mode", ["joint", "mixture"])
+@pytest.mark.parametrize("first", ["direct", "eq4"])
+@pytest.mark.parametrize("name", PROCESSES)
+def test_bound_is_at_least_exact_and_estimates_agree(name, first, mode):
+    process = PROCESSES[name]()
+    forbid = 2 if name == "absorbing" else None
+    denoiser = contextual(3, forbid)
+    clean = 2 if name == "absorbing" else 3
+    for step in (1, 2, 3):
+        every, p = exact_model(process, denoiser, 2, step, mode, first)
+        assert float(p.sum()) == pytest.approx(1.0, abs=1e-10)
+        for x_0 in states(clean, 2):
+            nll = -math.log(float(p[(every == x_0).all(-1)]))
+            assert exact_bound(process, denoiser, x_0, step, mode, first) >= nll - 1e-12
+    x_0 = torch.tensor([[0, 1]]).expand(4000, 2)
+    exact = exact_bound(process, denoiser, x_0[0], 2, mode, first)
+    g = torch.Generator().manual_seed(0)
+    estimate = negative_log_likelihood(process, denoiser, x_0, step=2, mode=mode, first=first, generator=g)
+    sampled = negative_log_likelihood(process, denoiser, x_0, step=2, mode=mode, first=first, n_times=4, generator=g)
+    for result in (estimate, sampled):
+        assert float(result.nats.mean()) == pytest.approx(exact, abs=5 * float(result.nats.std()) / 4000**0.5 + 1e-9)
+
+
+def masked_denoiser(x_t, time, condition=None):
+    """The stored case: log_softmax_k sin(0.9 k + 1.7 i + Σ over unmasked j of 0.6 (x_j + 1)(j + 1)); mask = 3."""
+    i = torch.arange(3, dtype=torch.float64)
+    context = (torch.where(x_t < 3, 0.6 * (x_t + 1).double() * (i + 1), 0.0)).sum(-1)[:, None, None]
+    logits = torch.sin(0.9 * torch.arange(4, dtype=torch.float64) + 1.7 * i[None, :, None] + context)
+    logits[..., 3] = -1e30
+    return logits
+
+
+def test_masked_bound_at_every_resolution():
+    d = golden("masked_nelbo_D3")
+    every = states(4, 3)
+    for case in d["cases"]:
+        x_0 = torch.tensor(case["x0"])
+        x_t = every[((every == 3) | (every == x_0)).all(-1)]
+        n_masked = (x_t == 3).sum(-1).double()
+        logits = masked_denoiser(x_t, None)
+        for T, expected in case["discrete"].items():
+            process, total = Absorbing(4, inverse_betas(int(T))), 0.0
+            for t in range(1, int(T) + 1):
+                ratio = t / int(T)
+                q = ratio**n_masked * (1 - ratio) ** (3 - n_masked)
+                term = masked_bound_term(process, x_t, x_0.expand_as(x_t), logits, torch.tensor(t))
+                total += float((q * term.sum(-1)).sum())
+            assert total == pytest.approx(expected, abs=1e-9)
+        # The limit, by Gauss-Legendre quadrature of the integrand (a polynomial in t).
+        process = Absorbing(4, ContinuousSchedule("linear"))
+        nodes, weights = legendre(8)
+        for term_of in (masked_bound_term, continuous_bound_term):
+            total = 0.0
+            for t, w in zip(nodes, weights, strict=True):
+                q = t**n_masked * (1 - t) ** (3 - n_masked)
+                term = term_of(process, x_t, x_0.expand_as(x_t), logits, torch.tensor(t, dtype=torch.float64))
+                total += w * float((q * term.sum(-1)).sum())
+            assert total == pytest.approx(case["continuous_nelbo_nats"], abs=1e-9)
+            assert total == pytest.approx(case["any_order_AR_nats"], abs=1e-9)
+
+
+def legendre(n):
+    import numpy as np
+
+    x, w = np.polynomial.legendre.leggauss(n)
+    return (x + 1) / 2, w / 2
+
+
+@pytest.mark.parametrize("kind", ["uniform", "nearest_neighbour"])
+def test_continuous_bound_is_the_limit_of_the_discrete_one(kind):
+    """T · L_{t-1} → the integrand, at a rate of 1/T."""
+    from d3pm import NearestNeighbour, nearest_neighbour_rate
+
+    rate = nearest_neighbour_rate(torch.tensor([[0.0, 0.0], [1.0, 0.2], [0.3, 1.0]]), 1, normalise=False)
+    schedule = ContinuousSchedule("cosine")
+    process = Uniform(3, schedule) if kind == "uniform" else NearestNeighbour(rate, schedule)
+    every = states(3, 2)
+    x_0 = torch.tensor([0, 2]).expand_as(every)
+    logits = contextual(3)(every, torch.full((9,), 0.5))
+    t = torch.tensor(0.5, dtype=torch.float64)
+    limit = continuous_bound_term(process, every, x_0, logits, t)
+    gaps = []
+    for T in (100, 1000, 10_000):
+        discrete = T * process.kl(every, x_0, logits, t[None, None] - 1 / T, t[None, None])
+        gaps.append(float((discrete - limit).abs().max()))
+    assert gaps[1] < gaps[0] / 8
+    assert gaps[2] < 2e-3 * float(limit.max())
+
+
+def test_continuous_likelihood_runs_and_is_stratified():
+    process = Uniform(3, ContinuousSchedule("cosine"))
+    x_0 = torch.tensor([[0, 1], [2, 2]]).repeat(200, 1)
+    results = [
+        negative_log_likelihood(process, contextual(3), x_0, n_times=16, generator=torch.Generator().manual_seed(s))
+        for s in (0, 1)
+    ]
+    assert results[0].bits_per_position == pytest.approx(results[1].bits_per_position, rel=0.1)
+    assert 0 < results[0].monte_carlo_error < results[0].bits_per_position
+    assert results[0].prior_bits < 1e-6
+
+
+def test_likelihood_units():
+    result = Likelihood(torch.tensor([2.0, 4.0]) * math.log(2), torch.zeros(2), torch.tensor([0.1, 0.1]), 4)
+    assert result.bits_per_position == pytest.approx(0.75)
+    assert result.perplexity(6) == pytest.approx(2.0)
+    assert result.standard_error == pytest.approx(math.sqrt(2) / math.sqrt(2) / 4)
+    assert len(Likelihood.concatenate([result, result]).nats) == 4
+
+
+def test_times_are_stratified():
+    process = Uniform(3, linear_betas(100))
+    t = sample_times(process, 50, torch.Generator().manual_seed(0))
+    assert set(((t - 1) // 2).tolist()) == set(range(50))
+    low = sample_times(process, 50, torch.Generator().manual_seed(0), low=0.1, high=0.3)
+    assert int(low.min()) >= 11
+    assert int(low.max()) <= 30
+
+
+def test_refusals():
+    process = Uniform(3, linear_betas(4))
+    with pytest.raises(OptionError, match="T = 4"):
+        negative_log_likelihood(process, contextual(3), torch.tensor([[0, 1]]), step=5)
+    with pytest.raises(TokenError, match="from 0 to 2"):
+        negative_log_likelihood(process, contextual(3), torch.tensor([[0, 3]]))

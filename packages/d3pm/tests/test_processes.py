@@ -1,0 +1,212 @@
+"""What every process must satisfy, and the refusals."""
+
+import itertools
+
+import pytest
+import torch
+
+from d3pm import (
+    Absorbing,
+    AbsorbingUniform,
+    BandDiagonal,
+    ContinuousSchedule,
+    Custom,
+    DiscretizedGaussian,
+    NearestNeighbour,
+    Uniform,
+    cosine_betas,
+    inverse_betas,
+    linear_betas,
+    nearest_neighbour_rate,
+)
+from d3pm.errors import D3PMError, ImpossibleStateError, OptionError, TokenError
+from d3pm.processes.base import Process, draw
+from reference import CASES, process_from
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_fast_kl_equals_the_definition(case):
+    """The closed processes skip the K-wide posterior; the number must be the one of the definition, times per example."""
+    process, g = process_from(case), torch.Generator().manual_seed(0)
+    x_0 = torch.randint(7, (10, 5), generator=g)
+    t = torch.arange(1, 11)[:, None]
+    x_t = process.corrupt(x_0, t, g)
+    logits = torch.randn(10, 5, 8, generator=g, dtype=torch.float64, requires_grad=True)
+    for step, mode in itertools.product((1, 3), ("joint", "mixture")):
+        s = (t - step).clamp(min=0)
+        ours, plain = (kl(process, x_t, x_0, logits, s, t, mode) for kl in (type(process).kl, Process.kl))
+        torch.testing.assert_close(ours, plain, rtol=1e-9, atol=1e-9)
+        (a,), (b,) = (torch.autograd.grad(v.sum(), logits, retain_graph=True) for v in (ours, plain))
+        torch.testing.assert_close(a, b, rtol=1e-7, atol=1e-9)
+        assert torch.isfinite(a).all()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_matrices_are_what_their_steps_multiply_to(case):
+    process = process_from(case)
+    product = torch.eye(8, dtype=torch.float64)
+    for t in range(1, 11):
+        product = product @ process.transition(t)
+        torch.testing.assert_close(process.cumulative(t), product, rtol=0, atol=1e-12)
+    between = process.transition(4) @ process.transition(5) @ process.transition(6)
+    torch.testing.assert_close(process.between(3, 6), between, rtol=0, atol=1e-12)
+    torch.testing.assert_close(process.cumulative(0), torch.eye(8, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_q_sample_follows_the_matrix(case):
+    """40,000 draws per state: five standard deviations are 0.0125 at most."""
+    process, g = process_from(case), torch.Generator().manual_seed(1)
+    for x_0, t in ((0, 3), (5, 8)):
+        drawn = process.q_sample(torch.full((40_000,), x_0), t, g)
+        frequency = torch.bincount(drawn, minlength=8) / 40_000
+        torch.testing.assert_close(frequency.double(), process.cumulative(t)[x_0], rtol=0, atol=0.0125)
+
+
+def test_times_broadcast_over_the_first_axis():
+    process, x_0 = process_from("gaussian_wide"), torch.arange(8).reshape(2, 4)
+    x_t = x_0.flip(0)
+    both = process.posterior(x_t, x_0, torch.tensor([2, 7]))
+    torch.testing.assert_close(both[1], process.posterior(x_t[1], x_0[1], 7))
+    logits = torch.randn(2, 4, 8, generator=torch.Generator().manual_seed(0))
+    both = process.reverse(x_t, logits, torch.tensor([2, 7]), step=2)
+    torch.testing.assert_close(both[0], process.reverse(x_t[0], logits[0], 2, step=2))
+    torch.testing.assert_close(both[1], process.reverse(x_t[1], logits[1], 7, step=2))
+
+
+def test_vocabulary_of_fifty_thousand():
+    """No table grows with K: posterior and reverse step of K = 50,000 at T = 1000 in a moment."""
+    K = 50_000
+    for process in (Uniform(K, cosine_betas(1000)), Absorbing(K, inverse_betas(1000))):
+        x_0 = torch.tensor([[1, 2, K - 2]])
+        x_t = process.q_sample(x_0, 500, torch.Generator().manual_seed(0))
+        logits = torch.zeros(1, 3, K)
+        torch.testing.assert_close(process.posterior(x_t, x_0, 500).sum(-1), torch.ones(1, 3).double())
+        torch.testing.assert_close(process.reverse(x_t, logits, 500).sum(-1), torch.ones(1, 3), rtol=0, atol=1e-4)
+        assert process.prior_kl().shape == (K,)
+
+
+def test_gaussian_mixes_at_256_levels_and_not_at_8():
+    """The paper checks L_T below 1e-5 bits per dimension; its range of β does not carry over to few levels."""
+    few = DiscretizedGaussian(8, linear_betas(1000))
+    wide = DiscretizedGaussian(17, linear_betas(200, 1e-3, 0.5))
+    assert float(few.prior_kl().max()) > 0.1
+    assert float(wide.prior_kl().max()) < 1e-5 * 0.6931
+
+
+def test_cavity_identity():
+    """Equation 4 is exact for p(x_0 | the others), the mixture for p(x_0 | all): two tokens, three symbols, enumerated."""
+    from reference import double, golden
+
+    d = golden("cavity_identity")
+    p_data, process = double(d["P_data"]), Custom(d["Q"])
+    Q1, Q2 = process.transition(1), process.transition(2)
+    Qbar = Q1 @ Q2
+    for a, b in itertools.product(range(3), repeat=2):  # x_2 = (a, b); the reverse step of the first token
+        joint = torch.einsum("ij,ik,k,j->ik", p_data, Q1, Q2[:, a], Qbar[:, b])  # over x_0 and x_1 of the first token
+        exact = joint.sum(0) / joint.sum()
+        cavity = p_data @ Qbar[:, b]
+        given_all = cavity * Qbar[:, a]
+        x_t = torch.tensor(a)
+        torch.testing.assert_close(process.reverse(x_t, cavity.log(), 2), exact)
+        torch.testing.assert_close(process.reverse(x_t, given_all.log(), 2, mode="mixture"), exact)
+    assert d["errors"]["joint_with_posterior_p_x0_given_xt"] > 0.1
+
+
+def test_bert_is_one_step():
+    """T = 1 with 10 % masks and 5 % uniform: L_vb − L_T is BERT's cross-entropy [§4]."""
+    from d3pm.losses import bound_term, cross_entropy
+
+    process = AbsorbingUniform(6, [0.10], [0.05])
+    x_0, g = torch.arange(5).repeat(40), torch.Generator().manual_seed(0)
+    x_t = process.q_sample(x_0, 1, g)
+    logits = torch.randn(200, 6, generator=g)
+    torch.testing.assert_close(
+        bound_term(process, x_t, x_0, logits, torch.tensor(1), first="direct"), cross_entropy(logits, x_0)
+    )
+    assert 0.05 < float((x_t == 5).float().mean()) < 0.2
+
+
+def test_draw_is_exact_and_never_impossible():
+    g = torch.Generator().manual_seed(0)
+    log_p = torch.tensor([-1e30, 0.0, -1e30, 1.0986122886681098, -1e30])  # 1/4, 3/4
+    drawn = draw(log_p.expand(50_000, 5), g)
+    assert set(drawn.tolist()) == {1, 3}
+    assert float((drawn == 3).double().mean()) == pytest.approx(0.75, abs=0.01)
+
+
+@pytest.mark.parametrize("kind", ["linear", "cosine"])
+def test_continuous_processes_compose(kind):
+    for process in (
+        Uniform(4, ContinuousSchedule(kind)),
+        Absorbing(4, ContinuousSchedule(kind)),
+        NearestNeighbour(
+            nearest_neighbour_rate(torch.randn(4, 2, generator=torch.Generator().manual_seed(0)), 2),
+            ContinuousSchedule(kind),
+        ),
+    ):
+        assert process.n_steps is None
+        torch.testing.assert_close(process.between(0.0, 0.3) @ process.between(0.3, 0.8), process.cumulative(0.8))
+        torch.testing.assert_close(process.cumulative(1.0), process.prior.expand(4, 4), rtol=0, atol=1e-8)
+        posterior = process.posterior(torch.tensor([3]), torch.tensor([1]), 0.5, step=0.2)
+        torch.testing.assert_close(posterior.sum(-1), torch.ones(1).double())
+
+
+def test_describe_tells_processes_apart():
+    a, b = Uniform(8, cosine_betas(10)), Uniform(8, cosine_betas(10))
+    assert a.describe() == b.describe()
+    others = [
+        Uniform(8, inverse_betas(10)),
+        Uniform(9, cosine_betas(10)),
+        Absorbing(8, cosine_betas(10)),
+        Absorbing(8, cosine_betas(10), mask=3),
+        Uniform(8, ContinuousSchedule("cosine")),
+    ]
+    descriptions = [str(p.describe()) for p in [a, *others]]
+    assert len(set(descriptions)) == len(descriptions)
+
+
+def test_refusals():
+    process = Uniform(4, cosine_betas(10))
+    with pytest.raises(TokenError, match="from 0 to 3; got values from 0 to 4"):
+        process.posterior([0, 4], [0, 0], 1)
+    with pytest.raises(TokenError, match="integer"):
+        process.q_sample(torch.zeros(2), 1)
+    with pytest.raises(TokenError, match="4 states on its last axis"):
+        process.reverse([0], torch.zeros(1, 5), 1)
+    with pytest.raises(OptionError, match="T = 10"):
+        process.posterior(0, 0, 11)
+    with pytest.raises(OptionError, match="whole number"):
+        process.transition(1.5)
+    with pytest.raises(OptionError, match="'joint', 'mixture'"):
+        process.reverse([0], torch.zeros(1, 4), 1, mode="jiont")
+    with pytest.raises(ImpossibleStateError, match="from state 1 to state 0"):
+        Absorbing(4, inverse_betas(10)).posterior(0, 1, 3)
+    with pytest.raises(OptionError, match="before the last step"):
+        Uniform(4, [0.5, 1.0, 0.5])
+    with pytest.raises(OptionError, match="probabilities"):
+        Uniform(4, [0.5, 1.5])
+    with pytest.raises(OptionError, match="at least 2"):
+        Uniform(1, [0.5])
+    with pytest.raises(OptionError, match="mask"):
+        Absorbing(4, [0.5], mask=4)
+    with pytest.raises(OptionError, match="at most 1"):
+        AbsorbingUniform(4, [0.7], [0.7])
+    with pytest.raises(OptionError, match="row sums"):
+        Custom([[[0.5, 0.6], [0.5, 0.5]]])
+    with pytest.raises(OptionError, match=r"\(T, K, K\)"):
+        Custom([[0.5, 0.5], [0.5, 0.5]])
+    with pytest.raises(OptionError, match="diagonal"):
+        BandDiagonal(4, [3.0], width=3)
+    with pytest.raises(OptionError, match="width"):
+        BandDiagonal(4, [0.1], width=4)
+    with pytest.raises(OptionError, match="positive"):
+        DiscretizedGaussian(4, [0.0])
+    with pytest.raises(OptionError, match="parts"):
+        NearestNeighbour(torch.zeros(3, 3), [1.0])
+    with pytest.raises(OptionError, match="symmetric"):
+        NearestNeighbour([[-1.0, 1.0], [0.5, -0.5]], [1.0])
+    with pytest.raises(OptionError, match="continuous-time"):
+        DiscretizedGaussian(4, [0.1])._log_rates(torch.tensor([0]), torch.tensor([1]), torch.float32)
+    assert issubclass(TokenError, ValueError)
+    assert issubclass(TokenError, D3PMError)
