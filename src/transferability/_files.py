@@ -204,12 +204,12 @@ def temporary_sibling(path: Path) -> Iterator[Path]:
 
 def _read_npz(path: Path) -> Arrays:
     try:
-        archive = np.load(path, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            message = f"file {path} is a single array, not an .npz archive. Save it: numpy.savez(path, features=array)."
-            raise FileDamagedError(message)
-        with archive:
-            return {key: archive[key] for key in archive.files}
+        with path.open("rb") as stream:
+            archive = np.load(stream, allow_pickle=False)
+            if isinstance(archive, np.lib.npyio.NpzFile):
+                return {key: archive[key] for key in archive.files}
+        message = f"file {path} is a single array, not an .npz archive. Save it: numpy.savez(path, features=array)."
+        raise FileDamagedError(message)
     except ValueError as error:
         if isinstance(error, FileDamagedError):
             raise

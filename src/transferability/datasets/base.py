@@ -91,18 +91,7 @@ class Dataset:
         DatasetError
             If one cannot be read; the message names its id.
         """
-        found = []
-        for row in rows:
-            position = int(self.rows[row])
-            try:
-                found.append(self.read(position))
-            except TransferabilityError:
-                raise
-            except (OSError, ValueError, SyntaxError) as error:  # what Pillow raises for damaged pictures
-                message = f"row {str(self.all_ids[position])!r} of data {self.name!r} cannot be read: {error}. "
-                message += "Replace or remove it."
-                raise DatasetError(message) from error
-        return found
+        return [self._at(int(self.rows[row]), self.read) for row in rows]
 
     def subset(self, rows: Sequence[int] | IntArray) -> Dataset:
         """Return the data set of these rows; ids, labels and class numbers stay what they are."""
@@ -121,10 +110,20 @@ class Dataset:
     def _fingerprint(self) -> str:
         total = hashlib.sha256(self.modality.encode())
         for row in self.rows:
-            for part in (str(self.all_ids[row]).encode(), self.content(int(row))):
+            for part in (str(self.all_ids[row]).encode(), self._at(int(row), self.content)):
                 total.update(len(part).to_bytes(8, "little"))  # lengths first, so that parts cannot run together
                 total.update(part)
         return total.hexdigest()
+
+    def _at(self, position: int, get: Callable[[int], Any]) -> Any:
+        try:
+            return get(position)
+        except TransferabilityError:
+            raise
+        except (OSError, ValueError) as error:
+            message = f"row {str(self.all_ids[position])!r} of data {self.name!r} cannot be read: {error}. "
+            message += "Replace or remove it."
+            raise DatasetError(message) from error
 
 
 def number_labels(values: Any, source: str, class_names: Sequence[str] | None = None) -> tuple[IntArray, list[str]]:

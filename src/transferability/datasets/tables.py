@@ -168,12 +168,6 @@ def _picture_access(
 
     def content(row: int) -> bytes:
         where = source(row)
-        if isinstance(where, bytes):
-            return where
-        try:
-            return where.read_bytes()
-        except OSError as error:
-            message = f"picture {where}, row {rows[row]} of {path}, cannot be read: {error.strerror}."
-            raise DatasetError(message) from error
+        return where if isinstance(where, bytes) else where.read_bytes()
 
     return read, content

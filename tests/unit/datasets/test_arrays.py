@@ -1,0 +1,189 @@
+import numpy as np
+import pytest
+
+from transferability.datasets import load_dataset
+from transferability.errors import (
+    DatasetError,
+    FeatureError,
+    FileDamagedError,
+    LabelError,
+    OptionError,
+    TransferabilityError,
+    UnknownNameError,
+)
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (6, 5, 4, 3), dtype=np.uint8)
+LABELS = np.array([0, 1, 2, 0, 1, 2])
+
+
+def save(path, **arrays):
+    np.savez(path, **arrays)
+    return path
+
+
+def test_npz_gives_back_its_pictures(tmp_path):
+    path = save(tmp_path / "with spaces é.npz", images=PIXELS, labels=LABELS, class_names=["a", "b", "c"])
+    data = load_dataset(f"npz:{path}")
+    assert (data.name, data.modality, len(data)) == ("with spaces é", "image", 6)
+    assert data.class_names == ("a", "b", "c")
+    assert data.labels.tolist() == LABELS.tolist()
+    assert data.ids.tolist() == list("012345")
+    for picture, pixels in zip(data.items(range(6)), PIXELS, strict=True):
+        assert picture.mode == "RGB"
+        np.testing.assert_array_equal(np.asarray(picture), pixels)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "expected"),
+    [
+        (PIXELS[..., 0], PIXELS[..., 0]),
+        (PIXELS[..., :1], PIXELS[..., 0]),
+        (PIXELS[..., 0] / 255, PIXELS[..., 0]),
+        (PIXELS[..., 0].astype(np.int64), PIXELS[..., 0]),
+        (PIXELS[..., 0] > 127, (PIXELS[..., 0] > 127) * 255),
+    ],
+    ids=["grey", "one channel", "floats", "int64", "bool"],
+)
+def test_npz_takes_grey_pictures_of_any_sane_dtype(tmp_path, pixels, expected):
+    data = load_dataset(f"npz:{save(tmp_path / 'x.npz', x=pixels)}")
+    assert data.labels is None
+    for picture, grey in zip(data.items(range(6)), expected, strict=True):
+        np.testing.assert_array_equal(np.asarray(picture), np.repeat(grey[..., None], 3, axis=2))
+
+
+@pytest.mark.parametrize(
+    ("pixels", "match"),
+    [
+        (PIXELS.transpose(0, 3, 2, 1), r"channels last"),
+        (PIXELS[0, :, :, 0], r"must be \(n, height, width\)"),
+        (PIXELS * 2.0, "Scale them first"),
+        (np.full((2, 3, 3), np.nan), "Scale them first"),
+        (PIXELS.astype(complex), "Scale them first"),
+        (PIXELS[:, :0], "must be"),
+        (PIXELS[:0], "has no rows"),
+    ],
+    ids=["channels first", "one picture", "float 0..510", "nan", "complex", "no pixels", "no rows"],
+)
+def test_npz_refuses_what_it_would_have_to_guess(tmp_path, pixels, match):
+    with pytest.raises(DatasetError, match=match):
+        load_dataset(f"npz:{save(tmp_path / 'x.npz', x=pixels)}")
+
+
+def test_npz_parts(tmp_path):
+    path = save(tmp_path / "d.npz", x_train=PIXELS, y_train=LABELS, x_test=PIXELS[:3], y_test=LABELS[:3])
+    data = load_dataset(f"npz:{path}#test")
+    assert (data.name, len(data)) == ("d_test", 3)
+    with pytest.raises(DatasetError, match="Choose a part: .*#test, .*#train"):
+        load_dataset(f"npz:{path}")
+    with pytest.raises(DatasetError, match="Did you mean 'x_train'"):
+        load_dataset(f"npz:{path}#trian")
+
+
+@pytest.mark.parametrize(
+    ("labels", "match"),
+    [
+        (LABELS[:5], "5 for 6 rows"),
+        (LABELS - 1, "row 0 is -1"),
+        (LABELS + 0.5, "integers or strings"),
+        (LABELS * 10**12, "use every class"),
+        (LABELS[:, None], "shape"),
+    ],
+)
+def test_npz_refuses_labels(tmp_path, labels, match):
+    with pytest.raises(LabelError, match=match):
+        load_dataset(f"npz:{save(tmp_path / 'x.npz', x=PIXELS, y=labels)}")
+
+
+def test_npz_refuses_fewer_names_than_classes(tmp_path):
+    with pytest.raises(LabelError, match="2 for 3 classes"):
+        load_dataset(f"npz:{save(tmp_path / 'x.npz', x=PIXELS, y=LABELS, class_names=['a', 'b'])}")
+
+
+def test_npz_numbers_strings(tmp_path):
+    data = load_dataset(f"npz:{save(tmp_path / 'x.npz', x=PIXELS[:3], y=['dog', 'cat', 'dog'])}")
+    assert (data.labels.tolist(), data.class_names) == ([1, 0, 1], ("cat", "dog"))
+
+
+def test_npz_truncated_pickled_foreign_and_missing(tmp_path):
+    path = save(tmp_path / "x.npz", x=PIXELS)
+    whole = path.read_bytes()
+    for length in (0, 10, len(whole) // 2, len(whole) - 30):
+        path.write_bytes(whole[:length])
+        with pytest.raises(FileDamagedError, match=r"x\.npz"):
+            load_dataset(f"npz:{path}")
+    flipped = bytearray(whole)
+    flipped[200] ^= 0xFF
+    path.write_bytes(flipped)
+    with pytest.raises(FileDamagedError, match=r"x\.npz"):
+        load_dataset(f"npz:{path}")
+    np.savez(path, x=np.array([{"code": 1}], dtype=object))
+    with pytest.raises(FileDamagedError, match="pickled objects"):
+        load_dataset(f"npz:{path}")
+    with path.open("wb") as stream:
+        np.save(stream, PIXELS)
+    with pytest.raises(FileDamagedError, match="single array"):
+        load_dataset(f"npz:{path}")
+    with pytest.raises(DatasetError, match="there is no file"):
+        load_dataset(f"npz:{tmp_path / 'nowhere.npz'}")
+    with pytest.raises(DatasetError, match="not a file"):
+        load_dataset(f"npz:{tmp_path}")
+
+
+def test_feature_file_as_data(tmp_path):
+    features = np.arange(12, dtype=np.float16).reshape(4, 3)
+    path = save(tmp_path / "f.npz", features=features, labels=[0, 1, 0, 1], class_names=["a", "b"])
+    data = load_dataset(f"features:{path}")
+    assert (data.modality, data.class_names, data.ids.tolist()) == ("array", ("a", "b"), list("0123"))
+    np.testing.assert_array_equal(data.items([2])[0], features[2])
+    assert data.items([2])[0].dtype == np.float32
+    with pytest.raises(DatasetError, match=f"features:{path}"):
+        load_dataset(f"npz:{path}")
+    with pytest.raises(DatasetError, match="no parts"):
+        load_dataset(f"features:{path}#train")
+    with pytest.raises(FeatureError, match="must hold an array `features`; it holds x"):
+        load_dataset(f"features:{save(tmp_path / 'g.npz', x=features)}")
+
+
+def test_limit_keeps_every_class_and_its_number():
+    data = load_dataset("packaged:digits", limit=50, seed=5)
+    assert len(data) == len(data.ids) == len(data.labels) == 50
+    assert set(np.bincount(data.labels)) == {5}
+    assert data.fingerprint() == load_dataset("packaged:digits", limit=50, seed=5).fingerprint()
+    assert data.fingerprint() != load_dataset("packaged:digits", limit=50, seed=6).fingerprint()
+    with pytest.raises(OptionError, match="10 classes"):
+        load_dataset("packaged:digits", limit=9)
+
+
+def test_packaged_data():
+    digits = load_dataset("packaged:digits")
+    assert (len(digits), digits.items([0])[0].size, len(digits.class_names)) == (1797, (8, 8), 10)
+    with pytest.raises(UnknownNameError, match="Did you mean 'digits'"):
+        load_dataset("packaged:digit")
+
+
+@pytest.mark.slow
+def test_packaged_mnist():
+    mnist = load_dataset("packaged:mnist")
+    assert (len(mnist), mnist.items([0])[0].size) == (5000, (28, 28))
+    assert set(np.bincount(mnist.labels)) == {500}
+
+
+@pytest.mark.parametrize("identifier", ["mnist", "hf:mnist", "npz:", ":x", ""])
+def test_identifiers_that_name_nothing(identifier):
+    with pytest.raises(UnknownNameError, match="`data` must"):
+        load_dataset(identifier)
+
+
+def test_subset_of_a_subset_keeps_ids_and_items():
+    data = load_dataset("packaged:digits")
+    inner = data.subset([10, 20, 30]).subset([2, 0])
+    assert inner.ids.tolist() == ["30", "10"]
+    assert inner.labels.tolist() == data.labels[[30, 10]].tolist()
+    np.testing.assert_array_equal(np.asarray(inner.items([0])[0]), np.asarray(data.items([30])[0]))
+    with pytest.raises(DatasetError, match="no rows"):
+        data.subset([])
+
+
+def test_every_error_of_data_is_ours():
+    for kind in (DatasetError, FileDamagedError, LabelError, OptionError, UnknownNameError):
+        assert issubclass(kind, TransferabilityError)
