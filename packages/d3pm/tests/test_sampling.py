@@ -1,0 +1,148 @@
+"""Samples follow the model: frequencies against enumeration, for every path through the code."""
+
+import pytest
+import torch
+
+from d3pm import Absorbing, ContinuousSchedule, Uniform, cosine_betas, inverse_betas, linear_betas
+from d3pm.errors import OptionError, TokenError
+from d3pm.sampling import sample, sample_first_hitting, sampling_times
+from test_likelihood import PROCESSES, contextual, exact_model
+
+N = 20_000  # five standard deviations of a frequency are 0.018 at most
+
+
+class Masked:
+    """A masked denoiser that ignores time, and counts the examples it is run on."""
+
+    time_free, forbid = True, 2
+
+    def __init__(self):
+        self.seen = 0
+
+    def __call__(self, x_t, time, condition=None):
+        self.seen += len(x_t)
+        return contextual(3, 2)(x_t, torch.zeros_like(time))
+
+
+def frequencies(x, n_states):
+    codes = (x * torch.tensor([n_states, 1])).sum(-1)
+    return torch.bincount(codes, minlength=n_states**2).double() / len(x)
+
+
+@pytest.mark.parametrize("step", [1, 2])
+@pytest.mark.parametrize("mode", ["joint", "mixture"])
+@pytest.mark.parametrize("name", PROCESSES)
+def test_ancestral_sampling_follows_the_model(name, mode, step):
+    process, forbid = PROCESSES[name](), 2 if name == "absorbing" else None
+    denoiser = contextual(3, forbid)
+    # A masked model leaves alone what is unmasked, which is equation 4 at the last step too.
+    _, p = exact_model(process, denoiser, 2, step, mode, "eq4" if forbid else "direct")
+    denoiser.forbid = forbid
+    x = sample(process, denoiser, (N, 2), n_steps=4 // step, mode=mode, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(frequencies(x, 3), p, rtol=0, atol=0.018)
+
+
+def test_unmasking_shortcut_and_cache_change_nothing():
+    process, plain = Absorbing(3, inverse_betas(4)), Masked()
+    _, p = exact_model(process, Masked(), 2, 1, "joint", "eq4")
+    cached = Masked()
+    for denoiser, cache in ((plain, False), (cached, True)):
+        x = sample(process, denoiser, (N, 2), cache=cache, generator=torch.Generator().manual_seed(1))
+        torch.testing.assert_close(frequencies(x, 3), p, rtol=0, atol=0.018)
+    assert plain.seen == 4 * N
+    assert cached.seen < 2.6 * N  # the first run, and then only what changed
+
+
+def test_first_hitting_is_the_limit_of_many_steps():
+    process = Absorbing(3, ContinuousSchedule("linear"))
+    _, p = exact_model(Absorbing(3, inverse_betas(400)), Masked(), 2, 1, "joint", "eq4")
+    x = sample_first_hitting(process, Masked(), (N, 2), generator=torch.Generator().manual_seed(2))
+    torch.testing.assert_close(frequencies(x, 3), p, rtol=0, atol=0.018)
+
+
+def test_first_hitting_runs_the_net_once_per_token():
+    class Counting(Masked):
+        calls = 0
+
+        def __call__(self, x_t, time, condition=None):
+            self.calls += 1
+            return super().__call__(x_t, time, condition)
+
+    denoiser = Counting()
+    sample_first_hitting(
+        Absorbing(3, inverse_betas(1000)), denoiser, (5, 7), generator=torch.Generator().manual_seed(0)
+    )
+    assert denoiser.calls == 7
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+def test_infilling_keeps_what_is_given(name):
+    process, forbid = PROCESSES[name](), 2 if name == "absorbing" else None
+    given = torch.tensor([[1, 0]]).expand(500, 2)
+    keep = torch.tensor([[True, False]]).expand(500, 2)
+    g = torch.Generator().manual_seed(0)
+    x = sample(process, contextual(3, forbid), (500, 2), given=given, keep=keep, generator=g)
+    assert (x[:, 0] == 1).all()
+    assert len(x[:, 1].unique()) > 1
+
+
+def test_infilling_of_a_masked_model_conditions_exactly():
+    """Given the first token, the second follows p̃ with that token in sight."""
+    process, denoiser = Absorbing(3, inverse_betas(4)), Masked()
+    given, keep = torch.tensor([[1, 0]]).expand(N, 2), torch.tensor([[True, False]]).expand(N, 2)
+    for sampler in (sample, sample_first_hitting):
+        x = sampler(process, denoiser, (N, 2), given=given, keep=keep, generator=torch.Generator().manual_seed(3))
+        expected = denoiser(torch.tensor([[1, 2]]), torch.zeros(1))[0, 1].softmax(-1)
+        torch.testing.assert_close(frequencies(x, 3)[3:6], expected, rtol=0, atol=0.018)
+
+
+def test_argmax_and_watching():
+    process, seen = Uniform(3, linear_betas(4, 0.2, 0.9)), []
+    x = sample(
+        process,
+        contextual(3),
+        (50, 2),
+        final="argmax",
+        watch=lambda t, x: seen.append((t, x)),
+        generator=torch.Generator().manual_seed(0),
+    )
+    assert [t for t, _ in seen] == [4, 3, 2, 1, 0]
+    last = seen[-2][1]
+    assert torch.equal(x, contextual(3)(last, torch.full((50,), 0.25)).argmax(-1))
+
+
+def test_same_seed_same_sample():
+    process = Uniform(3, ContinuousSchedule("cosine"))
+    a, b = (
+        sample(process, contextual(3), (20, 2), n_steps=5, generator=torch.Generator().manual_seed(7)) for _ in "ab"
+    )
+    assert torch.equal(a, b)
+
+
+def test_grids():
+    process = Uniform(4, cosine_betas(10))
+    assert sampling_times(process) == list(range(10, -1, -1))
+    assert sampling_times(process, 5) == [10, 8, 6, 4, 2, 0]
+    for grid in ("even", "cosine"):
+        times = sampling_times(process, 7, grid)
+        assert times[0] == 10
+        assert times[-1] == 0
+        assert sorted(times, reverse=True) == times
+    continuous = sampling_times(Uniform(4, ContinuousSchedule("cosine")), 4, "cosine")
+    assert continuous[0] == 1.0
+    assert continuous[-1] == 0.0
+    assert continuous[0] - continuous[1] < continuous[-2] - continuous[-1]
+
+
+def test_refusals():
+    process = Uniform(3, linear_betas(4, 0.2, 0.9))
+    with pytest.raises(OptionError, match="T = 4"):
+        sample(process, contextual(3), (1, 2), n_steps=5)
+    with pytest.raises(OptionError, match="'argmax'"):
+        sample(process, contextual(3), (1, 2), final="argmx")
+    with pytest.raises(OptionError, match="both"):
+        sample(process, contextual(3), (1, 2), given=torch.zeros(1, 2, dtype=torch.long))
+    with pytest.raises(TokenError, match="given"):
+        sample(process, contextual(3), (1, 2), given=torch.full((1, 2), 3), keep=torch.ones(1, 2))
+    with pytest.raises(OptionError, match="first-hitting"):
+        sample_first_hitting(Absorbing(3, inverse_betas(4)), contextual(3), (1, 2))
