@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from importlib.metadata import version
 from typing import Any
 
@@ -50,10 +51,11 @@ def pick_device(device: str | None) -> torch.device:
 def loading(name: str) -> Iterator[None]:
     """Turn whatever goes wrong while weights are found, fetched and read into one sentence."""
     try:
-        yield
+        with redirect_stdout(sys.stderr):  # torch.hub announces its downloads where data belong
+            yield
     except TransferabilityError:
         raise
-    except (OSError, RuntimeError, ValueError, KeyError, ImportError) as error:
+    except Exception as error:  # the libraries below share no base of errors
         reason = " ".join(str(error).split())[:300].rstrip(".")
         message = (
             f"encoder {name!r} cannot be loaded: {reason}. If it must be downloaded, check its name and the network; "

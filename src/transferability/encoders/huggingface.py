@@ -166,14 +166,15 @@ class _TextModel(_TransformersModel):
         """Return the features of one batch of texts."""
         import torch
 
-        texts = [text or " " for text in items]  # some tokenisers make no token of ""
         tokens = self._processor(
-            texts, padding=True, truncation=True, max_length=self._max_length, return_tensors="pt"
+            list(items), padding=True, truncation=True, max_length=self._max_length, return_tensors="pt"
         ).to(self._device)
+        if tokens["input_ids"].shape[1] == 0:  # nothing but empty texts, and a tokeniser that adds no tokens of its own
+            return np.zeros((len(items), self._model.config.hidden_size), dtype=np.float32)
         with torch.inference_mode():
             inputs = {"input_ids": tokens["input_ids"], "attention_mask": tokens["attention_mask"]}
             hidden = self._model(**inputs).last_hidden_state.float()  # (n, tokens, d)
-            mask = tokens["attention_mask"].unsqueeze(-1).float()  # (n, tokens, 1)
-            pooled = (hidden * mask).sum(1) / mask.sum(1).clamp(min=1)  # (n, d)
+            mask = tokens["attention_mask"].unsqueeze(-1).bool()  # (n, tokens, 1)
+            pooled = hidden.where(mask, 0).sum(1) / mask.sum(1).clamp(min=1)  # (n, d); 0 for an empty text
         features: npt.NDArray[np.float32] = pooled.cpu().numpy()
         return features

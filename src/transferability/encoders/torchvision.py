@@ -35,7 +35,7 @@ def load(spec: str, *, device: str | None) -> Encoder:
     The features are what enters the last linear layer; SqueezeNet, which has none, gives its pooled feature map.
     """
     name = f"torchvision:{spec}"
-    models = require_extra("torchvision.models", "torchvision", f"encoder {name!r}")
+    models = require_extra("torchvision", "torchvision", f"encoder {name!r}").models
     from transferability.encoders import _torch
 
     model_name, _, revision = spec.partition("@")

@@ -73,7 +73,7 @@ def test_npz_parts(tmp_path):
     path = save(tmp_path / "d.npz", x_train=PIXELS, y_train=LABELS, x_test=PIXELS[:3], y_test=LABELS[:3])
     data = load_dataset(f"npz:{path}#test")
     assert (data.name, len(data)) == ("d_test", 3)
-    with pytest.raises(DatasetError, match="Choose a part: .*#test, .*#train"):
+    with pytest.raises(DatasetError, match=r"Choose a part: .*#test, .*#train"):
         load_dataset(f"npz:{path}")
     with pytest.raises(DatasetError, match="Did you mean 'x_train'"):
         load_dataset(f"npz:{path}#trian")

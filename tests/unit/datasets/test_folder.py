@@ -84,7 +84,7 @@ def test_folders_that_are_no_data(tmp_path):
     with pytest.raises(DatasetError, match=r"got both \('a.png' beside 'dog'\)"):
         load_dataset(f"folder:{tmp_path}")
     file.unlink()
-    with pytest.raises(DatasetError, match="class folder .*dog holds no picture"):
+    with pytest.raises(DatasetError, match=r"class folder .*dog holds no picture"):
         load_dataset(f"folder:{tmp_path}")
 
 

@@ -99,7 +99,7 @@ def test_parquet_and_its_split_column(tmp_path):
 def test_parquet_without_a_text(tmp_path):
     path = tmp_path / "t.parquet"
     parquet.write_table(pa.table({"text": ["a", None]}), path)
-    with pytest.raises(DatasetError, match="row 1 .* has no text"):
+    with pytest.raises(DatasetError, match=r"row 1 .* has no text"):
         load_dataset(f"parquet:{path}")
 
 
@@ -123,7 +123,7 @@ def test_pictures_by_path_by_bytes_and_as_hubs_store_them(tmp_path):
         assert data.items([0])[0].getpixel((0, 0)) == (1, 2, 3)
         prints.add(data.fingerprint())
     assert len(prints) == 1  # the same picture, wherever it lies
-    with pytest.raises(DatasetError, match="row 0 .* must hold a path"):
+    with pytest.raises(DatasetError, match=r"row 0 .* must hold a path"):
         load_dataset(f"parquet:{path}#image=wrong").items([0])
 
 
