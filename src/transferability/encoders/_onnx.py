@@ -42,6 +42,7 @@ def open_session(graph: Any, path: Path, outputs: list[str], name: str, device: 
             message = f"encoder {name!r}: {path} has no tensor {output!r}. {nearest_names(output, declared | tensors)}"
             raise EncoderError(message.rstrip())
         graph.graph.output.append(onnx.helper.make_empty_tensor_value_info(output))
+    providers = _providers(device, runtime)
     options = runtime.SessionOptions()
     options.log_severity_level = 3  # its warnings are about graphs that somebody else made
     threads = os.environ.get("OMP_NUM_THREADS", "")
@@ -52,7 +53,7 @@ def open_session(graph: Any, path: Path, outputs: list[str], name: str, device: 
         onnx.load_external_data_for_model(graph, str(path.parent))
         source = graph.SerializeToString()
     try:
-        return runtime.InferenceSession(source, options, providers=_providers(device, runtime))
+        return runtime.InferenceSession(source, options, providers=providers)
     except Exception as error:  # it has many of its own, without a common base
         message = f"encoder {name!r} cannot be loaded: {str(error).splitlines()[0][:300]}"
         raise EncoderError(message) from error

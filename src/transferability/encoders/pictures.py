@@ -77,7 +77,7 @@ class PictureInput:
         picture = picture.convert("L" if self.channels == "L" else "RGB")
         height, width = self.size
         scaled = picture.resize(self._scaled_size(*picture.size), Resampling[self.filter.upper()])
-        left, top = (scaled.width - width) // 2, (scaled.height - height) // 2
+        left, top = int((scaled.width - width) / 2), int((scaled.height - height) / 2)  # negative: a border, as wide
         pixels = np.asarray(scaled.crop((left, top, left + width, top + height)))
         return pixels[..., None] if pixels.ndim == 2 else pixels
 

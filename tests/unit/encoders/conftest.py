@@ -64,8 +64,10 @@ def make_onnx(tmp_path):
             initializers,
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-        for key, value in (metadata or {}).items():
-            helper.set_model_props(model, {key: value if isinstance(value, str) else json.dumps(value)})
+        properties = {
+            key: each if isinstance(each, str) else json.dumps(each) for key, each in (metadata or {}).items()
+        }
+        helper.set_model_props(model, properties)
         path = tmp_path / name
         onnx.save(model, path)
         return path

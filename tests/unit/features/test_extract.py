@@ -1,0 +1,289 @@
+import json
+import multiprocessing
+import os
+import time
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from transferability.datasets import load_dataset
+from transferability.encoders import load_encoder
+from transferability.errors import (
+    DatasetError,
+    EncoderError,
+    FeatureError,
+    LabelError,
+    OptionError,
+    TransferabilityError,
+)
+from transferability.features import FeatureCache, extract_features, write_features
+
+
+class Pixels:
+    """An encoder small enough to be checked by hand: mean colour and size. Counts what it was asked for."""
+
+    name, modality, n_parameters = "test:pixels", "image", 0
+
+    def __init__(self, output=None, identity=None):
+        self.calls = []
+        self._output = output
+        self._identity = {"source": self.name, "version": 1} if identity is None else identity
+
+    def identity(self):
+        return self._identity or None
+
+    def encode(self, items):
+        self.calls.append(len(items))
+        rows = np.array([[*np.asarray(item).mean((0, 1)), *item.size] for item in items], dtype=np.float32)
+        return rows if self._output is None else self._output(rows, len(self.calls))
+
+
+@pytest.fixture
+def digits():
+    return load_dataset("packaged:digits", limit=50)
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return FeatureCache(tmp_path / "cache")
+
+
+def expected(dataset):
+    return Pixels().encode(dataset.items(range(len(dataset))))
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 50, 64, None])
+def test_rows_labels_and_ids_are_those_of_the_data(digits, batch_size):
+    found = extract_features(Pixels(), digits, batch_size=batch_size, cache=False)
+    np.testing.assert_array_equal(found.features, expected(digits))
+    assert found.features.dtype == np.float32
+    assert found.ids.tolist() == digits.ids.tolist()
+    assert found.labels.tolist() == digits.labels.tolist()
+    assert (found.name, found.class_names) == ("digits", digits.class_names)
+    assert found.task().n_classes == 10
+
+
+def test_progress_counts_rows(digits, cache):
+    seen = []
+    extract_features(Pixels(), digits, batch_size=20, cache=cache, progress=lambda *at: seen.append(at))
+    extract_features(Pixels(), digits, batch_size=20, cache=cache, progress=lambda *at: seen.append(at))
+    assert seen == [(20, 50), (40, 50), (50, 50), (50, 50)]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64, np.int64])
+def test_other_dtypes_become_float32(digits, dtype):
+    found = extract_features(Pixels(lambda rows, _: rows.astype(dtype)), digits, cache=False)
+    assert found.features.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("output", "match"),
+    [
+        (lambda rows, _: rows[0], r"one row of numbers per item, \(32, n_features\)"),
+        (lambda rows, _: rows[:-1], r"got float32 of shape \(31, 5\)"),
+        (lambda rows, _: rows[:, :0], "shape"),
+        (lambda rows, _: rows[:, :, None], "shape"),
+        (lambda rows, _: rows.astype(str), "one row of numbers"),
+        (lambda rows, _: None, "one row of numbers"),
+        (lambda rows, call: rows[:, :call], "rows of one length; it returned 1 numbers .* and 2 from row"),
+        (
+            lambda rows, _: np.where(np.arange(len(rows))[:, None] == 3, np.nan, rows),
+            "NaN or infinity for row '{third}'",
+        ),
+        (lambda rows, _: rows.astype(np.float64) * 1e300, "NaN or infinity"),
+        (lambda rows, _: 1 / 0, "failed on rows .* of data 'digits': ZeroDivisionError: division by zero"),
+    ],
+)
+def test_encoders_that_return_no_features(digits, cache, output, match):
+    with pytest.raises(EncoderError, match=match.replace("{third}", digits.ids[3])):
+        extract_features(Pixels(output), digits, cache=cache)
+    assert not [path for path in cache.folder.rglob("*") if path.is_file() and path.suffix != ".lock"]
+
+
+def test_an_unreadable_picture_is_named_and_leaves_nothing(tmp_path, cache):
+    from PIL import Image
+
+    for name in ("a/1.png", "b/2.png"):
+        (tmp_path / "data" / name).parent.mkdir(parents=True)
+        Image.new("RGB", (4, 4)).save(tmp_path / "data" / name)
+    (tmp_path / "data/b/2.png").write_bytes(b"broken")
+    with pytest.raises(DatasetError, match=r"2\.png cannot be read"):
+        extract_features(Pixels(), load_dataset(f"folder:{tmp_path / 'data'}"), batch_size=1, cache=cache)
+    assert not list(cache.folder.rglob("*.safetensors"))
+
+
+def test_encoder_and_data_of_different_kinds(tmp_path, digits):
+    path = tmp_path / "reviews.csv"
+    path.write_text("text\na\n")
+    with pytest.raises(EncoderError, match=r"takes pictures; data 'reviews' are texts. For texts: st:, hf:"):
+        extract_features(Pixels(), load_dataset(f"csv:{path}"))
+    with pytest.raises(EncoderError, match="`encoder` must not be None: data 'digits' are pictures"):
+        extract_features(None, digits)
+
+
+def test_batch_size_must_be_positive(digits):
+    with pytest.raises(OptionError, match="at least 1; got 0"):
+        extract_features(Pixels(), digits, batch_size=0)
+
+
+# --- the cache
+
+
+def test_nothing_is_computed_twice(digits, cache):
+    encoder = Pixels()
+    first = extract_features(encoder, digits, cache=cache)
+    n_calls = len(encoder.calls)
+    second = extract_features(encoder, digits, cache=cache, batch_size=3)
+    assert len(encoder.calls) == n_calls
+    np.testing.assert_array_equal(first.features, second.features)
+    assert second.labels.tolist() == digits.labels.tolist()
+
+
+@pytest.mark.parametrize(
+    ("change", "recomputed"),
+    [
+        (lambda data: data.subset(range(50)), False),
+        (lambda data: data.subset(range(49)), True),
+        (lambda data: data.subset(range(49, -1, -1)), True),
+    ],
+)
+def test_the_key_follows_the_rows_and_their_order(digits, cache, change, recomputed):
+    extract_features(Pixels(), digits, cache=cache)
+    encoder = Pixels()
+    found = extract_features(encoder, change(digits), cache=cache)
+    assert bool(encoder.calls) == recomputed
+    np.testing.assert_array_equal(found.features, expected(change(digits)))
+
+
+def test_the_key_follows_the_encoder(digits, cache):
+    extract_features(Pixels(), digits, cache=cache)
+    other = Pixels(lambda rows, _: -rows, {"source": Pixels.name, "version": 2})
+    np.testing.assert_array_equal(extract_features(other, digits, cache=cache).features, -expected(digits))
+
+
+def test_an_encoder_without_identity_is_never_kept(digits, cache):
+    encoder = Pixels(identity={})
+    for _ in range(2):
+        extract_features(encoder, digits, cache=cache)
+    assert Counter(encoder.calls) == {32: 2, 18: 2}
+    assert not cache.folder.exists()
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".json"])
+@pytest.mark.parametrize(
+    "damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b[:-1] + b"\x00", lambda b: b"[]"]
+)
+def test_a_damaged_file_is_computed_again(digits, cache, caplog, suffix, damage):
+    extract_features(Pixels(), digits, cache=cache)
+    (file,) = cache.folder.rglob(f"*{suffix}")
+    file.write_bytes(damage(file.read_bytes()))
+    encoder = Pixels()
+    np.testing.assert_array_equal(extract_features(encoder, digits, cache=cache).features, expected(digits))
+    assert encoder.calls
+    assert "damaged" in caplog.text
+    again = Pixels()
+    extract_features(again, digits, cache=cache)
+    assert not again.calls
+
+
+def test_a_lost_file_is_computed_again(digits, cache):
+    extract_features(Pixels(), digits, cache=cache)
+    next(cache.folder.rglob("*.safetensors")).unlink()
+    encoder = Pixels()
+    extract_features(encoder, digits, cache=cache)
+    assert encoder.calls
+
+
+def test_the_record_tells_a_reader_what_it_is(digits, cache):
+    extract_features(Pixels(), digits, cache=cache)
+    (file,) = cache.folder.rglob("*.json")
+    record = json.loads(file.read_text())
+    assert record["encoder"]["source"] == "test:pixels"
+    assert (record["data"], record["shape"]) == ("digits", [50, 5])
+
+
+def test_the_folder_comes_from_the_environment(digits, tmp_path, monkeypatch):
+    monkeypatch.setenv("TRANSFERABILITY_CACHE", str(tmp_path / "chosen"))
+    extract_features(Pixels(), digits)
+    assert len(list((tmp_path / "chosen").rglob("*.safetensors"))) == 1
+
+
+def test_a_cache_that_cannot_be_written_is_said_before_anything_is_computed(digits, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    encoder = Pixels()
+    with pytest.raises(OptionError, match=r"must be writable.*Set TRANSFERABILITY_CACHE"):
+        extract_features(encoder, digits, cache=FeatureCache(tmp_path / "file"))
+    assert not encoder.calls
+
+
+class Slow(Pixels):
+    def encode(self, items):
+        with open(os.environ["CALLS"], "a") as log:  # noqa: PTH123
+            log.write("x")
+        time.sleep(0.2)
+        return super().encode(items)
+
+
+def _worker(folder):
+    extract_features(Slow(), load_dataset("packaged:digits", limit=20), cache=FeatureCache(folder))
+
+
+@pytest.mark.slow
+def test_of_two_processes_one_computes_and_the_other_waits(tmp_path, monkeypatch):
+    monkeypatch.setenv("CALLS", str(tmp_path / "calls"))
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=_worker, args=(tmp_path / "cache",)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(30)
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    assert (tmp_path / "calls").read_text() == "x"
+
+
+# --- features that are there already
+
+
+def test_features_as_data_need_no_encoder(tmp_path):
+    features = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
+    path = write_features(tmp_path / "f.npz", features, [0, 1, 0, 1, 0, 1])
+    data = load_dataset(f"features:{path}", limit=4)
+    found = extract_features(None, data)
+    np.testing.assert_array_equal(found.features, features[data.rows])
+    assert found.labels.tolist() == data.labels.tolist()
+
+
+def test_feature_files_by_pattern_position_and_id(tmp_path, digits):
+    encoder = load_encoder(f"features:{tmp_path}/zoo é/{{data}}.npz")
+    whole = load_dataset("packaged:digits")
+    with pytest.raises(EncoderError, match=r"no features of data 'digits'.*digits\.npz"):
+        extract_features(encoder, digits)
+    features = expected(whole)
+    path = tmp_path / "zoo é" / "digits.npz"
+    write_features(path, features, whole.labels)  # all rows, no ids: by position
+    np.testing.assert_array_equal(extract_features(encoder, digits).features, expected(digits))
+    order = np.random.default_rng(0).permutation(len(whole))[::-1]
+    write_features(path, features[order], whole.labels[order], ids=whole.ids[order])  # by id, in any order
+    np.testing.assert_array_equal(extract_features(encoder, digits).features, expected(digits))
+
+
+def test_feature_files_that_belong_to_other_data(tmp_path, digits):
+    encoder = load_encoder(f"features:{tmp_path}/f.npz")
+    whole = load_dataset("packaged:digits")
+    features = expected(whole)
+    write_features(tmp_path / "f.npz", features[:100])
+    with pytest.raises(FeatureError, match="it has 100 for 1797 rows"):
+        extract_features(encoder, digits)
+    write_features(tmp_path / "f.npz", features, (whole.labels + 1) % 10)
+    with pytest.raises(LabelError, match="must agree; row '"):
+        extract_features(encoder, digits)
+    write_features(tmp_path / "f.npz", features[:100], ids=whole.ids[:100])
+    with pytest.raises(FeatureError, match=r"has no features of .* rows of data 'digits'"):
+        extract_features(encoder, digits)
+
+
+def test_every_error_is_ours():
+    assert all(
+        issubclass(each, TransferabilityError) for each in (DatasetError, EncoderError, FeatureError, LabelError)
+    )
