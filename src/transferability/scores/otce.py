@@ -1,0 +1,242 @@
+r"""OTCE and OT-NCE: what an optimal transport between two tasks says of their labels and of their distance.
+
+.. math:: \pi^* = \arg\min_\pi \sum_{ij} \pi_{ij} \|x_i - x'_j\|^2, \quad W = \langle \pi^*, C \rangle, \quad
+          \text{OT-NCE} = -H(Y' \mid Y), \quad \text{OTCE} = \lambda_1 W + \lambda_2 H(Y' \mid Y)
+
+Tan, Li and Huang [1]_; the joint distribution of source labels Y and target labels Y' is that of the plan.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from transferability._array import FloatArray, IntArray
+from transferability._validate import check_positive
+from transferability.errors import OptionError, TaskError
+from transferability.scores._result import ScoreResult
+from transferability.statistics.labels import conditional_entropy
+from transferability.task import Task
+
+__all__ = ["OtNceResult", "OtceResult", "ot_nce", "otce"]
+
+_MAX_SIMPLEX_ITERATIONS = 10_000_000
+
+
+@dataclass(frozen=True)
+class OtNceResult(ScoreResult):
+    """OT-NCE.
+
+    Attributes
+    ----------
+    conditional_entropy : float
+        H(Y'|Y) under the plan, in nats.
+    distance : float
+        W: mean squared distance under the plan, in squared units of the features.
+    n_source, n_target : int
+        Samples transported.
+    """
+
+    name: ClassVar[str] = "ot_nce"
+    upper_bound: ClassVar[float] = 0.0
+    needs: ClassVar[frozenset[str]] = frozenset({"reference", "target"})
+
+    conditional_entropy: float
+    distance: float
+    n_source: int
+    n_target: int
+
+
+@dataclass(frozen=True)
+class OtceResult(OtNceResult):
+    """OTCE: the fields of `OtNceResult`, and the coefficients.
+
+    Attributes
+    ----------
+    coefficients : tuple of two floats
+        λ₁ and λ₂.
+    """
+
+    name: ClassVar[str] = "otce"
+
+    coefficients: tuple[float, float]
+
+
+def ot_nce(source: Task, target: Task, *, max_samples: int = 4000, seed: int = 0) -> OtNceResult:
+    """Return OT-NCE between two labelled tasks in one feature space.
+
+    Higher is better; ≤ 0, in nats.
+
+    Parameters
+    ----------
+    source, target : Task
+        Both labelled, with features of one dimension, from one encoder.
+    max_samples : int, default=4000
+        A larger task is represented by that many samples, drawn without replacement.
+    seed : int, default=0
+        Of that draw.
+
+    Returns
+    -------
+    OtNceResult
+
+    Raises
+    ------
+    TaskError
+        If the dimensions differ.
+    LabelError
+        If a task has no labels.
+    OptionError
+        If `max_samples` is not a positive integer.
+
+    Notes
+    -----
+    The transport is exact: a linear assignment for tasks of one size (seconds for 4,000 samples), the network simplex
+    of POT otherwise; both on the host, whatever library the features come from. Sinkhorn's plan is blurred, which
+    raises W and H (by 0.4 % and 3 % at 1 % regularisation on a small example).
+
+    References
+    ----------
+    .. [1] Tan, Li, Huang. OTCE: a transferability metric for cross-domain cross-task representations. CVPR 2021.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> source = Task(np.array([[0.0], [1.0], [2.0], [3.0]]), [0, 0, 1, 1])
+    >>> target = Task(np.array([[0.1], [1.1], [2.1], [3.1]]), [0, 1, 2, 2])
+    >>> round(float(ot_nce(source, target)), 4)
+    -0.3466
+    """
+    entropy, distance, n_source, n_target, notes = _transport(source, target, max_samples, seed)
+    return OtNceResult(
+        -entropy, conditional_entropy=entropy, distance=distance, n_source=n_source, n_target=n_target, notes=notes
+    )
+
+
+def otce(
+    source: Task,
+    target: Task,
+    *,
+    coefficients: tuple[float, float] = (-0.0001, -1.0),
+    max_samples: int = 4000,
+    seed: int = 0,
+) -> OtceResult:
+    """Return OTCE between two labelled tasks in one feature space.
+
+    Higher is better; ≤ 0 with the default coefficients.
+
+    Parameters
+    ----------
+    source, target : Task
+        As for `ot_nce`.
+    coefficients : tuple of two floats, default=(-0.0001, -1.0)
+        λ₁ of the distance W and λ₂ of the conditional entropy. The authors fit them to auxiliary tasks with measured
+        accuracies; the default is that of the task-relatedness paper, appendix D.3. W has the unit of the squared
+        features, and so has 1/λ₁.
+    max_samples : int, default=4000
+        As for `ot_nce`; the default is that of the task-relatedness paper.
+    seed : int, default=0
+        As for `ot_nce`.
+
+    Returns
+    -------
+    OtceResult
+
+    Raises
+    ------
+    TaskError, LabelError, OptionError
+        As for `ot_nce`.
+
+    Notes
+    -----
+    See `ot_nce`.
+
+    References
+    ----------
+    .. [1] Tan, Li, Huang. OTCE: a transferability metric for cross-domain cross-task representations. CVPR 2021.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> source = Task(np.array([[0.0], [1.0], [2.0], [3.0]]), [0, 0, 1, 1])
+    >>> target = Task(np.array([[0.1], [1.1], [2.1], [3.1]]), [0, 1, 2, 2])
+    >>> round(float(otce(source, target, coefficients=(-1.0, -1.0))), 4)
+    -0.3566
+    """
+    distance_weight, entropy_weight = (float(each) for each in coefficients)
+    if not np.isfinite([distance_weight, entropy_weight]).all():
+        message = f"`coefficients` must be two finite numbers; got {coefficients!r}."
+        raise OptionError(message)
+    entropy, distance, n_source, n_target, notes = _transport(source, target, max_samples, seed)
+    return OtceResult(
+        distance_weight * distance + entropy_weight * entropy,
+        conditional_entropy=entropy,
+        distance=distance,
+        n_source=n_source,
+        n_target=n_target,
+        coefficients=(distance_weight, entropy_weight),
+        notes=notes,
+    )
+
+
+def _transport(
+    source: Task, target: Task, max_samples: int, seed: int
+) -> tuple[float, float, int, int, tuple[str, ...]]:
+    """Return H(Y'|Y), W, the two sample sizes and notes."""
+    if source.n_features != target.n_features:
+        message = (
+            f"`source` and `target` must have features of one dimension; got {source.n_features} and "
+            f"{target.n_features}. Extract both with the same encoder."
+        )
+        raise TaskError(message)
+    if int(check_positive(max_samples, "max_samples")) != max_samples:
+        message = f"`max_samples` must be a positive integer; got {max_samples!r}."
+        raise OptionError(message)
+    rng = np.random.default_rng(seed)
+    notes: list[str] = []
+    source_features, source_labels = _subset(source, int(max_samples), rng, notes)
+    target_features, target_labels = _subset(target, int(max_samples), rng, notes)
+    cost = _squared_distances(source_features, target_features)
+    rows, columns, mass = _exact_plan(cost)
+    joint = np.zeros((int(target_labels.max()) + 1, int(source_labels.max()) + 1))
+    np.add.at(joint, (target_labels[columns], source_labels[rows]), mass)
+    distance = float(mass @ cost[rows, columns])
+    return conditional_entropy(joint), distance, len(source_labels), len(target_labels), tuple(notes)
+
+
+def _subset(
+    task: Task, max_samples: int, rng: np.random.Generator, notes: list[str]
+) -> tuple[FloatArray, IntArray]:
+    labels = task.require_labels()
+    if len(task) <= max_samples:
+        return task.features, labels
+    rows = np.sort(rng.choice(len(task), max_samples, replace=False))
+    notes.append(f"{max_samples:,} of the {len(task):,} samples of {task.name!r} were transported.")
+    return task.features[rows], labels[rows]
+
+
+def _squared_distances(a: FloatArray, b: FloatArray) -> FloatArray:
+    """Return ‖a_i − b_j‖², (n, d), (m, d) -> (n, m), formed about a common centre so that few digits cancel."""
+    centre = b.mean(axis=0, dtype=np.float64)
+    a, b = a - centre, b - centre
+    cost = a @ b.T
+    cost *= -2
+    cost += (a * a).sum(axis=1)[:, None]
+    cost += (b * b).sum(axis=1)[None, :]
+    return np.maximum(cost, 0.0, out=cost)
+
+
+def _exact_plan(cost: FloatArray) -> tuple[IntArray, IntArray, FloatArray]:
+    """Return rows, columns and masses of an optimal plan between uniform distributions."""
+    n, m = cost.shape
+    if n == m:
+        rows, columns = linear_sum_assignment(cost)
+        return rows, columns, np.full(n, 1.0 / n)
+    import ot  # POT: on import it looks for torch and others, which takes seconds where they are installed
+
+    plan: Any = ot.emd(np.full(n, 1.0 / n), np.full(m, 1.0 / m), cost, numItermax=_MAX_SIMPLEX_ITERATIONS)
+    rows, columns = np.nonzero(plan)
+    return rows, columns, plan[rows, columns]

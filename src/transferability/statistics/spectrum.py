@@ -1,0 +1,90 @@
+"""What a symmetric positive semi-definite matrix does to a few vectors, without more work than that takes.
+
+With NumPy arrays LAPACK is called below the level of `eigh`: reduction to tridiagonal form, eigenvectors of the
+tridiagonal matrix, both applied to the vectors. The eigenvectors of the matrix itself, a third of the work and a
+(d, d) array, are never formed. Elsewhere (a GPU, say) the array library's own `eigh` is used.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import scipy.linalg
+from scipy.linalg import lapack
+
+from transferability._array import Array, FloatArray, Namespace, as_numpy
+from transferability.statistics._inputs import is_numpy
+
+__all__ = ["eigen_projections", "inverse_trace", "positive_cutoff"]
+
+_TRUSTED_RECIPROCAL_CONDITION = 1e-10
+"""Above it a Cholesky factor gives the inverse to better than 1e-6; below, the spectrum decides what counts as zero."""
+
+
+def positive_cutoff(values: FloatArray, size: int) -> float:
+    """Return the eigenvalue below which rounding, not data, speaks: largest · size · 2⁻⁵², as for `pinv`."""
+    return float(values.max(initial=0.0)) * size * float(np.finfo(np.float64).eps)
+
+
+def eigen_projections(xp: Namespace, matrix: Array, vectors: Array) -> tuple[FloatArray, FloatArray]:
+    """Return the eigenvalues of `matrix` and the coordinates of `vectors` in its eigenvectors, both as NumPy.
+
+    Parameters
+    ----------
+    xp : namespace
+    matrix : array of shape (d, d)
+        Symmetric, float64. Its content is used up.
+    vectors : array of shape (d, m)
+
+    Returns
+    -------
+    values : (d,) ascending
+    projections : (d, m), row i belonging to eigenvalue i
+    """
+    if not is_numpy(xp) or len(matrix) < 8:
+        values, basis = xp.linalg.eigh(matrix)
+        return as_numpy(values), as_numpy(basis.T @ vectors)  # small from here on: host
+    return _tridiagonal_projections(matrix, vectors)
+
+
+def inverse_trace(xp: Namespace, matrix: Array, vectors: Array) -> tuple[float, int]:
+    r"""Return :math:`\operatorname{tr}(V^\top M^+ V)` and the rank of M; rows of zeros and ill scales do no harm.
+
+    Parameters
+    ----------
+    xp : namespace
+    matrix : array of shape (d, d)
+        M, symmetric positive semi-definite, float64. Kept as it is.
+    vectors : array of shape (d, m)
+        V, in the range of M.
+    """
+    diagonal = xp.linalg.diagonal(matrix)
+    positive = diagonal > 0
+    # With a diagonal of ones the rank does not depend on the units of the features; one that is constant has no part.
+    scale = xp.where(positive, 1 / xp.sqrt(xp.where(positive, diagonal, 1.0)), 0.0)
+    scaled = matrix * scale[:, None]
+    scaled *= scale[None, :]
+    scaled_vectors = vectors * scale[:, None]
+    if is_numpy(xp) and bool(positive.all()):
+        size = float(np.abs(scaled).sum(axis=0).max())  # the 1-norm
+        factor, info = lapack.dpotrf(scaled.T, lower=0, clean=0)  # .T: LAPACK's order of a symmetric array
+        if info == 0 and lapack.dpocon(factor, size)[0] > _TRUSTED_RECIPROCAL_CONDITION:
+            whitened = scipy.linalg.solve_triangular(factor, scaled_vectors, trans="T", check_finite=False)
+            return float(np.vdot(whitened, whitened)), len(matrix)
+    values, projections = eigen_projections(xp, scaled, scaled_vectors)
+    kept = values > positive_cutoff(values, len(values))
+    return float((projections[kept] ** 2 / values[kept, None]).sum()), int(kept.sum())
+
+
+def _tridiagonal_projections(matrix: FloatArray, vectors: FloatArray) -> tuple[FloatArray, FloatArray]:
+    size = len(matrix)
+    lwork, _ = lapack.dsytrd_lwork(size, lower=1)
+    # M = Q T Qᵀ. The transpose of a symmetric C array is the Fortran array that LAPACK overwrites without a copy.
+    reflectors, diagonal, off_diagonal, tau, _ = lapack.dsytrd(matrix.T, lower=1, lwork=int(lwork), overwrite_a=1)
+    turned = np.array(vectors, dtype=np.float64, order="F")
+    # Q leaves the first coordinate alone and acts on the others as the reflectors of a QR factorisation do.
+    below: Any = reflectors[1:, : size - 1]
+    turned[1:], _, info = lapack.dormqr("L", "T", below, tau, turned[1:], 64 * max(1, turned.shape[1]))
+    values, basis = scipy.linalg.eigh_tridiagonal(diagonal, off_diagonal, check_finite=False)
+    return values, basis.T @ turned
