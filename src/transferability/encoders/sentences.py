@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -31,11 +32,11 @@ def load(spec: str, *, device: str | None) -> Encoder:
     """
     name = f"st:{spec}"
     library = require_extra("sentence_transformers", "sentence-transformers", f"encoder {name!r}")
-    from transferability.encoders._hub import source_and_revision, without_bars
+    from transferability.encoders._hub import quietly, source_and_revision
     from transferability.encoders._torch import loading, pick_device
 
     source, revision = source_and_revision(spec, name)
-    with loading(name), without_bars():
+    with loading(name), quietly():
         model = library.SentenceTransformer(source, revision=revision, device=str(pick_device(device)))
     return SentenceEncoder(name, model)
 
@@ -55,17 +56,23 @@ class SentenceEncoder:
     def identity(self) -> Identity:
         """Return the modules with their settings, the tokeniser's limit, the hash of the weights, versions."""
         from transferability.encoders._hub import tokenizer_hash
-        from transferability.encoders._torch import versions, weights
+        from transferability.encoders._torch import versions
 
         return {
             "source": self.name,
             "modules": [" ".join(repr(module).split()) for module in self._model],
             "tokenizer": tokenizer_hash(self._model.tokenizer),
             "max_length": self._model.max_seq_length,
-            "weights": weights(self._model),
+            "weights": self._weights,
             "versions": versions("sentence-transformers", "transformers", "tokenizers"),
             "device": self._model.device.type,
         }
+
+    @cached_property
+    def _weights(self) -> str:
+        from transferability.encoders._torch import weights
+
+        return weights(self._model)
 
     def encode(self, items: Sequence[Item]) -> npt.NDArray[np.float32]:
         """Return the features of one batch of texts, as the model's own modules pool them."""

@@ -98,9 +98,11 @@ class FeatureCache:
             return None
 
     def write(self, key: str, features: FloatArray, about: dict[str, Any]) -> None:
-        """Keep features under a key; `about`, JSON values, tells a reader of the folder what they are."""
+        """Keep features under a key that is `locked`; `about`, JSON values, tells a reader what they are."""
         path = self._path(key)
         path.with_suffix(".json").unlink(missing_ok=True)  # an old record must never vouch for a new file
+        for leftover in path.parent.glob(f".{key}.*"):  # of a process that was killed here; the key is ours now
+            leftover.unlink(missing_ok=True)
         write_features(path, features)
         record = {**about, "key": key, "shape": list(features.shape), "checksum": _checksum(path)}
         with temporary_sibling(path.with_suffix(".json")) as temporary:

@@ -232,10 +232,11 @@ def test_missing_library_names_the_extra(monkeypatch, spec, module, extra):
         load_encoder(spec)
 
 
-def test_loading_says_nothing(capfd, bert_folder, sentence_folder):
+def test_loading_says_nothing(capfd, bert_folder, sentence_folder, vit_folders):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         load_encoder(f"hf:{bert_folder}", "cpu")
         load_encoder(f"st:{sentence_folder}", "cpu")
+        load_encoder(f"hf:{vit_folders['classifier']}", "cpu")  # transformers has much to say about its pooler
     captured = capfd.readouterr()
     assert (captured.out, captured.err) == ("", "")

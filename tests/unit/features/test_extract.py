@@ -242,6 +242,25 @@ def test_of_two_processes_one_computes_and_the_other_waits(tmp_path, monkeypatch
     assert (tmp_path / "calls").read_text() == "x"
 
 
+@pytest.mark.slow
+def test_killed_half_way_leaves_nothing_that_is_read_and_no_lock(tmp_path, monkeypatch, digits, cache):
+    monkeypatch.setenv("CALLS", str(tmp_path / "calls"))
+    worker = multiprocessing.get_context("fork").Process(target=_worker, args=(tmp_path / "cache",))
+    worker.start()
+    while not (tmp_path / "calls").exists():
+        time.sleep(0.01)
+    worker.kill()
+    worker.join(30)
+    assert not list(cache.folder.rglob("*.safetensors"))
+    (folder,) = (lock.parent for lock in cache.folder.rglob("*.lock"))
+    leftover = folder / f".{next(folder.glob('*.lock')).stem}.safetensors.0123.safetensors"
+    leftover.write_bytes(b"half a file")  # as if the kill had come while it was written
+    _worker(tmp_path / "cache")
+    assert not leftover.exists()
+    assert sorted(path.suffix for path in folder.iterdir()) == [".json", ".lock", ".safetensors"]
+    assert (tmp_path / "calls").read_text() == "xx"
+
+
 # --- features that are there already
 
 
