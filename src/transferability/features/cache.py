@@ -98,13 +98,22 @@ class FeatureCache:
             return None
 
     def write(self, key: str, features: FloatArray, about: dict[str, Any]) -> None:
-        """Keep features under a key that is `locked`; `about`, JSON values, tells a reader what they are."""
+        """Keep features under a key that is `locked`; `about`, JSON values, tells a reader what they are.
+
+        A disk that is full costs a line in the log, not the features that were just computed.
+        """
         path = self._path(key)
+        try:
+            self._write(path, features, {**about, "key": key})
+        except OSError as error:
+            _log.warning("features could not be kept in %s: %s", path, error)
+
+    def _write(self, path: Path, features: FloatArray, record: dict[str, Any]) -> None:
         path.with_suffix(".json").unlink(missing_ok=True)  # an old record must never vouch for a new file
-        for leftover in path.parent.glob(f".{key}.*"):  # of a process that was killed here; the key is ours now
+        for leftover in path.parent.glob(f".{path.stem}.*"):  # of a process that was killed; the key is ours now
             leftover.unlink(missing_ok=True)
         write_features(path, features)
-        record = {**about, "key": key, "shape": list(features.shape), "checksum": _checksum(path)}
+        record = {**record, "shape": list(features.shape), "checksum": _checksum(path)}
         with temporary_sibling(path.with_suffix(".json")) as temporary:
             temporary.write_text(json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False), "utf-8")
 

@@ -217,6 +217,17 @@ def test_a_cache_that_cannot_be_written_is_said_before_anything_is_computed(digi
     assert not encoder.calls
 
 
+def test_a_full_disk_does_not_cost_the_features(digits, cache, caplog, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.replace", full)  # everything is real up to the last step
+    found = extract_features(Pixels(), digits, cache=cache)
+    np.testing.assert_array_equal(found.features, expected(digits))
+    assert "could not be kept" in caplog.text
+    assert "No space" in caplog.text
+
+
 class Slow(Pixels):
     def encode(self, items):
         with open(os.environ["CALLS"], "a") as log:  # noqa: PTH123
