@@ -51,7 +51,9 @@ def check_features(features: Any, argument: str = "features") -> FloatArray:
         raise FeatureError(message)
     for start in range(0, len(array), _ROWS_PER_BLOCK):  # in blocks: a mask of everything would cost memory
         block = array[start : start + _ROWS_PER_BLOCK]
-        if not math.isfinite(float(block.sum(dtype=np.float64))):
+        with np.errstate(over="ignore", invalid="ignore"):  # a sum may overflow where every term is finite
+            suspicious = not math.isfinite(float(block.sum(dtype=np.float64)))
+        if suspicious:
             finite = np.isfinite(block).all(axis=1)
             if not finite.all():
                 row = start + int(np.argmin(finite))

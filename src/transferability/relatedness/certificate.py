@@ -1,0 +1,145 @@
+r"""The bound itself: three terms, measured on one reference sample and one target sample.
+
+For any map :math:`f` from target features to reference features, any label coupling :math:`M` with row sums
+:math:`P_T`, any feasible transport :math:`\pi_i`, and :math:`h' = B\, h_R \circ f`:
+
+.. math::
+    \mathbb{E}_T[\ell(h'(z), y)] \;\le\;
+    \underbrace{\sum_j D_j L_j}_{\text{reference loss}}
+    + \underbrace{H(B; D)}_{\text{label mismatch}}
+    + \underbrace{\sum_i P_T(i) \sum_{u, u'} \pi_i(u, u')\, c\bigl((u, j_u), f(u')\bigr)}_{\text{distribution mismatch}}
+
+Proof. For a target point :math:`u'` of class :math:`i` coupled with a reference point :math:`u` of class :math:`j`,
+:math:`-\log (B h_R(f(u')))_i \le -\log B_{ij} - \log h_j(f(u'))` because the sum has that summand, and
+:math:`-\log h_j(f(u')) \le -\log h_j(u) + c((u, j), f(u'))` because that is what a ground cost promises. Integrate over
+:math:`\pi_i` and :math:`P_T`: the coupling carries mass :math:`M_{ij}` from class :math:`j` to class :math:`i`, so the
+three parts become the three terms. Nothing was assumed of :math:`f`, of the dimensions, or of :math:`h_R` beyond
+the ground cost: with the loss cost any logits will do, with the Euclidean cost any classifier whose
+:math:`-\log h_j` are :math:`\tau`-Lipschitz.
+
+The paper's Theorem 3 is this with :math:`f = A^{-1}` and the Euclidean cost measured in the target's space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import logsumexp
+
+from transferability._array import FloatArray, IntArray
+from transferability.errors import TaskError
+from transferability.relatedness.label_transform import LabelTransform
+from transferability.transport.coupling import MAX_POINTS, couple
+
+__all__ = ["Certificate", "certify_sample", "losses_of", "transformed_losses"]
+
+
+class Certificate(NamedTuple):
+    """The terms per target class, weighted by its prior, so that each column sums to the term. All in nats."""
+
+    reference_loss: FloatArray  # (K_T,)
+    label_mismatch: FloatArray  # (K_T,)
+    distribution_mismatch: FloatArray  # (K_T,)
+    priors: FloatArray  # (K_T,)
+    exact: bool  # every transport solved to optimality, none in blocks
+
+    @property
+    def bound(self) -> float:
+        """The sum of the three terms."""
+        return sum(self.terms)
+
+    @property
+    def terms(self) -> tuple[float, float, float]:
+        """Reference loss, label mismatch, distribution mismatch."""
+        return (
+            float(self.reference_loss.sum()),
+            float(self.label_mismatch.sum()),
+            float(self.distribution_mismatch.sum()),
+        )
+
+
+def losses_of(logits: FloatArray, labels: IntArray) -> FloatArray:
+    """Return the cross-entropy of each sample, in nats, shape (n,)."""
+    losses: FloatArray = logsumexp(logits, axis=1) - logits[np.arange(len(labels)), labels]
+    return np.maximum(losses, 0.0)
+
+
+def certify_sample(
+    ground_cost: Callable[[IntArray, IntArray], FloatArray],
+    reference_losses: FloatArray,
+    reference_labels: IntArray,
+    target_labels: IntArray,
+    transform: LabelTransform,
+    *,
+    max_points: int = MAX_POINTS,
+    rng: np.random.Generator | None = None,
+) -> Certificate:
+    """Measure the three terms on one sample of each task.
+
+    Parameters
+    ----------
+    ground_cost : callable (reference rows, target rows) -> array
+        Cost of moving each of these reference points to each of these mapped target points.
+    reference_losses : array of shape (n_R,)
+        ``−log h_j(u)`` of each reference point under its own label.
+    reference_labels, target_labels : arrays of int
+    transform : LabelTransform
+    max_points : int
+        Larger class samples are matched in blocks.
+    rng : numpy Generator, optional
+        Draws the blocks.
+
+    Raises
+    ------
+    TaskError
+        If a reference class that the transformation uses has no sample.
+    """
+    n_targets, n_references = transform.shares.shape
+    priors = np.bincount(target_labels, minlength=n_targets) / len(target_labels)
+    counts = np.bincount(reference_labels, minlength=n_references)
+    needed = (priors @ transform.shares > 0) & (counts == 0)
+    if needed.any():
+        message = (
+            f"reference class {int(np.argmax(needed))} is part of the transformation but has no sample in this "
+            "reference sample. Give the reference test part samples of every class."
+        )
+        raise TaskError(message)
+    reference_term, mismatch = np.zeros(n_targets), np.zeros(n_targets)
+    exact = True
+    for i in np.flatnonzero(priors > 0):
+        shares = transform.shares[i]
+        rows = np.flatnonzero(shares[reference_labels] > 0)
+        columns = np.flatnonzero(target_labels == i)
+        masses = shares[reference_labels[rows]] / counts[reference_labels[rows]]
+        plain = bool((masses == masses[0]).all())
+        coupling = couple(
+            lambda r, c, rows=rows, columns=columns: ground_cost(rows[r], columns[c]),  # type: ignore[misc]
+            len(rows) if plain else masses,
+            len(columns),
+            max_points=max_points,
+            rng=rng,
+        )
+        reference_term[i] = priors[i] * float(masses @ reference_losses[rows]) / float(masses.sum())
+        mismatch[i] = priors[i] * coupling.value
+        exact &= coupling.exact
+    return Certificate(reference_term, transform.entropy_per_class(priors), mismatch, priors, exact)
+
+
+def transformed_losses(
+    target_logits: FloatArray, target_labels: IntArray | None, transform: LabelTransform, priors: FloatArray
+) -> tuple[FloatArray | None, IntArray]:
+    """Return the losses of ``h' = B h_R(f(z))`` (None without labels) and its predictions."""
+    log_h = target_logits - logsumexp(target_logits, axis=1, keepdims=True)
+    B = transform.B(priors)
+    used = transform.D(priors) > 0  # the other columns are uniform: they add the same to every class
+    largest = log_h[:, used].max(axis=1, keepdims=True)
+    predictions = (np.exp(log_h[:, used] - largest) @ B[:, used].T).argmax(axis=1)
+    if target_labels is None:
+        return None, predictions
+    losses = np.empty(len(log_h))
+    for i in np.unique(target_labels):  # in logs, so that a tiny probability is not rounded to zero
+        rows, columns = target_labels == i, B[i] > 0
+        losses[rows] = -logsumexp(log_h[np.ix_(rows, columns)] + np.log(B[i, columns]), axis=1)
+    return np.maximum(losses, 0.0), predictions

@@ -1,0 +1,172 @@
+r"""Feature maps from target to reference space, and the two ways to fit one.
+
+Both alternate: match target points with reference points under the current map, then improve the map for that matching.
+
+``least squares`` (Euclidean cost) is closed form. ``margins`` (loss cost) minimises the cost itself, which for a fixed
+matching is convex in :math:`V = W \bar A`, the only thing of the map that the loss cost can see:
+
+.. math::
+    \min_{V, v} \sum_n \omega_n \bigl[\max_k \Delta_{nk} - \Delta_{n j_n}\bigr]
+    + \tfrac{\lambda}{2} \lVert V - V_0 \rVert_F^2, \qquad \Delta_n = V z_n + v - s(u_n),
+
+with the maximum smoothed to a soft maximum for L-BFGS. It is a multi-class hinge loss whose margins are those of the
+matched reference points. The ridge pulls towards the map that the features started with (the identity, or the
+semi-orthogonal truncation where dimensions differ), so that a small target sample does not over-fit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import minimize
+
+from transferability._array import FloatArray, IntArray
+
+__all__ = ["AffineMap", "RidgeRegression", "fit_margins", "lift_logit_map"]
+
+_SHARPNESS = 10.0  # of the soft maximum, in units of the spread of the reference logits
+
+
+@dataclass(frozen=True, eq=False)
+class AffineMap:
+    """``z ↦ matrix z + offset``."""
+
+    matrix: FloatArray  # (d_out, d_in)
+    offset: FloatArray  # (d_out,)
+
+    @classmethod
+    def identity(cls, d_out: int, d_in: int) -> AffineMap:
+        """Return the identity, or its truncation where the dimensions differ."""
+        return cls(np.eye(d_out, d_in), np.zeros(d_out))
+
+    @classmethod
+    def truncated(cls, matrix: FloatArray, offset: FloatArray, d_in: int) -> AffineMap:
+        """Return ``matrix z + offset`` after `identity` from `d_in` dimensions, without building the latter."""
+        common = min(matrix.shape[1], d_in)
+        wide = np.zeros((len(matrix), d_in))
+        wide[:, :common] = matrix[:, :common]
+        return cls(wide, offset)
+
+    def apply(self, features: FloatArray) -> FloatArray:
+        """Return the mapped features, shape (n, d_out)."""
+        mapped: FloatArray = features @ self.matrix.T + self.offset
+        return mapped
+
+    def then(self, matrix: FloatArray, offset: FloatArray) -> AffineMap:
+        """Return this map followed by ``matrix z + offset``."""
+        return AffineMap(matrix @ self.matrix, matrix @ self.offset + offset)
+
+    def inverse(self) -> AffineMap:
+        """Return the (pseudo-)inverse map."""
+        inverse = np.linalg.pinv(self.matrix)
+        return AffineMap(inverse, -inverse @ self.offset)
+
+    def is_identity(self) -> bool:
+        """Whether the map leaves every point where it is."""
+        return not self.offset.any() and np.array_equal(self.matrix, np.eye(*self.matrix.shape))
+
+
+class RidgeRegression:
+    r"""Weighted ridge regression towards a prior map, for many outputs and many strengths on the same inputs.
+
+    Minimises :math:`\sum_n \omega_n \lVert M x_n + m - y_n \rVert^2 + \lambda \bar\sigma^2 \lVert M - M_0 \rVert_F^2`
+    with :math:`\bar\sigma^2` the mean variance of the inputs, so that the ridge means the same for every task. One
+    eigendecomposition, of the smaller Gram matrix, serves every call: O(min(n, d)³) once, O(n d d_out) per call.
+    """
+
+    def __init__(self, inputs: FloatArray, weight: FloatArray) -> None:
+        self.weight, self.mean = weight, weight @ inputs
+        self.x = np.sqrt(weight)[:, None] * (inputs - self.mean)
+        n, d = self.x.shape
+        self.wide = n < d
+        gram = self.x @ self.x.T if self.wide else self.x.T @ self.x
+        values, self.basis = np.linalg.eigh(gram)
+        self.values = np.maximum(values, 0.0)
+        self.variance = max(float(self.values.sum()) / d, 1e-12)
+
+    def solve(self, outputs: FloatArray, prior: AffineMap, ridge: float) -> AffineMap:
+        """Return the best map from the inputs to `outputs`, shape (n, d_out)."""
+        y_mean = self.weight @ outputs
+        residual = np.sqrt(self.weight)[:, None] * (outputs - y_mean) - self.x @ prior.matrix.T
+        damped = 1.0 / (self.values + ridge * self.variance)
+        if self.wide:
+            correction = ((residual.T @ self.basis) * damped) @ (self.basis.T @ self.x)
+        else:
+            correction = (((residual.T @ self.x) @ self.basis) * damped) @ self.basis.T
+        matrix = prior.matrix + correction
+        return AffineMap(matrix, y_mean - matrix @ self.mean)
+
+
+def fit_margins(
+    inputs: FloatArray,
+    matched_logits: FloatArray,
+    matched_labels: IntArray,
+    weight: FloatArray,
+    start: AffineMap,
+    prior: AffineMap,
+    ridge: float,
+    steps: int,
+) -> AffineMap:
+    """Return the map from target features to reference logits that minimises the matched loss cost plus the ridge.
+
+    Parameters
+    ----------
+    inputs : array of shape (n, d)
+        Target features.
+    matched_logits, matched_labels : arrays of shape (n, K) and (n,)
+        Logits and class of the reference point that each target point is matched with.
+    weight : array of shape (n,)
+        Sums to 1.
+    start, prior : AffineMap
+        From features to logits: where to begin, and where the ridge pulls to.
+    ridge : float
+        Relative to the spread of the logits and of the inputs, so that it means the same for every task.
+    steps : int
+        L-BFGS steps.
+    """
+    spread = float(np.sqrt(np.mean(np.square(matched_logits - matched_logits.mean(axis=1, keepdims=True))))) or 1.0
+    size = float(np.sqrt(np.mean(np.square(inputs)))) or 1.0
+    x = (inputs / size).astype(np.float32)
+    goal = (matched_logits / spread).astype(np.float32)
+    rows = np.arange(len(x))
+    n_classes, d = start.matrix.shape
+    center = prior.matrix * (size / spread)
+
+    def objective(theta: FloatArray) -> tuple[float, FloatArray]:
+        matrix, offset = theta[: n_classes * d].reshape(n_classes, d), theta[n_classes * d :]
+        delta = x @ matrix.T.astype(np.float32) + offset.astype(np.float32) - goal  # (n, K)
+        own = delta[rows, matched_labels].astype(np.float64)
+        delta *= _SHARPNESS
+        largest = delta.max(axis=1, keepdims=True)
+        delta -= largest
+        np.exp(delta, out=delta)
+        total = delta.sum(axis=1)
+        soft_maximum = (largest[:, 0] + np.log(total)).astype(np.float64) / _SHARPNESS
+        pull = matrix - center
+        value = float(weight @ (soft_maximum - own)) + 0.5 * ridge * float((pull * pull).sum())
+        delta *= (weight / total)[:, None]
+        delta[rows, matched_labels] -= weight
+        slope = (delta.T @ x).astype(np.float64) + ridge * pull
+        return value, np.concatenate([slope.ravel(), delta.sum(axis=0, dtype=np.float64)])
+
+    theta = np.concatenate([(start.matrix * (size / spread)).ravel(), start.offset / spread])
+    solution = minimize(objective, theta, jac=True, method="L-BFGS-B", options={"maxiter": steps, "ftol": 1e-6}).x
+    matrix = solution[: n_classes * d].reshape(n_classes, d) * (spread / size)
+    return AffineMap(matrix, solution[n_classes * d :] * spread)
+
+
+def lift_logit_map(logit_map: AffineMap, weights: FloatArray, intercept: FloatArray, prior: AffineMap) -> AffineMap:
+    r"""Return the map into reference space whose logits are those of `logit_map`, nearest to `prior`.
+
+    Solves :math:`W \bar A = V` and :math:`W \bar b + c = v` up to a constant per sample, which a softmax does not see;
+    directions that :math:`W` ignores are left as `prior` has them. Where :math:`V` is out of reach (more classes than
+    dimensions) the nearest reachable one is taken.
+    """
+    centred = weights - weights.mean(axis=0)
+    inverse = np.linalg.pinv(centred)  # (d, K)
+    wanted = logit_map.matrix - logit_map.matrix.mean(axis=0)
+    wanted_offset = logit_map.offset - intercept
+    matrix = prior.matrix + inverse @ (wanted - centred @ prior.matrix)
+    offset = prior.offset + inverse @ (wanted_offset - wanted_offset.mean() - centred @ prior.offset)
+    return AffineMap(matrix, offset)

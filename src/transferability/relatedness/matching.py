@@ -1,0 +1,171 @@
+r"""Which reference class stands for which target class.
+
+For a fixed feature map the cheapest one-to-one choice is a linear assignment with cost
+
+.. math:: P_T(i) \bigl( L_j + \mathrm{OT}_c(R_j, f_\# T_i) \bigr).
+
+Solving K_T × K_R transport problems to fill that matrix would be wasteful. Both ground costs are convex in
+:math:`u' - u`, so the cost between the class means bounds the transport from below (Jensen). Assign on the bounds, make
+the chosen entries exact, assign again, and stop when every chosen entry is exact: the result is the optimum, and only a
+few transports were solved. Fewer reference than target classes: some must be shared, which costs entropy
+:math:`\sum_j \varphi(D_j) - \sum_i \varphi(P_T(i))` with :math:`\varphi(x) = x \log x`; best responses replace the
+assignment there, which gives a local optimum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment, minimize
+from scipy.special import softmax, xlogy
+
+from transferability._array import FloatArray, IntArray
+from transferability.relatedness.label_transform import LabelTransform
+from transferability.transport.cost import euclidean_cost, loss_cost
+from transferability.transport.coupling import couple
+
+__all__ = ["ClassPoints", "gradient_matching", "match_classes", "random_matching"]
+
+_POINTS_IN_ALL = 20_000
+_POINTS_PER_CLASS = 200
+_DENSE_PAIRS = 2_500
+_PENALTY = 100.0  # ν; the paper has 1 and never meets the constraint
+
+
+class ClassPoints:
+    """At most 200 points of each class (20,000 in all) and their means, in the space of the ground cost."""
+
+    def __init__(self, points: FloatArray, labels: IntArray, n_classes: int, rng: np.random.Generator) -> None:
+        cap = int(np.clip(_POINTS_IN_ALL // n_classes, 20, _POINTS_PER_CLASS))
+        rows = [np.flatnonzero(labels == k) for k in range(n_classes)]
+        self.samples = [points[rng.choice(r, cap, replace=False) if len(r) > cap else r] for r in rows]
+        self.means = np.stack([sample.mean(axis=0) for sample in self.samples])
+        self.priors = np.bincount(labels, minlength=n_classes) / len(labels)
+
+
+class _PairCosts:
+    """``L_j + OT(R_j, T_i)`` for all pairs of classes: lower bounds first, exact where asked for."""
+
+    def __init__(self, reference: ClassPoints, target: ClassPoints, losses: FloatArray, tau: float | None) -> None:
+        self.reference, self.target, self.losses, self.tau = reference, target, losses, tau
+        classes = np.arange(len(reference.means))
+        if tau is None:
+            bounds = loss_cost(reference.means, classes, target.means).T
+        else:
+            bounds = euclidean_cost(target.means, reference.means, tau)
+        self.values = bounds + losses  # (K_T, K_R)
+        self.exact = np.zeros(self.values.shape, dtype=bool)
+
+    def make_exact(self, targets: IntArray, references: IntArray) -> bool:
+        """Solve the transport of these pairs; return whether any of them was only a bound before."""
+        todo = [(i, j) for i, j in zip(targets, references, strict=True) if not self.exact[i, j]]
+        for i, j in todo:
+            u, v = self.reference.samples[j], self.target.samples[i]
+            if self.tau is None:
+                matrix = loss_cost(u, np.full(len(u), j), v)
+            else:
+                matrix = euclidean_cost(u, v, self.tau)
+            coupling = couple(lambda r, c, matrix=matrix: matrix[np.ix_(r, c)], len(u), len(v))  # type: ignore[misc]
+            self.values[i, j] = self.losses[j] + coupling.value
+            self.exact[i, j] = True
+        return bool(todo)
+
+
+def match_classes(reference: ClassPoints, target: ClassPoints, losses: FloatArray, tau: float | None) -> IntArray:
+    """Return the reference class for each target class that makes the bound smallest, shape (K_T,).
+
+    Parameters
+    ----------
+    reference, target : ClassPoints
+        Points in logit space for the loss cost (``tau=None``), in reference feature space for the Euclidean one.
+    losses : array of shape (K_R,)
+        Mean loss of each reference class.
+    tau : float or None
+        Lipschitz constant of the Euclidean cost; None for the loss cost.
+
+    Notes
+    -----
+    Cost O(K_T K_R K) for the bounds, one transport of at most 200 × 200 points per entry made exact.
+    """
+    costs = _PairCosts(reference, target, losses, tau)
+    priors = target.priors
+    rows = np.arange(len(priors))
+    injective = costs.values.shape[0] <= costs.values.shape[1]
+    start: IntArray | None = None
+    for _ in range(costs.values.size):
+        if injective:
+            chosen = linear_sum_assignment(priors[:, None] * costs.values)[1]
+        else:
+            chosen = start = _best_responses(costs.values, priors, start)
+        if not costs.make_exact(rows, chosen):
+            return chosen
+    return chosen
+
+
+def _best_responses(costs: FloatArray, priors: FloatArray, start: IntArray | None) -> IntArray:
+    """Let one target class after the other move to the reference class that lowers cost plus entropy most."""
+    chosen = costs.argmin(axis=1) if start is None else start.copy()
+    mass = np.bincount(chosen, weights=priors, minlength=costs.shape[1])
+    for _ in range(100):
+        moved = False
+        for i in np.argsort(-priors):
+            mass[chosen[i]] -= priors[i]
+            others = np.maximum(mass, 0.0)
+            total = priors[i] * costs[i] + xlogy(others + priors[i], others + priors[i]) - xlogy(others, others)
+            best = int(total.argmin())
+            moved |= bool(total[best] < total[chosen[i]] - 1e-12)
+            chosen[i] = best if total[best] < total[chosen[i]] - 1e-12 else chosen[i]
+            mass[chosen[i]] += priors[i]
+        if not moved:
+            break
+    return chosen
+
+
+def random_matching(n_targets: int, n_references: int, rng: np.random.Generator) -> IntArray:
+    """Return a random one-to-one choice, the paper's default; reference classes are re-used when there are too few."""
+    repeats = -(-n_targets // n_references)
+    return np.concatenate([rng.permutation(n_references) for _ in range(repeats)])[:n_targets]
+
+
+def gradient_matching(
+    reference: ClassPoints,
+    target: ClassPoints,
+    losses: FloatArray,
+    tau: float | None,
+    rng: np.random.Generator,
+) -> LabelTransform:
+    r"""Learn `B` and `D` by descent, both through a softmax as in the paper (App. D.3): the setting LearnedAll.
+
+    .. math::
+        \min_{B, D} \sum_{ij} B_{ij} D_j \bigl(L_j + \mathrm{OT}_c(R_j, f_\# T_i)\bigr) + H(B; D)
+        + \nu \lVert P_T - B D \rVert^2
+
+    The first sum bounds the first and last term of the bound from above (couple each part of a mixture by itself). What
+    is left of the constraint after descent is removed by rescaling the rows of the coupling, so ``B D = P_T`` exactly.
+    """
+    costs = _PairCosts(reference, target, losses, tau)
+    n_targets, n_references = costs.values.shape
+    if costs.values.size <= _DENSE_PAIRS:  # beyond that the bounds have to do
+        grid = np.indices(costs.values.shape).reshape(2, -1)
+        costs.make_exact(grid[0], grid[1])
+    priors, values = target.priors, costs.values
+
+    def objective(theta: FloatArray) -> tuple[float, FloatArray]:
+        raw_b, raw_d = theta[: values.size].reshape(values.shape), theta[values.size :]
+        B, D = softmax(raw_b, axis=0), softmax(raw_d)
+        excess = B @ D - priors
+        log_b = np.log(np.maximum(B, 1e-300))
+        per_entry = values - log_b  # the entropy of B is part of the cost
+        value = float(((B * per_entry) @ D).sum()) + _PENALTY * float(excess @ excess)
+        slope_b = D * (per_entry - 1.0) + 2 * _PENALTY * np.outer(excess, D)
+        slope_d = (B * per_entry).sum(axis=0) + 2 * _PENALTY * (B.T @ excess)
+        raw_slope_b = B * (slope_b - (B * slope_b).sum(axis=0))
+        raw_slope_d = D * (slope_d - D @ slope_d)
+        return value, np.concatenate([raw_slope_b.ravel(), raw_slope_d])
+
+    start = np.concatenate([rng.normal(scale=0.1, size=values.size), np.log(np.maximum(reference.priors, 1e-12))])
+    theta = minimize(objective, start, jac=True, method="L-BFGS-B", options={"maxiter": 500}).x
+    return LabelTransform.from_matrices(
+        softmax(theta[: values.size].reshape(values.shape), axis=0), softmax(theta[values.size :])
+    )

@@ -1,0 +1,65 @@
+r"""Ground costs between points of the reference and points of the target, both in the reference space.
+
+Write :math:`u` for a reference point with label :math:`j`, :math:`u'` for a mapped target point, :math:`s(u)` for the
+logits of the reference classifier. Each cost bounds what moving from :math:`u` to :math:`u'` can add to the loss:
+
+.. math:: -\log h_j(u') + \log h_j(u) \;\le\; c\bigl((u, j), u'\bigr).
+
+``loss``
+    :math:`c = \max_k \Delta_k - \Delta_j` with :math:`\Delta = s(u') - s(u)`. Never negative; zero wherever the target
+    point is classified at least as firmly as the reference point; blind to directions that the classifier ignores. It
+    follows from :math:`\operatorname{lse}(s') \le \operatorname{lse}(s) + \max_k \Delta_k` and holds for any logits,
+    linear in the features or not.
+``euclidean``
+    :math:`c = \tau \lVert u' - u \rVert_2`, where :math:`\tau` bounds the Lipschitz constant of every
+    :math:`-\log h_j`. For a linear softmax :math:`\tau = \max_{j,k} \lVert w_j - w_k \rVert_2`. The paper's choice.
+
+The loss cost never exceeds the Euclidean one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.spatial.distance import cdist
+
+from transferability._array import FloatArray, IntArray
+
+__all__ = ["euclidean_cost", "loss_cost"]
+
+
+def euclidean_cost(reference: FloatArray, target: FloatArray, tau: float) -> FloatArray:
+    """Return ``tau * ‖u − u'‖`` for every pair, shape (m, n)."""
+    distances: FloatArray = cdist(reference, target)
+    distances *= tau
+    return distances
+
+
+def loss_cost(reference_logits: FloatArray, reference_labels: IntArray, target_logits: FloatArray) -> FloatArray:
+    """Return ``max_k Δ_k − Δ_j`` for every pair, shape (m, n).
+
+    Parameters
+    ----------
+    reference_logits : array of shape (m, n_classes)
+    reference_labels : array of int of shape (m,)
+        The class ``j`` of each reference point.
+    target_logits : array of shape (n, n_classes)
+
+    Notes
+    -----
+    Cost O(m n n_classes) time, O(m n) memory. With margins ``μ_k = s_k − s_j`` the cost is
+    ``max_k (μ_k(u') − μ_k(u))``: one pass over the classes, no (m, n, n_classes) array.
+    """
+    rows = np.arange(len(reference_labels))
+    cost = np.zeros((len(reference_logits), len(target_logits)))  # k = j contributes Δ_j − Δ_j = 0
+    for j in np.unique(reference_labels):
+        mine = rows[reference_labels == j]
+        reference_margins = reference_logits[mine] - reference_logits[mine, j][:, None]  # (m_j, K)
+        target_margins = target_logits - target_logits[:, [j]]  # (n, K)
+        block = np.zeros((len(mine), len(target_logits)))
+        difference = np.empty_like(block)
+        for k in range(reference_logits.shape[1]):
+            if k != j:
+                np.subtract.outer(-reference_margins[:, k], -target_margins[:, k], out=difference)
+                np.maximum(block, difference, out=block)
+        cost[mine] = block
+    return cost
