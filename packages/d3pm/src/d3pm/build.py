@@ -1,0 +1,146 @@
+"""From a recipe to a process and a denoiser."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from d3pm.config import Config, ProcessConfig
+from d3pm.data import DataSpec
+from d3pm.errors import ConfigError, D3PMError, check_choice
+from d3pm.nets.head import Denoiser
+from d3pm.nets.text import DilatedConv, Transformer
+from d3pm.nets.unet import UNet
+from d3pm.processes.base import Process
+from d3pm.processes.closed import Absorbing, AbsorbingUniform, Uniform
+from d3pm.processes.dense import BandDiagonal, DiscretizedGaussian
+from d3pm.processes.exponential import NearestNeighbour, nearest_neighbour_rate
+from d3pm.schedules import (
+    ContinuousSchedule,
+    cosine_betas,
+    inverse_betas,
+    linear_betas,
+    mutual_information_alphas,
+)
+
+__all__ = ["build_denoiser", "build_process", "n_states_of"]
+
+KINDS = ("uniform", "absorbing", "gaussian", "band", "nearest_neighbour", "absorbing_uniform")
+NETS: dict[str, type[nn.Module]] = {"unet": UNet, "transformer": Transformer, "dilated_conv": DilatedConv}
+
+
+def n_states_of(config: ProcessConfig, spec: DataSpec) -> int:
+    """Return K: the data's values, and one more where the mask is a symbol of its own."""
+    absorbs = config.kind in ("absorbing", "absorbing_uniform")
+    check_choice(config.mask, ("extra", "middle"), "mask")
+    return spec.n_tokens + (absorbs and config.mask == "extra")
+
+
+def build_process(
+    config: ProcessConfig, spec: DataSpec, frequencies: np.ndarray | None = None, rate: Tensor | None = None
+) -> Process:
+    """Return the process of a recipe.
+
+    Parameters
+    ----------
+    config : ProcessConfig
+    spec : DataSpec
+    frequencies : array of shape (n_tokens,), optional
+        Of the training data; the mutual-information schedule needs them.
+    rate : tensor of shape (K, K), optional
+        Of a nearest-neighbour process, in place of its file of embeddings.
+    """
+    check_choice(config.kind, KINDS, "kind")
+    K = n_states_of(config, spec)
+    mask = K - 1 if config.mask == "extra" else K // 2
+    if config.kind == "nearest_neighbour" and rate is None:
+        rate = _rate(config, K)
+    if config.kind in ("gaussian", "band"):
+        if config.steps < 1 or config.schedule != "linear":
+            message = f"`schedule` of a {config.kind} process must be linear with steps ≥ 1; got {config.schedule!r}."
+            raise ConfigError(message)
+        betas = linear_betas(config.steps, config.start, config.stop)
+        # float32 logarithms of float64 products: half the memory, and training runs in float32 anyway
+        if config.kind == "gaussian":
+            return DiscretizedGaussian(K, betas, table_dtype=torch.float32)
+        return BandDiagonal(K, betas, config.width, table_dtype=torch.float32)
+    schedule = _schedule(config, K, frequencies, rate)
+    if config.kind == "uniform":
+        return Uniform(K, schedule)
+    if config.kind == "absorbing":
+        return Absorbing(K, schedule, mask)
+    if config.kind == "nearest_neighbour":
+        alphas = schedule if isinstance(schedule, ContinuousSchedule) else -torch.log1p(-schedule)
+        return NearestNeighbour(rate, alphas)
+    if isinstance(schedule, ContinuousSchedule):
+        message = "`steps` of an absorbing_uniform process must be at least 1; it has no continuous-time form here."
+        raise ConfigError(message)
+    return AbsorbingUniform(K, schedule * (1 - config.uniform), schedule * config.uniform, mask)
+
+
+def _schedule(
+    config: ProcessConfig, n_states: int, frequencies: np.ndarray | None, rate: Tensor | None
+) -> Tensor | ContinuousSchedule:
+    """Return β_1 … β_T (for exponentials 1 − exp(−α)), or the continuous schedule."""
+    if config.steps == 0:
+        check_choice(config.schedule, ("linear", "cosine", "geometric"), "schedule")
+        return ContinuousSchedule(config.schedule)  # type: ignore[arg-type]
+    name = check_choice(config.schedule, ("linear", "cosine", "inverse", "mutual_information"), "schedule")
+    if name == "linear":
+        return linear_betas(config.steps, config.start, config.stop)
+    if name == "cosine":
+        return cosine_betas(config.steps)
+    if name == "inverse" or config.kind in ("absorbing", "absorbing_uniform"):
+        return inverse_betas(config.steps)  # what mutual information comes to for masks [A.7]
+    if frequencies is None:
+        message = "`schedule` = mutual_information needs the frequencies of the training data."
+        raise ConfigError(message)
+    p0 = np.zeros(n_states)
+    p0[: len(frequencies)] = frequencies
+    return -torch.expm1(-mutual_information_alphas(p0, config.steps, "uniform" if rate is None else rate))
+
+
+def _rate(config: ProcessConfig, n_states: int) -> Tensor:
+    path = Path(config.embeddings)
+    if not config.embeddings or not path.is_file():
+        message = f"`embeddings` must name an .npy file of shape ({n_states}, d); got {config.embeddings!r}."
+        raise ConfigError(message)
+    embeddings = np.load(path, allow_pickle=False)
+    if embeddings.ndim != 2 or len(embeddings) != n_states:
+        message = f"`embeddings` must have shape ({n_states}, d); {path} has {embeddings.shape}."
+        raise ConfigError(message)
+    return nearest_neighbour_rate(embeddings, config.neighbours)
+
+
+def build_denoiser(config: Config, spec: DataSpec, n_states: int) -> Denoiser:
+    """Return the denoiser of a recipe, with weights drawn from torch's global generator."""
+    options = dict(config.net)
+    kind = check_choice(options.pop("kind", "unet"), NETS, "net.kind")
+    head, skip = options.pop("head", "logits"), options.pop("skip", "learned")
+    fixed: dict[str, Any] = {"n_states": n_states, "n_classes": spec.n_classes}
+    if kind == "unet":
+        fixed["n_channels"] = spec.n_channels
+    if (kind == "unet") != (spec.modality == "image"):
+        message = (
+            f"`net.kind` must be {'unet' if spec.modality == 'image' else 'transformer or dilated_conv'}; got {kind}."
+        )
+        raise ConfigError(message)
+    known = set(inspect.signature(NETS[kind]).parameters) - set(fixed)
+    for key in options:
+        if key not in known:
+            message = f"`{key}` in [net] must be an option of {kind}: {', '.join(sorted(known))}, head, skip."
+            raise ConfigError(message)
+    try:
+        backbone = NETS[kind](**fixed, **options)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, D3PMError):
+            raise
+        message = f"`net` must hold options that fit {kind}; {error}."
+        raise ConfigError(message) from error
+    extra = config.process.kind in ("absorbing", "absorbing_uniform") and config.process.mask == "extra"
+    return Denoiser(backbone, n_states, spec.n_channels, head, skip, forbid=n_states - 1 if extra else None)

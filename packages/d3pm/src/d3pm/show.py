@@ -1,0 +1,191 @@
+"""Samples and features as files: pictures, text, arrays."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from d3pm.checkpoint import Checkpoint, load_checkpoint
+from d3pm.config import DataConfig
+from d3pm.data import Dataset, load_data
+from d3pm.encoder import DiffusionEncoder
+from d3pm.errors import DataError, OptionError, check_choice, require_extra
+from d3pm.evaluation import sample_quality
+from d3pm.sampling import sample, sample_first_hitting
+
+__all__ = ["measure_quality", "picture_grid", "run_encode", "run_sample"]
+
+
+def run_sample(
+    checkpoint: Path,
+    *,
+    out: Path | None,
+    n: int,
+    steps: int | None,
+    grid: str,
+    final: str,
+    first_hitting: bool,
+    prompt: str | None,
+    label: int | None,
+    progress: Path | None,
+    seed: int,
+    device: str | None,
+    say: Callable[[str], None],
+) -> None:
+    """Draw samples and write them where the suffix of `out` says."""
+    model = load_checkpoint(checkpoint, device or "cpu")
+    spec = model.spec
+    if out is None and spec.modality == "image":
+        message = "`out` must name a .png or .npz file for pictures."
+        raise OptionError(message)
+    given, keep = _prompted(model, prompt, n)
+    watched: list[np.ndarray] = []
+    options: dict[str, Any] = {
+        "condition": _labels(model, label, n),
+        "given": given,
+        "keep": keep,
+        "generator": torch.Generator(device or "cpu").manual_seed(seed),
+        "device": device or "cpu",
+        "watch": (lambda t, x: watched.append(x[:8].cpu().numpy())) if progress else None,
+    }
+    shape = (n, *spec.shape)
+    if first_hitting:
+        tokens = sample_first_hitting(model.process, model.denoiser, shape, **options)  # type: ignore[arg-type]
+    else:
+        tokens = sample(
+            model.process,
+            model.denoiser,
+            shape,
+            n_steps=steps,
+            grid=grid,
+            final=final,
+            **options,  # type: ignore[arg-type]
+        )
+    values = tokens.cpu().numpy()
+    if progress is not None:
+        if spec.modality != "image":
+            message = "`progress` draws pictures; this model writes text."
+            raise OptionError(message)
+        chosen = np.linspace(0, len(watched) - 1, min(9, len(watched))).round().astype(int)
+        frames = np.stack([watched[i] for i in chosen], 1)  # (8, times, *shape)
+        save_picture(progress, picture_grid(spec.to_pixels(frames.reshape(-1, *spec.shape)), columns=len(chosen)))
+    if spec.modality == "image" and out is not None and out.suffix == ".png":
+        save_picture(out, picture_grid(spec.to_pixels(values)))
+    elif out is not None and out.suffix == ".npz":
+        np.savez(out, samples=spec.to_pixels(values) if spec.modality == "image" else values)
+    elif spec.modality == "text" and (out is None or out.suffix == ".txt"):
+        text = "\n".join(spec.decode_text(row) for row in values)
+        if out is None:
+            say(text)
+        else:
+            out.write_text(text + "\n", encoding="utf-8")
+    else:
+        message = f"`out` must end in .png or .npz for pictures, .txt or .npz for text; got {out}."
+        raise OptionError(message)
+
+
+def picture_grid(pictures: np.ndarray, columns: int | None = None, scale: int = 0) -> np.ndarray:
+    """Tile pictures (n, H, W[, 3]) into one, with a border of a pixel, small ones enlarged."""
+    n, height, width = pictures.shape[:3]
+    columns = columns or math.ceil(math.sqrt(n))
+    rows = math.ceil(n / columns)
+    sheet = np.full((rows * (height + 1) + 1, columns * (width + 1) + 1, *pictures.shape[3:]), 255, np.uint8)
+    for i, picture in enumerate(pictures):
+        y, x = i // columns * (height + 1) + 1, i % columns * (width + 1) + 1
+        sheet[y : y + height, x : x + width] = picture
+    scale = scale or max(1, 400 // max(sheet.shape[:2]))
+    return sheet.repeat(scale, 0).repeat(scale, 1)
+
+
+def save_picture(path: Path, pixels: np.ndarray) -> None:
+    """Write a PNG."""
+    image = require_extra("PIL.Image", "data", "writing pictures")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.fromarray(pixels).save(path)
+
+
+def run_encode(encoder: DiffusionEncoder, out: Path, data: str | None, part: str) -> None:
+    """Write features and labels of the recipe's data, or of a file like it."""
+    check_choice(part, ("train", "test"), "part")
+    config: DataConfig = encoder.checkpoint.config.data
+    dataset = load_data(config if data is None else DataConfig(**{**config.__dict__, "path": data}))
+    labels = dataset.train_labels if part == "train" else dataset.test_labels
+    tokens = torch.from_numpy(dataset.train.astype(np.int64)) if part == "train" else dataset.test_examples()[0]
+    if dataset.spec.shape != encoder.checkpoint.spec.shape or tokens.ndim == 1:
+        message = f"`data` must be examples of shape {encoder.checkpoint.spec.shape}; got {dataset.spec.shape}."
+        raise DataError(message)
+    features = np.concatenate([encoder.encode(rows) for rows in tokens.split(256)])
+    arrays = {"features": features} if labels is None else {"features": features, "labels": labels}
+    np.savez(out, **arrays)
+
+
+def measure_quality(model: Checkpoint, dataset: Dataset, n: int, seed: int) -> dict[str, float]:
+    """Return IS and FID of n samples against the training pictures."""
+    if model.spec.modality != "image":
+        message = "`quality` is measured on pictures; this model writes text."
+        raise OptionError(message)
+    device = next(model.denoiser.parameters()).device
+    generator = torch.Generator(device).manual_seed(seed)
+    batches = []
+    for start in range(0, n, 128):
+        size = min(128, n - start)
+        labels = _labels(model, None, size)
+        x = sample(
+            model.process,
+            model.denoiser,
+            (size, *model.spec.shape),
+            condition=labels,
+            generator=generator,
+            device=device,
+        )
+        batches.append(x.cpu().numpy())
+    folder = Path(torch.hub.get_dir())
+    return sample_quality(_rgb(model, np.concatenate(batches)), _rgb(model, dataset.train), folder)
+
+
+def _rgb(model: Checkpoint, tokens: np.ndarray) -> np.ndarray:
+    pixels = model.spec.to_pixels(tokens.astype(np.int64))
+    return pixels if pixels.ndim == 4 else np.repeat(pixels[..., None], 3, -1)
+
+
+def _labels(model: Checkpoint, label: int | None, n: int) -> Tensor | None:
+    n_classes, device = model.spec.n_classes, next(model.denoiser.parameters()).device
+    if not n_classes:
+        if label is not None:
+            message = "`label` needs a class-conditional model; train with data.conditional=true."
+            raise OptionError(message)
+        return None
+    if label is None:
+        return torch.arange(n, device=device) % n_classes
+    if not 0 <= label < n_classes:
+        message = f"`label` must be from 0 to {n_classes - 1}; got {label}."
+        raise OptionError(message)
+    return torch.full((n,), label, device=device)
+
+
+def _prompted(model: Checkpoint, prompt: str | None, n: int) -> tuple[Tensor | None, Tensor | None]:
+    """Return given tokens and where to keep them: all characters of the prompt but `_`."""
+    if prompt is None:
+        return None, None
+    spec = model.spec
+    if spec.modality != "text" or not spec.alphabet:
+        message = "`prompt` needs a model of characters."
+        raise OptionError(message)
+    length = spec.shape[0]
+    if len(prompt) > length:
+        message = f"`prompt` must have at most {length} characters; got {len(prompt)}."
+        raise OptionError(message)
+    blank, keep = spec.alphabet.index(" "), torch.zeros(length, dtype=torch.bool)
+    given = torch.full((length,), blank)
+    for i, character in enumerate(prompt):
+        if character != "_":
+            lowered = character if character in spec.alphabet else character.lower()
+            given[i] = spec.alphabet.index(lowered) if lowered in spec.alphabet else blank
+            keep[i] = True
+    return given.expand(n, -1), keep.expand(n, -1)
