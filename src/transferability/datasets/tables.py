@@ -14,7 +14,7 @@ import numpy as np
 
 from transferability._array import IntArray
 from transferability._identifiers import split_fragment
-from transferability.datasets.base import Dataset, Item
+from transferability.datasets.base import Dataset, Item, Modality
 from transferability.datasets.pictures import open_picture
 from transferability.errors import DatasetError, FileDamagedError, LabelError, nearest_names, require_extra
 
@@ -80,39 +80,32 @@ def _parse(spec: str, prefix: str) -> tuple[Path, dict[str, str]]:
 
 def _dataset(path: Path, table: Any, roles: dict[str, str]) -> Dataset:
     columns = list(table.column_names)
-    for column in (column for role, column in roles.items() if role != "split"):
-        _require_column(path, columns, column)
-    rows = np.arange(table.num_rows)
-    if "split" in roles:
-        _require_column(path, columns, "split")
-        parts = np.array([str(value) for value in table["split"].to_pylist()])
-        rows = np.flatnonzero(parts == roles["split"])
-        if not len(rows):
-            message = f"no row of {path} has {roles['split']!r} in its column 'split'; "
-            message += f"{nearest_names(roles['split'], set(parts.tolist()))}"
-            raise DatasetError(message)
-        table = table.take(rows)
-
-    modality = "image" if "image" in roles or ("text" not in columns and "text" not in roles) else "text"
+    modality: Modality = "text" if "text" in roles or ("text" in columns and "image" not in roles) else "image"
     item_column = roles.get(modality, modality)
-    if item_column not in columns:
+    label_column = roles.get("label", "label" if "label" in columns else None)
+    if modality not in roles and item_column not in columns:
         message = f"{path} must have a column 'text' or 'image'; it has {', '.join(map(repr, columns))}. "
         message += f"Name one: {path.name}#text=COLUMN."
         raise DatasetError(message)
-    values = table[item_column].to_pylist()
-    for row, value in enumerate(values):
-        if value is None:
-            message = f"row {rows[row]} of {path} has no {modality} in column {item_column!r}. Fill or drop it."
-            raise DatasetError(message)
+    for column in filter(None, (item_column, label_column, "split" if "split" in roles else None)):
+        _require_column(path, columns, column)
 
-    label_column = roles.get("label", "label" if "label" in columns else None)
+    rows: IntArray = np.arange(table.num_rows)
+    if "split" in roles:
+        rows = _rows_of_split(path, table["split"].to_pylist(), roles["split"])
+        table = table.take(rows)
+    values = table[item_column].to_pylist()
+    if None in values:
+        message = f"row {rows[values.index(None)]} of {path} has no {modality} in column {item_column!r}. "
+        message += "Fill it or drop the row."
+        raise DatasetError(message)
     labels, class_names = None, None
     if label_column is not None:
         labels, class_names = _number(table[label_column].to_pylist(), rows, label_column, path)
     read, content = _text_access(values) if modality == "text" else _picture_access(values, rows, path)
     return Dataset(
         name=f"{path.stem}_{roles['split']}" if "split" in roles else path.stem,
-        modality="text" if modality == "text" else "image",
+        modality=modality,
         all_ids=rows.astype(np.str_),
         read=read,
         content=content,
@@ -121,9 +114,20 @@ def _dataset(path: Path, table: Any, roles: dict[str, str]) -> Dataset:
     )
 
 
+def _rows_of_split(path: Path, parts: list[Any], wanted: str) -> IntArray:
+    names = [str(part) for part in parts]
+    if wanted not in names:
+        message = f"no row of {path} has {wanted!r} in its column 'split'. {nearest_names(wanted, set(names))}"
+        raise DatasetError(message)
+    return np.flatnonzero(np.array(names) == wanted)
+
+
 def _require_column(path: Path, columns: list[str], column: str) -> None:
     if column not in columns:
         message = f"{path} has no column {column!r}. {nearest_names(column, columns)}"
+        raise DatasetError(message)
+    if columns.count(column) > 1:
+        message = f"{path} has {columns.count(column)} columns {column!r}. Rename all but one."
         raise DatasetError(message)
 
 

@@ -54,6 +54,13 @@ def test_columns_that_are_not_there(tmp_path, fragment, match):
         load_dataset(f"csv:{path}{fragment}")
 
 
+@pytest.mark.parametrize("header", ["text,text,label", "text,label,label"])
+def test_columns_of_one_name(tmp_path, header):
+    path = write(tmp_path / "r.csv", f"{header}\na,b,c\n")
+    with pytest.raises(DatasetError, match="has 2 columns"):
+        load_dataset(f"csv:{path}")
+
+
 @pytest.mark.parametrize(
     ("rows", "error", "match"),
     [
