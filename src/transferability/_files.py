@@ -26,7 +26,7 @@ from transferability._validate import check_features
 from transferability.errors import DatasetError, FeatureError, FileDamagedError, OptionError
 from transferability.task import Task
 
-__all__ = ["Features", "read_arrays", "read_features", "temporary_sibling", "write_features"]
+__all__ = ["Features", "read_arrays", "read_features", "temporary_sibling", "write_features", "write_through_temporary"]
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -200,6 +200,13 @@ def temporary_sibling(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_through_temporary(path: Path, content: bytes) -> None:
+    """Write a small file, whole or not at all; folders that are missing are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with temporary_sibling(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def _read_npz(path: Path) -> Arrays:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from transferability._array import FloatArray
-from transferability._files import read_features, temporary_sibling, write_features
+from transferability._files import read_features, write_features, write_through_temporary
 from transferability.errors import FeatureError, FileDamagedError, OptionError
 
 __all__ = ["FeatureCache", "default_cache_folder"]
@@ -114,8 +114,8 @@ class FeatureCache:
             leftover.unlink(missing_ok=True)
         write_features(path, features)
         record = {**record, "shape": list(features.shape), "checksum": _checksum(path)}
-        with temporary_sibling(path.with_suffix(".json")) as temporary:
-            temporary.write_text(json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False), "utf-8")
+        text = json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False)
+        write_through_temporary(path.with_suffix(".json"), text.encode("utf-8", "surrogatepass"))
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.safetensors"
