@@ -168,7 +168,7 @@ def write_features(
         else:
             from safetensors.numpy import save_file
 
-            metadata = {key: json.dumps(value, ensure_ascii=False) for key, value in texts.items()}
+            metadata = {key: json.dumps(value) for key, value in texts.items()}
             save_file(arrays, temporary, metadata=metadata)
     return path
 

@@ -110,7 +110,7 @@ class Dataset:
     def _fingerprint(self) -> str:
         total = hashlib.sha256(self.modality.encode())
         for row in self.rows:
-            for part in (str(self.all_ids[row]).encode(), self._at(int(row), self.content)):
+            for part in (str(self.all_ids[row]).encode("utf-8", "surrogatepass"), self._at(int(row), self.content)):
                 total.update(len(part).to_bytes(8, "little"))  # lengths first, so that parts cannot run together
                 total.update(part)
         return total.hexdigest()

@@ -54,7 +54,7 @@ class FeatureCache:
         The fingerprint covers the row ids and their order. Features are always float32, which is why no dtype enters.
         """
         parts = {"schema": _SCHEMA, "encoder": identity, "data": fingerprint, "dtype": "float32"}
-        canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     @contextmanager
@@ -114,8 +114,8 @@ class FeatureCache:
             leftover.unlink(missing_ok=True)
         write_features(path, features)
         record = {**record, "shape": list(features.shape), "checksum": _checksum(path)}
-        text = json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False)
-        write_through_temporary(path.with_suffix(".json"), text.encode("utf-8", "surrogatepass"))
+        text = json.dumps(record, indent=1, sort_keys=True)
+        write_through_temporary(path.with_suffix(".json"), text.encode("ascii"))
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.safetensors"

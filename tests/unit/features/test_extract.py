@@ -6,6 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from transferability.datasets import load_dataset
 from transferability.encoders import load_encoder
@@ -17,7 +18,7 @@ from transferability.errors import (
     OptionError,
     TransferabilityError,
 )
-from transferability.features import FeatureCache, extract_features, write_features
+from transferability.features import FeatureCache, extract_features, read_features, write_features
 
 
 class Pixels:
@@ -102,8 +103,6 @@ def test_encoders_that_return_no_features(digits, cache, output, match):
 
 
 def test_an_unreadable_picture_is_named_and_leaves_nothing(tmp_path, cache):
-    from PIL import Image
-
     for name in ("a/1.png", "b/2.png"):
         (tmp_path / "data" / name).parent.mkdir(parents=True)
         Image.new("RGB", (4, 4)).save(tmp_path / "data" / name)
@@ -125,6 +124,20 @@ def test_encoder_and_data_of_different_kinds(tmp_path, digits):
 def test_batch_size_must_be_positive(digits):
     with pytest.raises(OptionError, match="at least 1; got 0"):
         extract_features(Pixels(), digits, batch_size=0)
+
+
+def test_file_names_that_are_no_unicode(tmp_path, cache):
+    folder = tmp_path / os.fsdecode(b"data\xff")
+    folder.mkdir()
+    for number in range(2):
+        Image.new("RGB", (3, 3), (number, 0, 0)).save(folder / os.fsdecode(b"\xfe%d.png" % number))
+    data = load_dataset(f"folder:{folder}")
+    found = extract_features(Pixels(), data, cache=cache)
+    again = extract_features(Pixels(lambda rows, _: rows * 0), data, cache=cache)
+    np.testing.assert_array_equal(found.features, again.features)
+    for suffix in ("npz", "safetensors"):
+        path = write_features(tmp_path / f"f.{suffix}", found.features, ids=found.ids)
+        assert read_features(path).ids.tolist() == data.ids.tolist()
 
 
 # --- the cache
