@@ -1,4 +1,4 @@
-"""Golden values: independent float64 computations from the paper's formulas, and runs of the authors' public image code."""
+"""Golden values: independent float64 computations from the paper's formulas, and runs of the authors' image code."""
 
 import json
 from pathlib import Path

@@ -17,7 +17,7 @@ def contextual(n_states, forbid=None):
     """A denoiser whose opinion depends on every token and on time; deterministic, in float64."""
 
     def denoiser(x_t, time, condition=None):
-        n, d = x_t.shape
+        d = x_t.shape[1]
         k = torch.arange(n_states, dtype=torch.float64)
         mixed = (x_t * torch.arange(1, d + 1)).sum(-1, keepdim=True)[..., None]
         logits = torch.sin(0.9 * k + 0.7 * mixed + 1.7 * torch.arange(d)[None, :, None] + time.double()[:, None, None])

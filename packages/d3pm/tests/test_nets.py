@@ -1,11 +1,11 @@
 import pytest
 import torch
-from reference import double, golden
 
 from d3pm.errors import OptionError
 from d3pm.nets.head import Denoiser, truncated_logistic_logits
 from d3pm.nets.text import DilatedConv, Transformer
 from d3pm.nets.unet import UNet
+from reference import double, golden
 
 
 def test_truncated_logistic_against_stored_values(dtype):

@@ -26,7 +26,7 @@ from reference import CASES, process_from
 
 @pytest.mark.parametrize("case", CASES)
 def test_fast_kl_equals_the_definition(case):
-    """The closed processes skip the K-wide posterior; the number must be the one of the definition, times per example."""
+    """The closed processes skip the K-wide posterior; the number must be the definition's, times per example."""
     process, g = process_from(case), torch.Generator().manual_seed(0)
     x_0 = torch.randint(7, (10, 5), generator=g)
     t = torch.arange(1, 11)[:, None]
@@ -95,7 +95,7 @@ def test_gaussian_mixes_at_256_levels_and_not_at_8():
 
 
 def test_cavity_identity():
-    """Equation 4 is exact for p(x_0 | the others), the mixture for p(x_0 | all): two tokens, three symbols, enumerated."""
+    """Equation 4 is exact for p(x_0 | the others), the mixture for p(x_0 | all): two tokens of three symbols."""
     from reference import double, golden
 
     d = golden("cavity_identity")

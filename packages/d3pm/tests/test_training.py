@@ -97,14 +97,14 @@ def test_resuming_gives_the_numbers_of_a_run_never_stopped(dataset, tmp_path):
     config = tiny(steps=12, checkpoint_every=5)
     whole = train(config, tmp_path / "whole", data=dataset, device="cpu")
 
-    class Stop(Exception):
+    class StopError(Exception):
         pass
 
     def stop(step, values):
-        raise Stop
+        raise StopError
 
     broken = tiny(steps=12, checkpoint_every=5, log_every=7)
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         train(broken, tmp_path / "parts", data=dataset, device="cpu", report=stop)
     assert load_checkpoint(tmp_path / "parts").step == 5
     parts = train(broken, tmp_path / "parts", data=dataset, device="cpu", resume=True)

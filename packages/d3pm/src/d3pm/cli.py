@@ -44,8 +44,9 @@ def train(
 
     def report(step: int, values: dict[str, float]) -> None:
         _say(
-            f"step {step}/{config.train.steps}  bits {values['bits']:.3f}  cross-entropy {values['cross_entropy']:.3f}  "
-            f"gradient {values['gradient_norm']:.2f}  {values['seconds']:.0f} s"
+            f"step {step}/{config.train.steps}  bits {values['bits']:.3f}  "
+            f"cross-entropy {values['cross_entropy']:.3f}  gradient {values['gradient_norm']:.2f}  "
+            f"{values['seconds']:.0f} s"
         )
 
     path = run(

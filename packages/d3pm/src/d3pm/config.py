@@ -153,14 +153,14 @@ class Config:
     @staticmethod
     def from_dict(values: dict[str, Any], source: str = "recipe") -> Config:
         """Build a configuration, refusing unknown keys and values of another type."""
-        sections = {f.name: f.default_factory for f in dataclasses.fields(Config)}
+        sections: dict[str, Any] = {f.name: f.default_factory for f in dataclasses.fields(Config)}
         _refuse_unknown(values, sections, source)
         built: dict[str, Any] = {}
         for name, section in values.items():
             if not isinstance(section, dict):
                 message = f"`{name}` in {source} must be a table: [{name}]."
                 raise ConfigError(message)
-            kind = type(sections[name]())  # type: ignore[misc]
+            kind = type(sections[name]())
             built[name] = dict(section) if kind is dict else _section(kind, section, f"[{name}] of {source}")
         return Config(**built)
 
@@ -172,7 +172,7 @@ def _section(kind: type, values: dict[str, Any], where: str) -> Any:
     for key, value in values.items():
         wanted = type(fields[key])
         if wanted is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)  # noqa: PLW2901 - TOML writes 1 for 1.0
+            value = float(value)  # TOML writes 1 for 1.0
         if type(value) is not wanted:
             message = f"`{key}` in {where} must be of type {wanted.__name__}; got {value!r}."
             raise ConfigError(message)

@@ -254,8 +254,9 @@ def _text(config: DataConfig) -> Dataset:
 
 
 def encode_characters(text: str, alphabet: str) -> np.ndarray:
-    """Return the index of each character; letters are lowered where the alphabet has no capitals, other characters
-    become spaces, and spaces do not repeat.
+    """Return the index of each character.
+
+    Letters are lowered where the alphabet has no capitals, other characters become spaces, and spaces do not repeat.
     """
     if not any(c.isupper() for c in alphabet):
         text = text.lower()
@@ -272,7 +273,7 @@ def encode_characters(text: str, alphabet: str) -> np.ndarray:
 
 
 def _tokens(config: DataConfig, train: str, test: str) -> tuple[DataSpec, np.ndarray, np.ndarray]:
-    """Learn a byte-pair vocabulary on the training part; lines end with an end-of-sentence token and are packed [B.2]."""
+    """Learn a byte-pair vocabulary on the training part; lines end with a token of their own and are packed [B.2]."""
     tokenizers = require_extra("tokenizers", "tokens", "data kind 'tokens'")
     tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE(byte_fallback=False))
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)

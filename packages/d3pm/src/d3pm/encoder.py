@@ -115,7 +115,7 @@ class DiffusionEncoder:
         Parameters
         ----------
         items : sequence
-            PIL pictures, uint8 arrays (n, H, W[, C]), texts, or an integer tensor of tokens (n, …) as the model has them.
+            PIL pictures, uint8 arrays (n, H, W[, C]), texts, or an integer tensor of the model's own tokens (n, …).
         layer, t, n_draws, pool
             In place of the encoder's own.
         """

@@ -146,7 +146,7 @@ def negative_log_likelihood(
             times, scale = list(grid[index]), len(grid) / n_times
     terms, final = [], []
     for t in times:
-        x_t = process.corrupt(x_0, process._spread(t, x_0), generator)
+        x_t = process.corrupt(x_0, process.spread(t, x_0), generator)
         logits = denoiser(x_t, fraction(process, t), condition)
         logits = logits if logits.dtype == torch.float64 else logits.float()
         if process.n_steps is None:

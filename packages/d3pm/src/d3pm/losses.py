@@ -4,8 +4,8 @@ L_vb = L_T + Σ_{t=2}^T L_{t-1} + L_0 (equation 1). Training draws one time per 
 expected loss is (L_vb − L_T)/T; λ times the cross-entropy of p̃ may be added (equation 5). Terms are in nats, one per
 position; `training_loss` averages over positions.
 
-A denoiser is any callable `denoiser(x_t, time, condition) -> logits` with x_t (B, …) integers, time (B,) = t/T in [0, 1]
-(or t itself in continuous time), condition None or (B,) class labels, and logits (B, …, K).
+A denoiser is any callable `denoiser(x_t, time, condition) -> logits` with x_t (B, …) integers, time (B,) = t/T in
+[0, 1] (or t itself in continuous time), condition None or (B,) class labels, and logits (B, …, K).
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def bound_term(
     -------
     tensor of shape (B, …), nats
     """
-    time = process._spread(t, x_t)
+    time = process.spread(t, x_t)
     s = (time - step).clamp(min=0)
     term = process.kl(x_t, x_0, logits, s, time, mode)
     if first == "direct":
@@ -93,12 +93,9 @@ def masked_bound_term(
     Equals `bound_term` with first="eq4" where p̃ gives the mask no mass. The paper's general line leaves out the
     denominator of r_t. In continuous time the limit: −ᾱ'_t/(1 − ᾱ_t) in place of r_t.
     """
-    time = process._spread(t, x_t)
+    time = process.spread(t, x_t)
     if process.n_steps is None:
-        schedule = process._schedule
-        assert schedule is not None
-        exponent = schedule.exponent(time)
-        weight = schedule.rate(time) * (-exponent).exp() / -torch.expm1(-exponent)
+        weight = process.unmask_rate(time)
     else:
         weight = process.unmask_probability((time - step).clamp(min=0), time)
     return torch.where(x_t == process.mask, weight.to(logits.dtype) * cross_entropy(logits, x_0), 0.0)
@@ -112,7 +109,7 @@ def continuous_bound_term(process: Process, x_t: Tensor, x_0: Tensor, logits: Te
     and r^θ the same ratio of p̃ Q̄_t: T · L_{t-1} as T → ∞ (compare Campbell et al., arXiv 2205.14987). For the absorbing
     process this is `masked_bound_term`.
     """
-    time = process._spread(t, x_t)
+    time = process.spread(t, x_t)
     zero = torch.zeros_like(time)
     rates = process._log_rates(x_t, time, logits.dtype)
     log_q = process._log_rows(x_0, zero, time, logits.dtype)  # (..., K)
@@ -214,7 +211,7 @@ def training_loss(
         "cross_entropy": in bits.
     """
     t = sample_times(process, len(x_0), generator, x_0.device, objective.low, objective.high)
-    x_t = process.corrupt(x_0, process._spread(t, x_0), generator)
+    x_t = process.corrupt(x_0, process.spread(t, x_0), generator)
     logits = denoiser(x_t, fraction(process, t), condition).float()  # the bound in float32 whatever the net ran in
     ce = cross_entropy(logits, x_0)
     if objective.kind == "simple":

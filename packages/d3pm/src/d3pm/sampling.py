@@ -5,6 +5,7 @@ All categorical draws are made in float64 by inversion (`processes.base.draw`).
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -109,11 +110,11 @@ def sample(
     check_choice(final, ("draw", "argmax"), "final")
     times = sampling_times(process, n_steps, grid)
     given, keep = _check_given(process, given, keep, tuple(shape), device)
-    # Replacement of equations' x_t by its given part; a masked model takes the clean tokens themselves.
+    # A masked model reads the given tokens clean; other processes have them replaced by noisy ones at every step.
     clean = isinstance(process, Absorbing)
     x = process.prior_sample(tuple(shape), generator, device)
     predict = _Cached(denoiser, condition, on=cache and clean and bool(getattr(denoiser, "time_free", False)))
-    for t, s in zip(times[:-1], times[1:], strict=True):
+    for t, s in itertools.pairwise(times):
         t_, s_ = _times(process, t, device), _times(process, s, device)
         if keep is not None and given is not None:
             known = given if clean else process.corrupt(given, t_, generator)

@@ -56,7 +56,7 @@ def run_sample(
     }
     shape = (n, *spec.shape)
     if first_hitting:
-        tokens = sample_first_hitting(model.process, model.denoiser, shape, **options)  # type: ignore[arg-type]
+        tokens = sample_first_hitting(model.process, model.denoiser, shape, **options)
     else:
         tokens = sample(
             model.process,
@@ -65,7 +65,7 @@ def run_sample(
             n_steps=steps,
             grid=grid,
             final=final,
-            **options,  # type: ignore[arg-type]
+            **options,
         )
     values = tokens.cpu().numpy()
     if progress is not None:
@@ -121,8 +121,10 @@ def run_encode(encoder: DiffusionEncoder, out: Path, data: str | None, part: str
         message = f"`data` must be examples of shape {encoder.checkpoint.spec.shape}; got {dataset.spec.shape}."
         raise DataError(message)
     features = np.concatenate([encoder.encode(rows) for rows in tokens.split(256)])
-    arrays = {"features": features} if labels is None else {"features": features, "labels": labels}
-    np.savez(out, **arrays)
+    if labels is None:
+        np.savez(out, features=features)
+    else:
+        np.savez(out, features=features, labels=labels)
 
 
 def measure_quality(model: Checkpoint, dataset: Dataset, n: int, seed: int) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """From a backbone's features to logits over the K states of x_0.
 
-A backbone is a module `backbone(x_t, time, condition) -> (B, *space, width)` with an attribute `width`; `space` is (H, W)
-for pictures and (N,) for text. Pictures with several channels have tokens (B, H, W, C); their features are per pixel.
+A backbone is a module `backbone(x_t, time, condition) -> (B, *space, width)` with an attribute `width`; `space` is
+(H, W) for pictures and (N,) for text. Pictures with several channels have tokens (B, H, W, C) and features per pixel.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Backbones for sequences: the paper's bidirectional transformer, and a dilated convolution for machines without a GPU."""
+"""Backbones for sequences: the paper's bidirectional transformer, and a dilated convolution for CPUs."""
 
 from __future__ import annotations
 

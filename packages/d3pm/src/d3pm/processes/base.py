@@ -119,14 +119,14 @@ class Process:
         """
         x_t, x_0 = self.check_tokens(x_t, "x_t"), self.check_tokens(x_0, "x_0")
         x_t, x_0 = torch.broadcast_tensors(x_t, x_0)
-        time = self._spread(self._check_time(t), x_t)
+        time = self.spread(self._check_time(t), x_t)
         reach = self._log_rows(x_0, torch.zeros_like(time), time, dtype).gather(-1, x_t[..., None])[..., 0]
         if (reach < IMPOSSIBLE).any():
             where = (reach < IMPOSSIBLE).nonzero()[0]
             a, b = int(x_0[tuple(where)]), int(x_t[tuple(where)])
             message = (
-                f"`x_t` must be reachable from `x_0`; this {self.kind} process cannot lead from state {a} to state {b}, "
-                "so the posterior is undefined. Draw x_t with q_sample, or leave such pairs out."
+                f"`x_t` must be reachable from `x_0`; this {self.kind} process cannot lead from state {a} to state "
+                f"{b}, so the posterior is undefined. Draw x_t with q_sample, or leave such pairs out."
             )
             raise ImpossibleStateError(message)
         return self.log_posterior(x_t, x_0, (time - step).clamp(min=0), time, dtype).exp()
@@ -152,13 +152,13 @@ class Process:
         """
         check_choice(mode, ("joint", "mixture"), "mode")
         x_t, logits = self.check_tokens(x_t, "x_t"), self.check_logits(x0_logits)
-        time = self._spread(self._check_time(t), x_t)
+        time = self.spread(self._check_time(t), x_t)
         return self.log_reverse(x_t, logits, (time - step).clamp(min=0), time, mode).exp()
 
     def q_sample(self, x_0: Tensor, t: Time, generator: torch.Generator | None = None) -> Tensor:
         """Draw x_t ~ q(x_t | x_0) = Cat(x_0 Q̄_t). No epsilon: what is impossible is never drawn."""
         x_0 = self.check_tokens(x_0, "x_0")
-        return self.corrupt(x_0, self._spread(self._check_time(t, zero=True), x_0), generator)
+        return self.corrupt(x_0, self.spread(self._check_time(t, zero=True), x_0), generator)
 
     def prior_sample(
         self, shape: tuple[int, ...], generator: torch.Generator | None = None, device: torch.device | str = "cpu"
@@ -262,7 +262,7 @@ class Process:
         return time
 
     @staticmethod
-    def _spread(t: Tensor, x: Tensor) -> Tensor:
+    def spread(t: Tensor, x: Tensor) -> Tensor:
         """Give t of shape (B,) trailing axes of length one, so that it broadcasts against x of shape (B, …)."""
         return t.to(x.device).reshape(t.shape + (1,) * (x.ndim - t.ndim))
 

@@ -61,7 +61,7 @@ class _Closed(Process):
 
     def corrupt(self, x_0: Tensor, t: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Keep, mask or scatter each token: one uniform number per position (two if it may be scattered)."""
-        keep, to_mask, to_any = (w.exp() for w in self._weights(torch.zeros_like(t), t))
+        keep, to_mask, _ = (w.exp() for w in self._weights(torch.zeros_like(t), t))
         u = torch.rand(x_0.shape, dtype=torch.float64, device=x_0.device, generator=generator)
         if self.scatters:
             anything = torch.randint(self.n_states, x_0.shape, device=x_0.device, generator=generator)
@@ -236,6 +236,14 @@ class Absorbing(_Clocked):
         """Return the probability that a token masked at t was not yet masked at s: (ᾱ_s − ᾱ_t)/(1 − ᾱ_t)."""
         exponent_s, exponent_t = self._exponent(s), self._exponent(t)
         return ((-exponent_s).exp() - (-exponent_t).exp()) / -torch.expm1(-exponent_t)
+
+    def unmask_rate(self, t: Tensor) -> Tensor:
+        """Return the limit of `unmask_probability` per unit of time as s → t: −ᾱ'_t/(1 − ᾱ_t)."""
+        if self._schedule is None:
+            message = "`process` must be in continuous time to have a rate; it has discrete steps."
+            raise OptionError(message)
+        exponent = self._schedule.exponent(t)
+        return self._schedule.rate(t) * (-exponent).exp() / -torch.expm1(-exponent)
 
     @property
     def prior(self) -> Tensor:

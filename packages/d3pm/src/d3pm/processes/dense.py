@@ -220,7 +220,7 @@ class Custom(_Dense):
         if bool((Q < 0).any()) or not torch.allclose(sums, torch.ones_like(sums), rtol=0, atol=1e-5):
             message = (
                 f"`transitions` must be non-negative with rows that sum to 1; got row sums from {float(sums.min()):.6g} "
-                f"to {float(sums.max()):.6g} and entries from {float(Q.min()):.3g}. Rows are x_{{t-1}}: transpose if need be."
+                f"to {float(sums.max()):.6g} and a least entry of {float(Q.min()):.3g}. Rows are x_{{t-1}}: transpose?"
             )
             raise OptionError(message)
         self._transitions = Q / sums[..., None]  # float32 input sums to 1 only nearly

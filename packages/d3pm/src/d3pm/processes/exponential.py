@@ -136,7 +136,7 @@ def nearest_neighbour_rate(embeddings: Any, n_neighbours: int, *, normalise: boo
 
 
 def sinkhorn_matrix(graph: Any, n_sweeps: int = 100) -> Tensor:
-    """Return G + Gᵀ scaled towards a doubly stochastic matrix, columns last: the authors' alternative to the exponential.
+    """Return G + Gᵀ scaled towards a doubly stochastic matrix, columns last: the authors' alternative.
 
     Rows sum to 1 only approximately on graphs without total support; transpose it for a matrix whose rows do, and use
     Q_t = (1 − β_t) I + β_t M as a `Custom` process. `NearestNeighbour` has no such defect.
