@@ -33,10 +33,16 @@ def source_and_revision(spec: str, name: str) -> tuple[str, str | None]:
 
 
 def tokenizer_hash(tokenizer: Any) -> str:
-    """Return a hash of the vocabulary and, where the library shows them, of all rules of a transformers tokeniser."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    text = backend.to_str() if backend is not None else json.dumps(sorted(tokenizer.get_vocab().items()))
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    """Return a hash of the vocabulary and, where the library shows them, of all rules of a tokeniser.
+
+    Padding and truncation are left out: transformers sets them anew in every call.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
+    if hasattr(backend, "to_str"):
+        rules = {**json.loads(backend.to_str()), "padding": None, "truncation": None}
+    else:
+        rules = backend.get_vocab()
+    return hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest()
 
 
 @contextmanager

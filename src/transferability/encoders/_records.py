@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from transferability.encoders._hub import quietly, tokenizer_hash
 from transferability.encoders._onnx import file_hashes, open_session, read_graph
 from transferability.encoders.base import Encoder, Identity, Item, Modality
 from transferability.encoders.onnx import OnnxPictureEncoder, Pooling
@@ -97,7 +98,6 @@ class SentenceRecord:
         """Return it as `st:FOLDER` does, under its own name."""
         library = require_extra("sentence_transformers", "sentence-transformers", f"encoder {name!r}")
         folder = self.path(name)
-        from transferability.encoders._hub import quietly
         from transferability.encoders._torch import loading, pick_device
         from transferability.encoders.sentences import SentenceEncoder
 
@@ -173,7 +173,8 @@ class _OnnxTextEncoder:
         self._hashes = file_hashes(graph, path)
         self._session = open_session(graph, path, [output], name, device)
         self._tokenizer = tokenizer
-        tokenizer.enable_truncation(128)  # as sentence-transformers does for these models
+        self._max_length = 128  # as sentence-transformers has it for these models
+        tokenizer.enable_truncation(self._max_length)
         tokenizer.enable_padding()
 
     def identity(self) -> Identity:
@@ -181,7 +182,7 @@ class _OnnxTextEncoder:
             "source": self.name,
             "weights": self._hashes,
             "output": self._output,
-            "preprocessing": self._tokenizer.to_str(),
+            "preprocessing": {"tokenizer": tokenizer_hash(self._tokenizer), "max_length": self._max_length},
             "versions": {package: version(package) for package in ("onnxruntime", "tokenizers")},
             "device": self._session.get_providers()[0],
         }

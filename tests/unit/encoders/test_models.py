@@ -16,6 +16,7 @@ def check(encoder, items, n_features):
     import json
 
     assert isinstance(encoder, Encoder)
+    before = json.dumps(encoder.identity(), sort_keys=True)
     together = encoder.encode(items)
     assert together.shape == (len(items), n_features)
     assert together.dtype == np.float32
@@ -23,7 +24,7 @@ def check(encoder, items, n_features):
     alone = np.concatenate([encoder.encode([item]) for item in items])
     np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-5)  # kernels differ with the size of the batch
     assert encoder.n_parameters > 0
-    assert json.dumps(encoder.identity(), sort_keys=True) == json.dumps(encoder.identity(), sort_keys=True)
+    assert json.dumps(encoder.identity(), sort_keys=True) == before  # also after it has been used
     return together
 
 
