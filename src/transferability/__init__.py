@@ -3,8 +3,10 @@
 from importlib.metadata import version as _version
 
 from transferability.errors import TransferabilityError as TransferabilityError
+from transferability.relatedness.estimator import TaskRelatedness as TaskRelatedness
+from transferability.relatedness.result import Relatedness as Relatedness
 from transferability.task import Task as Task
 
 __version__ = _version("transferability")
 
-__all__ = ["Task", "TransferabilityError", "__version__"]
+__all__ = ["Relatedness", "Task", "TaskRelatedness", "TransferabilityError", "__version__"]

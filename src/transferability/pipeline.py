@@ -1,1 +1,228 @@
-"""encoder + data set → features → relatedness and scores → ranking. Read this file first."""
+"""encoder + data set → features → relatedness and scores → ranking. Read this file first.
+
+`rank` asks which of many encoders suits a target; `relate` asks, for one encoder, which reference a target is like.
+Both go the same way: load the data, split them, extract features (or find them in the cache), make tasks of them, fit
+`TaskRelatedness`. Mathematics and data meet here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from transferability._array import IntArray
+from transferability.datasets import Dataset, load_dataset, split
+from transferability.encoders import Encoder, FeatureFiles, load_encoder
+from transferability.errors import TaskError, TransferabilityError, UnknownNameError, nearest_names
+from transferability.features import Features, extract_features
+from transferability.ranking.result import Ranked, Ranking, ScoreColumn, Skipped
+from transferability.relatedness.estimator import TaskRelatedness
+from transferability.relatedness.result import Relatedness
+from transferability.task import Task
+
+__all__ = ["Data", "Settings", "Split", "prepare", "rank", "relate"]
+
+Data = str | Dataset
+AnyEncoder = str | Encoder | FeatureFiles
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how many items are done, and how many there are."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How data are read, split and turned into features; the same for every encoder."""
+
+    limit: int | None = None  # rows per data set, stratified
+    test_share: float = 0.3  # of each class, kept for measuring the bound
+    seed: int = 0
+    batch_size: int | None = None
+    device: str | None = None
+    cache: bool = True
+    use_labels: bool = True  # False: the target is treated as unlabelled
+
+
+class Split(NamedTuple):
+    """A data set and its rows for fitting and for measuring."""
+
+    dataset: Dataset
+    fit_rows: IntArray
+    test_rows: IntArray
+
+    def tasks(self, features: Features, *, use_labels: bool = True) -> tuple[Task, Task]:
+        """Return the fitting and the test task."""
+        labels = features.labels if use_labels else None
+        fit, test = (
+            Task(
+                features.features[rows],
+                None if labels is None else labels[rows],
+                name=self.dataset.name,
+                class_names=features.class_names,
+            )
+            for rows in (self.fit_rows, self.test_rows)
+        )
+        return fit, test
+
+
+def prepare(data: Data, settings: Settings) -> Split:
+    """Load a data set and split its rows, the same way whatever encoder comes."""
+    dataset = load_dataset(data, limit=settings.limit, seed=settings.seed) if isinstance(data, str) else data
+    labels = np.zeros(len(dataset), dtype=np.int64) if dataset.labels is None else dataset.labels
+    return Split(dataset, *split(labels, settings.test_share, settings.seed))
+
+
+def rank(
+    target: Data,
+    references: Data | Sequence[Data],
+    encoders: Sequence[AnyEncoder],
+    *,
+    relatedness: TaskRelatedness | None = None,
+    scores: Sequence[str] = (),
+    criterion: str = "bound",
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+) -> Ranking:
+    """Rank encoders for a target, best first.
+
+    Parameters
+    ----------
+    target : str or Dataset
+        What the encoder is wanted for: an identifier of data (`load_dataset`), or a data set.
+    references : str, Dataset, or a sequence of these
+        Labelled data. Of several, the bound that is smallest stands for each encoder.
+    encoders : sequence of str or Encoder
+        Identifiers (`load_encoder`) or encoders. One that fails is skipped and reported; the others go on.
+    relatedness : TaskRelatedness, optional
+        With its settings; by default ``TaskRelatedness(tau="auto")``.
+    scores : sequence of str
+        Further scores to compute (`transferability.scores.available`), or "all".
+    criterion : str, default="bound"
+        What to sort by: "bound" or the name of one of the scores.
+    settings : Settings, optional
+    progress : callable (what, done, total), optional
+
+    Returns
+    -------
+    Ranking
+
+    Raises
+    ------
+    TransferabilityError
+        If the data or an option are at fault. Faults of a single encoder are in `Ranking.skipped`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from transferability.pipeline import Settings, rank
+    >>> def mean_rows(items):
+    ...     return np.stack([np.asarray(each.convert("L"), dtype=float).mean(axis=0) for each in items])
+    >>> def pixels(items):
+    ...     return np.stack([np.asarray(each.convert("L"), dtype=float).ravel() for each in items])
+    >>> from transferability.encoders.function import FunctionEncoder
+    >>> encoders = [FunctionEncoder("rows", mean_rows), FunctionEncoder("pixels", pixels)]
+    >>> result = rank("packaged:digits", "packaged:digits", encoders, settings=Settings(limit=400, cache=False))
+    >>> [entry.encoder for entry in result.entries]
+    ['pixels', 'rows']
+    """
+    settings = settings or Settings()
+    estimator = relatedness or TaskRelatedness(tau="auto", seed=settings.seed)
+    columns = _columns(scores, criterion)
+    target_split = prepare(target, settings)
+    reference_splits = [prepare(each, settings) for each in _data_list(references)]
+    entries: list[Ranked] = []
+    skipped: list[Skipped] = []
+    for each in [encoders] if isinstance(encoders, str) else encoders:
+        started = time.perf_counter()
+        name = each if isinstance(each, str) else each.name
+        try:
+            encoder = load_encoder(each, device=settings.device) if isinstance(each, str) else each
+            fit, test = _tasks(encoder, target_split, settings, progress, use_labels=settings.use_labels)
+            panel = [_tasks(encoder, split, settings, progress) for split in reference_splits]
+            if progress:
+                progress(f"{name}: relatedness", 0, 1)
+            result = estimator.fit([r for r, _ in panel], fit, [r for _, r in panel], test)
+            values, notes = _compute_scores(columns, encoder, fit, panel, result, settings.seed)
+        except TransferabilityError as error:
+            skipped.append(Skipped(name, str(error)))
+            continue
+        seconds = time.perf_counter() - started
+        entries.append(Ranked(name, encoder.n_parameters, result, values, notes, seconds))
+    if not entries:
+        reasons = "; ".join(f"{each.encoder}: {each.reason}" for each in skipped)
+        message = f"no encoder could be ranked. {reasons}"
+        raise TaskError(message)
+    names = [part.dataset.name for part in reference_splits]
+    return Ranking.sort(entries, skipped, criterion, columns, target_split.dataset.name, names)
+
+
+def relate(
+    references: Data | Sequence[Data],
+    targets: Data | Sequence[Data],
+    encoder: AnyEncoder | None,
+    *,
+    relatedness: TaskRelatedness | None = None,
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+) -> list[Relatedness]:
+    """Relate every target to every reference under one encoder.
+
+    Parameters
+    ----------
+    references, targets : str, Dataset, or a sequence of these
+    encoder : str, Encoder, or None
+        None for data that are features already (`features:FILE`).
+    relatedness : TaskRelatedness, optional
+        By default ``TaskRelatedness()``: τ = 0.2 for all, so that the cells of the matrix compare.
+    settings : Settings, optional
+    progress : callable (what, done, total), optional
+
+    Returns
+    -------
+    list of Relatedness
+        One for each target; its `panel` has one entry for each reference, in the order given.
+    """
+    settings = settings or Settings()
+    estimator = relatedness or TaskRelatedness(seed=settings.seed)
+    loaded = load_encoder(encoder, device=settings.device) if isinstance(encoder, str) else encoder
+    panel = [_tasks(loaded, prepare(each, settings), settings, progress) for each in _data_list(references)]
+    results = []
+    for each in _data_list(targets):
+        fit, test = _tasks(loaded, prepare(each, settings), settings, progress, use_labels=settings.use_labels)
+        results.append(estimator.fit([r for r, _ in panel], fit, [r for _, r in panel], test))
+    return results
+
+
+def _data_list(data: Data | Sequence[Data]) -> list[Data]:
+    return [data] if isinstance(data, str | Dataset) else list(data)
+
+
+def _columns(scores: Sequence[str], criterion: str) -> list[ScoreColumn]:
+    """Return the scores to compute, each once, the criterion among them."""
+    from transferability.scores.registry import available
+
+    known = available()
+    wanted = [*(known if "all" in scores else scores), *(() if criterion == "bound" else (criterion,))]
+    for name in wanted:
+        if name not in known:
+            message = f"no score is called {name!r}. {nearest_names(name, ['bound', *known])}"
+            raise UnknownNameError(message)
+    return [ScoreColumn(name, known[name].higher_is_better) for name in dict.fromkeys(wanted)]
+
+
+def _tasks(
+    encoder: Encoder | FeatureFiles | None,
+    part: Split,
+    settings: Settings,
+    progress: Progress | None,
+    *,
+    use_labels: bool = True,
+) -> tuple[Task, Task]:
+    what = f"{encoder.name if encoder is not None else 'features'}: {part.dataset.name}"
+    report = None if progress is None else lambda done, total: progress(what, done, total)
+    features = extract_features(
+        encoder, part.dataset, batch_size=settings.batch_size, cache=settings.cache, progress=report
+    )
+    return part.tasks(features, use_labels=use_labels)

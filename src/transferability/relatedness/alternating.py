@@ -18,7 +18,7 @@ from transferability.relatedness.geometry import Geometry, Sample
 from transferability.relatedness.label_transform import LabelTransform
 from transferability.transport.coupling import couple
 
-__all__ = ["FittedMap", "fit_map"]
+__all__ = ["FittedMap", "fit_map", "settle_map"]
 
 _PAIRS_IN_ALL = 2_000
 _PAIRS_PER_CLASS = 20  # at least
@@ -142,7 +142,8 @@ class _Alternation:
         """Measure the bound on this sample, with the same reference points for every map."""
         if self._judged_by is None:
             self._judged_by = self._draw_reference_rows()
-        priors = np.bincount(self.target.labels, weights=self.weight, minlength=len(self.transform.shares))
+        counts = np.bincount(self.target.labels, weights=self.weight, minlength=len(self.transform.shares))
+        priors = counts / counts.sum()
         losses = self.geometry.losses(self.reference.take(self._judged_by))
         rest = float(self.weight @ losses) + float(self.transform.entropy_per_class(priors).sum())
         return rest + self._match(place_map, self._judged_by)[1]
@@ -215,3 +216,18 @@ class _Alternation:
         if self._regression is None:
             self._regression = RidgeRegression(self.target.features, self.weight)
         return self._regression.solve(self.reference.features[rows], self.start, ridge)
+
+
+def settle_map(
+    geometry: Geometry,
+    reference: Sample,
+    target: Sample,
+    transform: LabelTransform,
+    start: AffineMap | None,
+    ridge: float,
+    rng: np.random.Generator,
+) -> AffineMap:
+    """Take one round from `start` at a given ridge, without choosing its strength; for the Euclidean cost."""
+    alternation = _Alternation(geometry, reference, target, transform, rng)
+    place_map, _ = alternation.run(alternation.start if start is None else start, ridge, rounds=1)
+    return alternation.lift(place_map)

@@ -80,12 +80,25 @@ class Geometry(NamedTuple):
     ) -> Certificate:
         """Measure the bound on one sample of each task."""
         left, right = self.places(reference, target, feature_map)
-        cost = self.cost(left, reference.labels, right)
+        return self.certify_places(left, right, reference, target.labels, transform, max_points=max_points, rng=rng)
+
+    def certify_places(
+        self,
+        reference_places: FloatArray,
+        target_places: FloatArray,
+        reference: Sample,
+        target_labels: IntArray,
+        transform: LabelTransform,
+        *,
+        max_points: int = MAX_POINTS,
+        rng: np.random.Generator | None = None,
+    ) -> Certificate:
+        """Measure the bound between points that are already where they are compared."""
         return certify_sample(
-            cost,
+            self.cost(reference_places, reference.labels, target_places),
             self.losses(reference),
             reference.labels,
-            target.labels,
+            target_labels,
             transform,
             max_points=max_points,
             rng=rng,

@@ -48,7 +48,8 @@ class LabelTransform:
     @property
     def class_map(self) -> IntArray:
         """The reference class with the largest share, per target class."""
-        return self.shares.argmax(axis=1)
+        largest: IntArray = self.shares.argmax(axis=1)
+        return largest
 
     def D(self, priors: FloatArray) -> FloatArray:
         """Return the transformed reference prior, shape (K_R,)."""
@@ -63,10 +64,12 @@ class LabelTransform:
         joint = priors[:, None] * self.shares
         total = joint.sum(axis=0)
         uniform = np.full_like(joint, 1.0 / len(joint))
-        return np.divide(joint, total, out=uniform, where=total > 0)
+        B: FloatArray = np.divide(joint, total, out=uniform, where=total > 0)
+        return B
 
     def entropy_per_class(self, priors: FloatArray) -> FloatArray:
         """Return each target class's part of the label mismatch, in nats, shape (K_T,)."""
         joint = priors[:, None] * self.shares
         B = self.B(priors)
-        return np.abs(xlogy(joint, np.where(joint > 0, B, 1.0)).sum(axis=1))  # abs: −0.0 is ugly in a table
+        per_class: FloatArray = xlogy(joint, np.where(joint > 0, B, 1.0)).sum(axis=1)
+        return np.abs(per_class)  # never positive before; abs rather than minus, as −0.0 is ugly in a table

@@ -106,8 +106,13 @@ def couple(
     for (rows, row_mass), (columns, column_mass) in zip(left, right, strict=True):
         part = optimal_coupling(cost(rows, columns), row_mass, column_mass)
         parts.append(Coupling(rows[part.source], columns[part.target], part.mass / n_blocks, part.value, exact=False))
-    value = float(np.mean([part.value for part in parts]))
-    return Coupling(*(np.concatenate([part[field] for part in parts]) for field in range(3)), value, exact=False)
+    return Coupling(
+        source=np.concatenate([part.source for part in parts]),
+        target=np.concatenate([part.target for part in parts]),
+        mass=np.concatenate([part.mass for part in parts]),
+        value=float(np.mean([part.value for part in parts])),
+        exact=False,
+    )
 
 
 def _couple_equal_sizes(cost: CostFunction, n: int, n_blocks: int, rng: np.random.Generator) -> Coupling:

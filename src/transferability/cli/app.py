@@ -1,0 +1,64 @@
+"""The command `transferability`: what its commands share, and where they are put together."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from transferability.cli.demo import demo
+from transferability.cli.extract import extract
+from transferability.cli.output import EXIT_FAILED, state
+from transferability.cli.rank import rank
+from transferability.cli.relate import relate
+from transferability.errors import TransferabilityError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="transferability",
+    help="Which pre-trained encoder should I fine-tune, how well will it do, and why? Answered before fine-tuning.",
+    epilog="Begin with: transferability demo",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from transferability import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notices.")] = False,
+) -> None:
+    """Options that every command understands."""
+    state.debug, state.quiet = debug, quiet
+
+
+app.command()(demo)
+app.command()(rank)
+app.command()(relate)
+app.command()(extract)
+
+
+def main() -> None:
+    """Run the command; a known error becomes one message on stderr and exit status 1."""
+    try:
+        app()
+    except TransferabilityError as error:
+        if state.debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(EXIT_FAILED)

@@ -1,0 +1,59 @@
+"""Options that several commands share, so that they read alike everywhere."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from transferability.errors import OptionError
+
+__all__ = [
+    "BatchSize",
+    "Device",
+    "GroundCost",
+    "JsonFlag",
+    "Limit",
+    "Matching",
+    "NoCache",
+    "Seed",
+    "TestShare",
+    "Unlabelled",
+    "parse_matching",
+    "parse_tau",
+]
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Limit = Annotated[
+    int | None, typer.Option(help="Use at most so many rows of each data set, with its class shares.", min=2)
+]
+TestShare = Annotated[float, typer.Option(help="Share of each class kept for measuring the bound.", min=0.01, max=0.99)]
+Seed = Annotated[int, typer.Option(help="Same seed, same numbers.")]
+BatchSize = Annotated[int | None, typer.Option(help="Items the encoder sees at once.", min=1)]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps. By default the best there is.")]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither read nor keep features on disk.")]
+Unlabelled = Annotated[
+    bool, typer.Option("--unlabelled", help="Pretend that the target has no labels. The bound is then not certified.")
+]
+GroundCost = Annotated[str, typer.Option(help="loss (tight, comparable between encoders) or euclidean (the paper's).")]
+Matching = Annotated[str, typer.Option(help="assignment, identity, random, gradient, or reference classes as 3,0,1.")]
+
+
+def parse_tau(text: str) -> float | list[float] | str:
+    """Read ``auto``, a number, or numbers with commas."""
+    if text == "auto":
+        return text
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError as error:
+        message = f"`--tau` must be a number, numbers with commas, or auto; got {text!r}."
+        raise OptionError(message) from error
+    return values[0] if len(values) == 1 else values
+
+
+def parse_matching(text: str) -> str | list[int]:
+    """Read a name, or reference classes with commas."""
+    parts = text.split(",")
+    if len(parts) > 1 and all(part.strip().isdigit() for part in parts):
+        return [int(part) for part in parts]
+    return text

@@ -1,0 +1,139 @@
+"""`transferability rank`: which encoder suits a target."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from transferability.cli.options import (
+    BatchSize,
+    Device,
+    GroundCost,
+    JsonFlag,
+    Limit,
+    Matching,
+    NoCache,
+    Seed,
+    TestShare,
+    Unlabelled,
+    parse_matching,
+    parse_tau,
+)
+from transferability.cli.output import EXIT_PARTIAL, notice, number, percent, print_json, print_table, show_progress
+
+if TYPE_CHECKING:
+    from transferability.ranking.result import Ranking
+
+__all__ = ["rank", "show_ranking", "write_ranking"]
+
+
+def rank(
+    target: Annotated[str, typer.Option(help="Data the encoder is wanted for: folder:DIR, csv:FILE, npz:FILE, …")],
+    reference: Annotated[
+        list[str], typer.Option(help="Labelled data to compare with; repeat for a panel, the best one stands.")
+    ],
+    encoder: Annotated[
+        list[str], typer.Option(help="timm:NAME, hf:ORG/NAME, st:NAME, torchvision:NAME, onnx:FILE, …; repeat.")
+    ],
+    score: Annotated[list[str] | None, typer.Option(help="Another score to show; repeat, or 'all'.")] = None,
+    sort: Annotated[str, typer.Option(help="What to sort by: bound, or the name of a score.")] = "bound",
+    tau: Annotated[str, typer.Option(help="Lipschitz constant: a number, several with commas, or auto.")] = "auto",
+    ground_cost: GroundCost = "loss",
+    matching: Matching = "assignment",
+    unlabelled: Unlabelled = False,
+    limit: Limit = None,
+    test_share: TestShare = 0.3,
+    seed: Seed = 0,
+    batch_size: BatchSize = None,
+    device: Device = None,
+    no_cache: NoCache = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for all results: ranking.json and one transformation per encoder.")
+    ] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Rank encoders for a target by a certified bound on the target loss.
+
+    The bound is that of a classifier moved over from a reference task; lower is better. Nothing is fine-tuned.
+
+    Example: transferability rank --target folder:photos --reference packaged:mnist
+    --encoder timm:resnet18.a1_in1k --encoder torchvision:resnet50
+    """
+    from transferability.pipeline import Settings
+    from transferability.pipeline import rank as rank_encoders
+    from transferability.relatedness.estimator import TaskRelatedness
+
+    estimator = TaskRelatedness(
+        parse_tau(tau),  # type: ignore[arg-type]
+        ground_cost=ground_cost,  # type: ignore[arg-type]
+        matching=parse_matching(matching),  # type: ignore[arg-type]
+        seed=seed,
+    )
+    settings = Settings(
+        limit=limit,
+        test_share=test_share,
+        seed=seed,
+        batch_size=batch_size,
+        device=device,
+        cache=not no_cache,
+        use_labels=not unlabelled,
+    )
+    with show_progress() as progress:
+        ranking = rank_encoders(
+            target,
+            reference,
+            encoder,
+            relatedness=estimator,
+            scores=score or (),
+            criterion=sort,
+            settings=settings,
+            progress=progress,
+        )
+    if out is not None:
+        write_ranking(ranking, out)
+    print_json(ranking.to_dict()) if json else show_ranking(ranking)
+    if ranking.skipped:
+        raise typer.Exit(EXIT_PARTIAL)
+
+
+def show_ranking(ranking: Ranking) -> None:
+    """Print the table and what must be said with it."""
+    columns = ["", "encoder", "reference", "bound", "reference loss", "label mismatch", "distribution mismatch", "τ"]
+    columns += ["accuracy", "parameters", *(column.name for column in ranking.columns), "seconds"]
+    rows = []
+    for place, entry in enumerate(ranking.entries, start=1):
+        result = entry.relatedness
+        row = [str(place), entry.encoder, result.reference, number(result.bound), number(result.reference_loss)]
+        row += [number(result.label_mismatch), number(result.distribution_mismatch), f"{result.tau:.3g}"]
+        row += [percent(result.transferred_accuracy), _millions(entry.n_parameters)]
+        row += [number(entry.scores.get(column.name), 4) for column in ranking.columns]
+        rows.append([*row, f"{entry.seconds:.1f}"])
+    title = f"Encoders for {ranking.target}, best first by {ranking.criterion} (bounds in nats; lower is better)"
+    print_table(title, columns, rows, left=3)
+    notice("accuracy: of the reference's classifier moved to the target, nothing trained on the target's head.")
+    notice(ranking.best.relatedness.certificate)
+    for entry in ranking.entries:
+        for name, note in entry.notes.items():
+            notice(f"{entry.encoder}, {name}: {note}")
+    for each in ranking.skipped:
+        notice(f"skipped {each.encoder}: {each.reason}")
+
+
+def write_ranking(ranking: Ranking, folder: Path) -> None:
+    """Write all results into a folder."""
+    import json
+
+    from transferability._files import write_through_temporary
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for place, entry in enumerate(ranking.entries, start=1):
+        entry.relatedness.transform.save(folder / f"transform-{place}.safetensors")
+    text = json.dumps(ranking.to_dict(), indent=2, allow_nan=False, ensure_ascii=False)
+    write_through_temporary(folder / "ranking.json", (text + "\n").encode())
+    notice(f"written: {folder / 'ranking.json'} and {len(ranking.entries)} transformations")
+
+
+def _millions(n_parameters: int | None) -> str:
+    return "–" if n_parameters is None else f"{n_parameters / 1e6:.1f} M"

@@ -1,0 +1,122 @@
+"""`transferability relate`: which reference is a target like, under one encoder."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from transferability.cli.options import (
+    BatchSize,
+    Device,
+    GroundCost,
+    JsonFlag,
+    Limit,
+    Matching,
+    NoCache,
+    Seed,
+    TestShare,
+    Unlabelled,
+    parse_matching,
+    parse_tau,
+)
+from transferability.cli.output import notice, number, percent, print_json, print_table, show_progress
+
+if TYPE_CHECKING:
+    from transferability.relatedness.result import Relatedness
+
+__all__ = ["relate"]
+
+
+def relate(
+    reference: Annotated[list[str], typer.Option(help="Labelled data to compare with; repeat for a matrix.")],
+    target: Annotated[list[str], typer.Option(help="Data that the question is about; repeat for a matrix.")],
+    encoder: Annotated[
+        str | None, typer.Option(help="timm:NAME, hf:ORG/NAME, …; leave out for data that are features already.")
+    ] = None,
+    tau: Annotated[str, typer.Option(help="Lipschitz constant: a number, several with commas, or auto.")] = "0.2",
+    ground_cost: GroundCost = "loss",
+    space: Annotated[str, typer.Option(help="reference (certified) or target (the paper's form).")] = "reference",
+    matching: Matching = "assignment",
+    solver: Annotated[str, typer.Option(help="alternating, or sgd for the paper's Algorithm 1.")] = "alternating",
+    fixed_map: Annotated[bool, typer.Option("--fixed-map", help="Leave features as they are (FixedAll).")] = False,
+    unlabelled: Unlabelled = False,
+    limit: Limit = None,
+    test_share: TestShare = 0.3,
+    seed: Seed = 0,
+    batch_size: BatchSize = None,
+    device: Device = None,
+    no_cache: NoCache = False,
+    json: JsonFlag = False,
+) -> None:
+    """Relate targets to references: the bound, its three terms, and which class stands for which.
+
+    Example: transferability relate --reference packaged:mnist --target packaged:digits --encoder timm:resnet18.a1_in1k
+    """
+    from transferability.pipeline import Settings
+    from transferability.pipeline import relate as relate_tasks
+    from transferability.relatedness.estimator import TaskRelatedness
+
+    estimator = TaskRelatedness(
+        parse_tau(tau),  # type: ignore[arg-type]
+        ground_cost=ground_cost,  # type: ignore[arg-type]
+        space=space,  # type: ignore[arg-type]
+        matching=parse_matching(matching),  # type: ignore[arg-type]
+        solver=solver,  # type: ignore[arg-type]
+        learn_map=not fixed_map,
+        seed=seed,
+    )
+    settings = Settings(
+        limit=limit,
+        test_share=test_share,
+        seed=seed,
+        batch_size=batch_size,
+        device=device,
+        cache=not no_cache,
+        use_labels=not unlabelled,
+    )
+    with show_progress() as progress:
+        results = relate_tasks(reference, target, encoder, relatedness=estimator, settings=settings, progress=progress)
+    if json:
+        print_json({"schema": 1, "encoder": encoder, "results": [result.to_dict() for result in results]})
+        return
+    if len(reference) > 1 or len(target) > 1:
+        _show_matrix(results)
+    if len(target) == 1:
+        _show_pair(results[0])
+    notice(results[0].certificate)
+
+
+def _show_matrix(results: list[Relatedness]) -> None:
+    names = [each.reference for each in results[0].panel]
+    rows = [[result.target, *(number(each.bound) for each in result.panel), result.reference] for result in results]
+    print_table(
+        "Bound on the target loss in nats, by reference (lower is more related)", ["target", *names, "nearest"], rows
+    )
+
+
+def _show_pair(result: Relatedness) -> None:
+    rows = [
+        ["bound", number(result.bound), "sum of the next three"],
+        ["  reference loss", number(result.reference_loss), "loss of the reference classifier, re-weighted"],
+        ["  label mismatch", number(result.label_mismatch), "entropy of sharing reference classes"],
+        ["  distribution mismatch", number(result.distribution_mismatch), "cost of moving reference to target"],
+        ["transferred loss", number(result.transferred_loss), "of the reference classifier, moved to the target"],
+        ["transferred accuracy", percent(result.transferred_accuracy), "the same"],
+        ["transferability", number(result.transferability), "loss of a linear classifier trained on the target"],
+        ["gap", number(result.gap), "bound − transferability"],
+        [
+            "bound on fitting part",
+            number(result.fit_bound),
+            f"the others are measured on the {result.evaluated_on} part",
+        ],
+        ["τ asked / certified", f"{result.tau:.4g} / {result.certified_tau:.4g}", "Lipschitz constants"],
+    ]
+    print_table(f"{result.reference} → {result.target} (nats)", ["", "value", "what it is"], rows, left=1)
+    classes = [
+        [row["target_class"], row["reference_class"] or "–", percent(row["prior"])]
+        + [number(row[term]) for term in ("reference_loss", "label_mismatch", "distribution_mismatch")]
+        for row in result.per_class()
+    ]
+    header = ["target class", "stands for it", "prior", "reference loss", "label mismatch", "distribution mismatch"]
+    print_table("Which reference class stands for which target class", header, classes, left=2)

@@ -1,0 +1,508 @@
+r"""`TaskRelatedness`: from a reference task and a target task to a certified bound (Definition 2 and Theorem 3).
+
+.. math:: \sum_j D_j L_j + H(Y'' \mid Y'; B, D) + \sum_i P_T(i)\, \mathrm{OT}_c(R''_i, f_\# T_i)
+
+The steps, in order: standardise both tasks; train the Lipschitz classifier of the reference; match classes; fit the
+feature map; measure the bound on samples that nothing was fitted on; train the target's own classifier to compare.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from transferability._array import FloatArray, IntArray
+from transferability._validate import check_choice, check_positive
+from transferability.errors import LabelError, OptionError, TaskError
+from transferability.relatedness.alternating import FittedMap, fit_map
+from transferability.relatedness.certificate import Certificate, losses_of, transformed_losses
+from transferability.relatedness.feature_map import AffineMap
+from transferability.relatedness.geometry import Geometry, Sample
+from transferability.relatedness.label_transform import LabelTransform
+from transferability.relatedness.lipschitz import SoftmaxClassifier, fit_lipschitz_softmax
+from transferability.relatedness.matching import ClassPoints, gradient_matching, match_classes, random_matching
+from transferability.relatedness.pseudo_labels import GUESS_RIDGE, guess_labels, likely_classes
+from transferability.relatedness.result import Relatedness
+from transferability.relatedness.standardize import Scaler
+from transferability.relatedness.transform import Transform
+from transferability.task import Task
+
+__all__ = ["TaskRelatedness"]
+
+_MATCHINGS = ("assignment", "identity", "random", "gradient")
+_TAU_RANGE = (1e-3, 50.0)
+_FIRST_TAU = 4.0  # times 1 / √d: where the walk of "auto" begins
+
+
+class TaskRelatedness:
+    r"""How related a target is to a reference, as a bound on the target's loss.
+
+    Parameters
+    ----------
+    tau : float, sequence of float or "auto", default=0.2
+        Lipschitz constant of the reference classifier, in nats per unit of (standardised) feature distance. Of several,
+        the one with the smallest held-out bound on the fitting tasks is taken; "auto" walks in factors of two.
+    ground_cost : {"loss", "euclidean"}, default="loss"
+        How transport is priced (see `transport.cost`). The Euclidean cost is the paper's; the loss cost is never larger
+        and makes encoders of different dimension comparable.
+    space : {"reference", "target"}, default="reference"
+        Where the Euclidean cost is measured. In the target's space (the paper's form) τ is that of ``h_R``; the bound is
+        certified only if ``h_R ∘ A^{-1}`` has no larger constant. The loss cost is the same in both.
+    matching : {"assignment", "identity", "random", "gradient"} or array of int, default="assignment"
+        Which reference class stands for which target class: the cheapest one-to-one choice; the same number; a random
+        choice (the paper's default); shares learned by descent (the paper's LearnedAll); or given, one reference class
+        per target class. For a target without labels "assignment" and "gradient" mean the classes predicted most.
+    learn_map : bool, default=True
+        False leaves the features where they are (the paper's FixedAll).
+    solver : {"alternating", "sgd"}, default="alternating"
+        "sgd" is the paper's Algorithm 1, with its Euclidean cost in the target's space whatever else is said.
+    standardize : bool, default=True
+        Bring each feature of each task to mean zero and deviation one, measured on the fitting part.
+    seed : int, default=0
+        Same seed, same machine, same number.
+
+    Raises
+    ------
+    OptionError
+        If an option is outside its range.
+
+    Notes
+    -----
+    Cost: O(n d K) per step of the two classifiers, about a hundred steps each; the map sees at most 2,000 target
+    points; the final transport is exact up to 1,000 points on a side per class and in blocks beyond.
+
+    References
+    ----------
+    .. [1] Mehra, Zhang, Hamm, "Understanding the Transferability of Representations via Task-Relatedness",
+       NeurIPS 2024.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from transferability import Task, TaskRelatedness
+    >>> rng = np.random.default_rng(0)
+    >>> y = np.arange(300) % 3
+    >>> centres = 4 * np.eye(3, 8)
+    >>> reference = Task(centres[y] + rng.normal(size=(300, 8)), y, name="reference")
+    >>> target = Task(centres[y][:, ::-1] + rng.normal(size=(300, 8)), y, name="target")
+    >>> result = TaskRelatedness(tau=1.0).fit(reference, target)
+    >>> result.certified, bool(result.bound >= result.transferred_loss)
+    (True, True)
+    """
+
+    def __init__(
+        self,
+        tau: float | Sequence[float] | Literal["auto"] = 0.2,
+        *,
+        ground_cost: Literal["loss", "euclidean"] = "loss",
+        space: Literal["reference", "target"] = "reference",
+        matching: Literal["assignment", "identity", "random", "gradient"] | Sequence[int] | IntArray = "assignment",
+        learn_map: bool = True,
+        solver: Literal["alternating", "sgd"] = "alternating",
+        standardize: bool = True,
+        seed: int = 0,
+    ) -> None:
+        self.tau = _check_tau(tau)
+        self.ground_cost = check_choice(ground_cost, ("loss", "euclidean"), "ground_cost")
+        self.space = check_choice(space, ("reference", "target"), "space")
+        self.matching = _check_matching(matching)
+        self.learn_map = bool(learn_map)
+        self.solver = check_choice(solver, ("alternating", "sgd"), "solver")
+        self.standardize = bool(standardize)
+        self.seed = seed
+        if self.solver == "sgd":
+            self.ground_cost, self.space = "euclidean", "target"
+
+    def fit(
+        self,
+        reference: Task | Sequence[Task],
+        target: Task,
+        reference_test: Task | Sequence[Task] | None = None,
+        target_test: Task | None = None,
+    ) -> Relatedness:
+        """Fit the transformation and measure the bound.
+
+        Parameters
+        ----------
+        reference : Task or sequence of Task
+            With labels. Of several, the one with the smallest bound stands; `panel` keeps all.
+        target : Task
+            With or without labels. Without, `class_names` says how many classes there are (else: as many as the
+            reference has), and the labels are guessed.
+        reference_test, target_test : Task, or sequence of Task for a panel, optional
+            Samples that nothing is fitted on. The bound is measured on them where they are given.
+
+        Returns
+        -------
+        Relatedness
+
+        Raises
+        ------
+        TaskError
+            If the tasks do not fit each other: dimensions of train and test, classes missing from a test part, a panel
+            of another length than its test parts.
+        LabelError
+            If a reference has no labels.
+        """
+        references = [reference] if isinstance(reference, Task) else list(reference)
+        if reference_test is None:
+            tests: list[Task | None] = [None] * len(references)
+        else:
+            tests = [reference_test] if isinstance(reference_test, Task) else list(reference_test)
+        if not references or len(tests) != len(references):
+            message = (
+                "`reference_test` must hold one task for each reference; "
+                f"got {len(tests)} for {len(references)} references."
+            )
+            raise TaskError(message)
+        results = [self._fit_one(r, target, test, target_test) for r, test in zip(references, tests, strict=True)]
+        best = min(results, key=lambda result: result.bound)
+        return dataclasses.replace(best, others=tuple(results)) if len(results) > 1 else best
+
+    def _fit_one(
+        self, reference: Task, target: Task, reference_test: Task | None, target_test: Task | None
+    ) -> Relatedness:
+        started = time.perf_counter()
+        _check_tasks(reference, target, reference_test, target_test)
+        tasks = _Tasks.prepare(reference, target, self.standardize)
+        candidates = self._solve_all(tasks)
+        solution = min(candidates, key=lambda each: each.criterion)
+        geometry, feature_map, labels = solution.geometry, solution.feature_map, solution.transform
+
+        fit_terms = self._measure(solution, tasks.reference, tasks.target._replace(labels=solution.labels))
+        on_test = reference_test is not None or target_test is not None
+        seen_reference = tasks.reference_part(reference_test)
+        seen_features, seen_labels = tasks.target_part(target_test, solution.labels)
+        logits = geometry.classifier.logits(feature_map.apply(seen_features))
+        priors = np.bincount(solution.labels, minlength=len(labels.shares)) / len(solution.labels)
+        truth = _truth(target, target_test)
+        if seen_labels is None:  # an unlabelled test part: the transferred classifier labels it
+            seen_labels = transformed_losses(logits, None, labels, priors)[1]
+        terms = self._measure(solution, seen_reference, Sample(seen_features, seen_labels)) if on_test else fit_terms
+        losses, predictions = transformed_losses(logits, truth, labels, terms.priors)
+
+        transform = Transform(
+            map=feature_map.matrix,
+            offset=feature_map.offset,
+            B=labels.B(terms.priors),
+            D=labels.D(terms.priors),
+            weights=geometry.classifier.weights,
+            intercept=geometry.classifier.intercept,
+            reference_scaler=tasks.reference_scaler,
+            target_scaler=tasks.target_scaler,
+        )
+        certified_tau = geometry.classifier.certified_tau if self.space == "reference" else transform.lipschitz
+        certified, reason = self._verdict(solution, certified_tau, truth is not None)
+        own, own_loss, own_accuracy = None, None, None
+        if target.labels is not None and truth is not None:
+            # h' need not be τ-Lipschitz in the target's space; h_T comes from a class that holds it.
+            own = fit_lipschitz_softmax(tasks.target.features, target.labels, max(solution.tau, transform.lipschitz))
+            own_logits = own.logits(seen_features)
+            own_loss = float(losses_of(own_logits, truth).mean())
+            own_accuracy = float((own_logits.argmax(axis=1) == truth).mean())
+        return Relatedness(
+            reference=reference.name,
+            target=target.name,
+            certificate_terms=terms,
+            transform=transform,
+            tau=solution.tau,
+            certified_tau=certified_tau,
+            certified=certified,
+            certificate=reason,
+            transferred_loss=None if losses is None else float(losses.mean()),
+            transferred_accuracy=None if truth is None else float((predictions == truth).mean()),
+            transferability=own_loss,
+            transferability_accuracy=own_accuracy,
+            class_map=np.where(terms.priors > 0, labels.class_map, -1),
+            fit_bound=fit_terms.bound,
+            evaluated_on="test" if on_test else "fit",
+            ground_cost=self.ground_cost,
+            space=self.space,
+            solver=self.solver,
+            ridge=solution.ridge,
+            history=solution.history,
+            seconds=time.perf_counter() - started,
+            reference_classifier=geometry.classifier,
+            target_classifier=own,
+            reference_class_names=_names(reference, geometry.classifier.n_classes),
+            target_class_names=_names(target, len(labels.shares)),
+            pseudo_labels=solution.labels if target.labels is None else None,
+            tau_path=tuple((each.tau, each.criterion) for each in candidates) if len(candidates) > 1 else (),
+        )
+
+    def _solve_all(self, tasks: _Tasks) -> list[_Solution]:
+        """Solve for one τ, for each of a list, or along a walk that stops where the bound turns up again."""
+        if isinstance(self.tau, float):
+            return [self._solve(tasks, self.tau)]
+        if not isinstance(self.tau, str):
+            return [self._solve(tasks, tau) for tau in self.tau]
+        centre = _FIRST_TAU / math.sqrt(tasks.reference.features.shape[1])
+        solved = {0: self._solve(tasks, centre)}
+        for direction in (1, -1):
+            step = direction
+            while _TAU_RANGE[0] < centre * 2.0**step < _TAU_RANGE[1]:
+                solved[step] = self._solve(tasks, centre * 2.0**step)
+                if solved[step].criterion >= solved[step - direction].criterion:
+                    break
+                step += direction
+            if 2 in solved:  # downhill one way: the other way is uphill
+                break
+        return [solved[step] for step in sorted(solved)]
+
+    def _solve(self, tasks: _Tasks, tau: float) -> _Solution:
+        """Find classes and map for one τ."""
+        rng = np.random.default_rng(self.seed)
+        classifier = fit_lipschitz_softmax(*tasks.reference, tau)
+        known = classifier.certified_tau if self.space == "reference" else tau
+        geometry = Geometry(classifier, self.ground_cost, self.space, known)
+        labels, guessed_map = tasks.target_labels, None
+        if labels is None:
+            class_map = self._match_unlabelled(classifier, tasks, rng)
+            labels, guessed_map = guess_labels(classifier, tasks.reference, tasks.target.features, class_map, rng)
+            transform = LabelTransform.from_class_map(class_map, classifier.n_classes)
+        else:
+            transform = self._match(geometry, tasks, labels, rng)
+        target = Sample(tasks.target.features, labels)
+        if self.solver == "sgd":
+            return self._solve_by_descent(geometry, tasks, target, transform, tau, rng)
+        if not self.learn_map:
+            identity = AffineMap.identity(tasks.reference.features.shape[1], target.features.shape[1])
+            fitted = FittedMap(identity, float("inf"), float("nan"), ())
+        elif guessed_map is not None:
+            fitted = FittedMap(guessed_map, GUESS_RIDGE, float("nan"), ())
+        else:
+            fitted = fit_map(geometry, tasks.reference, target, transform, rng)
+        criterion = fitted.held_out_bound
+        if not np.isfinite(criterion):
+            certificate = geometry.certify(
+                tasks.reference, target, fitted.feature_map, transform, rng=np.random.default_rng(self.seed)
+            )
+            criterion = certificate.bound
+        return _Solution(
+            geometry, transform, fitted.feature_map, None, labels, tau, fitted.ridge, fitted.history, criterion
+        )
+
+    def _match(self, geometry: Geometry, tasks: _Tasks, labels: IntArray, rng: np.random.Generator) -> LabelTransform:
+        n_targets, n_references = int(labels.max()) + 1, geometry.classifier.n_classes
+        if not isinstance(self.matching, str):
+            return LabelTransform.from_class_map(_given(self.matching, n_targets, n_references), n_references)
+        if self.matching == "identity":
+            return LabelTransform.from_class_map(_identity(n_targets, n_references), n_references)
+        if self.matching == "random":
+            return LabelTransform.from_class_map(random_matching(n_targets, n_references, rng), n_references)
+        target = Sample(tasks.target.features, labels)
+        start = AffineMap.identity(tasks.reference.features.shape[1], target.features.shape[1])
+        left, right = geometry.places(tasks.reference, target, start)
+        reference_points = ClassPoints(left, tasks.reference.labels, n_references, rng)
+        target_points = ClassPoints(right, labels, n_targets, rng)
+        losses = geometry.losses(tasks.reference)
+        per_class = np.bincount(tasks.reference.labels, weights=losses) / np.bincount(tasks.reference.labels)
+        if self.matching == "gradient":
+            return gradient_matching(reference_points, target_points, per_class, geometry.cost_tau, rng)
+        class_map = match_classes(reference_points, target_points, per_class, geometry.cost_tau)
+        return LabelTransform.from_class_map(class_map, n_references)
+
+    def _match_unlabelled(self, classifier: SoftmaxClassifier, tasks: _Tasks, rng: np.random.Generator) -> IntArray:
+        n_references = classifier.n_classes
+        n_targets = tasks.n_target_classes or n_references
+        features = tasks.target.features
+        start = AffineMap.identity(tasks.reference.features.shape[1], features.shape[1])
+        likely = likely_classes(classifier, start.apply(features), n_targets)  # also refuses too many classes
+        if not isinstance(self.matching, str):
+            return _given(self.matching, n_targets, n_references)
+        if self.matching == "identity":
+            return _identity(n_targets, n_references)
+        return random_matching(n_targets, n_references, rng) if self.matching == "random" else likely
+
+    def _solve_by_descent(
+        self,
+        geometry: Geometry,
+        tasks: _Tasks,
+        target: Sample,
+        transform: LabelTransform,
+        tau: float,
+        rng: np.random.Generator,
+    ) -> _Solution:
+        from transferability.relatedness.algorithm1 import run_algorithm1
+
+        fixed = None if self.matching == "gradient" else transform.shares
+        found = run_algorithm1(geometry.classifier, tasks.reference, target, B=fixed, learn_map=self.learn_map, rng=rng)
+        if fixed is None:
+            transform = LabelTransform.from_matrices(found.B, found.D)
+        pull = AffineMap(found.A_bar, -found.A_bar @ found.b)
+        push = AffineMap(found.A, found.b)
+        solution = _Solution(
+            geometry,
+            transform,
+            pull,
+            push,
+            target.labels,
+            tau,
+            float("nan"),
+            tuple(each.total for each in found.history),
+            0.0,
+        )
+        return solution._replace(criterion=self._measure(solution, tasks.reference, target).bound)
+
+    def _measure(self, solution: _Solution, reference: Sample, target: Sample) -> Certificate:
+        rng = np.random.default_rng(self.seed)
+        geometry = solution.geometry
+        if solution.push is None:
+            return geometry.certify(reference, target, solution.feature_map, solution.transform, rng=rng)
+        pushed = Sample(solution.push.apply(reference.features), reference.labels)  # A as learned, not Ā inverted
+        return geometry.certify_places(
+            pushed.features, target.features, reference, target.labels, solution.transform, rng=rng
+        )
+
+    def _verdict(self, solution: _Solution, certified_tau: float, labelled: bool) -> tuple[bool, str]:
+        if not labelled:
+            return False, (
+                "Not certified: the target's labels were guessed, so the bound speaks of the guesses, not of the truth."
+            )
+        if self.ground_cost == "loss":
+            return True, "Certified: the loss cost bounds the change of the loss for every pair of points."
+        if self.space == "reference":
+            return True, f"Certified: −log h_R is {certified_tau:.4g}-Lipschitz everywhere."
+        allowed = solution.tau * (1 + 1e-9)
+        if solution.push is None and certified_tau <= allowed:
+            return True, f"Certified: −log h_R(A⁻¹ z) is {certified_tau:.4g}-Lipschitz, no more than τ."
+        return False, (
+            f"Not certified: the bound uses τ = {solution.tau:.4g}, but after the map the classifier's constant "
+            f"is {certified_tau:.4g}. Use space='reference' for a bound that holds."
+        )
+
+
+class _Solution(NamedTuple):
+    geometry: Geometry
+    transform: LabelTransform
+    feature_map: AffineMap  # target to reference
+    push: AffineMap | None  # reference to target, where that was learned by itself
+    labels: IntArray  # of the fitting target, true or guessed
+    tau: float
+    ridge: float
+    history: tuple[float, ...]
+    criterion: float  # what τ is chosen by
+
+
+class _Tasks(NamedTuple):
+    """Both fitting tasks, standardised."""
+
+    reference: Sample
+    target: Sample  # labels are meaningless where `target_labels` is None
+    target_labels: IntArray | None
+    n_target_classes: int
+    reference_scaler: Scaler
+    target_scaler: Scaler
+
+    @classmethod
+    def prepare(cls, reference: Task, target: Task, standardize: bool) -> _Tasks:
+        fit = Scaler.fit if standardize else lambda features: Scaler.identity(features.shape[1])
+        scalers = fit(reference.features), fit(target.features)
+        labels = target.labels
+        return cls(
+            Sample(scalers[0].apply(reference.features), reference.require_labels()),
+            Sample(scalers[1].apply(target.features), np.zeros(0, dtype=np.int64) if labels is None else labels),
+            labels,
+            target.n_classes,
+            *scalers,
+        )
+
+    def reference_part(self, test: Task | None) -> Sample:
+        if test is None:
+            return self.reference
+        return Sample(self.reference_scaler.apply(test.features), test.require_labels())
+
+    def target_part(self, test: Task | None, fit_labels: IntArray) -> tuple[FloatArray, IntArray | None]:
+        if test is None:
+            return self.target.features, fit_labels
+        return self.target_scaler.apply(test.features), test.labels
+
+
+def _truth(target: Task, target_test: Task | None) -> IntArray | None:
+    return target.labels if target_test is None else target_test.labels
+
+
+def _names(task: Task, n_classes: int) -> tuple[str, ...]:
+    return task.class_names if task.class_names is not None else tuple(str(k) for k in range(n_classes))
+
+
+def _check_tasks(reference: Task, target: Task, reference_test: Task | None, target_test: Task | None) -> None:
+    for each in (reference, target, reference_test, target_test):
+        if each is not None and not isinstance(each, Task):
+            message = f"tasks must be of type Task; got {type(each).__name__}. Pass Task(features, labels)."
+            raise TaskError(message)
+    reference.require_labels()
+    for part, test, labels_needed in ((reference, reference_test, True), (target, target_test, False)):
+        if test is None:
+            continue
+        if test.n_features != part.n_features:
+            message = (
+                f"the test part of {part.name!r} must have {part.n_features} features, as its fitting part; "
+                f"got {test.n_features}."
+            )
+            raise TaskError(message)
+        if labels_needed:
+            test.require_labels()
+        if test.labels is None or not part.n_classes:
+            continue
+        if test.n_classes < part.n_classes:
+            message = (
+                f"class {test.n_classes} of {part.name!r} is absent from its test part. "
+                "Split so that every class is on both sides."
+            )
+            raise LabelError(message)
+        if test.n_classes > part.n_classes:
+            message = (
+                f"class {part.n_classes} of {part.name!r} is in its test part but not in its fitting part. "
+                "Split so that every class is on both sides."
+            )
+            raise LabelError(message)
+
+
+def _check_tau(tau: Any) -> float | tuple[float, ...] | str:
+    if isinstance(tau, str):
+        return check_choice(tau, ("auto",), "tau")
+    if isinstance(tau, Sequence | np.ndarray):
+        if len(tau) == 0:
+            message = "`tau` must be a positive number, a sequence of them, or 'auto'; got an empty sequence."
+            raise OptionError(message)
+        return tuple(check_positive(each, "tau") for each in tau)
+    return check_positive(tau, "tau")
+
+
+def _check_matching(matching: Any) -> str | IntArray:
+    if isinstance(matching, str):
+        return check_choice(matching, _MATCHINGS, "matching")
+    array = np.asarray(matching)
+    if array.ndim != 1 or array.dtype.kind not in "iu" or array.size == 0:
+        message = (
+            f"`matching` must be one of {', '.join(map(repr, _MATCHINGS))}, or one reference class (int) per target "
+            f"class; got {matching!r}."
+        )
+        raise OptionError(message)
+    return array.astype(np.int64)
+
+
+def _given(class_map: IntArray, n_targets: int, n_references: int) -> IntArray:
+    if len(class_map) != n_targets or class_map.min() < 0 or class_map.max() >= n_references:
+        message = (
+            f"`matching` must give one reference class from 0 to {n_references - 1} for each of the {n_targets} target "
+            f"classes; got {class_map.tolist()}."
+        )
+        raise OptionError(message)
+    return class_map
+
+
+def _identity(n_targets: int, n_references: int) -> IntArray:
+    if n_targets > n_references:
+        message = (
+            f"`matching='identity'` needs a reference class for every target class; got {n_references} for "
+            f"{n_targets}. Use matching='assignment', which shares classes."
+        )
+        raise OptionError(message)
+    return np.arange(n_targets)

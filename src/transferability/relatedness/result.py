@@ -1,0 +1,182 @@
+"""What a fit returns: the bound, its terms, and the transformation that explains it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from transferability._array import FloatArray, IntArray
+from transferability.relatedness.certificate import Certificate
+from transferability.relatedness.lipschitz import SoftmaxClassifier
+from transferability.relatedness.transform import Transform
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["Relatedness"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Relatedness:
+    """Task-relatedness of one reference and one target. Losses and bounds in nats; lower means more related.
+
+    Measured on the test tasks where they were given, else on the tasks that were fitted (`evaluated_on`).
+
+    Attributes
+    ----------
+    bound : float
+        Upper bound on `transferred_loss`: the sum of the three terms that follow.
+    reference_loss, label_mismatch, distribution_mismatch : float
+        Re-weighted reference loss, ``H(Y''|Y')``, cost of the transport.
+    transferred_loss, transferred_accuracy : float or None
+        Of ``h' = B h_R(f(z))``; None without target labels.
+    transferability, transferability_accuracy : float or None
+        Loss and accuracy of a classifier ``h_T`` trained on the target, in the smallest Lipschitz class that holds both
+        the constant of ``h_R`` and ``h'``; None without target labels.
+    tau : float
+        Lipschitz constant asked of ``h_R``.
+    certified_tau : float
+        Lipschitz constant that is known: of ``h_R`` in the reference's space, of ``h_R(A^{-1} z)`` in the target's.
+    certified : bool
+        Whether the bound is a theorem on this sample; `certificate` says why or why not.
+    class_map : array of int of shape (K_T,)
+        Reference class with the largest share in each target class; −1 where the target class has no sample.
+    fit_bound : float
+        The bound on the fitting tasks.
+    pseudo_labels : array of int or None
+        Guessed labels of the fitting target, if it came without.
+    tau_path : tuple of (tau, held-out bound)
+        What the choice of τ was made from; empty for a single τ.
+    panel : tuple of Relatedness
+        The results of all references, in the order given, this one among them.
+    """
+
+    reference: str
+    target: str
+    certificate_terms: Certificate
+    transform: Transform
+    tau: float
+    certified_tau: float
+    certified: bool
+    certificate: str
+    transferred_loss: float | None
+    transferred_accuracy: float | None
+    transferability: float | None
+    transferability_accuracy: float | None
+    class_map: IntArray
+    fit_bound: float
+    evaluated_on: str
+    ground_cost: str
+    space: str
+    solver: str
+    ridge: float
+    history: tuple[float, ...]
+    seconds: float
+    reference_classifier: SoftmaxClassifier
+    target_classifier: SoftmaxClassifier | None
+    reference_class_names: tuple[str, ...]
+    target_class_names: tuple[str, ...]
+    pseudo_labels: IntArray | None = None
+    tau_path: tuple[tuple[float, float], ...] = ()
+    others: tuple[Relatedness, ...] = field(default=())
+
+    @property
+    def bound(self) -> float:
+        """The sum of the three terms."""
+        return self.certificate_terms.bound
+
+    @property
+    def reference_loss(self) -> float:
+        """Re-weighted reference loss ``Σ_j D_j L_j``."""
+        return self.certificate_terms.terms[0]
+
+    @property
+    def label_mismatch(self) -> float:
+        """Conditional entropy ``H(Y''|Y'; B, D)``."""
+        return self.certificate_terms.terms[1]
+
+    @property
+    def distribution_mismatch(self) -> float:
+        """Cost of the transport, ``Σ_i P_T(i) OT_c(R''_i, f#T_i)``."""
+        return self.certificate_terms.terms[2]
+
+    @property
+    def gap(self) -> float | None:
+        """``bound − transferability``: how much the bound leaves open."""
+        return None if self.transferability is None else self.bound - self.transferability
+
+    @property
+    def panel(self) -> tuple[Relatedness, ...]:
+        """The results of all references, in the order given."""
+        return self.others or (self,)
+
+    def __repr__(self) -> str:
+        accuracy = "" if self.transferred_accuracy is None else f", accuracy {self.transferred_accuracy:.1%}"
+        return (
+            f"Relatedness({self.reference!r} → {self.target!r}: bound {self.bound:.3f} nats = "
+            f"{self.reference_loss:.3f} + {self.label_mismatch:.3f} + {self.distribution_mismatch:.3f}, "
+            f"{'certified' if self.certified else 'not certified'}{accuracy})"
+        )
+
+    def predict_proba(self, features: FloatArray) -> FloatArray:
+        """Return ``h'(z)`` for target features, shape (n, K_T)."""
+        return self.transform.predict_proba(features)
+
+    def per_class(self) -> list[dict[str, Any]]:
+        """Return the terms of each target class: they sum, over classes, to the three terms."""
+        terms = self.certificate_terms
+        rows: list[dict[str, Any]] = []
+        for i, j in enumerate(self.class_map):
+            rows.append(
+                {
+                    "target_class": self.target_class_names[i],
+                    "reference_class": None if j < 0 else self.reference_class_names[j],
+                    "prior": float(terms.priors[i]),
+                    "reference_loss": float(terms.reference_loss[i]),
+                    "label_mismatch": float(terms.label_mismatch[i]),
+                    "distribution_mismatch": float(terms.distribution_mismatch[i]),
+                }
+            )
+        return rows
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the arrays of the transformation as JSON values."""
+        one = self._summary()
+        one["per_class"] = self.per_class()
+        one["panel"] = [each._summary() for each in self.panel]
+        return one
+
+    def _summary(self) -> dict[str, Any]:
+        names = (
+            "reference target bound reference_loss label_mismatch distribution_mismatch transferred_loss "
+            "transferred_accuracy transferability transferability_accuracy gap tau certified_tau certified certificate "
+            "fit_bound evaluated_on ground_cost space solver seconds"
+        )
+        summary: dict[str, Any] = {name: getattr(self, name) for name in names.split()}
+        for name in ("certified_tau", "fit_bound"):  # JSON knows no infinity
+            summary[name] = summary[name] if np.isfinite(summary[name]) else None
+        summary["ridge"] = self.ridge if np.isfinite(self.ridge) else None
+        summary["exact_transport"] = self.certificate_terms.exact
+        summary["class_map"] = [int(j) for j in self.class_map]
+        summary["class_map_names"] = {row["target_class"]: row["reference_class"] for row in self.per_class()}
+        summary["tau_path"] = [list(pair) for pair in self.tau_path]
+        summary["history"] = list(self.history)
+        summary["reference_classifier"] = {
+            "loss": self.reference_classifier.loss,
+            "accuracy": self.reference_classifier.accuracy,
+            "gap": self.reference_classifier.gap,
+            "converged": self.reference_classifier.converged,
+        }
+        summary["pseudo_labels"] = None if self.pseudo_labels is None else [int(y) for y in self.pseudo_labels]
+        return summary
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw the three terms, stacked, against the losses they bound; return the axes.
+
+        Needs the extra `plot`. With a panel, one bar for each reference.
+        """
+        from transferability.report.plots import plot_terms
+
+        return plot_terms(self.panel, ax)

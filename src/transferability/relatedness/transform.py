@@ -1,0 +1,106 @@
+"""The transformation that a fit found, to apply, to look at and to keep."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.special import logsumexp
+
+from transferability._array import FloatArray
+from transferability._files import write_through_temporary
+from transferability._validate import check_features
+from transferability.errors import FeatureError, FileDamagedError
+from transferability.relatedness.feature_map import AffineMap
+from transferability.relatedness.standardize import Scaler
+
+__all__ = ["Transform"]
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Transform:
+    r"""What turns the reference task into the target, and target features into predictions.
+
+    A target feature :math:`z` is standardised, mapped to :math:`f(z) = \bar A z + \bar b` in the (standardised) space
+    of the reference, classified there by :math:`h_R` and relabelled: :math:`h'(z) = B h_R(f(z))`.
+    """
+
+    map: FloatArray  # Ā, (d_R, d_T)
+    offset: FloatArray  # b̄, (d_R,)
+    B: FloatArray  # P(y'' = i | y' = j), (K_T, K_R), columns sum to 1
+    D: FloatArray  # transformed reference prior, (K_R,)
+    weights: FloatArray  # W of h_R, (K_R, d_R)
+    intercept: FloatArray  # c of h_R, (K_R,)
+    reference_scaler: Scaler
+    target_scaler: Scaler
+
+    @property
+    def scalers(self) -> tuple[Scaler, Scaler]:
+        """The standardisation of the reference and of the target."""
+        return self.reference_scaler, self.target_scaler
+
+    @property
+    def lipschitz(self) -> float:
+        """Largest distance between two rows of ``W Ā``: the constant of ``−log h_R(f(z))`` in the target's space."""
+        rows = self.weights @ self.map
+        squares = np.einsum("kd,kd->k", rows, rows)
+        distances = squares[:, None] + squares[None, :] - 2 * rows @ rows.T
+        return float(np.sqrt(np.maximum(distances, 0.0).max()))
+
+    def apply(self, features: FloatArray) -> FloatArray:
+        """Return target features in the standardised space of the reference, shape (n, d_R)."""
+        checked = check_features(features)
+        if checked.shape[1] != self.map.shape[1]:
+            message = (
+                f"`features` must have {self.map.shape[1]} columns, as the target that was fitted; got "
+                f"{checked.shape[1]}. Use features of the same encoder."
+            )
+            raise FeatureError(message)
+        return AffineMap(self.map, self.offset).apply(self.target_scaler.apply(checked))
+
+    def predict_proba(self, features: FloatArray) -> FloatArray:
+        """Return ``h'(z) = B h_R(f(z))``: target class probabilities without a classifier trained on the target."""
+        logits = self.apply(features) @ self.weights.T + self.intercept
+        probabilities: FloatArray = np.exp(logits - logsumexp(logits, axis=1, keepdims=True)) @ self.B.T
+        return probabilities
+
+    def save(self, path: str | Path) -> None:
+        """Write the transformation to a safetensors file, whole or not at all."""
+        from safetensors.numpy import save
+
+        arrays = {name: np.ascontiguousarray(getattr(self, name), dtype=np.float64) for name in _ARRAYS}
+        for part, scaler in zip(("reference", "target"), self.scalers, strict=True):
+            arrays[f"{part}_mean"] = scaler.mean.astype(np.float64)
+            arrays[f"{part}_scale"] = scaler.scale.astype(np.float64)
+        content = save(arrays, metadata={"transferability": json.dumps({"format": _FORMAT, "holds": "transform"})})
+        write_through_temporary(Path(path), content)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Transform:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        FileDamagedError
+            If the file is truncated or holds something else.
+        """
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+
+        try:
+            arrays = load(Path(path).read_bytes())
+            scalers = {
+                f"{part}_scaler": Scaler(arrays[f"{part}_mean"], arrays[f"{part}_scale"])
+                for part in ("reference", "target")
+            }
+            return cls(*[arrays[name] for name in _ARRAYS], **scalers)  # type: ignore[misc]
+        except (SafetensorError, KeyError) as error:
+            message = f"{str(path)!r} is damaged or no transformation ({error}). Save it again from its result."
+            raise FileDamagedError(message) from error
+
+
+_ARRAYS = ("map", "offset", "B", "D", "weights", "intercept")
