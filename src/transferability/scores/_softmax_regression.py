@@ -10,8 +10,7 @@ hundreds. Own code because SciPy's L-BFGS-B spends as long on bookkeeping in dou
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,9 +22,11 @@ from transferability._array import FloatArray, IntArray
 __all__ = ["SoftmaxRegression", "fit_softmax_regression"]
 
 _SINGLE_PRECISION_FROM = 50_000_000
-"""Multiplications per pass above which passes are made in float32: the gradient is good to 1e-6 of itself, and so is
-what is reported, for loss and Hessian are evaluated in float64 at the end."""
+"""Multiplications per pass above which passes are made in float32."""
+_TOLERANCES = {np.dtype(np.float64): 1e-12, np.dtype(np.float32): 1e-8}
+"""Expected decrease of one more step, of the value, at which to stop: weights are then good to about the root of it."""
 _HISTORY = 10
+_ITERATIONS_PER_STAGE = 12
 _ROWS_PER_BLOCK = 2048
 
 
@@ -60,10 +61,10 @@ def fit_softmax_regression(
     labels: IntArray,
     ridge: float,
     *,
-    tolerance: float = 1e-10,
+    tolerance: float | None = None,
     max_iterations: int = 500,
 ) -> SoftmaxRegression:
-    """Minimize the objective above until the expected decrease of one more step is below `tolerance`, in nats.
+    """Minimize the objective above until one more step is expected to gain less than `tolerance` of its value.
 
     Parameters
     ----------
@@ -72,45 +73,65 @@ def fit_softmax_regression(
         Checked by the caller.
     ridge : float
         ρ, positive.
+    tolerance : float, optional
+        Default: 1e-12 where passes are made in float64, 1e-8 where the problem is large and they are made in float32.
     """
     n, d = features.shape
     n_classes = int(labels.max()) + 1
-    dtype = np.float64 if n * d * n_classes < _SINGLE_PRECISION_FROM else np.float32
+    dtype = np.dtype(np.float64 if n * d * n_classes < _SINGLE_PRECISION_FROM else np.float32)
+    tolerance = _TOLERANCES[dtype] if tolerance is None else tolerance
     mean = features.mean(axis=0, dtype=np.float64)
     working = np.empty((n, d), dtype=dtype)
     for start in range(0, n, _ROWS_PER_BLOCK):
         working[start : start + _ROWS_PER_BLOCK] = features[start : start + _ROWS_PER_BLOCK] - mean
-    # p (1 − p) averages 1/K at the start and falls with the loss; for its spectrum a few rows per feature are enough.
-    curvature = 1.0 / n_classes**2
-    some = working[:: max(1, n // (2 * d))]
-    shape = some.T @ some
-    shape *= curvature / len(some)
-    shape[np.arange(d), np.arange(d)] += ridge
-    root = scipy.linalg.cholesky(shape, lower=False, overwrite_a=True, check_finite=False)
-    problem = _Problem(working, labels, n_classes, ridge, root, curvature**-0.5)
-    solution, converged, iterations = _minimize(
-        problem, np.zeros((d + 1, n_classes), dtype=dtype), n_classes * curvature, tolerance, max_iterations
-    )
-    weights, intercepts = problem.parameters(solution)
-    return SoftmaxRegression(
-        weights.astype(np.float64), intercepts.astype(np.float64), mean, bool(converged), iterations
-    )
+    some = working[:: max(1, n // (2 * d))]  # for a spectrum a few rows per feature are enough
+    covariance = some.T @ some
+    covariance /= len(some)
+
+    # The curvature p (1 − p) starts near 1/K and falls with the loss, and with it the c that suits: now and then the
+    # coordinates are made anew if it has fallen far. That an eighth of the mean serves best was found by trial.
+    problem = _Problem(working, labels, n_classes, ridge, covariance, 1.0 / n_classes**2)
+    point = np.zeros((d + 1, n_classes), dtype=dtype)
+    state = _State(first_step=n_classes * problem.curvature)
+    converged, iterations = False, 0
+    while not converged and not state.stuck and iterations < max_iterations:
+        share = min(_ITERATIONS_PER_STAGE, max_iterations - iterations)
+        point, converged, made = _minimize(problem, point, state, tolerance, share)
+        iterations += made
+        if problem.mean_curvature / 8 < problem.curvature / 4 and not converged:
+            weights, intercepts = problem.parameters(point)
+            problem = _Problem(working, labels, n_classes, ridge, covariance, problem.mean_curvature / 8)
+            point, state = problem.point(weights, intercepts), _State(first_step=0.125)
+    weights, intercepts = problem.parameters(point)
+    return SoftmaxRegression(weights.astype(np.float64), intercepts.astype(np.float64), mean, converged, iterations)
 
 
-@dataclass(frozen=True, eq=False)
 class _Problem:
-    """Objective and gradient in preconditioned coordinates: rows 0..d−1 are R W, row d is the scaled intercept."""
+    """Objective and gradient in preconditioned coordinates: rows 0..d−1 are R W, row d is √c b."""
 
-    features: npt.NDArray[Any]
-    labels: IntArray
-    n_classes: int
-    ridge: float
-    root: npt.NDArray[Any]
-    intercept_scale: float
+    def __init__(
+        self,
+        features: npt.NDArray[Any],
+        labels: IntArray,
+        n_classes: int,
+        ridge: float,
+        covariance: npt.NDArray[Any],
+        curvature: float,
+    ) -> None:
+        self.features, self.labels, self.ridge, self.curvature = features, labels, ridge, curvature
+        self.mean_curvature = 1.0 / n_classes  # of the last point looked at
+        shape = covariance * features.dtype.type(curvature)
+        shape[np.arange(len(shape)), np.arange(len(shape))] += ridge
+        self.root = scipy.linalg.cholesky(shape, lower=False, overwrite_a=True, check_finite=False)
+        self.intercept_root = features.dtype.type(curvature**0.5)
+
+    def point(self, weights: npt.NDArray[Any], intercepts: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return the coordinates of these weights and intercepts."""
+        return np.concatenate([self.root @ weights, (self.intercept_root * intercepts)[None]])
 
     def parameters(self, point: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        weights = scipy.linalg.solve_triangular(self.root, point[:-1], check_finite=False)
-        return weights, point[-1] * point.dtype.type(self.intercept_scale)
+        """Return weights and intercepts at these coordinates."""
+        return scipy.linalg.solve_triangular(self.root, point[:-1], check_finite=False), point[-1] / self.intercept_root
 
     def __call__(self, point: npt.NDArray[Any]) -> tuple[float, npt.NDArray[Any]]:
         n = len(self.features)
@@ -124,29 +145,40 @@ class _Problem:
         sums = scores.sum(axis=1)
         loss = float((np.log(sums) + (largest - own)).mean(dtype=np.float64))
         value = loss + 0.5 * self.ridge * float(np.vdot(weights, weights))
-        scores /= (sums * n)[:, None]
-        scores[np.arange(n), self.labels] -= point.dtype.type(1 / n)  # now the gradient in the scores
+        scores /= sums[:, None]
+        self.mean_curvature = (1 - float(np.vdot(scores, scores)) / n) / scores.shape[1]
+        scores[np.arange(n), self.labels] -= 1
+        scores /= n  # now the gradient in the scores
         gradient = np.empty_like(point)
         outer = self.features.T @ scores  # (d, K)
         outer += point.dtype.type(self.ridge) * weights
         gradient[:-1] = scipy.linalg.solve_triangular(self.root, outer, trans="T", check_finite=False)
-        gradient[-1] = scores.sum(axis=0) * self.intercept_scale
+        gradient[-1] = scores.sum(axis=0) / self.intercept_root
         return value, gradient
 
 
+_Pair = tuple[npt.NDArray[Any], npt.NDArray[Any], float]  # step, change of the gradient, 1 / their product
+
+
+@dataclass
+class _State:
+    """What L-BFGS carries from one call to the next in the same coordinates."""
+
+    first_step: float
+    pairs: deque[_Pair] = field(default_factory=lambda: deque(maxlen=_HISTORY))
+    last: tuple[float, npt.NDArray[Any]] | None = None
+    stuck: bool = False
+
+
 def _minimize(
-    problem: Callable[[npt.NDArray[Any]], tuple[float, npt.NDArray[Any]]],
-    point: npt.NDArray[Any],
-    first_step: float,
-    tolerance: float,
-    max_iterations: int,
+    problem: _Problem, point: npt.NDArray[Any], state: _State, tolerance: float, max_iterations: int
 ) -> tuple[npt.NDArray[Any], bool, int]:
-    """L-BFGS (Nocedal and Wright, algorithm 7.5) for a convex function, with backtracking."""
+    """Go on with L-BFGS (Nocedal and Wright, algorithm 7.5) on a convex function, with backtracking."""
     scalar = point.dtype.type
     noise = 8 * float(np.finfo(point.dtype).eps)  # what rounding alone may add to a value
-    pairs: deque[tuple[npt.NDArray[Any], npt.NDArray[Any], float]] = deque(maxlen=_HISTORY)
-    value, gradient = problem(point)
-    for iteration in range(max_iterations + 1):
+    pairs = state.pairs
+    value, gradient = state.last or problem(point)
+    for iteration in range(max_iterations):
         direction = gradient.copy()
         factors = []
         for step, change, inverse in reversed(pairs):
@@ -156,12 +188,12 @@ def _minimize(
             step, change, inverse = pairs[-1]
             direction *= scalar(1 / (inverse * float(np.vdot(change, change))))
         else:
-            direction *= scalar(first_step)
+            direction *= scalar(state.first_step)
         for (step, change, inverse), factor in zip(pairs, reversed(factors), strict=True):
             direction += scalar(factor - inverse * float(np.vdot(change, direction))) * step
 
         slope = float(np.vdot(gradient, direction))  # twice the decrease that the model expects
-        if 0.5 * slope <= tolerance:
+        if 0.5 * slope <= tolerance * value:
             return point, True, iteration
         length = 1.0
         while True:
@@ -171,10 +203,12 @@ def _minimize(
                 break
             length *= 0.5
             if length < 1e-6:
+                state.stuck = True
                 return point, False, iteration
         change = new_gradient - gradient
         product = float(np.vdot(step, change))
         if product > noise * float(np.vdot(change, change)):
             pairs.append((step, change, 1 / product))
         point, value, gradient = point + step, new_value, new_gradient
+    state.last = (value, gradient)
     return point, False, max_iterations

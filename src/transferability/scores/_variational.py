@@ -73,7 +73,8 @@ def gamma_value(
 
 def _prior(labels: IntArray, alpha: float) -> FloatArray:
     counts = np.bincount(labels)
-    return alpha * counts / counts.sum() + _FLOOR
+    prior: FloatArray = alpha * counts / counts.sum() + _FLOOR
+    return prior
 
 
 def _iterate(

@@ -112,7 +112,9 @@ def h_score_from_moments(moments: ClassMoments, *, shrinkage: str | None = None)
     """
     moments.require_every_class()
     if shrinkage is None:
-        return _plain(*inverse_trace(moments.xp, moments.scatter, moments.between()), moments.n_samples, moments.n_classes)
+        return _plain(
+            *inverse_trace(moments.xp, moments.scatter, moments.between()), moments.n_samples, moments.n_classes
+        )
     check_choice(shrinkage, ["ledoit-wolf"], "shrinkage")
     alpha = ledoit_wolf_shrinkage(moments)
     value, rank = inverse_trace(moments.xp, shrunk_covariance(moments, alpha), moments.between())

@@ -70,7 +70,9 @@ def knn(features: Any, labels: Any, *, n_neighbors: int = 3) -> KnnResult:
     checked = check_labels(labels, array.shape[0])
     n = array.shape[0]
     if isinstance(n_neighbors, bool) or not isinstance(n_neighbors, (int, np.integer)) or not 1 <= n_neighbors < n:
-        message = f"`n_neighbors` must be an integer from 1 to {n - 1}, the number of other samples; got {n_neighbors!r}."
+        message = (
+            f"`n_neighbors` must be an integer from 1 to {n - 1}, the number of other samples; got {n_neighbors!r}."
+        )
         raise OptionError(message)
     mean = sum((xp.sum(block, axis=0) for _, block in row_blocks(xp, array)), start=0.0) / n
     centred = array - xp.astype(mean, array.dtype)  # distances lose fewer digits near the origin

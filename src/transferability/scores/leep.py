@@ -22,7 +22,6 @@ from transferability.statistics._inputs import class_sums, row_blocks
 __all__ = ["LeepResult", "expected_empirical_log", "leep"]
 
 
-
 @dataclass(frozen=True)
 class LeepResult(ScoreResult):
     """LEEP."""
@@ -88,4 +87,4 @@ def expected_empirical_log(xp: Namespace, probabilities: Array, labels: IntArray
     for start, block in row_blocks(xp, probabilities):
         own = xp.asarray(labels[start : start + block.shape[0]], device=device)
         total += float(xp.sum(xp.log(xp.linalg.vecdot(block, xp.take(conditional, own, axis=0)))))
-    return min(0.0, total / n)  # rounding must not leave the range
+    return min(0.0, total / int(n))  # rounding must not leave the range

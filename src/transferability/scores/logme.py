@@ -4,8 +4,8 @@ r"""LogME: the evidence of a Bayesian linear model of the labels, at its maximum
           \log \mathcal N\big(y_c;\ 0,\ \beta^{-1} I + \alpha^{-1} X X^\top\big)
 
 You et al. [1]_. With :math:`X = U \Sigma^{1/2} V^\top`, :math:`x = U^\top y` and :math:`t = \alpha / \beta`, the best
-:math:`\beta` is :math:`n / a(t)`, :math:`a(t) = \sum_i x_i^2 t / (t + \sigma_i) + \|y\|^2 - \|x\|^2`, and one function of
-one variable is left for each class:
+:math:`\beta` is :math:`n / a(t)`, :math:`a(t) = \sum_i x_i^2 t / (t + \sigma_i) + \|y\|^2 - \|x\|^2`, and one function
+of one variable is left for each class:
 
 .. math:: L(t) = \tfrac12 \Big[ n \log \tfrac{n}{a(t)} - \sum_i \log(1 + \sigma_i / t) - n - n \log 2\pi \Big].
 """
@@ -160,9 +160,7 @@ def _from_spectrum(values: FloatArray, squares: FloatArray, norms: FloatArray, n
             raise LabelError(message)
     evidences, converged, iterations = maximize_evidence(sigma, inside, norms, residuals, n_samples)
     per_sample = tuple(float(each) / n_samples for each in evidences)
-    return LogMEResult(
-        float(np.mean(per_sample)), converged=converged, iterations=iterations, evidences=per_sample
-    )
+    return LogMEResult(float(np.mean(per_sample)), converged=converged, iterations=iterations, evidences=per_sample)
 
 
 def _as_targets(labels: Any, n_samples: int, *, regression: bool) -> npt.NDArray[Any]:

@@ -42,7 +42,7 @@ class OtNceResult(ScoreResult):
 
     name: ClassVar[str] = "ot_nce"
     upper_bound: ClassVar[float] = 0.0
-    needs: ClassVar[frozenset[str]] = frozenset({"reference", "target"})
+    needs: ClassVar[frozenset[str]] = frozenset({"features", "labels", "reference"})
 
     conditional_entropy: float
     distance: float
@@ -207,9 +207,7 @@ def _transport(
     return conditional_entropy(joint), distance, len(source_labels), len(target_labels), tuple(notes)
 
 
-def _subset(
-    task: Task, max_samples: int, rng: np.random.Generator, notes: list[str]
-) -> tuple[FloatArray, IntArray]:
+def _subset(task: Task, max_samples: int, rng: np.random.Generator, notes: list[str]) -> tuple[FloatArray, IntArray]:
     labels = task.require_labels()
     if len(task) <= max_samples:
         return task.features, labels

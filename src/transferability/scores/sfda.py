@@ -22,7 +22,7 @@ from transferability._validate import check_labels
 from transferability.errors import FeatureError
 from transferability.scores._result import ScoreResult
 from transferability.statistics._inputs import add_to_diagonal, as_features, is_numpy, row_blocks
-from transferability.statistics.moments import ClassMoments, class_moments, merge_moments
+from transferability.statistics.moments import ClassMoments, class_moments, moments_of_blocks
 
 __all__ = ["SfdaResult", "sfda"]
 
@@ -105,18 +105,20 @@ def sfda(features: Any, labels: Any) -> SfdaResult:
     checked = check_labels(labels, array.shape[0])
     moments = class_moments(array, checked)
     first, shrinkage = _fit(moments, None)
-    mixed = merge_moments(
-        class_moments(block, block_labels, n_classes=moments.n_classes)
-        for block, block_labels in _mixed_blocks(xp, array, checked, first, moments)
-    )
-    second, _ = _fit(mixed, shrinkage)
+
+    def mixed_blocks() -> Iterator[tuple[Array, IntArray]]:
+        return _mixed_blocks(xp, array, checked, first, moments)
+
+    second, _ = _fit(moments_of_blocks(xp, mixed_blocks, moments.n_classes, array), shrinkage)
     total = 0.0
-    for block, block_labels in _mixed_blocks(xp, array, checked, first, moments):
+    for block, block_labels in mixed_blocks():
         total += float(xp.sum(_own(xp, second.posteriors(xp, block), block_labels)))
     value = min(total / len(checked), 1.0)
     if array.shape[0] > array.shape[1]:
         return SfdaResult(value, shrinkage=shrinkage)
-    note = f"saturated: with {array.shape[0]} samples in {array.shape[1]} dimensions SFDA is near 1 whatever the features."
+    note = (
+        f"saturated: with {array.shape[0]} samples in {array.shape[1]} dimensions SFDA is near 1 whatever the features."
+    )
     return SfdaResult(value, shrinkage=shrinkage, notes=(note,))
 
 

@@ -16,7 +16,16 @@ from transferability._array import Array, IntArray, Namespace
 from transferability._validate import check_features
 from transferability.errors import FeatureError
 
-__all__ = ["SumOfSquares", "add_to_diagonal", "as_features", "class_sums", "is_numpy", "one_hot", "row_blocks", "to_float64"]
+__all__ = [
+    "SumOfSquares",
+    "add_to_diagonal",
+    "as_features",
+    "class_sums",
+    "is_numpy",
+    "one_hot",
+    "row_blocks",
+    "to_float64",
+]
 
 _BLOCK_ELEMENTS = 1 << 20
 
@@ -47,7 +56,9 @@ def as_features(features: Any, argument: str = "features") -> tuple[Array, Names
     if xp.isdtype(array.dtype, ("integral", "bool")):
         array = xp.astype(array, xp.float64)
     elif not xp.isdtype(array.dtype, "real floating"):
-        message = f"`{argument}` must hold real floating numbers; got dtype {array.dtype}. Convert them to float32 first."
+        message = (
+            f"`{argument}` must hold real floating numbers; got dtype {array.dtype}. Convert them to float32 first."
+        )
         raise FeatureError(message)
     elif array.dtype not in (xp.float32, xp.float64):
         array = xp.astype(array, xp.float32)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 from scipy.special import xlogy
 
 from transferability._array import FloatArray
@@ -20,6 +19,7 @@ def conditional_entropy(joint: FloatArray) -> float:
 
     Examples
     --------
+    >>> import numpy as np
     >>> conditional_entropy(np.array([[0.5, 0.0], [0.0, 0.5]]))
     0.0
     """

@@ -13,7 +13,7 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ from transferability._validate import check_labels
 from transferability.errors import LabelError, TaskError
 from transferability.statistics._inputs import SumOfSquares, as_features, class_sums, row_blocks
 
-__all__ = ["ClassMoments", "class_moments", "merge_moments"]
+__all__ = ["ClassMoments", "class_moments", "merge_moments", "moments_of_blocks"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,7 +152,40 @@ def class_moments(features: Any, labels: Any, n_classes: int | None = None) -> C
         n_classes = int(checked.max()) + 1
     else:
         checked = _part_labels(labels, array.shape[0], n_classes)
-    return _two_passes(xp, array, checked, n_classes)
+
+    def blocks() -> Iterator[tuple[Array, IntArray]]:
+        for start, block in row_blocks(xp, array):
+            yield block, checked[start : start + block.shape[0]]
+
+    return moments_of_blocks(xp, blocks, n_classes, array)
+
+
+def moments_of_blocks(
+    xp: Namespace, blocks: Callable[[], Iterator[tuple[Array, IntArray]]], n_classes: int, like: Array
+) -> ClassMoments:
+    """Return the moments of checked float64 blocks that can be gone through twice.
+
+    Means first, then everything about the mean: nothing cancels, and the first pass costs little. `like` has the
+    width and the device of the blocks.
+    """
+    d, device = like.shape[1], array_api_compat.device(like)
+    sums = xp.zeros((n_classes, d), dtype=xp.float64, device=device)
+    counts = np.zeros(n_classes, dtype=np.int64)
+    for block, labels in blocks():
+        sums += class_sums(xp, block, labels, n_classes)
+        counts += np.bincount(labels, minlength=n_classes)
+    mean = xp.sum(sums, axis=0) / int(counts.sum())
+    scatter = SumOfSquares(xp, mean)
+    third = xp.zeros(d, dtype=xp.float64, device=device)
+    fourth = 0.0
+    for block, _ in blocks():
+        centred = block - mean
+        scatter.add(centred)
+        square_norms = xp.linalg.vecdot(centred, centred)  # (rows,)
+        third += square_norms @ centred
+        fourth += float(square_norms @ square_norms)
+    divisor = xp.asarray(np.maximum(counts, 1).astype(np.float64)[:, None], device=device)
+    return ClassMoments(counts, sums / divisor, mean, scatter.total(), third, fourth)
 
 
 def merge_moments(parts: Iterable[ClassMoments]) -> ClassMoments:
@@ -165,28 +198,6 @@ def merge_moments(parts: Iterable[ClassMoments]) -> ClassMoments:
     for part in iterator:
         total = total.merge(part)
     return total
-
-
-def _two_passes(xp: Namespace, array: Array, labels: IntArray, n_classes: int) -> ClassMoments:
-    """Means first, then everything about the mean: nothing cancels, and the first pass costs little."""
-    n, d = array.shape
-    device = array_api_compat.device(array)
-    sums = xp.zeros((n_classes, d), dtype=xp.float64, device=device)
-    for start, block in row_blocks(xp, array):
-        sums += class_sums(xp, block, labels[start : start + block.shape[0]], n_classes)
-    mean = xp.sum(sums, axis=0) / n
-    scatter = SumOfSquares(xp, mean)
-    third = xp.zeros(d, dtype=xp.float64, device=device)
-    fourth = 0.0
-    for _, block in row_blocks(xp, array):
-        centred = block - mean
-        scatter.add(centred)
-        square_norms = xp.linalg.vecdot(centred, centred)  # (rows,)
-        third += square_norms @ centred
-        fourth += float(square_norms @ square_norms)
-    counts = np.bincount(labels, minlength=n_classes)
-    divisor = xp.asarray(np.maximum(counts, 1).astype(np.float64)[:, None], device=device)
-    return ClassMoments(counts, sums / divisor, mean, scatter.total(), third, fourth)
 
 
 def _combine(a: ClassMoments, b: ClassMoments) -> ClassMoments:
@@ -240,8 +251,10 @@ def _part_labels(labels: Any, n_samples: int, n_classes: int) -> IntArray:
         )
         raise LabelError(message)
     array = array.astype(np.int64, copy=False)
-    if not (0 <= int(array.min()) and int(array.max()) < n_classes):
+    if int(array.min()) < 0 or int(array.max()) >= n_classes:
         row = int(np.argmax((array < 0) | (array >= n_classes)))
-        message = f"`labels` must lie in 0..{n_classes - 1} (`n_classes` = {n_classes}); row {row} is {int(array[row])}."
+        message = (
+            f"`labels` must lie in 0..{n_classes - 1} (`n_classes` = {n_classes}); row {row} is {int(array[row])}."
+        )
         raise LabelError(message)
     return array

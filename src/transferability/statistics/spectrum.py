@@ -85,6 +85,6 @@ def _tridiagonal_projections(matrix: FloatArray, vectors: FloatArray) -> tuple[F
     turned = np.array(vectors, dtype=np.float64, order="F")
     # Q leaves the first coordinate alone and acts on the others as the reflectors of a QR factorisation do.
     below: Any = reflectors[1:, : size - 1]
-    turned[1:], _, info = lapack.dormqr("L", "T", below, tau, turned[1:], 64 * max(1, turned.shape[1]))
+    turned[1:], _, _ = lapack.dormqr("L", "T", below, tau, turned[1:], 64 * max(1, turned.shape[1]))
     values, basis = scipy.linalg.eigh_tridiagonal(diagonal, off_diagonal, check_finite=False)
     return values, basis.T @ turned
