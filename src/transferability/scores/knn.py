@@ -62,9 +62,9 @@ def knn(features: Any, labels: Any, *, n_neighbors: int = 3) -> KnnResult:
     Examples
     --------
     >>> import numpy as np
-    >>> x = np.array([[0.0], [0.1], [0.2], [1.0], [1.1], [0.15]])
+    >>> x = np.array([[0.0], [0.1], [0.2], [1.0], [1.1], [0.14]])
     >>> round(float(knn(x, np.array([0, 0, 0, 1, 1, 1]), n_neighbors=1)), 4)
-    0.6667
+    0.5
     """
     array, xp = as_features(features)
     checked = check_labels(labels, array.shape[0])

@@ -68,7 +68,7 @@ def leep(source_probabilities: Any, labels: Any) -> LeepResult:
     >>> import numpy as np
     >>> p = np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.3, 0.7]])
     >>> round(float(leep(p, np.array([0, 0, 1, 1]))), 4)
-    -0.3723
+    -0.3426
     """
     array, xp = as_probabilities(source_probabilities)
     return LeepResult(expected_empirical_log(xp, array, check_labels(labels, array.shape[0])))

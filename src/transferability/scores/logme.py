@@ -93,7 +93,7 @@ def logme(features: Any, labels: Any, *, regression: bool = False) -> LogMEResul
     >>> import numpy as np
     >>> x = np.array([[1.0, 1.0], [1.0, 0.9], [1.0, -1.0], [1.0, -1.1]])
     >>> round(float(logme(x, np.array([0, 0, 1, 1]))), 4)
-    0.4424
+    0.2531
     """
     array, xp = as_features(features)
     targets = _as_targets(labels, array.shape[0], regression=regression)

@@ -145,7 +145,7 @@ def pactran(
     >>> import numpy as np
     >>> x = np.array([[0.0, 1.0], [0.1, 0.0], [1.0, 1.0], [0.9, 0.0]])
     >>> round(float(pactran(x, np.array([0, 0, 1, 1]))), 4)
-    24.4134
+    6.7667
     """
     check_choice(prior, ["gaussian", "dirichlet", "gamma"], "prior")
     if isinstance(max_iterations, bool) or not isinstance(max_iterations, (int, np.integer)) or max_iterations < 1:

@@ -66,7 +66,7 @@ def transrate(features: Any, labels: Any, *, epsilon: float = 1e-4) -> TransRate
     >>> import numpy as np
     >>> x = np.array([[0.0, 1.0], [0.1, 0.0], [1.0, 1.0], [0.9, 0.0]])
     >>> round(float(transrate(x, np.array([0, 0, 1, 1]))), 4)
-    0.0
+    0.0061
     """
     epsilon = check_positive(epsilon, "epsilon")
     array, xp = as_features(features)
