@@ -16,11 +16,11 @@ def exact_terms(process, logits_at, step, mode, first, dtype=torch.float64):
     rows, ces, times = [], [], sorted(range(process.n_steps, 0, -step))
     for t in times:
         q = process.cumulative(t)
-        logits = logits_at(t).to(dtype)[x_t]  # (K, K, K)
-        term = bound_term(process, x_t, x_0, logits, torch.tensor(t), step=step, mode=mode, first=first)
+        log_p = logits_at(t).to(dtype).log_softmax(-1)[x_t]  # (K, K, K)
+        term = bound_term(process, x_t, x_0, log_p, torch.tensor(t), step=step, mode=mode, first=first)
         possible = q > 0
         rows.append(torch.where(possible, q * term.double(), 0.0).sum(-1))
-        ces.append(torch.where(possible, q * cross_entropy(logits, x_0).double(), 0.0).sum(-1))
+        ces.append(torch.where(possible, q * cross_entropy(log_p, x_0).double(), 0.0).sum(-1))
     return times, torch.stack(rows), torch.stack(ces)
 
 
@@ -104,7 +104,7 @@ def test_closed_form_of_the_absorbing_process():
         for t in range(1, 11):
             if t == 10:  # all is masked
                 x_0, x_t = x_0[x_t == 7], x_t[x_t == 7]
-            logits = golden_logits("absorbing_mask_last", t)[x_t]
-            general = bound_term(process, x_t, x_0, logits, torch.tensor(t), step=step, first="eq4")
-            closed = masked_bound_term(process, x_t, x_0, logits, torch.tensor(t), step=step)
+            log_p = golden_logits("absorbing_mask_last", t).log_softmax(-1)[x_t]
+            general = bound_term(process, x_t, x_0, log_p, torch.tensor(t), step=step, first="eq4")
+            closed = masked_bound_term(process, x_t, x_0, log_p, torch.tensor(t), step=step)
             torch.testing.assert_close(closed, general, rtol=0, atol=1e-12)

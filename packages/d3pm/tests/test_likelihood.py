@@ -60,7 +60,7 @@ def exact_bound(process, denoiser, x_0, step, mode, first):
     for t in time_grid(process.n_steps, step):
         q = process.cumulative(t)[x_0[None, :], every].prod(-1)
         x_t, weight = every[q > 0], q[q > 0]
-        logits = denoiser(x_t, torch.full((len(x_t),), t / process.n_steps))
+        logits = denoiser(x_t, torch.full((len(x_t),), t / process.n_steps)).log_softmax(-1)
         term = bound_term(process, x_t, x_0.expand_as(x_t), logits, torch.tensor(t), step=step, mode=mode, first=first)
         total = total + (weight * term.sum(-1)).sum()
     return float(total)
@@ -112,7 +112,7 @@ def test_masked_bound_at_every_resolution():
         x_0 = torch.tensor(case["x0"])
         x_t = every[((every == 3) | (every == x_0)).all(-1)]
         n_masked = (x_t == 3).sum(-1).double()
-        logits = masked_denoiser(x_t, None)
+        logits = masked_denoiser(x_t, None).log_softmax(-1)
         for T, expected in case["discrete"].items():
             process, total = Absorbing(4, inverse_betas(int(T))), 0.0
             for t in range(1, int(T) + 1):
@@ -151,7 +151,7 @@ def test_continuous_bound_is_the_limit_of_the_discrete_one(kind):
     process = Uniform(3, schedule) if kind == "uniform" else NearestNeighbour(rate, schedule)
     every = states(3, 2)
     x_0 = torch.tensor([0, 2]).expand_as(every)
-    logits = contextual(3)(every, torch.full((9,), 0.5))
+    logits = contextual(3)(every, torch.full((9,), 0.5)).log_softmax(-1)
     t = torch.tensor(0.5, dtype=torch.float64)
     limit = continuous_bound_term(process, every, x_0, logits, t)
     gaps = []

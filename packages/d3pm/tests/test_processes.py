@@ -32,9 +32,10 @@ def test_fast_kl_equals_the_definition(case):
     t = torch.arange(1, 11)[:, None]
     x_t = process.corrupt(x_0, t, g)
     logits = torch.randn(10, 5, 8, generator=g, dtype=torch.float64, requires_grad=True)
+    log_p = logits.log_softmax(-1)
     for step, mode in itertools.product((1, 3), ("joint", "mixture")):
         s = (t - step).clamp(min=0)
-        ours, plain = (kl(process, x_t, x_0, logits, s, t, mode) for kl in (type(process).kl, Process.kl))
+        ours, plain = (kl(process, x_t, x_0, log_p, s, t, mode) for kl in (type(process).kl, Process.kl))
         torch.testing.assert_close(ours, plain, rtol=1e-9, atol=1e-9)
         (a,), (b,) = (torch.autograd.grad(v.sum(), logits, retain_graph=True) for v in (ours, plain))
         torch.testing.assert_close(a, b, rtol=1e-7, atol=1e-9)
@@ -120,11 +121,28 @@ def test_bert_is_one_step():
     process = AbsorbingUniform(6, [0.10], [0.05])
     x_0, g = torch.arange(5).repeat(40), torch.Generator().manual_seed(0)
     x_t = process.q_sample(x_0, 1, g)
-    logits = torch.randn(200, 6, generator=g)
+    logits = torch.randn(200, 6, generator=g).log_softmax(-1)
     torch.testing.assert_close(
         bound_term(process, x_t, x_0, logits, torch.tensor(1), first="direct"), cross_entropy(logits, x_0)
     )
     assert 0.05 < float((x_t == 5).float().mean()) < 0.2
+
+
+def test_product_with_a_table_has_the_right_gradient():
+    """The hand-written gradient, and a state of probability e^-800 that keeps its own share of a near-identity."""
+    from d3pm.processes.dense import _LogProduct
+
+    g = torch.Generator().manual_seed(0)
+    log_p = torch.randn(2, 3, 4, generator=g, dtype=torch.float64, requires_grad=True)
+    log_q = torch.randn(2, 4, 4, generator=g, dtype=torch.float64).log_softmax(-1)
+    assert torch.autograd.gradcheck(lambda x: _LogProduct.apply(x, log_q), log_p)
+    torch.testing.assert_close(_LogProduct.apply(log_p, log_q).detach(), (log_p.exp() @ log_q.exp()).log().detach())
+    tiny = torch.tensor([[[0.0, -800.0]]], dtype=torch.float32, requires_grad=True)
+    identity = torch.tensor([[[0.0, -1e30], [-1e30, 0.0]]])
+    out = _LogProduct.apply(tiny, identity)
+    out[..., 1].sum().backward()
+    assert float(out[0, 0, 1].detach()) == -800.0
+    assert float(tiny.grad[0, 0, 1]) == 1.0
 
 
 def test_draw_is_exact_and_never_impossible():

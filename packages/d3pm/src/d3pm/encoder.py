@@ -63,7 +63,7 @@ class DiffusionEncoder:
         device: str | None = None,
         name: str | None = None,
     ) -> None:
-        chosen = device or "cpu"
+        chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.checkpoint = checkpoint if isinstance(checkpoint, Checkpoint) else load_checkpoint(checkpoint, chosen)
         self.device = torch.device(chosen)
         self._backbone = self.checkpoint.denoiser.backbone

@@ -148,11 +148,11 @@ def negative_log_likelihood(
     for t in times:
         x_t = process.corrupt(x_0, process.spread(t, x_0), generator)
         logits = denoiser(x_t, fraction(process, t), condition)
-        logits = logits if logits.dtype == torch.float64 else logits.float()
+        log_p = (logits if logits.dtype == torch.float64 else logits.float()).log_softmax(-1)
         if process.n_steps is None:
-            term = continuous_bound_term(process, x_t, x_0, logits, t)
+            term = continuous_bound_term(process, x_t, x_0, log_p, t)
         else:
-            term = bound_term(process, x_t, x_0, logits, t, step=step, mode=mode, first=first)
+            term = bound_term(process, x_t, x_0, log_p, t, step=step, mode=mode, first=first)
         terms.append(term.reshape(batch, -1).double().sum(-1))
         final.append((t <= step) if first == "direct" and process.n_steps else torch.zeros_like(t, dtype=torch.bool))
     values = torch.stack(terms) * scale  # (times, B)

@@ -41,7 +41,7 @@ def bound_term(
     process: Process,
     x_t: Tensor,
     x_0: Tensor,
-    logits: Tensor,
+    log_p: Tensor,
     t: Tensor,
     *,
     step: float = 1,
@@ -54,8 +54,8 @@ def bound_term(
     ----------
     process : Process
     x_t, x_0 : integer tensors of shape (B, …)
-    logits : tensor of shape (B, …, K)
-        Of p̃(x_0 | x_t).
+    log_p : tensor of shape (B, …, K)
+        log p̃(x_0 | x_t), normalised: a net's logits.log_softmax(-1).
     t : tensor of shape (B,) or ()
     step : int or float, default=1
     mode : {"joint", "mixture"}, default="joint"
@@ -71,20 +71,19 @@ def bound_term(
     """
     time = process.spread(t, x_t)
     s = (time - step).clamp(min=0)
-    term = process.kl(x_t, x_0, logits, s, time, mode)
+    term = process.kl(x_t, x_0, log_p, s, time, mode)
     if first == "direct":
-        term = torch.where(s == 0, cross_entropy(logits, x_0), term)
+        term = torch.where(s == 0, cross_entropy(log_p, x_0), term)
     return term
 
 
-def cross_entropy(logits: Tensor, x_0: Tensor) -> Tensor:
+def cross_entropy(log_p: Tensor, x_0: Tensor) -> Tensor:
     """Return −log p̃(x_0 | x_t) per position, nats: the auxiliary term of equation 5."""
-    chosen = logits.gather(-1, x_0[..., None])[..., 0]
-    return logits.clamp(min=FLOOR).logsumexp(-1) - chosen
+    return -log_p.gather(-1, x_0[..., None])[..., 0]
 
 
 def masked_bound_term(
-    process: Absorbing, x_t: Tensor, x_0: Tensor, logits: Tensor, t: Tensor, *, step: float = 1
+    process: Absorbing, x_t: Tensor, x_0: Tensor, log_p: Tensor, t: Tensor, *, step: float = 1
 ) -> Tensor:
     r"""Return the absorbing process's term in closed form, equation 12 (corrected): −r_t [x_t = m] log p̃(x_0 | x_t).
 
@@ -98,10 +97,10 @@ def masked_bound_term(
         weight = process.unmask_rate(time)
     else:
         weight = process.unmask_probability((time - step).clamp(min=0), time)
-    return torch.where(x_t == process.mask, weight.to(logits.dtype) * cross_entropy(logits, x_0), 0.0)
+    return torch.where(x_t == process.mask, weight.to(log_p.dtype) * cross_entropy(log_p, x_0), 0.0)
 
 
-def continuous_bound_term(process: Process, x_t: Tensor, x_0: Tensor, logits: Tensor, t: Tensor) -> Tensor:
+def continuous_bound_term(process: Process, x_t: Tensor, x_0: Tensor, log_p: Tensor, t: Tensor) -> Tensor:
     r"""Return the integrand of the bound in continuous time, per position, nats per unit of time.
 
     .. math:: Σ_{j ≠ x_t} R_t[j, x_t] (r^θ_j - r_j + r_j \log(r_j / r^θ_j)), \quad r_j = Q̄_t[x_0, j] / Q̄_t[x_0, x_t]
@@ -111,12 +110,12 @@ def continuous_bound_term(process: Process, x_t: Tensor, x_0: Tensor, logits: Te
     """
     time = process.spread(t, x_t)
     zero = torch.zeros_like(time)
-    rates = process._log_rates(x_t, time, logits.dtype)
-    log_q = process._log_rows(x_0, zero, time, logits.dtype)  # (..., K)
-    log_p = process._log_product(logits.clamp(min=FLOOR).log_softmax(-1), zero, time)
+    rates = process._log_rates(x_t, time, log_p.dtype)
+    log_q = process._log_rows(x_0, zero, time, log_p.dtype)  # (..., K)
+    log_p_t = process._log_product(log_p, zero, time)
     here = x_t[..., None]
     log_r = log_q - log_q.gather(-1, here)
-    log_r_theta = log_p - log_p.gather(-1, here)
+    log_r_theta = log_p_t - log_p_t.gather(-1, here)
     gap = (rates + log_r_theta).exp() - (rates + log_r).exp()
     gap = gap + torch.where(log_r > FLOOR / 2, (rates + log_r).exp() * (log_r - log_r_theta), 0.0)
     return gap.scatter(-1, here, 0.0).sum(-1)
@@ -212,26 +211,27 @@ def training_loss(
     """
     t = sample_times(process, len(x_0), generator, x_0.device, objective.low, objective.high)
     x_t = process.corrupt(x_0, process.spread(t, x_0), generator)
-    logits = denoiser(x_t, fraction(process, t), condition).float()  # the bound in float32 whatever the net ran in
-    ce = cross_entropy(logits, x_0)
+    # The bound is in float32 whatever the net ran in.
+    log_p = denoiser(x_t, fraction(process, t), condition).float().log_softmax(-1)
+    ce = cross_entropy(log_p, x_0)
     if objective.kind == "simple":
         masked = (x_t == process.mask).to(ce.dtype)  # type: ignore[attr-defined]
         loss = (ce * masked).sum() / masked.sum().clamp(min=1)
         bits = loss
     else:
-        term = _term(objective, process, x_t, x_0, logits, t).mean()
+        term = _term(objective, process, x_t, x_0, log_p, t).mean()
         loss = term + objective.cross_entropy * ce.mean() if objective.cross_entropy else term
         bits = term * (process.n_steps or 1)
     ln2 = 0.6931471805599453
     return loss, {"bits": bits.detach() / ln2, "cross_entropy": ce.detach().mean() / ln2}
 
 
-def _term(objective: Objective, process: Process, x_t: Tensor, x_0: Tensor, logits: Tensor, t: Tensor) -> Tensor:
+def _term(objective: Objective, process: Process, x_t: Tensor, x_0: Tensor, log_p: Tensor, t: Tensor) -> Tensor:
     if objective.kind == "masked":
-        return masked_bound_term(process, x_t, x_0, logits, t)  # type: ignore[arg-type]
+        return masked_bound_term(process, x_t, x_0, log_p, t)  # type: ignore[arg-type]
     if process.n_steps is None:
-        return continuous_bound_term(process, x_t, x_0, logits, t)
-    return bound_term(process, x_t, x_0, logits, t, mode=objective.mode, first=objective.first)
+        return continuous_bound_term(process, x_t, x_0, log_p, t)
+    return bound_term(process, x_t, x_0, log_p, t, mode=objective.mode, first=objective.first)
 
 
 def fraction(process: Process, t: Tensor) -> Tensor:

@@ -127,7 +127,7 @@ def sample(
         elif _copies(process, denoiser):
             x = _unmask(process, x, logits, s_, t_, generator)  # type: ignore[arg-type]
         else:
-            x = draw(process.log_reverse(x, logits.double(), s_, t_, mode), generator)
+            x = draw(process.log_reverse(x, logits.double().log_softmax(-1), s_, t_, mode), generator)
     if keep is not None and given is not None:
         x = torch.where(keep, given, x)
     if watch is not None:

@@ -21,14 +21,14 @@ __all__ = ["Denoiser", "TimeEmbedding", "truncated_logistic_logits"]
 class TimeEmbedding(nn.Module):
     """Sinusoids of 1000 t for t in [0, 1], then a small perceptron; class labels are added where there are any."""
 
-    def __init__(self, width: int, n_classes: int = 0, *, time_free: bool = False) -> None:
+    def __init__(self, width: int, n_classes: int = 0, *, time_free: bool = False, n_out: int | None = None) -> None:
         super().__init__()
-        self.width, self.time_free = width, time_free
-        self.perceptron = nn.Sequential(nn.Linear(width, 4 * width), nn.SiLU(), nn.Linear(4 * width, width))
-        self.classes = nn.Embedding(n_classes, width) if n_classes else None
+        self.width, self.time_free, n_out = width, time_free, n_out or width
+        self.perceptron = nn.Sequential(nn.Linear(width, 4 * width), nn.SiLU(), nn.Linear(4 * width, n_out))
+        self.classes = nn.Embedding(n_classes, n_out) if n_classes else None
 
     def forward(self, time: Tensor, condition: Tensor | None) -> Tensor:
-        """Return (B, width)."""
+        """Return (B, n_out)."""
         half = self.width // 2
         frequencies = torch.exp(-math.log(10_000) * torch.arange(half, device=time.device) / half)
         angles = (torch.zeros_like(time) if self.time_free else 1000 * time)[:, None] * frequencies  # (B, width / 2)

@@ -62,7 +62,7 @@ class UNet(nn.Module):
             nn.init.normal_(self.embedding.weight, std=channels**-0.5)
         else:
             self.embedding = None
-        self.time = TimeEmbedding(width, n_classes, time_free=time_free)
+        self.time = TimeEmbedding(width, n_classes, time_free=time_free, n_out=4 * width)
         self.enter = nn.Conv2d(width if self.embedding is not None else channels, width, 3, padding=1)
         self.layer_names: list[str] = []
 
@@ -70,18 +70,18 @@ class UNet(nn.Module):
         self.down, self.mid, self.up = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
         for level, multiplier in enumerate(multipliers):
             for block in range(n_blocks):
-                self.down[f"{level}_{block}"] = _Block(now, multiplier * width, width, dropout, level in attention)
+                self.down[f"{level}_{block}"] = _Block(now, multiplier * width, 4 * width, dropout, level in attention)
                 now = multiplier * width
                 sizes.append(now)
             if level < len(multipliers) - 1:
                 self.down[f"{level}_half"] = nn.Conv2d(now, now, 3, stride=2, padding=1)
                 sizes.append(now)
-        self.mid["0"] = _Block(now, now, width, dropout, attention=bool(attention))
-        self.mid["1"] = _Block(now, now, width, dropout, attention=False)
+        self.mid["0"] = _Block(now, now, 4 * width, dropout, attention=bool(attention))
+        self.mid["1"] = _Block(now, now, 4 * width, dropout, attention=False)
         for level in reversed(range(len(multipliers))):
             for block in range(n_blocks + 1):
                 self.up[f"{level}_{block}"] = _Block(
-                    now + sizes.pop(), multipliers[level] * width, width, dropout, level in attention
+                    now + sizes.pop(), multipliers[level] * width, 4 * width, dropout, level in attention
                 )
                 now = multipliers[level] * width
             if level:

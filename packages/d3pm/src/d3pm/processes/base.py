@@ -153,7 +153,8 @@ class Process:
         check_choice(mode, ("joint", "mixture"), "mode")
         x_t, logits = self.check_tokens(x_t, "x_t"), self.check_logits(x0_logits)
         time = self.spread(self._check_time(t), x_t)
-        return self.log_reverse(x_t, logits, (time - step).clamp(min=0), time, mode).exp()
+        log_p = logits.clamp(min=FLOOR).log_softmax(-1)
+        return self.log_reverse(x_t, log_p, (time - step).clamp(min=0), time, mode).exp()
 
     def q_sample(self, x_0: Tensor, t: Time, generator: torch.Generator | None = None) -> Tensor:
         """Draw x_t ~ q(x_t | x_0) = Cat(x_0 Q̄_t). No epsilon: what is impossible is never drawn."""
@@ -178,20 +179,24 @@ class Process:
 
     def corrupt(self, x_0: Tensor, t: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Draw x_t as `q_sample` does, trusting its input; t broadcasts against x_0."""
-        return draw(self._log_rows(x_0, torch.zeros_like(t), t, torch.float64), generator)
+        return draw(self._log_rows(x_0, torch.zeros_like(t), t, torch.float32), generator)
 
     def log_posterior(self, x_t: Tensor, x_0: Tensor, s: Tensor, t: Tensor, dtype: torch.dtype) -> Tensor:
         """Return log q(x_s | x_t, x_0), (..., K): equation 3, whose denominator is the normaliser."""
         joint = self._log_columns(x_t, s, t, dtype) + self._log_rows(x_0, torch.zeros_like(s), s, dtype)
-        return joint.log_softmax(-1).clamp(min=FLOOR)
+        return joint.log_softmax(-1)
 
-    def log_reverse(self, x_t: Tensor, logits: Tensor, s: Tensor, t: Tensor, mode: Mode = "joint") -> Tensor:
-        """Return log p_θ(x_s | x_t), (..., K): equation 4, (x_t Q_{s:t}ᵀ) ⊙ (p̃ Q̄_s), normalised."""
-        log_p = self.log_prediction(x_t, logits, t, mode)
-        joint = self._log_columns(x_t, s, t, log_p.dtype) + self._log_product(log_p, torch.zeros_like(s), s)
-        return joint.log_softmax(-1).clamp(min=FLOOR).to(logits.dtype)
+    def log_reverse(self, x_t: Tensor, log_p: Tensor, s: Tensor, t: Tensor, mode: Mode = "joint") -> Tensor:
+        """Return log p_θ(x_s | x_t), (..., K): equation 4, (x_t Q_{s:t}ᵀ) ⊙ (p̃ Q̄_s), normalised.
 
-    def log_prediction(self, x_t: Tensor, logits: Tensor, t: Tensor, mode: Mode) -> Tensor:
+        `log_p` is log p̃(x_0 | x_t), (..., K), normalised: here and in what follows.
+        """
+        prediction = self.log_prediction(x_t, log_p, t, mode)
+        joint = self._log_columns(x_t, s, t, prediction.dtype)
+        joint = joint + self._log_product(prediction, torch.zeros_like(s), s)
+        return joint.log_softmax(-1).to(log_p.dtype)
+
+    def log_prediction(self, x_t: Tensor, log_p: Tensor, t: Tensor, mode: Mode) -> Tensor:
         """Return log p̃ as equation 4 wants it.
 
         The mixture is equation 4 with p̃(x_0) / q(x_t | x_0) in place of p̃, since Σ_{x_s} q(x_s, x_t | x_0) is
@@ -199,19 +204,20 @@ class Process:
         divides by probabilities down to 1e-308.
         """
         if mode == "joint":
-            return logits.clamp(min=FLOOR).log_softmax(-1)
-        log_p = logits.double().clamp(min=FLOOR).log_softmax(-1)
+            return log_p
         reach = self._log_columns(x_t, torch.zeros_like(t), t, torch.float64)
-        return torch.where(reach > IMPOSSIBLE, log_p - reach, FLOOR).log_softmax(-1)
+        return torch.where(reach > IMPOSSIBLE, log_p.double() - reach, FLOOR).log_softmax(-1)
 
-    def kl(self, x_t: Tensor, x_0: Tensor, logits: Tensor, s: Tensor, t: Tensor, mode: Mode = "joint") -> Tensor:
+    def kl(self, x_t: Tensor, x_0: Tensor, log_p: Tensor, s: Tensor, t: Tensor, mode: Mode = "joint") -> Tensor:
         """Return KL(q(x_s | x_t, x_0) ‖ p_θ(x_s | x_t)) in nats, one per position: L_{t-1} of equation 1.
 
         At s = 0 the posterior is certain and this is −log p_θ(x_0 | x_t), the "eq4" convention for L_0.
         """
-        log_q = self.log_posterior(x_t, x_0, s, t, logits.dtype)
-        log_p = self.log_reverse(x_t, logits, s, t, mode)
-        return (log_q.exp() * (log_q - log_p)).sum(-1)
+        with torch.no_grad():
+            log_q = self.log_posterior(x_t, x_0, s, t, log_p.dtype)
+            q = log_q.exp()
+            negative_entropy = torch.linalg.vecdot(q, log_q)
+        return negative_entropy - torch.linalg.vecdot(q, self.log_reverse(x_t, log_p, s, t, mode))
 
     # ------------------------------------------------------------------ checks and small change
 
@@ -284,14 +290,14 @@ class Process:
 
 
 def draw(log_p: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Draw one state per position from (possibly unnormalised) log-probabilities (..., K), in float64.
+    """Draw one state per position from (possibly unnormalised) log-probabilities (..., K).
 
-    Inversion of the distribution function with one 53-bit uniform per position. Gumbel noise in float32, the usual way,
-    cuts off the tail and so lowers the temperature (arXiv 2409.02908).
+    Inversion of the distribution function, summed in float64, with one 53-bit uniform per position. Gumbel noise in
+    float32, the usual way, cuts off the tail and so lowers the temperature (arXiv 2409.02908).
     """
-    p = (log_p.double() - log_p.amax(-1, keepdim=True).double()).exp()
+    p = (log_p - log_p.amax(-1, keepdim=True)).exp()
     u = torch.rand(p.shape[:-1], dtype=torch.float64, device=p.device, generator=generator)
-    return _invert(p.cumsum(-1), u)
+    return _invert(p.cumsum(-1, dtype=torch.float64), u)
 
 
 def _invert(cumulative: Tensor, u: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from d3pm.errors import OptionError
 from d3pm.processes.base import FLOOR, Mode, Process, log_positive
@@ -70,8 +71,8 @@ class _Closed(Process):
             jumped = torch.full_like(x_0, self.mask)
         return torch.where(u < keep, x_0, jumped)
 
-    def kl(self, x_t: Tensor, x_0: Tensor, logits: Tensor, s: Tensor, t: Tensor, mode: Mode = "joint") -> Tensor:
-        """Return the same number as `Process.kl`, in a third of the passes over K.
+    def kl(self, x_t: Tensor, x_0: Tensor, log_p: Tensor, s: Tensor, t: Tensor, mode: Mode = "joint") -> Tensor:
+        """Return the same number as `Process.kl`, with one pass over K, or none.
 
         By Bayes, log p_θ(x_s | x_t) = log Q_{s:t}[x_s, x_t] + log p̃_s(x_s) − log p̃_t(x_t) with p̃_s = p̃ Q̄_s, and
         likewise for q; the transition cancels:
@@ -79,43 +80,44 @@ class _Closed(Process):
             KL = E_q[log q(x_s | x_0) − log p̃_s(x_s)] + log p̃_t(x_t) − log q(x_t | x_0).
 
         The posterior over x_s is a mixture of four simple laws: at x_t (no jump after s), at x_0 (jumps only after s),
-        at the mask, or anywhere; so the expectation needs three entries and one mean over K.
+        at the mask, or anywhere; so the expectation needs three entries and, if tokens are scattered, one mean over K.
         """
-        log_p = self.log_prediction(x_t, logits, t, mode)
         dtype, zero = log_p.dtype, torch.zeros_like(s)
-        mask = torch.full_like(x_t, self.mask)
-        keep_s, at_mask_s, elsewhere_s = self._targets(zero, s, dtype)
-        keep_t, at_mask_t, elsewhere_t = self._targets(zero, t, dtype)
-        keep, at_mask, elsewhere = self._targets(s, t, dtype)
-        _, to_mask_s, to_any_s = (w.to(dtype) for w in self._weights(zero, s))
+        log_p = self.log_prediction(x_t, log_p, t, mode)
+        keep_s, at_mask_s, elsewhere_s = self._targets(zero, s, log_p.dtype)
+        keep_t, at_mask_t, elsewhere_t = self._targets(zero, t, log_p.dtype)
+        keep, at_mask, elsewhere = self._targets(s, t, log_p.dtype)
+        _, to_mask_s, to_any_s = (w.to(log_p.dtype) for w in self._weights(zero, s))
 
         def reach(x: Tensor, log_keep: Tensor, log_at_mask: Tensor, log_elsewhere: Tensor) -> Tensor:  # log Q̄[x_0, x]
             v = torch.where(x == self.mask, log_at_mask, log_elsewhere)
             return torch.where(x == x_0, torch.logaddexp(log_keep, v), v)
 
-        def entry(values: Tensor, x: Tensor) -> Tensor:
-            return values.gather(-1, x[..., None])[..., 0]
+        mask = torch.full_like(x_t, self.mask)
+        log_p_at = log_p.gather(-1, torch.stack([x_t, x_0, mask], -1))  # one gather: its gradient is K wide
+        p_t = torch.logaddexp(keep_t + log_p_at[..., 0], torch.where(x_t == self.mask, at_mask_t, elsewhere_t))
 
         log_q_t = reach(x_t, keep_t, at_mask_t, elsewhere_t)
         forget = torch.where(x_t == self.mask, at_mask, elsewhere)  # log v(x_t) of the step s → t
         w_stay = (keep + reach(x_t, keep_s, at_mask_s, elsewhere_s) - log_q_t).exp()
         w_clean = (forget + keep_s - log_q_t).exp()
         w_mask = (forget + to_mask_s - log_q_t).exp()
-
-        p_s = self._log_product(log_p, zero, s)  # log p̃_s, (..., K)
-        p_t = torch.logaddexp(keep_t + entry(log_p, x_t), torch.where(x_t == self.mask, at_mask_t, elsewhere_t))
         total = p_t - log_q_t
-        for weight, x in ((w_stay, x_t), (w_clean, x_0), (w_mask, mask)):
-            difference = reach(x, keep_s, at_mask_s, elsewhere_s) - entry(p_s, x)
+        for weight, x, log_p_x in zip((w_stay, w_clean, w_mask), (x_t, x_0, mask), log_p_at.unbind(-1), strict=True):
+            p_s = torch.logaddexp(keep_s + log_p_x, torch.where(x == self.mask, at_mask_s, elsewhere_s))
+            difference = reach(x, keep_s, at_mask_s, elsewhere_s) - p_s
             total = total + torch.where(weight > 0, weight * difference, 0.0)
-        if self.scatters:
-            w_any = (forget + to_any_s - log_q_t).exp()
-            # The mean over K of log q(x_s | x_0): v everywhere, but for its entries at the mask and at x_0.
-            mean_q = elsewhere_s + (at_mask_s - elsewhere_s) / self.n_states
-            at_x0 = torch.where(x_0 == self.mask, at_mask_s, elsewhere_s)
-            mean_q = mean_q + (torch.logaddexp(keep_s, at_x0) - at_x0) / self.n_states
-            total = total + torch.where(w_any > 0, w_any * (mean_q - p_s.mean(-1)), 0.0)
-        return total.to(logits.dtype)
+        if not self.scatters:
+            return total.to(dtype)
+
+        # Means over K of log q(x_s | x_0) and log p̃_s(x_s): v everywhere, put right at the mask (and at x_0).
+        at_x0 = torch.where(x_0 == self.mask, at_mask_s, elsewhere_s)
+        mean_q = elsewhere_s + (at_mask_s - elsewhere_s + torch.logaddexp(keep_s, at_x0) - at_x0) / self.n_states
+        p_mask = keep_s + log_p_at[..., 2]
+        mean_p = elsewhere_s + F.softplus(log_p + (keep_s - elsewhere_s)[..., None]).mean(-1)
+        mean_p = mean_p + (torch.logaddexp(p_mask, at_mask_s) - torch.logaddexp(p_mask, elsewhere_s)) / self.n_states
+        w_any = (forget + to_any_s - log_q_t).exp()
+        return (total + torch.where(w_any > 0, w_any * (mean_q - mean_p), 0.0)).to(dtype)
 
     def prior_kl(self) -> Tensor:
         """Return KL(q(x_T | x_0) ‖ p(x_T)) for each clean state, (K,) float64 nats, in O(K)."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from d3pm.errors import OptionError
-from d3pm.processes.base import FLOOR, Process, log_positive
+from d3pm.processes.base import Process, log_positive
 from d3pm.processes.closed import check_states
 
 __all__ = ["BandDiagonal", "Custom", "DiscretizedGaussian"]
@@ -71,17 +71,12 @@ class _Dense(Process):
         return tables.mT[index, x].to(dtype)
 
     def _log_product(self, log_p: Tensor, s: Tensor, t: Tensor) -> Tensor:
-        """Return log(p Q), the diagonal of Q in log space: a state of vanishing probability then keeps its own."""
+        """Return log(p Q), at least log p + log diag(Q): where the sum underflows, a state keeps its own share."""
         n = t.numel()  # one time for all, or one per example (per leading axes)
         tables, index = self._pick(s.reshape(-1), t.reshape(-1), t.reshape(-1))
-        log_q = tables[index].to(log_p.dtype)  # (n, K, K)
-        diagonal = log_q.diagonal(dim1=-2, dim2=-1)  # (n, K)
-        off = (log_q.exp() - torch.diag_embed(diagonal.exp())).clamp(min=0)
         flat = log_p.reshape(n, -1, self.n_states)  # (n, positions, K)
-        moved = flat.exp() @ off
-        tiny = torch.finfo(log_p.dtype).tiny
-        log_moved = torch.where(moved > tiny, moved.clamp(min=tiny).log(), FLOOR)
-        return torch.logaddexp(flat + diagonal[:, None, :], log_moved).reshape(log_p.shape)
+        product: Tensor = _LogProduct.apply(flat, tables[index].to(log_p.dtype))
+        return product.reshape(log_p.shape)
 
     @property
     def prior(self) -> Tensor:
@@ -89,6 +84,27 @@ class _Dense(Process):
         law = self._last.cpu().mean(0)
         even = torch.full_like(law, 1 / self.n_states)
         return even if torch.allclose(law, even, rtol=0, atol=1e-12) else law / law.sum()
+
+
+class _LogProduct(torch.autograd.Function):
+    """log(exp(log_p) exp(log_Q)), with a gradient that takes half the passes of the one torch would derive."""
+
+    @staticmethod
+    def forward(ctx: Any, log_p: Tensor, log_q: Tensor) -> Tensor:
+        """Take log_p (n, D, K) and log_q (n, K, K); return (n, D, K)."""
+        p, q = log_p.exp(), log_q.exp()
+        moved = torch.baddbmm(log_p.new_tensor(torch.finfo(log_p.dtype).tiny), p, q)
+        own = log_p + log_q.diagonal(dim1=-2, dim2=-1)[:, None, :]
+        log_moved = moved.log()
+        ctx.save_for_backward(p, q, moved, own > log_moved)
+        return torch.maximum(log_moved, own)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        """Return p ⊙ ((gradient / moved) Qᵀ); the gradient itself where only a state's own share is left."""
+        p, q, moved, alone = ctx.saved_tensors
+        through = torch.bmm(gradient / moved, q.mT).mul_(p)
+        return torch.where(alone, gradient, through), None
 
 
 class _Toeplitz(_Dense):
@@ -114,11 +130,10 @@ class _Toeplitz(_Dense):
         return matrix + torch.diag(self._stay[t - 1].cpu())
 
     def _step_columns(self, x: Tensor, t: Tensor, dtype: torch.dtype) -> Tensor:
-        by_distance, stay = (log_positive(v).to(dtype) for v in (self._by_distance, self._stay))
-        states = torch.arange(self.n_states, device=x.device)
-        at = (t - 1).expand_as(x)
-        columns = by_distance[at[..., None], (states - x[..., None]).abs()]  # symmetric: columns are rows
-        return columns.scatter_(-1, x[..., None], stay[at, x][..., None])
+        at = t.reshape(-1) - 1  # (n,): one time per example
+        matrices = self._by_distance[at][:, self._distance] + torch.diag_embed(self._stay[at])  # (n, K, K), symmetric
+        which = torch.arange(len(at), device=x.device).reshape(t.shape).expand_as(x)
+        return log_positive(matrices).to(dtype)[which, x]
 
 
 class DiscretizedGaussian(_Toeplitz):
@@ -219,7 +234,7 @@ class Custom(_Dense):
         sums = Q.sum(-1)
         if bool((Q < 0).any()) or not torch.allclose(sums, torch.ones_like(sums), rtol=0, atol=1e-5):
             message = (
-                f"`transitions` must be non-negative with rows that sum to 1; got row sums from {float(sums.min()):.6g} "
+                f"`transitions` must be non-negative with rows that sum to 1; got row sums {float(sums.min()):.6g} "
                 f"to {float(sums.max()):.6g} and a least entry of {float(Q.min()):.3g}. Rows are x_{{t-1}}: transpose?"
             )
             raise OptionError(message)

@@ -1,0 +1,126 @@
+"""What does the diffusion part of a training step cost, next to the net's, and how much memory do the tables take?
+
+    python benchmarks/step_time.py [--device cuda] [--batch 2] [--compile]
+
+The net is the paper's CIFAR-10 U-Net (36 million weights, logits over K = 256 levels of 32 × 32 × 3). "diffusion" is
+all of a step but the net: drawing x_t, the bound and its gradient with respect to the logits. "dense" is the same loss
+as widely copied code computes it: tables (T, K, K), a matrix product per position, logarithms with an epsilon. On a CPU
+times are CPU seconds of one thread.
+"""
+
+import argparse
+import time
+
+import torch
+
+from d3pm import Absorbing, DiscretizedGaussian, Objective, Uniform, cosine_betas, inverse_betas, linear_betas
+from d3pm.losses import training_loss
+from d3pm.nets.head import Denoiser
+from d3pm.nets.unet import UNet
+
+K, T = 256, 1000
+
+
+def clock(device):
+    if device == "cpu":
+        return time.process_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def timed(function, device, repeats):
+    function()
+    best = float("inf")
+    for _ in range(repeats):
+        start = clock(device)
+        function()
+        best = min(best, clock(device) - start)
+    return best
+
+
+class Dense:
+    """The loss with dense tables, as in the common small implementations (VB + 0.001 CE)."""
+
+    def __init__(self, process, device, n_steps):
+        steps = torch.stack([process.transition(t).float() for t in range(1, n_steps + 1)])
+        cumulative = torch.stack([process.cumulative(t).float() for t in range(1, n_steps + 1)])
+        self.steps_transposed, self.cumulative = steps.mT.contiguous().to(device), cumulative.to(device)
+        self.n_steps = n_steps
+
+    def q_posterior_logits(self, x_0_logits, x_t, t):
+        fact1 = self.steps_transposed[t - 1][torch.arange(len(t))[:, None], x_t.flatten(1)]
+        fact1 = fact1.reshape(*x_t.shape, K)
+        fact2 = torch.einsum("b...c,bcd->b...d", x_0_logits.softmax(-1), self.cumulative[(t - 2).clamp(min=0)])
+        return torch.log(fact1 + 1e-6) + torch.log(fact2 + 1e-6)
+
+    def loss(self, logits, x_0):
+        t = torch.randint(2, self.n_steps + 1, (len(x_0),), device=x_0.device)
+        q = self.cumulative[t - 1][torch.arange(len(t))[:, None], x_0.flatten(1)].reshape(*x_0.shape, K)
+        x_t = (torch.log(q + 1e-6) - torch.log(-torch.log(torch.rand_like(q).clamp(min=1e-20)))).argmax(-1)
+        true = self.q_posterior_logits(torch.log(torch.nn.functional.one_hot(x_0, K) + 1e-6), x_t, t)
+        predicted = self.q_posterior_logits(logits, x_t, t)
+        kl = (true.softmax(-1) * (true.log_softmax(-1) - predicted.log_softmax(-1))).sum(-1).mean()
+        return kl + 0.001 * torch.nn.functional.cross_entropy(logits.flatten(0, -2), x_0.flatten())
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--compile", action="store_true", help="compile the net, as the GPU recipes do")
+    parser.add_argument("--skip-dense", action="store_true")
+    options = parser.parse_args()
+    device, repeats = options.device, 3 if options.device == "cpu" else 10
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    net = Denoiser(UNet(K, 3, dropout=0.0, inputs="scaled"), K, 3, skip="constant").to(device)
+    model = torch.compile(net) if options.compile else net
+    x_0 = torch.randint(K, (options.batch, 32, 32, 3), device=device)
+    time_ = torch.full((options.batch,), 0.5, device=device)
+
+    def net_step():
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=device != "cpu"):
+            logits = model(x_0, time_)
+        logits.backward(torch.ones_like(logits))
+
+    t_net = timed(net_step, device, repeats)
+    n = sum(p.numel() for p in net.parameters())
+    print(f"net, {n / 1e6:.1f} M weights, batch {options.batch}: {t_net:.3f} s a step")
+
+    fixed = torch.randn(*x_0.shape, K, device=device, requires_grad=True)
+    processes = {
+        "uniform": (Uniform(K, cosine_betas(T)), Objective(cross_entropy=0.001)),
+        "absorbing": (Absorbing(K, inverse_betas(T)), Objective("masked")),
+        "absorbing, general form": (Absorbing(K, inverse_betas(T)), Objective(cross_entropy=0.001)),
+        "gaussian": (
+            DiscretizedGaussian(K, linear_betas(T), table_dtype=torch.float32),
+            Objective(cross_entropy=0.001),
+        ),
+    }
+    generator = torch.Generator(device).manual_seed(0)
+    for name, (process, objective) in processes.items():
+        process.to(device)
+
+        def diffusion_step(process=process, objective=objective):
+            loss, _ = training_loss(objective, process, lambda x, t, c: fixed, x_0, generator)
+            loss.backward()
+
+        seconds = timed(diffusion_step, device, repeats)
+        print(f"diffusion, {name}: {seconds:.4f} s, {100 * seconds / t_net:.1f} % of the net's")
+
+    if not options.skip_dense:
+        few = 20  # the dense tables' time does not depend on T, their memory does
+        dense = Dense(Uniform(K, cosine_betas(few)), device, few)
+        seconds = timed(lambda: dense.loss(fixed, x_0).backward(), device, repeats)
+        print(f"dense, any process: {seconds:.4f} s, {100 * seconds / t_net:.1f} % of the net's")
+
+    print("memory of the tables, K = 256:")
+    for n_steps in (100, 1000, 10_000):
+        uniform = Uniform(K, cosine_betas(n_steps))
+        own = sum(v.numel() * v.element_size() for v in vars(uniform).values() if isinstance(v, torch.Tensor))
+        dense_bytes = 2 * n_steps * K * K * 4
+        print(f"  T = {n_steps}: uniform and absorbing {own / 1e3:.1f} kB, dense tables {dense_bytes / 1e6:.0f} MB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,29 @@
+"""With the ranking library installed, a checkpoint is an encoder like any other."""
+
+import json
+
+import numpy as np
+import pytest
+
+from d3pm.data import Dataset, DataSpec
+from d3pm.training import train
+from test_training import stripes, tiny
+
+
+@pytest.mark.slow
+def test_a_checkpoint_is_ranked_beside_others(tmp_path):
+    pytest.importorskip("transferability")
+    image = pytest.importorskip("PIL.Image")
+    from transferability.encoders.base import Encoder
+    from transferability.encoders.registry import load_encoder
+
+    pictures, labels = stripes(200)
+    data = Dataset(DataSpec("image", (4, 4), 4), pictures[:150], pictures[150:], labels[:150], labels[150:])
+    path = train(tiny(steps=3), tmp_path / "run", data=data, device="cpu")
+    encoder = load_encoder(f"d3pm:{path}?pool=grid", device="cpu")
+    assert isinstance(encoder, Encoder)
+    items = [image.fromarray(picture * 64).convert("RGB") for picture in pictures[:5]]
+    features = encoder.encode(items)
+    assert features.shape[0] == 5
+    assert np.isfinite(features).all()
+    assert json.loads(json.dumps(encoder.identity())) == encoder.identity()
