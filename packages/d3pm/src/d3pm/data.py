@@ -48,7 +48,7 @@ class DataSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON's values."""
-        return asdict(self)
+        return {**asdict(self), "shape": list(self.shape)}
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> DataSpec:

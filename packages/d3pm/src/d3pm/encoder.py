@@ -270,7 +270,7 @@ def _to_picture(item: Any, shape: tuple[int, ...]) -> np.ndarray:
         raise DataError(message)
     array = array[..., None] if array.ndim == 2 else array[..., :3]
     wanted = shape[2] if len(shape) == 3 else 1
-    values = torch.from_numpy(np.ascontiguousarray(array)).permute(2, 0, 1)[None].float()  # (1, C, H, W)
+    values = torch.tensor(array).permute(2, 0, 1)[None].float()  # (1, C, H, W)
     if wanted == 1 and values.shape[1] == 3:
         values = (values * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(
             1, keepdim=True

@@ -93,7 +93,7 @@ class _LogProduct(torch.autograd.Function):
     def forward(ctx: Any, log_p: Tensor, log_q: Tensor) -> Tensor:
         """Take log_p (n, D, K) and log_q (n, K, K); return (n, D, K)."""
         p, q = log_p.exp(), log_q.exp()
-        moved = torch.baddbmm(log_p.new_tensor(torch.finfo(log_p.dtype).tiny), p, q)
+        moved = torch.bmm(p, q)  # zero where all summands underflow
         own = log_p + log_q.diagonal(dim1=-2, dim2=-1)[:, None, :]
         log_moved = moved.log()
         ctx.save_for_backward(p, q, moved, own > log_moved)
@@ -103,8 +103,8 @@ class _LogProduct(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         """Return p ⊙ ((gradient / moved) Qᵀ); the gradient itself where only a state's own share is left."""
         p, q, moved, alone = ctx.saved_tensors
-        through = torch.bmm(gradient / moved, q.mT).mul_(p)
-        return torch.where(alone, gradient, through), None
+        through = torch.bmm((gradient / moved).masked_fill_(alone, 0.0), q.mT).mul_(p)
+        return torch.where(alone, gradient + through, through), None
 
 
 class _Toeplitz(_Dense):
