@@ -21,7 +21,7 @@ from torch import Tensor
 
 from d3pm.errors import ImpossibleStateError, OptionError, TokenError, check_choice
 
-__all__ = ["FLOOR", "Mode", "Process", "draw", "log_positive"]
+__all__ = ["FLOOR", "Mode", "Process", "draw", "invert", "log_positive"]
 
 FLOOR = -1e30
 IMPOSSIBLE = -1e29  # anything below is a sum in which FLOOR took part
@@ -167,7 +167,7 @@ class Process:
         """Draw x_T ~ p(x_T), an integer tensor of the shape given."""
         prior = self.prior.to(device)
         u = torch.rand(shape, dtype=torch.float64, device=device, generator=generator)
-        return _invert(prior.cumsum(-1), u)
+        return invert(prior.cumsum(-1), u)
 
     def prior_kl(self) -> Tensor:
         """Return KL(q(x_T | x_0) ‖ p(x_T)) for each clean state, (K,) float64 nats: the term L_T of equation 1."""
@@ -297,10 +297,10 @@ def draw(log_p: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """
     p = (log_p - log_p.amax(-1, keepdim=True)).exp()
     u = torch.rand(p.shape[:-1], dtype=torch.float64, device=p.device, generator=generator)
-    return _invert(p.cumsum(-1, dtype=torch.float64), u)
+    return invert(p.cumsum(-1, dtype=torch.float64), u)
 
 
-def _invert(cumulative: Tensor, u: Tensor) -> Tensor:
+def invert(cumulative: Tensor, u: Tensor) -> Tensor:
     """Return the first state whose cumulative weight exceeds u times the total: never one of weight zero."""
     target = (u * cumulative[..., -1])[..., None]
     if cumulative.ndim == 1:

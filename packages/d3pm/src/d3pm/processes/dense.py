@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from d3pm.errors import OptionError
-from d3pm.processes.base import Process, log_positive
+from d3pm.processes.base import Process, invert, log_positive
 from d3pm.processes.closed import check_states
 
 __all__ = ["BandDiagonal", "Custom", "DiscretizedGaussian"]
@@ -77,6 +77,14 @@ class _Dense(Process):
         flat = log_p.reshape(n, -1, self.n_states)  # (n, positions, K)
         product: Tensor = _LogProduct.apply(flat, tables[index].to(log_p.dtype))
         return product.reshape(log_p.shape)
+
+    def corrupt(self, x_0: Tensor, t: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Draw x_t by inversion: distribution functions once per example and state, not once per position."""
+        at = t.reshape(-1)
+        cdf = self._log_cumulative[at].double().exp().cumsum(-1)  # (n, K, K)
+        which = torch.arange(len(at), device=x_0.device).reshape(t.shape).expand_as(x_0)
+        u = torch.rand(x_0.shape, dtype=torch.float64, device=x_0.device, generator=generator)
+        return invert(cdf[which, x_0], u)
 
     @property
     def prior(self) -> Tensor:
