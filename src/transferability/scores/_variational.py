@@ -98,7 +98,7 @@ def _iterate(
             sums = group @ row + _FLOOR * float(weights[label].sum())  # (n_y,)
             inverse = 1 / sums
             updated[label] = weights[label] * (as_numpy(inverse @ group) + _FLOOR * float(xp.sum(inverse)))
-            log_sums += float(xp.sum(xp.log(sums))) + len(group) * float(shifts[label, 0])
+            log_sums += float(xp.sum(xp.log(sums))) + group.shape[0] * float(shifts[label, 0])
         divergence = float((updated * expectations).sum()) - log_sums
         updated += prior[:, None]
         change = float(np.abs(updated - counts).max()) / len(labels)

@@ -136,7 +136,7 @@ def _dual(xp: Namespace, features: Array, labels: IntArray) -> tuple[float, int]
     """Score and rank through the (n, n) matrix of inner products, for n ≤ d."""
     centred = to_float64(xp, features)
     centred = centred - xp.mean(centred, axis=0)
-    spread = xp.sqrt(xp.linalg.vecdot(centred, centred, axis=0))
+    spread = xp.sqrt(xp.sum(centred * centred, axis=0))
     centred = centred / xp.where(spread > 0, spread, 1.0)  # the rank must not depend on units
     indicator = one_hot(xp, labels, int(labels.max()) + 1, features)
     values, projections = eigen_projections(xp, centred @ centred.T, indicator)

@@ -80,7 +80,7 @@ def knn(features: Any, labels: Any, *, n_neighbors: int = 3) -> KnnResult:
     rows = max(1, _BLOCK_ELEMENTS // n)
     right = 0
     for start in range(0, n, rows):
-        block = centred[start : start + rows, ...]
+        block = centred[start : min(start + rows, n), ...]
         distances = norms - 2 * (block @ centred.T)  # squared, less the norm of the block's own sample
         nearest = _nearest(xp, distances, start, int(n_neighbors))
         votes = checked[nearest]  # (rows, k), nearest first

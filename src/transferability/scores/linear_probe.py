@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from transferability._array import FloatArray, IntArray
-from transferability._validate import check_features, check_labels, check_positive
+from transferability._validate import check_labels, check_positive
 from transferability.errors import OptionError
 from transferability.scores._result import IterativeResult
 from transferability.scores._softmax_regression import fit_softmax_regression
+from transferability.statistics._inputs import host_features
 
 __all__ = ["LinearProbeResult", "linear_probe"]
 
@@ -75,7 +76,7 @@ def linear_probe(
     >>> float(linear_probe(x, np.repeat([0, 1], 4), n_folds=2))
     1.0
     """
-    array = check_features(features)
+    array = host_features(features)
     checked = check_labels(labels, len(array))
     strength = check_positive(strength, "strength")
     if isinstance(n_folds, bool) or not isinstance(n_folds, (int, np.integer)) or not 2 <= n_folds <= len(array):

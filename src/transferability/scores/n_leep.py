@@ -13,12 +13,12 @@ import array_api_compat.numpy as xp
 import numpy as np
 
 from transferability._array import FloatArray
-from transferability._validate import check_features, check_labels
+from transferability._validate import check_labels
 from transferability.errors import FeatureError, OptionError
 from transferability.scores._mixture import fit_mixture
 from transferability.scores._result import IterativeResult
 from transferability.scores.leep import expected_empirical_log
-from transferability.statistics._inputs import SumOfSquares, row_blocks
+from transferability.statistics._inputs import SumOfSquares, host_features, row_blocks
 
 __all__ = ["NLeepResult", "n_leep"]
 
@@ -89,7 +89,7 @@ def n_leep(features: Any, labels: Any, *, n_components: int | None = None, seed:
     >>> round(float(n_leep(x, np.repeat([0, 1], 50))), 2)
     -0.0
     """
-    array = check_features(features)
+    array = host_features(features)
     checked = check_labels(labels, len(array))
     n, n_classes = len(array), int(checked.max()) + 1
     if n_components is None:

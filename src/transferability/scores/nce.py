@@ -70,8 +70,8 @@ def nce(source_labels: Any, labels: Any) -> NceResult:
     source = as_numpy(source_labels)
     if source.ndim != 1 or source.dtype.kind not in "iu" or len(source) != len(checked):
         message = (
-            f"`source_labels` must be integers of shape ({len(checked)},), one per label; "
-            f"got {source.dtype} of shape {source.shape}. From probabilities take their arg max: p.argmax(axis=1)."
+            f"`source_labels` and `labels` must be integers, one of each per sample; got {len(checked)} labels and "
+            f"source labels of {source.dtype} of shape {source.shape}. From probabilities take p.argmax(axis=1)."
         )
         raise LabelError(message)
     _, columns = np.unique(source, return_inverse=True)

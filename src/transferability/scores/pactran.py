@@ -17,12 +17,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from transferability._array import FloatArray, IntArray
-from transferability._validate import check_choice, check_features, check_labels, check_positive
+from transferability._validate import check_choice, check_labels, check_positive
 from transferability.errors import OptionError
 from transferability.scores._probabilities import as_probabilities
 from transferability.scores._result import IterativeResult
 from transferability.scores._softmax_regression import SoftmaxRegression, fit_softmax_regression
 from transferability.scores._variational import dirichlet_value, gamma_value
+from transferability.statistics._inputs import host_features
 
 __all__ = ["PactranDirichletResult", "PactranGammaResult", "PactranGaussianResult", "PactranResult", "pactran"]
 
@@ -153,7 +154,7 @@ def pactran(
         raise OptionError(message)
     if prior == "gaussian":
         check_choice(preset, ["pactran", "task-relatedness"], "preset")
-        array = check_features(features)
+        array = host_features(features)
         checked = check_labels(labels, len(array))
         variance, weight = _parameters(preset, beta, prior_variance, *array.shape)
         return _gaussian(array, checked, weight, variance, int(max_iterations))

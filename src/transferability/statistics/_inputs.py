@@ -12,7 +12,7 @@ import numpy as np
 import scipy.sparse
 from scipy.linalg import blas
 
-from transferability._array import Array, IntArray, Namespace
+from transferability._array import Array, FloatArray, IntArray, Namespace, as_numpy
 from transferability._validate import check_features
 from transferability.errors import FeatureError
 
@@ -21,6 +21,7 @@ __all__ = [
     "add_to_diagonal",
     "as_features",
     "class_sums",
+    "host_features",
     "is_numpy",
     "one_hot",
     "row_blocks",
@@ -28,6 +29,7 @@ __all__ = [
 ]
 
 _BLOCK_ELEMENTS = 1 << 20
+_LARGEST = 1e15
 
 
 def is_numpy(xp: Namespace) -> bool:
@@ -47,7 +49,9 @@ def as_features(features: Any, argument: str = "features") -> tuple[Array, Names
         For another dtype or rank, no rows or columns, NaN or infinite values.
     """
     if isinstance(features, np.ndarray) or not array_api_compat.is_array_api_obj(features):
-        return check_features(features, argument), numpy_namespace
+        checked = check_features(features, argument)
+        _check_magnitude(numpy_namespace, checked, argument)
+        return checked, numpy_namespace
     xp = array_api_compat.array_namespace(features)
     array = features.detach() if hasattr(features, "detach") else features  # torch: no graph behind a score
     if array.ndim != 2 or 0 in array.shape:
@@ -72,7 +76,24 @@ def as_features(features: Any, argument: str = "features") -> tuple[Array, Names
                     "Drop such rows or mend the encoder that made them."
                 )
                 raise FeatureError(message)
+    _check_magnitude(xp, array, argument)
     return array, xp
+
+
+def host_features(features: Any, argument: str = "features") -> FloatArray:
+    """Return checked features as NumPy, for the scores that iterate on the host."""
+    checked: FloatArray = as_numpy(as_features(features, argument)[0])
+    return checked
+
+
+def _check_magnitude(xp: Namespace, array: Array, argument: str) -> None:
+    """Refuse what no encoder makes on purpose, before sums of fourth powers overflow."""
+    largest = max(float(xp.max(array)), -float(xp.min(array)))
+    if largest > _LARGEST:
+        message = (
+            f"`{argument}` must be smaller than {_LARGEST:.0e} in size; the largest is {largest:.1e}. Rescale them."
+        )
+        raise FeatureError(message)
 
 
 def row_blocks(xp: Namespace, array: Array) -> Iterator[tuple[int, Array]]:
@@ -80,9 +101,10 @@ def row_blocks(xp: Namespace, array: Array) -> Iterator[tuple[int, Array]]:
 
     A block has a million elements: 8 MB, small beside any features for which memory matters.
     """
+    n = array.shape[0]
     rows = max(64, _BLOCK_ELEMENTS // array.shape[1])
-    for start in range(0, array.shape[0], rows):
-        yield start, to_float64(xp, array[start : start + rows, ...])
+    for start in range(0, n, rows):
+        yield start, to_float64(xp, array[start : min(start + rows, n), ...])
 
 
 def to_float64(xp: Namespace, array: Array) -> Array:
