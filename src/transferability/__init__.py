@@ -3,10 +3,12 @@
 from importlib.metadata import version as _version
 
 from transferability.errors import TransferabilityError as TransferabilityError
+from transferability.pipeline import rank as rank
+from transferability.pipeline import relate as relate
 from transferability.relatedness.estimator import TaskRelatedness as TaskRelatedness
 from transferability.relatedness.result import Relatedness as Relatedness
 from transferability.task import Task as Task
 
 __version__ = _version("transferability")
 
-__all__ = ["Relatedness", "Task", "TaskRelatedness", "TransferabilityError", "__version__"]
+__all__ = ["Relatedness", "Task", "TaskRelatedness", "TransferabilityError", "__version__", "rank", "relate"]

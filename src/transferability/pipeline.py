@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import softmax
 
 from transferability._array import IntArray
 from transferability.datasets import Dataset, load_dataset, split
@@ -22,6 +23,7 @@ from transferability.features import Features, extract_features
 from transferability.ranking.result import Ranked, Ranking, ScoreColumn, Skipped
 from transferability.relatedness.estimator import TaskRelatedness
 from transferability.relatedness.result import Relatedness
+from transferability.scores.registry import ScoreInputs, available, compute_many
 from transferability.task import Task
 
 __all__ = ["Data", "Settings", "Split", "prepare", "rank", "relate"]
@@ -201,8 +203,6 @@ def _data_list(data: Data | Sequence[Data]) -> list[Data]:
 
 def _columns(scores: Sequence[str], criterion: str) -> list[ScoreColumn]:
     """Return the scores to compute, each once, the criterion among them."""
-    from transferability.scores.registry import available
-
     known = available()
     wanted = [*(known if "all" in scores else scores), *(() if criterion == "bound" else (criterion,))]
     for name in wanted:
@@ -210,6 +210,39 @@ def _columns(scores: Sequence[str], criterion: str) -> list[ScoreColumn]:
             message = f"no score is called {name!r}. {nearest_names(name, ['bound', *known])}"
             raise UnknownNameError(message)
     return [ScoreColumn(name, known[name].higher_is_better) for name in dict.fromkeys(wanted)]
+
+
+def _compute_scores(
+    columns: Sequence[ScoreColumn],
+    encoder: Encoder | FeatureFiles,
+    target: Task,
+    panel: Sequence[tuple[Task, Task]],
+    result: Relatedness,
+    seed: int,
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Return the values of the scores on the fitting part, and notes on those that need one.
+
+    The reference whose bound stands is the reference of the scores that want one. Its classifier also stands in for the
+    encoder's own where source-class probabilities are wanted.
+    """
+    reference = next(fit for fit, _ in panel if fit.name == result.reference)
+    logits = result.reference_classifier.logits(result.transform.reference_scaler.apply(target.features))
+    inputs = ScoreInputs(
+        features=target.features,
+        labels=target.labels if result.pseudo_labels is None else result.pseudo_labels,
+        source_probabilities=softmax(logits, axis=1),
+        reference=reference,
+        n_parameters=encoder.n_parameters,
+        pseudo_labels=result.pseudo_labels is not None,
+        seed=seed,
+    )
+    results, skipped = compute_many([column.name for column in columns], inputs)
+    notes = {name: " ".join(each.notes) for name, each in results.items() if each.notes}
+    for name, each in results.items():
+        if "source_probabilities" in each.needs:
+            said = f"source classes are those of the reference {result.reference!r}."
+            notes[name] = f"{notes[name]} {said}" if name in notes else said
+    return {name: float(each) for name, each in results.items()}, notes | skipped
 
 
 def _tasks(

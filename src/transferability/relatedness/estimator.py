@@ -51,8 +51,8 @@ class TaskRelatedness:
         How transport is priced (see `transport.cost`). The Euclidean cost is the paper's; the loss cost is never larger
         and makes encoders of different dimension comparable.
     space : {"reference", "target"}, default="reference"
-        Where the Euclidean cost is measured. In the target's space (the paper's form) τ is that of ``h_R``; the bound is
-        certified only if ``h_R ∘ A^{-1}`` has no larger constant. The loss cost is the same in both.
+        Where the Euclidean cost is measured. In the target's space (the paper's form) τ is that of ``h_R``; the bound
+        is certified only if ``h_R ∘ A^{-1}`` has no larger constant. The loss cost is the same in both.
     matching : {"assignment", "identity", "random", "gradient"} or array of int, default="assignment"
         Which reference class stands for which target class: the cheapest one-to-one choice; the same number; a random
         choice (the paper's default); shares learned by descent (the paper's LearnedAll); or given, one reference class
@@ -344,7 +344,7 @@ class TaskRelatedness:
             target.labels,
             tau,
             float("nan"),
-            tuple(each.total for each in found.history),
+            tuple(each.features for each in found.history),
             0.0,
         )
         return solution._replace(criterion=self._measure(solution, tasks.reference, target).bound)

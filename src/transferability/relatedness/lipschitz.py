@@ -123,7 +123,7 @@ def _check_weight(sample_weight: FloatArray | None, n_samples: int) -> FloatArra
     if weight.shape != (n_samples,) or not np.isfinite(weight).all() or (weight < 0).any() or weight.sum() <= 0:
         message = f"`sample_weight` must be ({n_samples},), finite, non-negative and not all zero; got {weight.shape}."
         raise FeatureError(message)
-    return np.asarray(weight / weight.sum())
+    return np.divide(weight, weight.sum(), dtype=np.float64)
 
 
 class _Problem:
@@ -175,8 +175,7 @@ class _Problem:
 def _pair_distances_squared(weights: FloatArray) -> FloatArray:
     gram = weights @ weights.T
     squares = np.diag(gram)
-    distances: FloatArray = np.maximum(squares[:, None] + squares[None, :] - 2 * gram, 0.0)
-    return distances
+    return np.asarray(np.maximum(squares[:, None] + squares[None, :] - 2 * gram, 0.0))
 
 
 def _method_of_multipliers(problem: _Problem) -> tuple[FloatArray, FloatArray, int]:

@@ -101,7 +101,9 @@ def match_classes(reference: ClassPoints, target: ClassPoints, losses: FloatArra
 
 def _best_responses(costs: FloatArray, priors: FloatArray, start: IntArray | None) -> IntArray:
     """Let one target class after the other move to the reference class that lowers cost plus entropy most."""
-    chosen = np.asarray(costs.argmin(axis=1) if start is None else start.copy())
+    chosen: IntArray = costs.argmin(axis=1)
+    if start is not None:
+        chosen = start.copy()
     mass = np.bincount(chosen, weights=priors, minlength=costs.shape[1])
     for _ in range(100):
         moved = False

@@ -93,11 +93,16 @@ class Transform:
 
         try:
             arrays = load(Path(path).read_bytes())
-            scalers = {
-                f"{part}_scaler": Scaler(arrays[f"{part}_mean"], arrays[f"{part}_scale"])
-                for part in ("reference", "target")
-            }
-            return cls(*[arrays[name] for name in _ARRAYS], **scalers)  # type: ignore[misc]
+            return cls(
+                map=arrays["map"],
+                offset=arrays["offset"],
+                B=arrays["B"],
+                D=arrays["D"],
+                weights=arrays["weights"],
+                intercept=arrays["intercept"],
+                reference_scaler=Scaler(arrays["reference_mean"], arrays["reference_scale"]),
+                target_scaler=Scaler(arrays["target_mean"], arrays["target_scale"]),
+            )
         except (SafetensorError, KeyError) as error:
             message = f"{str(path)!r} is damaged or no transformation ({error}). Save it again from its result."
             raise FileDamagedError(message) from error
