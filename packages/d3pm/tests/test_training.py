@@ -132,6 +132,20 @@ def test_checkpoints_of_something_else_are_refused(run, dataset, tmp_path):
         load_checkpoint(tmp_path / "foreign.safetensors")
 
 
+def test_settings_that_do_not_fit_are_refused(dataset, tmp_path):
+    with pytest.raises(OptionError, match="needs masks"):
+        train(Config.from_dict({**tiny("uniform").to_dict(), "loss": {"kind": "masked"}}), tmp_path, data=dataset)
+    middle = tiny().to_dict()
+    middle["process"]["mask"] = "middle"
+    with pytest.raises(ConfigError, match="extra"):
+        train(Config.from_dict(middle), tmp_path, data=dataset)
+    wrong = Dataset(DataSpec("image", (4, 4), 3), dataset.train, dataset.test)
+    with pytest.raises(DataError, match="below 3"):
+        train(tiny(), tmp_path, data=wrong)
+    with pytest.raises(DataError, match="with 4 values"):
+        evaluate(load_checkpoint(train(tiny(steps=1), tmp_path, data=dataset, device="cpu")), wrong)
+
+
 def test_mixed_precision_and_tensorboard(dataset, tmp_path):
     pytest.importorskip("tensorboard")
     train(tiny(steps=4, precision="bf16"), tmp_path, data=dataset, device="cpu", tensorboard=True)

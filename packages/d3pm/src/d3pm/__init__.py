@@ -3,12 +3,15 @@
 Read `processes.base` first, then `losses`, `sampling`, `training`.
 """
 
+from importlib.metadata import version as _version
+
 from d3pm.likelihood import Likelihood, negative_log_likelihood
 from d3pm.losses import Objective, bound_term, training_loss
 from d3pm.processes.base import Process
 from d3pm.processes.closed import Absorbing, AbsorbingUniform, Uniform
 from d3pm.processes.dense import BandDiagonal, Custom, DiscretizedGaussian
 from d3pm.processes.exponential import NearestNeighbour, nearest_neighbour_rate
+from d3pm.sampling import sample, sample_first_hitting
 from d3pm.schedules import (
     ContinuousSchedule,
     cosine_betas,
@@ -16,6 +19,8 @@ from d3pm.schedules import (
     linear_betas,
     mutual_information_alphas,
 )
+
+__version__ = _version("d3pm")
 
 __all__ = [
     "Absorbing",
@@ -29,6 +34,7 @@ __all__ = [
     "Objective",
     "Process",
     "Uniform",
+    "__version__",
     "bound_term",
     "cosine_betas",
     "inverse_betas",
@@ -36,5 +42,7 @@ __all__ = [
     "mutual_information_alphas",
     "nearest_neighbour_rate",
     "negative_log_likelihood",
+    "sample",
+    "sample_first_hitting",
     "training_loss",
 ]

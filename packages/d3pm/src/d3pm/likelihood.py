@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from d3pm.errors import OptionError
-from d3pm.losses import Denoiser, First, bound_term, continuous_bound_term, fraction, sample_times
+from d3pm.losses import Denoiser, First, bound_term, continuous_bound_term, fraction, sample_times, stratified
 from d3pm.processes.base import Mode, Process
 
 __all__ = ["Likelihood", "negative_log_likelihood", "time_grid"]
@@ -134,16 +134,16 @@ def negative_log_likelihood(
         times = [grid[i].expand(batch) for i in range(len(grid))]
         scale = 1.0
     else:
-        # Columns of one stratified draw: each example sees n_times of them, far apart.
+        # Rows of one stratified draw: the times of an example are far apart, and those of a row close together.
         if n_times < 2:
             message = f"`n_times` must be at least 2; got {n_times}."
             raise OptionError(message)
-        spread = sample_times(process, batch * n_times, generator, device).reshape(n_times, batch)
         if process.n_steps is None:
-            times, scale = list(spread), 1.0 / n_times
+            drawn, scale = sample_times(process, batch * n_times, generator, device), 1.0 / n_times
         else:
-            index = (spread - 1) * len(grid) // process.n_steps
-            times, scale = list(grid[index]), len(grid) / n_times
+            index = (stratified(batch * n_times, generator, device) * len(grid)).long().clamp(max=len(grid) - 1)
+            drawn, scale = grid[index], len(grid) / n_times
+        times = list(drawn.reshape(n_times, batch))
     terms, final = [], []
     for t in times:
         x_t = process.corrupt(x_0, process.spread(t, x_0), generator)

@@ -30,6 +30,7 @@ __all__ = [
     "cross_entropy",
     "masked_bound_term",
     "sample_times",
+    "stratified",
     "training_loss",
 ]
 
@@ -129,7 +130,7 @@ def sample_times(
     low: float = 0.0,
     high: float = 1.0,
 ) -> Tensor:
-    """Draw times for a batch, spread evenly: (u + i/n) mod 1 with one uniform u, each marginally uniform.
+    """Draw times for a batch, spread evenly (`stratified`), each marginally uniform.
 
     Stratifying takes most of the variance out of the loss. `low` and `high` limit the range, as fractions of T.
 
@@ -138,12 +139,16 @@ def sample_times(
     tensor of shape (n,)
         Whole numbers from 1 to T, or float64 in (0, 1) in continuous time.
     """
-    u = torch.rand((), dtype=torch.float64, device=device, generator=generator)
-    fractions = (u + torch.arange(n, device=device, dtype=torch.float64) / n) % 1.0
-    fractions = low + (high - low) * fractions
+    fractions = low + (high - low) * stratified(n, generator, device)
     if process.n_steps is None:
         return fractions.clamp(1e-5, 1 - 1e-6)
     return (fractions * process.n_steps).long().clamp(max=process.n_steps - 1) + 1
+
+
+def stratified(n: int, generator: torch.Generator | None = None, device: torch.device | str = "cpu") -> Tensor:
+    """Return (u + i/n) mod 1 for i = 0 … n − 1 and one uniform u, (n,) float64."""
+    u = torch.rand((), dtype=torch.float64, device=device, generator=generator)
+    return (u + torch.arange(n, device=device, dtype=torch.float64) / n) % 1.0
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from d3pm.build import build_denoiser, build_process, n_states_of
 from d3pm.checkpoint import load_checkpoint, save_checkpoint
 from d3pm.config import Config, TrainConfig
 from d3pm.data import Dataset, load_data
-from d3pm.errors import CheckpointError, ConfigError, check_choice, require_extra
+from d3pm.errors import CheckpointError, ConfigError, DataError, check_choice, require_extra
 from d3pm.losses import training_loss
 
 __all__ = ["Average", "learning_rate", "train"]
@@ -140,9 +140,19 @@ def train(
     runtime: Any = _Several() if distributed else _Alone(torch.device(device or _default_device()))
     dataset = load_data(config.data) if data is None else data
     spec = dataset.spec
+    if int(dataset.train.max()) >= spec.n_tokens or int(dataset.test.max()) >= spec.n_tokens:
+        message = (
+            f"`data` must hold tokens below {spec.n_tokens}; got {int(max(dataset.train.max(), dataset.test.max()))}."
+        )
+        raise DataError(message)
     frequencies = dataset.frequencies()
     process = build_process(config.process, spec, frequencies)
     config.loss.check(process)
+    if config.loss.kind != "bound" and config.process.mask != "extra":
+        message = (
+            f"`kind` = {config.loss.kind} needs mask = extra: a mask that is a value of the data may be x_0 itself."
+        )
+        raise ConfigError(message)
     with _seeded(settings.seed):
         denoiser: nn.Module = build_denoiser(config, spec, n_states_of(config.process, spec))
     first_step, average = 0, Average(denoiser, settings.ema)
