@@ -89,10 +89,10 @@ def run_algorithm1(
         ``h_R``; only its loss per reference class matters, and that only to `D`.
     reference, target : Sample
         Fitting samples of shape (n_R, d_R) and (n_T, d_T), standardised. A reference class without samples takes no
-        part: its share of `D` is 0.
+        part: its `D` is 0.
     B : array of shape (K_T, K_R), or None
-        Fixed label map with columns that sum to 1; `D` then stays the prior of the reference (LearnedA, or FixedAll
-        without `learn_map`). None learns `B` and `D` too (LearnedAll).
+        Fixed label map with columns that sum to 1; `D` then stays uniform (LearnedA, or FixedAll without
+        `learn_map`). None learns `B` and `D` too (LearnedAll).
     learn_map : bool, default=True
         Whether `A`, its inverse and `b` are learned, or stay the identity and zero.
     epochs : int, default=1001
@@ -116,10 +116,10 @@ def run_algorithm1(
     Cost per epoch O(m² d + m d² + d³) for m points in a batch, and one network simplex on (m, m). Matrix products for
     `A` run in float32 (as the authors'), distances, couplings, `B` and `D` in float64.
 
-    Deviations from the authors' code: the loss of ``h_R`` per class is measured once on all reference samples, not on
-    each batch; `D` starts from the prior of the reference sample (theirs: uniform); every class with mass sends at
-    least one point to a batch (theirs: none where ``batch_size × mass < 1``). Theirs against the paper's text:
-    `docs/algorithm1.md`.
+    As in the authors' code, and unlike the paper's text, `D` is or starts uniform over the classes of the reference,
+    which they sample in equal parts. Deviations from their code: the loss of ``h_R`` per class is measured once on all
+    reference samples, not on each batch; every class with mass sends at least one point to a batch (theirs: none where
+    ``batch_size × mass < 1``). Theirs against the paper's text: `docs/algorithm1.md`.
     """
     problem = Problem.measure(classifier, reference, target, B)
     _check_options(B, problem, epochs, batch_size)
@@ -132,16 +132,18 @@ def run_algorithm1(
     if B is None:
         free["B"] = rng.uniform(size=(len(problem.target_priors), classifier.n_classes))
         with np.errstate(divide="ignore"):  # classes without samples start, and stay, at −∞
-            free["D"] = np.log(problem.reference_priors)
+            free["D"] = np.log(problem.start_prior)
     adam = _Adam(free)
     history = []
     steps = epochs if free else 0
-    for epoch in range(steps + 1):
-        label_map = softmax(free["B"], axis=0) if B is None else np.asarray(B, dtype=np.float64)
-        prior = softmax(free["D"]) if B is None else problem.reference_priors
-        now = Transforms(A, A_bar, b, label_map, prior)
-        if epoch == steps:
-            break
+
+    def transforms() -> Transforms:
+        if B is None:
+            return Transforms(A, A_bar, b, softmax(free["B"], axis=0), softmax(free["D"]))
+        return Transforms(A, A_bar, b, np.asarray(B, dtype=np.float64), problem.start_prior)
+
+    for epoch in range(steps):
+        now = transforms()
         batch = problem.draw(now, batch_size, rng)
         if epoch % _RECORD_EVERY == 0 or epoch == steps - 1:
             history.append(problem.terms(now, batch, epoch))
@@ -149,8 +151,8 @@ def run_algorithm1(
         if B is None:
             slopes |= problem.label_slopes(now, batch)
         adam.step(slopes)
-    final_A, final_A_bar, final_b = (each.astype(np.float64) for each in (A, A_bar, b))
-    return Algorithm1Result(final_A, final_A_bar, final_b, now.B, now.D, tuple(history), steps)
+    last = Transforms(*(each.astype(np.float64) for each in transforms()))
+    return Algorithm1Result(last.A, last.A_bar, last.b, last.B, last.D, tuple(history), steps)
 
 
 def _check_options(B: FloatArray | None, problem: Problem, epochs: int, batch_size: int) -> None:
@@ -158,7 +160,7 @@ def _check_options(B: FloatArray | None, problem: Problem, epochs: int, batch_si
         if value < 1:
             message = f"`{name}` must be at least 1; got {value}. The paper has 2,000 epochs, its code 1,001."
             raise OptionError(message)
-    shape = (len(problem.target_priors), len(problem.reference_priors))
+    shape = (len(problem.target_priors), len(problem.start_prior))
     if B is not None and (B.shape != shape or (B < 0).any() or not np.allclose(B.sum(axis=0), 1.0)):
         message = (
             f"`B` must be non-negative of shape {shape} (target classes, reference classes) with columns that sum to "
@@ -193,7 +195,7 @@ class Problem:
     reference: Sample
     target: Sample
     reference_losses: FloatArray  # (K_R,), L_j; 0 for a class without samples
-    reference_priors: FloatArray  # (K_R,)
+    start_prior: FloatArray  # (K_R,), uniform over the classes with samples
     target_priors: FloatArray  # (K_T,)
     label_weight: float = _LABEL_WEIGHT
 
@@ -207,7 +209,7 @@ class Problem:
             _by_class(reference),
             _by_class(target),
             np.bincount(reference.labels, weights=losses, minlength=len(counts)) / np.maximum(counts, 1),
-            counts / counts.sum(),
+            (counts > 0) / np.count_nonzero(counts),
             np.bincount(target.labels, minlength=n_targets) / len(target.labels),
         )
 

@@ -1,0 +1,171 @@
+"""Compare with the authors' public code on the same features: bound, W and CPU seconds.
+
+    python benchmarks/authors.py --data FOLDER
+
+FOLDER holds ``features_mnist_to_{digits,mnistm}.npz`` (features of both tasks, training and test parts) and
+``transfer_mnist_to_{target}_{setting}_seed2023.npz`` (what the authors' code ended with: W, c, A, A_bar, b, B, D).
+Their figures are in ``authors.json``. Set OMP_NUM_THREADS=1: theirs were taken on one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from scipy.spatial.distance import cdist
+
+from transferability.relatedness.algorithm1 import Algorithm1Result, run_algorithm1
+from transferability.relatedness.certificate import losses_of
+from transferability.relatedness.geometry import Sample
+from transferability.relatedness.lipschitz import SoftmaxClassifier, fit_lipschitz_softmax
+from transferability.relatedness.standardize import Scaler
+from transferability.transport.coupling import optimal_coupling
+
+AUTHORS = json.loads((Path(__file__).parent / "authors.json").read_text())
+TAU = AUTHORS["tau"]
+
+
+class Tasks(NamedTuple):
+    """Standardised parts of reference and target."""
+
+    reference: Sample
+    reference_test: Sample
+    target: Sample
+    target_test: Sample
+
+
+class Run(NamedTuple):
+    """What one setting ended with, on the test parts."""
+
+    name: str
+    reference_loss: float
+    label_mismatch: float
+    W: float
+    transferred_loss: float
+    accuracy: float  # per cent
+    seconds: float  # CPU, transformations only
+
+    @property
+    def bound(self) -> float:
+        """The sum of the terms."""
+        return self.reference_loss + self.label_mismatch + TAU * self.W
+
+
+def load_tasks(folder: Path, target: str) -> Tasks:
+    """Standardise each task with the mean and deviation of its training part, as the authors do."""
+    data = np.load(folder / f"features_mnist_to_{target}.npz")
+    parts = []
+    for task in ("ref", "tgt"):
+        scaler = Scaler.fit(data[f"{task}_train"])
+        parts += [Sample(scaler.apply(data[f"{task}_{part}"]), data[f"{task}_{part}_y"]) for part in ("train", "test")]
+    return Tasks(*parts)
+
+
+def load_authors(folder: Path, target: str, setting: str) -> tuple[SoftmaxClassifier, Algorithm1Result]:
+    """Return the authors' classifier and the transformations that their code ended with."""
+    saved = np.load(folder / f"transfer_mnist_to_{target}_{setting}_seed2023.npz")
+    weights = saved["W"].T.astype(np.float64)
+    certified_tau = float(cdist(weights, weights).max())
+    classifier = SoftmaxClassifier(weights, saved["c"], np.nan, np.nan, certified_tau, np.inf, False, 0)
+    A, A_bar, b, B, D = (saved[name].astype(np.float64) for name in ("A", "A_bar", "b", "B", "D"))
+    return classifier, Algorithm1Result(A, A_bar, b[:, 0], B, D, (), 1001)
+
+
+def evaluate(
+    name: str, classifier: SoftmaxClassifier, result: Algorithm1Result, tasks: Tasks, seconds: float = np.nan
+) -> Run:
+    """Measure the terms as the authors' code does: labels by argmax, W averaged over classes without their weights."""
+    reference, target = tasks.reference_test, tasks.target_test
+    losses = losses_of(classifier.logits(reference.features), reference.labels)
+    weight = (result.D * len(result.D))[reference.labels]  # as theirs: the reference counts as balanced
+    entropy = 0.0 - float((result.B * np.log(np.maximum(result.B, 1e-300))).sum(axis=0) @ result.D)
+    mapped = reference.features @ result.A.T + result.b
+    labels = result.B.argmax(axis=0)[reference.labels]
+    W = np.mean(
+        [
+            optimal_coupling(cdist(mapped[labels == i], target.features[target.labels == i])).value
+            for i in range(len(result.B))
+        ]
+    )
+    logits = classifier.logits(result.feature_map.apply(target.features))
+    probabilities = np.exp(-losses_matrix(logits)) @ result.B.T
+    rows = np.arange(len(target.labels))
+    return Run(
+        name,
+        float(weight @ losses) / len(losses),
+        entropy,
+        float(W),
+        float(-np.log(probabilities[rows, target.labels]).mean()),
+        100 * float((probabilities.argmax(axis=1) == target.labels).mean()),
+        seconds,
+    )
+
+
+def losses_matrix(logits: np.ndarray) -> np.ndarray:
+    """Return the loss of every sample under every label."""
+    return np.stack([losses_of(logits, np.full(len(logits), k)) for k in range(logits.shape[1])], axis=1)
+
+
+def algorithm1_runs(folder: Path, target: str, setting: str, seed: int) -> list[Run]:
+    """Return the authors' own transformations, ours with their h_R, and ours with the true optimum of h_R."""
+    tasks = load_tasks(folder, target)
+    theirs, transforms = load_authors(folder, target, setting)
+    B = None if setting == "LearnedAll" else transforms.B
+
+    def solve(classifier: SoftmaxClassifier) -> tuple[Algorithm1Result, float]:
+        start = time.process_time()
+        rng = np.random.default_rng(seed)
+        result = run_algorithm1(classifier, tasks.reference, tasks.target, B=B, rng=rng)
+        return result, time.process_time() - start
+
+    result, seconds = solve(theirs)
+    runs = [
+        evaluate("authors' transformations, measured here", theirs, transforms, tasks),
+        evaluate("solver='sgd', authors' h_R", theirs, result, tasks, seconds),
+    ]
+    best = fit_lipschitz_softmax(*tasks.reference, TAU)
+    if B is None:  # with B fixed, h_R has no part in the gradients: the same transformations stand
+        result, seconds = solve(best)
+    return [*runs, evaluate("solver='sgd', optimal h_R", best, result, tasks, seconds)]
+
+
+def print_runs(figures: dict, runs: list[Run]) -> None:
+    """Print one group of rows; ratios are to the authors' figures."""
+    names = ("ref. loss", "mismatch", "W", "bound", "W ratio", "bound ratio", "h' loss", "acc. %", "CPU s", "faster")
+    print(f"\n{figures['target'] + ', ' + figures['setting']:42}" + "".join(f"{name:>12}" for name in names))
+    terms = [figures[name] for name in ("reference_loss", "label_mismatch", "W", "bound")]
+    authors = figures["cpu_seconds"]["transformations"]
+    rows = [
+        ("authors' figures", *terms, 1, 1, figures["transferred_loss"], figures["transferred_accuracy"], authors, 1)
+    ]
+    for run in runs:
+        terms = [run.reference_loss, run.label_mismatch, run.W, run.bound]
+        ratios = [run.W / figures["W"], run.bound / figures["bound"]]
+        rows += [(run.name, *terms, *ratios, run.transferred_loss, run.accuracy, run.seconds, authors / run.seconds)]
+    for name, *values in rows:
+        print(f"  {name:40}" + "".join(f"{'–' if np.isnan(value) else format(value, '.3f'):>12}" for value in values))
+
+
+def main() -> None:
+    """Run the comparison."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with the feature and result files")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    import ot.lp  # noqa: F401  (loads slowly; not part of what is timed)
+
+    print(f"Held-out test parts; bound = reference loss + label mismatch + {TAU} W, in nats; CPU s of transformations.")
+    for figures in AUTHORS["relatedness"]:
+        if figures["setting"] == "FixedAll":  # nothing to learn
+            continue
+        # One function per group of rows: further solvers add theirs here.
+        runs = algorithm1_runs(arguments.data, figures["target"], figures["setting"], arguments.seed)
+        print_runs(figures, runs)
+
+
+if __name__ == "__main__":
+    main()
