@@ -16,6 +16,7 @@ import numpy as np
 from scipy.special import softmax
 
 from transferability._array import IntArray
+from transferability._threads import threads_for
 from transferability.datasets import Dataset, load_dataset, split
 from transferability.encoders import Encoder, FeatureFiles, load_encoder
 from transferability.errors import TaskError, TransferabilityError, UnknownNameError, nearest_names
@@ -236,7 +237,8 @@ def _compute_scores(
         pseudo_labels=result.pseudo_labels is not None,
         seed=seed,
     )
-    results, skipped = compute_many([column.name for column in columns], inputs)
+    with threads_for(float(len(target)) * target.n_features**2):
+        results, skipped = compute_many([column.name for column in columns], inputs)
     notes = {name: " ".join(each.notes) for name, each in results.items() if each.notes}
     for name, each in results.items():
         if "source_probabilities" in each.needs:

@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from transferability._array import FloatArray, IntArray
+from transferability._threads import threads_for
 from transferability._validate import check_choice, check_positive
 from transferability.errors import LabelError, OptionError, TaskError
 from transferability.relatedness.alternating import FittedMap, fit_map
@@ -36,6 +37,7 @@ __all__ = ["TaskRelatedness"]
 
 _MATCHINGS = ("assignment", "identity", "random", "gradient")
 _TAU_RANGE = (1e-3, 50.0)
+_WORTH_A_STEP = 0.99  # of the bound before; towards log K the walk would go on for ever, for nothing
 _FIRST_TAU = 4.0  # times 1 / √d: where the walk of "auto" begins
 
 
@@ -160,7 +162,10 @@ class TaskRelatedness:
                 f"got {len(tests)} for {len(references)} references."
             )
             raise TaskError(message)
-        results = [self._fit_one(r, target, test, target_test) for r, test in zip(references, tests, strict=True)]
+        for each, test in zip(references, tests, strict=True):
+            _check_tasks(each, target, test, target_test)
+        with threads_for(max(len(each) * each.n_features * each.n_classes for each in (*references, target))):
+            results = [self._fit_one(r, target, test, target_test) for r, test in zip(references, tests, strict=True)]
         best = min(results, key=lambda result: result.bound)
         return dataclasses.replace(best, others=tuple(results)) if len(results) > 1 else best
 
@@ -168,7 +173,6 @@ class TaskRelatedness:
         self, reference: Task, target: Task, reference_test: Task | None, target_test: Task | None
     ) -> Relatedness:
         started = time.perf_counter()
-        _check_tasks(reference, target, reference_test, target_test)
         tasks = _Tasks.prepare(reference, target, self.standardize)
         candidates = self._solve_all(tasks)
         solution = min(candidates, key=lambda each: each.criterion)
@@ -247,7 +251,7 @@ class TaskRelatedness:
             step = direction
             while _TAU_RANGE[0] < centre * 2.0**step < _TAU_RANGE[1]:
                 solved[step] = self._solve(tasks, centre * 2.0**step)
-                if solved[step].criterion >= solved[step - direction].criterion:
+                if solved[step].criterion >= _WORTH_A_STEP * solved[step - direction].criterion:
                     break
                 step += direction
             if 2 in solved:  # downhill one way: the other way is uphill

@@ -119,11 +119,12 @@ def fit_lipschitz_softmax(
 def _check_weight(sample_weight: FloatArray | None, n_samples: int) -> FloatArray:
     if sample_weight is None:
         return np.full(n_samples, 1.0 / n_samples)
-    weight = np.asarray(sample_weight, dtype=np.float64)
+    weight = np.array(sample_weight, dtype=np.float64)
     if weight.shape != (n_samples,) or not np.isfinite(weight).all() or (weight < 0).any() or weight.sum() <= 0:
         message = f"`sample_weight` must be ({n_samples},), finite, non-negative and not all zero; got {weight.shape}."
         raise FeatureError(message)
-    return np.divide(weight, weight.sum(), dtype=np.float64)
+    weight /= weight.sum()
+    return weight
 
 
 class _Problem:
@@ -175,7 +176,8 @@ class _Problem:
 def _pair_distances_squared(weights: FloatArray) -> FloatArray:
     gram = weights @ weights.T
     squares = np.diag(gram)
-    return np.asarray(np.maximum(squares[:, None] + squares[None, :] - 2 * gram, 0.0))
+    distances: FloatArray = np.clip(squares[:, None] + squares[None, :] - 2 * gram, 0.0, None)
+    return distances
 
 
 def _method_of_multipliers(problem: _Problem) -> tuple[FloatArray, FloatArray, int]:

@@ -89,7 +89,8 @@ def match_classes(reference: ClassPoints, target: ClassPoints, losses: FloatArra
     rows = np.arange(len(priors))
     injective = costs.values.shape[0] <= costs.values.shape[1]
     start: IntArray | None = None
-    for _ in range(costs.values.size):
+    chosen: IntArray
+    for _ in range(costs.values.size + 1):
         if injective:
             chosen = linear_sum_assignment(priors[:, None] * costs.values)[1]
         else:
@@ -101,9 +102,8 @@ def match_classes(reference: ClassPoints, target: ClassPoints, losses: FloatArra
 
 def _best_responses(costs: FloatArray, priors: FloatArray, start: IntArray | None) -> IntArray:
     """Let one target class after the other move to the reference class that lowers cost plus entropy most."""
-    chosen: IntArray = costs.argmin(axis=1)
-    if start is not None:
-        chosen = start.copy()
+    chosen = np.zeros(len(priors), dtype=np.int64)
+    chosen[:] = costs.argmin(axis=1) if start is None else start
     mass = np.bincount(chosen, weights=priors, minlength=costs.shape[1])
     for _ in range(100):
         moved = False
