@@ -77,4 +77,4 @@ def nce(source_labels: Any, labels: Any) -> NceResult:
     _, columns = np.unique(source, return_inverse=True)
     n_classes, n_sources = int(checked.max()) + 1, int(columns.max()) + 1
     counts = np.bincount(checked * n_sources + columns, minlength=n_classes * n_sources)
-    return NceResult(-conditional_entropy(counts.reshape(n_classes, n_sources) / len(checked)))
+    return NceResult(0.0 - conditional_entropy(counts.reshape(n_classes, n_sources) / len(checked)))

@@ -112,7 +112,7 @@ def ot_nce(source: Task, target: Task, *, max_samples: int = 4000, seed: int = 0
     """
     entropy, distance, n_source, n_target, notes = _transport(source, target, max_samples, seed)
     return OtNceResult(
-        -entropy, conditional_entropy=entropy, distance=distance, n_source=n_source, n_target=n_target, notes=notes
+        0.0 - entropy, conditional_entropy=entropy, distance=distance, n_source=n_source, n_target=n_target, notes=notes
     )
 
 

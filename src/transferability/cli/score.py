@@ -1,0 +1,93 @@
+"""`transferability score`: the field's scores of features in a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from transferability.cli.options import JsonFlag, Seed
+from transferability.cli.output import EXIT_FAILED, EXIT_PARTIAL, notice, print_json, print_table
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from transferability._files import Features
+    from transferability.task import Task
+
+__all__ = ["score"]
+
+SCHEMA_VERSION = 1
+
+
+def score(
+    features: Annotated[Path, typer.Option(help="Features of the target: .npz or .safetensors.")],
+    source: Annotated[Path | None, typer.Option(help="Labelled reference features from the same encoder.")] = None,
+    score: Annotated[list[str] | None, typer.Option(help="Score to compute; repeat. By default all.")] = None,
+    parameters: Annotated[
+        int | None, typer.Option(help="Number of parameters of the encoder, for the static baseline.", min=1)
+    ] = None,
+    unlabelled: Annotated[
+        bool, typer.Option("--unlabelled", help="Use pseudo-labels from --source even if there are labels.")
+    ] = False,
+    seed: Seed = 0,
+    json: JsonFlag = False,
+) -> None:
+    """Score a feature file: how well would its encoder do on these labels?
+
+    The file holds features and labels and, for LEEP, NCE and two of PACTran's, source_probabilities. Without labels,
+    pseudo-labels are taken from the relatedness to --source.
+
+    Example: transferability score --features photos.npz --score logme --score h_score
+    """
+    from transferability._files import read_arrays, read_features
+    from transferability.scores import ScoreInputs, available, compute_many
+
+    target = read_features(features)
+    reference = read_features(source).task() if source is not None else None
+    pseudo = unlabelled or target.labels is None
+    inputs = ScoreInputs(
+        features=target.features,
+        labels=_guess(target, reference, seed) if pseudo else target.labels,
+        source_probabilities=read_arrays(features).get("source_probabilities"),
+        reference=reference,
+        n_parameters=parameters,
+        pseudo_labels=pseudo,
+        seed=seed,
+    )
+    names = score or ["all"]
+    results, skipped = compute_many(names, inputs)
+
+    if json:
+        described = [{**result.to_dict(), "name": name} for name, result in results.items()]
+        head = {"schema_version": SCHEMA_VERSION, "features": str(features), "pseudo_labels": pseudo}
+        shape = {"n_samples": len(target), "n_features": target.features.shape[1]}
+        print_json({**head, **shape, "scores": described, "skipped": skipped})
+    elif results:
+        rows = [
+            (name, f"{result.value:.6g}", "higher" if result.higher_is_better else "lower", " ".join(result.notes))
+            for name, result in results.items()
+        ]
+        print_table(f"Scores of {features.name}", ("score", "value", "better", "notes"), rows)
+    for name, reason in skipped.items():
+        notice(f"skipped {name}: {reason}")
+    # A score that nobody asked for by name, and whose inputs are not there, is no failure.
+    failed = [name for name in skipped if name in names or available()[name].missing(inputs) is None]
+    if not results:
+        raise typer.Exit(EXIT_FAILED)
+    if failed:
+        raise typer.Exit(EXIT_PARTIAL)
+
+
+def _guess(target: Features, reference: Task | None, seed: int) -> np.ndarray[Any, Any] | None:
+    """Return the pseudo-labels of task-relatedness."""
+    from transferability.errors import TaskError
+    from transferability.relatedness.estimator import TaskRelatedness
+    from transferability.task import Task as TaskType
+
+    if reference is None:
+        message = "without labels, `--source` must name labelled features of the same encoder, to guess labels from."
+        raise TaskError(message)
+    unlabelled = TaskType(target.features, None, target.name, target.class_names)
+    return TaskRelatedness(seed=seed).fit(reference, unlabelled).pseudo_labels
