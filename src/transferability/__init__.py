@@ -6,9 +6,21 @@ from transferability.errors import TransferabilityError as TransferabilityError
 from transferability.pipeline import rank as rank
 from transferability.pipeline import relate as relate
 from transferability.relatedness.estimator import TaskRelatedness as TaskRelatedness
+from transferability.relatedness.own import CertifiedBound as CertifiedBound
+from transferability.relatedness.own import certify as certify
 from transferability.relatedness.result import Relatedness as Relatedness
 from transferability.task import Task as Task
 
 __version__ = _version("transferability")
 
-__all__ = ["Relatedness", "Task", "TaskRelatedness", "TransferabilityError", "__version__", "rank", "relate"]
+__all__ = [
+    "CertifiedBound",
+    "Relatedness",
+    "Task",
+    "TaskRelatedness",
+    "TransferabilityError",
+    "__version__",
+    "certify",
+    "rank",
+    "relate",
+]

@@ -123,8 +123,7 @@ def _check_weight(sample_weight: FloatArray | None, n_samples: int) -> FloatArra
     if weight.shape != (n_samples,) or not np.isfinite(weight).all() or (weight < 0).any() or weight.sum() <= 0:
         message = f"`sample_weight` must be ({n_samples},), finite, non-negative and not all zero; got {weight.shape}."
         raise FeatureError(message)
-    weight /= weight.sum()
-    return weight
+    return weight / float(weight.sum())
 
 
 class _Problem:
@@ -249,7 +248,7 @@ def _best_intercept(scores: FloatArray, problem: _Problem, start: FloatArray) ->
         loss = float(problem.weight @ (normaliser - shifted[problem.rows, problem.labels]))
         return loss, np.exp(shifted - normaliser[:, None])
 
-    intercept = start - start.mean()
+    intercept: FloatArray = start - start.mean()
     loss, probabilities = value(intercept)
     for _ in range(20):
         weighted = probabilities * problem.weight[:, None]
@@ -257,7 +256,7 @@ def _best_intercept(scores: FloatArray, problem: _Problem, start: FloatArray) ->
         if np.abs(gradient).max() < 1e-12:
             break
         hessian = np.diag(weighted.sum(axis=0)) - weighted.T @ probabilities
-        step = np.linalg.lstsq(hessian + 1e-14 * np.eye(len(start)), gradient, rcond=1e-12)[0]
+        step: FloatArray = np.linalg.lstsq(hessian + 1e-14 * np.eye(len(start)), gradient, rcond=1e-12)[0]
         step -= step.mean()
         for shrink in (1.0, 0.5, 0.1, 0.01):
             trial_loss, trial = value(intercept - shrink * step)
