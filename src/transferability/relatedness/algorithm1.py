@@ -158,7 +158,7 @@ def run_algorithm1(
 def _check_options(B: FloatArray | None, problem: Problem, epochs: int, batch_size: int) -> None:
     for name, value in (("epochs", epochs), ("batch_size", batch_size)):
         if value < 1:
-            message = f"`{name}` must be at least 1; got {value}. The paper has 2,000 epochs, its code 1,001."
+            message = f"`{name}` must be at least 1; got {value}. The authors take 1,001 epochs of 500 points."
             raise OptionError(message)
     shape = (len(problem.target_priors), len(problem.start_prior))
     if B is not None and (B.shape != shape or (B < 0).any() or not np.allclose(B.sum(axis=0), 1.0)):
