@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from transferability import scores
+from transferability.errors import LabelError, TaskError, UnknownNameError
+from transferability.scores import ScoreInputs
+
+
+@pytest.fixture
+def inputs() -> ScoreInputs:
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 3
+    return ScoreInputs(features=rng.normal(size=(60, 4)) + rng.normal(size=(3, 4))[labels], labels=labels)
+
+
+def test_names_are_those_of_the_results() -> None:
+    for name, info in scores.available().items():
+        assert info.name == name
+        assert name.startswith(info.result.name)
+
+
+def test_directions() -> None:
+    lower = {name for name, info in scores.available().items() if not info.higher_is_better}
+    assert lower == {"pactran_gaussian", "pactran_dirichlet", "pactran_gamma"}
+
+
+def test_what_is_missing_is_said(inputs: ScoreInputs) -> None:
+    assert scores.available()["leep"].missing(inputs) == "needs the class probabilities of a source classifier"
+    assert scores.available()["logme"].missing(inputs) is None
+    with pytest.raises(TaskError, match="a labelled reference task"):
+        scores.compute("otce", inputs)
+    with pytest.raises(TaskError, match="number of parameters"):
+        scores.compute("size", inputs)
+
+
+def test_unknown_name_lists_the_nearest(inputs: ScoreInputs) -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'logme'"):
+        scores.compute("logmee", inputs)
+    with pytest.raises(UnknownNameError, match="hscore"):
+        scores.compute_many(["logme", "hscore"], inputs)
+
+
+def test_many_skip_with_a_reason_and_go_on(inputs: ScoreInputs) -> None:
+    results, skipped = scores.compute_many(["all"], inputs)
+    assert set(results) | set(skipped) == set(scores.available())
+    assert set(skipped) == {"leep", "nce", "pactran_dirichlet", "pactran_gamma", "ot_nce", "otce", "size"}
+    assert float(results["logme"]) == pytest.approx(float(scores.logme(inputs.features, inputs.labels)), rel=1e-12)
+    shrunk = scores.h_score(inputs.features, inputs.labels, shrinkage="ledoit-wolf")
+    assert float(results["h_score_shrunk"]) == pytest.approx(float(shrunk), rel=1e-12)
+
+
+def test_pseudo_labels_of_one_class_are_refused(inputs: ScoreInputs) -> None:
+    guessed = ScoreInputs(features=inputs.features, labels=np.zeros(60, dtype=int), pseudo_labels=True)
+    with pytest.raises(LabelError, match="one class"):
+        scores.compute("logme", guessed)
+
+
+def test_importing_scores_loads_nothing_heavy() -> None:
+    code = "import sys, transferability.scores; print([m for m in ('torch', 'ot', 'sklearn', 'matplotlib') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
