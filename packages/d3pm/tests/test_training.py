@@ -146,6 +146,11 @@ def test_settings_that_do_not_fit_are_refused(dataset, tmp_path):
         evaluate(load_checkpoint(train(tiny(steps=1), tmp_path, data=dataset, device="cpu")), wrong)
 
 
+def test_a_run_that_has_come_apart_stops(dataset, tmp_path):
+    with pytest.raises(ConfigError, match="finite"):
+        train(tiny(steps=10, lr=1e25, clip=0.0, log_every=5), tmp_path, data=dataset, device="cpu")
+
+
 def test_mixed_precision_and_tensorboard(dataset, tmp_path):
     pytest.importorskip("tensorboard")
     train(tiny(steps=4, precision="bf16"), tmp_path, data=dataset, device="cpu", tensorboard=True)

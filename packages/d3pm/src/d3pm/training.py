@@ -140,19 +140,10 @@ def train(
     runtime: Any = _Several() if distributed else _Alone(torch.device(device or _default_device()))
     dataset = load_data(config.data) if data is None else data
     spec = dataset.spec
-    if int(dataset.train.max()) >= spec.n_tokens or int(dataset.test.max()) >= spec.n_tokens:
-        message = (
-            f"`data` must hold tokens below {spec.n_tokens}; got {int(max(dataset.train.max(), dataset.test.max()))}."
-        )
-        raise DataError(message)
+    _check(config, dataset)
     frequencies = dataset.frequencies()
     process = build_process(config.process, spec, frequencies)
     config.loss.check(process)
-    if config.loss.kind != "bound" and config.process.mask != "extra":
-        message = (
-            f"`kind` = {config.loss.kind} needs mask = extra: a mask that is a value of the data may be x_0 itself."
-        )
-        raise ConfigError(message)
     with _seeded(settings.seed):
         denoiser: nn.Module = build_denoiser(config, spec, n_states_of(config.process, spec))
     first_step, average = 0, Average(denoiser, settings.ema)
@@ -182,35 +173,42 @@ def train(
     logger = _Logger(out, tensorboard, report) if runtime.rank == 0 else None
     if logger is not None:
         (out / "config.json").write_text(json.dumps(config.to_dict(), indent=2) + "\n", encoding="utf-8")
+
+    def denoise(x_t: Tensor, t: Tensor, condition: Tensor | None) -> Tensor:
+        with autocast():
+            return model(x_t, t, condition)
+
+    def loss_of(step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        x_0, labels = dataset.batch(step, settings.batch, settings.seed, runtime.rank, runtime.world)
+        labels = labels if labels is None else labels.to(runtime.device)
+        seed = _step_seed(settings.seed, step, runtime.rank)
+        generator = torch.Generator(runtime.device).manual_seed(seed)
+        with _seeded(seed, runtime.device):  # for dropout
+            return training_loss(config.loss, process, denoise, x_0.to(runtime.device), generator, labels)
+
     model.train()
     sums: dict[str, Tensor] = {}
+    counted = 0
     for step in range(first_step, settings.steps):
-        x_0, labels = dataset.batch(step, settings.batch, settings.seed, runtime.rank, runtime.world)
-        x_0 = x_0.to(runtime.device, non_blocking=True)
-        labels = labels if labels is None else labels.to(runtime.device)
-        generator = torch.Generator(runtime.device).manual_seed(_step_seed(settings.seed, step, runtime.rank))
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(settings, step)
-        with _seeded(_step_seed(settings.seed, step, runtime.rank), runtime.device):  # for dropout
-
-            def denoise(x_t: Tensor, t: Tensor, condition: Tensor | None) -> Tensor:
-                with autocast():
-                    return model(x_t, t, condition)
-
-            loss, metrics = training_loss(config.loss, process, denoise, x_0, generator, labels)
-            optimizer.zero_grad(set_to_none=True)
-            runtime.backward(loss)
+        loss, metrics = loss_of(step)
+        optimizer.zero_grad(set_to_none=True)
+        runtime.backward(loss)
         norm = nn.utils.clip_grad_norm_(model.parameters(), settings.clip or math.inf)
         if bool(torch.isfinite(norm)):  # as the authors' text trainer: skip an update that is not finite
             optimizer.step()
             average.update(bare, step)
-        for key, value in {**metrics, "loss": loss.detach(), "gradient_norm": norm.detach()}.items():
-            sums[key] = sums.get(key, 0.0) + value
+            counted += 1
+            for key, value in {**metrics, "loss": loss.detach(), "gradient_norm": norm.detach()}.items():
+                sums[key] = sums.get(key, 0.0) + value
         done = step + 1
         if done % settings.log_every == 0 or done == settings.steps:
-            n = done - max(first_step, (done - 1) // settings.log_every * settings.log_every)
-            values = {key: runtime.mean(value / n) for key, value in sums.items()}
-            sums = {}
+            if not counted:
+                message = f"`loss` must be finite; it was not in any step up to {done}. Lower train.lr or train.clip."
+                raise ConfigError(message)
+            values = {key: runtime.mean(value / counted) for key, value in sums.items()}
+            sums, counted = {}, 0
             if logger is not None:
                 logger.log(done, {**values, "learning_rate": learning_rate(settings, step)})
         if done % settings.checkpoint_every == 0 and done < settings.steps:
@@ -219,6 +217,19 @@ def train(
     if logger is not None:
         logger.close()
     return path
+
+
+def _check(config: Config, dataset: Dataset) -> None:
+    """Refuse data out of range, and objectives that do not fit the mask."""
+    largest = int(max(dataset.train.max(), dataset.test.max()))
+    if largest >= dataset.spec.n_tokens:
+        message = f"`data` must hold tokens below {dataset.spec.n_tokens}; got {largest}."
+        raise DataError(message)
+    if config.loss.kind != "bound" and config.process.mask != "extra":
+        message = (
+            f"`kind` = {config.loss.kind} needs mask = extra; a mask that is a value of the data may be x_0 itself."
+        )
+        raise ConfigError(message)
 
 
 def _restore(
@@ -295,9 +306,6 @@ class _Logger:
 
     def log(self, step: int, values: dict[str, float]) -> None:
         values = {**values, "seconds": round(time.perf_counter() - self._start, 2)}
-        if not math.isfinite(values["loss"]):
-            message = f"`loss` must stay finite; it is {values['loss']} at step {step}. Lower train.lr or train.clip."
-            raise ConfigError(message)
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **values}) + "\n")
         if self._writer is not None:
