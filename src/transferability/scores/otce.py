@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from transferability._array import FloatArray, IntArray
 from transferability._validate import check_positive
@@ -20,10 +19,9 @@ from transferability.errors import OptionError, TaskError
 from transferability.scores._result import ScoreResult
 from transferability.statistics.labels import conditional_entropy
 from transferability.task import Task
+from transferability.transport.coupling import optimal_coupling
 
 __all__ = ["OtNceResult", "OtceResult", "ot_nce", "otce"]
-
-_MAX_SIMPLEX_ITERATIONS = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -200,11 +198,12 @@ def _transport(
     source_features, source_labels = _subset(source, int(max_samples), rng, notes)
     target_features, target_labels = _subset(target, int(max_samples), rng, notes)
     cost = _squared_distances(source_features, target_features)
-    rows, columns, mass = _exact_plan(cost)
+    plan = optimal_coupling(cost)
+    if not plan.exact:
+        notes.append("the network simplex stopped early: the plan is feasible, but not the best.")
     joint = np.zeros((int(target_labels.max()) + 1, int(source_labels.max()) + 1))
-    np.add.at(joint, (target_labels[columns], source_labels[rows]), mass)
-    distance = float(mass @ cost[rows, columns])
-    return conditional_entropy(joint), distance, len(source_labels), len(target_labels), tuple(notes)
+    np.add.at(joint, (target_labels[plan.target], source_labels[plan.source]), plan.mass)
+    return conditional_entropy(joint), plan.value, len(source_labels), len(target_labels), tuple(notes)
 
 
 def _subset(task: Task, max_samples: int, rng: np.random.Generator, notes: list[str]) -> tuple[FloatArray, IntArray]:
@@ -225,16 +224,3 @@ def _squared_distances(a: FloatArray, b: FloatArray) -> FloatArray:
     cost += (a * a).sum(axis=1)[:, None]
     cost += (b * b).sum(axis=1)[None, :]
     return np.maximum(cost, 0.0, out=cost)
-
-
-def _exact_plan(cost: FloatArray) -> tuple[IntArray, IntArray, FloatArray]:
-    """Return rows, columns and masses of an optimal plan between uniform distributions."""
-    n, m = cost.shape
-    if n == m:
-        rows, columns = linear_sum_assignment(cost)
-        return rows, columns, np.full(n, 1.0 / n)
-    import ot  # POT: on import it looks for torch and others, which takes seconds where they are installed
-
-    plan: Any = ot.emd(np.full(n, 1.0 / n), np.full(m, 1.0 / m), cost, numItermax=_MAX_SIMPLEX_ITERATIONS)
-    rows, columns = np.nonzero(plan)
-    return rows, columns, plan[rows, columns]

@@ -225,8 +225,14 @@ def test_pactran_says_when_it_has_not_converged() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"prior": "gauss"}, {"preset": "paper"}, {"beta": 0}, {"alpha": -1, "prior": "gamma"}, {"max_iterations": 0}]
-    + [{"beta": 1.0, "prior": "dirichlet"}],
+    [
+        {"prior": "gauss"},
+        {"preset": "paper"},
+        {"beta": 0},
+        {"alpha": -1, "prior": "gamma"},
+        {"max_iterations": 0},
+        {"beta": 1.0, "prior": "dirichlet"},
+    ],
 )
 def test_pactran_refuses(options: dict[str, object]) -> None:
     with pytest.raises(OptionError, match=next(iter(options))):

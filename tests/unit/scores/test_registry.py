@@ -61,6 +61,7 @@ def test_pseudo_labels_of_one_class_are_refused(inputs: ScoreInputs) -> None:
 
 
 def test_importing_scores_loads_nothing_heavy() -> None:
-    code = "import sys, transferability.scores; print([m for m in ('torch', 'ot', 'sklearn', 'matplotlib') if m in sys.modules])"
+    heavy = ("torch", "ot", "sklearn", "matplotlib")
+    code = f"import sys, transferability.scores; print([each for each in {heavy} if each in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
