@@ -9,7 +9,7 @@ Tan, Li and Huang [1]_; the joint distribution of source labels Y and target lab
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 

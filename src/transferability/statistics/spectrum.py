@@ -63,18 +63,24 @@ def inverse_trace(xp: Namespace, matrix: Array, vectors: Array) -> tuple[float, 
     positive = diagonal > 0
     # With a diagonal of ones the rank does not depend on the units of the features; one that is constant has no part.
     scale = xp.where(positive, 1 / xp.sqrt(xp.where(positive, diagonal, 1.0)), 0.0)
-    scaled = matrix * scale[:, None]
-    scaled *= scale[None, :]
     scaled_vectors = vectors * scale[:, None]
+    scaled = _scaled(matrix, scale)
     if is_numpy(xp) and bool(positive.all()):
         size = float(np.abs(scaled).sum(axis=0).max())  # the 1-norm
-        factor, info = lapack.dpotrf(scaled.T, lower=0, clean=0)  # .T: LAPACK's order of a symmetric array
+        factor, info = lapack.dpotrf(scaled.T, lower=0, clean=0, overwrite_a=1)  # .T: symmetric, in LAPACK's order
         if info == 0 and lapack.dpocon(factor, size)[0] > _TRUSTED_RECIPROCAL_CONDITION:
             whitened = scipy.linalg.solve_triangular(factor, scaled_vectors, trans="T", check_finite=False)
             return float(np.vdot(whitened, whitened)), len(matrix)
+        scaled = _scaled(matrix, scale)
     values, projections = eigen_projections(xp, scaled, scaled_vectors)
     kept = values > positive_cutoff(values, len(values))
     return float((projections[kept] ** 2 / values[kept, None]).sum()), int(kept.sum())
+
+
+def _scaled(matrix: Array, scale: Array) -> Array:
+    scaled = matrix * scale[:, None]
+    scaled *= scale[None, :]
+    return scaled
 
 
 def _tridiagonal_projections(matrix: FloatArray, vectors: FloatArray) -> tuple[FloatArray, FloatArray]:
