@@ -372,6 +372,11 @@ class TaskRelatedness:
             return True, "Certified: the loss cost bounds the change of the loss for every pair of points."
         if self.space == "reference":
             return True, f"Certified: −log h_R is {certified_tau:.4g}-Lipschitz everywhere."
+        if solution.push is None and not _returns(solution.feature_map, solution.geometry.classifier.weights):
+            return False, (
+                "Not certified: the map to the reference cannot be undone in directions that the classifier uses, so "
+                "the reference's points do not keep their loss. Use space='reference' for a bound that holds."
+            )
         allowed = solution.tau * (1 + 1e-9)
         if solution.push is None and certified_tau <= allowed:
             return True, f"Certified: −log h_R(A⁻¹ z) is {certified_tau:.4g}-Lipschitz, no more than τ."
@@ -425,6 +430,12 @@ class _Tasks(NamedTuple):
         if test is None:
             return self.target.features, fit_labels
         return self.target_scaler.apply(test.features), test.labels
+
+
+def _returns(feature_map: AffineMap, weights: FloatArray) -> bool:
+    """Whether points pushed through the pseudo-inverse come back with the logits they had: ``W Ā Ā⁺ = W``."""
+    there_and_back = (weights @ feature_map.matrix) @ feature_map.inverse().matrix
+    return bool(np.abs(there_and_back - weights).max() <= 1e-10 * np.abs(weights).max())
 
 
 def _truth(target: Task, target_test: Task | None) -> IntArray | None:

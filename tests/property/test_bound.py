@@ -1,0 +1,176 @@
+"""The property that everything rests on: a certified bound is never below the loss that it bounds.
+
+The tasks are drawn to be nasty: two points or hundreds, duplicates, collinear and constant features, classes of one
+sample, lopsided priors, scales from 1e-8 to 1e8, two precisions, dimensions that differ, fewer or more reference
+classes than target classes, and every option of the estimator.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from transferability import Relatedness, Task, TaskRelatedness
+from transferability.errors import OptionError
+
+SLACK = 1e-9  # relative to 1 + bound: rounding, and nothing else
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """What a random task looks like; the numbers come from `seed`."""
+
+    seed: int
+    n: int
+    d: int
+    n_classes: int
+    lopsided: bool
+    structure: str
+    log_scale: int
+    spread: float  # of the classes
+    dtype: str
+
+    def task(self, name: str, part: int, n_classes: int | None = None) -> Task:
+        """Return a sample; `part` 0 and 1 share classes and axes, as fitting and test parts do."""
+        common = np.random.default_rng(self.seed)
+        k, d = n_classes or self.n_classes, self.d
+        centres = self.spread * common.normal(size=(k, d))
+        axes = common.normal(size=(d, max(1, d // 3)))
+        rng = np.random.default_rng([self.seed, part])
+        n = max(self.n, k)
+        prior = rng.dirichlet(np.full(k, 0.3)) if self.lopsided else np.full(k, 1 / k)
+        labels = rng.permutation(np.concatenate([np.arange(k), rng.choice(k, size=n - k, p=prior)]))
+        features = centres[labels] + rng.normal(size=(n, d))
+        if self.structure == "collinear":
+            features = features @ axes @ np.linalg.pinv(axes)
+        elif self.structure == "constant":
+            features[:, ::2] = 3.0
+        elif self.structure == "all constant":
+            features[:] = 3.0
+        elif self.structure == "duplicates":
+            features = features[rng.integers(max(1, n // 4), size=n)]
+        elif self.structure == "heavy tails":
+            features = rng.standard_t(1.0, size=(n, d))
+        elif self.structure == "uneven columns":
+            features *= 10.0 ** np.linspace(-6, 6, d)
+        elif self.structure == "far from zero":
+            features += 1e4
+        features *= 10.0**self.log_scale
+        return Task(features.astype(self.dtype), labels, name=name)
+
+
+STRUCTURES = (
+    "plain",
+    "collinear",
+    "constant",
+    "all constant",
+    "duplicates",
+    "heavy tails",
+    "uneven columns",
+    "far from zero",
+)
+
+
+def shapes(max_rows: int) -> st.SearchStrategy[Shape]:
+    return st.builds(
+        Shape,
+        seed=st.integers(0, 2**31),
+        n=st.one_of(st.integers(2, 8), st.integers(2, max_rows)),
+        d=st.one_of(st.integers(1, 4), st.integers(1, 40)),
+        n_classes=st.one_of(st.integers(2, 4), st.integers(2, 9)),
+        lopsided=st.booleans(),
+        structure=st.sampled_from(STRUCTURES),
+        log_scale=st.sampled_from([-8, -3, 0, 0, 3, 8]),
+        spread=st.sampled_from([0.0, 0.3, 2.0, 20.0]),
+        dtype=st.sampled_from(["float32", "float64"]),
+    )
+
+
+TAUS = st.one_of(
+    st.sampled_from([1e-6, 1e-3, 0.05, 0.2, 1.0, 5.0, 50.0]),
+    st.lists(st.sampled_from([0.02, 0.2, 2.0]), min_size=1, max_size=2, unique=True),
+)
+OPTIONS = st.fixed_dictionaries(
+    {
+        "tau": TAUS,
+        "ground_cost": st.sampled_from(["loss", "euclidean"]),
+        "space": st.sampled_from(["reference", "reference", "target"]),
+        "matching": st.sampled_from(["assignment", "assignment", "identity", "random", "gradient", "given"]),
+        "learn_map": st.sampled_from([True, True, False]),
+        "standardize": st.sampled_from([True, True, False]),
+        "seed": st.integers(0, 3),
+    }
+)
+
+
+def fit(options: dict[str, Any], references: list[Shape], target: Shape, with_test: bool) -> Relatedness:
+    options = dict(options)
+    first = [shape.task(f"r{i}", 0) for i, shape in enumerate(references)]
+    second = [shape.task(f"r{i}", 1) for i, shape in enumerate(references)] if with_test else None
+    if options["matching"] == "given":
+        fewest = min(each.n_classes for each in first)
+        options["matching"] = np.random.default_rng(options["seed"]).integers(fewest, size=target.n_classes)
+    model = TaskRelatedness(**options)
+    return model.fit(first, target.task("t", 0), second, target.task("t", 1) if with_test else None)
+
+
+def check(result: Relatedness) -> None:
+    for each in result.panel:
+        terms = (each.reference_loss, each.label_mismatch, each.distribution_mismatch)
+        assert np.isfinite([*terms, each.bound, each.fit_bound, each.transferred_loss, each.transferability]).all()
+        assert min(terms) >= 0
+        assert each.bound == pytest.approx(sum(terms), rel=1e-12, abs=0)
+        rows = each.per_class()
+        for name, term in zip(("reference_loss", "label_mismatch", "distribution_mismatch"), terms, strict=True):
+            assert sum(row[name] for row in rows) == pytest.approx(term, rel=1e-12, abs=1e-300)
+        priors = np.array([row["prior"] for row in rows])
+        np.testing.assert_allclose(each.transform.B @ each.transform.D, priors, atol=1e-12)
+        np.testing.assert_allclose(each.transform.B.sum(axis=0), 1.0, atol=1e-12)
+        assert 0 <= each.transferred_accuracy <= 1
+        if each.space == "reference" or each.ground_cost == "loss":
+            assert each.certified
+        if each.certified:
+            assert each.bound >= each.transferred_loss - SLACK * (1 + each.bound)
+    assert result.bound == min(each.bound for each in result.panel)
+
+
+def examine(options: dict[str, Any], references: list[Shape], target: Shape, with_test: bool) -> None:
+    try:
+        result = fit(options, references, target, with_test)
+    except OptionError as refusal:  # one number for every class cannot serve more target than reference classes
+        assert options["matching"] == "identity"
+        assert target.n_classes > min(each.n_classes for each in references)
+        assert "matching='assignment'" in str(refusal)
+        return
+    check(result)
+
+
+def cases(max_rows: int) -> Any:
+    return given(
+        options=OPTIONS,
+        references=st.lists(shapes(max_rows), min_size=1, max_size=2),
+        target=shapes(max_rows),
+        with_test=st.booleans(),
+    )
+
+
+@cases(80)
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+def test_certified_bound_holds(
+    options: dict[str, Any], references: list[Shape], target: Shape, with_test: bool
+) -> None:
+    examine(options, references, target, with_test)
+
+
+@pytest.mark.slow
+@cases(600)
+@settings(max_examples=3000, deadline=None, suppress_health_check=list(HealthCheck))
+def test_certified_bound_holds_in_thousands_of_tasks(
+    options: dict[str, Any], references: list[Shape], target: Shape, with_test: bool
+) -> None:
+    examine(options, references, target, with_test)
