@@ -194,7 +194,7 @@ def test_pactran_variational_is_the_authors_iteration_written_out(prior: str) ->
     indicator = np.eye(3)[labels]
     prior_counts = (indicator.mean(axis=0) + 1e-10)[:, None]
     q, log_s = s, np.log(s + 1e-10)
-    for _ in range(3000):
+    for _ in range(1000):
         counts = prior_counts + indicator.T @ q
         logits = log_s + indicator @ scipy.special.digamma(counts)
         if prior == "dirichlet":
