@@ -67,8 +67,8 @@ def fit_map(
     seen, unseen = _split(target.labels, rng)
     reference_seen, reference_unseen = _split(reference.labels, rng)
     whole = _Alternation(geometry, reference, target, transform, rng)
-    used = (transform.shares > 0).any(axis=0)
-    if len(unseen) == 0 or np.bincount(reference.labels[reference_unseen], minlength=len(used))[used].min() == 0:
+    unseen_counts = np.bincount(reference.labels[reference_unseen], minlength=transform.shares.shape[1])
+    if len(unseen) == 0 or unseen_counts[transform.shares.sum(axis=0) > 0].min() == 0:
         current, history = whole.run(whole.start, _DEFAULT_RIDGE, first + more)
         return FittedMap(whole.lift(current), _DEFAULT_RIDGE, float("nan"), history)
 

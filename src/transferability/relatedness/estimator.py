@@ -19,7 +19,7 @@ import numpy as np
 from transferability._array import FloatArray, IntArray
 from transferability._threads import threads_for
 from transferability._validate import check_choice, check_positive
-from transferability.errors import LabelError, OptionError, TaskError
+from transferability.errors import FeatureError, LabelError, OptionError, TaskError
 from transferability.relatedness.alternating import FittedMap, fit_map
 from transferability.relatedness.certificate import Certificate, losses_of, transformed_losses
 from transferability.relatedness.feature_map import AffineMap
@@ -38,6 +38,7 @@ __all__ = ["TaskRelatedness"]
 _MATCHINGS = ("assignment", "identity", "random", "gradient")
 _TAU_RANGE = (1e-3, 50.0)
 _WORTH_A_STEP = 0.99  # of the bound before; towards log K the walk would go on for ever, for nothing
+_MAGNITUDE = 1e18  # beyond, and below its inverse, squares leave the range of float32
 _FIRST_TAU = 4.0  # times 1 / √d: where the walk of "auto" begins
 
 
@@ -150,6 +151,8 @@ class TaskRelatedness:
             of another length than its test parts.
         LabelError
             If a reference has no labels.
+        FeatureError
+            If features that are not standardised are larger than 1e18 or smaller than 1e-18.
         """
         references = [reference] if isinstance(reference, Task) else list(reference)
         if reference_test is None:
@@ -164,6 +167,8 @@ class TaskRelatedness:
             raise TaskError(message)
         for each, test in zip(references, tests, strict=True):
             _check_tasks(each, target, test, target_test)
+            if not self.standardize:
+                _check_magnitudes(each, target, test, target_test)
         with threads_for(max(len(each) * each.n_features * each.n_classes for each in (*references, target))):
             results = [self._fit_one(r, target, test, target_test) for r, test in zip(references, tests, strict=True)]
         best = min(results, key=lambda result: result.bound)
@@ -477,6 +482,17 @@ def _check_tasks(reference: Task, target: Task, reference_test: Task | None, tar
                 "Split so that every class is on both sides."
             )
             raise LabelError(message)
+
+
+def _check_magnitudes(*tasks: Task | None) -> None:
+    for task in tasks:
+        largest = 0.0 if task is None else float(np.abs(task.features).max())
+        if task is not None and largest and not 1 / _MAGNITUDE <= largest <= _MAGNITUDE:
+            message = (
+                f"features of task {task.name!r} must lie within {_MAGNITUDE:.0e} and {1 / _MAGNITUDE:.0e} where they "
+                f"are not standardised; the largest is {largest:.3g}. Use standardize=True, or rescale them."
+            )
+            raise FeatureError(message)
 
 
 def _check_tau(tau: Any) -> float | tuple[float, ...] | str:
