@@ -66,7 +66,8 @@ def inverse_trace(xp: Namespace, matrix: Array, vectors: Array) -> tuple[float, 
     scaled_vectors = vectors * scale[:, None]
     scaled = _scaled(matrix, scale)
     if is_numpy(xp) and bool(positive.all()):
-        size = float(np.abs(scaled).sum(axis=0).max())  # the 1-norm
+        norm: Any = lapack.dlange  # SciPy's type stubs know no arguments of it
+        size = norm("1", scaled.T)
         factor, info = lapack.dpotrf(scaled.T, lower=0, clean=0, overwrite_a=1)  # .T: symmetric, in LAPACK's order
         if info == 0 and lapack.dpocon(factor, size)[0] > _TRUSTED_RECIPROCAL_CONDITION:
             whitened = scipy.linalg.solve_triangular(factor, scaled_vectors, trans="T", check_finite=False)
