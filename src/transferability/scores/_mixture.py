@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.linalg
-from scipy.special import logsumexp
 
 from transferability._array import FloatArray, IntArray
 
@@ -50,9 +49,12 @@ def fit_mixture(points: FloatArray, n_components: int, rng: np.random.Generator)
     bound = -np.inf
     for iteration in range(1, _MAX_ITERATIONS + 1):
         densities = _weighted_log_densities(points, responsibilities)
-        totals = logsumexp(densities, axis=1)
-        responsibilities = np.exp(densities - totals[:, None])
-        previous, bound = bound, float(totals.mean())
+        largest = densities.max(axis=1)
+        densities -= largest[:, None]
+        responsibilities = np.exp(densities, out=densities)  # in place: (n, C) is the largest array here
+        sums = responsibilities.sum(axis=1)
+        responsibilities /= sums[:, None]
+        previous, bound = bound, float((np.log(sums) + largest).mean())
         if abs(bound - previous) < _TOLERANCE:
             return Mixture(responsibilities, True, iteration)
     return Mixture(responsibilities, False, _MAX_ITERATIONS)
@@ -96,7 +98,8 @@ def _k_means(points: FloatArray, n_clusters: int, rng: np.random.Generator) -> I
         np.minimum(nearest, np.maximum(distances, 0.0), out=nearest)
     assignment = np.full(len(points), -1)
     for _ in range(_MAX_LLOYD_ITERATIONS):
-        distances = np.einsum("ij,ij->i", centres, centres) - 2 * (points @ centres.T)  # (n, C), less |x|²
+        distances = points @ (-2 * centres.T)  # (n, C), squared, less |x|²
+        distances += np.einsum("ij,ij->i", centres, centres)
         updated = distances.argmin(axis=1)
         counts = np.bincount(updated, minlength=n_clusters)
         # An empty cluster takes the sample that is worst served, from a cluster that can spare it.

@@ -216,11 +216,14 @@ def _subset(task: Task, max_samples: int, rng: np.random.Generator, notes: list[
 
 
 def _squared_distances(a: FloatArray, b: FloatArray) -> FloatArray:
-    """Return ‖a_i − b_j‖², (n, d), (m, d) -> (n, m), formed about a common centre so that few digits cancel."""
-    centre = b.mean(axis=0, dtype=np.float64)
+    """Return ‖a_i − b_j‖², (n, d), (m, d) -> (n, m), formed about a common centre so that few digits cancel.
+
+    Products are formed in the precision of the features, as they take a third of the time of the whole.
+    """
+    centre = b.mean(axis=0, dtype=np.float64).astype(b.dtype)
     a, b = a - centre, b - centre
-    cost = a @ b.T
+    cost: FloatArray = a @ b.T
     cost *= -2
-    cost += (a * a).sum(axis=1)[:, None]
-    cost += (b * b).sum(axis=1)[None, :]
+    cost += np.einsum("ij,ij->i", a, a)[:, None]
+    cost += np.einsum("ij,ij->i", b, b)
     return np.maximum(cost, 0.0, out=cost)
