@@ -94,7 +94,7 @@ def fit_lipschitz_softmax(
 
     Notes
     -----
-    Cost O(n d K) per step, about a hundred steps; memory of one copy of the features and one (n, K) array. The matrix
+    Cost O(n d K) per step, about a hundred steps; memory of two copies of the features and one (n, K) array. The matrix
     products run in float32, sums and the optimiser in float64; the result is measured in float64.
 
     Examples
@@ -111,9 +111,11 @@ def fit_lipschitz_softmax(
     weight = _check_weight(sample_weight, len(checked))
     scale = float(np.sqrt(np.mean(np.square(checked / (np.abs(checked).max() or 1.0))))) * float(np.abs(checked).max())
     scale = scale or 1.0  # the problem is the same for features / scale with tau * scale, and float32 is safe there
-    problem = _Problem((checked / scale).astype(np.float32), classes, weight, tau * scale)
+    scaled = checked / np.float64(scale)
+    problem = _Problem(scaled.astype(np.float32), classes, weight, tau * scale)
     theta, multipliers, steps = _method_of_multipliers(problem)
-    return _finish(problem, theta, multipliers, scale, steps)
+    exact = _Problem(scaled, classes, weight, tau * scale)
+    return _finish(exact, theta, multipliers, scale, steps)
 
 
 def _check_weight(sample_weight: FloatArray | None, n_samples: int) -> FloatArray:
@@ -209,15 +211,12 @@ def _method_of_multipliers(problem: _Problem) -> tuple[FloatArray, FloatArray, i
     return theta, multipliers, steps
 
 
-def _finish(
-    problem: _Problem, theta: FloatArray, multipliers: FloatArray, scale: float, steps: int
-) -> SoftmaxClassifier:
+def _finish(exact: _Problem, theta: FloatArray, multipliers: FloatArray, scale: float, steps: int) -> SoftmaxClassifier:
     """Make the constraint hold exactly, refit the intercept, and measure in float64."""
-    exact = _Problem(problem.features.astype(np.float64), problem.labels, problem.weight, problem.tau)
-    weights, intercept = problem.split(theta)
+    weights, intercept = exact.split(theta)
     weights = weights - weights.mean(axis=0)
     largest = float(np.sqrt(_pair_distances_squared(weights).max()))
-    feasible = weights * min(1.0, problem.tau / largest) if largest > 0 else weights
+    feasible = weights * min(1.0, exact.tau / largest) if largest > 0 else weights
     scores = exact.features @ feasible.T
     intercept = _best_intercept(scores, exact, intercept)
     scores += intercept
