@@ -21,12 +21,7 @@ from transferability.scores.logme import LogMEResult, logme, logme_from_moments
 from transferability.scores.n_leep import NLeepResult, n_leep
 from transferability.scores.nce import NceResult, nce
 from transferability.scores.otce import OtceResult, OtNceResult, ot_nce, otce
-from transferability.scores.pactran import (
-    PactranDirichletResult,
-    PactranGammaResult,
-    PactranGaussianResult,
-    pactran,
-)
+from transferability.scores.pactran import PactranDirichletResult, PactranGammaResult, PactranGaussianResult, pactran
 from transferability.scores.sfda import SfdaResult, sfda
 from transferability.scores.size import SizeResult, size
 from transferability.scores.transrate import TransRateResult, transrate
