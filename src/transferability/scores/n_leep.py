@@ -85,7 +85,6 @@ def n_leep(features: Any, labels: Any, *, n_components: int | None = None, seed:
     Examples
     --------
     >>> import numpy as np
-    import scipy.linalg
     >>> rng = np.random.default_rng(0)
     >>> x = np.concatenate([rng.normal(size=(50, 3)), rng.normal(size=(50, 3)) + 5])
     >>> abs(float(n_leep(x, np.repeat([0, 1], 50)))) < 0.1
