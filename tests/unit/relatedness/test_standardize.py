@@ -1,0 +1,39 @@
+import numpy as np
+import pytest
+
+from transferability.relatedness.standardize import Scaler
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-8, 1.0, 1e8, 1e300])
+def test_mean_zero_and_deviation_one_on_any_scale(scale: float) -> None:
+    z = scale * (np.random.default_rng(0).normal(size=(50, 4)) + 3)
+    standardised = Scaler.fit(z).apply(z)
+    np.testing.assert_allclose(standardised.mean(axis=0), 0, atol=1e-12)
+    np.testing.assert_allclose(standardised.std(axis=0), 1, rtol=1e-9)
+
+
+@pytest.mark.parametrize("value", [0.0, 7.3, -1e-20, 1e20])
+def test_constant_columns_become_zero(value: float) -> None:
+    z = np.column_stack([np.full(9, value), np.arange(9.0)])
+    standardised = Scaler.fit(z).apply(z)
+    np.testing.assert_allclose(standardised[:, 0], 0, atol=1e-12)
+    assert standardised[:, 1].std() == pytest.approx(1)
+
+
+def test_rounding_of_a_huge_constant_is_not_a_feature() -> None:
+    z = np.column_stack([np.where(np.arange(9) % 2, 1e20, np.nextafter(1e20, 2e20)), np.arange(9.0)])
+    assert np.ptp(z[:, 0]) > 1e4
+    assert np.abs(Scaler.fit(z).apply(z)[:, 0]).max() < 1e-12
+
+
+def test_single_precision_and_a_single_row() -> None:
+    z = np.random.default_rng(1).normal(size=(20, 3)).astype(np.float32)
+    assert Scaler.fit(z).apply(z).dtype == np.float64
+    assert not Scaler.fit(z[:1]).apply(z[:1]).any()
+
+
+def test_the_same_shift_and_scale_for_new_rows() -> None:
+    z = np.random.default_rng(2).normal(size=(30, 2))
+    scaler = Scaler.fit(z)
+    np.testing.assert_allclose(scaler.apply(z[:5] + 2), (z[:5] + 2 - z.mean(axis=0)) / z.std(axis=0), atol=1e-12)
+    np.testing.assert_array_equal(Scaler.identity(2).apply(z), z)
