@@ -1,0 +1,144 @@
+import numpy as np
+import pytest
+
+from transferability._validate import (
+    check_choice,
+    check_features,
+    check_labels,
+    check_positive,
+    check_same_length,
+)
+from transferability.errors import FeatureError, LabelError, OptionError
+
+# ── features ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_floats_come_back_as_they_are(dtype: type) -> None:
+    features = np.ones((3, 2), dtype=dtype)
+    assert check_features(features) is features
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [(np.float16, np.float32), (np.int8, np.float64), (bool, np.float64), (np.uint64, np.float64)],
+)
+def test_other_numbers_become_floats(dtype: type, expected: type) -> None:
+    assert check_features(np.ones((3, 2), dtype=dtype)).dtype == expected
+
+
+def test_a_torch_tensor_with_a_gradient() -> None:
+    torch = pytest.importorskip("torch")
+    tensor = torch.ones((3, 2), requires_grad=True)
+    np.testing.assert_array_equal(check_features(tensor), np.ones((3, 2), dtype=np.float32))
+
+
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        (np.ones(3), r"`z` must be 2-D .*got 1-D of shape \(3,\). One sample must still be a row: features\[None, :\]"),
+        (np.float64(1), r"`z` must be 2-D .*got 0-D of shape \(\)\."),
+        (np.ones((2, 3, 4)), r"got 3-D of shape \(2, 3, 4\). Pool or flatten the axes after the first"),
+        (np.ones((0, 3)), r"at least one row and one column; got shape \(0, 3\)"),
+        (np.ones((3, 0)), r"at least one row and one column; got shape \(3, 0\)"),
+        (np.ones((2, 2), dtype=complex), r"must hold real floating numbers; got dtype complex128\. Convert them first"),
+        (np.array([["a", "b"]]), r"must hold real floating numbers; got dtype <U1"),
+        (np.array([[None, 1.0]]), r"must hold real floating numbers; got dtype object"),
+    ],
+)
+def test_features_of_the_wrong_shape_or_kind(features: np.ndarray, message: str) -> None:
+    with pytest.raises(FeatureError, match=message):
+        check_features(features, "z")
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("row", [0, 7, 20_000])  # past the first block, too
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_values_that_are_not_finite_name_the_first_row(bad: float, row: int, dtype: type) -> None:
+    features = np.zeros((20_010, 2), dtype=dtype)
+    features[[row, -1], 1] = bad
+    with pytest.raises(
+        FeatureError, match=rf"`features` must be finite; row {row} holds NaN or infinity \(2 such rows"
+    ):
+        check_features(features)
+
+
+def test_a_sum_that_overflows_is_no_infinite_value() -> None:
+    features = np.full((10, 2), 1.7e308)
+    assert check_features(features) is features
+    features[4, 0] = -np.inf
+    with pytest.raises(FeatureError, match=r"row 4 holds NaN or infinity \(1 such rows"):
+        check_features(features)
+
+
+def test_lengths() -> None:
+    check_same_length(np.ones(3), np.zeros(3), ("a", "b"))
+    with pytest.raises(FeatureError, match="`a` and `b` must have the same length; got 3 and 4"):
+        check_same_length(np.ones(3), np.zeros(4), ("a", "b"))
+
+
+# ── labels ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32, np.int64, np.uint64])
+def test_labels_become_int64(dtype: type) -> None:
+    labels = check_labels(np.array([0, 2, 1], dtype=dtype), 3)
+    assert labels.dtype == np.int64
+    assert labels.tolist() == [0, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([0, 1], r"`y` must have one entry per row of the features; got 2 for 3 rows"),
+        (
+            [[0], [1], [0]],
+            r"`y` must be 1-D \(n_samples,\); got shape \(3, 1\)\. For one-hot labels pass labels.argmax",
+        ),
+        (5, r"`y` must be 1-D"),
+        ([0.0, 1.0, 0.0], r"must be integers from 0; got dtype float64\. Convert them: labels.astype\(int\)"),
+        ([0.5, 1.0, 0.0], r"got dtype float64\. Number the classes first: numpy.unique"),
+        ([0.0, np.nan, 1.0], r"got dtype float64\. Number the classes first: numpy.unique"),
+        (["cat", "dog", "cat"], r"must be integers from 0; got dtype <U3\. Number the classes first"),
+        ([True, False, True], r"must be integers from 0; got dtype bool"),
+        ([0, -1, 1], r"must be integers from 0; row 1 is -1\. Number the classes first"),
+        ([0, 0, 0], r"must hold at least two classes; all 3 samples are of class 0"),
+        ([1, 1, 1], r"must use every class from 0 to 1; class 0 has no sample\. Renumber"),
+        ([0, 2, 2], r"must use every class from 0 to 2; class 1 has no sample\. Renumber"),
+        ([0, 1, 10**12], r"class 2 has no sample"),
+    ],
+)
+def test_bad_labels(labels: object, message: str) -> None:
+    with pytest.raises(LabelError, match=message):
+        check_labels(labels, 3, "y")
+
+
+def test_no_labels_at_all() -> None:
+    with pytest.raises(LabelError, match="`labels` must not be empty"):
+        check_labels(np.zeros(0, dtype=int))
+
+
+# ── options ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_choices() -> None:
+    assert check_choice("b", ("a", "b"), "letter") == "b"
+    with pytest.raises(
+        OptionError, match=r"`letter` must be one of 'alpha', 'beta'; got 'betta'\. Did you mean 'beta'"
+    ):
+        check_choice("betta", ("alpha", "beta"), "letter")
+    with pytest.raises(OptionError, match=r"`letter` must be one of 'alpha', 'beta'; got 3\."):
+        check_choice(3, ("alpha", "beta"), "letter")
+
+
+@pytest.mark.parametrize("value", [0, -1.0, np.nan, np.inf, None, "much", [1, 2]])
+def test_numbers_that_are_not_positive(value: object) -> None:
+    with pytest.raises(OptionError, match="`tau` must be a finite number > 0; got"):
+        check_positive(value, "tau")
+
+
+def test_zero_where_it_is_allowed() -> None:
+    assert check_positive(0, "ridge", zero=True) == 0.0
+    assert check_positive(np.float32(0.5), "tau") == 0.5
+    with pytest.raises(OptionError, match="`ridge` must be a finite number ≥ 0; got -1"):
+        check_positive(-1, "ridge", zero=True)
