@@ -110,8 +110,8 @@ def negative_log_likelihood(
     step : int, default=1
         Steps taken at once [§3.3]: the bound of the model that samples T/step times.
     n_times : int, optional
-        Visit this many times per example, spread evenly at random, instead of all; unbiased. Always so in continuous
-        time (128 by default).
+        Visit this many times per example instead of all: the last step, and others spread evenly at random; unbiased.
+        Always so in continuous time (128 by default).
     mode, first
         As in `bound_term`.
 
@@ -122,29 +122,29 @@ def negative_log_likelihood(
     Notes
     -----
     The Monte-Carlo variance is estimated from differences of successive terms, which share their mean nearly; it errs
-    on the large side. L_0 with first="direct" has no neighbour like it and is left out.
+    on the large side. L_0 has no neighbour like it and is left out.
     """
     x_0 = process.check_tokens(x_0)
     batch, device = len(x_0), x_0.device
     prior = process.prior_kl().to(device)[x_0].reshape(batch, -1).sum(-1)
+    if n_times is not None and n_times < 2:
+        message = f"`n_times` must be at least 2; got {n_times}."
+        raise OptionError(message)
     if process.n_steps is None:
-        n_times, step = n_times or 128, 0
-    grid = torch.tensor(time_grid(process.n_steps, step) if process.n_steps else [], device=device)
-    if n_times is None:
-        times = [grid[i].expand(batch) for i in range(len(grid))]
-        scale = 1.0
-    else:
         # Rows of one stratified draw: the times of an example are far apart, and those of a row close together.
-        if n_times < 2:
-            message = f"`n_times` must be at least 2; got {n_times}."
-            raise OptionError(message)
-        if process.n_steps is None:
-            drawn, scale = sample_times(process, batch * n_times, generator, device), 1.0 / n_times
-        else:
-            index = (stratified(batch * n_times, generator, device) * len(grid)).long().clamp(max=len(grid) - 1)
-            drawn, scale = grid[index], len(grid) / n_times
-        times = list(drawn.reshape(n_times, batch))
-    terms, final = [], []
+        n = n_times or 128
+        times = list(sample_times(process, batch * n, generator, device).reshape(n, batch))
+        weights = [1 / n] * n
+    else:
+        grid = torch.tensor(time_grid(process.n_steps, step), device=device)
+        times, weights = [t.expand(batch) for t in grid], [1.0] * len(grid)
+        if n_times is not None and n_times < len(grid):
+            # The last step, L_0, is unlike the others and always visited; the others are drawn as above.
+            others, n = grid[:-1], n_times - 1
+            index = (stratified(batch * n, generator, device) * len(others)).long().clamp(max=len(others) - 1)
+            times = [*others[index].reshape(n, batch), times[-1]]
+            weights = [len(others) / n] * n + [1.0]
+    terms = []
     for t in times:
         x_t = process.corrupt(x_0, process.spread(t, x_0), generator)
         logits = denoiser(x_t, fraction(process, t), condition)
@@ -154,9 +154,8 @@ def negative_log_likelihood(
         else:
             term = bound_term(process, x_t, x_0, log_p, t, step=step, mode=mode, first=first)
         terms.append(term.reshape(batch, -1).double().sum(-1))
-        final.append((t <= step) if first == "direct" and process.n_steps else torch.zeros_like(t, dtype=torch.bool))
-    values = torch.stack(terms) * scale  # (times, B)
-    alike = ~(torch.stack(final)[1:] | torch.stack(final)[:-1])
-    differences = (values[1:] - values[:-1]) * alike
-    variance = differences.square().sum(0) / 2 * len(values) / alike.sum(0).clamp(min=1)
+    values = torch.stack(terms) * torch.tensor(weights, dtype=torch.float64, device=device)[:, None]  # (times, B)
+    n_alike = len(values) - (process.n_steps is not None)  # all but L_0
+    differences = values[1:n_alike] - values[: n_alike - 1]
+    variance = differences.square().sum(0) / 2 * (n_alike / (n_alike - 1) if n_alike > 1 else math.nan)
     return Likelihood(values.sum(0) + prior, prior, variance, x_0[0].numel())
