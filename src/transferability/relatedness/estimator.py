@@ -117,7 +117,7 @@ class TaskRelatedness:
         self.learn_map = bool(learn_map)
         self.solver = check_choice(solver, ("alternating", "sgd"), "solver")
         self.standardize = bool(standardize)
-        self.seed = seed
+        self.seed = _check_seed(seed)
         if self.solver == "sgd":
             self.ground_cost, self.space = "euclidean", "target"
 
@@ -155,11 +155,14 @@ class TaskRelatedness:
             If features that are not standardised are larger than 1e18 or smaller than 1e-18.
         """
         references = [reference] if isinstance(reference, Task) else list(reference)
+        if not references:
+            message = "`reference` must be a task or a sequence of tasks; got an empty sequence."
+            raise TaskError(message)
         if reference_test is None:
             tests: list[Task | None] = [None] * len(references)
         else:
             tests = [reference_test] if isinstance(reference_test, Task) else list(reference_test)
-        if not references or len(tests) != len(references):
+        if len(tests) != len(references):
             message = (
                 "`reference_test` must hold one task for each reference; "
                 f"got {len(tests)} for {len(references)} references."
@@ -468,7 +471,15 @@ def _check_tasks(reference: Task, target: Task, reference_test: Task | None, tar
             raise TaskError(message)
         if labels_needed:
             test.require_labels()
-        if test.labels is None or not part.n_classes:
+        if test.labels is None:
+            continue
+        if not part.n_classes and test.n_classes > reference.n_classes:
+            message = (
+                f"{part.name!r} without labels is taken to have the {reference.n_classes} classes of the reference, "
+                f"but its test part has {test.n_classes}. Name them: Task(features, class_names=[...])."
+            )
+            raise TaskError(message)
+        if not part.n_classes:
             continue
         if test.n_classes < part.n_classes:
             message = (
@@ -504,6 +515,13 @@ def _check_tau(tau: Any) -> float | tuple[float, ...] | str:
             raise OptionError(message)
         return tuple(check_positive(each, "tau") for each in tau)
     return check_positive(tau, "tau")
+
+
+def _check_seed(seed: Any) -> int:
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        message = f"`seed` must be an integer ≥ 0; got {seed!r}."
+        raise OptionError(message)
+    return int(seed)
 
 
 def _check_matching(matching: Any) -> str | IntArray:
