@@ -22,6 +22,7 @@ UP_TO = {"n": 50_000, "d": 2048, "K_R": 1000, "K_T": 1000}
 
 
 def main() -> None:
+    """Measure the base size, then double one number at a time."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="the base size and one doubling of each")
     parser.add_argument("--one", help=argparse.SUPPRESS)
@@ -43,6 +44,7 @@ def main() -> None:
 
 
 def report(name: str, sizes: dict[str, int], base: dict[str, float] | None) -> dict[str, float]:
+    """Measure in a process of its own and print a row."""
     command = [sys.executable, __file__, "--one", json.dumps(sizes)]
     found: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     ratio = found["cpu"] / base["cpu"] if base else 1.0

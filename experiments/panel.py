@@ -1,4 +1,4 @@
-"""Does the bound with a panel of references rank a mixed zoo of encoders? (Against linear probes; ours, not the paper's.)
+"""Does the bound with a panel of references rank a mixed zoo of encoders? Against linear probes; not in the paper.
 
 Each data set in turn is the target, the others are the panel. For each encoder the smallest bound of the panel stands.
 Printed: Pearson and Kendall correlation, over encoders, of the bound and of a few scores with the accuracy of a linear
@@ -48,6 +48,7 @@ SETTINGS = {
 
 
 def main() -> None:
+    """Measure every encoder on every target, then correlate."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--features", type=Path, help="folder with ENCODER/DATA_PART.npz instead of extracting")

@@ -12,6 +12,7 @@ from transferability.cli.extract import extract
 from transferability.cli.output import EXIT_FAILED, state
 from transferability.cli.rank import rank
 from transferability.cli.relate import relate
+from transferability.cli.score import score
 from transferability.errors import TransferabilityError
 
 __all__ = ["app", "main"]
@@ -50,6 +51,7 @@ def common(
 app.command()(demo)
 app.command()(rank)
 app.command()(relate)
+app.command()(score)
 app.command()(extract)
 
 

@@ -21,6 +21,7 @@ from transferability.transport.coupling import couple
 __all__ = ["FittedMap", "fit_map", "settle_map"]
 
 _PAIRS_IN_ALL = 2_000
+_PAIRS_TO_JUDGE = 1_000
 _PAIRS_PER_CLASS = 20  # at least
 _BLOCK = 100
 _HELD_OUT = 0.25
@@ -73,7 +74,8 @@ def fit_map(
         return FittedMap(whole.lift(current), _DEFAULT_RIDGE, float("nan"), history)
 
     part = _Alternation(geometry, reference.take(reference_seen), target.take(seen), transform, rng)
-    judge = _Alternation(geometry, reference.take(reference_unseen), target.take(unseen), transform, rng)
+    held_out = reference.take(reference_unseen), target.take(unseen)
+    judge = _Alternation(geometry, *held_out, transform, rng, pairs=_PAIRS_TO_JUDGE)
     best_ridge, best_bound, best = float("inf"), judge.held_out_bound(whole.start), whole.start
     current = part.start
     for ridge in _RIDGES[geometry.ground_cost]:  # from strong to weak, each starting where the last one ended
@@ -108,11 +110,17 @@ class _Alternation:
     """
 
     def __init__(
-        self, geometry: Geometry, reference: Sample, target: Sample, transform: LabelTransform, rng: np.random.Generator
+        self,
+        geometry: Geometry,
+        reference: Sample,
+        target: Sample,
+        transform: LabelTransform,
+        rng: np.random.Generator,
+        pairs: int = _PAIRS_IN_ALL,
     ) -> None:
         self.geometry, self.reference, self.transform, self.rng = geometry, reference, transform, rng
         counts = np.bincount(target.labels, minlength=len(transform.shares))
-        cap = max(_PAIRS_PER_CLASS, _PAIRS_IN_ALL // max(int((counts > 0).sum()), 1))
+        cap = max(_PAIRS_PER_CLASS, pairs // max(int((counts > 0).sum()), 1))
         chosen = []
         for i in np.flatnonzero(counts):
             rows = np.flatnonzero(target.labels == i)

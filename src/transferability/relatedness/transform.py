@@ -76,6 +76,7 @@ class Transform:
         for part, scaler in zip(("reference", "target"), self.scalers, strict=True):
             arrays[f"{part}_mean"] = scaler.mean.astype(np.float64)
             arrays[f"{part}_scale"] = scaler.scale.astype(np.float64)
+            arrays[f"{part}_limit"] = np.array([scaler.limit])
         content = save(arrays, metadata={"transferability": json.dumps({"format": _FORMAT, "holds": "transform"})})
         write_through_temporary(Path(path), content)
 
@@ -100,12 +101,16 @@ class Transform:
                 D=arrays["D"],
                 weights=arrays["weights"],
                 intercept=arrays["intercept"],
-                reference_scaler=Scaler(arrays["reference_mean"], arrays["reference_scale"]),
-                target_scaler=Scaler(arrays["target_mean"], arrays["target_scale"]),
+                reference_scaler=_scaler(arrays, "reference"),
+                target_scaler=_scaler(arrays, "target"),
             )
         except (SafetensorError, KeyError) as error:
             message = f"{str(path)!r} is damaged or no transformation ({error}). Save it again from its result."
             raise FileDamagedError(message) from error
+
+
+def _scaler(arrays: dict[str, FloatArray], part: str) -> Scaler:
+    return Scaler(arrays[f"{part}_mean"], arrays[f"{part}_scale"], float(arrays[f"{part}_limit"][0]))
 
 
 _ARRAYS = ("map", "offset", "B", "D", "weights", "intercept")
