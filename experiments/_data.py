@@ -1,7 +1,7 @@
 """Reads the folder of image files that the experiments take by `--data`.
 
-An archive `NAME.npz` holds `x_train`, `y_train`, `x_test`, `y_test`, `class_names`, or the same pictures as one stream of
-JPEG bytes: `jpg`, `off` (offsets), `split` (0 train, 1 test), `y`, `class_names`.
+An archive `NAME.npz` holds `x_train`, `y_train`, `x_test`, `y_test`, `class_names`, or the same pictures as one stream
+of JPEG bytes: `jpg`, `off` (offsets), `split` (0 train, 1 test), `y`, `class_names`.
 """
 
 from __future__ import annotations

@@ -45,7 +45,8 @@ def extract_features(
     dataset : Dataset
         Pictures, texts or arrays; also a subset.
     batch_size : int, optional
-        Items per call of the encoder; by default 32, and 8 for pictures on a CPU. It does not change the features beyond rounding.
+        Items per call of the encoder; by default 32, and 8 for pictures on a CPU. It does not change the features
+        beyond rounding.
     cache : FeatureCache or bool, default=True
         True for the cache in the default folder. What is there is not computed again.
     progress : callable, optional
