@@ -74,6 +74,14 @@ def prepare(data: Data, settings: Settings) -> Split:
     """Load a data set and split its rows, the same way whatever encoder comes."""
     dataset = load_dataset(data, limit=settings.limit, seed=settings.seed) if isinstance(data, str) else data
     labels = np.zeros(len(dataset), dtype=np.int64) if dataset.labels is None else dataset.labels
+    lonely = np.flatnonzero(np.bincount(labels) == 1)
+    if len(lonely):
+        name = str(lonely[0]) if dataset.class_names is None else dataset.class_names[lonely[0]]
+        message = (
+            f"class {name!r} of data {dataset.name!r} has a single row; at least two are needed, one to fit on and one "
+            "to measure on. Add rows, or leave the class out."
+        )
+        raise TaskError(message)
     return Split(dataset, *split(labels, settings.test_share, settings.seed))
 
 

@@ -38,6 +38,7 @@ __all__ = ["TaskRelatedness"]
 
 _MATCHINGS = ("assignment", "identity", "random", "gradient")
 _SMALL_BLOCK = 100
+_NEVER = 1e4  # nats below all others
 _TAU_RANGE = (1e-3, 50.0)
 _WORTH_A_STEP = 0.99  # of the bound before; towards log K the walk would go on for ever, for nothing
 _MAGNITUDE = 1e18  # beyond, and below its inverse, squares leave the range of float32
@@ -192,8 +193,9 @@ class TaskRelatedness:
         on_test = reference_test is not None or target_test is not None
         # Beside a test part the fitting part's bound is information only: smaller blocks will do.
         fit_target = tasks.target._replace(labels=solution.labels)
-        fit_terms = self._measure(solution, tasks.reference, fit_target, _SMALL_BLOCK if on_test else MAX_POINTS)
-        seen_reference = tasks.reference_part(reference_test)
+        fit_reference = _restrict(tasks.reference, solution.kept)
+        fit_terms = self._measure(solution, fit_reference, fit_target, _SMALL_BLOCK if on_test else MAX_POINTS)
+        seen_reference = _restrict(tasks.reference_part(reference_test), solution.kept)
         seen_features, seen_labels = tasks.target_part(target_test, solution.labels)
         logits = geometry.classifier.logits(feature_map.apply(seen_features))
         priors = np.bincount(solution.labels, minlength=len(labels.shares)) / len(solution.labels)
@@ -203,16 +205,7 @@ class TaskRelatedness:
         terms = self._measure(solution, seen_reference, Sample(seen_features, seen_labels)) if on_test else fit_terms
         losses, predictions = transformed_losses(logits, truth, labels, terms.priors)
 
-        transform = Transform(
-            map=feature_map.matrix,
-            offset=feature_map.offset,
-            B=labels.B(terms.priors),
-            D=labels.D(terms.priors),
-            weights=geometry.classifier.weights,
-            intercept=geometry.classifier.intercept,
-            reference_scaler=tasks.reference_scaler,
-            target_scaler=tasks.target_scaler,
-        )
+        transform = _all_classes(solution, terms.priors, reference.n_classes, tasks)
         certified_tau = geometry.classifier.certified_tau if self.space == "reference" else transform.lipschitz
         certified, reason = self._verdict(solution, certified_tau, truth is not None)
         own, own_loss, own_accuracy = None, None, None
@@ -235,7 +228,7 @@ class TaskRelatedness:
             transferred_accuracy=None if truth is None else float((predictions == truth).mean()),
             transferability=own_loss,
             transferability_accuracy=own_accuracy,
-            class_map=np.where(terms.priors > 0, labels.class_map, -1),
+            class_map=np.where(terms.priors > 0, solution.kept[labels.class_map], -1),
             fit_bound=fit_terms.bound,
             evaluated_on="test" if on_test else "fit",
             ground_cost=self.ground_cost,
@@ -246,7 +239,7 @@ class TaskRelatedness:
             seconds=time.perf_counter() - started,
             reference_classifier=geometry.classifier,
             target_classifier=own,
-            reference_class_names=_names(reference, geometry.classifier.n_classes),
+            reference_class_names=_names(reference, reference.n_classes),
             target_class_names=_names(target, len(labels.shares)),
             pseudo_labels=solution.labels if target.labels is None else None,
             tau_path=tuple((each.tau, each.criterion) for each in candidates) if len(candidates) > 1 else (),
@@ -275,18 +268,29 @@ class TaskRelatedness:
         """Find classes and map for one τ."""
         rng = np.random.default_rng(self.seed)
         classifier = fit_lipschitz_softmax(*tasks.reference, tau)
-        known = classifier.certified_tau if self.space == "reference" else tau
-        geometry = Geometry(classifier, self.ground_cost, self.space, known)
+        geometry = self._geometry(classifier, tau)
         labels, guessed_map = tasks.target_labels, None
         if labels is None:
             class_map = self._match_unlabelled(classifier, tasks, rng)
-            labels, guessed_map = guess_labels(classifier, tasks.reference, tasks.target.features, class_map, rng)
             transform = LabelTransform.from_class_map(class_map, classifier.n_classes)
         else:
             transform = self._match(geometry, tasks, labels, rng)
+        # Telling apart classes that nothing is made of would cost reference loss for nothing: the paper, too, draws as
+        # many reference classes as the target has. From here on there are no others.
+        learns_labels = self.solver == "sgd" and self.matching == "gradient"
+        kept = np.arange(classifier.n_classes) if learns_labels else transform.classes_in_use
+        if len(kept) < classifier.n_classes:
+            tasks = tasks._replace(reference=_restrict(tasks.reference, kept))
+            transform = LabelTransform(transform.shares[:, kept])
+            classifier = fit_lipschitz_softmax(*tasks.reference, tau)
+            geometry = self._geometry(classifier, tau)
+        if labels is None:
+            labels, guessed_map = guess_labels(
+                classifier, tasks.reference, tasks.target.features, transform.class_map, rng
+            )
         target = Sample(tasks.target.features, labels)
         if self.solver == "sgd":
-            return self._solve_by_descent(geometry, tasks, target, transform, tau, rng)
+            return self._solve_by_descent(kept, geometry, tasks, target, transform, tau, rng)
         if not self.learn_map:
             identity = AffineMap.identity(tasks.reference.features.shape[1], target.features.shape[1])
             fitted = FittedMap(identity, float("inf"), float("nan"), ())
@@ -301,8 +305,12 @@ class TaskRelatedness:
             )
             criterion = certificate.bound
         return _Solution(
-            geometry, transform, fitted.feature_map, None, labels, tau, fitted.ridge, fitted.history, criterion
+            kept, geometry, transform, fitted.feature_map, None, labels, tau, fitted.ridge, fitted.history, criterion
         )
+
+    def _geometry(self, classifier: SoftmaxClassifier, tau: float) -> Geometry:
+        known = classifier.certified_tau if self.space == "reference" else tau
+        return Geometry(classifier, self.ground_cost, self.space, known)
 
     def _match(self, geometry: Geometry, tasks: _Tasks, labels: IntArray, rng: np.random.Generator) -> LabelTransform:
         n_targets, n_references = int(labels.max()) + 1, geometry.classifier.n_classes
@@ -338,6 +346,7 @@ class TaskRelatedness:
 
     def _solve_by_descent(
         self,
+        kept: IntArray,
         geometry: Geometry,
         tasks: _Tasks,
         target: Sample,
@@ -354,6 +363,7 @@ class TaskRelatedness:
         pull = AffineMap(found.A_bar, -found.A_bar @ found.b)
         push = AffineMap(found.A, found.b)
         solution = _Solution(
+            kept,
             geometry,
             transform,
             pull,
@@ -410,6 +420,7 @@ class TaskRelatedness:
 
 
 class _Solution(NamedTuple):
+    kept: IntArray  # the reference classes in use; geometry and transform know these and number them anew
     geometry: Geometry
     transform: LabelTransform
     feature_map: AffineMap  # target to reference
@@ -459,6 +470,39 @@ def _returns(feature_map: AffineMap, weights: FloatArray) -> bool:
     """Whether points pushed through the pseudo-inverse come back with the logits they had: ``W Ā Ā⁺ = W``."""
     there_and_back = (weights @ feature_map.matrix) @ feature_map.inverse().matrix
     return bool(np.abs(there_and_back - weights).max() <= 1e-10 * np.abs(weights).max())
+
+
+def _restrict(reference: Sample, kept: IntArray) -> Sample:
+    """Return the samples of the classes in use, numbered anew."""
+    rows = np.isin(reference.labels, kept)
+    if rows.all() and len(kept) == int(kept[-1]) + 1:
+        return reference
+    return Sample(reference.features[rows], np.searchsorted(kept, reference.labels[rows]))
+
+
+def _all_classes(solution: _Solution, priors: FloatArray, n_references: int, tasks: _Tasks) -> Transform:
+    """Return the transformation in the reference's own class numbers.
+
+    A class without use gets the weights of one in use, which leaves every Lipschitz constant as it is, and an intercept
+    so low that its probability is zero; its column of B says nothing (uniform), its part of D is zero.
+    """
+    classifier, labels, kept = solution.geometry.classifier, solution.transform, solution.kept
+    B = np.full((len(priors), n_references), 1.0 / len(priors))
+    D = np.zeros(n_references)
+    weights = np.tile(classifier.weights[0], (n_references, 1))
+    intercept = np.full(n_references, classifier.intercept.min() - _NEVER)
+    B[:, kept], D[kept] = labels.B(priors), labels.D(priors)
+    weights[kept], intercept[kept] = classifier.weights, classifier.intercept
+    return Transform(
+        map=solution.feature_map.matrix,
+        offset=solution.feature_map.offset,
+        B=B,
+        D=D,
+        weights=weights,
+        intercept=intercept,
+        reference_scaler=tasks.reference_scaler,
+        target_scaler=tasks.target_scaler,
+    )
 
 
 def _truth(target: Task, target_test: Task | None) -> IntArray | None:

@@ -51,6 +51,12 @@ class LabelTransform:
         largest: IntArray = self.shares.argmax(axis=1)
         return largest
 
+    @property
+    def classes_in_use(self) -> IntArray:
+        """The reference classes with a share in some target class; all of them where there is only one."""
+        used: IntArray = np.flatnonzero(self.shares.sum(axis=0) > 0)
+        return used if len(used) > 1 else np.arange(self.shares.shape[1])
+
     def D(self, priors: FloatArray) -> FloatArray:
         """Return the transformed reference prior, shape (K_R,)."""
         transformed: FloatArray = priors @ self.shares
