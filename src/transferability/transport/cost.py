@@ -46,20 +46,15 @@ def loss_cost(reference_logits: FloatArray, reference_labels: IntArray, target_l
 
     Notes
     -----
-    Cost O(m n n_classes) time, O(m n) memory. With margins ``μ_k = s_k − s_j`` the cost is
-    ``max_k (μ_k(u') − μ_k(u))``: one pass over the classes, no (m, n, n_classes) array.
+    Cost O(m n n_classes) time, O(m n) memory: one pass over the classes, no (m, n, n_classes) array.
     """
-    rows = np.arange(len(reference_labels))
-    cost = np.zeros((len(reference_logits), len(target_logits)))  # k = j contributes Δ_j − Δ_j = 0
-    for j in np.unique(reference_labels):
-        mine = rows[reference_labels == j]
-        reference_margins = reference_logits[mine] - reference_logits[mine, j][:, None]  # (m_j, K)
-        target_margins = target_logits - target_logits[:, [j]]  # (n, K)
-        block = np.zeros((len(mine), len(target_logits)))
-        difference = np.empty_like(block)
-        for k in range(reference_logits.shape[1]):
-            if k != j:
-                np.subtract.outer(-reference_margins[:, k], -target_margins[:, k], out=difference)
-                np.maximum(block, difference, out=block)
-        cost[mine] = block
+    cost = np.full((len(reference_logits), len(target_logits)), -np.inf)
+    difference = np.empty_like(cost)
+    for k in range(reference_logits.shape[1]):
+        np.subtract(target_logits[None, :, k], reference_logits[:, k, None], out=difference)
+        np.maximum(cost, difference, out=cost)
+    own = reference_logits[np.arange(len(reference_labels)), reference_labels]
+    # The same subtraction as above for k = j, so that the cost is never negative, not even by rounding.
+    np.subtract(target_logits.T[reference_labels], own[:, None], out=difference)
+    cost -= difference
     return cost
