@@ -1,0 +1,97 @@
+"""Bounds for classifiers and maps of one's own, linear or not."""
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import cdist
+from scipy.special import log_softmax
+
+from transferability import Task, TaskRelatedness, certify
+from transferability.errors import FeatureError, LabelError, OptionError, TaskError
+
+
+def circle(z: np.ndarray) -> np.ndarray:
+    return np.column_stack([np.zeros(len(z)), 3 * (np.hypot(z[:, 0], z[:, 1]) - 1)])
+
+
+def rings(seed: int, scale: float = 1.0, n: int = 80) -> Task:
+    z = np.random.default_rng(seed).normal(size=(n, 2)) * 1.2
+    return Task(scale * z, (np.hypot(*z.T) > 1).astype(int), name="rings")
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("lipschitz", [None, 3.0])
+@pytest.mark.parametrize("class_map", [[0, 1], [1, 0], [0, 0]])
+def test_bound_holds_for_a_circle_and_a_bent_map(seed: int, lipschitz: float | None, class_map: list[int]) -> None:
+    def bend(z: np.ndarray) -> np.ndarray:
+        return np.tanh(z) + 0.1 * z**2
+
+    found = certify(rings(seed), rings(seed + 50), circle, bend, class_map=class_map, lipschitz=lipschitz)
+    assert found.bound >= found.transferred_loss - 1e-9 * (1 + found.bound)
+    parts = found.reference_loss + found.label_mismatch + found.distribution_mismatch
+    assert found.bound == pytest.approx(parts, rel=1e-12)
+    if class_map == [0, 0]:
+        assert found.label_mismatch > 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_network_with_a_known_constant(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    first, second = rng.normal(size=(8, 3)), rng.normal(size=(4, 8))
+    first /= np.linalg.norm(first, 2)  # a ReLU layer with spectral norm 1 is 1-Lipschitz
+    tau = cdist(second, second).max()
+
+    def network(z: np.ndarray) -> np.ndarray:
+        return np.maximum(z @ first.T, 0) @ second.T
+
+    reference = Task(rng.normal(size=(50, 3)), np.arange(50) % 4)
+    target = Task(3 * rng.normal(size=(40, 3)) + 1, np.arange(40) % 3)
+    loss, euclidean = (
+        certify(reference, target, network, class_map=[3, 0, 1], lipschitz=constant) for constant in (None, tau)
+    )
+    assert loss.transferred_loss <= loss.bound <= euclidean.bound + 1e-9
+    assert loss.transferred_loss == euclidean.transferred_loss
+
+
+def test_agrees_with_the_estimator_on_its_own_classifier_and_map() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 3
+    reference, target = (Task(rng.normal(size=(60, 4)) + 3 * np.eye(3, 4)[labels], labels) for _ in range(2))
+    for ground_cost in ("loss", "euclidean"):
+        result = TaskRelatedness(0.4, ground_cost=ground_cost, standardize=False).fit(reference, target)
+        t = result.transform
+        again = certify(
+            reference,
+            target,
+            result.reference_classifier.logits,
+            lambda z, t=t: z @ t.map.T + t.offset,
+            class_map=result.class_map,
+            lipschitz=result.certified_tau if ground_cost == "euclidean" else None,
+        )
+        assert again.bound == pytest.approx(result.bound, rel=1e-9)
+        assert again.transferred_loss == pytest.approx(result.transferred_loss, rel=1e-9)
+        assert again.transferred_accuracy == result.transferred_accuracy
+
+
+def test_log_probabilities_do_as_well_as_logits() -> None:
+    one = certify(rings(0), rings(1), circle, class_map=[0, 1])
+    two = certify(rings(0), rings(1), lambda z: log_softmax(circle(z), axis=1), class_map=[0, 1])
+    assert two.bound == pytest.approx(one.bound, rel=1e-9)
+
+
+def test_bad_input() -> None:
+    reference, target = rings(0), rings(1)
+    with pytest.raises(LabelError, match="task 'rings' has no labels"):
+        certify(reference, Task(target.features, name="rings"), circle, class_map=[0, 1])
+    with pytest.raises(FeatureError, match="`classifier` must return one row per sample of 'rings'; got 79 for 80"):
+        certify(reference, target, lambda z: circle(z)[:-1], class_map=[0, 1])
+    with pytest.raises(FeatureError, match=r"`what `classifier` returns` must be finite; row 0 holds NaN"):
+        certify(reference, target, lambda z: np.nan * circle(z), class_map=[0, 1])
+    with pytest.raises(FeatureError, match="`feature_map` must return one row per sample of 'rings'; got 1 for 80"):
+        certify(reference, target, circle, lambda z: z[:1], class_map=[0, 1])
+    with pytest.raises(TaskError, match="`classifier` must return a column per reference class; got 1 for 2"):
+        certify(reference, target, lambda z: circle(z)[:, :1], class_map=[0, 1])
+    for bad in ([0], [0, 2], [-1, 0], [0.0, 1.0]):
+        with pytest.raises(OptionError, match="`class_map` must give a reference class from 0 to 1 for each of the 2"):
+            certify(reference, target, circle, class_map=bad)
+    with pytest.raises(OptionError, match="`lipschitz` must be a finite number > 0; got 0"):
+        certify(reference, target, circle, class_map=[0, 1], lipschitz=0)

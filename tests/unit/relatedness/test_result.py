@@ -1,0 +1,134 @@
+"""What a fit returns: as JSON, as a picture, and as a file."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from transferability import Relatedness, Task, TaskRelatedness
+from transferability.errors import FeatureError, FileDamagedError
+from transferability.relatedness.transform import Transform
+
+
+def task(seed: int, n_classes: int, name: str, *, labelled: bool = True) -> Task:
+    rng = np.random.default_rng(seed)
+    labels = np.arange(60) % n_classes
+    names = [f"{name} <{k}>" for k in range(n_classes)]
+    features = 4 * np.eye(n_classes, 5)[labels] + rng.normal(size=(60, 5))
+    return Task(features, labels if labelled else None, name=name, class_names=names)
+
+
+@pytest.fixture(scope="module")
+def result() -> Relatedness:
+    references = [task(0, 3, "red"), task(1, 4, "blue")]
+    return TaskRelatedness([0.1, 0.5]).fit(references, task(2, 3, "green"), references, task(3, 3, "green"))
+
+
+def variants() -> list[Relatedness]:
+    reference, target = task(0, 3, "red"), task(2, 3, "green")
+    return [
+        TaskRelatedness(learn_map=False).fit(reference, target),  # its ridge is infinite
+        TaskRelatedness(ground_cost="euclidean", space="target").fit(reference, target),
+        TaskRelatedness(solver="sgd").fit(reference, target),
+        TaskRelatedness().fit(reference, task(2, 3, "green", labelled=False)),
+        TaskRelatedness().fit(task(0, 2, "red"), task(2, 5, "green")),
+    ]
+
+
+def test_every_result_is_json(result: Relatedness) -> None:
+    for each in [result, *variants()]:
+        text = json.dumps(each.to_dict(), allow_nan=False)
+        back = json.loads(text)
+        assert back["bound"] == each.bound
+        assert len(back["panel"]) == len(each.panel)
+        assert set(back["panel"][0]) <= set(back)
+        classes = back["per_class"]
+        for term in ("reference_loss", "label_mismatch", "distribution_mismatch"):
+            assert math.fsum(row[term] for row in classes) == pytest.approx(back[term], rel=1e-12, abs=1e-300)
+        assert math.fsum(row["prior"] for row in classes) == pytest.approx(1, rel=1e-12)
+        assert list(back["class_map_names"]) == [row["target_class"] for row in classes]
+
+
+def test_names_stand_in_the_result(result: Relatedness) -> None:
+    found = result.to_dict()
+    assert (found["reference"], found["target"]) == (result.reference, "green")
+    assert set(found["class_map_names"]) == {"green <0>", "green <1>", "green <2>"}
+    assert found["class_map_names"]["green <1>"] == f"{result.reference} <1>"
+    assert [each["reference"] for each in found["panel"]] == ["red", "blue"]
+    assert "certified" in repr(result)
+    assert repr(result).startswith(f"Relatedness('{result.reference}' → 'green': bound {result.bound:.3f} nats")
+
+
+def test_a_class_without_samples_has_no_partner() -> None:
+    fit, test = task(2, 3, "green", labelled=False), Task(task(3, 2, "green").features, task(3, 2, "green").labels)
+    found = TaskRelatedness().fit(task(0, 3, "red"), Task(fit.features), target_test=test)
+    assert found.class_map[2] == -1
+    assert found.to_dict()["per_class"][2]["reference_class"] is None
+    assert found.bound >= found.transferred_loss
+
+
+def test_plot_shows_the_three_terms_of_every_reference(result: Relatedness) -> None:
+    figure = pytest.importorskip("matplotlib.figure").Figure()
+    axes = figure.subplots()
+    assert result.plot(axes) is axes
+    heights = [sum(container[place].get_height() for container in axes.containers) for place in (0, 1)]
+    np.testing.assert_allclose(heights, [each.bound for each in result.panel])
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["red", "blue"]
+    assert "green" in axes.get_title()
+
+
+def test_plot_brings_its_own_axes_and_leaves_out_what_is_unknown(result: Relatedness) -> None:
+    matplotlib = pytest.importorskip("matplotlib")
+    before = dict(matplotlib.rcParams)
+    legend = [text.get_text() for text in result.plot().get_legend().get_texts()]
+    assert "loss of h′" in legend
+    unlabelled = TaskRelatedness().fit(task(0, 3, "red"), task(2, 3, "green", labelled=False))
+    legend = [text.get_text() for text in unlabelled.plot().get_legend().get_texts()]
+    assert legend == ["reference loss", "label mismatch", "distribution mismatch"]
+    assert dict(matplotlib.rcParams) == before
+
+
+# ── the transformation in a file ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_transform_comes_back_from_its_file(result: Relatedness, tmp_path) -> None:
+    features = task(7, 3, "green").features
+    result.transform.save(tmp_path / "t.safetensors")
+    again = Transform.load(str(tmp_path / "t.safetensors"))
+    np.testing.assert_array_equal(again.predict_proba(features), result.predict_proba(features))
+    for name in ("map", "offset", "B", "D", "weights", "intercept"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(result.transform, name))
+    assert again.lipschitz == result.transform.lipschitz
+    assert [path.name for path in tmp_path.iterdir()] == ["t.safetensors"]  # nothing temporary stays
+
+
+@pytest.mark.parametrize("keep", [0, 5, 200, -1])
+def test_a_truncated_file_is_refused(result: Relatedness, tmp_path, keep: int) -> None:
+    path = tmp_path / "t.safetensors"
+    result.transform.save(path)
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(FileDamagedError, match=r"t.safetensors' is damaged or no transformation .*Save it again"):
+        Transform.load(path)
+
+
+def test_another_file_is_refused(tmp_path) -> None:
+    from safetensors.numpy import save_file
+
+    save_file({"features": np.eye(3)}, tmp_path / "f.safetensors")
+    with pytest.raises(FileDamagedError, match=r"f.safetensors' is damaged or no transformation"):
+        Transform.load(tmp_path / "f.safetensors")
+
+
+def test_features_of_another_encoder_are_refused(result: Relatedness) -> None:
+    with pytest.raises(FeatureError, match=r"`features` must have 5 columns, as the target that was fitted; got 4"):
+        result.transform.apply(np.ones((3, 4)))
+    with pytest.raises(FeatureError, match="row 1 holds NaN"):
+        result.predict_proba(np.array([[0.0] * 5, [np.nan] * 5]))
+
+
+def test_constant_of_the_moved_classifier_bounds_its_gradients(result: Relatedness) -> None:
+    transform = result.transform
+    rows = transform.weights @ transform.map
+    largest = max(np.linalg.norm(a - b) for a in rows for b in rows)
+    assert transform.lipschitz == pytest.approx(largest, rel=1e-9)
