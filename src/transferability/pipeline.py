@@ -234,7 +234,8 @@ def _compute_scores(
     The reference whose bound stands is the reference of the scores that want one. Its classifier also stands in for the
     encoder's own where source-class probabilities are wanted.
     """
-    reference = next(fit for fit, _ in panel if fit.name == result.reference)
+    # Not by name: two references may share one.
+    (reference, _), _ = min(zip(panel, result.panel, strict=True), key=lambda pair: pair[1].bound)
     logits = result.reference_classifier.logits(result.transform.reference_scaler.apply(target.features))
     inputs = ScoreInputs(
         features=target.features,

@@ -1,0 +1,207 @@
+"""`rank` and `relate` on data sets built in memory, with encoders that are plain functions."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from transferability import TaskRelatedness, scores
+from transferability.datasets import Dataset
+from transferability.datasets.arrays import picture_arrays
+from transferability.encoders.function import FunctionEncoder
+from transferability.errors import DatasetError, LabelError, OptionError, TaskError, UnknownNameError
+from transferability.features import extract_features
+from transferability.pipeline import Settings, prepare, rank, relate
+
+SETTINGS = Settings(cache=False)
+
+
+def stripes(name: str, seed: int, n: int = 60, *, labelled: bool = True, inverted: bool = False) -> Dataset:
+    """Return pictures of 12 × 12 with a bright band in one of three places."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % 3
+    pixels = rng.integers(0, 90, size=(n, 12, 12), dtype=np.uint8)
+    for row, label in enumerate(labels):
+        pixels[row, 4 * label : 4 * label + 4] += np.uint8(150)
+    if inverted:
+        pixels = 255 - pixels
+    return picture_arrays(
+        name, pixels, labels if labelled else None, ["top", "middle", "bottom"] if labelled else None, name
+    )
+
+
+def rows(items: list) -> np.ndarray:
+    return np.stack([np.asarray(each.convert("L"), dtype=float).mean(axis=1) for each in items])
+
+
+def noise(items: list) -> np.ndarray:
+    return np.stack([np.random.default_rng(int(np.asarray(each)[0, 0, 0])).normal(size=6) for each in items])
+
+
+def broken(items: list) -> np.ndarray:
+    return np.full((len(items), 3), np.nan)
+
+
+def words(items: list) -> np.ndarray:
+    return np.zeros((len(items), 2))
+
+
+words.modality = "text"
+
+GOOD, NOISE, BROKEN, WORDS = (FunctionEncoder(each.__name__, each) for each in (rows, noise, broken, words))
+TARGET, REFERENCE, FAR = stripes("bands", 0), stripes("lines", 1), stripes("negatives", 2, inverted=True)
+
+
+# ── rank ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_encoder_that_sees_the_classes_comes_first() -> None:
+    ranking = rank(TARGET, REFERENCE, [NOISE, GOOD], settings=SETTINGS)
+    assert [entry.encoder for entry in ranking.entries] == ["rows", "noise"]
+    assert ranking.best.encoder == "rows"
+    assert (ranking.target, ranking.references, ranking.criterion) == ("bands", ("lines",), "bound")
+    best, worst = (entry.relatedness for entry in ranking.entries)
+    assert best.bound < worst.bound
+    assert best.evaluated_on == "test"
+    assert best.transferred_accuracy == 1
+    assert best.class_map.tolist() == [0, 1, 2]
+    assert best.target_class_names == ("top", "middle", "bottom")
+    for entry in ranking.entries:
+        assert entry.relatedness.certified
+        assert entry.relatedness.bound >= entry.relatedness.transferred_loss
+    assert json.loads(json.dumps(ranking.to_dict(), allow_nan=False))["schema"] == 1
+
+
+def test_of_a_panel_the_nearest_reference_is_named() -> None:
+    ranking = rank(TARGET, [FAR, REFERENCE], [GOOD], relatedness=TaskRelatedness(learn_map=False), settings=SETTINGS)
+    assert ranking.references == ("negatives", "lines")
+    result = ranking.best.relatedness
+    assert [each.reference for each in result.panel] == ["negatives", "lines"]
+    assert result.bound == min(each.bound for each in result.panel)
+    assert ranking.to_dict()["ranking"][0]["relatedness"]["reference"] == result.reference
+
+
+def test_one_encoder_that_fails_is_skipped_with_its_reason() -> None:
+    ranking = rank(TARGET, REFERENCE, [BROKEN, GOOD, WORDS, "timm"], settings=SETTINGS)
+    assert [entry.encoder for entry in ranking.entries] == ["rows"]
+    reasons = {each.encoder: each.reason for each in ranking.skipped}
+    assert list(reasons) == ["broken", "words", "timm"]
+    assert "NaN" in reasons["broken"]
+    assert "text" in reasons["words"]
+    assert ranking.to_dict()["skipped"][0] == {"encoder": "broken", "reason": reasons["broken"]}
+
+
+def test_when_every_encoder_fails_all_reasons_are_told() -> None:
+    with pytest.raises(TaskError, match=r"no encoder could be ranked\. broken: .*NaN.*; words: .*text"):
+        rank(TARGET, REFERENCE, [BROKEN, WORDS], settings=SETTINGS)
+
+
+@pytest.mark.parametrize("criterion", ["logme", "leep", "knn"])
+def test_scores_stand_beside_the_bound_and_can_sort(criterion: str) -> None:
+    ranking = rank(TARGET, REFERENCE, [NOISE, GOOD], scores=["h_score"], criterion=criterion, settings=SETTINGS)
+    assert [entry.encoder for entry in ranking.entries] == ["rows", "noise"]
+    assert [column.name for column in ranking.columns] == ["h_score", criterion]
+    for entry in ranking.entries:
+        assert set(entry.scores) == {"h_score", criterion}
+    fit, _ = prepare(TARGET, SETTINGS).tasks(extract_features(GOOD, TARGET, cache=False))
+    expected = float(scores.h_score(fit.features, fit.labels))
+    assert ranking.best.scores["h_score"] == pytest.approx(expected, rel=1e-9)
+
+
+def test_all_scores_at_once_and_what_could_not_be_computed_says_why() -> None:
+    entry = rank(TARGET, REFERENCE, [GOOD], scores=["all"], settings=SETTINGS).best
+    known = set(scores.available())
+    assert set(entry.scores) | set(entry.notes) == known
+    assert "size" not in entry.scores  # a function has no known number of parameters
+    assert entry.notes["size"]
+    assert "source classes are those of the reference 'lines'" in entry.notes["leep"]
+
+
+def test_a_target_without_labels() -> None:
+    for target, settings in (
+        (stripes("bands", 0, labelled=False), SETTINGS),
+        (TARGET, Settings(cache=False, use_labels=False)),
+    ):
+        ranking = rank(target, REFERENCE, [GOOD], scores=["logme"], settings=settings)
+        result = ranking.best.relatedness
+        assert not result.certified
+        assert result.transferred_accuracy is None
+        assert result.pseudo_labels is not None
+        assert np.isfinite(ranking.best.scores["logme"])
+        assert ranking.best.notes["logme"]  # on guessed labels, and it says so
+        json.dumps(ranking.to_dict(), allow_nan=False)
+
+
+def test_labels_that_are_ignored_do_not_reach_the_tasks() -> None:
+    parts = prepare(TARGET, SETTINGS).tasks(extract_features(GOOD, TARGET, cache=False), use_labels=False)
+    assert [part.labels for part in parts] == [None, None]
+    assert parts[0].n_classes == 3  # the names say how many there are
+
+
+def test_of_two_references_of_one_name_the_scores_use_the_one_that_stands() -> None:
+    twin = stripes("lines", 3, inverted=True)
+    estimator = TaskRelatedness(learn_map=False)
+    for panel in ([REFERENCE, twin], [twin, REFERENCE]):
+        both = rank(TARGET, panel, [GOOD], relatedness=estimator, scores=["ot_nce"], settings=SETTINGS).best
+        alone = rank(TARGET, REFERENCE, [GOOD], relatedness=estimator, scores=["ot_nce"], settings=SETTINGS).best
+        assert both.relatedness.bound == alone.relatedness.bound
+        assert both.scores == alone.scores
+
+
+def test_the_same_seed_gives_the_same_ranking() -> None:
+    one, two = (rank(TARGET, REFERENCE, [GOOD, NOISE], settings=SETTINGS) for _ in range(2))
+    assert [entry.relatedness.bound for entry in one.entries] == [entry.relatedness.bound for entry in two.entries]
+    other = rank(TARGET, REFERENCE, [GOOD], settings=Settings(cache=False, seed=5))
+    assert other.best.relatedness.bound != one.best.relatedness.bound
+
+
+def test_progress_is_reported_in_words() -> None:
+    said: list[tuple[str, int, int]] = []
+    rank(TARGET, REFERENCE, [GOOD], settings=SETTINGS, progress=lambda *each: said.append(each))
+    assert {what for what, _, _ in said} == {"rows: bands", "rows: lines", "rows: relatedness"}
+    assert ("rows: bands", 60, 60) in said
+
+
+def test_data_given_by_name_are_limited_and_split() -> None:
+    part = prepare("packaged:digits", Settings(limit=100, test_share=0.4))
+    assert len(part.dataset) == 100
+    assert len(part.test_rows) == pytest.approx(40, abs=5)
+    assert not set(part.fit_rows) & set(part.test_rows)
+    assert set(part.dataset.labels[part.test_rows]) == set(range(10))
+
+
+def test_faults_of_the_question_are_raised() -> None:
+    with pytest.raises(UnknownNameError, match=r"no score is called 'logmee'\. Did you mean 'logme'"):
+        rank(TARGET, REFERENCE, [GOOD], scores=["logmee"], settings=SETTINGS)
+    with pytest.raises(UnknownNameError, match=r"no score is called 'bond'\. Did you mean 'bound'"):
+        rank(TARGET, REFERENCE, [GOOD], criterion="bond", settings=SETTINGS)
+    with pytest.raises(DatasetError, match="there is no folder"):
+        rank("folder:/no/such/folder", REFERENCE, [GOOD], settings=SETTINGS)
+    with pytest.raises(OptionError, match="`test_share` must be between 0 and 1; got 1"):
+        rank(TARGET, REFERENCE, [GOOD], settings=Settings(cache=False, test_share=1.0))
+    with pytest.raises(TaskError, match=r"'lines' has no labels|has no labels"):
+        rank(TARGET, stripes("lines", 1, labelled=False), [GOOD], settings=SETTINGS)
+
+
+# ── relate ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_every_target_meets_every_reference() -> None:
+    results = relate([REFERENCE, FAR], [TARGET, FAR], GOOD, settings=SETTINGS)
+    assert [each.target for each in results] == ["bands", "negatives"]
+    for result in results:
+        assert [each.reference for each in result.panel] == ["lines", "negatives"]
+        assert all(each.certified and each.bound >= each.transferred_loss for each in result.panel)
+    assert {each.tau for result in results for each in result.panel} == {0.2}
+
+
+def test_one_of_each_needs_no_list() -> None:
+    (result,) = relate(REFERENCE, TARGET, GOOD, settings=SETTINGS)
+    assert result.panel == (result,)
+
+
+def test_relate_raises_what_rank_would_skip() -> None:
+    with pytest.raises(LabelError, match="has no labels"):
+        relate(stripes("lines", 1, labelled=False), TARGET, GOOD, settings=SETTINGS)
