@@ -112,7 +112,7 @@ def show_ranking(ranking: Ranking) -> None:
         rows.append([*row, f"{entry.seconds:.1f}"])
     title = f"Encoders for {ranking.target}, best first by {ranking.criterion} (bounds in nats; lower is better)"
     print_table(title, columns, rows, left=3)
-    notice("accuracy: of the reference's classifier moved to the target, nothing trained on the target's head.")
+    notice("accuracy: of the reference's classifier, moved to the target by the fitted map, on the target's test part.")
     notice(ranking.best.relatedness.certificate)
     for entry in ranking.entries:
         for name, note in entry.notes.items():
