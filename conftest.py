@@ -1,4 +1,4 @@
-"""Tests run one thread each: pytest-xdist spreads them over the cores, and threads that spin would only be in the way."""
+"""Tests run one thread each: pytest-xdist spreads them over the cores; threads that spin would be in the way."""
 
 import os
 

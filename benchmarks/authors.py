@@ -25,9 +25,10 @@ from transferability._threads import threads_for
 from transferability.relatedness.algorithm1 import Algorithm1Result, run_algorithm1
 from transferability.relatedness.alternating import fit_map
 from transferability.relatedness.certificate import losses_of
-from transferability.relatedness.estimator import _Tasks
+from transferability.relatedness.choose import choose_classes
 from transferability.relatedness.geometry import Geometry, Sample
 from transferability.relatedness.lipschitz import SoftmaxClassifier, fit_lipschitz_softmax
+from transferability.relatedness.prepared import PreparedTasks
 from transferability.relatedness.standardize import Scaler
 from transferability.transport.coupling import optimal_coupling
 
@@ -162,12 +163,12 @@ class FastRun(NamedTuple):
         result = estimator.fit(*tasks.values())
         whole = time.process_time() - started
 
-        prepared = _Tasks.prepare(tasks["ref_train"], tasks["tgt_train"], standardize=True)
+        prepared = PreparedTasks.prepare(tasks["ref_train"], tasks["tgt_train"], standardize=True)
         geometry = Geometry(result.reference_classifier, estimator.ground_cost, estimator.space, result.certified_tau)
         rng = np.random.default_rng(0)
         with threads_for(0):
             started = time.process_time()
-            transform = estimator._match(geometry, prepared, prepared.target.labels, rng)
+            transform = choose_classes(estimator.matching, geometry, prepared, prepared.target.labels, rng)
             fit_map(geometry, prepared.reference, prepared.target, transform, rng)
             transformations = time.process_time() - started
         assert result.transferred_loss is not None

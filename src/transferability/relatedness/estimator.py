@@ -12,36 +12,33 @@ import dataclasses
 import math
 import time
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 
 from transferability._array import FloatArray, IntArray
 from transferability._threads import threads_for
-from transferability._validate import check_choice, check_positive
-from transferability.errors import FeatureError, LabelError, OptionError, TaskError
+from transferability._validate import check_choice
+from transferability.errors import TaskError
 from transferability.relatedness.alternating import FittedMap, fit_map
 from transferability.relatedness.certificate import Certificate, losses_of, transformed_losses
+from transferability.relatedness.checks import check_magnitudes, check_matching, check_seed, check_tasks, check_tau
+from transferability.relatedness.choose import choose_classes, choose_classes_unlabelled
 from transferability.relatedness.feature_map import AffineMap
 from transferability.relatedness.geometry import Geometry, Sample
 from transferability.relatedness.label_transform import LabelTransform
 from transferability.relatedness.lipschitz import SoftmaxClassifier, fit_lipschitz_softmax
-from transferability.relatedness.matching import ClassPoints, gradient_matching, match_classes, random_matching
-from transferability.relatedness.pseudo_labels import GUESS_RIDGE, guess_labels, likely_classes
+from transferability.relatedness.prepared import PreparedTasks, Solution, full_transform, keep_classes
+from transferability.relatedness.pseudo_labels import GUESS_RIDGE, guess_labels
 from transferability.relatedness.result import Relatedness
-from transferability.relatedness.standardize import Scaler
-from transferability.relatedness.transform import Transform
 from transferability.task import Task
 from transferability.transport.coupling import MAX_POINTS
 
 __all__ = ["TaskRelatedness"]
 
-_MATCHINGS = ("assignment", "identity", "random", "gradient")
 _SMALL_BLOCK = 100
-_NEVER = 1e4  # nats below all others
 _TAU_RANGE = (1e-3, 50.0)
 _WORTH_A_STEP = 0.99  # of the bound before; towards log K the walk would go on for ever, for nothing
-_MAGNITUDE = 1e18  # beyond, and below its inverse, squares leave the range of float32
 _FIRST_TAU = 4.0  # times 1 / √d: where the walk of "auto" begins
 
 
@@ -114,14 +111,14 @@ class TaskRelatedness:
         standardize: bool = True,
         seed: int = 0,
     ) -> None:
-        self.tau = _check_tau(tau)
+        self.tau = check_tau(tau)
         self.ground_cost = check_choice(ground_cost, ("loss", "euclidean"), "ground_cost")
         self.space = check_choice(space, ("reference", "target"), "space")
-        self.matching = _check_matching(matching)
+        self.matching = check_matching(matching)
         self.learn_map = bool(learn_map)
         self.solver = check_choice(solver, ("alternating", "sgd"), "solver")
         self.standardize = bool(standardize)
-        self.seed = _check_seed(seed)
+        self.seed = check_seed(seed)
         if self.solver == "sgd":
             self.ground_cost, self.space = "euclidean", "target"
 
@@ -173,9 +170,9 @@ class TaskRelatedness:
             )
             raise TaskError(message)
         for each, test in zip(references, tests, strict=True):
-            _check_tasks(each, target, test, target_test)
+            check_tasks(each, target, test, target_test)
             if not self.standardize:
-                _check_magnitudes(each, target, test, target_test)
+                check_magnitudes(each, target, test, target_test)
         with threads_for(max(len(each) * each.n_features * each.n_classes for each in (*references, target))):
             results = [self._fit_one(r, target, test, target_test) for r, test in zip(references, tests, strict=True)]
         best = min(results, key=lambda result: result.bound)
@@ -185,7 +182,7 @@ class TaskRelatedness:
         self, reference: Task, target: Task, reference_test: Task | None, target_test: Task | None
     ) -> Relatedness:
         started = time.perf_counter()
-        tasks = _Tasks.prepare(reference, target, self.standardize)
+        tasks = PreparedTasks.prepare(reference, target, self.standardize)
         candidates = self._solve_all(tasks)
         solution = min(candidates, key=lambda each: each.criterion)
         geometry, feature_map, labels = solution.geometry, solution.feature_map, solution.transform
@@ -193,9 +190,9 @@ class TaskRelatedness:
         on_test = reference_test is not None or target_test is not None
         # Beside a test part the fitting part's bound is information only: smaller blocks will do.
         fit_target = tasks.target._replace(labels=solution.labels)
-        fit_reference = _restrict(tasks.reference, solution.kept)
+        fit_reference = keep_classes(tasks.reference, solution.kept)
         fit_terms = self._measure(solution, fit_reference, fit_target, _SMALL_BLOCK if on_test else MAX_POINTS)
-        seen_reference = _restrict(tasks.reference_part(reference_test), solution.kept)
+        seen_reference = keep_classes(tasks.reference_part(reference_test), solution.kept)
         seen_features, seen_labels = tasks.target_part(target_test, solution.labels)
         logits = geometry.classifier.logits(feature_map.apply(seen_features))
         priors = np.bincount(solution.labels, minlength=len(labels.shares)) / len(solution.labels)
@@ -205,7 +202,7 @@ class TaskRelatedness:
         terms = self._measure(solution, seen_reference, Sample(seen_features, seen_labels)) if on_test else fit_terms
         losses, predictions = transformed_losses(logits, truth, labels, terms.priors)
 
-        transform = _all_classes(solution, terms.priors, reference.n_classes, tasks)
+        transform = full_transform(solution, terms.priors, reference.n_classes, tasks)
         certified_tau = geometry.classifier.certified_tau if self.space == "reference" else transform.lipschitz
         certified, reason = self._verdict(solution, certified_tau, truth is not None)
         own, own_loss, own_accuracy = None, None, None
@@ -245,7 +242,7 @@ class TaskRelatedness:
             tau_path=tuple((each.tau, each.criterion) for each in candidates) if len(candidates) > 1 else (),
         )
 
-    def _solve_all(self, tasks: _Tasks) -> list[_Solution]:
+    def _solve_all(self, tasks: PreparedTasks) -> list[Solution]:
         """Solve for one τ, for each of a list, or along a walk that stops where the bound turns up again."""
         if isinstance(self.tau, float):
             return [self._solve(tasks, self.tau)]
@@ -264,23 +261,23 @@ class TaskRelatedness:
                 break
         return [solved[step] for step in sorted(solved)]
 
-    def _solve(self, tasks: _Tasks, tau: float) -> _Solution:
+    def _solve(self, tasks: PreparedTasks, tau: float) -> Solution:
         """Find classes and map for one τ."""
         rng = np.random.default_rng(self.seed)
         classifier = fit_lipschitz_softmax(*tasks.reference, tau)
         geometry = self._geometry(classifier, tau)
         labels, guessed_map = tasks.target_labels, None
         if labels is None:
-            class_map = self._match_unlabelled(classifier, tasks, rng)
+            class_map = choose_classes_unlabelled(self.matching, classifier, tasks, rng)
             transform = LabelTransform.from_class_map(class_map, classifier.n_classes)
         else:
-            transform = self._match(geometry, tasks, labels, rng)
+            transform = choose_classes(self.matching, geometry, tasks, labels, rng)
         # Telling apart classes that nothing is made of would cost reference loss for nothing: the paper, too, draws as
         # many reference classes as the target has. From here on there are no others.
         learns_labels = self.solver == "sgd" and self.matching == "gradient"
         kept = np.arange(classifier.n_classes) if learns_labels else transform.classes_in_use
         if len(kept) < classifier.n_classes:
-            tasks = tasks._replace(reference=_restrict(tasks.reference, kept))
+            tasks = tasks._replace(reference=keep_classes(tasks.reference, kept))
             transform = LabelTransform(transform.shares[:, kept])
             classifier = fit_lipschitz_softmax(*tasks.reference, tau)
             geometry = self._geometry(classifier, tau)
@@ -304,7 +301,7 @@ class TaskRelatedness:
                 tasks.reference, target, fitted.feature_map, transform, rng=np.random.default_rng(self.seed)
             )
             criterion = certificate.bound
-        return _Solution(
+        return Solution(
             kept, geometry, transform, fitted.feature_map, None, labels, tau, fitted.ridge, fitted.history, criterion
         )
 
@@ -312,48 +309,16 @@ class TaskRelatedness:
         known = classifier.certified_tau if self.space == "reference" else tau
         return Geometry(classifier, self.ground_cost, self.space, known)
 
-    def _match(self, geometry: Geometry, tasks: _Tasks, labels: IntArray, rng: np.random.Generator) -> LabelTransform:
-        n_targets, n_references = int(labels.max()) + 1, geometry.classifier.n_classes
-        if not isinstance(self.matching, str):
-            return LabelTransform.from_class_map(_given(self.matching, n_targets, n_references), n_references)
-        if self.matching == "identity":
-            return LabelTransform.from_class_map(_identity(n_targets, n_references), n_references)
-        if self.matching == "random":
-            return LabelTransform.from_class_map(random_matching(n_targets, n_references, rng), n_references)
-        target = Sample(tasks.target.features, labels)
-        start = AffineMap.identity(tasks.reference.features.shape[1], target.features.shape[1])
-        left, right = geometry.places(tasks.reference, target, start)
-        reference_points = ClassPoints(left, tasks.reference.labels, n_references, rng)
-        target_points = ClassPoints(right, labels, n_targets, rng)
-        losses = geometry.losses(tasks.reference)
-        per_class = np.bincount(tasks.reference.labels, weights=losses) / np.bincount(tasks.reference.labels)
-        if self.matching == "gradient":
-            return gradient_matching(reference_points, target_points, per_class, geometry.cost_tau, rng)
-        class_map = match_classes(reference_points, target_points, per_class, geometry.cost_tau)
-        return LabelTransform.from_class_map(class_map, n_references)
-
-    def _match_unlabelled(self, classifier: SoftmaxClassifier, tasks: _Tasks, rng: np.random.Generator) -> IntArray:
-        n_references = classifier.n_classes
-        n_targets = tasks.n_target_classes or n_references
-        features = tasks.target.features
-        start = AffineMap.identity(tasks.reference.features.shape[1], features.shape[1])
-        likely = likely_classes(classifier, start.apply(features), n_targets)  # also refuses too many classes
-        if not isinstance(self.matching, str):
-            return _given(self.matching, n_targets, n_references)
-        if self.matching == "identity":
-            return _identity(n_targets, n_references)
-        return random_matching(n_targets, n_references, rng) if self.matching == "random" else likely
-
     def _solve_by_descent(
         self,
         kept: IntArray,
         geometry: Geometry,
-        tasks: _Tasks,
+        tasks: PreparedTasks,
         target: Sample,
         transform: LabelTransform,
         tau: float,
         rng: np.random.Generator,
-    ) -> _Solution:
+    ) -> Solution:
         from transferability.relatedness.algorithm1 import run_algorithm1
 
         fixed = None if self.matching == "gradient" else transform.shares
@@ -362,7 +327,7 @@ class TaskRelatedness:
             transform = LabelTransform.from_matrices(found.B, found.D)
         pull = AffineMap(found.A_bar, -found.A_bar @ found.b)
         push = AffineMap(found.A, found.b)
-        solution = _Solution(
+        solution = Solution(
             kept,
             geometry,
             transform,
@@ -377,7 +342,7 @@ class TaskRelatedness:
         return solution._replace(criterion=self._measure(solution, tasks.reference, target).bound)
 
     def _measure(
-        self, solution: _Solution, reference: Sample, target: Sample, max_points: int = MAX_POINTS
+        self, solution: Solution, reference: Sample, target: Sample, max_points: int = MAX_POINTS
     ) -> Certificate:
         rng = np.random.default_rng(self.seed)
         geometry = solution.geometry
@@ -396,7 +361,7 @@ class TaskRelatedness:
             rng=rng,
         )
 
-    def _verdict(self, solution: _Solution, certified_tau: float, labelled: bool) -> tuple[bool, str]:
+    def _verdict(self, solution: Solution, certified_tau: float, labelled: bool) -> tuple[bool, str]:
         if not labelled:
             return False, (
                 "Not certified: the target's labels were guessed, so the bound speaks of the guesses, not of the truth."
@@ -419,90 +384,10 @@ class TaskRelatedness:
         )
 
 
-class _Solution(NamedTuple):
-    kept: IntArray  # the reference classes in use; geometry and transform know these and number them anew
-    geometry: Geometry
-    transform: LabelTransform
-    feature_map: AffineMap  # target to reference
-    push: AffineMap | None  # reference to target, where that was learned by itself
-    labels: IntArray  # of the fitting target, true or guessed
-    tau: float
-    ridge: float
-    history: tuple[float, ...]
-    criterion: float  # what τ is chosen by
-
-
-class _Tasks(NamedTuple):
-    """Both fitting tasks, standardised."""
-
-    reference: Sample
-    target: Sample  # labels are meaningless where `target_labels` is None
-    target_labels: IntArray | None
-    n_target_classes: int
-    reference_scaler: Scaler
-    target_scaler: Scaler
-
-    @classmethod
-    def prepare(cls, reference: Task, target: Task, standardize: bool) -> _Tasks:
-        fit = Scaler.fit if standardize else lambda features: Scaler.identity(features.shape[1])
-        scalers = fit(reference.features), fit(target.features)
-        labels = target.labels
-        return cls(
-            Sample(scalers[0].apply(reference.features), reference.require_labels()),
-            Sample(scalers[1].apply(target.features), np.zeros(0, dtype=np.int64) if labels is None else labels),
-            labels,
-            target.n_classes,
-            *scalers,
-        )
-
-    def reference_part(self, test: Task | None) -> Sample:
-        if test is None:
-            return self.reference
-        return Sample(self.reference_scaler.apply(test.features), test.require_labels())
-
-    def target_part(self, test: Task | None, fit_labels: IntArray) -> tuple[FloatArray, IntArray | None]:
-        if test is None:
-            return self.target.features, fit_labels
-        return self.target_scaler.apply(test.features), test.labels
-
-
 def _returns(feature_map: AffineMap, weights: FloatArray) -> bool:
     """Whether points pushed through the pseudo-inverse come back with the logits they had: ``W Ā Ā⁺ = W``."""
     there_and_back = (weights @ feature_map.matrix) @ feature_map.inverse().matrix
     return bool(np.abs(there_and_back - weights).max() <= 1e-10 * np.abs(weights).max())
-
-
-def _restrict(reference: Sample, kept: IntArray) -> Sample:
-    """Return the samples of the classes in use, numbered anew."""
-    rows = np.isin(reference.labels, kept)
-    if rows.all() and len(kept) == int(kept[-1]) + 1:
-        return reference
-    return Sample(reference.features[rows], np.searchsorted(kept, reference.labels[rows]))
-
-
-def _all_classes(solution: _Solution, priors: FloatArray, n_references: int, tasks: _Tasks) -> Transform:
-    """Return the transformation in the reference's own class numbers.
-
-    A class without use gets the weights of one in use, which leaves every Lipschitz constant as it is, and an intercept
-    so low that its probability is zero; its column of B says nothing (uniform), its part of D is zero.
-    """
-    classifier, labels, kept = solution.geometry.classifier, solution.transform, solution.kept
-    B = np.full((len(priors), n_references), 1.0 / len(priors))
-    D = np.zeros(n_references)
-    weights = np.tile(classifier.weights[0], (n_references, 1))
-    intercept = np.full(n_references, classifier.intercept.min() - _NEVER)
-    B[:, kept], D[kept] = labels.B(priors), labels.D(priors)
-    weights[kept], intercept[kept] = classifier.weights, classifier.intercept
-    return Transform(
-        map=solution.feature_map.matrix,
-        offset=solution.feature_map.offset,
-        B=B,
-        D=D,
-        weights=weights,
-        intercept=intercept,
-        reference_scaler=tasks.reference_scaler,
-        target_scaler=tasks.target_scaler,
-    )
 
 
 def _truth(target: Task, target_test: Task | None) -> IntArray | None:
@@ -511,106 +396,3 @@ def _truth(target: Task, target_test: Task | None) -> IntArray | None:
 
 def _names(task: Task, n_classes: int) -> tuple[str, ...]:
     return task.class_names if task.class_names is not None else tuple(str(k) for k in range(n_classes))
-
-
-def _check_tasks(reference: Task, target: Task, reference_test: Task | None, target_test: Task | None) -> None:
-    for each in (reference, target, reference_test, target_test):
-        if each is not None and not isinstance(each, Task):
-            message = f"tasks must be of type Task; got {type(each).__name__}. Pass Task(features, labels)."
-            raise TaskError(message)
-    reference.require_labels()
-    for part, test, labels_needed in ((reference, reference_test, True), (target, target_test, False)):
-        if test is None:
-            continue
-        if test.n_features != part.n_features:
-            message = (
-                f"the test part of {part.name!r} must have {part.n_features} features, as its fitting part; "
-                f"got {test.n_features}."
-            )
-            raise TaskError(message)
-        if labels_needed:
-            test.require_labels()
-        if test.labels is None:
-            continue
-        if not part.n_classes and test.n_classes > reference.n_classes:
-            message = (
-                f"{part.name!r} without labels is taken to have the {reference.n_classes} classes of the reference, "
-                f"but its test part has {test.n_classes}. Name them: Task(features, class_names=[...])."
-            )
-            raise TaskError(message)
-        if not part.n_classes:
-            continue
-        if test.n_classes < part.n_classes:
-            message = (
-                f"class {test.n_classes} of {part.name!r} is absent from its test part. "
-                "Split so that every class is on both sides."
-            )
-            raise LabelError(message)
-        if test.n_classes > part.n_classes:
-            message = (
-                f"class {part.n_classes} of {part.name!r} is in its test part but not in its fitting part. "
-                "Split so that every class is on both sides."
-            )
-            raise LabelError(message)
-
-
-def _check_magnitudes(*tasks: Task | None) -> None:
-    for task in tasks:
-        largest = 0.0 if task is None else float(np.abs(task.features).max())
-        if task is not None and largest and not 1 / _MAGNITUDE <= largest <= _MAGNITUDE:
-            message = (
-                f"features of task {task.name!r} must lie within {_MAGNITUDE:.0e} and {1 / _MAGNITUDE:.0e} where they "
-                f"are not standardised; the largest is {largest:.3g}. Use standardize=True, or rescale them."
-            )
-            raise FeatureError(message)
-
-
-def _check_tau(tau: Any) -> float | tuple[float, ...] | str:
-    if isinstance(tau, str):
-        return check_choice(tau, ("auto",), "tau")
-    if isinstance(tau, Sequence | np.ndarray):
-        if len(tau) == 0:
-            message = "`tau` must be a positive number, a sequence of them, or 'auto'; got an empty sequence."
-            raise OptionError(message)
-        return tuple(check_positive(each, "tau") for each in tau)
-    return check_positive(tau, "tau")
-
-
-def _check_seed(seed: Any) -> int:
-    if not isinstance(seed, int | np.integer) or seed < 0:
-        message = f"`seed` must be an integer ≥ 0; got {seed!r}."
-        raise OptionError(message)
-    return int(seed)
-
-
-def _check_matching(matching: Any) -> str | IntArray:
-    if isinstance(matching, str):
-        return check_choice(matching, _MATCHINGS, "matching")
-    array = np.asarray(matching)
-    if array.ndim != 1 or array.dtype.kind not in "iu" or array.size == 0:
-        message = (
-            f"`matching` must be one of {', '.join(map(repr, _MATCHINGS))}, or one reference class (int) per target "
-            f"class; got {matching!r}."
-        )
-        raise OptionError(message)
-    return array.astype(np.int64)
-
-
-def _given(class_map: IntArray, n_targets: int, n_references: int) -> IntArray:
-    if len(class_map) != n_targets or class_map.min() < 0 or class_map.max() >= n_references:
-        message = (
-            f"`matching` must give one reference class from 0 to {n_references - 1} for each of the {n_targets} target "
-            f"classes; got {class_map.tolist()}."
-        )
-        raise OptionError(message)
-    return class_map
-
-
-def _identity(n_targets: int, n_references: int) -> IntArray:
-    if n_targets > n_references:
-        message = (
-            f"`matching='identity'` needs a reference class for every target class; got {n_references} for "
-            f"{n_targets}. Use matching='assignment', which shares classes."
-        )
-        raise OptionError(message)
-    return np.arange(n_targets)
