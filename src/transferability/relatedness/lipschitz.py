@@ -196,7 +196,7 @@ def _method_of_multipliers(problem: _Problem) -> tuple[FloatArray, FloatArray, i
             args=(multipliers, penalty),
             jac=True,
             method="L-BFGS-B",
-            options={"maxiter": _STEPS_PER_ROUND, "maxcor": 20, "ftol": 1e-7, "gtol": 1e-7},
+            options={"maxiter": _STEPS_PER_ROUND, "maxcor": 20, "ftol": 5e-7, "gtol": 1e-7},
         )
         steps += int(solution.nit)
         theta = solution.x
