@@ -26,6 +26,8 @@ from transferability._array import FloatArray, IntArray
 
 __all__ = ["euclidean_cost", "loss_cost"]
 
+_AT_ONCE = 1 << 18  # entries of the (m, n, n_classes) array
+
 
 def euclidean_cost(reference: FloatArray, target: FloatArray, tau: float) -> FloatArray:
     """Return ``tau * ‖u − u'‖`` for every pair, shape (m, n)."""
@@ -46,13 +48,18 @@ def loss_cost(reference_logits: FloatArray, reference_labels: IntArray, target_l
 
     Notes
     -----
-    Cost O(m n n_classes) time, O(m n) memory: one pass over the classes, no (m, n, n_classes) array.
+    Cost O(m n n_classes) time, O(m n) memory: one pass over the classes, no large (m, n, n_classes) array.
     """
-    cost = np.full((len(reference_logits), len(target_logits)), -np.inf)
-    difference = np.empty_like(cost)
-    for k in range(reference_logits.shape[1]):
-        np.subtract(target_logits[None, :, k], reference_logits[:, k, None], out=difference)
-        np.maximum(cost, difference, out=cost)
+    m, n_classes = reference_logits.shape
+    if m * len(target_logits) * n_classes <= _AT_ONCE:  # few points, perhaps many classes: a loop would only call
+        cost: FloatArray = (target_logits[None, :, :] - reference_logits[:, None, :]).max(axis=2)
+        difference = np.empty_like(cost)
+    else:
+        cost = np.full((m, len(target_logits)), -np.inf)
+        difference = np.empty_like(cost)
+        for k in range(n_classes):
+            np.subtract(target_logits[None, :, k], reference_logits[:, k, None], out=difference)
+            np.maximum(cost, difference, out=cost)
     own = reference_logits[np.arange(len(reference_labels)), reference_labels]
     # The same subtraction as above for k = j, so that the cost is never negative, not even by rounding.
     np.subtract(target_logits.T[reference_labels], own[:, None], out=difference)
