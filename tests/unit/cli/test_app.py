@@ -1,0 +1,282 @@
+"""The command in one process: help, exit codes, what goes to stdout and what to stderr."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from transferability import __version__
+from transferability.cli.app import app, main
+from transferability.cli.output import number, percent
+from transferability.errors import TransferabilityError
+from transferability.features import write_features
+
+COMMANDS = ["demo", "extract", "rank", "relate", "score"]
+HOSTILE = ["[bold red]a[/bold red]", "<script>alert(1)</script>", "naïve 類 \u202egnp"]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, str]:
+    """Return feature files of two labelled tasks, one without labels, and one with hostile class names."""
+    made = {}
+    for seed, name in enumerate(["near", "goal", "bare", "hostile"]):
+        rng = np.random.default_rng(seed)
+        labels = np.arange(60) % 3
+        features = (4 * np.eye(3, 5)[labels] + rng.normal(size=(60, 5))).astype(np.float32)
+        path = tmp_path / f"{name}.npz"
+        names = HOSTILE if name == "hostile" else ["a", "b", "c"]
+        write_features(path, features, None if name == "bare" else labels, None if name == "bare" else names)
+        made[name] = f"features:{path}"
+    return made
+
+
+def run(*arguments: str, code: int = 0) -> tuple[str, str]:
+    """Run the command; a known error is raised as it is, for `main` to print."""
+    done = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+    assert done.exit_code == code, done.output
+    return done.stdout, done.stderr
+
+
+# ── help ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_commands_are_the_documented_ones() -> None:
+    assert sorted(typer.main.get_command(app).commands) == COMMANDS
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_and_every_option_has_help(command: str) -> None:
+    for flag in ("--help", "-h"):
+        out, _ = run(command, flag)
+        assert f"transferability {command}" in out
+    click_command = typer.main.get_command(app).commands[command]
+    assert len(click_command.help) > 40
+    for option in click_command.params:
+        assert option.help, f"{command} {option.name}"
+
+
+def test_without_a_command_there_is_help() -> None:
+    out, err = run(code=2)
+    assert "Begin with: transferability demo" in out + err
+    out, _ = run("--help")
+    for command in COMMANDS:
+        assert command in out
+
+
+def test_version() -> None:
+    assert run("--version")[0].strip() == __version__
+
+
+# ── usage ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["rnk"], "No such command"),
+        (["rank"], "Missing option"),
+        (["rank", "--targt", "x"], "No such option"),
+        (["relate", "--reference", "a", "--target", "b", "--limit", "many"], "Invalid value"),
+        (["relate", "--reference", "a", "--target", "b", "--limit", "1"], "Invalid value"),
+        (["relate", "--reference", "a", "--target", "b", "--test-share", "1.5"], "Invalid value"),
+    ],
+)
+def test_wrong_usage_ends_with_two(arguments: list[str], message: str) -> None:
+    out, err = run(*arguments, code=2)
+    assert out == ""
+    assert message in err
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--tau", "steep"], r"`--tau` must be a number, numbers with commas, or auto; got 'steep'"),
+        (["--tau", "-1"], r"`tau` must be a finite number > 0; got -1"),
+        (["--ground-cost", "los"], r"Did you mean 'loss'"),
+        (
+            ["--matching", "0,1"],
+            r"`matching` must give one reference class from 0 to 2 for each of the 3 target classes",
+        ),
+        (["--matching", "assignmnt"], r"Did you mean 'assignment'"),
+        (["--seed", "-3"], r"`seed` must be an integer ≥ 0; got -3"),
+        (["--target", "features:nowhere.npz"], r"nowhere\.npz"),
+        (["--target", "zip:nowhere"], r"zip"),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_sentence(files: dict[str, str], extra: list[str], message: str) -> None:
+    options = ["--reference", files["near"]] + ([] if "--target" in extra else ["--target", files["goal"]])
+    with pytest.raises(TransferabilityError, match=message):
+        run("relate", *options, *extra)
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_main_prints_the_sentence_alone_unless_asked_for_more(
+    debug: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--debug"] * debug + ["relate", "--reference", "features:no.npz", "--target", "features:no.npz"]
+    monkeypatch.setattr("sys.argv", ["transferability", *arguments])
+    if debug:
+        with pytest.raises(TransferabilityError, match=r"no\.npz"):
+            main()
+        return
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 1
+    seen = capsys.readouterr()
+    assert seen.out == ""
+    assert seen.err.startswith("error: ")
+    assert len(seen.err.strip().splitlines()) == 1
+
+
+# ── relate ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_relate_prints_terms_and_classes(files: dict[str, str]) -> None:
+    out, err = run("relate", "--reference", files["near"], "--target", files["goal"])
+    for word in (
+        "bound",
+        "reference loss",
+        "label mismatch",
+        "distribution mismatch",
+        "transferability",
+        "near → goal",
+    ):
+        assert word in out
+    assert "Certified" in err
+    assert "Certified" not in out
+    assert run("--quiet", "relate", "--reference", files["near"], "--target", files["goal"])[1] == ""
+
+
+def test_relate_prints_a_matrix_for_several(files: dict[str, str]) -> None:
+    arguments = ["--reference", files["near"], "--reference", files["goal"]]
+    out, _ = run("relate", *arguments, "--target", files["goal"], "--target", files["near"])
+    header = next(line for line in out.splitlines() if line.startswith("target"))
+    assert header.split() == ["target", "near", "goal", "nearest"]
+    assert sum(line.startswith(("goal", "near")) for line in out.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        [],
+        ["--tau", "auto"],
+        ["--tau", "0.1,0.5"],
+        ["--ground-cost", "euclidean", "--space", "target"],
+        ["--solver", "sgd"],
+        ["--matching", "0,1,2"],
+        ["--matching", "random"],
+        ["--fixed-map"],
+        ["--unlabelled"],
+        ["--limit", "30"],
+    ],
+)
+def test_relate_as_json(files: dict[str, str], extra: list[str]) -> None:
+    out, _ = run("relate", "--reference", files["near"], "--target", files["goal"], "--json", *extra)
+    found = json.loads(out)
+    assert found["schema"] == 1
+    (result,) = found["results"]
+    parts = result["reference_loss"] + result["label_mismatch"] + result["distribution_mismatch"]
+    assert result["bound"] == pytest.approx(parts, rel=1e-12)
+    if "--unlabelled" in extra or "--solver" in extra:
+        assert result["certified"] is False
+    elif "target" not in extra:
+        assert result["certified"] is True
+        assert result["bound"] >= result["transferred_loss"]
+
+
+def test_relate_takes_a_target_without_labels(files: dict[str, str]) -> None:
+    out, err = run("relate", "--reference", files["near"], "--target", files["bare"])
+    assert "–" in out  # what nobody can know
+    assert "Not certified" in err
+
+
+def test_hostile_class_names_are_printed_as_they_are(files: dict[str, str]) -> None:
+    out, _ = run("relate", "--reference", files["near"], "--target", files["hostile"])
+    for name in HOSTILE:
+        assert name in out
+    found = json.loads(run("relate", "--reference", files["near"], "--target", files["hostile"], "--json")[0])
+    assert list(found["results"][0]["class_map_names"]) == HOSTILE
+
+
+# ── rank ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_rank_feature_files_of_encoders(tmp_path: Path, files: dict[str, str]) -> None:
+    for encoder, noise in (("sharp", 1), ("blurred", 5)):
+        (tmp_path / encoder).mkdir()
+        for seed, name in enumerate(["near", "goal"]):
+            rng = np.random.default_rng(seed)
+            labels = np.arange(60) % 3
+            features = (4 * np.eye(3, 5)[labels] + noise * rng.normal(size=(60, 5))).astype(np.float32)
+            write_features(tmp_path / encoder / f"{name}.npz", features, labels, ["a", "b", "c"])
+    encoders = [f"features:{tmp_path}/{encoder}/{{data}}.npz" for encoder in ("blurred", "sharp")]
+    arguments = ["--target", files["goal"], "--reference", files["near"]]
+    arguments += [part for each in encoders for part in ("--encoder", each)]
+    out, err = run("rank", *arguments, "--out", str(tmp_path / "out"), "--json", "--score", "logme", "--no-cache")
+    found = json.loads(out)
+    assert [each["encoder"] for each in found["ranking"]] == encoders[::-1]
+    assert json.loads((tmp_path / "out" / "ranking.json").read_text()) == found
+    names = ["ranking.json", "transform-1.safetensors", "transform-2.safetensors"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
+    assert "written" in err
+
+    table, _ = run("rank", *arguments, "--sort", "logme", "--no-cache")
+    assert table.index("sharp") < table.index("blurred")
+    missing = [*arguments, "--encoder", f"features:{tmp_path}/none/{{data}}.npz"]
+    out, err = run("rank", *missing, "--no-cache", "--json", code=3)
+    assert len(json.loads(out)["ranking"]) == 2
+    assert "none" in json.loads(out)["skipped"][0]["encoder"]
+    out, err = run("rank", *missing, "--no-cache", code=3)
+    assert "skipped" in err
+    assert "skipped" not in out
+
+
+# ── extract and score ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_extract_writes_a_file_and_says_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own_encoder.py").write_text(
+        "import numpy as np\n\n\ndef grey(items):\n"
+        "    return np.stack([np.asarray(each.convert('L')).ravel() for each in items])\n"
+    )
+    arguments = ["--encoder", "python:own_encoder:grey", "--data", "packaged:digits", "--limit", "50", "--no-cache"]
+    out, err = run("extract", *arguments)
+    assert out.strip() == "digits-python-own_encoder-grey.safetensors"
+    assert Path(out.strip()).is_file()
+    assert "50 rows of 64 features" in err
+    found = json.loads(run("extract", *arguments, "--out", "f.npz", "--json")[0])
+    assert (found["rows"], found["dimensions"], found["file"]) == (50, 64, "f.npz")
+    scored = json.loads(run("score", "--features", "f.npz", "--score", "logme", "--score", "knn", "--json")[0])
+    assert [each["name"] for each in scored["scores"]] == ["logme", "knn"]
+
+
+def test_score_says_what_it_left_out(files: dict[str, str]) -> None:
+    path = files["goal"].removeprefix("features:")
+    out, err = run("score", "--features", path)
+    assert "logme" in out
+    assert "skipped leep" in err
+    assert "leep" not in out.split()
+    _, err = run("score", "--features", path, "--score", "leep", code=1)
+    assert "skipped leep" in err
+    run("score", "--features", path, "--score", "leep", "--score", "logme", code=3)
+    with pytest.raises(TransferabilityError, match="Did you mean 'logme'"):
+        run("score", "--features", path, "--score", "logmee")
+
+
+def test_score_guesses_labels_from_a_source(files: dict[str, str]) -> None:
+    bare, near = (files[name].removeprefix("features:") for name in ("bare", "near"))
+    found = json.loads(run("score", "--features", bare, "--source", near, "--score", "logme", "--json")[0])
+    assert found["pseudo_labels"] is True
+    with pytest.raises(TransferabilityError, match="`--source` must name labelled features"):
+        run("score", "--features", bare, "--score", "logme")
+
+
+def test_numbers_for_people() -> None:
+    assert (number(1.23456), number(1.23456, 1), number(None), number(float("nan"))) == ("1.235", "1.2", "–", "–")
+    assert (percent(0.12345), percent(None)) == ("12.3 %", "–")
