@@ -20,7 +20,7 @@ _ENCODERS = (
     "packaged:efficientnet-lite2",
     "packaged:pp-lcnet-orientation",
 )
-_ROWS = 500
+_ROWS = 400
 
 
 def demo(
