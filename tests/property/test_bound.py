@@ -132,7 +132,7 @@ def check(result: Relatedness) -> None:
         np.testing.assert_allclose(each.transform.B @ each.transform.D, priors, atol=1e-12)
         np.testing.assert_allclose(each.transform.B.sum(axis=0), 1.0, atol=1e-12)
         assert 0 <= each.transferred_accuracy <= 1
-        if each.space == "reference" or each.ground_cost == "loss":
+        if each.solver == "alternating" and (each.space == "reference" or each.ground_cost == "loss"):
             assert each.certified
         if each.certified:
             assert each.bound >= each.transferred_loss - SLACK * (1 + each.bound)
@@ -157,7 +157,7 @@ def cases(max_rows: int) -> Any:
 
 
 @cases(80)
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
 def test_certified_bound_holds(
     options: dict[str, Any], references: list[Shape], target: Shape, with_test: bool
 ) -> None:
@@ -171,3 +171,36 @@ def test_certified_bound_holds_in_thousands_of_tasks(
     options: dict[str, Any], references: list[Shape], target: Shape, with_test: bool
 ) -> None:
     examine(options, references, target, with_test)
+
+
+@pytest.mark.slow
+@cases(5000)
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+def test_certified_bound_holds_for_thousands_of_samples_matched_in_blocks(
+    options: dict[str, Any], references: list[Shape], target: Shape, with_test: bool
+) -> None:
+    examine(options, references, target, with_test)
+
+
+@given(options=OPTIONS, reference=shapes(30), target=shapes(30))
+@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+def test_terms_of_the_papers_solver_are_finite_and_sum_up(
+    options: dict[str, Any], reference: Shape, target: Shape
+) -> None:
+    options = {**options, "solver": "sgd", "tau": 0.2, "standardize": True}
+    if options["matching"] == "identity":
+        options["matching"] = "assignment"
+    result = fit(options, [reference], target, with_test=True)
+    assert not result.certified
+    check(result)
+
+
+@given(options=OPTIONS, reference=shapes(40), target=shapes(40), with_test=st.booleans())
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+def test_same_seed_same_number(options: dict[str, Any], reference: Shape, target: Shape, with_test: bool) -> None:
+    if options["matching"] == "identity":
+        options = {**options, "matching": "random"}
+    one, two = (fit(options, [reference], target, with_test) for _ in range(2))
+    assert one.bound == two.bound
+    assert one.transferred_loss == two.transferred_loss
+    np.testing.assert_array_equal(one.transform.map, two.transform.map)

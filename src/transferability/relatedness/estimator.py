@@ -274,7 +274,7 @@ class TaskRelatedness:
             transform = choose_classes(self.matching, geometry, tasks, labels, rng)
         # Telling apart classes that nothing is made of would cost reference loss for nothing: the paper, too, draws as
         # many reference classes as the target has. From here on there are no others.
-        learns_labels = self.solver == "sgd" and self.matching == "gradient"
+        learns_labels = self.solver == "sgd" and self._matches_by("gradient")
         kept = np.arange(classifier.n_classes) if learns_labels else transform.classes_in_use
         if len(kept) < classifier.n_classes:
             tasks = tasks._replace(reference=keep_classes(tasks.reference, kept))
@@ -305,6 +305,9 @@ class TaskRelatedness:
             kept, geometry, transform, fitted.feature_map, None, labels, tau, fitted.ridge, fitted.history, criterion
         )
 
+    def _matches_by(self, name: str) -> bool:
+        return isinstance(self.matching, str) and self.matching == name  # it may be an array
+
     def _geometry(self, classifier: SoftmaxClassifier, tau: float) -> Geometry:
         known = classifier.certified_tau if self.space == "reference" else tau
         return Geometry(classifier, self.ground_cost, self.space, known)
@@ -321,7 +324,8 @@ class TaskRelatedness:
     ) -> Solution:
         from transferability.relatedness.algorithm1 import run_algorithm1
 
-        fixed = None if self.matching == "gradient" else transform.shares
+        priors = np.bincount(target.labels, minlength=len(transform.shares)) / len(target.labels)
+        fixed = None if self._matches_by("gradient") else transform.B(priors)
         found = run_algorithm1(geometry.classifier, tasks.reference, target, B=fixed, learn_map=self.learn_map, rng=rng)
         if fixed is None:
             transform = LabelTransform.from_matrices(found.B, found.D)

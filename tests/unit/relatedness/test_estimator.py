@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -10,6 +11,7 @@ from scipy.special import softmax
 
 from transferability import Relatedness, Task, TaskRelatedness
 from transferability.errors import FeatureError, LabelError, OptionError, TaskError, TransferabilityError
+from transferability.relatedness import algorithm1
 
 
 def clusters(
@@ -269,11 +271,20 @@ def test_target_space_has_no_certificate_where_the_map_cannot_be_undone() -> Non
     assert "cannot be undone" in result.certificate
 
 
-def test_the_papers_solver_is_never_called_certified() -> None:
-    result = TaskRelatedness(solver="sgd").fit(clusters(0, n=30), clusters(1, n=30))
+@pytest.mark.parametrize("matching", ["assignment", "gradient", "given"])
+@pytest.mark.parametrize(("n_targets", "n_references"), [(3, 3), (2, 4), (4, 2)])
+def test_the_papers_solver_takes_any_classes_and_is_never_called_certified(
+    matching: str, n_targets: int, n_references: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = functools.partial(algorithm1.run_algorithm1, epochs=3)
+    monkeypatch.setattr(algorithm1, "run_algorithm1", short)
+    reference, target = clusters(0, n=30, n_classes=n_references), clusters(1, n=30, n_classes=n_targets)
+    chosen = [0, 1] * (n_targets // 2) + [0] * (n_targets % 2) if matching == "given" else matching
+    result = TaskRelatedness(solver="sgd", matching=chosen).fit(reference, target)
     assert (result.ground_cost, result.space, result.certified) == ("euclidean", "target", False)
     terms = result.reference_loss + result.label_mismatch + result.distribution_mismatch
     assert result.bound == pytest.approx(terms, rel=1e-12)
+    np.testing.assert_allclose(result.transform.B @ result.transform.D, np.bincount(target.labels) / 30, atol=1e-12)
 
 
 # ── the same again ───────────────────────────────────────────────────────────────────────────────────────────────────
