@@ -4,6 +4,7 @@ from scipy.spatial.distance import cdist
 from scipy.special import log_softmax
 
 from transferability.relatedness.lipschitz import fit_lipschitz_softmax
+from transferability.transport import cost as cost_module
 from transferability.transport.cost import euclidean_cost, loss_cost
 
 
@@ -16,7 +17,11 @@ def pairs(seed: int, n_classes: int = 4, d: int = 3) -> tuple[np.ndarray, ...]:
 
 @pytest.mark.parametrize("seed", range(10))
 @pytest.mark.parametrize("n_classes", [2, 4, 7])
-def test_loss_cost_is_what_the_definition_says_and_lies_where_it_must(seed: int, n_classes: int) -> None:
+@pytest.mark.parametrize("at_once", [0, 10**9])  # class by class, or all classes in one array
+def test_loss_cost_is_what_the_definition_says_and_lies_where_it_must(
+    seed: int, n_classes: int, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cost_module, "_AT_ONCE", at_once)
     weights, intercept, u, labels, v = pairs(seed, n_classes)
     logits_u, logits_v = u @ weights.T + intercept, v @ weights.T + intercept
     cost = loss_cost(logits_u, labels, logits_v)
