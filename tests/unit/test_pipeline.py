@@ -14,6 +14,7 @@ from transferability.encoders.function import FunctionEncoder
 from transferability.errors import DatasetError, LabelError, OptionError, TaskError, UnknownNameError
 from transferability.features import extract_features
 from transferability.pipeline import Settings, prepare, rank, relate
+from transferability.ranking.result import Ranked, Ranking, ScoreColumn
 
 SETTINGS = Settings(cache=False)
 
@@ -205,3 +206,14 @@ def test_one_of_each_needs_no_list() -> None:
 def test_relate_raises_what_rank_would_skip() -> None:
     with pytest.raises(LabelError, match="has no labels"):
         relate(stripes("lines", 1, labelled=False), TARGET, GOOD, settings=SETTINGS)
+
+
+# ── the order ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(("higher", "expected"), [(True, ["c", "a", "b"]), (False, ["a", "c", "b"])])
+def test_best_first_and_unknown_last(higher: bool, expected: list[str]) -> None:
+    scored = {"a": {"logme": 0.1}, "b": {}, "c": {"logme": 0.7}}
+    entries = [Ranked(name, None, None, values, {}, 0.0) for name, values in scored.items()]
+    columns = [ScoreColumn("logme", higher_is_better=higher)]
+    assert [each.encoder for each in Ranking.sort(entries, [], "logme", columns, "t", ["r"]).entries] == expected
