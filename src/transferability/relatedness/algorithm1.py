@@ -318,7 +318,7 @@ def couple_batch(mapped: FloatArray, labels: IntArray, target: Sample, B: FloatA
             part = optimal_coupling(distances[np.ix_(rows, columns)])
             parts.append((rows[part.source], columns[part.target], part.mass * (len(rows) / len(classes))))
         source, goal, mass = (np.concatenate(each) for each in zip(*parts, strict=True))
-        return Coupling(source, goal, mass, float(mass @ distances[source, goal]), exact=True)
+        return Coupling(source, goal, mass, distances[source, goal], exact=True)
     # Masses are given so that equal sizes, too, go to the network simplex: on a cost made of blocks it is faster here.
     masses = (np.full(size, 1.0 / size) for size in distances.shape)
     return optimal_coupling(distances + label_weight * _label_distances(B)[target.labels][:, labels].T, *masses)

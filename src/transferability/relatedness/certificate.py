@@ -44,6 +44,7 @@ class Certificate(NamedTuple):
     distribution_mismatch: FloatArray  # (K_T,)
     priors: FloatArray  # (K_T,)
     exact: bool  # every transport solved to optimality, none in blocks
+    per_point: FloatArray | None = None  # (n_T,), each target point's part: their mean is the bound
 
     @property
     def bound(self) -> float:
@@ -107,6 +108,7 @@ def certify_sample(
         )
         raise TaskError(message)
     reference_term, mismatch = np.zeros(n_targets), np.zeros(n_targets)
+    entropy, per_point = transform.entropy_per_class(priors), np.zeros(len(target_labels))
     exact = True
     for i in np.flatnonzero(priors > 0):
         shares = transform.shares[i]
@@ -124,7 +126,10 @@ def certify_sample(
         reference_term[i] = priors[i] * float(masses @ reference_losses[rows]) / float(masses.sum())
         mismatch[i] = priors[i] * coupling.value
         exact &= coupling.exact
-    return Certificate(reference_term, transform.entropy_per_class(priors), mismatch, priors, exact)
+        carried = coupling.mass * (reference_losses[rows[coupling.source]] + coupling.costs)
+        own_part = np.bincount(coupling.target, carried, minlength=len(columns)) * len(columns)
+        per_point[columns] = own_part + entropy[i] / priors[i]
+    return Certificate(reference_term, entropy, mismatch, priors, exact, per_point)
 
 
 def transformed_losses(

@@ -35,8 +35,13 @@ class Coupling(NamedTuple):
     source: IntArray  # (n_pairs,)
     target: IntArray  # (n_pairs,)
     mass: FloatArray  # (n_pairs,), sums to 1
-    value: float  # Σ mass · cost
+    costs: FloatArray  # (n_pairs,), of moving along each pair
     exact: bool  # optimal, or only feasible
+
+    @property
+    def value(self) -> float:
+        """The cost of the whole coupling, Σ mass · cost."""
+        return float(self.mass @ self.costs)
 
 
 def optimal_coupling(cost: FloatArray, a: FloatArray | None = None, b: FloatArray | None = None) -> Coupling:
@@ -52,14 +57,12 @@ def optimal_coupling(cost: FloatArray, a: FloatArray | None = None, b: FloatArra
     m, n = cost.shape
     if a is None and b is None and m == n:
         source, target = linear_sum_assignment(cost)
-        mass = np.full(n, 1.0 / n)
-        return Coupling(source, target, mass, float(cost[source, target].mean()), exact=True)
+        return Coupling(source, target, np.full(n, 1.0 / n), cost[source, target], exact=True)
     a = np.full(m, 1.0 / m) if a is None else a / a.sum()
     b = np.full(n, 1.0 / n) if b is None else b / b.sum()
     if m == 1 or n == 1:  # the product is the only coupling
         source, target = (grid.ravel() for grid in np.indices((m, n)))
-        mass = np.outer(a, b).ravel()
-        return Coupling(source, target, mass, float(mass @ cost.ravel()), exact=True)
+        return Coupling(source, target, np.outer(a, b).ravel(), cost.ravel(), exact=True)
     from ot.lp import emd  # here: importing POT also imports torch where that is installed, which takes seconds
 
     scale = float(np.abs(cost).max()) or 1.0  # the simplex compares with absolute tolerances
@@ -69,8 +72,7 @@ def optimal_coupling(cost: FloatArray, a: FloatArray | None = None, b: FloatArra
     if not exact and max(np.abs(plan.sum(1) - a).max(), np.abs(plan.sum(0) - b).max()) > 1e-9:
         plan = np.outer(a, b)
     source, target = np.nonzero(plan)
-    mass = plan[source, target]
-    return Coupling(source, target, mass, float(mass @ cost[source, target]), exact=exact)
+    return Coupling(source, target, plan[source, target], cost[source, target], exact=exact)
 
 
 def couple(
@@ -105,12 +107,12 @@ def couple(
     parts = []
     for (rows, row_mass), (columns, column_mass) in zip(left, right, strict=True):
         part = optimal_coupling(cost(rows, columns), row_mass, column_mass)
-        parts.append(Coupling(rows[part.source], columns[part.target], part.mass / n_blocks, part.value, exact=False))
+        parts.append(Coupling(rows[part.source], columns[part.target], part.mass / n_blocks, part.costs, exact=False))
     return Coupling(
         source=np.concatenate([part.source for part in parts]),
         target=np.concatenate([part.target for part in parts]),
         mass=np.concatenate([part.mass for part in parts]),
-        value=float(np.mean([part.value for part in parts])),
+        costs=np.concatenate([part.costs for part in parts]),
         exact=False,
     )
 
@@ -121,8 +123,8 @@ def _couple_equal_sizes(cost: CostFunction, n: int, n_blocks: int, rng: np.rando
     parts = [optimal_coupling(cost(rows, columns)) for rows, columns in zip(left, right, strict=True)]
     source = np.concatenate([rows[part.source] for rows, part in zip(left, parts, strict=True)])
     target = np.concatenate([columns[part.target] for columns, part in zip(right, parts, strict=True)])
-    value = sum(part.value * len(rows) for rows, part in zip(left, parts, strict=True)) / n
-    return Coupling(source, target, np.full(n, 1.0 / n), value, exact=False)
+    costs = np.concatenate([part.costs for part in parts])
+    return Coupling(source, target, np.full(n, 1.0 / n), costs, exact=False)
 
 
 def _blocks_of_equal_mass(
