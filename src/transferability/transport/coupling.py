@@ -5,7 +5,8 @@ certifies the bound; the optimal one makes it smallest:
 
 .. math:: \mathrm{OT}_c(a, b) = \min_{\pi \ge 0,\; \pi 1 = a,\; \pi^\top 1 = b} \sum_{u, u'} \pi_{u u'} c(u, u').
 
-Equal sizes with uniform weights are a linear assignment (SciPy), everything else goes to the network simplex (POT).
+Small samples of one size with uniform weights are a linear assignment (SciPy); everything else goes to the network
+simplex (POT), started near the answer by a few rounds of Sinkhorn's iteration.
 Past `max_points` on a side, both samples are cut at random into blocks of equal mass and matched block by block:
 feasible, so still certified, and reported as not exact.
 """
@@ -25,6 +26,12 @@ __all__ = ["MAX_POINTS", "Coupling", "couple", "optimal_coupling"]
 
 MAX_POINTS = 1000
 """Points on a side that are matched at once. 1,000 × 1,000 takes a tenth of a second; time grows with the cube."""
+
+_ASSIGNMENT_UP_TO = 500
+"""Beyond, the simplex is twice as fast as SciPy's assignment: 0.07 s to 0.14 s for 1,000 points in 50 dimensions."""
+_BLUR = 0.005  # of the mean cost: Sinkhorn's regularisation; half and twice as much are little worse
+_SINKHORN_ROUNDS = 30
+_TINY = np.float32(1e-30)
 
 CostFunction = Callable[[IntArray, IntArray], FloatArray]
 
@@ -55,7 +62,7 @@ def optimal_coupling(cost: FloatArray, a: FloatArray | None = None, b: FloatArra
         Masses with the same sum; uniform if left out. The coupling is returned for masses that sum to 1.
     """
     m, n = cost.shape
-    if a is None and b is None and m == n:
+    if a is None and b is None and m == n <= _ASSIGNMENT_UP_TO:
         source, target = linear_sum_assignment(cost)
         return Coupling(source, target, np.full(n, 1.0 / n), cost[source, target], exact=True)
     a = np.full(m, 1.0 / m) if a is None else a / a.sum()
@@ -66,13 +73,38 @@ def optimal_coupling(cost: FloatArray, a: FloatArray | None = None, b: FloatArra
     from ot.lp import emd  # here: importing POT also imports torch where that is installed, which takes seconds
 
     scale = float(np.abs(cost).max()) or 1.0  # the simplex compares with absolute tolerances
-    plan, log = emd(a, b, np.ascontiguousarray(cost / scale, dtype=np.float64), numItermax=10_000_000, log=True)
+    scaled = np.divide(cost, scale, dtype=np.float64, order="C")
+    start = _dual_start(scaled, a, b)
+    plan, log = emd(a, b, scaled, numItermax=10_000_000, potentials_init=start, log=True)
     # Where the simplex stops early POT returns a plan whose marginals may be off: the product is always feasible.
     exact = log.get("warning") is None
     if not exact and max(np.abs(plan.sum(1) - a).max(), np.abs(plan.sum(0) - b).max()) > 1e-9:
         plan = np.outer(a, b)
     source, target = np.nonzero(plan)
     return Coupling(source, target, plan[source, target], cost[source, target], exact=exact)
+
+
+def _dual_start(cost: FloatArray, a: FloatArray, b: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return potentials near the optimal ones, from a few of Sinkhorn's iterations; the simplex corrects the rest.
+
+    Costs a twentieth of the simplex' time and halves it (2,000 points: 0.76 s to 0.36 s; 1,500 against 1,000 in 20
+    dimensions: 0.26 s to 0.11 s). The result stays exact: potentials decide where the search starts, not where it ends.
+    """
+    columns = cost.min(axis=0)
+    kernel = cost - columns  # (m, n), ≥ 0 and with a zero in every row, so that no row underflows
+    rows = kernel.min(axis=1)
+    kernel -= rows[:, None]
+    blur = _BLUR * float(cost.mean() - cost.min()) or 1.0
+    kernel = kernel.astype(np.float32)
+    kernel *= np.float32(-1 / blur)
+    np.exp(kernel, out=kernel)
+    a, b = a.astype(np.float32), b.astype(np.float32)
+    right = np.ones(len(b), dtype=np.float32)
+    for _ in range(_SINKHORN_ROUNDS):
+        left = a / np.maximum(kernel @ right, _TINY)
+        right = b / np.maximum(left @ kernel, _TINY)
+    left, right = (np.log(np.maximum(each, _TINY).astype(np.float64)) for each in (left, right))
+    return rows + blur * left, columns + blur * right
 
 
 def couple(

@@ -1,7 +1,7 @@
 import numpy as np
 import ot
 import pytest
-from scipy.optimize import linprog
+from scipy.optimize import linear_sum_assignment, linprog
 from scipy.spatial.distance import cdist
 from scipy.stats import wasserstein_distance
 
@@ -160,3 +160,31 @@ def test_blocks_are_the_same_for_the_same_seed() -> None:
     assert one.value == two.value
     np.testing.assert_array_equal(one.target[np.argsort(one.source)], two.target[np.argsort(two.source)])
     assert one.value != other.value
+
+
+def test_large_samples_of_one_size_are_matched_one_to_one() -> None:
+    # Past the size where SciPy's assignment serves, the simplex must return a permutation of the same value.
+    rng = np.random.default_rng(3)
+    cost = cdist(rng.normal(size=(520, 8)), 1.5 * rng.normal(size=(520, 8)) + 0.5)
+    found = optimal_coupling(cost)
+    rows, columns = linear_sum_assignment(cost)
+    assert found.exact
+    assert sorted(found.source) == sorted(found.target) == list(range(520))
+    assert found.value == pytest.approx(cost[rows, columns].mean(), rel=1e-12)
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
+@pytest.mark.parametrize("kind", ["points without mass", "one cost for all", "far outlier"])
+def test_where_the_search_starts_never_decides_where_it_ends(kind: str, scale: float) -> None:
+    rng = np.random.default_rng(5)
+    x, y = rng.normal(size=(40, 3)), rng.normal(size=(60, 3)) + 1
+    a, b = rng.random(40), rng.random(60)
+    if kind == "points without mass":
+        a[::3], b[::4] = 0, 0
+    if kind == "far outlier":
+        x[0] += 1e6
+    cost = np.full((40, 60), scale) if kind == "one cost for all" else scale * cdist(x, y)
+    found = optimal_coupling(cost, a, b)
+    plain = ot.emd2(a / a.sum(), b / b.sum(), cost / cost.max()) * cost.max()
+    assert found.exact
+    assert found.value == pytest.approx(plain, rel=1e-9)
