@@ -1,7 +1,8 @@
 """Files of features: read and written without pickle, never half-written.
 
 A feature file is an `.npz` archive or a `.safetensors` file that holds `features` (n_samples, n_features) and, where
-they are known, `labels` (n_samples,), `class_names` (n_classes,), `ids` (n_samples,). In safetensors, which knows no
+they are known, `labels` (n_samples,), `class_names` (n_classes,), `ids` (n_samples,), `targets` (n_samples,) or
+(n_samples, n_outputs). In safetensors, which knows no
 strings, the names and ids are JSON lists in the header's metadata.
 """
 
@@ -22,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from transferability._array import FloatArray, IntArray
-from transferability._validate import check_features
+from transferability._validate import check_features, check_targets
 from transferability.errors import DatasetError, FeatureError, FileDamagedError, OptionError
 from transferability.task import Task
 
@@ -47,6 +48,8 @@ class Features:
         What each row is: a path within a folder, a row number.
     name : str
         Name of the data set.
+    targets : array of float of shape (n_samples,) or (n_samples, n_outputs), or None
+        Numbers to predict, or 0 and 1 for each of several labels, in place of classes.
     """
 
     features: FloatArray
@@ -54,6 +57,7 @@ class Features:
     class_names: tuple[str, ...] | None = None
     ids: npt.NDArray[np.str_] | None = None
     name: str = "features"
+    targets: FloatArray | None = None
 
     def __len__(self) -> int:
         return len(self.features)
@@ -101,12 +105,16 @@ def read_features(path: str | os.PathLike[str]) -> Features:
             message = f"`{key}` of {path} must be a list, of one entry per row or class; "
             message += f"got shape {array.shape} for {len(features)} rows."
             raise FeatureError(message)
+    targets = arrays.get("targets")
+    if targets is not None:
+        targets = check_targets(targets, len(features), f"targets of {path}")
     return Features(
         features,
         labels,
         None if names is None else tuple(map(str, names.tolist())),
         None if ids is None else ids.astype(np.str_),
         path.stem,
+        targets,
     )
 
 
@@ -116,6 +124,7 @@ def write_features(
     labels: Any | None = None,
     class_names: Sequence[str] | None = None,
     ids: Sequence[str] | npt.NDArray[np.str_] | None = None,
+    targets: Any | None = None,
 ) -> Path:
     """Write a feature file; the suffix, `.npz` or `.safetensors`, decides the format.
 
@@ -133,6 +142,8 @@ def write_features(
         One per class.
     ids : sequence of str of shape (n_samples,), optional
         What each row is.
+    targets : array of float of shape (n_samples,) or (n_samples, n_outputs), optional
+        Numbers to predict, or 0 and 1 for each of several labels, in place of classes.
 
     Returns
     -------
@@ -144,13 +155,15 @@ def write_features(
     OptionError
         If the suffix is another.
     FeatureError
-        If the features are not a finite 2-D array.
+        If the features are not a finite 2-D array, or the targets do not fit them.
     """
     path = Path(path)
     checked = np.ascontiguousarray(check_features(features))
     arrays: Arrays = {"features": checked}
     if labels is not None:
         arrays["labels"] = np.ascontiguousarray(labels)
+    if targets is not None:
+        arrays["targets"] = check_targets(targets, len(checked), "targets")
     texts = {
         key: [str(each) for each in value]
         for key, value in (("class_names", class_names), ("ids", ids))

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from transferability._array import FloatArray, IntArray, as_numpy
 from transferability.errors import FeatureError, LabelError, OptionError, nearest_names
 
-__all__ = ["check_choice", "check_features", "check_labels", "check_positive", "check_same_length"]
+__all__ = ["check_choice", "check_features", "check_labels", "check_positive", "check_same_length", "check_targets"]
 
 _ROWS_PER_BLOCK = 1 << 14
 
@@ -112,6 +112,28 @@ def check_labels(labels: Any, n_samples: int | None = None, argument: str = "lab
             f"`{argument}` must use every class from 0 to {n_classes - 1}; class {missing} has no sample. "
             "Renumber the classes: numpy.unique(labels, return_inverse=True)[1]."
         )
+        raise LabelError(message)
+    return array
+
+
+def check_targets(targets: Any, n_samples: int, argument: str = "targets") -> FloatArray:
+    """Return numbers to predict as a finite float64 array (n_samples,) or (n_samples, n_outputs).
+
+    Raises
+    ------
+    LabelError
+        For another dtype, rank or length, NaN or infinity (naming the first row).
+    """
+    array = as_numpy(targets)
+    if array.dtype.kind not in "fiub" or array.ndim not in (1, 2) or array.shape[0] != n_samples or 0 in array.shape:
+        message = f"`{argument}` must be numbers of shape ({n_samples},) or ({n_samples}, n_outputs); "
+        message += f"got {array.dtype} of shape {array.shape}. Give one row per sample."
+        raise LabelError(message)
+    array = np.ascontiguousarray(array, dtype=np.float64)
+    finite = np.isfinite(array.reshape(n_samples, -1)).all(axis=1)  # (n,) or (n, n_outputs) -> (n,)
+    if not finite.all():
+        message = f"`{argument}` must be finite; row {int(np.argmin(finite))} holds NaN or infinity. "
+        message += "Fill it or drop the row."
         raise LabelError(message)
     return array
 

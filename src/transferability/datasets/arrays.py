@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from transferability._array import IntArray
+from transferability._array import FloatArray, IntArray
 from transferability._files import read_arrays, read_features
 from transferability._identifiers import split_fragment
-from transferability.datasets.base import Dataset, number_labels
+from transferability.datasets._ids import NumberedRows
+from transferability.datasets.base import Dataset, Item, number_labels
 from transferability.datasets.pictures import as_uint8
 from transferability.errors import DatasetError, LabelError, nearest_names, require_extra
 
@@ -53,14 +55,16 @@ def load_features(spec: str) -> Dataset:
         raise DatasetError(message)
     table = read_features(path)
     labels, class_names = _labels(table.labels, table.class_names, str(path), len(table))
+    reader = _FeatureRows(table.features)
     return Dataset(
         name=path.stem,
         modality="array",
-        all_ids=_row_numbers(len(table)) if table.ids is None else table.ids,
-        read=lambda row: table.features[row],
-        content=lambda row: table.features.dtype.str.encode() + table.features[row].tobytes(),
+        all_ids=NumberedRows(np.arange(len(table))) if table.ids is None else table.ids,
+        read=reader.read,
+        content=reader.content,
         all_labels=labels,
         class_names=class_names,
+        all_targets=table.targets,
     )
 
 
@@ -83,24 +87,43 @@ def picture_arrays(
         What to call it in messages.
     """
     require_extra("PIL", "images", f"data {name!r}")
-    from PIL import Image
-
     pictures = as_uint8(pixels, source)
     numbers, names = _labels(labels, class_names, source, len(pictures))
-    shape = str(pictures.shape[1:]).encode()
+    reader = _PictureRows(pictures)
     return Dataset(
         name=name,
         modality="image",
-        all_ids=_row_numbers(len(pictures)),
-        read=lambda row: _as_rgb(Image.fromarray(pictures[row])),
-        content=lambda row: shape + pictures[row].tobytes(),
+        all_ids=NumberedRows(np.arange(len(pictures))),
+        read=reader.read,
+        content=reader.content,
         all_labels=numbers,
         class_names=names,
     )
 
 
-def _as_rgb(picture: Any) -> Any:
-    return picture if picture.mode == "RGB" else picture.convert("RGB")
+@dataclass(frozen=True)
+class _PictureRows:
+    pictures: npt.NDArray[np.uint8]
+
+    def read(self, row: int) -> Item:
+        from PIL import Image
+
+        picture = Image.fromarray(self.pictures[row])
+        return picture if picture.mode == "RGB" else picture.convert("RGB")
+
+    def content(self, row: int) -> bytes:
+        return b"".join((str(self.pictures.shape[1:]).encode(), self.pictures[row].tobytes()))
+
+
+@dataclass(frozen=True)
+class _FeatureRows:
+    features: FloatArray
+
+    def read(self, row: int) -> Item:
+        return self.features[row]
+
+    def content(self, row: int) -> bytes:
+        return b"".join((self.features.dtype.str.encode(), self.features[row].tobytes()))
 
 
 def _labels(
@@ -114,7 +137,3 @@ def _labels(
         message = f"labels of {source} must have one entry per row; got {len(numbers)} for {n_rows} rows."
         raise LabelError(message)
     return numbers, tuple(names)
-
-
-def _row_numbers(n_rows: int) -> npt.NDArray[np.str_]:
-    return np.arange(n_rows).astype(np.str_)

@@ -1,4 +1,4 @@
-"""What a data set is: rows with an id, an item (a picture, a text, an array) and perhaps a label."""
+"""What a data set is: rows with an id, an item (a picture, a text, an array) and perhaps a label or a target."""
 
 from __future__ import annotations
 
@@ -6,41 +6,57 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from transferability._array import IntArray
+from transferability._array import FloatArray, IntArray
 from transferability.errors import DatasetError, LabelError, TransferabilityError
 
-__all__ = ["Dataset", "Item", "Modality", "number_labels"]
+__all__ = ["Dataset", "Ids", "Item", "Modality", "number_labels"]
 
-Modality = Literal["image", "text", "array"]
+Modality = Literal["image", "text", "array", "tokens"]
 Item = Any
-"""A PIL picture in RGB, a str, or an array of one dimension: what the data set's `modality` says."""
+"""What the data set's `modality` says: a PIL picture in RGB; a str or, for a pair, a tuple of two; an array of one
+dimension; for "tokens" a tuple (words, position): the words of a sentence, and which of them the row is about."""
+
+
+class Ids(Protocol):
+    """What `Dataset.all_ids` must be able to do: an array of str can, and so can more compact things (`_ids.py`)."""
+
+    def __len__(self) -> int: ...
+
+    @overload
+    def __getitem__(self, rows: int) -> str: ...
+    @overload
+    def __getitem__(self, rows: IntArray) -> npt.NDArray[np.str_]: ...
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
     """Rows with stable ids, read one by one when they are needed.
 
-    A new kind of data is a function that returns one of these: see `datasets/folder.py`, the shortest example.
+    A new kind of data is a function that returns one of these: see `datasets/folder.py`, the shortest example. Its
+    reader is a small frozen dataclass rather than a pair of closures, so that the data set can be pickled and rows be
+    decoded in other processes.
 
     Attributes
     ----------
     name : str
         Short, fit for a table and for a file name.
-    modality : {"image", "text", "array"}
+    modality : {"image", "text", "array", "tokens"}
         What the items are.
-    all_ids : array of str of shape (n_all,)
-        What each row is, the same in every run and in any subset.
+    all_ids : Ids of length n_all
+        What each row is, the same in every run and in any subset; an array of str, or as compact as `_ids.py` has it.
     read : callable
         Position in `all_ids` to item, decoded. A failure becomes a `DatasetError` that names the row.
     content : callable
         Position in `all_ids` to the bytes that decide the item, for the fingerprint.
     all_labels : array of int of shape (n_all,), or None
         Classes 0..K−1.
+    all_targets : array of float of shape (n_all,) or (n_all, n_outputs), or None
+        Numbers to predict, or 0 and 1 for each of several labels, in place of classes.
     class_names : tuple of str, or None
         One per class.
     chosen : array of int of shape (n,), or None
@@ -49,12 +65,13 @@ class Dataset:
 
     name: str
     modality: Modality
-    all_ids: npt.NDArray[np.str_]
+    all_ids: Ids | npt.NDArray[np.str_]
     read: Callable[[int], Item]
     content: Callable[[int], bytes]
     all_labels: IntArray | None = None
     class_names: tuple[str, ...] | None = None
     chosen: IntArray | None = None
+    all_targets: FloatArray | None = None
 
     def __post_init__(self) -> None:
         if len(self.rows) == 0:
@@ -66,6 +83,8 @@ class Dataset:
 
     def __repr__(self) -> str:
         classes = "no labels" if self.class_names is None else f"{len(self.class_names)} classes"
+        if self.all_targets is not None:
+            classes = "1 target" if self.all_targets.ndim == 1 else f"{self.all_targets.shape[1]} targets"
         return f"Dataset({self.name!r}: {len(self):,} {self.modality} rows, {classes})"
 
     @cached_property
@@ -83,6 +102,11 @@ class Dataset:
         """Classes of the rows, shape (n,), or None."""
         return None if self.all_labels is None else self.all_labels[self.rows]
 
+    @property
+    def targets(self) -> FloatArray | None:
+        """Numbers to predict, shape (n,) or (n, n_outputs), or None."""
+        return None if self.all_targets is None else self.all_targets[self.rows]
+
     def items(self, rows: Iterable[int]) -> list[Item]:
         """Return the items of these rows, decoded.
 
@@ -97,20 +121,29 @@ class Dataset:
         """Return the data set of these rows; ids, labels and class numbers stay what they are."""
         return replace(self, chosen=self.rows[np.asarray(rows, dtype=np.int64)])
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, rows: Iterable[int] | None = None) -> str:
         """Return a hash of modality, ids and contents of the rows, in order: equal only for equal items.
 
         Contents, because sizes and modification times lie: unpacking, copying and checking out change times without
         contents, and some tools restore times over changed contents. Reading the bytes costs little beside decoding
-        them. Labels are left out: features do not depend on them.
+        them. Labels and targets are left out: features do not depend on them.
+
+        Parameters
+        ----------
+        rows : iterable of int, optional
+            Of these rows only: the same as `subset(rows).fingerprint()`, and no other row's contents are read.
         """
-        return self._fingerprint
+        return self._fingerprint if rows is None else self._hash(int(self.rows[row]) for row in rows)
 
     @cached_property
     def _fingerprint(self) -> str:
+        return self._hash(map(int, self.rows))
+
+    def _hash(self, positions: Iterable[int]) -> str:
         total = hashlib.sha256(self.modality.encode())
-        for row in self.rows:
-            for part in (str(self.all_ids[row]).encode("utf-8", "surrogatepass"), self._at(int(row), self.content)):
+        for position in positions:
+            parts = str(self.all_ids[position]).encode("utf-8", "surrogatepass"), self._at(position, self.content)
+            for part in parts:
                 total.update(len(part).to_bytes(8, "little"))  # lengths first, so that parts cannot run together
                 total.update(part)
         return total.hexdigest()

@@ -1,7 +1,33 @@
 """Encoders: anything that turns pictures or texts into features."""
 
+from transferability.encoders.base import FEATURES as FEATURES
+from transferability.encoders.base import PROBABILITIES as PROBABILITIES
 from transferability.encoders.base import Encoder as Encoder
+from transferability.encoders.base import MultiOutputEncoder as MultiOutputEncoder
+from transferability.encoders.outputs import OutputView as OutputView
+from transferability.encoders.outputs import accepts as accepts
+from transferability.encoders.outputs import every_layer as every_layer
+from transferability.encoders.outputs import forward as forward
+from transferability.encoders.outputs import hidden_layers as hidden_layers
+from transferability.encoders.outputs import outputs_of as outputs_of
+from transferability.encoders.outputs import preprocess_of as preprocess_of
+from transferability.encoders.outputs import select as select
 from transferability.encoders.precomputed import FeatureFiles as FeatureFiles
 from transferability.encoders.registry import load_encoder as load_encoder
 
-__all__ = ["Encoder", "FeatureFiles", "load_encoder"]
+__all__ = [
+    "FEATURES",
+    "PROBABILITIES",
+    "Encoder",
+    "FeatureFiles",
+    "MultiOutputEncoder",
+    "OutputView",
+    "accepts",
+    "every_layer",
+    "forward",
+    "hidden_layers",
+    "load_encoder",
+    "outputs_of",
+    "preprocess_of",
+    "select",
+]

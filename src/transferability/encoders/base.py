@@ -4,23 +4,49 @@ To add one of your own, either write a function and name it `python:module:funct
 point in the group `transferability.encoders` has the prefix as its name and this as its value::
 
     def load(spec: str, *, device: str | None) -> Encoder: ...   # spec is what follows the prefix and its colon
+
+What it returns needs no more than `Encoder` asks for. One that has more to give, class probabilities or hidden layers,
+or that wants its items prepared in other processes while it computes, is a `MultiOutputEncoder`. `load` may also take
+`pool` (str or None) and `precision` (str), keyword-only, if the encoder has that choice; `check_pool` helps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Encoder", "Identity", "Item", "Modality"]
+__all__ = [
+    "FEATURES",
+    "PROBABILITIES",
+    "Encoder",
+    "Identity",
+    "Item",
+    "Modality",
+    "MultiOutputEncoder",
+    "Outputs",
+    "Precision",
+    "Preprocess",
+]
 
-Modality = Literal["image", "text", "array"]
+FEATURES = "features"
+"""The output that every encoder has: the penultimate layer, pooled."""
+PROBABILITIES = "probabilities"
+"""The output of a classifier with its head: one probability per source class."""
+
+Modality = Literal["image", "text", "array", "tokens"]
+Precision = Literal["float32", "bfloat16", "float16"]
 Item = Any
-"""A PIL picture in RGB, a str, or an array of one dimension: what the encoder's `modality` says."""
+"""What the data's `modality` says: a PIL picture in RGB; a str or, for a pair, a tuple of two; an array of one
+dimension; for "tokens" a tuple (words, position): the words of a sentence, and which of them is meant."""
 Identity = dict[str, Any]
 """JSON values only."""
+Outputs = dict[str, npt.NDArray[np.float32]]
+"""Name of an output to its rows, (n, width)."""
+Preprocess = Callable[[Item], npt.NDArray[Any]]
+"""One item to one array. It can be pickled and holds no model: worker processes run it."""
 
 
 @runtime_checkable
@@ -48,6 +74,37 @@ class Encoder(Protocol):
 
     def encode(self, items: Sequence[Item]) -> npt.NDArray[np.float32]:
         """Return the features of one batch, (len(items), n_features), finite.
+
+        A row must not depend on the other items of its batch.
+        """
+
+
+@runtime_checkable
+class MultiOutputEncoder(Encoder, Protocol):
+    """An encoder that gives several outputs in one pass of its model.
+
+    `encode(items)` is `forward([preprocess(item) for item in items], ["features"])["features"]`. Its `identity` covers
+    whatever changes any output; which output is meant is not part of it.
+    """
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """All that it can return: "features" first, "probabilities" where it has them, then hidden layers in order."""
+
+    @property
+    def pooling(self) -> str:
+        """How positions become one row, in words."""
+
+    @property
+    def source_class_names(self) -> tuple[str, ...] | None:
+        """Names of the classes of "probabilities", where they are known."""
+
+    @property
+    def preprocess(self) -> Preprocess | None:
+        """From an item to what `forward` takes; None if that is the item itself."""
+
+    def forward(self, batch: Sequence[Any], outputs: Sequence[str]) -> Outputs:
+        """Return these outputs of one batch of prepared items; the model runs once.
 
         A row must not depend on the other items of its batch.
         """

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Callable
 from importlib.metadata import entry_points
+from typing import get_args
 
 from transferability._identifiers import split_identifier
-from transferability.encoders.base import Encoder
+from transferability._validate import check_choice
+from transferability.encoders.base import Encoder, Precision
+from transferability.encoders.outputs import select
 from transferability.encoders.precomputed import FeatureFiles
+from transferability.errors import OptionError
 
 __all__ = ["ENTRY_POINT_GROUP", "load_encoder"]
 
 ENTRY_POINT_GROUP = "transferability.encoders"
 
 # Prefix -> module with `load(spec, *, device)`, imported when asked for: torch takes seconds. A plugin's entry point in
-# the group above is the same thing from outside; a prefix of this table cannot be taken over.
+# the group above is the same thing from outside; a prefix of this table cannot be taken over. A `load` that has the
+# parameters `pool` or `precision` offers that choice; the others refuse it.
 _MODULES = {
     "features": "transferability.encoders.precomputed",
     "hf": "transferability.encoders.huggingface",
     "onnx": "transferability.encoders.onnx",
+    "openclip": "transferability.encoders.openclip",
     "packaged": "transferability.encoders.packaged",
     "python": "transferability.encoders.function",
     "st": "transferability.encoders.sentences",
@@ -28,7 +35,14 @@ _MODULES = {
 }
 
 
-def load_encoder(identifier: str, device: str | None = None) -> Encoder | FeatureFiles:
+def load_encoder(
+    identifier: str,
+    device: str | None = None,
+    *,
+    layer: str | int | None = None,
+    pool: str | None = None,
+    precision: Precision = "float32",
+) -> Encoder | FeatureFiles:
     """Return the encoder that an identifier names.
 
     ==============================  ===================================================================================
@@ -36,6 +50,7 @@ def load_encoder(identifier: str, device: str | None = None) -> Encoder | Featur
     `torchvision:NAME[@WEIGHTS]`    torchvision's classifiers
     `hf:ORG/NAME[@REV]`             transformers, pictures or texts; also a folder
     `st:NAME[@REV]`                 sentence-transformers; also a folder
+    `openclip:ARCH/PRETRAINED`      open_clip's picture towers; also `openclip:ARCH/FILE`, `openclip:hf-hub:ORG/NAME`
     `onnx:FILE[#OUTPUT]`            ONNX Runtime, pictures; any tensor of the graph
     `python:module:function`        a function from a list of items to an array
     `features:PATTERN`              feature files, `{data}` stands for the data's name
@@ -51,6 +66,14 @@ def load_encoder(identifier: str, device: str | None = None) -> Encoder | Featur
         Prefix, colon, and what the prefix makes of the rest.
     device : str, optional
         As torch names them: "cpu", "cuda", "cuda:1", "mps". By default the best there is.
+    layer : str or int, optional
+        A hidden layer in place of the features: its name, or its number from 0, negative from the end
+        (`hidden_layers(encoder)` lists them). `select` and `every_layer` do the same to an encoder that is loaded.
+    pool : str, optional
+        How positions become one row, where the encoder has a choice: "mean", "max" or "cls" (the class token). By
+        default as its makers pool; hidden layers by the mean.
+    precision : {"float32", "bfloat16", "float16"}
+        Of the model's arithmetic, through torch's autocast; features are float32 whatever it is.
 
     Raises
     ------
@@ -61,13 +84,28 @@ def load_encoder(identifier: str, device: str | None = None) -> Encoder | Featur
     MissingExtraError
         If a library is missing, with the command that installs it.
     OptionError
-        If the device is not there.
+        If the device or the layer is not there, or the encoder has no such choice of `pool` or `precision`.
     """
     plugins = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
     prefix, rest = split_identifier(identifier, {*_MODULES, *plugins}, "encoder", _bare_fix(identifier))
     load: Callable[..., Encoder | FeatureFiles]
     load = importlib.import_module(_MODULES[prefix]).load if prefix in _MODULES else plugins[prefix].load()
-    return load(rest, device=device)
+    check_choice(precision, get_args(Precision), "precision")
+    chosen = {"pool": pool, "precision": None if precision == "float32" else precision}
+    options = {option: value for option, value in chosen.items() if value is not None}
+    for option, value in options.items():
+        if option not in inspect.signature(load).parameters:
+            message = (
+                f"`{option}` must be left out for encoder {identifier!r}, which has no choice of it; got {value!r}."
+            )
+            raise OptionError(message)
+    encoder = load(rest, device=device, **options)
+    if layer is None:
+        return encoder
+    if isinstance(encoder, FeatureFiles):
+        message = f"`layer` must be left out for encoder {identifier!r}: feature files hold one output; got {layer!r}."
+        raise OptionError(message)
+    return select(encoder, layer)
 
 
 def _bare_fix(identifier: str) -> str:
