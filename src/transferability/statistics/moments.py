@@ -25,7 +25,7 @@ from transferability._validate import check_labels
 from transferability.errors import LabelError, TaskError
 from transferability.statistics._inputs import SumOfSquares, as_features, class_sums, row_blocks
 
-__all__ = ["ClassMoments", "class_moments", "merge_moments", "moments_of_blocks"]
+__all__ = ["ClassMoments", "class_moments", "merge_moments", "moments_of_blocks", "part_labels"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +151,7 @@ def class_moments(features: Any, labels: Any, n_classes: int | None = None) -> C
         checked = check_labels(labels, array.shape[0])
         n_classes = int(checked.max()) + 1
     else:
-        checked = _part_labels(labels, array.shape[0], n_classes)
+        checked = part_labels(labels, array.shape[0], n_classes)
 
     def blocks() -> Iterator[tuple[Array, IntArray]]:
         for start, block in row_blocks(xp, array):
@@ -241,8 +241,8 @@ def _about(xp: Namespace, moments: ClassMoments, centre: Array) -> tuple[Array, 
     return third, fourth + 2 * trace * square + moments.n_samples * square * square
 
 
-def _part_labels(labels: Any, n_samples: int, n_classes: int) -> IntArray:
-    """Labels of a part of a stream, in which classes may be missing."""
+def part_labels(labels: Any, n_samples: int, n_classes: int) -> IntArray:
+    """Return the checked labels of a part of a stream, in which classes may be missing."""
     array = as_numpy(labels)
     if array.ndim != 1 or array.dtype.kind not in "iu" or len(array) != n_samples:
         message = (
