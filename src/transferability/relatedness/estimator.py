@@ -9,7 +9,6 @@ feature map; measure the bound on samples that nothing was fitted on; train the 
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
 from collections.abc import Sequence
 from typing import Literal
@@ -31,15 +30,13 @@ from transferability.relatedness.lipschitz import SoftmaxClassifier, fit_lipschi
 from transferability.relatedness.prepared import PreparedTasks, Solution, full_transform, keep_classes
 from transferability.relatedness.pseudo_labels import GUESS_RIDGE, guess_labels
 from transferability.relatedness.result import Relatedness
+from transferability.relatedness.tau import solve_for_tau
 from transferability.task import Task
 from transferability.transport.coupling import MAX_POINTS
 
 __all__ = ["TaskRelatedness"]
 
 _SMALL_BLOCK = 100
-_TAU_RANGE = (1e-3, 50.0)
-_WORTH_A_STEP = 0.99  # of the bound before; towards log K the walk would go on for ever, for nothing
-_FIRST_TAU = 4.0  # times 1 / √d: where the walk of "auto" begins
 
 
 class TaskRelatedness:
@@ -183,7 +180,12 @@ class TaskRelatedness:
     ) -> Relatedness:
         started = time.perf_counter()
         tasks = PreparedTasks.prepare(reference, target, self.standardize)
-        candidates = self._solve_all(tasks)
+        candidates = solve_for_tau(
+            self.tau,
+            tasks.reference.features.shape[1],
+            lambda tau: self._solve(tasks, tau),
+            lambda each: each.criterion,
+        )
         solution = min(candidates, key=lambda each: each.criterion)
         geometry, feature_map, labels = solution.geometry, solution.feature_map, solution.transform
 
@@ -202,7 +204,9 @@ class TaskRelatedness:
         terms = self._measure(solution, seen_reference, Sample(seen_features, seen_labels)) if on_test else fit_terms
         losses, predictions = transformed_losses(logits, truth, labels, terms.priors)
 
-        transform = full_transform(solution, terms.priors, reference.n_classes, tasks)
+        transform = full_transform(
+            solution, terms.priors, reference.n_classes, (tasks.reference_scaler, tasks.target_scaler)
+        )
         certified_tau = geometry.classifier.certified_tau if self.space == "reference" else transform.lipschitz
         certified, reason = self._verdict(solution, certified_tau, truth is not None)
         own, own_loss, own_accuracy = None, None, None
@@ -241,25 +245,6 @@ class TaskRelatedness:
             pseudo_labels=solution.labels if target.labels is None else None,
             tau_path=tuple((each.tau, each.criterion) for each in candidates) if len(candidates) > 1 else (),
         )
-
-    def _solve_all(self, tasks: PreparedTasks) -> list[Solution]:
-        """Solve for one τ, for each of a list, or along a walk that stops where the bound turns up again."""
-        if isinstance(self.tau, float):
-            return [self._solve(tasks, self.tau)]
-        if not isinstance(self.tau, str):
-            return [self._solve(tasks, tau) for tau in self.tau]
-        centre = _FIRST_TAU / math.sqrt(tasks.reference.features.shape[1])
-        solved = {0: self._solve(tasks, centre)}
-        for direction in (1, -1):
-            step = direction
-            while _TAU_RANGE[0] < centre * 2.0**step < _TAU_RANGE[1]:
-                solved[step] = self._solve(tasks, centre * 2.0**step)
-                if solved[step].criterion >= _WORTH_A_STEP * solved[step - direction].criterion:
-                    break
-                step += direction
-            if 2 in solved:  # downhill one way: the other way is uphill
-                break
-        return [solved[step] for step in sorted(solved)]
 
     def _solve(self, tasks: PreparedTasks, tau: float) -> Solution:
         """Find classes and map for one τ."""

@@ -14,6 +14,8 @@ assignment there, which gives a local optimum.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 from scipy.optimize import linear_sum_assignment, minimize
 from scipy.special import softmax, xlogy
@@ -23,7 +25,7 @@ from transferability.relatedness.label_transform import LabelTransform
 from transferability.transport.cost import euclidean_cost, loss_cost
 from transferability.transport.coupling import couple
 
-__all__ = ["ClassPoints", "gradient_matching", "match_classes", "random_matching"]
+__all__ = ["ClassPoints", "PairCosts", "assign_classes", "gradient_matching", "match_classes", "random_matching"]
 
 _POINTS_IN_ALL = 20_000
 _POINTS_PER_CLASS = 200
@@ -41,6 +43,15 @@ class ClassPoints:
         self.samples = [points[rng.choice(r, cap, replace=False) if len(r) > cap else r] for r in rows]
         self.means = np.stack([sample.mean(axis=0) for sample in self.samples])
         self.priors = np.bincount(labels, minlength=n_classes) / len(labels)
+
+
+class PairCosts(Protocol):
+    """What it costs to let a reference class stand for a target class."""
+
+    values: FloatArray  # (K_T, K_R), lower bounds where not exact
+
+    def make_exact(self, targets: IntArray, references: IntArray) -> bool:
+        """Make these entries exact; return whether any of them was only a bound before."""
 
 
 class _PairCosts:
@@ -84,8 +95,11 @@ def match_classes(reference: ClassPoints, target: ClassPoints, losses: FloatArra
     -----
     Cost O(K_T K_R K) for the bounds, one transport of at most 200 × 200 points per entry made exact.
     """
-    costs = _PairCosts(reference, target, losses, tau)
-    priors = target.priors
+    return assign_classes(_PairCosts(reference, target, losses, tau), target.priors)
+
+
+def assign_classes(costs: PairCosts, priors: FloatArray) -> IntArray:
+    """Return the reference class for each target class that makes ``Σ_i P_T(i) cost(i, j_i)`` plus entropy smallest."""
     rows = np.arange(len(priors))
     injective = costs.values.shape[0] <= costs.values.shape[1]
     start: IntArray | None = None

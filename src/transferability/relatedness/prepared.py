@@ -79,7 +79,9 @@ def keep_classes(reference: Sample, kept: IntArray) -> Sample:
     return Sample(reference.features[rows], np.searchsorted(kept, reference.labels[rows]))
 
 
-def full_transform(solution: Solution, priors: FloatArray, n_references: int, tasks: PreparedTasks) -> Transform:
+def full_transform(
+    solution: Solution, priors: FloatArray, n_references: int, scalers: tuple[Scaler, Scaler]
+) -> Transform:
     """Return the transformation in the reference's own class numbers.
 
     A class without use gets the weights of one in use, which leaves every Lipschitz constant as it is, and an intercept
@@ -99,6 +101,6 @@ def full_transform(solution: Solution, priors: FloatArray, n_references: int, ta
         D=D,
         weights=weights,
         intercept=intercept,
-        reference_scaler=tasks.reference_scaler,
-        target_scaler=tasks.target_scaler,
+        reference_scaler=scalers[0],
+        target_scaler=scalers[1],
     )

@@ -1,0 +1,257 @@
+r"""A reference pack: what is needed of a task to be compared with, without its samples, in one file.
+
+Statistics of each class, the classifier :math:`h_R` with its losses, the standardisation, and which encoder made the
+features. A pack of ImageNet is computed once by somebody and used by everybody; a pack of a private target says how
+its classes lie, and none of its samples.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from transferability._array import FloatArray
+from transferability._threads import threads_for
+from transferability.errors import TaskError
+from transferability.relatedness.certificate import losses_of
+from transferability.relatedness.checks import check_tasks
+from transferability.relatedness.lipschitz import SoftmaxClassifier, fit_lipschitz_softmax
+from transferability.relatedness.standardize import Scaler
+from transferability.statistics.classes import ClassStatistics, CovarianceForm, class_statistics
+from transferability.statistics.gaussians import ClassGaussians
+from transferability.task import Task
+
+__all__ = ["EncoderMark", "ReferenceHead", "ReferencePack"]
+
+
+class EncoderMark(NamedTuple):
+    """Which encoder made the features: its name, and a hash of everything that changes what they mean."""
+
+    name: str
+    fingerprint: str | None  # None where the encoder cannot tell what it depends on
+
+    @classmethod
+    def of(cls, name: str, identity: Mapping[str, Any] | None) -> EncoderMark:
+        """Return the mark of an encoder from the identity that it tells.
+
+        The device is left out, and so are library versions where the weights have a hash of their own: they change the
+        last digits, and a pack must serve other machines than the one it was made on.
+        """
+        if identity is None:
+            return cls(name, None)
+        left_out = {"device", "versions"} if "weights" in identity else {"device"}
+        kept = {key: value for key, value in identity.items() if key not in left_out}
+        canonical = json.dumps(kept, sort_keys=True, separators=(",", ":"))
+        return cls(name, hashlib.sha256(canonical.encode()).hexdigest())
+
+    def fits(self, other: EncoderMark) -> bool:
+        """Whether both make the same features: by fingerprint, or by name where neither has one."""
+        if self.fingerprint is None and other.fingerprint is None:
+            return self.name == other.name
+        return self.fingerprint == other.fingerprint
+
+    def __str__(self) -> str:
+        return f"{self.name!r} ({'no fingerprint' if self.fingerprint is None else self.fingerprint[:12]})"
+
+
+class ReferenceHead(NamedTuple):
+    """The classifier of a pack and what it loses."""
+
+    classifier: SoftmaxClassifier
+    tau: float  # asked for
+    losses: FloatArray  # (n_classes,), mean loss of each class, on the test part where there was one
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ReferencePack:
+    """A task without its samples.
+
+    Attributes
+    ----------
+    name : str
+    statistics : ClassStatistics
+        Of the features as the encoder gives them, not standardised: this is what merges exactly.
+    scaler : Scaler
+        The standardisation that `head` works behind.
+    head : ReferenceHead or None
+        ``h_R`` and its losses. None in a pack merged from parts with different classifiers: it is then fitted to draws
+        from the class Gaussians wherever it is needed.
+    class_names : tuple of str, or None
+    encoder : EncoderMark or None
+        None for features of unknown make.
+    provenance : dict of str to str
+        Where the pack comes from: data, versions. Told, never used.
+    """
+
+    name: str
+    statistics: ClassStatistics
+    scaler: Scaler
+    head: ReferenceHead | None = None
+    class_names: tuple[str, ...] | None = None
+    encoder: EncoderMark | None = None
+    provenance: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def from_task(
+        cls,
+        task: Task,
+        test: Task | None = None,
+        *,
+        tau: float = 0.2,
+        covariance: CovarianceForm = "low-rank",
+        rank: int = 16,
+        standardize: bool = True,
+        encoder: EncoderMark | None = None,
+        provenance: Mapping[str, str] | None = None,
+    ) -> ReferencePack:
+        """Make a pack of a labelled task.
+
+        Parameters
+        ----------
+        task : Task
+            With labels. The classifier and the standardisation are fitted on it.
+        test : Task, optional
+            A further part, which the losses of the classifier are measured on. The statistics are of both parts.
+        tau : float, default=0.2
+            Lipschitz constant of the classifier, in nats per unit of standardised feature distance.
+        covariance, rank
+            As in `class_statistics`. For K classes and d features the file holds 8 (d² + 2 K d) bytes ("shared"), as
+            much and 8 K d r ("low-rank"), or 8 K d² ("full").
+        standardize : bool, default=True
+        encoder : EncoderMark, optional
+        provenance : mapping of str to str, optional
+
+        Raises
+        ------
+        LabelError, TaskError
+            If a part has no labels, or the parts do not fit each other.
+        OptionError
+            If an option is outside its range.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> y = np.arange(60) % 2
+        >>> x = np.random.default_rng(0).normal(size=(60, 4)) + y[:, None]
+        >>> ReferencePack.from_task(Task(x, y, name="toy"), tau=1.0)
+        ReferencePack('toy': 60 samples, 4 features, 2 classes, low-rank covariances)
+        """
+        check_tasks(task, task, test, None)
+        labels = task.require_labels()
+        statistics = class_statistics(task.features, labels, covariance=covariance, rank=rank)
+        if test is not None:
+            further = class_statistics(test.features, test.require_labels(), covariance=covariance, rank=rank)
+            statistics = statistics.merge(further)
+        scaler = Scaler.fit(task.features) if standardize else Scaler.identity(task.n_features)
+        standardised = scaler.apply(task.features)
+        with threads_for(len(task) * task.n_features * task.n_classes):
+            classifier = fit_lipschitz_softmax(standardised, labels, tau)
+        seen = task if test is None else test
+        truth = seen.require_labels()
+        losses = losses_of(classifier.logits(standardised if test is None else scaler.apply(seen.features)), truth)
+        return cls(
+            name=task.name,
+            statistics=statistics,
+            scaler=scaler,
+            head=ReferenceHead(classifier, float(tau), np.bincount(truth, weights=losses) / np.bincount(truth)),
+            class_names=task.class_names,
+            encoder=encoder,
+            provenance=dict(provenance or {}),
+        )
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes."""
+        return self.statistics.n_classes
+
+    @property
+    def n_features(self) -> int:
+        """Dimension of the features."""
+        return self.statistics.n_features
+
+    def __len__(self) -> int:
+        return self.statistics.n_samples
+
+    def __repr__(self) -> str:
+        return (
+            f"ReferencePack({self.name!r}: {len(self):,} samples, {self.n_features:,} features, "
+            f"{self.n_classes} classes, {self.statistics.form} covariances)"
+        )
+
+    def gaussians(self) -> ClassGaussians:
+        """Return one Gaussian for each class, in standardised features."""
+        return ClassGaussians.of(self.statistics, self.scaler.mean, self.scaler.scale)
+
+    def merge(self, other: ReferencePack) -> ReferencePack:
+        """Return the pack of both parts together, such as two shards of one data set.
+
+        The statistics are exactly those of all samples. The classifier is kept where both parts have the same one, and
+        left out otherwise; the standardisation is then that of all samples.
+
+        Raises
+        ------
+        TaskError
+            If the parts come from different encoders, or differ in classes, features or form.
+        """
+        mine, theirs = self.encoder or EncoderMark("unknown", None), other.encoder or EncoderMark("unknown", None)
+        if not mine.fits(theirs):
+            message = f"packs to merge must come from one encoder; got {mine} and {theirs}."
+            raise TaskError(message)
+        if self.class_names != other.class_names:
+            message = f"packs to merge must name the same classes; {self.name!r} and {other.name!r} do not."
+            raise TaskError(message)
+        statistics = self.statistics.merge(other.statistics)
+        scaler, head = self.scaler, None
+        if self.head is not None and other.head is not None and _same_head(self, other):
+            shares = self.statistics.counts / np.maximum(statistics.counts, 1)
+            losses = shares * self.head.losses + (1 - shares) * other.head.losses
+            head = self.head._replace(losses=losses)
+        elif np.isfinite(scaler.limit):  # standardised: on the whole now, whichever part came first
+            scaler = scaler_of(statistics)
+        return dataclasses.replace(self, statistics=statistics, scaler=scaler, head=head)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the pack to a safetensors file, whole or not at all."""
+        from transferability.relatedness.pack_file import write_pack
+
+        return write_pack(self, Path(path))
+
+    @classmethod
+    def load(cls, path: str | Path) -> ReferencePack:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        DatasetError
+            If there is no such file.
+        FileDamagedError
+            If the file is truncated, of another schema, or holds values that cannot be.
+        """
+        from transferability.relatedness.pack_file import read_pack
+
+        return read_pack(Path(path))
+
+
+def scaler_of(statistics: ClassStatistics) -> Scaler:
+    """Return the standardisation that the statistics themselves call for."""
+    mean, deviation = statistics.mean(), statistics.deviation()
+    magnitude = np.where(mean == 0, 1.0, np.abs(mean))
+    return Scaler(mean, np.where(deviation > 1e-12 * magnitude, deviation, magnitude))
+
+
+def _same_head(a: ReferencePack, b: ReferencePack) -> bool:
+    assert a.head is not None and b.head is not None  # noqa: PT018 - the caller has looked
+    pairs = (
+        (a.head.classifier.weights, b.head.classifier.weights),
+        (a.head.classifier.intercept, b.head.classifier.intercept),
+        (a.scaler.mean, b.scaler.mean),
+        (a.scaler.scale, b.scaler.scale),
+    )
+    return all(np.array_equal(*pair) for pair in pairs)
