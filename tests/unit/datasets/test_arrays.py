@@ -168,7 +168,7 @@ def test_packaged_mnist():
     assert set(np.bincount(mnist.labels)) == {500}
 
 
-@pytest.mark.parametrize("identifier", ["mnist", "hf:mnist", "npz:", ":x", ""])
+@pytest.mark.parametrize("identifier", ["mnist", "hub:mnist", "npz:", ":x", ""])
 def test_identifiers_that_name_nothing(identifier):
     with pytest.raises(UnknownNameError, match="`data` must"):
         load_dataset(identifier)

@@ -1,0 +1,254 @@
+"""Data through the datasets library: `hf:NAME[@REV][:SPLIT][?config=NAME&streaming][#COLUMNS]`, and local files.
+
+The library finds, fetches and keeps the data, memory-mapped; here it is decided which columns are meant. They are
+found by their types, or named behind the '#' as for tables (`tables.py`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from transferability._array import IntArray
+from transferability._identifiers import split_fragment
+from transferability.datasets.base import Dataset
+from transferability.datasets.columns import Cells, from_columns
+from transferability.datasets.roles import Roles, parse_roles
+from transferability.datasets.tables import first_missing
+from transferability.errors import DatasetError, OptionError, TransferabilityError, nearest_names, require_extra
+
+__all__ = ["load_hub"]
+
+_FORMATS = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".arrow": "arrow"}
+_SHUFFLE_BUFFER = 10_000  # rows held while a stream is shuffled: hub data are often sorted by class
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What an identifier says."""
+
+    name: str
+    revision: str | None
+    split: str
+    config: str | None
+    streaming: bool
+    roles: Roles
+
+    @property
+    def path(self) -> Path:
+        return Path(self.name).expanduser()
+
+    @property
+    def short(self) -> str:
+        """Name fit for a table and a file."""
+        stem = self.path.resolve().stem if self.path.exists() else self.name.rpartition("/")[2]
+        parts = [stem, self.config, re.sub(r"[^\w.-]+", "-", self.split)]
+        return "_".join(part for part in parts if part)
+
+
+def load_hub(spec: str, limit: int | None = None, seed: int = 0) -> Dataset:
+    """Return a split of a data set on the hub, of a folder that `save_to_disk` left, or of data files.
+
+    Parameters
+    ----------
+    spec : str
+        `NAME`, `NAME@REV`, a folder (`save_to_disk`'s, or one with data files or pictures) or a file (.parquet, .csv,
+        .tsv, .json, .jsonl, .arrow); then perhaps `:SPLIT` (`:train`, on the hub also `:train[:10%]`), needed where
+        there are several; `?config=NAME`, where a data set has several configurations; `?streaming`, for data larger
+        than the disk; `#COLUMNS`.
+    limit, seed : int
+        For streams only: so many rows, after shuffling by this seed, are taken and kept in memory; their ids are
+        their places in the shuffled stream. A stream cannot be sampled by class.
+
+    Raises
+    ------
+    DatasetError
+        If the data cannot be had, if there are several splits, or if it cannot be told which columns are meant.
+    LabelError
+        If a row's label or target cannot be used.
+    OptionError
+        For a stream without a limit.
+
+    Notes
+    -----
+    Labels are numbered among the classes that occur in the split, in the order that the data give them.
+    """
+    library = require_extra("datasets", "datasets", f"data 'hf:{spec}'")
+    source = _parse(spec)
+    if source.streaming and limit is None:
+        message = f"`limit` must be given for a stream, hf:{spec}: so many rows are taken from it."
+        raise OptionError(message)
+    try:
+        found = _open(library, source)
+        if hasattr(found, "keys"):  # one entry per split
+            found = _only_split(found, source)
+        for column, kind in (found.features or {}).items():
+            if isinstance(kind, library.Image):
+                found = found.cast_column(
+                    column, library.Image(decode=False)
+                )  # the bytes as they are, also of a stream
+        if source.streaming:
+            rows = list(found.shuffle(seed=seed, buffer_size=_SHUFFLE_BUFFER).take(limit))
+            found = library.Dataset.from_list(rows, features=found.features)
+    except TransferabilityError:
+        raise
+    except Exception as error:  # the library's own, the network's, and those of every file format
+        reason = " ".join(str(error).split())[:300].rstrip(".")
+        message = (
+            f"data 'hf:{spec}' cannot be loaded: {reason}. If they must be downloaded, check name, configuration, "
+        )
+        message += "split and the network; without a network, fetch them elsewhere and carry HF_HOME over."
+        raise DatasetError(message) from error
+    return _dataset(library, found, source)
+
+
+def _parse(spec: str) -> _Source:
+    fragment = split_fragment(spec)[1]
+    text = spec.removesuffix(f"#{fragment}") if fragment else spec
+    roles, part = parse_roles(fragment, "hf:NAME:SPLIT")
+    text, _, query = text.partition("?")
+    options: dict[str, str] = {}
+    for option in filter(None, query.split("&")):
+        key, _, value = option.partition("=")
+        if key not in ("config", "streaming"):
+            message = f"hf:NAME takes the options ?config=NAME and ?streaming; got {option!r}. "
+            message += nearest_names(key, ("config", "streaming"))
+            raise DatasetError(message)
+        options[key] = value
+    split = ""
+    if not Path(text).expanduser().exists():  # a name, or something with a split behind it
+        match = re.fullmatch(r"(.+?):([A-Za-z_][^:\[\]]*(?:\[[^\]]*\])?)", text)
+        text, split = match.groups() if match else (text, "")
+    name, _, revision = text.partition("@") if not Path(text).expanduser().exists() else (text, "", "")
+    if part:
+        message = f"the split is chosen as hf:{name}:{part}; got '#{part}'."
+        raise DatasetError(message)
+    return _Source(name, revision or None, split, options.get("config"), "streaming" in options, roles)
+
+
+def _open(library: Any, source: _Source) -> Any:
+    """Return a data set, or all its splits."""
+    path = source.path
+    options = {"split": source.split or None, "streaming": source.streaming}
+    if (path / "state.json").is_file() or (path / "dataset_dict.json").is_file():
+        saved = library.load_from_disk(str(path))
+        if source.split and hasattr(saved, "keys"):
+            if source.split not in saved:
+                message = f"{path} has no split {source.split!r}. {nearest_names(source.split, saved)}"
+                raise DatasetError(message)
+            saved = saved[source.split]
+        return saved.to_iterable_dataset() if source.streaming and not hasattr(saved, "keys") else saved
+    if path.is_file():
+        if path.suffix.lower() not in _FORMATS:
+            message = f"{path} must be one of {', '.join(sorted(_FORMATS))}."
+            raise DatasetError(message)
+        extra = {"sep": "\t"} if path.suffix.lower() == ".tsv" else {}
+        return library.load_dataset(_FORMATS[path.suffix.lower()], data_files=str(path), **options, **extra)
+    if path.is_dir():
+        return library.load_dataset(str(path), source.config, **options)
+    if source.name.startswith((".", "/", "~")) or source.name.count("/") > 1:  # hub names have at most one slash
+        message = f"there is no file or folder {path}."
+        raise DatasetError(message)
+    return library.load_dataset(source.name, source.config, revision=source.revision, **options)
+
+
+def _only_split(found: Any, source: _Source) -> Any:
+    names = list(found)
+    if len(names) > 1:
+        choices = ", ".join(f"hf:{source.name}:{name}" for name in names)
+        message = f"data 'hf:{source.name}' have several splits. Choose one: {choices}."
+        raise DatasetError(message)
+    return found[names[0]]
+
+
+def _dataset(library: Any, rows: Any, source: _Source) -> Dataset:
+    named = f"hf:{source.name}{':' if source.split else ''}{source.split}"
+    roles = _find_roles(library, rows.features, source.roles, named)
+    folder = source.path.parent if source.path.is_file() else source.path
+    return from_columns(source.short, _HubTable(named, folder, rows), roles)
+
+
+def _find_roles(library: Any, features: dict[str, Any], roles: Roles, named: str) -> Roles:
+    """Fill in the columns that were not named, by their types; refuse where more than one would do."""
+    texts = [key for key, kind in features.items() if getattr(kind, "dtype", "") in ("string", "large_string")]
+    pictures = [key for key, kind in features.items() if isinstance(kind, library.Image)]
+    lists = {key: kind.feature for key, kind in features.items() if isinstance(kind, library.List)}
+    sentences = [key for key, kind in lists.items() if getattr(kind, "dtype", "") in ("string", "large_string")]
+    if not (roles.text or roles.image or roles.words):
+        tagged = [key for key, kind in lists.items() if isinstance(kind, library.ClassLabel)]
+        if len(pictures) == 1:
+            roles = replace(roles, image=(pictures[0],))
+        elif "text" in texts or len(texts) == 1:
+            roles = replace(roles, text=("text" if "text" in texts else texts[0],))
+        elif len(sentences) == 1 and not texts:
+            roles = replace(roles, words=(sentences[0],))
+        if not (roles.text or roles.image or roles.words) or (roles.text and len(sentences) == 1 and tagged):
+            message = f"which column of {named} holds the items cannot be told from {', '.join(map(repr, features))}. "
+            message += "Name it: hf:…#image=COLUMN or text=COLUMN, two for pairs: text=COLUMN+COLUMN; words=COLUMN."
+            raise DatasetError(message)
+    if roles.label or roles.target or roles.tags:
+        return roles
+    if roles.words:
+        tagged = [key for key, kind in lists.items() if isinstance(kind, library.ClassLabel)]
+        return replace(roles, tags=(tagged[0],)) if len(tagged) == 1 else roles
+    classes = [key for key, kind in features.items() if isinstance(kind, library.ClassLabel)]
+    label = "label" if "label" in features else classes[0] if len(classes) == 1 else None
+    if label is None:
+        return roles
+    if getattr(features[label], "dtype", "").startswith("float"):
+        return replace(roles, target=(label,))
+    return replace(roles, label=(label,))
+
+
+@dataclass(frozen=True)
+class _HubTable:
+    """A `datasets.Dataset` as `columns.Table`."""
+
+    source: str
+    folder: Path
+    rows: Any
+
+    @property
+    def columns(self) -> list[str]:
+        return list(self.rows.column_names)
+
+    @property
+    def numbers(self) -> IntArray:
+        return np.arange(len(self.rows))
+
+    def cells(self, column: str) -> Cells:
+        return _HubCells(self.rows.select_columns([column]), column)
+
+    def values(self, column: str) -> list[Any]:
+        values: list[Any] = []
+        for chunk in self._chunks(column):
+            values += chunk.to_pylist()
+        return values
+
+    def first_missing(self, column: str, *, or_empty: bool) -> int | None:
+        return first_missing(self._chunks(column), or_empty=or_empty)
+
+    def class_names(self, column: str) -> Sequence[str] | None:
+        kind = self.rows.features[column]
+        names: Sequence[str] | None = getattr(getattr(kind, "feature", kind), "names", None)
+        return names
+
+    def _chunks(self, column: str) -> Iterator[Any]:
+        for batch in self.rows.select_columns([column]).with_format("arrow").iter(batch_size=1000):
+            yield from batch[column].chunks
+
+
+@dataclass(frozen=True)
+class _HubCells:
+    """One column of a `datasets.Dataset`, which stays where it is: a pickle holds no rows of files on disk."""
+
+    rows: Any
+    column: str
+
+    def __getitem__(self, row: int, /) -> Any:
+        return self.rows[row][self.column]
