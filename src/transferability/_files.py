@@ -27,7 +27,15 @@ from transferability._validate import check_features, check_targets
 from transferability.errors import DatasetError, FeatureError, FileDamagedError, OptionError
 from transferability.task import Task
 
-__all__ = ["Features", "read_arrays", "read_features", "temporary_sibling", "write_features", "write_through_temporary"]
+__all__ = [
+    "Features",
+    "read_arrays",
+    "read_features",
+    "temporary_sibling",
+    "to_disk",
+    "write_features",
+    "write_through_temporary",
+]
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -215,11 +223,19 @@ def temporary_sibling(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def to_disk(path: Path, content: bytes) -> None:
+    """Write a file and wait until the disk has it: a rename that outlives a power cut must not lead to less."""
+    with path.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
 def write_through_temporary(path: Path, content: bytes) -> None:
     """Write a small file, whole or not at all; folders that are missing are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with temporary_sibling(path) as temporary:
-        temporary.write_bytes(content)
+        to_disk(temporary, content)
 
 
 def _read_npz(path: Path) -> Arrays:

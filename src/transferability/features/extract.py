@@ -1,30 +1,45 @@
-"""The loop from items to features: batches, checks, the cache."""
+"""From an encoder and a data set to features: what users call."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from transferability._array import FloatArray, as_numpy
+from transferability._array import FloatArray
 from transferability._files import Features
+from transferability._validate import check_choice
 from transferability.datasets import Dataset
-from transferability.datasets.base import Item
-from transferability.encoders import Encoder, FeatureFiles
-from transferability.errors import EncoderError, OptionError, TransferabilityError
-from transferability.features.cache import FeatureCache
+from transferability.encoders import FEATURES, Encoder, FeatureFiles, OutputView, accepts, outputs_of
+from transferability.errors import EncoderError, OptionError, nearest_names
+from transferability.features.job import Done, Job, Progress
+from transferability.features.local import run
+from transferability.features.model import where
+from transferability.features.shards import Shard, parse_share, pick, plan
+from transferability.features.store import DType, FeatureCache, read_shard
+from transferability.features.upkeep import SIZE_VARIABLE, parse_size, prune
 
-__all__ = ["extract_features"]
+__all__ = ["ShareDone", "extract_blocks", "extract_features", "extract_outputs", "extract_share", "make_job"]
 
 _BATCH_SIZE = 32
+_ON_GPU = 128  # halved where memory does not suffice
 _PICTURES_ON_CPU = 8  # larger batches of activations leave the processor's cache: 32 was measured 2.5 times slower
-_NOUNS = {"image": "pictures", "text": "texts", "array": "arrays, such as features"}
+_NOUNS = {
+    "image": "pictures",
+    "text": "texts",
+    "array": "arrays, such as features",
+    "tokens": "words of sentences",
+}
 _ENCODERS_FOR = {
     "image": "For pictures: timm:, torchvision:, hf:, onnx:.",
     "text": "For texts: st:, hf:.",
     "array": "Features need no encoder.",
+    "tokens": "For words: hf:.",
 }
 
 
@@ -34,7 +49,9 @@ def extract_features(
     *,
     batch_size: int | None = None,
     cache: FeatureCache | bool = True,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
+    workers: int | None = None,
+    dtype: DType = "float32",
 ) -> Features:
     """Return what an encoder makes of a data set.
 
@@ -43,14 +60,19 @@ def extract_features(
     encoder : Encoder, FeatureFiles or None
         None for data that are features already.
     dataset : Dataset
-        Pictures, texts or arrays; also a subset.
+        Pictures, texts, words or arrays; also a subset.
     batch_size : int, optional
-        Items per call of the encoder; by default 32, and 8 for pictures on a CPU. It does not change the features
-        beyond rounding.
+        Items per call of the encoder; by default 8 for pictures on a CPU, 128 on a GPU, else 32. Where memory does not
+        suffice it is halved until it does. It does not change the features beyond rounding.
     cache : FeatureCache or bool, default=True
         True for the cache in the default folder. What is there is not computed again.
     progress : callable, optional
         Called with the number of rows done and the number of all, after each batch.
+    workers : int, optional
+        Processes that decode and preprocess; 0 for none. By default they are started when the encoder waits for its
+        batches long enough for them to pay.
+    dtype : {"float32", "float16"}, default="float32"
+        What features are rounded to and kept as. They are returned as float32.
 
     Returns
     -------
@@ -64,125 +86,260 @@ def extract_features(
     DatasetError
         If an item cannot be read; the message names it.
     OptionError
-        If the batch size is not positive or the cache folder cannot be written.
+        If an option is out of range or the cache folder cannot be written.
 
     Notes
     -----
-    The next batch is decoded in a thread while the encoder computes. The rows of one data set stay in memory and in
-    one file; spreading them over files and machines has its place in `_batches` and `FeatureCache`.
+    A run that was killed goes on after its last finished shard of 1,024 rows, and processes that run the same at the
+    same time share the work. The array returned needs n × d × 4 bytes; `extract_blocks` needs no more for more rows.
     """
-    if batch_size is not None and batch_size < 1:
-        message = f"`batch_size` must be at least 1; got {batch_size}."
-        raise OptionError(message)
-    if isinstance(encoder, FeatureFiles):
+    if encoder is None or isinstance(encoder, FeatureFiles):
         return _look_up(encoder, dataset)
-    _check_modality(encoder, dataset)
-    if encoder is None:
-        return _with_rows(np.stack(dataset.items(range(len(dataset)))), dataset)
-    identity = encoder.identity()
-    on_cpu = "cpu" in str((identity or {}).get("device", "")).lower()
-    size = batch_size or (_PICTURES_ON_CPU if on_cpu and dataset.modality == "image" else _BATCH_SIZE)
-    if not cache or identity is None:
-        return _with_rows(_compute(encoder, dataset, size, progress), dataset)
-
-    store = cache if isinstance(cache, FeatureCache) else FeatureCache()
-    key = store.key(identity, dataset.fingerprint())
-    with store.locked(key):
-        features = store.read(key)
-        if features is None or len(features) != len(dataset):
-            features = _compute(encoder, dataset, size, progress)
-            store.write(key, features, {"encoder": identity, "data": dataset.name, "rows": len(dataset)})
-        elif progress is not None:
-            progress(len(dataset), len(dataset))
-    return _with_rows(features, dataset)
+    base, output = _base_and_output(encoder)
+    job = make_job(base, dataset, (output,), batch_size, cache, workers, dtype)
+    return assemble(job, run(job, job.shards(), progress))[output]
 
 
-def _check_modality(encoder: Encoder | None, dataset: Dataset) -> None:
-    if encoder is None:
-        if dataset.modality != "array":
-            message = (
-                f"`encoder` must not be None: data {dataset.name!r} are {_NOUNS[dataset.modality]}, not features. "
-            )
-            message += _ENCODERS_FOR[dataset.modality]
-            raise EncoderError(message)
-    elif encoder.modality not in (None, dataset.modality):
-        message = f"encoder {encoder.name!r} takes {_NOUNS[encoder.modality]}; data {dataset.name!r} are "
+def extract_outputs(
+    encoder: Encoder,
+    dataset: Dataset,
+    outputs: Sequence[str],
+    *,
+    batch_size: int | None = None,
+    cache: FeatureCache | bool = True,
+    progress: Progress | None = None,
+    workers: int | None = None,
+    dtype: DType = "float32",
+) -> dict[str, Features]:
+    """Return several outputs of an encoder in one pass: its features, its probabilities, hidden layers.
+
+    Parameters
+    ----------
+    encoder : Encoder
+    dataset : Dataset
+    outputs : sequence of str
+        Names, as in `transferability.encoders.outputs_of(encoder)`. Each is kept under a key of its own, the same that
+        `extract_features` of that layer looks under.
+    batch_size, cache, progress, workers, dtype
+        As for `extract_features`.
+
+    Returns
+    -------
+    dict of str to Features
+        In the order asked for.
+
+    Raises
+    ------
+    OptionError
+        If the encoder has no output of a name.
+    EncoderError, DatasetError
+        As `extract_features`.
+    """
+    job = make_job(encoder, dataset, tuple(dict.fromkeys(outputs)), batch_size, cache, workers, dtype)
+    return assemble(job, run(job, job.shards(), progress))
+
+
+def extract_blocks(
+    encoder: Encoder | FeatureFiles | None,
+    dataset: Dataset,
+    *,
+    batch_size: int | None = None,
+    cache: FeatureCache | bool = True,
+    progress: Progress | None = None,
+    workers: int | None = None,
+    dtype: DType = "float32",
+) -> Iterator[Features]:
+    """Yield what an encoder makes of a data set block by block, so that memory does not grow with the rows.
+
+    Parameters
+    ----------
+    encoder, dataset, batch_size, cache, progress, workers, dtype
+        As for `extract_features`. With a cache everything is computed first; blocks are then views of files.
+
+    Yields
+    ------
+    Features
+        The rows of one shard, in the order of the data set, with their labels and ids; read-only.
+    """
+    if encoder is None or isinstance(encoder, FeatureFiles):
+        yield from _look_up_blocks(encoder, dataset)
+        return
+    base, output = _base_and_output(encoder)
+    job = make_job(base, dataset, (output,), batch_size, cache, workers, dtype)
+    for shard, parts in in_order(run(job, job.shards(), progress)):
+        yield _with_rows(as_float32(parts[output]), dataset.subset(shard.rows))
+    finish(job)
+
+
+class ShareDone(NamedTuple):
+    """What of a data set's shards is there after one share was worked on."""
+
+    done: int
+    total: int
+    missing: tuple[Shard, ...]
+
+
+def extract_share(
+    encoder: Encoder,
+    dataset: Dataset,
+    share: str,
+    outputs: Sequence[str] = (FEATURES,),
+    *,
+    batch_size: int | None = None,
+    cache: FeatureCache | bool = True,
+    progress: Progress | None = None,
+    workers: int | None = None,
+    dtype: DType = "float32",
+) -> ShareDone:
+    """Compute one share of the shards into the cache: for several machines or shells with one folder.
+
+    When all shares are done, `extract_features` and its like find everything there.
+
+    Parameters
+    ----------
+    encoder : Encoder
+    dataset : Dataset
+    share : str
+        ``i/n``: the i-th of n shares, counted from 1.
+    outputs : sequence of str
+        As for `extract_outputs`.
+    batch_size, cache, progress, workers, dtype
+        As for `extract_features`. A cache must be there.
+
+    Returns
+    -------
+    ShareDone
+        Number of shards that are there now, number of all, and those that are missing.
+
+    Raises
+    ------
+    OptionError
+        If the share is no ``i/n`` or nothing can be kept: without a cache, or for an encoder without identity.
+    EncoderError, DatasetError
+        As `extract_features`.
+    """
+    number, n_shares = parse_share(share)
+    base, output = _base_and_output(encoder)
+    wanted = tuple(output if each == FEATURES else each for each in outputs)
+    job = make_job(base, dataset, wanted, batch_size, cache, workers, dtype)
+    if job.cache is None:
+        message = "`shard` must go with a cache, where the shares meet; "
+        message += f"encoder {encoder.name!r} cannot tell its identity." if cache else "got none. Leave it on."
+        raise OptionError(message)
+    for _ in run(job, pick(job.shards(), number, n_shares), progress):
+        pass
+    finish(job)
+    there = set.intersection(*(entry.numbers() for entry in job.entries().values()))
+    missing = tuple(shard for shard in job.shards() if shard.number not in there)
+    return ShareDone(len(there), len(job.shards()), missing)
+
+
+def make_job(
+    encoder: Encoder,
+    dataset: Dataset,
+    outputs: tuple[str, ...],
+    batch_size: int | None,
+    cache: FeatureCache | bool,
+    workers: int | None,
+    dtype: DType,
+) -> Job:
+    """Return a checked job, with the defaults filled in."""
+    check_choice(dtype, ("float32", "float16"), "dtype")
+    for name, value, least in (("batch_size", batch_size, 1), ("workers", workers, 0)):
+        if value is not None and value < least:
+            message = f"`{name}` must be at least {least}; got {value}."
+            raise OptionError(message)
+    if not accepts(encoder, dataset.modality):
+        message = f"encoder {encoder.name!r} takes {_NOUNS[encoder.modality or 'array']}; data {dataset.name!r} are "
         message += f"{_NOUNS[dataset.modality]}. {_ENCODERS_FOR[dataset.modality]}"
         raise EncoderError(message)
+    known = outputs_of(encoder)
+    for output in outputs:
+        if output not in known:
+            message = f"`outputs` must be among those of encoder {encoder.name!r}; got {output!r}. "
+            raise OptionError(message + nearest_names(output, known))
+    identity = encoder.identity()
+    device = str((identity or {}).get("device", "")).lower()
+    size = _PICTURES_ON_CPU if "cpu" in device and dataset.modality == "image" else _BATCH_SIZE
+    size = _ON_GPU if "cuda" in device else size
+    store = (cache if isinstance(cache, FeatureCache) else FeatureCache()) if cache and identity is not None else None
+    return Job(encoder, dataset, outputs, batch_size or size, dtype, workers, store)
 
 
-def _compute(
-    encoder: Encoder, dataset: Dataset, size: int, progress: Callable[[int, int], None] | None
-) -> npt.NDArray[np.float32]:
-    features = np.empty((0, 0), dtype=np.float32)
-    for start, items in _batches(dataset, size):
-        rows = _encode(encoder, items, dataset, start)
-        if start == 0:
-            features = np.empty((len(dataset), rows.shape[1]), dtype=np.float32)
-        elif rows.shape[1] != features.shape[1]:
-            message = (
-                f"encoder {encoder.name!r} must return rows of one length; it returned {features.shape[1]} numbers "
-            )
-            message += f"for the first rows of data {dataset.name!r} and {rows.shape[1]} from row "
-            message += f"{_id(dataset, start)} on. An input size that follows the picture's is the usual cause."
-            raise EncoderError(message)
-        features[start : start + len(rows)] = rows
-        if progress is not None:
-            progress(start + len(rows), len(dataset))
-    return features
+def in_order(done: Iterable[Done]) -> Iterator[Done]:
+    """Yield shards by their rows, each as soon as those before it are there."""
+    waiting: dict[int, Done] = {}
+    position = 0
+    for each in done:
+        waiting[each.shard.number] = each
+        while position in waiting:
+            yield waiting.pop(position)
+            position += 1
 
 
-def _batches(dataset: Dataset, size: int) -> Iterator[tuple[int, list[Item]]]:
-    """Yield the first row and the items of each batch, the next one being decoded meanwhile."""
-    starts = range(0, len(dataset), size)
+def assemble(job: Job, done: Iterable[Done]) -> dict[str, Features]:
+    """Return whole outputs, their shards put together."""
+    whole: dict[str, npt.NDArray[np.float32]] = {}
+    for shard, parts in done:
+        for output, part in parts.items():
+            rows = as_float32(part)
+            if output not in whole:
+                whole[output] = np.empty((len(job.dataset), rows.shape[1]), dtype=np.float32)
+            array = whole[output]
+            if rows.shape[1] != array.shape[1]:
+                message = f"encoder {job.encoder.name!r} must return rows of one length; it returned {array.shape[1]} "
+                message += f"numbers for some rows and {rows.shape[1]} for {where(job.dataset, shard.rows)}. "
+                message += "An input size that follows the picture's is the usual cause."
+                raise EncoderError(message)
+            array[shard.start : shard.stop] = rows
+    finish(job)
+    return {output: _with_rows(whole[output], job.dataset) for output in job.outputs}
 
-    def decode(start: int) -> list[Item]:
-        return dataset.items(range(start, min(start + size, len(dataset))))
 
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode") as thread:
-        ahead = thread.submit(decode, 0)
-        for start in starts:
-            items = ahead.result()
-            if start + size < len(dataset):
-                ahead = thread.submit(decode, start + size)
-            yield start, items
+def finish(job: Job) -> None:
+    """Note that a job's entries were used, and keep the cache within its limit, if there is one."""
+    if job.cache is None:
+        return
+    entries = job.entries().values()
+    for entry in entries:
+        entry.touch()
+    limit = os.environ.get(SIZE_VARIABLE)
+    if limit:
+        prune(job.cache, parse_size(limit, SIZE_VARIABLE), spare=[entry.key for entry in entries])
 
 
-def _encode(encoder: Encoder, items: list[Item], dataset: Dataset, start: int) -> FloatArray:
-    """Return the rows of one batch, checked."""
-    where = f"rows {_id(dataset, start)} to {_id(dataset, start + len(items) - 1)} of data {dataset.name!r}"
-    try:
-        rows = as_numpy(encoder.encode(items))
-    except TransferabilityError:
-        raise
-    except Exception as error:
-        message = f"encoder {encoder.name!r} failed on {where}: {type(error).__name__}: {error}"
-        raise EncoderError(message) from error
-    if rows.ndim != 2 or rows.shape[0] != len(items) or rows.shape[1] == 0 or rows.dtype.kind not in "fiu":
-        message = f"encoder {encoder.name!r} must return one row of numbers per item, ({len(items)}, n_features); "
-        message += f"got {rows.dtype} of shape {rows.shape} for {where}."
+def as_float32(part: Path | npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Return the rows of a part of a `Done`, wherever they are."""
+    rows = read_shard(part) if isinstance(part, Path) else part
+    return rows.astype(np.float32, copy=False)
+
+
+def _base_and_output(encoder: Encoder) -> tuple[Encoder, str]:
+    """Return the encoder behind a view, so that all layers of one model share a key but for the layer's name."""
+    return (encoder.base, encoder.output) if isinstance(encoder, OutputView) else (encoder, FEATURES)
+
+
+def _look_up(encoder: FeatureFiles | None, dataset: Dataset) -> Features:
+    if encoder is not None:
+        found = encoder.lookup(dataset.name, dataset.ids, dataset.rows, len(dataset.all_ids), dataset.labels)
+        return found if dataset.labels is None else _with_rows(found.features, dataset)
+    if dataset.modality != "array":
+        message = f"`encoder` must not be None: data {dataset.name!r} are {_NOUNS[dataset.modality]}, not features. "
+        message += _ENCODERS_FOR[dataset.modality]
         raise EncoderError(message)
-    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite and is named below
-        rows = rows.astype(np.float32)
-    finite = np.isfinite(rows).all(axis=1)
-    if not finite.all():
-        bad = start + int(np.argmin(finite))
-        message = f"encoder {encoder.name!r} returned NaN or infinity for row {_id(dataset, bad)} of data "
-        message += f"{dataset.name!r}. Look at that row; if it is in order, the encoder overflows: try another device."
-        raise EncoderError(message)
-    return rows
+    return _with_rows(np.stack(dataset.items(range(len(dataset)))), dataset)
 
 
-def _look_up(encoder: FeatureFiles, dataset: Dataset) -> Features:
-    found = encoder.lookup(dataset.name, dataset.ids, dataset.rows, len(dataset.all_ids), dataset.labels)
-    if dataset.labels is None:
-        return found
-    return _with_rows(found.features, dataset)
+def _look_up_blocks(encoder: FeatureFiles | None, dataset: Dataset) -> Iterator[Features]:
+    whole = None if encoder is None else _look_up(encoder, dataset)
+    for shard in plan(len(dataset)):
+        part = dataset.subset(shard.rows)
+        if whole is None:
+            yield _look_up(None, part)
+        else:
+            labels = None if whole.labels is None else whole.labels[shard.start : shard.stop]
+            yield replace(_with_rows(whole.features[shard.start : shard.stop], part), labels=labels)
 
 
 def _with_rows(features: FloatArray, dataset: Dataset) -> Features:
-    return Features(features, dataset.labels, dataset.class_names, dataset.ids, dataset.name)
-
-
-def _id(dataset: Dataset, row: int) -> str:
-    return repr(str(dataset.all_ids[dataset.rows[row]]))
+    return Features(features, dataset.labels, dataset.class_names, dataset.ids, dataset.name, dataset.targets)

@@ -1,0 +1,99 @@
+"""Decides who decodes: a thread of this process, until worker processes pay."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from transferability.datasets import Dataset
+from transferability.encoders.base import Preprocess
+from transferability.features.prepare import Batch, prepare
+from transferability.features.workers import WorkerLostError, Workers
+
+__all__ = ["Decoder", "n_processors"]
+
+_PAYS = 20.0  # seconds that the model would still wait; starting a worker takes a few, and a core
+_MOST_WORKERS = 16
+_MOST_BYTES = 1 << 28  # of data that each worker would hold a copy of
+
+_log = logging.getLogger(__name__)
+
+
+def n_processors() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Decoder:
+    """Gives batches of a data set, as the encoder takes them, while the encoder computes.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    preprocess : callable or None
+    workers : int, optional
+        Processes; 0 for a thread of this one. By default a thread, and a process per processor (16 at most) from the
+        moment when the model has waited so long for its batches that it would wait 20 seconds more without them.
+    """
+
+    def __init__(self, dataset: Dataset, preprocess: Preprocess | None, workers: int | None = None) -> None:
+        self._dataset = dataset
+        self._preprocess = preprocess
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="decode")
+        self._count = min(n_processors(), _MOST_WORKERS) if workers is None else workers
+        self._undecided = workers is None and self._count > 1
+        self._workers: Workers | None = None
+        self._waited = 0.0
+        self._n_waited_for = 0
+        if workers:
+            self._start()
+
+    @property
+    def ahead(self) -> int:
+        """How many batches to ask for before the first of them is needed."""
+        return 2 if self._workers is None else self._count + 2
+
+    def submit(self, rows: range) -> Future[Batch]:
+        """Return what will be the items of these rows."""
+        if self._workers is not None and self._workers.failure() is not None:
+            _log.info("decoding stays in this process: %s", self._workers.failure())
+            self._workers.close()
+            self._workers = None
+        if self._workers is not None and self._workers.ready:
+            return self._workers.submit(rows)
+        return self._thread.submit(prepare, self._dataset, self._preprocess, rows)
+
+    def result(self, future: Future[Batch], rows: range, n_left: int) -> Batch:
+        """Wait for a batch; `n_left` rows are to come after it."""
+        started = time.perf_counter()
+        try:
+            batch = future.result()
+        except WorkerLostError as error:
+            _log.warning("%s; its rows are decoded in this process. Fewer workers need less memory.", error)
+            batch = prepare(self._dataset, self._preprocess, rows)
+        self._waited += time.perf_counter() - started
+        self._n_waited_for += len(rows)
+        if self._undecided and self._waited / self._n_waited_for * n_left > _PAYS:
+            self._start()
+        return batch
+
+    def close(self) -> None:
+        """Stop all that is under way."""
+        self._thread.shutdown(cancel_futures=True)
+        if self._workers is not None:
+            self._workers.close()
+
+    def _start(self) -> None:
+        self._undecided = False
+        try:
+            payload = pickle.dumps((self._dataset, self._preprocess), protocol=pickle.HIGHEST_PROTOCOL)
+        except Exception as error:  # noqa: BLE001 - pickle raises what it likes
+            _log.info("decoding stays in this process: the data set or the preprocessing cannot be pickled (%s)", error)
+            return
+        if len(payload) > _MOST_BYTES:
+            _log.info("decoding stays in this process: each worker would hold %s bytes of data", len(payload))
+            return
+        self._workers = Workers(self._count, payload)

@@ -1,0 +1,135 @@
+"""One pass of an encoder over a batch: every output checked, batches halved where memory does not suffice."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from transferability._array import as_numpy
+from transferability.datasets import Dataset
+from transferability.encoders import Encoder, forward
+from transferability.errors import EncoderError, TransferabilityError
+from transferability.features.prepare import Batch
+from transferability.features.store import DType
+
+__all__ = ["Model", "where"]
+
+_log = logging.getLogger(__name__)
+
+Rows = dict[str, npt.NDArray[np.floating]]
+
+
+class Model:
+    """An encoder whose outputs are checked, whatever it is.
+
+    Parameters
+    ----------
+    encoder : Encoder
+    dataset : Dataset
+        For messages that name rows.
+    outputs : sequence of str
+    dtype : {"float32", "float16"}
+        What rows are rounded to.
+    """
+
+    def __init__(self, encoder: Encoder, dataset: Dataset, outputs: Sequence[str], dtype: DType) -> None:
+        self._encoder = encoder
+        self._dataset = dataset
+        self._outputs = list(outputs)
+        self._dtype = np.dtype(dtype)
+        self._fits: int | None = None  # rows that the device's memory is known to hold, once it did not hold some
+        self._widths: dict[str, int] = {}
+
+    def __call__(self, rows: range, batch: Batch) -> Rows:
+        """Return each output of a batch, (n, width).
+
+        Raises
+        ------
+        EncoderError
+            If the encoder fails, or returns anything but one finite row per item, as long as those before.
+        """
+        parts: list[Rows] = []
+        done = 0
+        while done < len(rows):
+            n = min(self._fits or len(rows), len(rows) - done)
+            part = self._attempt(rows[done : done + n], batch[done : done + n])
+            if part is not None:
+                parts.append(part)
+                done += n
+            elif n == 1:
+                message = f"encoder {self._encoder.name!r} runs out of memory with a single item, "
+                message += f"{where(self._dataset, rows[done : done + 1])}. Use a device with more, or smaller inputs."
+                raise EncoderError(message)
+            else:
+                # Halves of a power of two: a run that goes on after a kill finds the same sizes, hence the same bytes.
+                self._fits = 1 << ((n - 1).bit_length() - 1)
+                _log.info("encoder %s: batches of %d do not fit into memory, now %d", self._encoder.name, n, self._fits)
+        if len(parts) == 1:
+            return parts[0]
+        return {name: np.concatenate([part[name] for part in parts]) for name in self._outputs}
+
+    def _attempt(self, rows: range, batch: Batch) -> Rows | None:
+        """Return the outputs, or None if memory does not suffice."""
+        try:
+            found = forward(self._encoder, batch, self._outputs)
+            return {name: self._checked(as_numpy(found[name]), name, rows) for name in self._outputs}
+        except TransferabilityError:
+            raise
+        except Exception as error:
+            if not _out_of_memory(error):
+                message = f"encoder {self._encoder.name!r} failed on {where(self._dataset, rows)}: "
+                message += f"{type(error).__name__}: {error}"
+                raise EncoderError(message) from error
+        # Here and not above: while the error is handled, its traceback keeps the tensors that filled the memory.
+        if "torch" in sys.modules:
+            sys.modules["torch"].cuda.empty_cache()
+        return None
+
+    def _checked(self, values: npt.NDArray[np.floating], name: str, rows: range) -> npt.NDArray[np.floating]:
+        said = f"encoder {self._encoder.name!r}" + (f", output {name!r}," if len(self._outputs) > 1 else "")
+        if values.ndim != 2 or len(values) != len(rows) or values.shape[1] == 0 or values.dtype.kind not in "fiu":
+            message = f"{said} must return one row of numbers per item, ({len(rows)}, n_features); "
+            message += f"got {values.dtype} of shape {values.shape} for {where(self._dataset, rows)}."
+            raise EncoderError(message)
+        width = self._widths.setdefault(name, values.shape[1])
+        if values.shape[1] != width:
+            message = f"{said} must return rows of one length; it returned {width} numbers for the first rows of data "
+            message += f"{self._dataset.name!r} and {values.shape[1]} from {where(self._dataset, rows)}. "
+            message += "An input size that follows the picture's is the usual cause."
+            raise EncoderError(message)
+        with np.errstate(over="ignore"):  # what is beyond the dtype becomes infinite and is named below
+            rounded = values.astype(self._dtype)
+        finite = np.isfinite(rounded).all(axis=1)
+        if not finite.all():
+            bad = int(np.argmin(finite))
+            if np.isfinite(values[bad]).all():
+                message = f"{said} returned {np.abs(values[bad]).max():.3g} for "
+                message += f"{where(self._dataset, rows[bad : bad + 1])}, more than {self._dtype} holds. "
+                message += "Keep float32." if self._dtype == np.float16 else "Scale the features."
+                raise EncoderError(message)
+            message = f"{said} returned NaN or infinity for {where(self._dataset, rows[bad : bad + 1])}. "
+            message += "Look at that row; if it is in order, the encoder overflows: try another device or precision."
+            raise EncoderError(message)
+        return rounded
+
+
+def where(dataset: Dataset, rows: range) -> str:
+    """Return rows in words, by their ids."""
+    first, last = (repr(str(dataset.all_ids[dataset.rows[row]])) for row in (rows[0], rows[-1]))
+    said = f"row {first}" if len(rows) == 1 else f"rows {first} to {last}"
+    return f"{said} of data {dataset.name!r}"
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Tell by name and words, since each library has an error of its own and none may be imported here."""
+    said = str(error).lower()
+    return (
+        type(error).__name__ == "OutOfMemoryError"
+        or "out of memory" in said
+        or "failed to allocate memory" in said  # ONNX Runtime
+        or isinstance(error, MemoryError)
+    )

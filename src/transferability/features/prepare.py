@@ -1,0 +1,71 @@
+"""Items decoded and preprocessed: the function, and the process that serves it. See `workers` for the other end."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import sys
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from transferability.datasets import Dataset
+from transferability.encoders.base import Preprocess
+
+__all__ = ["Batch", "prepare", "serve"]
+
+Batch = Any
+"""What `forward` gets: a sequence. Arrays of one shape lie together in one array."""
+
+
+def prepare(dataset: Dataset, preprocess: Preprocess | None, rows: range) -> Batch:
+    """Return the items of these rows as the encoder takes them."""
+    items = dataset.items(rows)
+    if preprocess is None:
+        return items
+    arrays = [np.asarray(preprocess(item)) for item in items]
+    if all(each.shape == arrays[0].shape and each.dtype == arrays[0].dtype for each in arrays):
+        return np.stack(arrays)
+    return arrays
+
+
+def serve() -> None:
+    """Answer requests on standard input until it ends: what a worker process does.
+
+    It gets the data set and the preprocessing once, then ranges of rows; it answers each with a pair: the dtype and
+    the shape of an array whose bytes follow, or an empty string and a value, which may be an exception.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, whose end then ends this
+    source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what libraries print must not run into the answers
+    try:
+        dataset, preprocess = pickle.load(source)
+    except Exception as error:  # noqa: BLE001 - a class that only the parent's script defines, say
+        _answer(sink, error)
+        return
+    try:
+        _answer(sink, None)
+        while True:
+            rows = pickle.load(source)
+            try:
+                value: Any = prepare(dataset, preprocess, rows)
+            except Exception as error:  # noqa: BLE001 - raised again in the parent
+                value = error
+            _answer(sink, value)
+    except (EOFError, BrokenPipeError):  # the parent has what it wanted, or is gone
+        os._exit(0)  # at once: nothing here needs to be put away
+
+
+def _answer(sink: BinaryIO, value: Any) -> None:
+    if isinstance(value, np.ndarray) and value.dtype.kind in "fiub" and value.size:
+        pickle.dump((value.dtype.str, value.shape), sink)
+        sink.write(np.ascontiguousarray(value).data.cast("B"))  # as they are: a pickle would copy them
+    else:
+        try:
+            content = pickle.dumps(("", value))
+            pickle.loads(content)  # some exceptions can be written but not read again
+        except Exception:  # noqa: BLE001 - whatever pickle says
+            content = pickle.dumps(("", RuntimeError(f"{type(value).__name__}: {value}")))
+        sink.write(content)
+    sink.flush()

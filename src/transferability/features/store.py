@@ -1,0 +1,224 @@
+"""Features kept on disk, under a key made of everything that changes them.
+
+A folder per encoder, output, dtype and data set; in it a manifest that says what they are, and one safetensors file per
+shard. The name of a shard says which shard it is, the fingerprint of the rows it was made from, and the checksum of the
+file: `00012-FINGERPRINT-CHECKSUM.safetensors`. It appears under that name only when it is complete and on the disk. So
+the listing of a folder tells what is finished, whoever finished it, and a file that is damaged, or was made from rows
+that have changed since, is found out before it is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from transferability._files import temporary_sibling, to_disk, write_through_temporary
+from transferability.errors import FileDamagedError, OptionError
+from transferability.features.shards import SHARD_ROWS
+
+__all__ = [
+    "MANIFEST",
+    "SCHEMA",
+    "DType",
+    "Entry",
+    "FeatureCache",
+    "default_cache_folder",
+    "hash_json",
+    "is_whole",
+    "read_shard",
+    "shard_number",
+]
+
+SCHEMA = 2  # raise it whenever the same key would mean other features
+
+DType = Literal["float32", "float16"]
+_DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2")}
+_HEX = 32  # 128 bits of a SHA-256: enough against accident, and names stay short enough for any file system
+_NAME = re.compile(rf"(\d+)-([0-9a-f]{{{_HEX}}})-([0-9a-f]{{{_HEX}}})\.safetensors")
+MANIFEST = "manifest.json"
+
+_log = logging.getLogger(__name__)
+
+
+def default_cache_folder() -> Path:
+    """Return `TRANSFERABILITY_CACHE` if that is set, else the platform's place for caches."""
+    import platformdirs
+
+    chosen = os.environ.get("TRANSFERABILITY_CACHE")
+    return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("transferability")
+
+
+class FeatureCache:
+    """A folder of features.
+
+    Parameters
+    ----------
+    folder : path, optional
+        Where; by default see `default_cache_folder`.
+    shard_rows : int, default=1024
+        Rows per file. It is part of the key: another number means other files.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str] | None = None, shard_rows: int = SHARD_ROWS) -> None:
+        self.folder = (default_cache_folder() if folder is None else Path(folder)) / "features"
+        self.shard_rows = shard_rows
+
+    def entry(self, about: dict[str, Any], names: dict[str, str]) -> Entry:
+        """Return the place of what `about` describes; `names`, for people, are not part of the key."""
+        about = {"schema": SCHEMA, "shard_rows": self.shard_rows, **about}
+        key = hash_json(about)
+        return Entry(self.folder / key[:2] / key, key, {**about, **names, "key": key})
+
+    def entries(self) -> Iterator[Path]:
+        """Yield the folders of all entries of any key."""
+        for manifest in sorted(self.folder.glob(f"??/*/{MANIFEST}")):
+            yield manifest.parent
+
+    def acquire(self, name: str) -> Any | None:
+        """Return a lock that one process at a time can hold, or None if another has it; a killed one lets go of it.
+
+        Raises
+        ------
+        OptionError
+            If the folder cannot be written.
+        """
+        import filelock
+
+        path = self.folder / "locks" / f"{name}.lock"
+        lock = filelock.FileLock(path, thread_local=False)  # acquired in one thread, released in another
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire(blocking=False)
+        except filelock.Timeout:
+            return None
+        except OSError as error:
+            message = f"the cache folder must be writable; {self.folder} is not ({error.strerror}). "
+            message += "Set TRANSFERABILITY_CACHE to one that is, or turn the cache off."
+            raise OptionError(message) from error
+        return lock
+
+    def release(self, lock: Any) -> None:
+        """Let go of a lock and take its file away.
+
+        Without its file, two processes may once in a while hold what was one lock. Both then compute the same bytes and
+        rename them to the same name: the price of a folder that does not fill with empty files.
+        """
+        with suppress(OSError):  # Windows removes no open file
+            Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The shards of one output of one encoder for one data set."""
+
+    folder: Path
+    key: str
+    about: dict[str, Any]
+
+    def find(self, number: int, fingerprint: str) -> Path | None:
+        """Return the file of a shard made from rows of this fingerprint; a damaged one is removed first."""
+        for path in self.folder.glob(f"{number:05d}-{fingerprint[:_HEX]}-*.safetensors"):
+            if is_whole(path):
+                return path
+            _log.warning("features in %s are damaged and will be computed again", path)
+            path.unlink(missing_ok=True)
+        return None
+
+    def write(self, number: int, fingerprint: str, rows: npt.NDArray[Any]) -> Path:
+        """Write a shard that is locked, then what older contents of these rows and killed processes have left."""
+        from safetensors.numpy import save
+
+        content = save({"features": rows})  # without metadata: safetensors writes them in any order
+        name = f"{number:05d}-{fingerprint[:_HEX]}-{hashlib.sha256(content).hexdigest()[:_HEX]}.safetensors"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.sign()
+        path = self.folder / name
+        with temporary_sibling(path) as temporary:
+            to_disk(temporary, content)
+        for other in (*self.folder.glob(f"{number:05d}-*"), *self.folder.glob(f".{number:05d}-*")):
+            if other != path:
+                other.unlink(missing_ok=True)
+        return path
+
+    def sign(self) -> None:
+        """Write the manifest, unless it is there as it should be."""
+        path, text = self.folder / MANIFEST, json.dumps(self.about, indent=1, sort_keys=True)
+        try:
+            there = path.read_text("ascii") == text
+        except (OSError, ValueError):
+            there = False
+        if not there:
+            write_through_temporary(path, text.encode("ascii"))
+
+    def touch(self) -> None:
+        """Note that the entry was used just now, which is what decides what a limit of size removes first."""
+        with suppress(OSError):  # there may be none: a disk that was full
+            if self.folder.is_dir():
+                self.sign()
+                os.utime(self.folder / MANIFEST)
+
+    def numbers(self) -> set[int]:
+        """Return which shards are there, by their names."""
+        names = (path.name for path in self.folder.glob("*.safetensors"))
+        return {number for number in map(shard_number, names) if number is not None}
+
+
+def shard_number(name: str) -> int | None:
+    """Return the number that a file's name gives, or None if it is no shard."""
+    found = _NAME.fullmatch(name)
+    return int(found[1]) if found else None
+
+
+def is_whole(path: Path) -> bool:
+    """Tell whether a shard has the checksum in its name."""
+    found = _NAME.fullmatch(path.name)
+    try:
+        with path.open("rb") as stream:
+            return found is not None and hashlib.file_digest(stream, "sha256").hexdigest()[:_HEX] == found[3]
+    except OSError:
+        return False
+
+
+def read_shard(path: Path) -> npt.NDArray[Any]:
+    """Return the rows of a shard as a read-only view of the file: pages come when they are touched, and may go again.
+
+    safetensors' own reader copies; its format is a length, a JSON header and the bytes of the arrays.
+
+    Raises
+    ------
+    FileDamagedError
+        If it is no file of features.
+    """
+    try:
+        with path.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            header = json.loads(stream.read(min(length, 1 << 20)))["features"]
+        rows: npt.NDArray[Any] = np.memmap(
+            path,
+            dtype=_DTYPES[header["dtype"]],
+            mode="r",
+            offset=8 + length + int(header["data_offsets"][0]),
+            shape=tuple(header["shape"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        message = f"file {path} is damaged or was removed meanwhile: {error}. Run the command again."
+        raise FileDamagedError(message) from error
+    return np.asarray(rows) if sys.byteorder == "little" else rows.astype(rows.dtype.newbyteorder("="))
+
+
+def hash_json(value: Any) -> str:
+    """Return a hash of JSON values."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
