@@ -8,9 +8,9 @@ Both go the same way: load the data, split them, extract features (or find them 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import softmax
@@ -22,8 +22,11 @@ from transferability.encoders import Encoder, FeatureFiles, load_encoder
 from transferability.errors import TaskError, TransferabilityError, UnknownNameError, nearest_names
 from transferability.features import Features, extract_features
 from transferability.ranking.result import Ranked, Ranking, ScoreColumn, Skipped
+from transferability.relatedness.details import describe
 from transferability.relatedness.estimator import TaskRelatedness
 from transferability.relatedness.result import Relatedness
+from transferability.report.provenance import provenance
+from transferability.report.samples import MAX_CLASSES, PER_CLASS, samples_of
 from transferability.scores.registry import ScoreInputs, available, compute_many
 from transferability.task import Task
 
@@ -33,6 +36,8 @@ Data = str | Dataset
 AnyEncoder = str | Encoder | FeatureFiles
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many items are done, and how many there are."""
+Seen = dict[tuple[int, int], tuple[dict[str, str], ...]]
+"""Samples of each class of each data set, so that many encoders do not read them many times."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +150,7 @@ def rank(
     reference_splits = [prepare(each, settings) for each in _data_list(references)]
     entries: list[Ranked] = []
     skipped: list[Skipped] = []
+    seen: Seen = {}
     for each in [encoders] if isinstance(encoders, str) else encoders:
         started = time.perf_counter()
         name = each if isinstance(each, str) else each.name
@@ -155,6 +161,7 @@ def rank(
             if progress:
                 progress(f"{name}: relatedness", 0, 1)
             result = estimator.fit([r for r, _ in panel], fit, [r for _, r in panel], test)
+            result = _described(result, panel, test, target_split, reference_splits, seen)
             values, notes = _compute_scores(columns, encoder, fit, panel, result, settings.seed)
         except TransferabilityError as error:
             skipped.append(Skipped(name, str(error)))
@@ -166,7 +173,8 @@ def rank(
         message = f"no encoder could be ranked. {reasons}"
         raise TaskError(message)
     names = [part.dataset.name for part in reference_splits]
-    return Ranking.sort(entries, skipped, criterion, columns, target_split.dataset.name, names)
+    made = describe_run(estimator, settings, [target_split, *reference_splits])
+    return Ranking.sort(entries, skipped, criterion, columns, target_split.dataset.name, names, made)
 
 
 def relate(
@@ -198,12 +206,68 @@ def relate(
     settings = settings or Settings()
     estimator = relatedness or TaskRelatedness(seed=settings.seed)
     loaded = load_encoder(encoder, device=settings.device) if isinstance(encoder, str) else encoder
-    panel = [_tasks(loaded, prepare(each, settings), settings, progress) for each in _data_list(references)]
+    reference_splits = [prepare(each, settings) for each in _data_list(references)]
+    panel = [_tasks(loaded, each, settings, progress) for each in reference_splits]
     results = []
+    seen: Seen = {}
     for each in _data_list(targets):
-        fit, test = _tasks(loaded, prepare(each, settings), settings, progress, use_labels=settings.use_labels)
-        results.append(estimator.fit([r for r, _ in panel], fit, [r for _, r in panel], test))
+        split = prepare(each, settings)
+        fit, test = _tasks(loaded, split, settings, progress, use_labels=settings.use_labels)
+        result = estimator.fit([r for r, _ in panel], fit, [r for _, r in panel], test)
+        results.append(_described(result, panel, test, split, reference_splits, seen))
     return results
+
+
+def describe_run(estimator: TaskRelatedness, settings: Settings, parts: Sequence[Split] = ()) -> dict[str, Any]:
+    """Return how a result was made: versions, machine, settings, data; JSON values."""
+    data = [
+        {"name": part.dataset.name, "fit_rows": len(part.fit_rows), "test_rows": len(part.test_rows)}
+        | {"kind": part.dataset.modality, "role": "reference" if k else "target"}
+        for k, part in enumerate(parts)
+    ]
+    return provenance(asdict(settings), vars(estimator), data)
+
+
+def _described(
+    result: Relatedness,
+    panel: Sequence[tuple[Task, Task]],
+    test: Task,
+    target: Split,
+    references: Sequence[Split],
+    seen: Seen,
+) -> Relatedness:
+    """Return the result with what pictures of it need: points of the test parts, and items of matched classes."""
+    # Not by name: two references may share one.
+    (_, reference_test), split, _ = min(
+        zip(panel, references, result.panel, strict=True), key=lambda three: three[2].bound
+    )
+    details = describe(result, reference_test, test)
+    matched = [int(j) for j in dict.fromkeys(result.class_map) if j >= 0]
+    return replace(
+        result,
+        details=replace(
+            details,
+            target_samples={}
+            if result.pseudo_labels is not None
+            else _samples(target, range(len(result.class_map)), result.target_class_names, seen),
+            reference_samples=_samples(split, matched, result.reference_class_names, seen),
+        ),
+    )
+
+
+def _samples(
+    part: Split, classes: Iterable[int], names: Sequence[str], seen: Seen
+) -> dict[str, tuple[dict[str, str], ...]]:
+    """Return a few items of each class, from the test part; none where the data have no labels or cannot be shown."""
+    labels = part.dataset.labels
+    if labels is None or part.dataset.modality == "array":
+        return {}
+    chosen = list(classes)[:MAX_CLASSES]
+    for k in chosen:
+        if (id(part.dataset), k) not in seen:
+            rows = part.test_rows[labels[part.test_rows] == k][:PER_CLASS]
+            seen[id(part.dataset), k] = samples_of(part.dataset.items(rows))
+    return {names[k]: seen[id(part.dataset), k] for k in chosen}
 
 
 def _data_list(data: Data | Sequence[Data]) -> list[Data]:

@@ -88,6 +88,11 @@ class Task:
         classes = f"{self.n_classes} classes" if self.n_classes else "no labels"
         return f"Task({self.name!r}: {n:,} samples, {d:,} features, {classes})"
 
+    def _repr_html_(self) -> str:
+        from transferability.report.notebook import task_html
+
+        return task_html(self)
+
     @property
     def n_features(self) -> int:
         """Dimension of the features."""

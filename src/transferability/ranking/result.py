@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+from transferability._validate import check_choice
+from transferability.ranking.confidence import Standing, standings
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["Ranked", "Ranking", "ScoreColumn", "Skipped"]
 
@@ -65,6 +72,7 @@ class Ranking:
     entries: tuple[Ranked, ...]
     skipped: tuple[Skipped, ...]
     columns: tuple[ScoreColumn, ...]
+    made: dict[str, Any] = field(default_factory=dict)  # how it was made: versions, settings, data; JSON values
 
     @classmethod
     def sort(
@@ -75,6 +83,7 @@ class Ranking:
         columns: Sequence[ScoreColumn],
         target: str,
         references: Sequence[str],
+        made: dict[str, Any] | None = None,
     ) -> Ranking:
         """Order entries by the criterion, best first; those without a value come last."""
         higher = any(column.name == criterion and column.higher_is_better for column in columns)
@@ -83,14 +92,51 @@ class Ranking:
             value = entry.value(criterion)
             return (math.isnan(value), -value if higher else value)
 
-        return cls(
-            target, tuple(references), criterion, tuple(sorted(entries, key=key)), tuple(skipped), tuple(columns)
-        )
+        ordered = tuple(sorted(entries, key=key))
+        return cls(target, tuple(references), criterion, ordered, tuple(skipped), tuple(columns), made or {})
 
     @property
     def best(self) -> Ranked:
         """The encoder to take."""
         return self.entries[0]
+
+    @cached_property
+    def standings(self) -> list[Standing | None]:
+        """Interval of each bound, and how often the first stayed ahead when the target's samples were drawn again."""
+        terms = [getattr(entry.relatedness, "certificate_terms", None) for entry in self.entries]
+        return standings([None if each is None else each.per_point for each in terms])
+
+    def frame(self) -> list[dict[str, Any]]:
+        """Return the ranking as a table: one row for each encoder, best first; `pandas.DataFrame` takes it as it is."""
+        from transferability.report.tables import ranking_table
+
+        return ranking_table(self)
+
+    def plot(self, ax: Axes | None = None, *, kind: Literal["terms", "agreement", "references"] = "terms") -> Axes:
+        """Draw the ranking; return the axes. Needs the extra `plot`.
+
+        Parameters
+        ----------
+        ax : Axes, optional
+            Where; by default on a figure of its own.
+        kind : {"terms", "agreement", "references"}, default="terms"
+            The three terms of each encoder, stacked, against the losses they bound (the paper's Fig. 3); the bound
+            against the accuracy of a linear classifier trained on the target; the bound by encoder and reference.
+        """
+        from transferability.report import plots
+
+        check_choice(kind, ("terms", "agreement", "references"), "kind")
+        if kind == "agreement":
+            return plots.plot_agreement(self, ax=ax)
+        if kind == "references":
+            return plots.plot_matrix(self, ax=ax)
+        results = [entry.relatedness for entry in self.entries]
+        return plots.plot_terms(results, ax, names=[entry.encoder for entry in self.entries])
+
+    def _repr_html_(self) -> str:
+        from transferability.report.notebook import ranking_html
+
+        return ranking_html(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values, with the version of their layout."""
@@ -99,6 +145,11 @@ class Ranking:
             "target": self.target,
             "references": list(self.references),
             "criterion": self.criterion,
-            "ranking": [entry.to_dict() for entry in self.entries],
-            "skipped": [{"encoder": each.encoder, "reason": each.reason} for each in self.skipped],
+            "ranking": [
+                entry.to_dict() | {"standing": None if each is None else asdict(each)}
+                for entry, each in zip(self.entries, self.standings, strict=True)
+            ],
+            "columns": [asdict(column) for column in self.columns],
+            "skipped": [asdict(each) for each in self.skipped],
+            "made": self.made,
         }

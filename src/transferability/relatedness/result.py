@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from transferability._array import FloatArray, IntArray
+from transferability._validate import check_choice
 from transferability.relatedness.certificate import Certificate
 from transferability.relatedness.lipschitz import SoftmaxClassifier
 from transferability.relatedness.transform import Transform
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from transferability.relatedness.details import Details
 
 __all__ = ["Relatedness"]
 
@@ -51,6 +54,8 @@ class Relatedness:
         What the choice of τ was made from; empty for a single τ.
     panel : tuple of Relatedness
         The results of all references, in the order given, this one among them.
+    details : Details or None
+        Points and samples for pictures, where somebody asked for them (`relatedness.details.describe`).
     """
 
     reference: str
@@ -81,6 +86,7 @@ class Relatedness:
     pseudo_labels: IntArray | None = None
     tau_path: tuple[tuple[float, float], ...] = ()
     others: tuple[Relatedness, ...] = field(default=())
+    details: Details | None = None
 
     @property
     def bound(self) -> float:
@@ -172,11 +178,36 @@ class Relatedness:
         summary["pseudo_labels"] = None if self.pseudo_labels is None else [int(y) for y in self.pseudo_labels]
         return summary
 
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw the three terms, stacked, against the losses they bound; return the axes.
+    def plot(
+        self,
+        ax: Axes | None = None,
+        *,
+        kind: Literal["terms", "classes", "points", "tau", "convergence"] = "terms",
+    ) -> Axes:
+        """Draw the result; return the axes. Needs the extra `plot`.
 
-        Needs the extra `plot`. With a panel, one bar for each reference.
+        Parameters
+        ----------
+        ax : Axes, optional
+            Where; by default on a figure of its own.
+        kind : {"terms", "classes", "points", "tau", "convergence"}, default="terms"
+            The three terms, stacked, against the losses they bound, one bar for each reference of a panel; the terms
+            per target class; target points before and after the map (needs `details`); the bound by τ; the cost of the
+            matched pairs, round by round.
         """
-        from transferability.report.plots import plot_terms
+        from transferability.report import plots
 
-        return plot_terms(self.panel, ax)
+        if check_choice(kind, ("terms", "classes", "points", "tau", "convergence"), "kind") == "terms":
+            return plots.plot_terms(self.panel, ax)
+        drawn = {
+            "classes": plots.plot_classes,
+            "points": plots.plot_points,
+            "tau": plots.plot_tau,
+            "convergence": plots.plot_convergence,
+        }
+        return drawn[kind](self, ax)
+
+    def _repr_html_(self) -> str:
+        from transferability.report.notebook import relatedness_html
+
+        return relatedness_html(self)

@@ -1,1 +1,1 @@
-"""What a result looks like."""
+"""What a result looks like: summary, report, plots, notebook display, trackers."""

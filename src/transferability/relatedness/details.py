@@ -1,0 +1,160 @@
+r"""What pictures of a result need and its numbers do not hold: a few points, seen by the reference's classifier.
+
+Points are drawn where the loss cost lives: in the space of logits :math:`W u + c`, up to a constant per point, which
+softmax ignores. Reference points and target points, before and after the map :math:`f`, are projected on the two axes
+along which the reference points and the mapped target points vary most (PCA). Everything is bounded in size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy.special import softmax
+
+from transferability._array import FloatArray, IntArray
+from transferability.relatedness.result import Relatedness
+from transferability.task import Task
+
+__all__ = ["GRID", "Details", "describe"]
+
+GRID = 1000
+"""Points lie on a grid of so many steps: finer than a picture shows, and short to write."""
+_MAX_POINTS = 150  # of each task
+_LOOKALIKES = 3
+_MAX_CLASSES = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class Details:
+    """Points and look-alikes of one result; a bounded amount of data, whatever the size of the tasks.
+
+    Attributes
+    ----------
+    reference, before, after : arrays of int of shape (n, 2)
+        Places on a grid of `GRID` steps of reference points, target points as they are, and target points after the
+        map. `before` is empty where the two tasks differ in dimension.
+    reference_classes, target_classes : arrays of int of shape (n,)
+        The target class that each point belongs to, or stands for; −1 for a reference class that stands for none.
+    lookalikes : tuple of tuples of (reference class, share)
+        Per target class: what the reference's classifier takes its mapped samples for, the largest mean probabilities.
+    class_accuracy : tuple of float or None
+        Per target class: share of its samples that the moved classifier gets right; nan where there are none, None
+        without labels.
+    target_samples, reference_samples : dict of class name to tuple of dict
+        Pictures and texts to look at (see `report.samples`); empty where there are none.
+    """
+
+    reference: IntArray
+    before: IntArray
+    after: IntArray
+    reference_classes: IntArray
+    target_classes: IntArray
+    lookalikes: tuple[tuple[tuple[str, float], ...], ...]
+    class_accuracy: tuple[float, ...] | None
+    target_samples: dict[str, tuple[dict[str, str], ...]] = field(default_factory=dict)
+    reference_samples: dict[str, tuple[dict[str, str], ...]] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        accuracy = self.class_accuracy
+        return {
+            "points": {
+                "grid": GRID,
+                **{name: getattr(self, name).tolist() for name in ("reference", "before", "after")},
+                **{name: getattr(self, name).tolist() for name in ("reference_classes", "target_classes")},
+            },
+            "lookalikes": [[[name, round(share, 4)] for name, share in each] for each in self.lookalikes],
+            "class_accuracy": None if accuracy is None else [None if x != x else round(x, 4) for x in accuracy],
+            "target_samples": {name: list(each) for name, each in self.target_samples.items()},
+            "reference_samples": {name: list(each) for name, each in self.reference_samples.items()},
+        }
+
+
+def describe(result: Relatedness, reference: Task, target: Task, *, seed: int = 0) -> Details:
+    """Look at samples of both tasks through a result.
+
+    Parameters
+    ----------
+    result : Relatedness
+    reference, target : Task
+        Samples of the tasks of the result, best those that it was measured on. A target without labels gets the
+        predictions of the moved classifier.
+    seed : int, default=0
+        Draws the points.
+
+    Notes
+    -----
+    Cost O(n d K) for the logits of the target; 150 points of each task take part in the pictures.
+    """
+    transform = result.transform
+    used = np.flatnonzero(transform.D > 0)
+    used = used if len(used) > 1 else np.arange(len(transform.D))
+    weights, intercept = transform.weights[used], transform.intercept[used]
+    mapped = transform.apply(target.features) @ weights.T + intercept
+    predicted = (softmax(mapped, axis=1) @ transform.B[:, used].T).argmax(axis=1)
+    labels = predicted if target.labels is None else target.labels
+
+    rng = np.random.default_rng(seed)
+    stands_for = np.full(len(transform.D), -1)
+    for i in reversed(range(len(result.class_map))):  # of several target classes the first
+        if result.class_map[i] >= 0:
+            stands_for[result.class_map[i]] = i
+    rows = _draw(np.flatnonzero(np.isin(reference.require_labels(), used)), rng)
+    columns = _draw(np.arange(len(target)), rng)
+    seen = transform.reference_scaler.apply(reference.features[rows]) @ weights.T + intercept
+    same_space = transform.map.shape[0] == transform.map.shape[1]
+    still = transform.target_scaler.apply(target.features[columns]) if same_space else np.empty((0, weights.shape[1]))
+    places = _project(seen, mapped[columns], still @ weights.T + intercept)
+    return Details(
+        reference=places[0],
+        after=places[1],
+        before=places[2],
+        reference_classes=stands_for[reference.require_labels()[rows]],
+        target_classes=labels[columns],
+        lookalikes=_lookalikes(softmax(mapped, axis=1), labels, used, result),
+        class_accuracy=None if target.labels is None else _accuracies(predicted, labels, len(result.class_map)),
+    )
+
+
+def _draw(rows: IntArray, rng: np.random.Generator) -> IntArray:
+    return rows if len(rows) <= _MAX_POINTS else np.sort(rng.choice(rows, _MAX_POINTS, replace=False))
+
+
+def _project(seen: FloatArray, after: FloatArray, before: FloatArray) -> list[IntArray]:
+    """Project logits on two axes, and on the grid that holds all but the outermost hundredth of the points."""
+    centred = [each - each.mean(axis=1, keepdims=True) for each in (seen, after, before)]
+    settled = np.concatenate(centred[:2])
+    middle = settled.mean(axis=0)
+    _, _, axes = np.linalg.svd(settled - middle, full_matrices=False)
+    axes = axes[:2]
+    axes = axes * np.where(np.take_along_axis(axes, np.abs(axes).argmax(axis=1)[:, None], axis=1) < 0, -1.0, 1.0)
+    flat = [(each - middle) @ axes.T for each in centred]  # (n, K) -> (n, 2)
+    everything = np.concatenate(flat)
+    low, high = np.percentile(everything, [1, 99], axis=0)
+    span = float((high - low).max()) or 1.0
+    centre = (low + high) / 2  # one scale for both axes: distances are what the picture is about
+    return [np.clip(np.rint(((each - centre) / span / 1.06 + 0.5) * GRID), 0, GRID).astype(np.int64) for each in flat]
+
+
+def _lookalikes(
+    probabilities: FloatArray, labels: IntArray, used: IntArray, result: Relatedness
+) -> tuple[tuple[tuple[str, float], ...], ...]:
+    found: list[tuple[tuple[str, float], ...]] = []
+    for i in range(min(len(result.class_map), _MAX_CLASSES)):
+        members = labels == i
+        if not members.any():
+            found.append(())
+            continue
+        mean = probabilities[members].mean(axis=0)
+        best = np.argsort(-mean, kind="stable")[:_LOOKALIKES]
+        found.append(tuple((result.reference_class_names[used[k]], float(mean[k])) for k in best))
+    return tuple(found)
+
+
+def _accuracies(predicted: IntArray, labels: IntArray, n_classes: int) -> tuple[float, ...]:
+    counts = np.bincount(labels, minlength=n_classes)
+    hits = np.bincount(labels[predicted == labels], minlength=n_classes)
+    shares = np.divide(hits, counts, out=np.full(n_classes, np.nan), where=counts > 0)
+    return tuple(float(x) for x in shares[:_MAX_CLASSES])

@@ -1,0 +1,146 @@
+"""Where things lie in the report's pictures: numbers only; the templates draw them and escape every text.
+
+Drawn by the template itself rather than by matplotlib: a tenth of the size, and colours that follow the reader's theme.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+__all__ = ["N_COLOURS", "bars", "chart", "class_paths", "heat"]
+
+N_COLOURS = 8
+_SIDE = 240  # of a picture of points
+_WIDTH, _HEIGHT = 300, 170  # of a chart
+_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 10, 34
+_MAX_LABELS = 12
+
+
+def bars(result: Mapping[str, Any], names: Sequence[str], largest: float) -> list[dict[str, Any]]:
+    """Return the stacked terms as shares of the width, in percent."""
+    found, start = [], 0.0
+    for k, name in enumerate(names):
+        width = 100 * max(float(result[name]), 0.0) / largest if largest > 0 else 0.0
+        if width > 0:
+            found.append({"term": k, "x": round(start, 2), "width": round(width, 2)})
+        start += width
+    return found
+
+
+def class_paths(points: Mapping[str, Any], classes: Sequence[Mapping[str, Any]], budget: int) -> dict[str, Any]:
+    """Return the points of each class as paths of dots: for the reference, for the target before and after.
+
+    A dot is a line of no length with round ends: six to eight letters each, and a picture is a few elements.
+
+    Parameters
+    ----------
+    points : mapping
+        As in `Details.to_dict`.
+    classes : sequence of mapping
+        The classes of the result, for their names.
+    budget : int
+        At most so many points of each kind.
+    """
+    scale = _SIDE / points["grid"]
+    names = {row["number"]: row["target_class"] for row in classes}
+
+    def paths(kind: str, labels: str) -> list[dict[str, Any]]:
+        places, owners = points[kind], points[labels]
+        step = max(1, math.ceil(len(places) / budget))
+        by_class: dict[int, list[str]] = {}
+        for (x, y), owner in list(zip(places, owners, strict=False))[::step]:
+            by_class.setdefault(owner, []).append(f"M{round(x * scale)} {_SIDE - round(y * scale)}h0")
+        return [
+            {"colour": k % N_COLOURS if k >= 0 else None, "d": "".join(dots)} for k, dots in sorted(by_class.items())
+        ]
+
+    middles: dict[int, list[list[float]]] = {}
+    for place, owner in zip(points["after"], points["target_classes"], strict=True):
+        middles.setdefault(owner, []).append(place)
+    labels = [
+        {
+            "x": round(sum(x for x, _ in places) / len(places) * scale),
+            "y": _SIDE - round(sum(y for _, y in places) / len(places) * scale),
+            "name": names.get(k, str(k)),
+        }
+        for k, places in sorted(middles.items())
+    ]
+    return {
+        "side": _SIDE,
+        "reference": paths("reference", "reference_classes"),
+        "before": paths("before", "target_classes"),
+        "after": paths("after", "target_classes"),
+        "labels": labels if len(labels) <= _MAX_LABELS else [],
+    }
+
+
+def chart(
+    xs: Sequence[float], ys: Sequence[float], *, log_x: bool = False, labels: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """Return a chart of points: places on the canvas, and ticks of both axes.
+
+    Parameters
+    ----------
+    xs, ys : sequence of float
+        Finite; with `log_x` the xs are positive.
+    log_x : bool, default=False
+        A tick for every x, spaced by ratio.
+    labels : sequence of str, optional
+        A name for each point.
+    """
+    across = [math.log(x) for x in xs] if log_x else list(xs)
+    (left, right), (low, high) = _range(across), _range(ys)
+
+    def x_of(x: float) -> float:
+        return round(_LEFT + (x - left) / (right - left) * (_WIDTH - _LEFT - _RIGHT), 1)
+
+    def y_of(y: float) -> float:
+        return round(_HEIGHT - _BOTTOM - (y - low) / (high - low) * (_HEIGHT - _TOP - _BOTTOM), 1)
+
+    if log_x:
+        chosen = sorted(zip(across, xs, strict=True))
+        stride = max(1, math.ceil(len(chosen) / 5))
+        x_ticks = [{"at": x_of(place), "text": f"{x:.2g}"} for place, x in chosen[::stride]]
+    else:
+        x_ticks = [{"at": x_of(x), "text": text} for x, text in _ticks(left, right)]
+    return {
+        "width": _WIDTH,
+        "height": _HEIGHT,
+        "left": _LEFT,
+        "right": _WIDTH - _RIGHT,
+        "top": _TOP,
+        "bottom": _HEIGHT - _BOTTOM,
+        "points": [
+            {"x": x_of(x), "y": y_of(y), "label": labels[k] if labels is not None else ""}
+            for k, (x, y) in enumerate(zip(across, ys, strict=True))
+        ],
+        "x_ticks": x_ticks,
+        "y_ticks": [{"at": y_of(y), "text": text} for y, text in _ticks(low, high)],
+    }
+
+
+def heat(value: float | None, values: Sequence[float | None]) -> int | None:
+    """Return how dark a cell is, 0 (largest) to 9 (smallest: nearest), by its place between the ends."""
+    if value is None:
+        return None
+    known = [each for each in values if each is not None]
+    low, high = min(known), max(known)
+    return 9 if high == low else round(9 * (high - value) / (high - low))
+
+
+def _range(values: Sequence[float]) -> tuple[float, float]:
+    low, high = min(values), max(values)
+    margin = 0.07 * (high - low) or abs(low) * 0.1 or 1.0
+    return low - margin, high + margin
+
+
+def _ticks(low: float, high: float) -> list[tuple[float, str]]:
+    """Return three to six round numbers between the ends, and how to write them."""
+    rough = (high - low) / 4
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * k for k in (1, 2, 5, 10) if power * k >= rough)
+    digits = max(0, -math.floor(math.log10(step) + 1e-9))
+    places = [k * step for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    return [(x, f"{x:.{digits}f}" if digits < 6 and abs(x) < 1e5 else f"{x:.2g}") for x in places]

@@ -1,0 +1,131 @@
+"""A summary as HTML, Markdown or JSON."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+from transferability.errors import require_extra
+from transferability.report import pictures
+from transferability.report.tables import TERMS
+from transferability.report.words import number, percent
+
+__all__ = ["to_html", "to_json", "to_markdown"]
+
+_TEMPLATES = files("transferability.report") / "templates"
+_UNSHOWABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
+_FEW = 12  # entries whose pictures are drawn in full, and printed
+_POINTS = 150
+_POINTS_IN_ALL = 25_000
+
+
+def to_json(summary: Mapping[str, Any]) -> str:
+    """Return the summary as JSON."""
+    return json.dumps(summary, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def to_html(summary: Mapping[str, Any]) -> str:
+    """Return one HTML page that needs nothing beside itself: no network, no fonts, no scripts to be readable.
+
+    Raises
+    ------
+    MissingExtraError
+        If jinja2 is not installed.
+
+    Notes
+    -----
+    Every text is escaped (jinja2's autoescape), stripped of control characters and cut where it is too long to read. A
+    content security policy forbids the page any request and any script but its own.
+    """
+    jinja2 = require_extra("jinja2", "report", "the HTML report")
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_read), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )  # fmt: skip
+    n_entries = sum(len(part["entries"]) for part in summary["parts"])
+    environment.filters.update(number=number, percent=percent, show=show, compact=_compact)
+    environment.globals.update(
+        bars=pictures.bars,
+        chart=pictures.chart,
+        heat=pictures.heat,
+        class_paths=pictures.class_paths,
+        terms=[(name, label) for name, label, _ in TERMS],
+        few=n_entries <= _FEW,
+        budget=max(30, min(_POINTS, _POINTS_IN_ALL // max(n_entries, 1))),
+    )
+    script, style = _read("report.js").strip(), _read("report.css").strip()
+    page: str = environment.get_template("report.html.j2").render(
+        summary=summary,
+        style=style,
+        script=script,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+    return page
+
+
+def to_markdown(summary: Mapping[str, Any]) -> str:
+    """Return the summary as Markdown: answer, ranking, classes of the best, how it was made."""
+    lines = [f"# {_cell(summary['title'])}", ""]
+    for part in summary["parts"]:
+        lines += _markdown_of_part(part)
+    return "\n".join(lines)
+
+
+def _markdown_of_part(part: Mapping[str, Any]) -> list[str]:
+    said = part["answer"]
+    lines = [f"## {_cell(said['headline'])}", "", _cell(said["sentence"], 1500), ""]
+    scores = [column["name"] for column in part["columns"]]
+    what = "encoder" if part["kind"] == "ranking" else "target"
+    head = ["", what, "reference", "bound", *(label for _, label, _ in TERMS), "accuracy of h′", *scores]
+    rows = []
+    for entry in part["entries"]:
+        result = entry["result"]
+        row = [str(entry["place"]), entry["name"], result["reference"], number(result["bound"])]
+        row += [number(result[name]) for name, _, _ in TERMS] + [percent(result["transferred_accuracy"])]
+        rows.append(row + [number(entry["scores"].get(name), 4) for name in scores])
+    lines += _markdown_table(head, rows)
+    first = part["entries"][0]["result"]
+    lines += [_cell(first["in_words"], 1500), ""]
+    classes = [
+        [row["target_class"], row["reference_class"] or "–", percent(row["prior"]), number(row["cost"])]
+        for row in first["classes"]
+    ]
+    lines += _markdown_table(["target class", "stands for it", "share", "part of the bound"], classes)
+    lines += [f"- skipped {_cell(each['encoder'])}: {_cell(each['reason'])}" for each in part["skipped"]]
+    made = part["made"]
+    if made:
+        versions = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
+        lines += ["", f"Made {made['at']} on {_cell(made['machine'])} with {versions}."]
+    return [*lines, ""]
+
+
+def _markdown_table(head: list[str], rows: list[list[str]]) -> list[str]:
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    return [*lines, *("| " + " | ".join(_cell(cell) for cell in row) + " |" for row in rows), ""]
+
+
+def _cell(text: str, length: int = 200) -> str:
+    """Escape what Markdown, and the HTML within it, would take for more than text."""
+    return re.sub(r"([\\`*_{}\[\]<>#|!&~$])", r"\\\1", show(" ".join(text.split()), length))
+
+
+def show(text: Any, length: int = 90) -> str:
+    """Return a text fit to be shown: control characters replaced, the middle left out where it is too long."""
+    shown = _UNSHOWABLE.sub("\ufffd", str(text))
+    return shown if len(shown) <= length else f"{shown[: length - 12]}…{shown[-11:]}"
+
+
+def _compact(value: int | None) -> str:
+    """Format a count as 4.8 M."""
+    if value is None:
+        return "–"
+    return f"{value / 1e6:.1f} M" if value >= 100_000 else f"{value:,}"
+
+
+def _read(name: str) -> str:
+    return (_TEMPLATES / name).read_text("utf-8")
