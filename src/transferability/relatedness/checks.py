@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,18 +12,49 @@ from transferability._validate import check_choice, check_positive
 from transferability.errors import FeatureError, LabelError, OptionError, TaskError
 from transferability.task import Task
 
-__all__ = ["check_magnitudes", "check_matching", "check_seed", "check_tasks", "check_tau"]
+if TYPE_CHECKING:
+    from transferability.relatedness.pack import ReferencePack
+
+__all__ = ["as_panel", "as_task", "check_magnitudes", "check_matching", "check_seed", "check_tasks", "check_tau"]
 
 _MATCHINGS = ("assignment", "identity", "random", "gradient")
 _MAGNITUDE = 1e18  # beyond, and below its inverse, squares leave the range of float32
 
 
+def as_panel(
+    reference: Task | ReferencePack | Iterable[Task | ReferencePack],
+    reference_test: Task | Iterable[Task | None] | None,
+) -> list[tuple[Task | ReferencePack, Task | None]]:
+    """Return each reference beside its test part, None where it has none."""
+    references = list(reference) if isinstance(reference, Iterable) else [reference]
+    if not references:
+        message = "`reference` must be a task or a sequence of tasks; got an empty sequence."
+        raise TaskError(message)
+    if reference_test is None:
+        return [(each, None) for each in references]
+    tests = [reference_test] if isinstance(reference_test, Task) else list(reference_test)
+    if len(tests) != len(references):
+        message = (
+            "`reference_test` must hold one task for each reference; "
+            f"got {len(tests)} for {len(references)} references."
+        )
+        raise TaskError(message)
+    return list(zip(references, tests, strict=True))
+
+
+def as_task(value: Any) -> Task:
+    """Return `value` if it is a task, else raise `TaskError`."""
+    if not isinstance(value, Task):
+        message = f"tasks must be of type Task; got {type(value).__name__}. Pass Task(features, labels)."
+        raise TaskError(message)
+    return value
+
+
 def check_tasks(reference: Task, target: Task, reference_test: Task | None, target_test: Task | None) -> None:
     """Raise unless the test parts fit their tasks: dimensions, labels, and the same classes on both sides."""
     for each in (reference, target, reference_test, target_test):
-        if each is not None and not isinstance(each, Task):
-            message = f"tasks must be of type Task; got {type(each).__name__}. Pass Task(features, labels)."
-            raise TaskError(message)
+        if each is not None:
+            as_task(each)
     reference.require_labels()
     for part, test, labels_needed in ((reference, reference_test, True), (target, target_test, False)):
         if test is None:

@@ -14,7 +14,7 @@ from transferability.relatedness.matching import ClassPoints, gradient_matching,
 from transferability.relatedness.prepared import PreparedTasks
 from transferability.relatedness.pseudo_labels import likely_classes
 
-__all__ = ["choose_classes", "choose_classes_unlabelled"]
+__all__ = ["choose_classes", "choose_classes_unlabelled", "given_classes", "identity_classes"]
 
 
 def choose_classes(
@@ -23,9 +23,9 @@ def choose_classes(
     """Return the label transformation that `matching` asks for; "assignment" and "gradient" compare samples."""
     n_targets, n_references = int(labels.max()) + 1, geometry.classifier.n_classes
     if not isinstance(matching, str):
-        return LabelTransform.from_class_map(_given(matching, n_targets, n_references), n_references)
+        return LabelTransform.from_class_map(given_classes(matching, n_targets, n_references), n_references)
     if matching == "identity":
-        return LabelTransform.from_class_map(_identity(n_targets, n_references), n_references)
+        return LabelTransform.from_class_map(identity_classes(n_targets, n_references), n_references)
     if matching == "random":
         return LabelTransform.from_class_map(random_matching(n_targets, n_references, rng), n_references)
     target = Sample(tasks.target.features, labels)
@@ -51,13 +51,14 @@ def choose_classes_unlabelled(
     start = AffineMap.identity(tasks.reference.features.shape[1], features.shape[1])
     likely = likely_classes(classifier, start.apply(features), n_targets)  # also refuses too many classes
     if not isinstance(matching, str):
-        return _given(matching, n_targets, n_references)
+        return given_classes(matching, n_targets, n_references)
     if matching == "identity":
-        return _identity(n_targets, n_references)
+        return identity_classes(n_targets, n_references)
     return random_matching(n_targets, n_references, rng) if matching == "random" else likely
 
 
-def _given(class_map: IntArray, n_targets: int, n_references: int) -> IntArray:
+def given_classes(class_map: IntArray, n_targets: int, n_references: int) -> IntArray:
+    """Return the user's own choice, checked."""
     if len(class_map) != n_targets or class_map.min() < 0 or class_map.max() >= n_references:
         message = (
             f"`matching` must give one reference class from 0 to {n_references - 1} for each of the {n_targets} target "
@@ -67,7 +68,8 @@ def _given(class_map: IntArray, n_targets: int, n_references: int) -> IntArray:
     return class_map
 
 
-def _identity(n_targets: int, n_references: int) -> IntArray:
+def identity_classes(n_targets: int, n_references: int) -> IntArray:
+    """Return the class of the same number for each target class."""
     if n_targets > n_references:
         message = (
             f"`matching='identity'` needs a reference class for every target class; got {n_references} for "

@@ -15,22 +15,33 @@ from typing import Literal
 
 import numpy as np
 
-from transferability._array import FloatArray, IntArray
+from transferability._array import IntArray
 from transferability._threads import threads_for
-from transferability._validate import check_choice
-from transferability.errors import TaskError
+from transferability._validate import check_choice, check_positive
+from transferability.errors import OptionError, TaskError
 from transferability.relatedness.alternating import FittedMap, fit_map
 from transferability.relatedness.certificate import Certificate, losses_of, transformed_losses
-from transferability.relatedness.checks import check_magnitudes, check_matching, check_seed, check_tasks, check_tau
+from transferability.relatedness.checks import (
+    as_panel,
+    as_task,
+    check_magnitudes,
+    check_matching,
+    check_seed,
+    check_tasks,
+    check_tau,
+)
 from transferability.relatedness.choose import choose_classes, choose_classes_unlabelled
 from transferability.relatedness.feature_map import AffineMap
+from transferability.relatedness.from_statistics import StatisticsOptions, relate_statistics
 from transferability.relatedness.geometry import Geometry, Sample
 from transferability.relatedness.label_transform import LabelTransform
 from transferability.relatedness.lipschitz import SoftmaxClassifier, fit_lipschitz_softmax
+from transferability.relatedness.pack import ReferencePack
 from transferability.relatedness.prepared import PreparedTasks, Solution, full_transform, keep_classes
 from transferability.relatedness.pseudo_labels import GUESS_RIDGE, guess_labels
 from transferability.relatedness.result import Relatedness
 from transferability.relatedness.tau import solve_for_tau
+from transferability.relatedness.verdict import verdict
 from transferability.task import Task
 from transferability.transport.coupling import MAX_POINTS
 
@@ -47,9 +58,9 @@ class TaskRelatedness:
     tau : float, sequence of float or "auto", default=0.2
         Lipschitz constant of the reference classifier, in nats per unit of (standardised) feature distance. Of several,
         the one with the smallest held-out bound on the fitting tasks is taken; "auto" walks in factors of two.
-    ground_cost : {"loss", "euclidean"}, default="loss"
+    ground_cost : {"loss", "euclidean", "gamma"}, default="loss"
         How transport is priced (see `transport.cost`). The Euclidean cost is the paper's; the loss cost is never larger
-        and makes encoders of different dimension comparable.
+        and makes encoders of different dimension comparable. "gamma" is Eq. 5 of the paper, for solver="statistics".
     space : {"reference", "target"}, default="reference"
         Where the Euclidean cost is measured. In the target's space (the paper's form) τ is that of ``h_R``; the bound
         is certified only if ``h_R ∘ A^{-1}`` has no larger constant. The loss cost is the same in both.
@@ -59,11 +70,15 @@ class TaskRelatedness:
         per target class. For a target without labels "assignment" and "gradient" mean the classes predicted most.
     learn_map : bool, default=True
         False leaves the features where they are (the paper's FixedAll).
-    solver : {"alternating", "sgd"}, default="alternating"
+    solver : {"alternating", "sgd", "statistics"}, default="alternating"
         "sgd" is the paper's Algorithm 1, with its Euclidean cost in the target's space whatever else is said.
+        "statistics" needs counts, means and covariances of the classes only, takes reference packs, and gives an
+        estimate of the bound, never a certified one.
     standardize : bool, default=True
         Bring each feature of each task to mean zero and deviation one, measured on the fitting part, and cut it off at
         ten deviations. The cut is part of the map: the bound holds with it.
+    covariance_weight : float, default=0.01
+        λ of Eq. 5, for ``ground_cost="gamma"`` only; ≥ 0. The paper's value.
     seed : int, default=0
         Same seed, same machine, same number.
 
@@ -100,30 +115,38 @@ class TaskRelatedness:
         self,
         tau: float | Sequence[float] | Literal["auto"] = 0.2,
         *,
-        ground_cost: Literal["loss", "euclidean"] = "loss",
+        ground_cost: Literal["loss", "euclidean", "gamma"] = "loss",
         space: Literal["reference", "target"] = "reference",
         matching: Literal["assignment", "identity", "random", "gradient"] | Sequence[int] | IntArray = "assignment",
         learn_map: bool = True,
-        solver: Literal["alternating", "sgd"] = "alternating",
+        solver: Literal["alternating", "sgd", "statistics"] = "alternating",
         standardize: bool = True,
+        covariance_weight: float = 0.01,
         seed: int = 0,
     ) -> None:
         self.tau = check_tau(tau)
-        self.ground_cost = check_choice(ground_cost, ("loss", "euclidean"), "ground_cost")
+        self.ground_cost = check_choice(ground_cost, ("loss", "euclidean", "gamma"), "ground_cost")
         self.space = check_choice(space, ("reference", "target"), "space")
         self.matching = check_matching(matching)
         self.learn_map = bool(learn_map)
-        self.solver = check_choice(solver, ("alternating", "sgd"), "solver")
+        self.solver = check_choice(solver, ("alternating", "sgd", "statistics"), "solver")
         self.standardize = bool(standardize)
         self.seed = check_seed(seed)
+        self.covariance_weight = check_positive(covariance_weight, "covariance_weight", zero=True)
         if self.solver == "sgd":
             self.ground_cost, self.space = "euclidean", "target"
+        if self.ground_cost == "gamma" and self.solver != "statistics":
+            message = (
+                f"`ground_cost='gamma'` compares means and covariances; got it with solver={self.solver!r}. "
+                "Use solver='statistics'."
+            )
+            raise OptionError(message)
 
     def fit(
         self,
-        reference: Task | Sequence[Task],
-        target: Task,
-        reference_test: Task | Sequence[Task] | None = None,
+        reference: Task | ReferencePack | Sequence[Task | ReferencePack],
+        target: Task | ReferencePack,
+        reference_test: Task | Sequence[Task | None] | None = None,
         target_test: Task | None = None,
     ) -> Relatedness:
         """Fit the transformation and measure the bound.
@@ -131,7 +154,8 @@ class TaskRelatedness:
         Parameters
         ----------
         reference : Task or sequence of Task
-            With labels. Of several, the one with the smallest bound stands; `panel` keeps all.
+            With labels. Of several, the one with the smallest bound stands; `panel` keeps all. With
+            ``solver="statistics"`` a `ReferencePack` serves as well, here and as the target.
         target : Task
             With or without labels. Without, `class_names` says how many classes there are (else: as many as the
             reference has), and the labels are guessed.
@@ -148,32 +172,40 @@ class TaskRelatedness:
             If the tasks do not fit each other: dimensions of train and test, classes missing from a test part, a panel
             of another length than its test parts.
         LabelError
-            If a reference has no labels.
+            If a reference has no labels; with ``solver="statistics"`` also if the target has none.
         FeatureError
             If features that are not standardised are larger than 1e18 or smaller than 1e-18.
         """
-        references = [reference] if isinstance(reference, Task) else list(reference)
-        if not references:
-            message = "`reference` must be a task or a sequence of tasks; got an empty sequence."
-            raise TaskError(message)
-        if reference_test is None:
-            tests: list[Task | None] = [None] * len(references)
+        panel = as_panel(reference, reference_test)
+        if self.solver == "statistics":
+            options = StatisticsOptions(*(getattr(self, name) for name in StatisticsOptions._fields))
+            results = [relate_statistics(options, each, target, test, target_test) for each, test in panel]
         else:
-            tests = [reference_test] if isinstance(reference_test, Task) else list(reference_test)
-        if len(tests) != len(references):
+            results = self._fit_samples(panel, target, target_test)
+        best = min(results, key=lambda result: result.bound)
+        return dataclasses.replace(best, others=tuple(results)) if len(results) > 1 else best
+
+    def _fit_samples(
+        self,
+        panel: list[tuple[Task | ReferencePack, Task | None]],
+        target: Task | ReferencePack,
+        target_test: Task | None,
+    ) -> list[Relatedness]:
+        if any(isinstance(each, ReferencePack) for each in (target, *(each for each, _ in panel))):
             message = (
-                "`reference_test` must hold one task for each reference; "
-                f"got {len(tests)} for {len(references)} references."
+                f"a reference pack holds statistics, no samples; got one with solver={self.solver!r}. "
+                "Use solver='statistics'."
             )
             raise TaskError(message)
-        for each, test in zip(references, tests, strict=True):
+        target = as_task(target)
+        tasks = [(as_task(each), test) for each, test in panel]
+        for each, test in tasks:
             check_tasks(each, target, test, target_test)
             if not self.standardize:
                 check_magnitudes(each, target, test, target_test)
-        with threads_for(max(len(each) * each.n_features * each.n_classes for each in (*references, target))):
-            results = [self._fit_one(r, target, test, target_test) for r, test in zip(references, tests, strict=True)]
-        best = min(results, key=lambda result: result.bound)
-        return dataclasses.replace(best, others=tuple(results)) if len(results) > 1 else best
+        everything = [*(each for each, _ in tasks), target]
+        with threads_for(max(len(each) * each.n_features * each.n_classes for each in everything)):
+            return [self._fit_one(each, target, test, target_test) for each, test in tasks]
 
     def _fit_one(
         self, reference: Task, target: Task, reference_test: Task | None, target_test: Task | None
@@ -208,7 +240,7 @@ class TaskRelatedness:
             solution, terms.priors, reference.n_classes, (tasks.reference_scaler, tasks.target_scaler)
         )
         certified_tau = geometry.classifier.certified_tau if self.space == "reference" else transform.lipschitz
-        certified, reason = self._verdict(solution, certified_tau, truth is not None)
+        certified, reason = verdict(self.ground_cost, self.space, solution, certified_tau, labelled=truth is not None)
         own, own_loss, own_accuracy = None, None, None
         if target.labels is not None and truth is not None:
             # h' need not be τ-Lipschitz in the target's space; h_T comes from a class that holds it.
@@ -349,34 +381,6 @@ class TaskRelatedness:
             max_points=max_points,
             rng=rng,
         )
-
-    def _verdict(self, solution: Solution, certified_tau: float, labelled: bool) -> tuple[bool, str]:
-        if not labelled:
-            return False, (
-                "Not certified: the target's labels were guessed, so the bound speaks of the guesses, not of the truth."
-            )
-        if self.ground_cost == "loss":
-            return True, "Certified: the loss cost bounds the change of the loss for every pair of points."
-        if self.space == "reference":
-            return True, f"Certified: −log h_R is {certified_tau:.4g}-Lipschitz everywhere."
-        if solution.push is None and not _returns(solution.feature_map, solution.geometry.classifier.weights):
-            return False, (
-                "Not certified: the map to the reference cannot be undone in directions that the classifier uses, so "
-                "the reference's points do not keep their loss. Use space='reference' for a bound that holds."
-            )
-        allowed = solution.tau * (1 + 1e-9)
-        if solution.push is None and certified_tau <= allowed:
-            return True, f"Certified: −log h_R(A⁻¹ z) is {certified_tau:.4g}-Lipschitz, no more than τ."
-        return False, (
-            f"Not certified: the bound uses τ = {solution.tau:.4g}, but after the map the classifier's constant "
-            f"is {certified_tau:.4g}. Use space='reference' for a bound that holds."
-        )
-
-
-def _returns(feature_map: AffineMap, weights: FloatArray) -> bool:
-    """Whether points pushed through the pseudo-inverse come back with the logits they had: ``W Ā Ā⁺ = W``."""
-    there_and_back = (weights @ feature_map.matrix) @ feature_map.inverse().matrix
-    return bool(np.abs(there_and_back - weights).max() <= 1e-10 * np.abs(weights).max())
 
 
 def _truth(target: Task, target_test: Task | None) -> IntArray | None:

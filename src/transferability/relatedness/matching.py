@@ -48,7 +48,9 @@ class ClassPoints:
 class PairCosts(Protocol):
     """What it costs to let a reference class stand for a target class."""
 
-    values: FloatArray  # (K_T, K_R), lower bounds where not exact
+    @property
+    def values(self) -> FloatArray:
+        """Costs, (K_T, K_R): lower bounds where not exact."""
 
     def make_exact(self, targets: IntArray, references: IntArray) -> bool:
         """Make these entries exact; return whether any of them was only a bound before."""

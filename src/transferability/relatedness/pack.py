@@ -1,6 +1,6 @@
 r"""A reference pack: what is needed of a task to be compared with, without its samples, in one file.
 
-Statistics of each class, the classifier :math:`h_R` with its losses, the standardisation, and which encoder made the
+Statistics of each class, the classifiers :math:`h_R` with their losses, the standardisation, and which encoder made the
 features. A pack of ImageNet is computed once by somebody and used by everybody; a pack of a private target says how
 its classes lie, and none of its samples.
 """
@@ -10,10 +10,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -21,9 +21,10 @@ from transferability._array import FloatArray
 from transferability._threads import threads_for
 from transferability.errors import TaskError
 from transferability.relatedness.certificate import losses_of
-from transferability.relatedness.checks import check_tasks
+from transferability.relatedness.checks import check_tasks, check_tau
 from transferability.relatedness.lipschitz import SoftmaxClassifier, fit_lipschitz_softmax
 from transferability.relatedness.standardize import Scaler
+from transferability.relatedness.tau import first_tau
 from transferability.statistics.classes import ClassStatistics, CovarianceForm, class_statistics
 from transferability.statistics.gaussians import ClassGaussians
 from transferability.task import Task
@@ -62,7 +63,7 @@ class EncoderMark(NamedTuple):
 
 
 class ReferenceHead(NamedTuple):
-    """The classifier of a pack and what it loses."""
+    """A classifier of a pack and what it loses."""
 
     classifier: SoftmaxClassifier
     tau: float  # asked for
@@ -79,10 +80,10 @@ class ReferencePack:
     statistics : ClassStatistics
         Of the features as the encoder gives them, not standardised: this is what merges exactly.
     scaler : Scaler
-        The standardisation that `head` works behind.
-    head : ReferenceHead or None
-        ``h_R`` and its losses. None in a pack merged from parts with different classifiers: it is then fitted to draws
-        from the class Gaussians wherever it is needed.
+        The standardisation that `heads` work behind.
+    heads : tuple of ReferenceHead
+        ``h_R`` and its losses, one for each τ. None in a pack merged from parts with different classifiers: they are
+        then fitted to draws from the class Gaussians wherever they are needed.
     class_names : tuple of str, or None
     encoder : EncoderMark or None
         None for features of unknown make.
@@ -93,7 +94,7 @@ class ReferencePack:
     name: str
     statistics: ClassStatistics
     scaler: Scaler
-    head: ReferenceHead | None = None
+    heads: tuple[ReferenceHead, ...] = ()
     class_names: tuple[str, ...] | None = None
     encoder: EncoderMark | None = None
     provenance: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -104,7 +105,7 @@ class ReferencePack:
         task: Task,
         test: Task | None = None,
         *,
-        tau: float = 0.2,
+        tau: float | Sequence[float] | Literal["auto"] = "auto",
         covariance: CovarianceForm = "low-rank",
         rank: int = 16,
         standardize: bool = True,
@@ -116,11 +117,12 @@ class ReferencePack:
         Parameters
         ----------
         task : Task
-            With labels. The classifier and the standardisation are fitted on it.
+            With labels. The classifiers and the standardisation are fitted on it.
         test : Task, optional
-            A further part, which the losses of the classifier are measured on. The statistics are of both parts.
-        tau : float, default=0.2
-            Lipschitz constant of the classifier, in nats per unit of standardised feature distance.
+            A further part, which the losses of the classifiers are measured on. The statistics are of both parts.
+        tau : float, sequence of float or "auto", default="auto"
+            Lipschitz constants of the classifiers, in nats per unit of standardised feature distance; "auto" means
+            0.2 and 1, 2, 4 times 4 / √d.
         covariance, rank
             As in `class_statistics`. For K classes and d features the file holds 8 (d² + 2 K d) bytes ("shared"), as
             much and 8 K d r ("low-rank"), or 8 K d² ("full").
@@ -150,17 +152,21 @@ class ReferencePack:
             further = class_statistics(test.features, test.require_labels(), covariance=covariance, rank=rank)
             statistics = statistics.merge(further)
         scaler = Scaler.fit(task.features) if standardize else Scaler.identity(task.n_features)
-        standardised = scaler.apply(task.features)
-        with threads_for(len(task) * task.n_features * task.n_classes):
-            classifier = fit_lipschitz_softmax(standardised, labels, tau)
-        seen = task if test is None else test
-        truth = seen.require_labels()
-        losses = losses_of(classifier.logits(standardised if test is None else scaler.apply(seen.features)), truth)
+        standardised, truth = scaler.apply(task.features), labels
+        seen = standardised
+        if test is not None:
+            seen, truth = scaler.apply(test.features), test.require_labels()
+        heads = []
+        for each in _taus(tau, task.n_features):
+            with threads_for(len(task) * task.n_features * task.n_classes):
+                classifier = fit_lipschitz_softmax(standardised, labels, each)
+            losses = np.bincount(truth, weights=losses_of(classifier.logits(seen), truth)) / np.bincount(truth)
+            heads.append(ReferenceHead(classifier, each, losses))
         return cls(
             name=task.name,
             statistics=statistics,
             scaler=scaler,
-            head=ReferenceHead(classifier, float(tau), np.bincount(truth, weights=losses) / np.bincount(truth)),
+            heads=tuple(heads),
             class_names=task.class_names,
             encoder=encoder,
             provenance=dict(provenance or {}),
@@ -192,30 +198,33 @@ class ReferencePack:
     def merge(self, other: ReferencePack) -> ReferencePack:
         """Return the pack of both parts together, such as two shards of one data set.
 
-        The statistics are exactly those of all samples. The classifier is kept where both parts have the same one, and
-        left out otherwise; the standardisation is then that of all samples.
+        The statistics are exactly those of all samples. Classifiers are kept where both parts have the same, and left
+        out otherwise; the standardisation is then that of all samples.
 
         Raises
         ------
         TaskError
             If the parts come from different encoders, or differ in classes, features or form.
         """
-        mine, theirs = self.encoder or EncoderMark("unknown", None), other.encoder or EncoderMark("unknown", None)
-        if not mine.fits(theirs):
-            message = f"packs to merge must come from one encoder; got {mine} and {theirs}."
+        ours, theirs = self.encoder or EncoderMark("unknown", None), other.encoder or EncoderMark("unknown", None)
+        if not ours.fits(theirs):
+            message = f"packs to merge must come from one encoder; got {ours} and {theirs}."
             raise TaskError(message)
         if self.class_names != other.class_names:
             message = f"packs to merge must name the same classes; {self.name!r} and {other.name!r} do not."
             raise TaskError(message)
         statistics = self.statistics.merge(other.statistics)
-        scaler, head = self.scaler, None
-        if self.head is not None and other.head is not None and _same_head(self, other):
+        if _same_heads(self, other):
             shares = self.statistics.counts / np.maximum(statistics.counts, 1)
-            losses = shares * self.head.losses + (1 - shares) * other.head.losses
-            head = self.head._replace(losses=losses)
-        elif np.isfinite(scaler.limit):  # standardised: on the whole now, whichever part came first
+            heads = tuple(
+                one._replace(losses=shares * one.losses + (1 - shares) * another.losses)
+                for one, another in zip(self.heads, other.heads, strict=True)
+            )
+            return dataclasses.replace(self, statistics=statistics, heads=heads)
+        scaler = self.scaler
+        if np.isfinite(scaler.limit):  # standardised: on the whole now, whichever part came first
             scaler = scaler_of(statistics)
-        return dataclasses.replace(self, statistics=statistics, scaler=scaler, head=head)
+        return dataclasses.replace(self, statistics=statistics, scaler=scaler, heads=())
 
     def save(self, path: str | Path) -> Path:
         """Write the pack to a safetensors file, whole or not at all."""
@@ -246,12 +255,21 @@ def scaler_of(statistics: ClassStatistics) -> Scaler:
     return Scaler(mean, np.where(deviation > 1e-12 * magnitude, deviation, magnitude))
 
 
-def _same_head(a: ReferencePack, b: ReferencePack) -> bool:
-    assert a.head is not None and b.head is not None  # noqa: PT018 - the caller has looked
-    pairs = (
-        (a.head.classifier.weights, b.head.classifier.weights),
-        (a.head.classifier.intercept, b.head.classifier.intercept),
-        (a.scaler.mean, b.scaler.mean),
-        (a.scaler.scale, b.scaler.scale),
-    )
+def _taus(tau: float | Sequence[float] | Literal["auto"], n_features: int) -> list[float]:
+    checked = check_tau(tau)
+    if isinstance(checked, float):
+        return [checked]
+    if isinstance(checked, tuple):
+        return sorted(set(checked))
+    first = first_tau("auto", n_features)
+    return sorted({0.2, first, 2 * first, 4 * first})
+
+
+def _same_heads(a: ReferencePack, b: ReferencePack) -> bool:
+    """Whether both packs have the same classifiers, at least one, behind the same standardisation."""
+    if not a.heads or len(a.heads) != len(b.heads):
+        return False
+    pairs = [(a.scaler.mean, b.scaler.mean), (a.scaler.scale, b.scaler.scale)]
+    for (ours, *_), (theirs, *_) in zip(a.heads, b.heads, strict=True):
+        pairs += [(ours.weights, theirs.weights), (ours.intercept, theirs.intercept)]
     return all(np.array_equal(*pair) for pair in pairs)

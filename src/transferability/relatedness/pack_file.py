@@ -33,7 +33,7 @@ def write_pack(pack: ReferencePack, path: Path) -> Path:
     """Write a pack; the file appears under its name only when it is complete."""
     from safetensors.numpy import save_file
 
-    statistics, head = pack.statistics, pack.head
+    statistics = pack.statistics
     arrays: Arrays = {
         "counts": statistics.counts.astype(np.int64),
         "means": statistics.means,
@@ -54,11 +54,13 @@ def write_pack(pack: ReferencePack, path: Path) -> Path:
         "encoder": None if pack.encoder is None else pack.encoder._asdict(),
         "scaler_limit": float(pack.scaler.limit) if np.isfinite(pack.scaler.limit) else None,
         "provenance": pack.provenance,
-        "head": None,
+        "heads": [
+            {"tau": head.tau} | {name: getattr(head.classifier, name) for name in _MEASURED} for head in pack.heads
+        ],
     }
-    if head is not None:
-        arrays |= {"weights": head.classifier.weights, "intercept": head.classifier.intercept, "losses": head.losses}
-        about["head"] = {"tau": head.tau} | {name: getattr(head.classifier, name) for name in _MEASURED}
+    for k, head in enumerate(pack.heads):
+        parts = {"weights": head.classifier.weights, "intercept": head.classifier.intercept, "losses": head.losses}
+        arrays |= {f"{name}_{k}": array for name, array in parts.items()}
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     text = json.dumps(about, ensure_ascii=False, allow_nan=False, default=lambda value: value.item())
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -125,27 +127,27 @@ def _pack(about: dict[str, Any], arrays: Arrays) -> ReferencePack:
         name=str(about["name"]),
         statistics=statistics,
         scaler=Scaler(_array(arrays, "scaler_mean", (d,)), scale, np.inf if limit is None else float(limit)),
-        head=None if about["head"] is None else _head(about["head"], arrays, K, d),
+        heads=tuple(_head(each, arrays, k, K, d) for k, each in enumerate(about["heads"])),
         class_names=None if names is None else tuple(map(str, names)),
         encoder=None if encoder is None else EncoderMark(str(encoder["name"]), _text(encoder["fingerprint"])),
         provenance={str(key): str(value) for key, value in about["provenance"].items()},
     )
 
 
-def _head(about: dict[str, Any], arrays: Arrays, K: int, d: int) -> ReferenceHead:
-    weights = _array(arrays, "weights", (K, d))
+def _head(about: dict[str, Any], arrays: Arrays, k: int, K: int, d: int) -> ReferenceHead:
+    weights = _array(arrays, f"weights_{k}", (K, d))
     gram = weights @ weights.T
     squares = np.diagonal(gram)[:, None] + np.diagonal(gram) - 2 * gram
     measured = float(np.sqrt(max(float(squares.max()), 0.0)))
     tau, certified = float(about["tau"]), float(about["certified_tau"])
     if not measured <= certified * (1 + 1e-6) <= tau * (1 + 2e-6) < np.inf:  # what can be checked of a classifier
         message = (
-            f"its classifier has the Lipschitz constant {measured:.6g}, but says {certified:.6g} and τ = {tau:.6g}"
+            f"classifier {k} has the Lipschitz constant {measured:.6g}, but says {certified:.6g} and τ = {tau:.6g}"
         )
         raise ValueError(message)
     classifier = SoftmaxClassifier(
         weights=weights,
-        intercept=_array(arrays, "intercept", (K,)),
+        intercept=_array(arrays, f"intercept_{k}", (K,)),
         loss=float(about["loss"]),
         accuracy=float(about["accuracy"]),
         certified_tau=certified,
@@ -153,7 +155,7 @@ def _head(about: dict[str, Any], arrays: Arrays, K: int, d: int) -> ReferenceHea
         converged=bool(about["converged"]),
         iterations=int(about["iterations"]),
     )
-    return ReferenceHead(classifier, tau, _array(arrays, "losses", (K,), least=0.0))
+    return ReferenceHead(classifier, tau, _array(arrays, f"losses_{k}", (K,), least=0.0))
 
 
 def _array(arrays: Arrays, name: str, shape: tuple[int, ...], least: float = -_LARGEST) -> npt.NDArray[np.float64]:

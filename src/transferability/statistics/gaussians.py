@@ -10,8 +10,10 @@ diagonal, such that the diagonal of :math:`\Sigma_c` is exact in every form.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -79,12 +81,11 @@ class ClassGaussians:
 
     def take(self, classes: IntArray) -> ClassGaussians:
         """Return these classes, numbered anew."""
-        parts = (self.covariances, self.factors, self.leftover)
+        covariances, factors, leftover = (
+            None if part is None else part[classes] for part in (self.covariances, self.factors, self.leftover)
+        )
         return ClassGaussians(
-            self.counts[classes],
-            self.means[classes],
-            *(None if part is None else part[classes] for part in parts),
-            correlation=self.correlation,
+            self.counts[classes], self.means[classes], covariances, factors, leftover, self.correlation
         )
 
     def covariance(self, c: int) -> FloatArray:
@@ -106,10 +107,16 @@ class ClassGaussians:
     def root(self, c: int) -> FloatArray:
         """Return G with ``G Gᵀ = Σ_c``, (n_features, m)."""
         if self.covariances is not None:
-            return psd_root(self.covariances[c])
+            if c not in self._roots:
+                self._roots[c] = psd_root(self.covariances[c])
+            return self._roots[c]
         assert self.leftover is not None  # one of the two forms: see `of`
         root = self.leftover[c][:, None] * self._correlation_root
         return root if self.factors is None else np.hstack([self.factors[c], root])
+
+    def roots(self, classes: IntArray) -> Sequence[FloatArray]:
+        """Return `root` of each of these classes, made when it is looked at: all at once may be too large."""
+        return _Roots(self, classes)
 
     def draws(self, per_class: int, rng: np.random.Generator) -> tuple[FloatArray, IntArray]:
         """Return as many draws of each class, (n_classes · per_class, n_features), and their classes."""
@@ -120,8 +127,24 @@ class ClassGaussians:
         return np.concatenate(rows), np.repeat(np.arange(self.n_classes), per_class)
 
     @cached_property
+    def _roots(self) -> dict[int, FloatArray]:
+        return {}
+
+    @cached_property
     def _correlation_root(self) -> FloatArray:
+        assert self.correlation is not None  # there is one wherever `leftover` is
         return psd_root(self.correlation)
+
+
+class _Roots(Sequence[FloatArray]):
+    def __init__(self, gaussians: ClassGaussians, classes: IntArray) -> None:
+        self.gaussians, self.classes = gaussians, classes
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def __getitem__(self, position: Any) -> Any:
+        return self.gaussians.root(int(self.classes[position]))
 
 
 def psd_root(matrix: FloatArray) -> FloatArray:
