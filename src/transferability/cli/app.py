@@ -13,6 +13,7 @@ from transferability.cli.extract import extract
 from transferability.cli.output import EXIT_FAILED, state
 from transferability.cli.rank import rank
 from transferability.cli.relate import relate
+from transferability.cli.report import report
 from transferability.cli.score import score
 from transferability.errors import TransferabilityError
 
@@ -54,6 +55,7 @@ app.command()(rank)
 app.command()(relate)
 app.command()(score)
 app.command()(extract)
+app.command()(report)
 
 
 def main() -> None:

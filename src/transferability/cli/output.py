@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -19,6 +21,7 @@ from transferability.pipeline import Progress as ProgressCallback
 __all__ = [
     "EXIT_FAILED",
     "EXIT_PARTIAL",
+    "command_line",
     "notice",
     "number",
     "percent",
@@ -40,6 +43,11 @@ class _State:
 
 
 state = _State()
+
+
+def command_line() -> str:
+    """Return the command that runs, fit to be pasted into a shell."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 def notice(text: str) -> None:

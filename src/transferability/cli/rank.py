@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,7 +22,16 @@ from transferability.cli.options import (
     parse_matching,
     parse_tau,
 )
-from transferability.cli.output import EXIT_PARTIAL, notice, number, percent, print_json, print_table, show_progress
+from transferability.cli.output import (
+    EXIT_PARTIAL,
+    command_line,
+    notice,
+    number,
+    percent,
+    print_json,
+    print_table,
+    show_progress,
+)
 
 if TYPE_CHECKING:
     from transferability.ranking.result import Ranking
@@ -50,7 +60,8 @@ def rank(
     device: Device = None,
     no_cache: NoCache = False,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for all results: ranking.json and one transformation per encoder.")
+        Path | None,
+        typer.Option(help="Folder for all results: report.html, ranking.json, one transformation per encoder."),
     ] = None,
     json: JsonFlag = False,
 ) -> None:
@@ -91,6 +102,7 @@ def rank(
             settings=settings,
             progress=progress,
         )
+    ranking = replace(ranking, made=ranking.made | {"command": command_line()})
     if out is not None:
         write_ranking(ranking, out)
     print_json(ranking.to_dict()) if json else show_ranking(ranking)
@@ -122,17 +134,15 @@ def show_ranking(ranking: Ranking) -> None:
 
 
 def write_ranking(ranking: Ranking, folder: Path) -> None:
-    """Write all results into a folder."""
-    import json
+    """Write all results, and the report, into a folder."""
+    from transferability.report.files import write_records
 
-    from transferability._files import write_through_temporary
-
-    folder.mkdir(parents=True, exist_ok=True)
+    files = write_records(ranking.to_dict(), ranking, folder)
     for place, entry in enumerate(ranking.entries, start=1):
         entry.relatedness.transform.save(folder / f"transform-{place}.safetensors")
-    text = json.dumps(ranking.to_dict(), indent=2, allow_nan=False, ensure_ascii=False)
-    write_through_temporary(folder / "ranking.json", (text + "\n").encode())
-    notice(f"written: {folder / 'ranking.json'} and {len(ranking.entries)} transformations")
+    notice(f"written: {', '.join(map(str, files))} and {len(ranking.entries)} transformations")
+    if not any(path.suffix == ".html" for path in files):
+        notice("no report.html: it needs jinja2. pip install 'transferability[report]'")
 
 
 def _millions(n_parameters: int | None) -> str:

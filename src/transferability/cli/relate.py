@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,7 +21,7 @@ from transferability.cli.options import (
     parse_matching,
     parse_tau,
 )
-from transferability.cli.output import notice, number, percent, print_json, print_table, show_progress
+from transferability.cli.output import command_line, notice, number, percent, print_json, print_table, show_progress
 
 if TYPE_CHECKING:
     from transferability.relatedness.result import Relatedness
@@ -47,15 +48,17 @@ def relate(
     batch_size: BatchSize = None,
     device: Device = None,
     no_cache: NoCache = False,
+    out: Annotated[Path | None, typer.Option(help="Folder for all results: report.html and relate.json.")] = None,
     json: JsonFlag = False,
 ) -> None:
     """Relate targets to references: the bound, its three terms, and which class stands for which.
 
     Example: transferability relate --reference packaged:mnist --target packaged:digits --encoder timm:resnet18.a1_in1k
     """
-    from transferability.pipeline import Settings
+    from transferability.pipeline import Settings, describe_run
     from transferability.pipeline import relate as relate_tasks
     from transferability.relatedness.estimator import TaskRelatedness
+    from transferability.report.summarize import relation_record
 
     estimator = TaskRelatedness(
         parse_tau(tau),  # type: ignore[arg-type]
@@ -77,8 +80,13 @@ def relate(
     )
     with show_progress() as progress:
         results = relate_tasks(reference, target, encoder, relatedness=estimator, settings=settings, progress=progress)
+    record = relation_record(results, encoder, describe_run(estimator, settings) | {"command": command_line()})
+    if out is not None:
+        from transferability.report.files import write_records
+
+        notice(f"written: {', '.join(map(str, write_records(record, results, out)))}")
     if json:
-        print_json({"schema": 1, "encoder": encoder, "results": [result.to_dict() for result in results]})
+        print_json(record)
         return
     if len(reference) > 1 or len(target) > 1:
         _show_matrix(results)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,9 @@ from transferability.ranking.result import Ranking
 from transferability.report.render import to_html, to_markdown
 from transferability.report.summarize import details_of, pack_details, summarize_records
 
-__all__ = ["read_study", "write_records", "write_report"]
+__all__ = ["read_measured", "read_study", "write_records", "write_report"]
 
 _RECORDS = ("ranking.json", "relate.json")
-_REPORT = "report.html"
 Stored = tuple[Mapping[str, Any], Sequence[Mapping[str, Any] | None]]
 """A record and its details."""
 
@@ -36,7 +37,7 @@ def write_records(record: Mapping[str, Any], results: Any, folder: Path) -> list
     Returns
     -------
     list of Path
-        The files. Without jinja2 there is no `report.html` among them.
+        The files. Without jinja2 there is no report among them.
     """
     folder.mkdir(parents=True, exist_ok=True)
     details = details_of(results)
@@ -44,18 +45,52 @@ def write_records(record: Mapping[str, Any], results: Any, folder: Path) -> list
     _write(path, json.dumps(record, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
     beside = path.with_suffix(".details.json")
     _write(beside, json.dumps(pack_details(details), allow_nan=False, separators=(",", ":")) + "\n")
-    return [path, beside, *write_report(summarize_records([(record, details)]), folder)]
+    with suppress(MissingExtraError):  # results must not be lost for want of a way to look at them
+        return [path, beside, *write_report(summarize_records([(record, details)]), folder)]
+    return [path, beside]
 
 
 def write_report(summary: Mapping[str, Any], folder: Path) -> list[Path]:
-    """Write `report.md` and, where jinja2 is installed, `report.html`."""
+    """Write `report.html` and `report.md`.
+
+    Raises
+    ------
+    MissingExtraError
+        If jinja2 is not installed.
+    """
+    page = to_html(summary)
     _write(folder / "report.md", to_markdown(summary))
+    _write(folder / "report.html", page)
+    return [folder / "report.html", folder / "report.md"]
+
+
+def read_measured(path: Path) -> dict[str, float]:
+    """Read accuracies that were measured after fine-tuning: a CSV file with the columns `encoder` and `accuracy`.
+
+    Raises
+    ------
+    DatasetError
+        If the file or a column is missing, or a row holds no accuracy between 0 and 1.
+    """
     try:
-        page = to_html(summary)
-    except MissingExtraError:  # results must not be lost for want of a way to look at them
-        return [folder / "report.md"]
-    _write(folder / _REPORT, page)
-    return [folder / "report.md", folder / _REPORT]
+        rows = list(csv.DictReader(path.read_text("utf-8-sig").splitlines()))
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"`{path}` cannot be read ({error}). Give a CSV file of columns encoder, accuracy."
+        raise DatasetError(message) from error
+    found = {}
+    for line, row in enumerate(rows, start=2):
+        try:
+            accuracy = float(row["accuracy"])
+            if not 0 <= accuracy <= 1:
+                raise ValueError
+            found[row["encoder"]] = accuracy
+        except (KeyError, TypeError, ValueError) as error:
+            message = (
+                f"line {line} of `{path}` must hold an encoder and its accuracy between 0 and 1; got {dict(row)!r}. "
+                "The first line names the columns: encoder,accuracy."
+            )
+            raise DatasetError(message) from error
+    return found
 
 
 def read_study(folder: Path) -> list[Stored]:

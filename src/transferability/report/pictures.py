@@ -104,7 +104,7 @@ def chart(
         stride = max(1, math.ceil(len(chosen) / 5))
         x_ticks = [{"at": x_of(place), "text": f"{x:.2g}"} for place, x in chosen[::stride]]
     else:
-        x_ticks = [{"at": x_of(x), "text": text} for x, text in _ticks(left, right)]
+        x_ticks = [{"at": x_of(x), "text": text} for x, text in _ticks(left, right, whole=all(x == int(x) for x in xs))]
     return {
         "width": _WIDTH,
         "height": _HEIGHT,
@@ -136,11 +136,12 @@ def _range(values: Sequence[float]) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _ticks(low: float, high: float) -> list[tuple[float, str]]:
+def _ticks(low: float, high: float, *, whole: bool = False) -> list[tuple[float, str]]:
     """Return three to six round numbers between the ends, and how to write them."""
     rough = (high - low) / 4
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * k for k in (1, 2, 5, 10) if power * k >= rough)
+    step = max(step, 1.0) if whole else step
     digits = max(0, -math.floor(math.log10(step) + 1e-9))
     places = [k * step for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
     return [(x, f"{x:.{digits}f}" if digits < 6 and abs(x) < 1e5 else f"{x:.2g}") for x in places]

@@ -16,7 +16,7 @@ from transferability.cli.output import number, percent
 from transferability.errors import TransferabilityError
 from transferability.features import write_features
 
-COMMANDS = ["demo", "extract", "rank", "relate", "score"]
+COMMANDS = ["demo", "extract", "rank", "relate", "report", "score"]
 HOSTILE = ["[bold red]a[/bold red]", "<script>alert(1)</script>", "naïve 類 \u202egnp"]
 
 
@@ -221,7 +221,14 @@ def test_rank_feature_files_of_encoders(tmp_path: Path, files: dict[str, str]) -
     found = json.loads(out)
     assert [each["encoder"] for each in found["ranking"]] == encoders[::-1]
     assert json.loads((tmp_path / "out" / "ranking.json").read_text()) == found
-    names = ["ranking.json", "transform-1.safetensors", "transform-2.safetensors"]
+    names = [
+        "ranking.details.json",
+        "ranking.json",
+        "report.html",
+        "report.md",
+        "transform-1.safetensors",
+        "transform-2.safetensors",
+    ]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
     assert "written" in err
 

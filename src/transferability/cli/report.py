@@ -1,0 +1,41 @@
+"""`transferability report`: the report of results that are there already."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from transferability.cli.options import JsonFlag
+from transferability.cli.output import print_json
+
+__all__ = ["report"]
+
+
+def report(
+    folder: Annotated[
+        Path, typer.Argument(help="Written by `rank --out` or `relate --out`; or a folder of such, one per target.")
+    ],
+    measured: Annotated[
+        Path | None,
+        typer.Option(help="CSV of columns encoder, accuracy (0 to 1) measured after fine-tuning, to compare with."),
+    ] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Write report.html and report.md of a folder of results, without computing them again.
+
+    The page is one file that needs nothing beside itself: open it, send it, print it.
+
+    Example: transferability report results
+    """
+    from transferability.report.files import read_measured, read_study, write_report
+    from transferability.report.summarize import summarize_records
+
+    summary = summarize_records(read_study(folder), None if measured is None else read_measured(measured))
+    files = write_report(summary, folder)
+    if json:
+        print_json(summary)
+    else:
+        for path in files:
+            typer.echo(str(path))
