@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from transferability.cli.cache import cache
 from transferability.cli.demo import demo
 from transferability.cli.extract import extract
 from transferability.cli.output import EXIT_FAILED, state
@@ -56,6 +57,7 @@ app.command()(relate)
 app.command()(score)
 app.command()(extract)
 app.command()(report)
+app.add_typer(cache)
 
 
 def main() -> None:

@@ -1,14 +1,19 @@
-"""`transferability extract`: features of a data set, into a file."""
+"""`transferability extract`: features of a data set, into files."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from transferability.cli.options import BatchSize, Device, JsonFlag, Limit, NoCache, Seed
+from transferability.cli.options import BatchSize, Device, JsonFlag, Limit, NoCache, Seed, Workers
 from transferability.cli.output import notice, print_json, show_progress
+from transferability.errors import OptionError
+
+if TYPE_CHECKING:
+    from transferability.features import Features, ShareDone
 
 __all__ = ["extract"]
 
@@ -17,8 +22,35 @@ def extract(
     encoder: Annotated[str, typer.Option(help="timm:NAME, hf:ORG/NAME, st:NAME, torchvision:NAME, onnx:FILE, …")],
     data: Annotated[str, typer.Option(help="folder:DIR, csv:FILE, parquet:FILE, npz:FILE, packaged:NAME, …")],
     out: Annotated[
-        Path | None, typer.Option(help="A .npz or .safetensors file; by default <data>-<encoder>.safetensors here.")
+        Path | None,
+        typer.Option(
+            help="A .npz or .safetensors file; by default <data>-<encoder>.safetensors here. "
+            "With --layer all a folder, for one file per layer."
+        ),
     ] = None,
+    layer: Annotated[
+        str | None, typer.Option(help="A hidden layer by name or number (negative from the end), or all, in one pass.")
+    ] = None,
+    pool: Annotated[
+        str | None, typer.Option(help="How positions become one row, where there is a choice: mean, cls, max.")
+    ] = None,
+    dtype: Annotated[
+        Literal["float32", "float16"], typer.Option(help="What the cache keeps; float16 takes half the room.")
+    ] = "float32",
+    precision: Annotated[
+        Literal["float32", "bfloat16", "float16"], typer.Option(help="What the encoder computes in.")
+    ] = "float32",
+    workers: Workers = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            help="i/n: compute the i-th of n shares into the cache, and write no file. For several machines or shells "
+            "that see one cache folder; the same command without --shard then writes the file."
+        ),
+    ] = None,
+    executor: Annotated[
+        Literal["local", "ray"], typer.Option(help="Who computes: this process, or the actors of a Ray cluster.")
+    ] = "local",
     limit: Limit = None,
     seed: Seed = 0,
     batch_size: BatchSize = None,
@@ -28,31 +60,93 @@ def extract(
 ) -> None:
     """Extract the features of a data set, with its labels, into a feature file.
 
+    Killed at any moment, the same command goes on where it was.
+
     Example: transferability extract --encoder timm:resnet18.a1_in1k --data folder:photos --out photos.safetensors
     """
     from transferability.datasets import load_dataset
-    from transferability.encoders import load_encoder
-    from transferability.features import extract_features, write_features
+    from transferability.encoders import FEATURES, FeatureFiles, hidden_layers, load_encoder
+    from transferability.features import extract_features, extract_share, extract_to_files
+    from transferability.features.local import run
+    from transferability.features.ray import RayExecutor
 
+    if shard and executor == "ray":
+        message = "`--shard` must not go with `--executor ray`, which shares the work itself. Leave one of them out."
+        raise OptionError(message)
     dataset = load_dataset(data, limit=limit, seed=seed)
-    loaded = load_encoder(encoder, device=device)
+    load = partial(
+        load_encoder, encoder, device=device, layer=None if layer == "all" else layer, pool=pool, precision=precision
+    )
+    loaded = load()
+    layers = hidden_layers(loaded) if layer == "all" and not isinstance(loaded, FeatureFiles) else ()
+    if layer == "all" and not layers:
+        message = f"`--layer` must not be all for encoder {encoder!r}: it shows no hidden layers. Leave it out."
+        raise OptionError(message)
+    outputs = (FEATURES, *layers)
+    stem = f"{_file_name(dataset.name)}-{_file_name(encoder)}" + (f"-{_file_name(layer)}" if layer else "")
+    if layers:
+        folder = Path(stem) if out is None else out
+        paths = {output: folder / f"{_file_name(output)}.safetensors" for output in outputs}
+    else:
+        paths = {FEATURES: out or Path(f"{stem}.safetensors")}
+
+    common = {"schema": 1, "encoder": encoder, "data": data, "rows": len(dataset)}
     with show_progress() as progress:
         report = None if progress is None else lambda done, total: progress(f"{encoder}: {dataset.name}", done, total)
-        features = extract_features(loaded, dataset, batch_size=batch_size, cache=not no_cache, progress=report)
-    path = out or Path(f"{_file_name(dataset.name)}-{_file_name(encoder)}.safetensors")
-    write_features(
-        path,
-        features.features,
-        labels=features.labels,
-        class_names=features.class_names,
-        ids=features.ids,
-    )
-    n, d = features.features.shape
+        if isinstance(loaded, FeatureFiles):
+            widths = {FEATURES: _copy(extract_features(loaded, dataset), paths[FEATURES])}
+        elif shard:
+            share = extract_share(
+                loaded,
+                dataset,
+                shard,
+                outputs,
+                batch_size=batch_size,
+                cache=not no_cache,
+                progress=report,
+                workers=workers,
+                dtype=dtype,
+            )
+            _print_share(share, common, json=json)
+            return
+        else:
+            widths = extract_to_files(
+                loaded,
+                dataset,
+                paths,
+                batch_size=batch_size,
+                cache=not no_cache,
+                progress=report,
+                workers=workers,
+                dtype=dtype,
+                executor=RayExecutor(load) if executor == "ray" else run,
+            )
     if json:
-        print_json({"schema": 1, "file": str(path), "encoder": encoder, "data": data, "rows": n, "dimensions": d})
-    else:
+        files = [{"output": output, "file": str(path), "dimensions": widths[output]} for output, path in paths.items()]
+        print_json({**common, **({"files": files} if layers else files[0])})
+        return
+    for output, path in paths.items():
         typer.echo(str(path))
-        notice(f"{n:,} rows of {d:,} features")
+        notice(f"{len(dataset):,} rows of {widths[output]:,} features")
+
+
+def _print_share(share: ShareDone, common: dict[str, Any], *, json: bool) -> None:
+    missing = [(each.start, each.stop) for each in share.missing]
+    if json:
+        print_json({**common, "shards": share.total, "done": share.done, "missing_rows": missing})
+        return
+    typer.echo(f"{share.done} of {share.total} shards are there")
+    parts = [f"{start:,}–{stop - 1:,}" for start, stop in missing]
+    more = f" and {len(parts) - 5} parts more" if len(parts) > 5 else ""
+    said = f"missing are rows {', '.join(parts[:5])}{more}"
+    notice(said if parts else "the same command without --shard writes the file")
+
+
+def _copy(features: Features, path: Path) -> int:
+    from transferability.features import write_features
+
+    write_features(path, features.features, features.labels, features.class_names, features.ids, features.targets)
+    return int(features.features.shape[1])
 
 
 def _file_name(text: str) -> str:

@@ -19,6 +19,7 @@ __all__ = [
     "Seed",
     "TestShare",
     "Unlabelled",
+    "Workers",
     "parse_matching",
     "parse_tau",
 ]
@@ -32,6 +33,10 @@ Seed = Annotated[int, typer.Option(help="Same seed, same numbers.")]
 BatchSize = Annotated[int | None, typer.Option(help="Items the encoder sees at once.", min=1)]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps. By default the best there is.")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither read nor keep features on disk.")]
+Workers = Annotated[
+    int | None,
+    typer.Option(help="Processes that decode; 0 for none. By default they are started when the encoder waits.", min=0),
+]
 Unlabelled = Annotated[
     bool, typer.Option("--unlabelled", help="Pretend that the target has no labels. The bound is then not certified.")
 ]

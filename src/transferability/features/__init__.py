@@ -8,6 +8,7 @@ from transferability.features.extract import extract_blocks as extract_blocks
 from transferability.features.extract import extract_features as extract_features
 from transferability.features.extract import extract_outputs as extract_outputs
 from transferability.features.extract import extract_share as extract_share
+from transferability.features.extract import extract_to_files as extract_to_files
 from transferability.features.store import FeatureCache as FeatureCache
 from transferability.features.store import default_cache_folder as default_cache_folder
 
@@ -20,6 +21,7 @@ __all__ = [
     "extract_features",
     "extract_outputs",
     "extract_share",
+    "extract_to_files",
     "read_features",
     "write_features",
 ]

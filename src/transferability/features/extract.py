@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,14 +18,22 @@ from transferability._validate import check_choice
 from transferability.datasets import Dataset
 from transferability.encoders import FEATURES, Encoder, FeatureFiles, OutputView, accepts, outputs_of
 from transferability.errors import EncoderError, OptionError, nearest_names
-from transferability.features.job import Done, Job, Progress
+from transferability.features.files import feature_writer
+from transferability.features.job import Done, Executor, Job, Progress
 from transferability.features.local import run
 from transferability.features.model import where
 from transferability.features.shards import Shard, parse_share, pick, plan
 from transferability.features.store import DType, FeatureCache, read_shard
 from transferability.features.upkeep import SIZE_VARIABLE, parse_size, prune
 
-__all__ = ["ShareDone", "extract_blocks", "extract_features", "extract_outputs", "extract_share", "make_job"]
+__all__ = [
+    "ShareDone",
+    "extract_blocks",
+    "extract_features",
+    "extract_outputs",
+    "extract_share",
+    "extract_to_files",
+]
 
 _BATCH_SIZE = 32
 _ON_GPU = 128  # halved where memory does not suffice
@@ -171,6 +180,56 @@ def extract_blocks(
     finish(job)
 
 
+def extract_to_files(
+    encoder: Encoder,
+    dataset: Dataset,
+    paths: Mapping[str, Path],
+    *,
+    batch_size: int | None = None,
+    cache: FeatureCache | bool = True,
+    progress: Progress | None = None,
+    workers: int | None = None,
+    dtype: DType = "float32",
+    executor: Executor = run,
+) -> dict[str, int]:
+    """Write outputs of an encoder into feature files, in one pass and with memory that does not grow with the rows.
+
+    Parameters
+    ----------
+    encoder, dataset, batch_size, cache, progress, workers, dtype
+        As for `extract_features`.
+    paths : mapping of str to Path
+        A `.npz` or `.safetensors` file for each output wanted.
+    executor : Executor
+        Who computes: this process, or `transferability.features.ray.RayExecutor`.
+
+    Returns
+    -------
+    dict of str to int
+        Number of features of each output.
+
+    Raises
+    ------
+    OptionError
+        If the suffix of a path is another.
+    EncoderError, DatasetError
+        As `extract_features`.
+    """
+    base, output = _base_and_output(encoder)
+    named = {output if each == FEATURES else each: Path(path) for each, path in paths.items()}
+    job = make_job(base, dataset, tuple(named), batch_size, cache, workers, dtype)
+    widths: dict[str, int] = {}
+    with ExitStack() as stack:
+        writers = {each: stack.enter_context(feature_writer(path, dataset)) for each, path in named.items()}
+        for shard, parts in in_order(executor(job, job.shards(), progress)):
+            for each, part in parts.items():
+                rows = as_float32(part)
+                _check_width(job, shard, rows.shape[1], widths.setdefault(each, rows.shape[1]))
+                writers[each].add(rows)
+    finish(job)
+    return {asked: widths[each] for asked, each in zip(paths, named, strict=True)}
+
+
 class ShareDone(NamedTuple):
     """What of a data set's shards is there after one share was worked on."""
 
@@ -285,15 +344,19 @@ def assemble(job: Job, done: Iterable[Done]) -> dict[str, Features]:
             rows = as_float32(part)
             if output not in whole:
                 whole[output] = np.empty((len(job.dataset), rows.shape[1]), dtype=np.float32)
-            array = whole[output]
-            if rows.shape[1] != array.shape[1]:
-                message = f"encoder {job.encoder.name!r} must return rows of one length; it returned {array.shape[1]} "
-                message += f"numbers for some rows and {rows.shape[1]} for {where(job.dataset, shard.rows)}. "
-                message += "An input size that follows the picture's is the usual cause."
-                raise EncoderError(message)
-            array[shard.start : shard.stop] = rows
+            _check_width(job, shard, rows.shape[1], whole[output].shape[1])
+            whole[output][shard.start : shard.stop] = rows
     finish(job)
     return {output: _with_rows(whole[output], job.dataset) for output in job.outputs}
+
+
+def _check_width(job: Job, shard: Shard, width: int, before: int) -> None:
+    """Within one run the model has checked it; here shards of other runs come in."""
+    if width != before:
+        message = f"encoder {job.encoder.name!r} must return rows of one length; it returned {before} numbers for some "
+        message += f"rows and {width} for {where(job.dataset, shard.rows)}. "
+        message += "An input size that follows the picture's is the usual cause."
+        raise EncoderError(message)
 
 
 def finish(job: Job) -> None:

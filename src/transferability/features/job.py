@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,8 @@ from transferability.features.fingerprints import describe
 from transferability.features.shards import SHARD_ROWS, Shard, plan
 from transferability.features.store import DType, Entry, FeatureCache
 
-__all__ = ["Done", "Job", "Progress"]
+__all__ = ["Done", "Executor", "Job", "Progress"]
+
 
 Progress = Callable[[int, int], None]
 """Called with the number of rows done and the number of all."""
@@ -31,10 +32,7 @@ class Done(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """Outputs of an encoder, wanted for a data set.
-
-    An executor is a function from a job and some of its shards to `Done`, one for each, in any order.
-    """
+    """Outputs of an encoder, wanted for a data set."""
 
     encoder: Encoder
     dataset: Dataset
@@ -59,3 +57,10 @@ class Job:
         }
         names = {"encoder_name": self.encoder.name, "data_name": self.dataset.name}
         return {output: self.cache.entry({**about, "output": output}, names) for output in self.outputs}
+
+
+class Executor(Protocol):
+    """Whatever finds or computes shards of a job; all make the same files."""
+
+    def __call__(self, job: Job, shards: Sequence[Shard], progress: Progress | None = None) -> Iterator[Done]:
+        """Yield `Done`, one for each shard, in any order."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import time
 from collections.abc import Collection, Iterator
 from contextlib import suppress
@@ -15,7 +16,7 @@ from transferability.errors import FileDamagedError, OptionError
 from transferability.features.shards import plan
 from transferability.features.store import MANIFEST, SCHEMA, FeatureCache, is_whole, read_shard, shard_number
 
-__all__ = ["SIZE_VARIABLE", "Kept", "contents", "find", "parse_size", "prune", "remove", "size", "verify"]
+__all__ = ["SIZE_VARIABLE", "Kept", "clear", "contents", "find", "parse_size", "prune", "remove", "size", "verify"]
 
 SIZE_VARIABLE = "TRANSFERABILITY_CACHE_SIZE"
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
@@ -90,6 +91,13 @@ def remove(entries: Collection[Kept]) -> int:
         with suppress(OSError):  # somebody has just written into it
             kept.folder.rmdir()
     return sum(kept.bytes for kept in entries)
+
+
+def clear(cache: FeatureCache) -> tuple[int, int]:
+    """Remove all that a cache has, also what no longer counts as an entry; return the number of entries, and bytes."""
+    n_entries, n_bytes = len(contents(cache)), size(cache)
+    shutil.rmtree(cache.folder, ignore_errors=True)
+    return n_entries, n_bytes
 
 
 def prune(cache: FeatureCache, most: int, spare: Collection[str] = ()) -> list[Kept]:

@@ -1,0 +1,158 @@
+"""`transferability cache`: what is kept on disk, and how to be rid of it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from transferability.cli.options import JsonFlag
+from transferability.cli.output import EXIT_FAILED, notice, print_json, print_table
+from transferability.errors import OptionError
+
+__all__ = ["cache"]
+
+cache = typer.Typer(
+    name="cache",
+    help="Features kept on disk: list, check and remove them. The folder is TRANSFERABILITY_CACHE, if that is set.",
+    no_args_is_help=True,
+)
+
+Keys = Annotated[list[str] | None, typer.Argument(help="Beginnings of keys, as `cache ls` shows them.")]
+
+
+@cache.command("ls")
+def list_entries(json: JsonFlag = False) -> None:
+    """List what is kept, the least recently used first.
+
+    Example: transferability cache ls
+    """
+    from transferability.features import FeatureCache, upkeep
+
+    store = FeatureCache()
+    entries = upkeep.contents(store)
+    if json:
+        kept = [each.to_dict() for each in entries]
+        print_json({"schema": 1, "folder": str(store.folder), "bytes": upkeep.size(store), "entries": kept})
+        return
+    rows = [
+        (
+            each.key[:12],
+            each.encoder if each.output == "features" else f"{each.encoder}/layer={each.output}",
+            each.data,
+            f"{each.rows:,} × {each.n_features or '?'} {each.dtype}",
+            f"{each.shards} of {each.all_shards}",
+            _size(each.bytes),
+            datetime.fromtimestamp(each.used, UTC).astimezone().strftime("%Y-%m-%d %H:%M"),
+        )
+        for each in entries
+    ]
+    print_table(
+        f"{store.folder}: {_size(upkeep.size(store))}",
+        ("key", "encoder", "data", "features", "shards", "size", "last used"),
+        rows,
+        left=3,
+    )
+
+
+@cache.command("size")
+def show_size(json: JsonFlag = False) -> None:
+    """Print how many bytes are kept.
+
+    Example: transferability cache size
+    """
+    from transferability.features import FeatureCache, upkeep
+
+    store = FeatureCache()
+    n_bytes = upkeep.size(store)
+    if json:
+        print_json({"schema": 1, "folder": str(store.folder), "bytes": n_bytes})
+    else:
+        typer.echo(_size(n_bytes))
+
+
+@cache.command()
+def verify(keys: Keys = None, json: JsonFlag = False) -> None:
+    """Read every file kept and compare it with its checksum; those that are damaged are removed.
+
+    They are computed again when they are wanted next. Exit status 1 if there were any.
+
+    Example: transferability cache verify
+    """
+    from transferability.features import FeatureCache, upkeep
+
+    store = FeatureCache()
+    entries = upkeep.find(store, keys) if keys else upkeep.contents(store)
+    damaged = upkeep.verify(entries)
+    n_files = sum(each.shards for each in entries)
+    if json:
+        print_json({"schema": 1, "files": n_files, "damaged": [str(path) for path in damaged]})
+    else:
+        for path in damaged:
+            typer.echo(str(path))
+        notice(f"{n_files:,} files, {len(damaged)} damaged" + (" and removed" if damaged else ""))
+    if damaged:
+        raise typer.Exit(EXIT_FAILED)
+
+
+@cache.command("rm")
+def remove(
+    keys: Keys = None,
+    everything: Annotated[bool, typer.Option("--all", help="Remove all that is kept.")] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Remove entries by the beginnings of their keys.
+
+    Example: transferability cache rm 3f2a 91bc
+    """
+    from transferability.features import FeatureCache, upkeep
+
+    store = FeatureCache()
+    if bool(keys) == everything:
+        message = "`key` must be the beginnings of keys, or --all in their place; got "
+        raise OptionError(message + ("both." if keys else "neither. List them: transferability cache ls."))
+    if everything:
+        n_entries, n_bytes = upkeep.clear(store)
+    else:
+        entries = upkeep.find(store, keys or [])
+        n_entries, n_bytes = len(entries), upkeep.remove(entries)
+    _say_removed(n_entries, n_bytes, json=json)
+
+
+@cache.command()
+def prune(
+    max_size: Annotated[
+        str,
+        typer.Option(
+            envvar="TRANSFERABILITY_CACHE_SIZE",
+            help="What may stay: 500MB, 20GB. Set TRANSFERABILITY_CACHE_SIZE to have it kept to.",
+        ),
+    ],
+    json: JsonFlag = False,
+) -> None:
+    """Remove the least recently used entries until the cache is no larger than it may be.
+
+    Example: transferability cache prune --max-size 20GB
+    """
+    from transferability.features import FeatureCache, upkeep
+
+    removed = upkeep.prune(FeatureCache(), upkeep.parse_size(max_size))
+    _say_removed(len(removed), sum(each.bytes for each in removed), json=json)
+
+
+def _say_removed(n_entries: int, n_bytes: int, *, json: bool) -> None:
+    if json:
+        print_json({"schema": 1, "removed": n_entries, "bytes": n_bytes})
+    else:
+        typer.echo(f"{n_entries} removed, {_size(n_bytes)}")
+
+
+def _size(n_bytes: int) -> str:
+    """Return bytes as people read them."""
+    size = float(n_bytes)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"

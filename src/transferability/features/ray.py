@@ -1,0 +1,141 @@
+"""The executor of a cluster: Ray Data spreads the shards over actors that keep the model loaded.
+
+An actor is the executor of one process, given some shards at a time. It writes them itself, into a cache folder that
+all machines see, and returns no more than the names of the files. A worker that is lost costs the shards in its hands;
+Ray gives them to another.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from transferability.encoders import Encoder, FeatureFiles, OutputView
+from transferability.errors import EncoderError, OptionError, TransferabilityError, require_extra
+from transferability.features.decoder import n_processors
+from transferability.features.job import Done, Job, Progress
+from transferability.features.local import run
+from transferability.features.shards import Shard
+
+__all__ = ["RayExecutor"]
+
+_SHARDS_PER_CALL = 4  # reading ahead stops at the end of a call; what is lost with a worker begins there
+
+
+@dataclass(frozen=True)
+class RayExecutor:
+    """Runs a job on the Ray cluster that this process is connected to, or on one that it starts on this machine.
+
+    Parameters
+    ----------
+    load : callable
+        Returns the job's encoder; called once by each actor. It must be picklable:
+        ``functools.partial(load_encoder, "timm:resnet50.a1_in1k")``.
+    actors : int, optional
+        How many; by default as many as the cluster has room for, and never more than there are shards. An actor has a
+        GPU if the encoder runs on CUDA, and else as many processors as this process has threads: with another number
+        of threads sums are rounded in another order, and files would differ in their last digits.
+    """
+
+    load: Callable[[], Encoder | FeatureFiles]
+    actors: int | None = None
+
+    def __call__(self, job: Job, shards: Sequence[Shard], progress: Progress | None = None) -> Iterator[Done]:
+        """Yield `Done`, one for each shard, in any order.
+
+        Raises
+        ------
+        MissingExtraError
+            If Ray is not installed.
+        OptionError
+            Without a cache.
+        EncoderError
+            If an actor's encoder is not the one of this process: other weights, libraries or devices.
+        """
+        ray = require_extra("ray", "ray", "`executor` 'ray'")
+        require_extra("ray.data", "ray", "`executor` 'ray'")
+        if job.cache is None:
+            message = "`executor` must be 'local' for features that are not kept: the actors write into the cache."
+            raise OptionError(message)
+        if not ray.is_initialized():
+            ray.init(include_dashboard=False, logging_level="warning", log_to_driver=False)
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = context.print_on_execution_start = False  # there is `progress`
+        on_gpu = "cuda" in str((job.encoder.identity() or {}).get("device", "")).lower()
+        n_threads = int(os.environ.get("OMP_NUM_THREADS") or n_processors())
+        room = ray.cluster_resources()
+        n_fit = int(room.get("GPU", 0)) if on_gpu else int(room.get("CPU", 0)) // n_threads
+        n_actors = max(1, min(self.actors or n_fit, len(shards)))
+        per_call = max(1, min(_SHARDS_PER_CALL, len(shards) // n_actors))
+        calls = [list(range(start, min(start + per_call, len(shards)))) for start in range(0, len(shards), per_call)]
+        rest = (job.dataset, job.outputs, job.batch_size, job.dtype, job.workers, job.cache)
+        results = (
+            ray.data.from_items([{"call": call} for call in calls], override_num_blocks=len(calls))
+            .map_batches(
+                _Actor,
+                fn_constructor_args=(self.load, ray.put(rest), job.encoder.identity(), tuple(shards)),
+                batch_size=1,
+                batch_format="numpy",
+                compute=ray.data.ActorPoolStrategy(size=n_actors),
+                num_cpus=None if on_gpu else n_threads,
+                num_gpus=1 if on_gpu else None,
+            )
+            .iter_rows()
+        )
+        n_rows, n_done = sum(len(shard.rows) for shard in shards), 0
+        for row in _one_sentence(results):
+            for position, parts in json.loads(row["done"]):
+                n_done += len(shards[position].rows)
+                if progress is not None:
+                    progress(n_done, n_rows)
+                yield Done(shards[position], {output: Path(path) for output, path in parts.items()})
+
+
+class _Actor:
+    """Holds an encoder and a data set; computes the shards it is told to."""
+
+    def __init__(
+        self, load: Callable[[], Encoder], rest: Any, identity: dict[str, Any], shards: tuple[Shard, ...]
+    ) -> None:
+        import ray
+
+        loaded = load()
+        encoder: Encoder = loaded.base if isinstance(loaded, OutputView) else loaded
+        there = encoder.identity() or {}
+        differ = [key for key in {**identity, **there} if identity.get(key) != there.get(key)]
+        if differ:
+            message = f"encoder {encoder.name!r} must be the same on all machines; {', '.join(sorted(differ))} differ: "
+            message += "; ".join(f"{there.get(key)} on a worker, {identity.get(key)} here" for key in sorted(differ))
+            raise EncoderError(message + ". Install the same versions, and name the device.")
+        self._job = Job(encoder, *ray.get(rest))
+        self._shards = shards
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        positions = [int(position) for position in batch["call"][0]]
+        done = []
+        for shard, parts in run(self._job, [self._shards[position] for position in positions]):
+            lost = [output for output, part in parts.items() if not isinstance(part, Path)]
+            if lost:
+                message = f"the cache folder must have room on every machine; shard {shard.number} could not be kept. "
+                raise OptionError(message + "Free some, or set TRANSFERABILITY_CACHE to a folder that has it.")
+            done.append((self._shards.index(shard), {output: str(part) for output, part in parts.items()}))
+        return {"done": np.array([json.dumps(done)])}
+
+
+def _one_sentence(rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Raise what an actor raised as what it was, without Ray's traceback around it."""
+    try:
+        yield from rows
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, TransferabilityError):
+                raise type(cause)(*cause.args) from error
+            cause = getattr(cause, "cause", None) or cause.__cause__
+        raise
