@@ -42,6 +42,28 @@ def test_fast_kl_equals_the_definition(case):
         assert torch.isfinite(a).all()
 
 
+@pytest.mark.parametrize("scale", [1.0, 100.0, 1e4])
+def test_kl_of_a_table_for_nets_however_certain(scale):
+    """Where p̃ Q̄_s underflows in float32 the number is that of sums in log space, and the gradient is finite."""
+    g = torch.Generator().manual_seed(1)
+    process = DiscretizedGaussian(32, linear_betas(10, 1e-3, 0.02))
+    x_0 = torch.randint(32, (10, 4), generator=g)
+    t = torch.arange(1, 11)[:, None]
+    x_t = process.corrupt(x_0, t, g)
+    logits = (scale * torch.randn(10, 4, 32, generator=g)).requires_grad_()
+    ours = process.kl(x_t, x_0, logits.log_softmax(-1), t - 1, t)
+    zero = torch.zeros_like(t)
+    log_table = process._log_cumulative[(t - 1)[:, 0]]  # (10, K, K)
+    log_m = (logits.double().log_softmax(-1)[..., None] + log_table[:, None]).logsumexp(-2)
+    log_c = process._log_columns(x_t, t - 1, t, torch.float64)
+    log_q = (log_c + process._log_rows(x_0, zero, t - 1, torch.float64)).log_softmax(-1)
+    exact = (log_q.exp() * (log_q - (log_c + log_m).log_softmax(-1))).sum(-1)
+    torch.testing.assert_close(ours.double(), exact, rtol=1e-5, atol=1e-4)
+    (gradient,) = torch.autograd.grad(ours.sum(), logits, retain_graph=True)
+    (expected,) = torch.autograd.grad(exact.sum(), logits)
+    torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_matrices_are_what_their_steps_multiply_to(case):
     process = process_from(case)

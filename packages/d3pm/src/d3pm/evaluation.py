@@ -12,11 +12,13 @@ from torch import Tensor
 from d3pm.checkpoint import Checkpoint
 from d3pm.config import EvaluateConfig
 from d3pm.data import Dataset
-from d3pm.errors import DataError, require_extra
+from d3pm.errors import DataError, OptionError, require_extra
 from d3pm.likelihood import Likelihood, negative_log_likelihood
 from d3pm.losses import First
 
 __all__ = ["evaluate", "first_of", "sample_quality"]
+
+_SPLITS = 10  # over which the inception score is averaged, as everywhere
 
 
 def first_of(checkpoint: Checkpoint) -> First:
@@ -74,16 +76,22 @@ def sample_quality(samples: np.ndarray, reference: np.ndarray, folder: Path) -> 
     ----------
     samples, reference : uint8 arrays of shape (n, H, W, 3)
     folder : Path
-        For the weights that torch-fidelity downloads once.
+        For what torch-fidelity keeps. Its Inception weights are downloaded once into ``checkpoints/`` of torch's hub
+        folder (TORCH_HOME); without a network, fetch them elsewhere and put them there.
     """
+    if len(samples) < _SPLITS:
+        message = f"`quality` must be at least {_SPLITS} (thousands, to compare with papers); got {len(samples)}."
+        raise OptionError(message)
     fidelity = require_extra("torch_fidelity", "quality", "sample quality")
     result: dict[str, Any] = fidelity.calculate_metrics(
         input1=_Pictures(samples),
         input2=_Pictures(reference),
         isc=True,
+        isc_splits=_SPLITS,
         fid=True,
         cuda=torch.cuda.is_available(),
         cache_root=str(folder),
+        save_cpu_ram=True,  # no worker processes: the pictures are in memory
         verbose=False,
     )
     return {"inception_score": result["inception_score_mean"], "fid": result["frechet_inception_distance"]}
