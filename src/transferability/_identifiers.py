@@ -7,7 +7,7 @@ from pathlib import Path
 
 from transferability.errors import UnknownNameError, nearest_names
 
-__all__ = ["split_fragment", "split_identifier"]
+__all__ = ["file_name", "split_fragment", "split_identifier"]
 
 
 def split_identifier(identifier: str, prefixes: Iterable[str], argument: str, bare_fix: str) -> tuple[str, str]:
@@ -57,3 +57,14 @@ def split_fragment(text: str) -> tuple[Path, str]:
         return whole, ""
     path, _, fragment = text.rpartition("#")
     return Path(path).expanduser(), fragment
+
+
+def file_name(text: str) -> str:
+    """Return an identifier as part of a file's name.
+
+    Examples
+    --------
+    >>> file_name("timm:resnet18.a1_in1k")
+    'timm-resnet18.a1_in1k'
+    """
+    return "".join(character if character.isalnum() or character in "-_." else "-" for character in text)

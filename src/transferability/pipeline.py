@@ -21,19 +21,22 @@ from transferability.datasets import Dataset, load_dataset, split
 from transferability.encoders import Encoder, FeatureFiles, load_encoder
 from transferability.errors import TaskError, TransferabilityError, UnknownNameError, nearest_names
 from transferability.features import Features, extract_features
+from transferability.pack_sources import PREFIX, PackSource, by_statistics, common_mark, fitting_packs, mark_of
 from transferability.ranking.result import Ranked, Ranking, ScoreColumn, Skipped
 from transferability.relatedness.details import describe
 from transferability.relatedness.estimator import TaskRelatedness
+from transferability.relatedness.pack import EncoderMark, ReferencePack
 from transferability.relatedness.result import Relatedness
 from transferability.report.provenance import provenance
 from transferability.report.samples import MAX_CLASSES, PER_CLASS, samples_of
 from transferability.scores.registry import ScoreInputs, available, compute_many
 from transferability.task import Task
 
-__all__ = ["Data", "Settings", "Split", "prepare", "rank", "relate"]
+__all__ = ["Data", "Settings", "Split", "describe_run", "prepare", "rank", "relate"]
 
-Data = str | Dataset
+Data = str | Dataset | ReferencePack
 AnyEncoder = str | Encoder | FeatureFiles
+AnyLoaded = Encoder | FeatureFiles | None
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many items are done, and how many there are."""
 Seen = dict[tuple[int, int], tuple[dict[str, str], ...]]
@@ -60,6 +63,11 @@ class Split(NamedTuple):
     fit_rows: IntArray
     test_rows: IntArray
 
+    @property
+    def name(self) -> str:
+        """Name of the data set."""
+        return self.dataset.name
+
     def tasks(self, features: Features, *, use_labels: bool = True) -> tuple[Task, Task]:
         """Return the fitting and the test task."""
         labels = features.labels if use_labels else None
@@ -75,7 +83,18 @@ class Split(NamedTuple):
         return fit, test
 
 
-def prepare(data: Data, settings: Settings) -> Split:
+Part = Split | PackSource
+
+
+class Panelist(NamedTuple):
+    """A reference under one encoder: its samples for fitting and measuring, or its pack."""
+
+    fit: Task | ReferencePack
+    test: Task | None
+    part: Part
+
+
+def prepare(data: str | Dataset, settings: Settings) -> Split:
     """Load a data set and split its rows, the same way whatever encoder comes."""
     dataset = load_dataset(data, limit=settings.limit, seed=settings.seed) if isinstance(data, str) else data
     labels = np.zeros(len(dataset), dtype=np.int64) if dataset.labels is None else dataset.labels
@@ -105,10 +124,12 @@ def rank(
 
     Parameters
     ----------
-    target : str or Dataset
-        What the encoder is wanted for: an identifier of data (`load_dataset`), or a data set.
-    references : str, Dataset, or a sequence of these
-        Labelled data. Of several, the bound that is smallest stands for each encoder.
+    target : str, Dataset or ReferencePack
+        What the encoder is wanted for: an identifier of data (`load_dataset`), or a data set. With a pack there are no
+        samples, and no scores.
+    references : str, Dataset, ReferencePack, or a sequence of these
+        Labelled data. Of several, the bound that is smallest stands for each encoder. A pack (`pack:FILE`) serves the
+        encoder it was made with; where one takes part, everything is compared by statistics.
     encoders : sequence of str or Encoder
         Identifiers (`load_encoder`) or encoders. One that fails is skipped and reported; the others go on.
     relatedness : TaskRelatedness, optional
@@ -146,8 +167,9 @@ def rank(
     settings = settings or Settings()
     estimator = relatedness or TaskRelatedness(tau="auto", seed=settings.seed)
     columns = _columns(scores, criterion)
-    target_split = prepare(target, settings)
-    reference_splits = [prepare(each, settings) for each in _data_list(references)]
+    target_part, *reference_parts = parts = [_part(each, settings) for each in (target, *_data_list(references))]
+    if any(isinstance(part, PackSource) for part in parts):
+        estimator = by_statistics(estimator)
     entries: list[Ranked] = []
     skipped: list[Skipped] = []
     seen: Seen = {}
@@ -156,12 +178,13 @@ def rank(
         name = each if isinstance(each, str) else each.name
         try:
             encoder = load_encoder(each, device=settings.device) if isinstance(each, str) else each
-            fit, test = _tasks(encoder, target_split, settings, progress, use_labels=settings.use_labels)
-            panel = [_tasks(encoder, split, settings, progress) for split in reference_splits]
+            mark = mark_of(encoder)
+            fit, test = _target(encoder, mark, target_part, settings, progress)
+            panel = _panel(encoder, mark, reference_parts, settings, progress, every=False)
             if progress:
                 progress(f"{name}: relatedness", 0, 1)
-            result = estimator.fit([r for r, _ in panel], fit, [r for _, r in panel], test)
-            result = _described(result, panel, test, target_split, reference_splits, seen)
+            result = estimator.fit([each.fit for each in panel], fit, [each.test for each in panel], test)
+            result = _described(result, panel, test, target_part, seen)
             values, notes = _compute_scores(columns, encoder, fit, panel, result, settings.seed)
         except TransferabilityError as error:
             skipped.append(Skipped(name, str(error)))
@@ -172,9 +195,9 @@ def rank(
         reasons = "; ".join(f"{each.encoder}: {each.reason}" for each in skipped)
         message = f"no encoder could be ranked. {reasons}"
         raise TaskError(message)
-    names = [part.dataset.name for part in reference_splits]
-    made = describe_run(estimator, settings, [target_split, *reference_splits])
-    return Ranking.sort(entries, skipped, criterion, columns, target_split.dataset.name, names, made)
+    target_name, *names = [part.name for part in parts]
+    made = describe_run(estimator, settings, [part for part in parts if isinstance(part, Split)])
+    return Ranking.sort(entries, skipped, criterion, columns, target_name, names, made)
 
 
 def relate(
@@ -190,7 +213,9 @@ def relate(
 
     Parameters
     ----------
-    references, targets : str, Dataset, or a sequence of these
+    references, targets : str, Dataset, ReferencePack, or a sequence of these
+        A pack (`pack:FILE`) must have been made with the encoder; where one takes part, everything is compared by
+        statistics.
     encoder : str, Encoder, or None
         None for data that are features already (`features:FILE`).
     relatedness : TaskRelatedness, optional
@@ -206,15 +231,20 @@ def relate(
     settings = settings or Settings()
     estimator = relatedness or TaskRelatedness(seed=settings.seed)
     loaded = load_encoder(encoder, device=settings.device) if isinstance(encoder, str) else encoder
-    reference_splits = [prepare(each, settings) for each in _data_list(references)]
-    panel = [_tasks(loaded, each, settings, progress) for each in reference_splits]
+    reference_parts = [_part(each, settings) for each in _data_list(references)]
+    target_parts = [_part(each, settings) for each in _data_list(targets)]
+    sources = [part for part in (*reference_parts, *target_parts) if isinstance(part, PackSource)]
+    estimator = by_statistics(estimator) if sources else estimator
+    # Packs on both sides need no encoder, only to be of one.
+    packs_only = loaded is None and len(sources) == len(reference_parts) + len(target_parts)
+    mark = common_mark(sources) if packs_only else mark_of(loaded)
+    panel = _panel(loaded, mark, reference_parts, settings, progress, every=True)
     results = []
     seen: Seen = {}
-    for each in _data_list(targets):
-        split = prepare(each, settings)
-        fit, test = _tasks(loaded, split, settings, progress, use_labels=settings.use_labels)
-        result = estimator.fit([r for r, _ in panel], fit, [r for _, r in panel], test)
-        results.append(_described(result, panel, test, split, reference_splits, seen))
+    for part in target_parts:
+        fit, test = _target(loaded, mark, part, settings, progress)
+        result = estimator.fit([each.fit for each in panel], fit, [each.test for each in panel], test)
+        results.append(_described(result, panel, test, part, seen))
     return results
 
 
@@ -229,18 +259,12 @@ def describe_run(estimator: TaskRelatedness, settings: Settings, parts: Sequence
 
 
 def _described(
-    result: Relatedness,
-    panel: Sequence[tuple[Task, Task]],
-    test: Task,
-    target: Split,
-    references: Sequence[Split],
-    seen: Seen,
+    result: Relatedness, panel: Sequence[Panelist], test: Task | None, target: Part, seen: Seen
 ) -> Relatedness:
     """Return the result with what pictures of it need: points of the test parts, and items of matched classes."""
-    # Not by name: two references may share one.
-    (_, reference_test), split, _ = min(
-        zip(panel, references, result.panel, strict=True), key=lambda three: three[2].bound
-    )
+    _, reference_test, split = _nearest(panel, result)
+    if test is None or reference_test is None or isinstance(split, PackSource) or isinstance(target, PackSource):
+        return result  # there are no samples to show
     details = describe(result, reference_test, test)
     matched = [int(j) for j in dict.fromkeys(result.class_map) if j >= 0]
     return replace(
@@ -270,8 +294,19 @@ def _samples(
     return {names[k]: seen[id(part.dataset), k] for k in chosen}
 
 
+def _nearest(panel: Sequence[Panelist], result: Relatedness) -> Panelist:
+    """Return the reference whose bound stands; not by name, as two may share one."""
+    return min(zip(panel, result.panel, strict=True), key=lambda pair: pair[1].bound)[0]
+
+
 def _data_list(data: Data | Sequence[Data]) -> list[Data]:
-    return [data] if isinstance(data, str | Dataset) else list(data)
+    return [data] if isinstance(data, str | Dataset | ReferencePack) else list(data)
+
+
+def _part(data: Data, settings: Settings) -> Part:
+    if isinstance(data, ReferencePack) or (isinstance(data, str) and data.startswith(PREFIX)):
+        return PackSource(data)
+    return prepare(data, settings)
 
 
 def _columns(scores: Sequence[str], criterion: str) -> list[ScoreColumn]:
@@ -288,8 +323,8 @@ def _columns(scores: Sequence[str], criterion: str) -> list[ScoreColumn]:
 def _compute_scores(
     columns: Sequence[ScoreColumn],
     encoder: Encoder | FeatureFiles,
-    target: Task,
-    panel: Sequence[tuple[Task, Task]],
+    target: Task | ReferencePack,
+    panel: Sequence[Panelist],
     result: Relatedness,
     seed: int,
 ) -> tuple[dict[str, float], dict[str, str]]:
@@ -298,14 +333,15 @@ def _compute_scores(
     The reference whose bound stands is the reference of the scores that want one. Its classifier also stands in for the
     encoder's own where source-class probabilities are wanted.
     """
-    # Not by name: two references may share one.
-    (reference, _), _ = min(zip(panel, result.panel, strict=True), key=lambda pair: pair[1].bound)
+    if isinstance(target, ReferencePack):
+        return {}, {column.name: "needs samples of the target, not a pack." for column in columns}
+    reference = _nearest(panel, result).fit
     logits = result.reference_classifier.logits(result.transform.reference_scaler.apply(target.features))
     inputs = ScoreInputs(
         features=target.features,
         labels=target.labels if result.pseudo_labels is None else result.pseudo_labels,
         source_probabilities=softmax(logits, axis=1),
-        reference=reference,
+        reference=reference if isinstance(reference, Task) else None,
         n_parameters=encoder.n_parameters,
         pseudo_labels=result.pseudo_labels is not None,
         seed=seed,
@@ -320,8 +356,36 @@ def _compute_scores(
     return {name: float(each) for name, each in results.items()}, notes | skipped
 
 
+def _target(
+    encoder: AnyLoaded, mark: EncoderMark | None, part: Part, settings: Settings, progress: Progress | None
+) -> tuple[Task | ReferencePack, Task | None]:
+    if isinstance(part, PackSource):
+        return fitting_packs([part], mark, every=True)[part], None
+    return _tasks(encoder, part, settings, progress, use_labels=settings.use_labels)
+
+
+def _panel(
+    encoder: AnyLoaded,
+    mark: EncoderMark | None,
+    parts: Sequence[Part],
+    settings: Settings,
+    progress: Progress | None,
+    *,
+    every: bool,
+) -> list[Panelist]:
+    """Return the references under one encoder; packs of other encoders are left out unless `every` must fit."""
+    packs = fitting_packs([part for part in parts if isinstance(part, PackSource)], mark, every=every)
+    panel = []
+    for part in parts:
+        if isinstance(part, Split):
+            panel.append(Panelist(*_tasks(encoder, part, settings, progress), part))
+        elif part in packs:
+            panel.append(Panelist(packs[part], None, part))
+    return panel
+
+
 def _tasks(
-    encoder: Encoder | FeatureFiles | None,
+    encoder: AnyLoaded,
     part: Split,
     settings: Settings,
     progress: Progress | None,

@@ -12,6 +12,7 @@ from transferability.cli.cache import cache
 from transferability.cli.demo import demo
 from transferability.cli.extract import extract
 from transferability.cli.output import EXIT_FAILED, state
+from transferability.cli.pack import pack
 from transferability.cli.rank import rank
 from transferability.cli.relate import relate
 from transferability.cli.report import report
@@ -56,6 +57,7 @@ app.command()(rank)
 app.command()(relate)
 app.command()(score)
 app.command()(extract)
+app.command()(pack)
 app.command()(report)
 app.add_typer(cache)
 

@@ -1,0 +1,84 @@
+"""`transferability pack`: what is needed of labelled data to be compared with, in one small file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from transferability.cli.options import BatchSize, Device, JsonFlag, Limit, NoCache, Seed, TestShare, parse_tau
+from transferability.cli.output import notice, print_json, show_progress
+
+__all__ = ["pack"]
+
+
+def pack(
+    data: Annotated[str, typer.Option(help="Labelled data: folder:DIR, csv:FILE, npz:FILE, packaged:NAME, …")],
+    encoder: Annotated[
+        str | None, typer.Option(help="timm:NAME, hf:ORG/NAME, …; leave out for data that are features already.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A .safetensors file; by default <data>-<encoder>.pack.safetensors here.")
+    ] = None,
+    tau: Annotated[
+        str, typer.Option(help="Lipschitz constants of the classifiers: a number, several with commas, or auto.")
+    ] = "auto",
+    covariance: Annotated[
+        Literal["low-rank", "shared", "full"],
+        typer.Option(
+            help="What is kept of the classes' covariances: one shared and a sketch each, one shared, or all."
+        ),
+    ] = "low-rank",
+    rank: Annotated[int, typer.Option(help="Columns of the sketches, for low-rank.", min=1)] = 16,
+    limit: Limit = None,
+    test_share: TestShare = 0.3,
+    seed: Seed = 0,
+    batch_size: BatchSize = None,
+    device: Device = None,
+    no_cache: NoCache = False,
+    json: JsonFlag = False,
+) -> None:
+    """Make a reference pack: statistics of labelled data under one encoder, without a sample.
+
+    With it, `rank` and `relate` compare targets with these data wherever the file goes: --reference pack:FILE. Of a
+    private target, the pack is what may leave the building: --target pack:FILE.
+
+    Example: transferability pack --encoder timm:resnet18.a1_in1k --data folder:photos --out photos.pack.safetensors
+    """
+    from transferability._identifiers import file_name
+    from transferability.packs import make_pack
+    from transferability.pipeline import Settings
+
+    settings = Settings(
+        limit=limit, test_share=test_share, seed=seed, batch_size=batch_size, device=device, cache=not no_cache
+    )
+    with show_progress() as progress:
+        made = make_pack(
+            data,
+            encoder,
+            tau=parse_tau(tau),  # type: ignore[arg-type]
+            covariance=covariance,
+            rank=rank,
+            settings=settings,
+            progress=progress,
+        )
+    path = made.save(out or Path(f"{file_name(made.name)}-{file_name(encoder or 'features')}.pack.safetensors"))
+    if json:
+        print_json(
+            {
+                "schema": 1,
+                "file": str(path),
+                "encoder": None if made.encoder is None else made.encoder._asdict(),
+                "data": data,
+                "rows": len(made),
+                "classes": made.n_classes,
+                "dimensions": made.n_features,
+                "covariance": made.statistics.form,
+                "bytes": path.stat().st_size,
+                "tau": [head.tau for head in made.heads],
+            }
+        )
+    else:
+        typer.echo(str(path))
+        notice(f"{made!r}, {path.stat().st_size / 1e6:.1f} MB")

@@ -1,0 +1,110 @@
+"""Reference packs in a run: which file serves which encoder, and what that does to the estimator.
+
+`pack:FILE` stands wherever data stand in `rank` and `relate`. The file says which encoder made it; with another one it
+is refused, because features of different encoders cannot be compared. `{encoder}` in the path stands for the name of
+the encoder at hand, with everything but letters, digits, '-', '_' and '.' replaced by '-'.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+
+from transferability._identifiers import file_name
+from transferability.encoders import Encoder, FeatureFiles
+from transferability.errors import EncoderError
+from transferability.relatedness.estimator import TaskRelatedness
+from transferability.relatedness.pack import EncoderMark, ReferencePack
+
+__all__ = ["PREFIX", "PackSource", "by_statistics", "common_mark", "fitting_packs", "mark_of"]
+
+PREFIX = "pack:"
+
+
+class PackSource:
+    """A pack, or the pattern of the files of several, read when an encoder asks for it.
+
+    Parameters
+    ----------
+    source : str or ReferencePack
+        `pack:FILE`, `pack:FOLDER/{encoder}.safetensors`, or the pack itself.
+    """
+
+    def __init__(self, source: str | ReferencePack) -> None:
+        self.name = source.name if isinstance(source, ReferencePack) else source
+        self._pattern = "" if isinstance(source, ReferencePack) else source.removeprefix(PREFIX)
+        self._read = {"": source} if isinstance(source, ReferencePack) else {}
+
+    def read(self, mark: EncoderMark | None) -> ReferencePack:
+        """Return the pack for this encoder; whether it fits is another question."""
+        path = self._pattern.replace("{encoder}", "features" if mark is None else file_name(mark.name))
+        if path not in self._read:
+            self._read[path] = ReferencePack.load(Path(path).expanduser())
+        return self._read[path]
+
+
+def mark_of(encoder: Encoder | FeatureFiles | None) -> EncoderMark | None:
+    """Return what a pack says of its encoder; None for features of unknown make."""
+    if encoder is None:
+        return None
+    identity = None if isinstance(encoder, FeatureFiles) else encoder.identity()
+    return EncoderMark.of(encoder.name, identity)
+
+
+def fitting_packs(
+    sources: Sequence[PackSource], mark: EncoderMark | None, *, every: bool
+) -> dict[PackSource, ReferencePack]:
+    """Return the packs that serve an encoder.
+
+    Parameters
+    ----------
+    sources : sequence of PackSource
+    mark : EncoderMark or None
+    every : bool
+        Whether each of them must; otherwise one is enough, and the others are left out.
+
+    Raises
+    ------
+    EncoderError
+        If a pack was made with another encoder, and it must not be.
+    DatasetError, FileDamagedError
+        If a file is not there or no pack.
+    """
+    if not sources:
+        return {}
+    packs = {source: source.read(mark) for source in sources}
+    fitting = {source: pack for source, pack in packs.items() if _fits(pack.encoder, mark)}
+    strangers = [pack for source, pack in packs.items() if source not in fitting]
+    if strangers and (every or not fitting):
+        pack = strangers[0]
+        message = (
+            f"pack {pack.name!r} was made with {_say(pack.encoder)}, and this is {_say(mark)}: features of different "
+            "encoders cannot be compared. Make a pack with this one: transferability pack --encoder … --data …"
+        )
+        raise EncoderError(message)
+    return fitting
+
+
+def common_mark(sources: Sequence[PackSource]) -> EncoderMark | None:
+    """Return the encoder of the first pack, which all others must fit where there is no other encoder."""
+    return sources[0].read(None).encoder
+
+
+def by_statistics(estimator: TaskRelatedness) -> TaskRelatedness:
+    """Return the estimator with the solver that packs need, in place of the default one."""
+    if estimator.solver != "alternating":
+        return estimator
+    changed = copy.copy(estimator)
+    changed.solver = "statistics"
+    return changed
+
+
+def _fits(made_with: EncoderMark | None, mark: EncoderMark | None) -> bool:
+    if made_with is None or mark is None:
+        return made_with is None and mark is None
+    return made_with.fits(mark)
+
+
+def _say(mark: EncoderMark | None) -> str:
+    return "no encoder that it knows of" if mark is None else f"encoder {mark}"
