@@ -1,0 +1,31 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from transferability.errors import OptionError
+from transferability.features.shards import Shard, parse_share, pick, plan
+
+
+@given(n_rows=st.integers(1, 5000), shard_rows=st.integers(1, 2000), n_shares=st.integers(1, 20))
+def test_shares_cover_every_row_once(n_rows, shard_rows, n_shares):
+    shards = plan(n_rows, shard_rows)
+    assert [row for shard in shards for row in shard.rows] == list(range(n_rows))
+    assert [shard.number for shard in shards] == list(range(len(shards)))
+    shares = [pick(shards, number, n_shares) for number in range(1, n_shares + 1)]
+    assert sorted(shard for share in shares for shard in share) == shards
+    lengths = [len(share) for share in shares]
+    assert max(lengths) - min(lengths) <= 1
+
+
+@pytest.mark.parametrize("size", [1, 7, 100, 300])
+def test_batches_stay_within_their_shard(size):
+    batches = Shard(1, 100, 250).batches(size)
+    assert [row for rows in batches for row in rows] == list(range(100, 250))
+    assert all(len(rows) <= size for rows in batches)
+
+
+def test_share_is_written_i_of_n():
+    assert parse_share("3/3") == (3, 3)
+    for text in ("0/3", "4/3", "1", "1/0", "a/b", "-1/3", "1/3/5", ""):
+        with pytest.raises(OptionError, match=f"must be i/n .* got '{text}'"):
+            parse_share(text)
