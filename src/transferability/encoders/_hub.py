@@ -11,7 +11,7 @@ from typing import Any
 
 from transferability.errors import EncoderError
 
-__all__ = ["quietly", "source_and_revision", "tokenizer_hash"]
+__all__ = ["class_names", "quietly", "source_and_revision", "tokenizer_hash"]
 
 
 def source_and_revision(spec: str, name: str) -> tuple[str, str | None]:
@@ -43,6 +43,15 @@ def tokenizer_hash(tokenizer: Any) -> str:
     else:
         rules = backend.get_vocab()
     return hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest()
+
+
+def class_names(classifier: Any | None) -> list[str] | None:
+    """Return what a transformers classifier calls its classes; None if it calls them LABEL_0 and so on."""
+    if classifier is None:
+        return None
+    names = classifier.config.id2label
+    ordered = [str(names[key]) for key in sorted(names)]
+    return None if all(name == f"LABEL_{number}" for number, name in enumerate(ordered)) else ordered
 
 
 @contextmanager

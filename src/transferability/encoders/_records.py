@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from transferability.encoders._hub import quietly, tokenizer_hash
 from transferability.encoders._onnx import file_hashes, open_session, read_graph
-from transferability.encoders.base import Encoder, Identity, Item, Modality
+from transferability.encoders.base import Encoder, Identity, Item, Modality, Precision
 from transferability.encoders.onnx import OnnxPictureEncoder, Pooling
 from transferability.encoders.pictures import PictureInput
-from transferability.errors import MissingExtraError, require_extra
+from transferability.errors import EncoderError, MissingExtraError, require_extra
 
 __all__ = ["CallRecord", "LiteRecord", "OnnxRecord", "OnnxTextRecord", "Record", "SentenceRecord"]
 
@@ -26,9 +26,11 @@ _EFFICIENTNET = "efficientnet-lite-pytorch==0.1.0"
 
 
 class Record(Protocol):
-    """An encoder that a package brings."""
+    """An encoder that a package brings; `precision` is "float32" unless it `takes_precision`."""
 
-    def load(self, name: str, device: str | None) -> Encoder:
+    takes_precision: ClassVar[bool]
+
+    def load(self, name: str, device: str | None, precision: Precision) -> Encoder:
         """Return it, or say what to install."""
 
 
@@ -42,8 +44,9 @@ class OnnxRecord:
     output: str
     picture: PictureInput
     pooling: Pooling = "mean"
+    takes_precision: ClassVar[bool] = False
 
-    def load(self, name: str, device: str | None) -> Encoder:
+    def load(self, name: str, device: str | None, precision: Precision) -> Encoder:
         """Return it as a picture encoder."""
         path = _installed(self.package, self.module, name) / self.file
         graph = read_graph(path, name)
@@ -58,32 +61,35 @@ class LiteRecord:
     module: str
     file: str
     size: int
+    takes_precision: ClassVar[bool] = True
 
-    def load(self, name: str, device: str | None) -> Encoder:
-        """Return the network without its classifier, its last feature map averaged."""
+    def load(self, name: str, device: str | None, precision: Precision) -> Encoder:
+        """Return the network; its features are its last feature map, averaged."""
         torch = require_extra("torch", "torch", f"encoder {name!r}")
         _installed(_EFFICIENTNET, "efficientnet_lite_pytorch", name)
         path = _installed(self.package, self.module, name) / self.file
         from efficientnet_lite_pytorch import EfficientNet
 
-        from transferability.encoders._torch import TorchPictureEncoder, versions
+        from transferability.encoders._networks import PictureNetwork, before_head
+        from transferability.encoders._torch import count_parameters, versions
 
         # Scaled and cut as in training: the window is size / (size + 32) of the picture.
         picture = PictureInput((self.size, self.size), resize=self.size + 32, mean=127 / 255, std=128 / 255)
         network = EfficientNet.from_name(name.partition(":")[2])
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-        network._fc = torch.nn.Identity()  # what remains is the average of the last feature map
-        details = {
-            "source": name,
-            "preprocessing": picture.identity(),
-            "pooling": "mean over the last feature map",
-            "versions": versions("pillow"),
-        }
-
-        def transform(item: Item) -> Any:
-            return torch.from_numpy(picture.batch([item])[0])
-
-        return TorchPictureEncoder(name, network, transform, details, device)
+        details = {"source": name, "preprocessing": picture.identity(), "versions": versions("pillow")}
+        return PictureNetwork(
+            name,
+            network,
+            before_head(network, network._fc),
+            picture.one,
+            details,
+            device,
+            n_parameters=count_parameters(network) - count_parameters(network._fc),
+            pooling="mean over the last feature map",
+            probabilities=True,
+            precision=precision,
+        )
 
 
 @dataclass(frozen=True)
@@ -93,8 +99,9 @@ class SentenceRecord:
     package: str
     module: str
     folder: str
+    takes_precision: ClassVar[bool] = True
 
-    def load(self, name: str, device: str | None) -> Encoder:
+    def load(self, name: str, device: str | None, precision: Precision) -> Encoder:
         """Return it as `st:FOLDER` does, under its own name."""
         library = require_extra("sentence_transformers", "sentence-transformers", f"encoder {name!r}")
         folder = self.path(name)
@@ -102,7 +109,8 @@ class SentenceRecord:
         from transferability.encoders.sentences import SentenceEncoder
 
         with loading(name), quietly():
-            return SentenceEncoder(name, library.SentenceTransformer(str(folder), device=str(pick_device(device))))
+            model = library.SentenceTransformer(str(folder), device=str(pick_device(device)))
+        return SentenceEncoder(name, model, precision)
 
     def path(self, name: str) -> Path:
         """Return the folder, or say what to install."""
@@ -118,8 +126,9 @@ class OnnxTextRecord:
     file: str
     output: str
     tokenizer: SentenceRecord
+    takes_precision: ClassVar[bool] = False
 
-    def load(self, name: str, device: str | None) -> Encoder:
+    def load(self, name: str, device: str | None, precision: Precision) -> Encoder:
         """Return it as an encoder of texts."""
         library = require_extra("tokenizers", "transformers", f"encoder {name!r}")
         path = _installed(self.package, self.module, name) / self.file
@@ -134,8 +143,9 @@ class CallRecord:
     package: str
     module: str
     make: Callable[[Any], Callable[[list[str]], Any]]
+    takes_precision: ClassVar[bool] = False
 
-    def load(self, name: str, device: str | None) -> Encoder:
+    def load(self, name: str, device: str | None, precision: Precision) -> Encoder:
         """Return it as an encoder of texts; the version of the package stands for the weights."""
         try:
             module = importlib.import_module(self.module)
@@ -159,6 +169,9 @@ class _CallEncoder:
         return {"source": self.name, "versions": {self._package: version(self._package)}}
 
     def encode(self, items: Sequence[Item]) -> npt.NDArray[np.float32]:
+        if not all(isinstance(item, str) for item in items):
+            message = f"encoder {self.name!r} takes single texts, no pairs. For pairs: hf:, st:."
+            raise EncoderError(message)
         return np.asarray(self._call(list(items)), dtype=np.float32)
 
 

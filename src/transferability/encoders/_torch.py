@@ -1,12 +1,11 @@
-"""What the encoders that run on torch share: device, weights, a loop-free picture encoder. Imports torch."""
+"""What the encoders that run on torch share: device, precision, weights. Imports torch."""
 
 from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
-from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -14,16 +13,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from transferability.encoders.base import Identity, Item, Modality
+from transferability.encoders.base import Identity, Precision
 from transferability.errors import EncoderError, OptionError, TransferabilityError
 
 __all__ = [
     "RANDOM",
-    "TorchPictureEncoder",
+    "computing",
     "count_parameters",
     "loading",
     "pick_device",
     "seeded",
+    "to_device",
+    "to_numpy",
     "versions",
     "weights",
 ]
@@ -99,51 +100,26 @@ def versions(*packages: str) -> Identity:
     return found
 
 
-class TorchPictureEncoder:
-    """A torch module that maps a batch of tensors to features, and the transform that makes the tensors.
+@contextmanager
+def computing(device: torch.device, precision: Precision) -> Iterator[None]:
+    """Run a model without gradients, its arithmetic in this precision where torch thinks it safe."""
+    with torch.inference_mode():
+        if precision == "float32":
+            yield
+        else:
+            with torch.autocast(device.type, getattr(torch, precision)):
+                yield
 
-    Parameters
-    ----------
-    name : str
-        What the user wrote.
-    model : torch.nn.Module
-        From (n, c, h, w) to (n, n_features).
-    transform : callable
-        From a PIL picture to a tensor (c, h, w).
-    details : dict
-        Preprocessing and versions, as JSON values; hash of the weights and device are added.
-    device : str, optional
-        See `pick_device`.
-    """
 
-    modality: Modality = "image"
+def to_numpy(rows: torch.Tensor) -> npt.NDArray[np.float32]:
+    """Return rows as float32, whatever they were computed in."""
+    found: npt.NDArray[np.float32] = rows.float().cpu().numpy()
+    return found
 
-    def __init__(
-        self,
-        name: str,
-        model: torch.nn.Module,
-        transform: Callable[[Any], torch.Tensor],
-        details: Identity,
-        device: str | None,
-    ) -> None:
-        self.name = name
-        self.n_parameters = count_parameters(model)
-        self._device = pick_device(device)
-        self._model = model.float().eval().to(self._device)
-        self._transform = transform
-        self._details = details
 
-    def identity(self) -> Identity:
-        """Return the details, the hash of the weights and the kind of device (a GPU rounds differently)."""
-        return {**self._details, "weights": self._weights, "device": self._device.type}
-
-    @cached_property
-    def _weights(self) -> str:
-        return weights(self._model)
-
-    def encode(self, items: Sequence[Item]) -> npt.NDArray[np.float32]:
-        """Return the features of one batch of pictures."""
-        batch = torch.stack([self._transform(item) for item in items]).to(self._device)  # (n, c, h, w)
-        with torch.inference_mode():
-            features: npt.NDArray[np.float32] = self._model(batch).float().cpu().numpy()
-        return features
+def to_device(batch: Sequence[npt.NDArray[Any]], device: torch.device) -> torch.Tensor:
+    """Return arrays of one shape, in a sequence or stacked already, as one tensor."""
+    stacked = batch if isinstance(batch, np.ndarray) else np.stack(batch)
+    if not stacked.flags.writeable:  # torch warns of tensors over memory that must not change
+        stacked = stacked.copy()
+    return torch.from_numpy(stacked).to(device)

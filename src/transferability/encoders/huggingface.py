@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from functools import cached_property
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from transferability.encoders.base import Encoder, Identity, Item, Modality
-from transferability.errors import EncoderError, require_extra
+from transferability.encoders.base import Encoder, Item, Precision
+from transferability.errors import EncoderError, OptionError, require_extra
+
+if TYPE_CHECKING:
+    from transferability.encoders._layers import PositionPool
 
 __all__ = ["load"]
 
-_MAX_TOKENS = 512  # where neither tokeniser nor configuration names a limit
+# Architectures with a head, and the class that loads them.
+_CLASSIFIERS = {
+    "ForImageClassification": "AutoModelForImageClassification",
+    "ForSequenceClassification": "AutoModelForSequenceClassification",
+    "ForTokenClassification": "AutoModelForTokenClassification",
+}
 
 
-def load(spec: str, *, device: str | None) -> Encoder:
+def load(spec: str, *, device: str | None, pool: str | None = None, precision: Precision = "float32") -> Encoder:
     """Return a transformers model with the processor or tokeniser that belongs to it.
 
     Parameters
@@ -27,11 +34,18 @@ def load(spec: str, *, device: str | None) -> Encoder:
         Name on the hub, optionally with `@REV` (branch, tag or commit), or a folder as `save_pretrained` leaves it.
     device : str or None
         Where it runs.
+    pool : {"mean", "max", "cls", "last"}, optional
+        How positions become one row, in the last layer and in hidden ones: see Notes for what happens without it;
+        "last", for texts only, is the last token, which is where decoders gather what they read.
+    precision : {"float32", "bfloat16", "float16"}
+        Of the arithmetic.
 
     Raises
     ------
     EncoderError
         If it cannot be had, lacks weights of its body, or needs code from its repository: none is run.
+    OptionError
+        If there is no class token to pool by.
 
     Notes
     -----
@@ -43,22 +57,27 @@ def load(spec: str, *, device: str | None) -> Encoder:
        the weights of the pooler that `AutoModel` adds; it would be random.
     3. Texts: the mean of the last layer over the tokens of the text; for encoder-decoders, of the encoder's. BERT's
        pooler is left alone: it was trained to tell whether two sentences follow each other, and serves for little else.
+       Of labelled words, the mean over the tokens that a word is cut into.
+
+    Checkpoints published with the head of a classifier also give their class probabilities. Hidden layers are pooled
+    by the mean unless `pool` says otherwise.
     """
     name = f"hf:{spec}"
     transformers = require_extra("transformers", "transformers", f"encoder {name!r}")
     from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
 
     from transferability.encoders._hub import quietly, source_and_revision
+    from transferability.encoders._layers import POOLS, check_pool
     from transferability.encoders._torch import loading, seeded
 
     source, revision = source_and_revision(spec, name)
     with loading(name), quietly(), seeded():
         config = transformers.AutoConfig.from_pretrained(source, revision=revision)
-        model, report = transformers.AutoModel.from_pretrained(source, revision=revision, output_loading_info=True)
         pictures = config.model_type in IMAGE_PROCESSOR_MAPPING_NAMES
+        chosen = check_pool(pool, POOLS if pictures else (*POOLS, "last"))
         auto = transformers.AutoImageProcessor if pictures else transformers.AutoTokenizer
         processor = auto.from_pretrained(source, revision=revision)
-    missing = [str(key) for key in report["missing_keys"]]
+        model, missing, classifier = _load_model(transformers, config, source, revision)
     untrained = [key for key in missing if not _is_optional(key)]
     if untrained:
         message = f"encoder {name!r} has no trained weights for {', '.join(untrained[:3])}"
@@ -66,8 +85,28 @@ def load(spec: str, *, device: str | None) -> Encoder:
         message += ": its features would be partly random. Check that it is a model of this type."
         raise EncoderError(message)
     if pictures:
-        return _PictureModel(name, model, processor, device, trained_pooler=not any(map(_is_pooler, missing)))
-    return _TextModel(name, model, processor, device)
+        trained_pooler = not any(map(_is_pooler, missing))
+        return _picture_model(name, model, classifier, processor, device, chosen, precision, trained_pooler)
+    from transferability.encoders._texts import TextNetwork
+
+    return TextNetwork(name, model, classifier, processor, device, chosen, precision)
+
+
+def _load_model(transformers: Any, config: Any, source: str, revision: str | None) -> tuple[Any, list[str], Any | None]:
+    """Return the body, the weights it lacks, and the whole with its head if that was published and trained."""
+    architecture = (config.architectures or [""])[0]
+    auto = next((each for end, each in _CLASSIFIERS.items() if architecture.endswith(end)), None)
+    if auto is not None and type(config) in getattr(transformers, auto)._model_mapping:
+        classifier, report = getattr(transformers, auto).from_pretrained(
+            source, revision=revision, output_loading_info=True
+        )
+        body = classifier.base_model
+        prefix = f"{classifier.base_model_prefix}."
+        missing = [str(key) for key in report["missing_keys"]]
+        if body is not classifier and all(key.startswith(prefix) for key in missing):
+            return body, [key.removeprefix(prefix) for key in missing], classifier
+    body, report = transformers.AutoModel.from_pretrained(source, revision=revision, output_loading_info=True)
+    return body, [str(key) for key in report["missing_keys"]], None
 
 
 def _is_pooler(key: str) -> bool:
@@ -79,110 +118,75 @@ def _is_optional(key: str) -> bool:
     return _is_pooler(key) or key.endswith(("mask_token", "position_ids"))
 
 
-class _TransformersModel:
-    """What both kinds share: the model on its device, and the identity."""
+@dataclass(frozen=True)
+class _Processor:
+    """A processor as a `preprocess`."""
 
-    pooling = ""
+    processor: Any
 
-    def __init__(self, name: str, model: Any, processor: Any, device: str | None) -> None:
-        from transferability.encoders._torch import count_parameters, pick_device
-
-        self.name = name
-        self.n_parameters = count_parameters(model)
-        self._device = pick_device(device)
-        self._model = model.float().eval().to(self._device)
-        self._processor = processor
-
-    def identity(self) -> Identity:
-        """Return the pooling, the hash of the weights, versions, the kind of device."""
-        from transferability.encoders._torch import versions
-
-        return {
-            "source": self.name,
-            "weights": self._weights,
-            "pooling": self.pooling,
-            "versions": versions("transformers", "tokenizers", "torchvision", "pillow"),
-            "device": self._device.type,
-        }
-
-    @cached_property
-    def _weights(self) -> str:
-        from transferability.encoders._torch import weights
-
-        return weights(self._model)
+    def __call__(self, item: Item) -> npt.NDArray[np.float32]:
+        pixels = self.processor(images=item, return_tensors="pt")["pixel_values"]
+        return np.asarray(pixels[0], dtype=np.float32)
 
 
-class _PictureModel(_TransformersModel):
-    modality: Modality = "image"
+def _picture_model(
+    name: str,
+    model: Any,
+    classifier: Any | None,
+    processor: Any,
+    device: str | None,
+    pool: PositionPool | None,
+    precision: Precision,
+    trained_pooler: bool,
+) -> Encoder:
+    import torch
 
-    def __init__(self, name: str, model: Any, processor: Any, device: str | None, *, trained_pooler: bool) -> None:
-        super().__init__(name, model, processor, device)
-        self._trained_pooler = trained_pooler
-        class_token = any(key.endswith("cls_token") for key, _ in model.named_parameters())
-        self._position = "class token" if class_token else "mean"
-        self.pooling = f"image features, else pooler if {trained_pooler}, else {self._position}"
+    from transferability.encoders._hub import class_names
+    from transferability.encoders._layers import pool_positions, returned
+    from transferability.encoders._networks import PictureNetwork
+    from transferability.encoders._torch import count_parameters, versions
 
-    def identity(self) -> Identity:
-        """Add the processor and its settings."""
-        preprocessing = [type(self._processor).__name__, json.loads(self._processor.to_json_string())]
-        return {**super().identity(), "preprocessing": preprocessing}
+    tokens = [key.rpartition(".")[2] for key, _ in model.named_parameters()]
+    class_token = "cls_token" in tokens or "class_embedding" in tokens
+    n_registers = int(getattr(model.config, "num_register_tokens", None) or 0)
+    n_prefix = int(class_token) + int("distillation_token" in tokens) + n_registers
+    if pool == "cls" and not class_token:
+        message = f"`pool` must be 'mean' or 'max' for encoder {name!r}, which has no class token; got 'cls'."
+        raise OptionError(message)
+    own: PositionPool = "cls" if class_token else "mean"
+    contrastive = hasattr(model, "get_image_features")
+    body = model.vision_model if contrastive else model
 
-    def encode(self, items: Sequence[Item]) -> npt.NDArray[np.float32]:
-        """Return the features of one batch of pictures."""
-        import torch
+    def features_of(output: Any) -> Any:
+        pooled = getattr(output, "pooler_output", None)
+        if pool is None and pooled is not None and trained_pooler:
+            return pooled.flatten(1)  # (n, c, 1, 1) -> (n, c)
+        return pool_positions(output.last_hidden_state, pool or own, n_prefix=n_prefix)
 
-        pixels = self._processor(images=list(items), return_tensors="pt")["pixel_values"].to(self._device)
-        with torch.inference_mode():
-            if hasattr(self._model, "get_image_features"):
-                output = self._model.get_image_features(pixel_values=pixels)
-                pooled = output if isinstance(output, torch.Tensor) else output.pooler_output  # a tensor until 4.x
-            else:
-                output = self._model(pixel_values=pixels)
-                pooled = getattr(output, "pooler_output", None)
-                if pooled is None or not self._trained_pooler:
-                    pooled = self._pool(output.last_hidden_state)
-        features: npt.NDArray[np.float32] = pooled.flatten(1).float().cpu().numpy()  # (n, c, 1, 1) -> (n, c)
-        return features
+    def compute(batch: Any, probabilities: bool) -> tuple[Any, Any | None]:
+        if contrastive and pool is None:
+            found = model.get_image_features(pixel_values=batch)
+            return found if isinstance(found, torch.Tensor) else found.pooler_output, None  # a tensor until 4.x
+        if not probabilities or classifier is None:
+            return features_of(body(pixel_values=batch)), None
+        with returned(body) as outputs:
+            logits = classifier(pixel_values=batch).logits
+        return features_of(outputs[-1]), logits
 
-    def _pool(self, hidden: Any) -> Any:
-        if hidden.ndim == 4:
-            return hidden.mean((2, 3))  # (n, c, h, w) -> (n, c)
-        return hidden[:, 0] if self._position == "class token" else hidden.mean(1)  # (n, positions, d) -> (n, d)
-
-
-class _TextModel(_TransformersModel):
-    modality: Modality = "text"
-    pooling = "mean over tokens"
-
-    def __init__(self, name: str, model: Any, processor: Any, device: str | None) -> None:
-        if model.config.is_encoder_decoder:
-            model = model.get_encoder()
-        super().__init__(name, model, processor, device)
-        if processor.pad_token is None:  # GPT-like: the mask hides what fills the batch up, whatever it is
-            processor.pad_token = processor.eos_token
-        limits = (processor.model_max_length, getattr(model.config, "max_position_embeddings", None) or _MAX_TOKENS)
-        self._max_length = min(limits) if limits[0] < 10**6 else min(limits[1], _MAX_TOKENS)
-
-    def identity(self) -> Identity:
-        """Add the tokeniser's rules and limit."""
-        from transferability.encoders._hub import tokenizer_hash
-
-        preprocessing = {"tokenizer": tokenizer_hash(self._processor), "max_length": self._max_length}
-        return {**super().identity(), "preprocessing": preprocessing}
-
-    def encode(self, items: Sequence[Item]) -> npt.NDArray[np.float32]:
-        """Return the features of one batch of texts."""
-        import torch
-
-        tokens = self._processor(
-            list(items), padding=True, truncation=True, max_length=self._max_length, return_tensors="pt"
-        ).to(self._device)
-        if tokens["input_ids"].shape[1] == 0:  # nothing but empty texts, and a tokeniser that adds no tokens of its own
-            return np.zeros((len(items), self._model.config.hidden_size), dtype=np.float32)
-        with torch.inference_mode():
-            inputs = {"input_ids": tokens["input_ids"], "attention_mask": tokens["attention_mask"]}
-            hidden = self._model(**inputs).last_hidden_state.float()  # (n, tokens, d)
-            mask = tokens["attention_mask"].unsqueeze(-1).bool()  # (n, tokens, 1)
-            pooled = hidden.where(mask, 0).sum(1) / mask.sum(1).clamp(min=1)  # (n, d); 0 for an empty text
-        features: npt.NDArray[np.float32] = pooled.cpu().numpy()
-        return features
+    preprocessing = [type(processor).__name__, json.loads(processor.to_json_string())]
+    return PictureNetwork(
+        name,
+        model if classifier is None else classifier,
+        compute,
+        _Processor(processor),
+        {"source": name, "preprocessing": preprocessing, "versions": versions("transformers", "torchvision", "pillow")},
+        device,
+        n_parameters=count_parameters(model),
+        pooling=pool or f"image features, else pooler if {trained_pooler}, else {own}",
+        probabilities=classifier is not None,
+        class_names=class_names(classifier),
+        layer_pool=pool or "mean",
+        n_prefix=n_prefix,
+        body=body,
+        precision=precision,
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -13,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from transferability._identifiers import split_fragment
-from transferability.encoders._onnx import file_hashes, open_session, read_graph
-from transferability.encoders.base import Encoder, Identity, Item, Modality
+from transferability.encoders._onnx import file_hashes, layer_tensors, open_session, read_graph
+from transferability.encoders.base import FEATURES, Encoder, Identity, Item, Modality, Outputs, Preprocess
 from transferability.encoders.pictures import PictureInput
 from transferability.errors import EncoderError
 
@@ -45,7 +46,8 @@ def load(spec: str, *, device: str | None) -> Encoder:
     ImageNet's mean and deviation unless the graph's metadata say otherwise: `mean` and `std`, JSON lists with one
     number per channel for pixels in 0..1. Grey inputs get pixels in 0..1 as they are.
 
-    An output (n, c, h, w) is averaged over h and w, (n, positions, d) over the positions.
+    An output (n, c, h, w) is averaged over h and w, (n, positions, d) over the positions. Hidden layers are what
+    activations, sums, concatenations, normalisations and poolings of the graph give, where they can be averaged so.
     """
     name = f"onnx:{spec}"
     path, output = split_fragment(spec)
@@ -91,11 +93,19 @@ class OnnxPictureEncoder:
         self.n_parameters = sum(int(np.prod(tensor.dims)) for tensor in graph.graph.initializer)
         self._output = output or graph.graph.output[0].name
         self._hashes = file_hashes(graph, path)
+        # With another pooling nobody can tell which axis of a hidden tensor counts the pictures.
+        layers = layer_tensors(graph) if pooling == "mean" else []
+        self.outputs = (FEATURES, *(layer for layer in layers if layer != self._output))
+        self.pooling = pooling
+        self.source_class_names: tuple[str, ...] | None = None
+        self.preprocess: Preprocess | None = picture.one
+        self._path = path
+        self._device = device
         self._session = open_session(graph, path, [self._output], name, device)
         self._input = self._session.get_inputs()[0]
         self._batch = _batch_size(graph, self._input)
         self._picture = picture
-        self._pooling = pooling
+        self._pooling: Pooling = pooling
 
     def identity(self) -> Identity:
         """Return the hash of the files, the output, preprocessing, pooling, version and provider."""
@@ -110,17 +120,31 @@ class OnnxPictureEncoder:
         }
 
     def encode(self, items: Sequence[Item]) -> npt.NDArray[np.float32]:
-        """Return the features of one batch of pictures, in batches of the graph's own where it fixes their size."""
-        size = self._batch or len(items)
-        parts = [self._encode(items[start : start + size], size) for start in range(0, len(items), size)]
-        return np.concatenate(parts)
+        """Return the features of one batch of pictures."""
+        return self.forward([self._picture.one(item) for item in items], [FEATURES])[FEATURES]
 
-    def _encode(self, items: Sequence[Item], size: int) -> npt.NDArray[np.float32]:
-        batch = self._picture.batch(items)
+    def forward(self, batch: Sequence[Any], outputs: Sequence[str]) -> Outputs:
+        """Return these outputs of one batch, in batches of the graph's own where it fixes their size."""
+        size = self._batch or len(batch)
+        session = self._session if list(outputs) == [FEATURES] else self._session_with_layers
+        tensors = [self._output if name == FEATURES else name for name in outputs]
+        parts = [self._run(session, tensors, batch[start : start + size], size) for start in range(0, len(batch), size)]
+        return {name: np.concatenate(rows) for name, rows in zip(outputs, zip(*parts, strict=True), strict=True)}
+
+    @cached_property
+    def _session_with_layers(self) -> Any:
+        """A session that can give every layer; one that cannot may fuse them, and is faster."""
+        tensors = [self._output, *self.outputs[1:]]
+        return open_session(read_graph(self._path, self.name), self._path, tensors, self.name, self._device)
+
+    def _run(
+        self, session: Any, tensors: list[str], pictures: Sequence[Any], size: int
+    ) -> list[npt.NDArray[np.float32]]:
+        batch = np.ascontiguousarray(np.stack(pictures))
         if len(batch) < size:  # the graph takes full batches only
             batch = np.concatenate([batch, np.repeat(batch[-1:], size - len(batch), axis=0)])
-        (values,) = self._session.run([self._output], {self._input.name: batch})
-        return _pool(values, self._pooling, self.name)[: len(items)].astype(np.float32)
+        found = session.run(tensors, {self._input.name: batch})
+        return [_pool(values, self._pooling, self.name)[: len(pictures)].astype(np.float32) for values in found]
 
 
 def _batch_size(graph: Any, value: Any) -> int | None:

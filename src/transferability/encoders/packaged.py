@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from transferability.encoders._records import CallRecord, LiteRecord, OnnxRecord, OnnxTextRecord, Record, SentenceRecord
-from transferability.encoders.base import Encoder
+from transferability.encoders.base import Encoder, Precision
 from transferability.encoders.pictures import PictureInput
-from transferability.errors import UnknownNameError, nearest_names
+from transferability.errors import OptionError, UnknownNameError, nearest_names
 
 __all__ = ["PACKAGED", "load"]
 
@@ -125,7 +125,7 @@ PACKAGED: dict[str, Record] = {
 }
 
 
-def load(spec: str, *, device: str | None) -> Encoder:
+def load(spec: str, *, device: str | None, precision: Precision = "float32") -> Encoder:
     """Return an encoder of the table.
 
     Parameters
@@ -134,6 +134,8 @@ def load(spec: str, *, device: str | None) -> Encoder:
         Its name in `PACKAGED`.
     device : str or None
         Where it runs.
+    precision : {"float32", "bfloat16", "float16"}
+        Of the arithmetic, where torch does it.
 
     Raises
     ------
@@ -141,8 +143,15 @@ def load(spec: str, *, device: str | None) -> Encoder:
         If the table has no such name.
     MissingExtraError
         If the package with the weights, or a library that runs them, is not installed; says how to install it.
+    OptionError
+        If it does not run in torch and a precision is asked for.
     """
     if spec not in PACKAGED:
         message = f"no packaged encoder is called {spec!r}. {nearest_names(spec, PACKAGED)}"
         raise UnknownNameError(message)
-    return PACKAGED[spec].load(f"packaged:{spec}", device)
+    record = PACKAGED[spec]
+    if precision != "float32" and not record.takes_precision:
+        message = f"`precision` must be 'float32' for encoder 'packaged:{spec}', which does not run in torch; "
+        message += f"got {precision!r}."
+        raise OptionError(message)
+    return record.load(f"packaged:{spec}", device, precision)

@@ -67,6 +67,11 @@ class PictureInput:
             values = values.transpose(0, 3, 1, 2)  # (n, h, w, c) -> (n, c, h, w)
         return np.ascontiguousarray(values, dtype=np.float32)
 
+    def one(self, picture: Image.Image) -> npt.NDArray[np.float32]:
+        """Return one picture as an array (c, h, w) or (h, w, c)."""
+        row: npt.NDArray[np.float32] = self.batch([picture])[0]
+        return row
+
     def identity(self) -> dict[str, Any]:
         """Return every field, for cache keys."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}

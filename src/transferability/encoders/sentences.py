@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transferability.encoders.base import Encoder, Identity, Item, Modality
+from transferability.encoders.base import FEATURES, Encoder, Identity, Item, Modality, Outputs, Precision, Preprocess
 from transferability.errors import require_extra
 
 __all__ = ["SentenceEncoder", "load"]
 
+_CAUGHT = "caught "  # in front of the names of hidden layers, among what the model itself puts into its dictionary
 
-def load(spec: str, *, device: str | None) -> Encoder:
+
+def load(spec: str, *, device: str | None, precision: Precision = "float32") -> Encoder:
     """Return a sentence-transformers model; its own modules tokenise, pool and perhaps project.
 
     Parameters
@@ -24,6 +26,8 @@ def load(spec: str, *, device: str | None) -> Encoder:
         Name on the hub, optionally with `@REV`, or a folder.
     device : str or None
         Where it runs.
+    precision : {"float32", "bfloat16", "float16"}
+        Of the arithmetic.
 
     Raises
     ------
@@ -38,20 +42,28 @@ def load(spec: str, *, device: str | None) -> Encoder:
     source, revision = source_and_revision(spec, name)
     with loading(name), quietly():
         model = library.SentenceTransformer(source, revision=revision, device=str(pick_device(device)))
-    return SentenceEncoder(name, model)
+    return SentenceEncoder(name, model, precision)
 
 
 class SentenceEncoder:
-    """A SentenceTransformer as an encoder of texts."""
+    """A SentenceTransformer as an encoder of texts and pairs; hidden layers are the mean over the tokens of a text."""
 
     modality: Modality = "text"
+    preprocess: Preprocess | None = None
+    source_class_names: tuple[str, ...] | None = None
+    pooling = "the model's own modules; hidden layers: mean over tokens"
 
-    def __init__(self, name: str, model: Any) -> None:
+    def __init__(self, name: str, model: Any, precision: Precision = "float32") -> None:
+        from transferability.encoders._layers import find_layers
         from transferability.encoders._torch import count_parameters
 
         self.name = name
         self.n_parameters = count_parameters(model)
         self._model = model.float().eval()
+        self._precision: Precision = precision
+        # The first module is the transformer, where there is one: what puts "token_embeddings" into the dictionary.
+        self._layers = find_layers(model[0]) if hasattr(model[0], "auto_model") else {}
+        self.outputs = (FEATURES, *self._layers)
 
     def identity(self) -> Identity:
         """Return the modules with their settings, the tokeniser's limit, the hash of the weights, versions."""
@@ -63,6 +75,8 @@ class SentenceEncoder:
             "modules": [" ".join(repr(module).split()) for module in self._model],
             "tokenizer": tokenizer_hash(self._model.tokenizer),
             "max_length": self._model.max_seq_length,
+            "pooling": self.pooling,
+            "precision": self._precision,
             "weights": self._weights,
             "versions": versions("sentence-transformers", "transformers", "tokenizers"),
             "device": self._model.device.type,
@@ -76,7 +90,42 @@ class SentenceEncoder:
 
     def encode(self, items: Sequence[Item]) -> npt.NDArray[np.float32]:
         """Return the features of one batch of texts, as the model's own modules pool them."""
-        features: npt.NDArray[np.float32] = self._model.encode(
-            list(items), batch_size=len(items), convert_to_numpy=True, show_progress_bar=False
-        )
-        return features
+        return self.forward(items, [FEATURES])[FEATURES]
+
+    def forward(self, batch: Sequence[Any], outputs: Sequence[str]) -> Outputs:
+        """Return these outputs of one batch of texts; the model runs once."""
+        from transferability.encoders._torch import computing, to_numpy
+
+        layers = {name: self._layers[name] for name in outputs if name != FEATURES}
+        with computing(self._model.device, self._precision):
+            if layers:
+                found = self._with_layers(list(batch), layers)
+            else:
+                rows = self._model.encode(
+                    list(batch), batch_size=len(batch), convert_to_tensor=True, show_progress_bar=False
+                )
+                found = {FEATURES: rows}
+        return {name: to_numpy(found[name]) for name in outputs}
+
+    def _with_layers(self, texts: list[Any], layers: dict[str, Any]) -> dict[str, Any]:
+        import torch
+
+        from transferability.encoders._layers import caught
+        from transferability.encoders._texts import pool_tokens
+
+        def add_layers(_module: Any, _inputs: Any, features: Any) -> None:
+            mask = features["attention_mask"].bool()
+            for name, values in hidden.items():
+                features[_CAUGHT + name] = pool_tokens(values.float(), mask, "mean")
+
+        # The library sorts texts by length. What stands in the dictionary of its modules it sorts back.
+        hook = self._model[0].register_forward_hook(add_layers)
+        try:
+            with caught(layers) as hidden:
+                rows = self._model.encode(
+                    texts, batch_size=len(texts), output_value=None, convert_to_numpy=False, show_progress_bar=False
+                )
+        finally:
+            hook.remove()
+        keys = {FEATURES: "sentence_embedding", **{name: _CAUGHT + name for name in layers}}
+        return {name: torch.stack([row[key] for row in rows]) for name, key in keys.items()}

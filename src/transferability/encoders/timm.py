@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from transferability.encoders.base import Encoder
-from transferability.errors import EncoderError, UnknownNameError, nearest_names, require_extra
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from transferability.encoders.base import Encoder, Precision
+from transferability.errors import EncoderError, OptionError, UnknownNameError, nearest_names, require_extra
+
+if TYPE_CHECKING:
+    from transferability.encoders._layers import PositionPool
+    from transferability.encoders._networks import Compute
 
 __all__ = ["load"]
 
 
-def load(spec: str, *, device: str | None) -> Encoder:
-    """Return a timm model without its head, fed as its own configuration says.
+def load(spec: str, *, device: str | None, pool: str | None = None, precision: Precision = "float32") -> Encoder:
+    """Return a timm model, fed as its own configuration says.
 
     Parameters
     ----------
@@ -19,6 +26,11 @@ def load(spec: str, *, device: str | None) -> Encoder:
         weights, the same in every run.
     device : str or None
         Where it runs.
+    pool : {"mean", "max", "cls"}, optional
+        By default the features are what the model's own head sees, `forward_head(pre_logits=True)`; with a pool they
+        are the last feature map or the last tokens, pooled so. Hidden layers are pooled by it too, else by the mean.
+    precision : {"float32", "bfloat16", "float16"}
+        Of the arithmetic.
 
     Raises
     ------
@@ -26,12 +38,16 @@ def load(spec: str, *, device: str | None) -> Encoder:
         If timm has no model of that name, or no trained weights for it.
     EncoderError
         If the weights cannot be had.
+    OptionError
+        If there is no class token to pool by.
     """
     name = f"timm:{spec}"
     timm = require_extra("timm", "timm", f"encoder {name!r}")
     from timm.data import create_transform, resolve_model_data_config
 
     from transferability.encoders import _torch
+    from transferability.encoders._layers import check_pool
+    from transferability.encoders._networks import PictureNetwork, Transform
 
     model_name, _, revision = spec.rpartition("@")
     untrained = revision == _torch.RANDOM
@@ -39,20 +55,79 @@ def load(spec: str, *, device: str | None) -> Encoder:
         model_name = spec
     if ":" not in model_name:
         _check_name(model_name, trained=not untrained)
+    chosen = check_pool(pool)
     with _torch.loading(name), _torch.seeded():
-        model = timm.create_model(model_name, pretrained=not untrained, num_classes=0)
-    if getattr(model, "num_classes", 0) != 0:
-        message = f"encoder {name!r} keeps its classifier whatever timm is told. Choose another timm model."
+        model = timm.create_model(model_name, pretrained=not untrained)
+    if not hasattr(model, "forward_head"):
+        message = f"encoder {name!r} does not part its head from its body. Choose another timm model."
         raise EncoderError(message)
+    n_prefix = getattr(model, "num_prefix_tokens", 0)
+    if chosen == "cls" and n_prefix == 0:
+        message = f"`pool` must be 'mean' or 'max' for encoder {name!r}, which has no class token; got 'cls'."
+        raise OptionError(message)
     config = resolve_model_data_config(model)
     details = {
         "source": name,
         "preprocessing": {key: list(each) if isinstance(each, tuple) else each for key, each in config.items()},
-        "pooling": "timm, num_classes=0",
         "versions": _torch.versions("timm", "torchvision", "pillow"),
     }
-    transform = create_transform(**config, is_training=False)
-    return _torch.TorchPictureEncoder(name, model, transform, details, device)
+    has_head = model.num_classes > 0
+    head_size = _torch.count_parameters(_head(model)) if has_head else 0
+    return PictureNetwork(
+        name,
+        model,
+        _compute(model, chosen, n_prefix),
+        Transform(create_transform(**config, is_training=False)),
+        details,
+        device,
+        n_parameters=_torch.count_parameters(model) - head_size,
+        pooling=chosen or "timm, forward_head(pre_logits=True)",
+        probabilities=has_head,
+        class_names=_class_names(model, of_timm=":" not in model_name) if has_head and not untrained else None,
+        layer_pool=chosen or "mean",
+        n_prefix=n_prefix,
+        precision=precision,
+    )
+
+
+def _compute(model: Any, pool: PositionPool | None, n_prefix: int) -> Compute:
+    from torch import Tensor
+
+    from transferability.encoders._layers import pool_positions
+
+    channels_last = True if getattr(model, "output_fmt", "") == "NHWC" else None
+
+    def compute(batch: Tensor, probabilities: bool) -> tuple[Tensor, Tensor | None]:
+        body = model.forward_features(batch)
+        if pool is None:
+            features = model.forward_head(body, pre_logits=True)
+        else:
+            features = pool_positions(body, pool, n_prefix=n_prefix, channels_last=channels_last)
+        return features, model.forward_head(body) if probabilities and model.num_classes > 0 else None
+
+    return compute
+
+
+def _class_names(model: Any, *, of_timm: bool) -> list[str] | None:
+    """Return the names that come with the weights; for timm's own models those of the ImageNet that has so many."""
+    from timm.data import ImageNetInfo, infer_imagenet_subset
+
+    names = model.pretrained_cfg.get("label_names")
+    if names:
+        return [str(each) for each in names]
+    subset = infer_imagenet_subset(model) if of_timm else None
+    if not subset:
+        return None
+    describe: Callable[[int], str] = ImageNetInfo(subset).index_to_description
+    return [describe(index) for index in range(model.num_classes)]
+
+
+def _head(model: Any) -> Any:
+    """Return the classifier as one module; models with two have a tuple of them."""
+    from torch import nn
+
+    head = model.get_classifier()
+    return nn.ModuleList(head) if isinstance(head, tuple) else head
 
 
 def _check_name(model_name: str, *, trained: bool) -> None:

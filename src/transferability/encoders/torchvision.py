@@ -6,14 +6,14 @@ import os
 from pathlib import Path
 from typing import Any
 
-from transferability.encoders.base import Encoder
+from transferability.encoders.base import Encoder, Precision
 from transferability.errors import EncoderError, UnknownNameError, nearest_names, require_extra
 
 __all__ = ["load"]
 
 
-def load(spec: str, *, device: str | None) -> Encoder:
-    """Return a torchvision classifier without its last layer, fed by the transform that belongs to its weights.
+def load(spec: str, *, device: str | None, pool: str | None = None, precision: Precision = "float32") -> Encoder:
+    """Return a torchvision classifier, fed by the transform that belongs to its weights.
 
     Parameters
     ----------
@@ -22,6 +22,10 @@ def load(spec: str, *, device: str | None) -> Encoder:
         untrained weights, the same in every run.
     device : str or None
         Where it runs.
+    pool : {"mean", "max", "cls"}, optional
+        Of hidden layers, by default the mean; the features are what they are.
+    precision : {"float32", "bfloat16", "float16"}
+        Of the arithmetic.
 
     Raises
     ------
@@ -37,7 +41,10 @@ def load(spec: str, *, device: str | None) -> Encoder:
     name = f"torchvision:{spec}"
     models = require_extra("torchvision", "torchvision", f"encoder {name!r}").models
     from transferability.encoders import _torch
+    from transferability.encoders._layers import check_pool
+    from transferability.encoders._networks import PictureNetwork, Transform, before_head
 
+    layer_pool = check_pool(pool) or "mean"
     model_name, _, revision = spec.partition("@")
     known = models.list_models(module=models)
     if model_name not in known:
@@ -56,24 +63,36 @@ def load(spec: str, *, device: str | None) -> Encoder:
         # Some constructors warn that they initialise slowly unless they are told how; trained weights replace it all.
         extra = {"init_weights": True} if untrained and model_name in ("googlenet", "inception_v3") else {}
         model = models.get_model(model_name, weights=None if untrained else chosen, progress=False, **extra)
-    _cut_head(model)
+    head = _last_layer(model)
     transform = chosen.transforms()
     details = {
         "source": name,
         "preprocessing": " ".join(repr(transform).split()),
-        "pooling": "input of the last linear layer",
         "versions": _torch.versions("torchvision", "pillow"),
     }
-    return _torch.TorchPictureEncoder(name, model, transform, details, device)
+    return PictureNetwork(
+        name,
+        model,
+        before_head(model, head),
+        Transform(transform),
+        details,
+        device,
+        n_parameters=_torch.count_parameters(model) - _torch.count_parameters(head),
+        pooling="input of the last linear layer",
+        probabilities=True,
+        class_names=None if untrained else chosen.meta["categories"],
+        layer_pool=layer_pool,
+        n_prefix=1 if hasattr(model, "class_token") else 0,
+        precision=precision,
+    )
 
 
-def _cut_head(model: Any) -> None:
+def _last_layer(model: Any) -> Any:
     from torch import nn
 
-    layers = list(model.named_modules())
-    linear = [key for key, layer in layers if isinstance(layer, nn.Linear)]
-    convolution = [key for key, layer in layers if isinstance(layer, nn.Conv2d)]
-    model.set_submodule((linear or convolution)[-1], nn.Identity())
+    layers = list(model.modules())
+    linear = [layer for layer in layers if isinstance(layer, nn.Linear)]
+    return (linear or [layer for layer in layers if isinstance(layer, nn.Conv2d)])[-1]
 
 
 def _respect_offline(url: str) -> None:

@@ -1,0 +1,174 @@
+"""Picture networks of torch as encoders: features, class probabilities and hidden layers in one pass. Imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor, nn
+
+from transferability.encoders._layers import PositionPool, caught, find_layers, pool_positions, prefix_of
+from transferability.encoders._torch import (
+    computing,
+    pick_device,
+    to_device,
+    to_numpy,
+    weights,
+)
+from transferability.encoders.base import (
+    FEATURES,
+    PROBABILITIES,
+    Identity,
+    Item,
+    Modality,
+    Outputs,
+    Precision,
+    Preprocess,
+)
+from transferability.errors import EncoderError
+
+__all__ = ["PictureNetwork", "Transform", "before_head"]
+
+Compute = Callable[[Tensor, bool], tuple[Tensor, Tensor | None]]
+"""From a batch (n, c, h, w) to features (n, width) and, if asked for and there, the logits (n, n_classes)."""
+
+
+@dataclass(frozen=True)
+class Transform:
+    """A library's transform of a picture to a tensor, as a `preprocess`."""
+
+    to_tensor: Callable[[Any], Any]
+
+    def __call__(self, item: Item) -> npt.NDArray[np.float32]:
+        """Return the array (c, h, w) that the network gets."""
+        return np.asarray(self.to_tensor(item), dtype=np.float32)
+
+
+class PictureNetwork:
+    """A torch network of pictures.
+
+    Parameters
+    ----------
+    name : str
+        What the user wrote.
+    network : nn.Module
+        Weights, layers and, where it has one, the head.
+    compute : callable
+        See `Compute`.
+    preprocess : callable
+        From a PIL picture to an array (c, h, w).
+    details : dict
+        Preprocessing and versions, as JSON values; pooling, precision, hash of the weights and device are added.
+    device : str or None
+        See `pick_device`.
+    n_parameters : int
+        Number of weights without the head.
+    pooling : str
+        How the features come about, in words.
+    probabilities : bool
+        Whether `compute` gives logits.
+    class_names : sequence of str, optional
+        One per logit.
+    layer_pool : {"mean", "max", "cls"}
+        How positions of hidden layers become one row.
+    n_prefix : int
+        Class and register tokens in front of the positions.
+    body : nn.Module, optional
+        The part whose layers are shown, all of it by default.
+    precision : {"float32", "bfloat16", "float16"}
+        Of the arithmetic.
+    """
+
+    modality: Modality = "image"
+
+    def __init__(
+        self,
+        name: str,
+        network: nn.Module,
+        compute: Compute,
+        preprocess: Preprocess,
+        details: Identity,
+        device: str | None,
+        *,
+        n_parameters: int,
+        pooling: str,
+        probabilities: bool = False,
+        class_names: Sequence[str] | None = None,
+        layer_pool: PositionPool = "mean",
+        n_prefix: int = 0,
+        body: nn.Module | None = None,
+        precision: Precision = "float32",
+    ) -> None:
+        self.name = name
+        self.n_parameters = n_parameters
+        self.preprocess: Preprocess | None = preprocess
+        self._prepare = preprocess
+        self.pooling = f"{pooling}; hidden layers: {layer_pool}"
+        self.source_class_names = None if class_names is None else tuple(class_names)
+        self._layers = find_layers(body or network)
+        self.outputs = (FEATURES, *((PROBABILITIES,) if probabilities else ()), *self._layers)
+        self._device = pick_device(device)
+        self._network = network.float().eval().to(self._device)
+        self._compute = compute
+        self._details = details
+        self._layer_pool: PositionPool = layer_pool
+        self._n_prefix = n_prefix
+        self._precision: Precision = precision
+
+    def identity(self) -> Identity:
+        """Return the details, pooling, precision, hash of the weights and kind of device (a GPU rounds differently)."""
+        return {
+            **self._details,
+            "pooling": self.pooling,
+            "precision": self._precision,
+            "weights": self._weights,
+            "device": self._device.type,
+        }
+
+    @cached_property
+    def _weights(self) -> str:
+        return weights(self._network)
+
+    def forward(self, batch: Sequence[Any], outputs: Sequence[str]) -> Outputs:
+        """Return these outputs of one batch of prepared pictures; the network runs once."""
+        wanted = {name: self._layers[name] for name in outputs if name not in (FEATURES, PROBABILITIES)}
+        with computing(self._device, self._precision), caught(wanted) as hidden:
+            features, logits = self._compute(to_device(batch, self._device), PROBABILITIES in outputs)
+            unused = sorted(wanted.keys() - hidden.keys())
+            if unused:
+                message = f"layers {', '.join(unused)} of encoder {self.name!r} take no part in what it computes. "
+                message += "Choose others."
+                raise EncoderError(message)
+            found = {
+                name: pool_positions(values.float(), self._layer_pool, n_prefix=prefix_of(values, self._n_prefix))
+                for name, values in hidden.items()
+            }
+            found[FEATURES] = features
+            if logits is not None:
+                found[PROBABILITIES] = logits.float().softmax(-1)
+        return {name: to_numpy(found[name]) for name in outputs}
+
+    def encode(self, items: Sequence[Item]) -> npt.NDArray[np.float32]:
+        """Return the features of one batch of pictures."""
+        return self.forward([self._prepare(item) for item in items], [FEATURES])[FEATURES]
+
+
+def before_head(network: nn.Module, head: nn.Module) -> Compute:
+    """Return what runs a classifier and takes as features what enters its last layer, a map averaged over positions."""
+
+    def compute(batch: Tensor, _probabilities: bool) -> tuple[Tensor, Tensor | None]:
+        entered: list[Tensor] = []
+        hook = head.register_forward_pre_hook(lambda _module, inputs: entered.append(inputs[0]))
+        try:
+            logits = network(batch)
+        finally:
+            hook.remove()
+        features = entered[-1]
+        # A convolution as the last layer, SqueezeNet's, has maps on both sides: (n, c, h, w) -> (n, c).
+        return features.mean((2, 3)) if features.ndim == 4 else features, logits
+
+    return compute
