@@ -114,9 +114,9 @@ def prune(cache: FeatureCache, most: int, spare: Collection[str] = ()) -> list[K
     Returns
     -------
     list of Kept
-        What was removed. Half-written files of processes that were killed go too, after an hour.
+        What was removed. Half-written files and locks of processes that were killed go too, after an hour.
     """
-    for path in cache.folder.glob("??/*/.*"):
+    for path in (*cache.folder.glob("??/*/.*"), *cache.folder.glob("locks/*")):
         if time.time() - _modified(path) > _STALE:
             path.unlink(missing_ok=True)
     surplus = size(cache) - most
