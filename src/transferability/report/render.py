@@ -7,7 +7,9 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from functools import cache
 from importlib.resources import files
+from types import ModuleType
 from typing import Any
 
 from transferability.errors import require_extra
@@ -42,12 +44,29 @@ def to_html(summary: Mapping[str, Any]) -> str:
     Every text is escaped (jinja2's autoescape), stripped of control characters and cut where it is too long to read. A
     content security policy forbids the page any request and any script but its own.
     """
-    jinja2 = require_extra("jinja2", "report", "the HTML report")
+    n_entries = sum(len(part["entries"]) for part in summary["parts"])
+    script, style = _read("report.js").strip(), _read("report.css").strip()
+    page: str = (
+        _environment(require_extra("jinja2", "report", "the HTML report"))
+        .get_template("report.html.j2")
+        .render(
+            summary=summary,
+            style=style,
+            script=script,
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            few=n_entries <= _FEW,
+            budget=max(30, min(_POINTS, _POINTS_IN_ALL // max(n_entries, 1))),
+        )
+    )
+    return page
+
+
+@cache  # of compiled templates: reading them takes longer than a page
+def _environment(jinja2: ModuleType) -> Any:
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_read), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )  # fmt: skip
-    n_entries = sum(len(part["entries"]) for part in summary["parts"])
     environment.filters.update(number=number, percent=percent, show=show, compact=_compact)
     environment.globals.update(
         bars=pictures.bars,
@@ -55,17 +74,8 @@ def to_html(summary: Mapping[str, Any]) -> str:
         heat=pictures.heat,
         class_paths=pictures.class_paths,
         terms=[(name, label) for name, label, _ in TERMS],
-        few=n_entries <= _FEW,
-        budget=max(30, min(_POINTS, _POINTS_IN_ALL // max(n_entries, 1))),
     )
-    script, style = _read("report.js").strip(), _read("report.css").strip()
-    page: str = environment.get_template("report.html.j2").render(
-        summary=summary,
-        style=style,
-        script=script,
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-    )
-    return page
+    return environment
 
 
 def to_markdown(summary: Mapping[str, Any]) -> str:

@@ -1,0 +1,107 @@
+"""What pictures need: bounded, deterministic, and true to the result."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from transferability import Task, TaskRelatedness
+from transferability.ranking.confidence import standings
+from transferability.ranking.result import Ranking
+from transferability.relatedness.details import GRID, describe
+from transferability.report.samples import sample_of
+
+
+def tasks(n: int, d_target: int = 6) -> tuple[Task, Task]:
+    rng = np.random.default_rng(0)
+    labels = np.arange(n) % 3
+    reference = Task(4 * np.eye(3, 6)[labels] + rng.normal(size=(n, 6)), labels, "reference", ["a", "b", "c"])
+    target = Task(4 * np.eye(3, d_target)[labels] + rng.normal(size=(n, d_target)), labels, "target", ["x", "y", "z"])
+    return reference, target
+
+
+def test_a_certificate_is_the_mean_of_its_points(ranking: Ranking) -> None:
+    for entry in ranking.entries:
+        parts = entry.relatedness.certificate_terms.per_point
+        assert parts.mean() == pytest.approx(entry.relatedness.bound, rel=1e-12)
+
+
+def test_points_of_other_priors_and_of_shared_classes_still_average_to_the_bound() -> None:
+    reference, target = tasks(90)
+    rows = reference.labels < 2
+    two = Task(reference.features[rows], reference.labels[rows], "two")  # classes must be shared
+    test = target.subset(np.flatnonzero((np.arange(90) % 3 < 2) | (np.arange(90) < 30)))
+    result = TaskRelatedness(1.0).fit(two, target, two, test)
+    assert result.label_mismatch > 0
+    assert result.certificate_terms.per_point.mean() == pytest.approx(result.bound, rel=1e-12)
+
+
+def test_details_are_bounded_and_the_same_every_time() -> None:
+    reference, target = tasks(900)
+    result = TaskRelatedness(1.0).fit(reference, target)
+    details = describe(result, reference, target)
+    assert details.reference.shape == details.after.shape == details.before.shape == (150, 2)
+    for places in (details.reference, details.after, details.before):
+        assert places.min() >= 0
+        assert places.max() <= GRID
+    assert len(json.dumps(details.to_dict())) < 12_000
+    again = describe(result, reference, target)
+    assert again.to_dict() == details.to_dict()
+    assert describe(result, reference, target, seed=1).to_dict() != details.to_dict()
+
+
+def test_look_alikes_and_accuracies_follow_the_classes() -> None:
+    reference, target = tasks(300)
+    result = TaskRelatedness(2.0).fit(reference, target)
+    details = describe(result, reference, target)
+    for i, found in enumerate(details.lookalikes):
+        assert found[0][0] == result.reference_class_names[result.class_map[i]]
+        assert sum(share for _, share in found) == pytest.approx(1)
+    shares = np.bincount(target.labels) / len(target)
+    assert details.class_accuracy @ shares == pytest.approx(result.transferred_accuracy)
+
+
+def test_without_labels_the_predictions_stand_in() -> None:
+    reference, target = tasks(120)
+    bare = Task(target.features, None, "bare", ["x", "y", "z"])
+    result = TaskRelatedness(1.0).fit(reference, bare)
+    details = describe(result, reference, bare)
+    assert details.class_accuracy is None
+    assert details.target_classes.tolist() == result.predict_proba(bare.features).argmax(axis=1).tolist()
+
+
+def test_tasks_of_different_dimension_have_no_before() -> None:
+    reference, target = tasks(120, d_target=9)
+    details = describe(TaskRelatedness(1.0).fit(reference, target), reference, target)
+    assert details.before.shape == (0, 2)
+    assert len(details.after) == 120
+
+
+def test_samples_of_pictures_texts_pairs_and_words() -> None:
+    from PIL import Image
+
+    assert sample_of("a  short\ntext") == {"text": "a short text"}
+    assert len(sample_of("long " * 1000)["text"]) == 160
+    assert sample_of(("question", "answer")) == {"text": "question ⁄ answer"}
+    assert sample_of((("the", "cat", "sat"), 1)) == {"text": "the [cat] sat"}
+    assert sample_of(np.zeros(4)) is None
+    picture = sample_of(Image.effect_noise((600, 400), 80).convert("RGB"))["image"]
+    assert picture.startswith("data:image/jpeg;base64,")
+    assert len(picture) < 6_000
+
+
+def test_standings_of_paired_samples() -> None:
+    rng = np.random.default_rng(0)
+    first = rng.exponential(size=400)
+    near, far = first + rng.normal(0, 1, 400), first + 1 + rng.normal(0, 0.1, 400)
+    own, close, clear, unknown, other = standings([first, near, far, None, far[:10]])
+    assert own.low < first.mean() < own.high
+    assert own.behind == 0.5
+    assert 0.05 < close.behind < 0.95
+    assert clear.behind == 1
+    assert unknown is other is None
+    error = first.std() / np.sqrt(400)  # of the mean: the percentile interval agrees with the normal one
+    assert own.high - own.low == pytest.approx(2 * 1.96 * error, rel=0.15)
+    assert standings([None, first]) == [None, None]
