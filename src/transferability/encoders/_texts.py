@@ -129,17 +129,19 @@ class TextNetwork:
             if FEATURES in outputs:
                 found[FEATURES] = self._rows(last[-1].last_hidden_state, read)
             if PROBABILITIES in outputs:
-                shares = logits.softmax(-1)  # (n_texts, n_classes), or of each token
-                found[PROBABILITIES] = (
-                    shares[read.text_of_row]
-                    if shares.ndim == 2
-                    else pool_tokens(shares[read.text_of_row], read.mask, "mean")
-                )
+                found[PROBABILITIES] = self._shares(logits.softmax(-1), read)
         return {name: to_numpy(found[name]) for name in outputs}
 
     def _rows(self, hidden: Tensor, read: _Batch) -> Tensor:
         hidden = hidden.float()  # (n_texts, n_tokens, d)
         return pool_tokens(hidden[read.text_of_row], read.mask, self._pool)
+
+    def _shares(self, shares: Tensor, read: _Batch) -> Tensor:
+        """Return the probabilities of each row; the mean over its tokens where the head gives them per token."""
+        if shares.ndim == 2:
+            return shares[read.text_of_row]  # (n_texts, n_classes) -> (n, n_classes)
+        found = pool_tokens(shares[read.text_of_row], read.mask, "mean")
+        return found.where(read.mask.any(1, keepdim=True), 1 / shares.shape[-1])  # an empty text: nothing is known
 
     def _texts(self, items: Sequence[Item]) -> _Batch:
         """Tokenise texts or pairs, all of them of one kind."""

@@ -155,3 +155,61 @@ def sentence_folder(tmp_path_factory, bert_folder):
     folder = tmp_path_factory.mktemp("models") / "sentences"
     SentenceTransformer(modules=[Transformer(str(bert_folder)), Pooling(8)], device="cpu").save(str(folder))
     return folder
+
+
+@pytest.fixture(scope="session")
+def text_folders(tmp_path_factory, words):
+    """Return the folders of BERT with heads for texts and for words, T5, BART with a head, GPT-2."""
+    import torch
+    from transformers import (
+        BartConfig,
+        BartForSequenceClassification,
+        BertConfig,
+        BertForSequenceClassification,
+        BertForTokenClassification,
+        GPT2Config,
+        GPT2Model,
+        T5Config,
+        T5ForConditionalGeneration,
+    )
+
+    sizes = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
+    bert = BertConfig(vocab_size=9, max_position_embeddings=16, id2label={0: "bad", 1: "fair", 2: "good"}, **sizes)
+    names = {"encoder_layers": 2, "decoder_layers": 1, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    bart = BartConfig(
+        vocab_size=9, d_model=8, encoder_ffn_dim=16, decoder_ffn_dim=16, max_position_embeddings=16, num_labels=3,
+        pad_token_id=0, bos_token_id=1, eos_token_id=8, decoder_start_token_id=8, forced_eos_token_id=8, **names,
+    )  # fmt: skip
+    t5 = T5Config(vocab_size=9, d_model=8, d_kv=4, d_ff=16, num_layers=2, num_heads=2, decoder_start_token_id=0)
+    gpt2 = GPT2Config(vocab_size=9, n_embd=8, n_layer=2, n_head=2, n_positions=16, bos_token_id=0, eos_token_id=0)
+    made = {
+        "texts": (BertForSequenceClassification, bert),
+        "words": (BertForTokenClassification, bert),
+        "t5": (T5ForConditionalGeneration, t5),
+        "bart": (BartForSequenceClassification, bart),
+        "gpt2": (GPT2Model, gpt2),
+    }
+    folders = {}
+    for kind, (model_class, config) in made.items():
+        folders[kind] = tmp_path_factory.mktemp("models") / kind
+        torch.manual_seed(0)
+        model_class(config).save_pretrained(folders[kind])
+        words.save_pretrained(folders[kind])
+    return folders
+
+
+@pytest.fixture(scope="session")
+def open_clip_tiny(tmp_path_factory):
+    """Teach open_clip a tiny architecture, and return a checkpoint of it."""
+    import open_clip
+    import torch
+
+    folder = tmp_path_factory.mktemp("open clip")
+    vision = {"image_size": 16, "layers": 2, "width": 64, "patch_size": 8}
+    config = {"embed_dim": 6, "vision_cfg": vision, "text_cfg": {"vocab_size": 20, "width": 8, "heads": 1, "layers": 1}}
+    (folder / "tiny-clip.json").write_text(json.dumps(config))
+    open_clip.add_model_config(folder)
+    torch.manual_seed(5)
+    model = open_clip.create_model("tiny-clip", load_weights=False)
+    torch.save(model.state_dict(), folder / "tiny.pt")
+    return folder / "tiny.pt", model
