@@ -167,11 +167,12 @@ class _Solver:
         self.reference = pack.gaussians()
         self.heads = {head.tau: head for head in pack.heads}
         self.priors = target.gaussians.counts / target.gaussians.counts.sum()
+        self._drawn: tuple[FloatArray, FloatArray, IntArray] | None = None  # means, draws, labels: for the next τ
 
     def solve(self, tau: float) -> _Solved:
         """Choose classes, find the classifier that tells these apart, fit the map."""
         rng = np.random.default_rng(self.options.seed)
-        classifier, losses = self._head_of_all(tau, rng)
+        classifier, losses = self._head_of_all(tau)
         class_map = self._choose(self._geometry(classifier, self.reference, tau), losses, rng)
         transform = LabelTransform.from_class_map(class_map, self.reference.n_classes)
         kept = transform.classes_in_use
@@ -180,7 +181,7 @@ class _Solver:
             # Fewer classes, or another τ: another classifier, and no samples are left to learn it from.
             reference = reference.take(kept)
             transform = LabelTransform(transform.shares[:, kept])
-            classifier = _fit_to_draws(reference, tau, rng)
+            classifier = self._fit_to_draws(reference, tau)
             losses = expected_losses(classifier, reference, self.options.seed)
         geometry = self._geometry(classifier, reference, tau)
         place_map, ridge, history = self._fit(geometry, transform.class_map, rng)
@@ -193,10 +194,10 @@ class _Solver:
         solution = Solution(kept, plain, transform, feature_map, None, nobody, tau, ridge, history, criterion)
         return _Solved(solution, geometry, place_map, losses)
 
-    def _head_of_all(self, tau: float, rng: np.random.Generator) -> tuple[SoftmaxClassifier, FloatArray]:
+    def _head_of_all(self, tau: float) -> tuple[SoftmaxClassifier, FloatArray]:
         """Return a classifier of all classes and its losses, good enough to choose classes by."""
         if not self.heads:
-            classifier = _fit_to_draws(self.reference, tau, rng)
+            classifier = self._fit_to_draws(self.reference, tau)
             return classifier, expected_losses(classifier, self.reference, self.options.seed)
         nearest = min(self.heads.values(), key=lambda head: abs(np.log(head.tau / tau)))
         known, factor = nearest.classifier, tau / nearest.tau
@@ -208,6 +209,16 @@ class _Solver:
                 certified_tau=known.certified_tau * factor,
             )
         return known, nearest.losses
+
+    def _fit_to_draws(self, reference: ClassGaussians, tau: float) -> SoftmaxClassifier:
+        """Fit the classifier to draws from the class Gaussians, each class with the weight it has in the reference."""
+        if self._drawn is None or not np.array_equal(self._drawn[0], reference.means):
+            per_class = max(_LEAST_DRAWS, _DRAWS // reference.n_classes)
+            rng = np.random.default_rng(self.options.seed)
+            self._drawn = reference.means, *reference.draws(per_class, rng)
+        _, features, labels = self._drawn
+        weight = reference.counts[labels].astype(np.float64)
+        return fit_lipschitz_softmax(features, labels, tau, sample_weight=weight)
 
     def _geometry(self, classifier: SoftmaxClassifier, reference: ClassGaussians, tau: float) -> GaussianGeometry:
         known = classifier.certified_tau if self.options.space == "reference" else tau
@@ -266,13 +277,6 @@ class _Solver:
             elif history[-1] > 1.05 * price(best):
                 break
         return best, best_ridge, tuple(history)
-
-
-def _fit_to_draws(reference: ClassGaussians, tau: float, rng: np.random.Generator) -> SoftmaxClassifier:
-    """Fit the classifier to draws from the class Gaussians, each class with the weight it has in the reference."""
-    per_class = max(_LEAST_DRAWS, _DRAWS // reference.n_classes)
-    features, labels = reference.draws(per_class, rng)
-    return fit_lipschitz_softmax(features, labels, tau, sample_weight=reference.counts[labels].astype(np.float64))
 
 
 def _measure(solved: _Solved, target: ClassGaussians) -> Certificate:

@@ -29,7 +29,7 @@ from transferability.statistics.classes import ClassStatistics, CovarianceForm, 
 from transferability.statistics.gaussians import ClassGaussians
 from transferability.task import Task
 
-__all__ = ["EncoderMark", "ReferenceHead", "ReferencePack"]
+__all__ = ["EncoderMark", "ReferenceHead", "ReferencePack", "scaler_of"]
 
 
 class EncoderMark(NamedTuple):

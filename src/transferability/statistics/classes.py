@@ -32,7 +32,7 @@ import numpy as np
 from transferability._array import FloatArray, IntArray
 from transferability._validate import check_choice, check_labels
 from transferability.errors import LabelError, OptionError, TaskError
-from transferability.statistics._inputs import host_features
+from transferability.statistics._inputs import SumOfSquares, class_sums, host_features
 from transferability.statistics.moments import part_labels
 
 __all__ = ["ClassStatistics", "CovarianceForm", "class_statistics", "merge_statistics", "sketch_matrix"]
@@ -212,30 +212,30 @@ def class_statistics(
         checked = part_labels(labels, len(array), n_classes)
     d = array.shape[1]
     counts = np.bincount(checked, minlength=n_classes)
-    means, diagonals = np.zeros((n_classes, d)), np.zeros((n_classes, d))
-    pooled = np.zeros((d, d))
+    order = np.argsort(checked, kind="stable")
+    at_once = max(64, _BLOCK_ELEMENTS // d)
+    blocks = [order[start : start + at_once] for start in range(0, len(order), at_once)]
+    # The means first, then everything about them: features far from the origin lose no digits.
+    means = np.zeros((n_classes, d))
+    for rows in blocks:
+        means += class_sums(np, array[rows].astype(np.float64), checked[rows], n_classes)
+    means /= np.maximum(counts, 1)[:, None]
+    diagonals = np.zeros((n_classes, d))
+    pooled = SumOfSquares(np, means[0])
     scatters = np.zeros((n_classes, d, d)) if covariance == "full" else None
     sketches = np.zeros((n_classes, d, int(rank))) if covariance == "low-rank" else None
-    omega = sketch_matrix(d, int(rank)) if covariance == "low-rank" else None
-    order = np.argsort(checked, kind="stable")
-    ends = np.cumsum(counts)
-    at_once = max(64, _BLOCK_ELEMENTS // d)
-    for c in np.flatnonzero(counts):
-        rows = order[ends[c] - counts[c] : ends[c]]
-        blocks = [rows[start : start + at_once] for start in range(0, len(rows), at_once)]
-        # The mean first, then everything about it: features far from the origin lose no digits.
-        means[c] = sum(array[block].sum(axis=0, dtype=np.float64) for block in blocks) / counts[c]
-        means[c] += sum((array[block] - means[c]).sum(axis=0) for block in blocks) / counts[c]
-        for block in blocks:
-            centred = array[block] - means[c]  # (rows, d), float64
-            diagonals[c] += np.einsum("nd,nd->d", centred, centred)
-            product = centred.T @ centred
-            pooled += product
+    omega = sketch_matrix(d, int(rank))
+    for rows in blocks:
+        centred = array[rows] - means[checked[rows]]  # (rows, d), float64
+        pooled.add(centred)
+        present, starts = np.unique(checked[rows], return_index=True)
+        diagonals[present] += np.add.reduceat(centred**2, starts, axis=0)
+        for c, part in zip(present, np.split(centred, starts[1:]), strict=True):
             if scatters is not None:
-                scatters[c] += product
+                scatters[c] += part.T @ part
             if sketches is not None:
-                sketches[c] += centred.T @ (centred @ omega)
-    return ClassStatistics(counts, means, diagonals, pooled, scatters, sketches)
+                sketches[c] += part.T @ (part @ omega)
+    return ClassStatistics(counts, means, diagonals, pooled.total(), scatters, sketches)
 
 
 def merge_statistics(parts: Iterable[ClassStatistics]) -> ClassStatistics:
