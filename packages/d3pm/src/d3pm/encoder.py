@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +28,20 @@ __all__ = ["DiffusionEncoder", "Pool", "encoder_factory"]
 
 Pool = Literal["mean", "max", "grid"]
 DEFAULT_DEPTH = 2 / 3
+FEATURES = "features"
+
+
+@dataclass(frozen=True)
+class PictureTokens:
+    """From a picture to the model's tokens; holds no model, so that other processes can do it."""
+
+    shape: tuple[int, ...]
+    n_tokens: int
+
+    def __call__(self, item: Any) -> np.ndarray:
+        """Return the tokens of a PIL picture or uint8 array, as the training data had them."""
+        # 0 … 255 whatever the training data's range was: sixteenths of it for the digits
+        return quantise(_to_picture(item, self.shape), self.n_tokens).astype(np.int64)
 
 
 class DiffusionEncoder:
@@ -101,6 +116,33 @@ class DiffusionEncoder:
             "pool": self.pool,
             "torch": torch.__version__,
         }
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Return the names of all it can return: the features, which are those of `layer`, then each layer."""
+        return (FEATURES, *self.layers)
+
+    @property
+    def pooling(self) -> str:
+        """Return how positions become one row."""
+        return f"{self.pool} over positions"
+
+    source_class_names: tuple[str, ...] | None = None
+
+    @property
+    def preprocess(self) -> PictureTokens | None:
+        """Return what makes tokens of a picture; None for texts, which `forward` takes as they are."""
+        spec = self.checkpoint.spec
+        return PictureTokens(tuple(spec.shape), spec.n_tokens) if spec.modality == "image" else None
+
+    def forward(self, batch: Sequence[Any], outputs: Sequence[str]) -> dict[str, np.ndarray]:
+        """Return these outputs of one batch: of texts, or of pictures that `preprocess` made tokens of."""
+        wanted = {name: self.layer if name == FEATURES else name for name in outputs}
+        for name in wanted.values():
+            check_choice(name, self.layers, "layer")
+        items = torch.from_numpy(np.stack(batch)) if self.preprocess is not None else batch
+        found = self._run(items, list(dict.fromkeys(wanted.values())), None, None, None)
+        return {name: found[layer] for name, layer in wanted.items()}
 
     def encode(
         self,
@@ -212,10 +254,13 @@ class DiffusionEncoder:
         if isinstance(items, Tensor):
             return self.checkpoint.process.check_tokens(items, "items").to(self.device), None
         if spec.modality == "text":
-            return self._text_tokens([str(item) for item in items])
-        pictures = np.stack([_to_picture(item, spec.shape) for item in items])
-        # 0 … 255 whatever the training data's range was: sixteenths of it for the digits
-        return torch.from_numpy(quantise(pictures, spec.n_tokens).astype(np.int64)).to(self.device), None
+            for item in items:
+                if not isinstance(item, str):
+                    message = f"`items` must be single texts; got {type(item).__name__}. It reads no pairs."
+                    raise DataError(message)
+            return self._text_tokens(list(items))
+        make = PictureTokens(tuple(spec.shape), spec.n_tokens)
+        return torch.from_numpy(np.stack([make(item) for item in items])).to(self.device), None
 
     def _text_tokens(self, texts: list[str]) -> tuple[Tensor, Tensor]:
         spec = self.checkpoint.spec
@@ -230,10 +275,10 @@ class DiffusionEncoder:
         return torch.from_numpy(tokens).to(self.device), torch.from_numpy(lengths).to(self.device)
 
 
-def encoder_factory(spec: str, *, device: str | None = None) -> DiffusionEncoder:
+def encoder_factory(spec: str, *, device: str | None = None, pool: Pool | None = None) -> DiffusionEncoder:
     """Load what follows `d3pm:` in an encoder's name: a checkpoint, and options after a question mark.
 
-    `runs/mnist`, `runs/mnist?layer=up.1_0&t=0.05&n_draws=4&pool=grid`.
+    `runs/mnist`, `runs/mnist?layer=up.1_0&t=0.05&n_draws=4&pool=grid`. A `pool` given beside it goes before.
 
     Raises
     ------
@@ -251,6 +296,8 @@ def encoder_factory(spec: str, *, device: str | None = None) -> DiffusionEncoder
         except ValueError as error:
             message = f"`{key}` must be a number; got {value!r}."
             raise OptionError(message) from error
+    if pool is not None:
+        options["pool"] = pool
     return DiffusionEncoder(path, device=device, name=f"d3pm:{spec}", **options)
 
 
