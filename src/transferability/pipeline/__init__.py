@@ -1,0 +1,22 @@
+"""encoder + data set → features → relatedness and scores → ranking. Mathematics and data meet here and nowhere else.
+
+`rank` asks which of many encoders suits a target; `relate` asks, for one encoder, which reference a target is like.
+Both go the same way, one step a file, in this order:
+
+1. `data`: load the data sets, split their rows for fitting and for measuring.
+2. `extraction`: what an encoder makes of them, computed once or found in the cache.
+3. `measure`: fit `TaskRelatedness`, compute the other scores.
+4. `rank_encoders`, `relate_tasks`: for all encoders, or for all tasks.
+"""
+
+from transferability.pipeline.data import AnyEncoder as AnyEncoder
+from transferability.pipeline.data import Data as Data
+from transferability.pipeline.data import Progress as Progress
+from transferability.pipeline.data import Settings as Settings
+from transferability.pipeline.data import Split as Split
+from transferability.pipeline.data import prepare as prepare
+from transferability.pipeline.describe import describe_run as describe_run
+from transferability.pipeline.rank_encoders import rank as rank
+from transferability.pipeline.relate_tasks import relate as relate
+
+__all__ = ["AnyEncoder", "Data", "Progress", "Settings", "Split", "describe_run", "prepare", "rank", "relate"]

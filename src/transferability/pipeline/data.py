@@ -1,0 +1,101 @@
+"""Data sets of a run: loaded, and split into rows for fitting and for measuring."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from transferability._array import IntArray
+from transferability.datasets import Dataset, load_dataset, split
+from transferability.encoders import Encoder, FeatureFiles
+from transferability.encoders.base import Precision
+from transferability.errors import TaskError
+from transferability.features import Features
+from transferability.pack_sources import PREFIX, PackSource
+from transferability.relatedness.pack import ReferencePack
+from transferability.task import Task
+
+__all__ = ["AnyEncoder", "Data", "Part", "Progress", "Settings", "Split", "as_list", "load_part", "prepare"]
+
+Data = str | Dataset | ReferencePack
+AnyEncoder = str | Encoder | FeatureFiles
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how many items are done, and how many there are."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How data are read, split and turned into features; the same for every encoder."""
+
+    limit: int | None = None  # rows per data set, stratified
+    test_share: float = 0.3  # of each class, kept for measuring the bound
+    seed: int = 0
+    use_labels: bool = True  # False: the target is treated as unlabelled
+    layer: str | int | None = None  # a hidden layer in place of the features, or "all": every layer ranked by itself
+    pool: str | None = None  # how positions become one row, where an encoder has the choice
+    precision: Precision = "float32"  # what encoders compute in
+    dtype: Literal["float32", "float16"] = "float32"  # what features are kept in
+    batch_size: int | None = None
+    workers: int | None = None  # processes that decode
+    device: str | None = None
+    cache: bool = True
+
+
+class Split(NamedTuple):
+    """A data set and its rows for fitting and for measuring."""
+
+    dataset: Dataset
+    fit_rows: IntArray
+    test_rows: IntArray
+
+    @property
+    def name(self) -> str:
+        """Name of the data set."""
+        return self.dataset.name
+
+    def tasks(self, features: Features, *, use_labels: bool = True) -> tuple[Task, Task]:
+        """Return the fitting and the test task."""
+        labels = features.labels if use_labels else None
+        fit, test = (
+            Task(
+                features.features[rows],
+                None if labels is None else labels[rows],
+                name=self.dataset.name,
+                class_names=features.class_names,
+            )
+            for rows in (self.fit_rows, self.test_rows)
+        )
+        return fit, test
+
+
+Part = Split | PackSource
+
+
+def prepare(data: str | Dataset, settings: Settings) -> Split:
+    """Load a data set and split its rows, the same way whatever encoder comes."""
+    dataset = load_dataset(data, limit=settings.limit, seed=settings.seed) if isinstance(data, str) else data
+    labels = np.zeros(len(dataset), dtype=np.int64) if dataset.labels is None else dataset.labels
+    lonely = np.flatnonzero(np.bincount(labels) == 1)
+    if len(lonely):
+        name = str(lonely[0]) if dataset.class_names is None else dataset.class_names[lonely[0]]
+        message = (
+            f"class {name!r} of data {dataset.name!r} has a single row; at least two are needed, one to fit on and one "
+            "to measure on. Add rows, or leave the class out."
+        )
+        raise TaskError(message)
+    return Split(dataset, *split(labels, settings.test_share, settings.seed))
+
+
+def load_part(data: Data, settings: Settings) -> Part:
+    """Return a data set, split, or a pack."""
+    if isinstance(data, ReferencePack) or (isinstance(data, str) and data.startswith(PREFIX)):
+        return PackSource(data)
+    return prepare(data, settings)
+
+
+def as_list(data: Data | Sequence[Data]) -> list[Data]:
+    """Return one or several data sets as a list."""
+    return [data] if isinstance(data, str | Dataset | ReferencePack) else list(data)

@@ -1,0 +1,149 @@
+"""What one encoder makes of the data sets of a run: every output that is wanted in one pass, each data set once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from transferability._array import FloatArray
+from transferability.encoders import (
+    FEATURES,
+    PROBABILITIES,
+    Encoder,
+    FeatureFiles,
+    OutputView,
+    every_layer,
+    load_encoder,
+    outputs_of,
+)
+from transferability.errors import OptionError
+from transferability.features import Features, extract_features, extract_outputs
+from transferability.pack_sources import PackSource, fitting_packs, mark_of
+from transferability.pipeline.data import AnyEncoder, Part, Progress, Settings, Split
+from transferability.relatedness.pack import EncoderMark, ReferencePack
+from transferability.task import Task
+
+__all__ = ["Extraction", "Loaded", "Panelist", "load", "views_of"]
+
+Loaded = Encoder | FeatureFiles
+AnyLoaded = Loaded | None
+"""None for data that are features already."""
+
+
+class Panelist(NamedTuple):
+    """A reference under one encoder: its samples for fitting and measuring, or its pack."""
+
+    fit: Task | ReferencePack
+    test: Task | None
+    part: Part
+
+
+def load(encoder: AnyEncoder, settings: Settings) -> Loaded:
+    """Return the encoder that an identifier names, as the settings want it; an encoder stays what it is."""
+    if not isinstance(encoder, str):
+        return encoder
+    layer = None if settings.layer == "all" else settings.layer
+    return load_encoder(encoder, device=settings.device, layer=layer, pool=settings.pool, precision=settings.precision)
+
+
+def views_of(encoder: Loaded, settings: Settings) -> list[Loaded]:
+    """Return what is to be ranked of an encoder: itself, or each of its layers and its features.
+
+    Raises
+    ------
+    OptionError
+        If layers are wanted of an encoder that shows none.
+    """
+    if settings.layer != "all":
+        return [encoder]
+    if isinstance(encoder, FeatureFiles):
+        message = "`layer` must be left out for features that are computed already."
+        raise OptionError(message)
+    return [*every_layer(encoder), encoder]
+
+
+class Extraction:
+    """Features of data sets under one loaded encoder, kept while the run needs them.
+
+    Parameters
+    ----------
+    views : sequence of encoders
+        Of one loaded model: the model itself, layers of it. What they need of a data set is computed together.
+    probabilities : bool
+        Whether source-class probabilities are wanted of targets, where the encoder has them.
+    settings : Settings
+    progress : callable, optional
+    """
+
+    def __init__(
+        self, views: Sequence[AnyLoaded], *, probabilities: bool, settings: Settings, progress: Progress | None
+    ) -> None:
+        first = views[0]
+        self._base = first.base if isinstance(first, OutputView) else first
+        self._outputs = tuple(dict.fromkeys(_output_of(view) for view in views))
+        known = () if self._base is None or isinstance(self._base, FeatureFiles) else outputs_of(self._base)
+        self._probabilities = probabilities and PROBABILITIES in known
+        self._settings = settings
+        self._progress = progress
+        self._found: dict[int, dict[str, Features]] = {}  # by data set; the parts live as long as the run
+
+    def target(
+        self, view: AnyLoaded, part: Part, mark: EncoderMark | None = None
+    ) -> tuple[Task | ReferencePack, Task | None]:
+        """Return the fitting and the test part of a target under one view; `mark` names an encoder that is not here."""
+        if isinstance(part, PackSource):
+            return fitting_packs([part], mark or mark_of(view), every=True)[part], None
+        found = self._features(part, with_probabilities=self._probabilities)
+        return part.tasks(found[_output_of(view)], use_labels=self._settings.use_labels)
+
+    def probabilities(self, part: Part) -> FloatArray | None:
+        """Return the encoder's own source-class probabilities of a target's fitting rows, if it gives any."""
+        if isinstance(part, PackSource) or not self._probabilities:
+            return None
+        rows = self._features(part, with_probabilities=True)[PROBABILITIES].features[part.fit_rows]
+        shares: FloatArray = rows / rows.sum(axis=1, keepdims=True)  # kept in float32, or less
+        return shares
+
+    def panel(
+        self, view: AnyLoaded, parts: Sequence[Part], *, every: bool, mark: EncoderMark | None = None
+    ) -> list[Panelist]:
+        """Return references under one view; packs of other encoders are left out unless `every` must fit."""
+        mark = mark or mark_of(view)
+        packs = fitting_packs([part for part in parts if isinstance(part, PackSource)], mark, every=every)
+        panel = []
+        for part in parts:
+            if isinstance(part, Split):
+                found = self._features(part, with_probabilities=False)
+                panel.append(Panelist(*part.tasks(found[_output_of(view)]), part))
+            elif part in packs:
+                panel.append(Panelist(packs[part], None, part))
+        return panel
+
+    def _features(self, part: Split, *, with_probabilities: bool) -> dict[str, Features]:
+        wanted = (*self._outputs, *((PROBABILITIES,) if with_probabilities else ()))
+        found = self._found.setdefault(id(part.dataset), {})
+        missing = [output for output in wanted if output not in found]
+        if missing:
+            found |= self._extract(part, missing)
+        return found
+
+    def _extract(self, part: Split, outputs: Sequence[str]) -> dict[str, Features]:
+        settings, progress = self._settings, self._progress
+        what = f"{'features' if self._base is None else self._base.name}: {part.name}"
+        report = None if progress is None else lambda done, total: progress(what, done, total)
+        if self._base is None or isinstance(self._base, FeatureFiles):
+            return {FEATURES: extract_features(self._base, part.dataset, progress=report)}
+        return extract_outputs(
+            self._base,
+            part.dataset,
+            outputs,
+            batch_size=settings.batch_size,
+            cache=settings.cache,
+            progress=report,
+            workers=settings.workers,
+            dtype=settings.dtype,
+        )
+
+
+def _output_of(view: AnyLoaded) -> str:
+    return view.output if isinstance(view, OutputView) else FEATURES

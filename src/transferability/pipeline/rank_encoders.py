@@ -1,0 +1,106 @@
+"""Which of many encoders suits a target?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from transferability.errors import TaskError, TransferabilityError
+from transferability.pack_sources import PackSource, by_statistics
+from transferability.pipeline.data import AnyEncoder, Data, Progress, Settings, as_list, load_part
+from transferability.pipeline.describe import describe_run
+from transferability.pipeline.extraction import Extraction, load, views_of
+from transferability.pipeline.measure import Measurement, score_columns
+from transferability.ranking.result import Ranked, Ranking, Skipped
+from transferability.relatedness.estimator import TaskRelatedness
+
+__all__ = ["rank"]
+
+
+def rank(
+    target: Data,
+    references: Data | Sequence[Data],
+    encoders: Sequence[AnyEncoder],
+    *,
+    relatedness: TaskRelatedness | None = None,
+    scores: Sequence[str] = (),
+    criterion: str = "bound",
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+) -> Ranking:
+    """Rank encoders for a target, best first.
+
+    Parameters
+    ----------
+    target : str, Dataset or ReferencePack
+        What the encoder is wanted for: an identifier of data (`load_dataset`), or a data set. With a pack there are no
+        samples, and no scores.
+    references : str, Dataset, ReferencePack, or a sequence of these
+        Labelled data. Of several, the bound that is smallest stands for each encoder. A pack (`pack:FILE`) serves the
+        encoder it was made with; where one takes part, everything is compared by statistics.
+    encoders : sequence of str or Encoder
+        Identifiers (`load_encoder`) or encoders. One that fails is skipped and reported; the others go on.
+    relatedness : TaskRelatedness, optional
+        With its settings; by default ``TaskRelatedness(tau="auto")``.
+    scores : sequence of str
+        Further scores to compute (`transferability.scores.available`), or "all".
+    criterion : str, default="bound"
+        What to sort by: "bound" or the name of one of the scores.
+    settings : Settings, optional
+    progress : callable (what, done, total), optional
+
+    Returns
+    -------
+    Ranking
+
+    Raises
+    ------
+    TransferabilityError
+        If the data or an option are at fault. Faults of a single encoder are in `Ranking.skipped`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from transferability.pipeline import Settings, rank
+    >>> def mean_rows(items):
+    ...     return np.stack([np.asarray(each.convert("L"), dtype=float).mean(axis=0) for each in items])
+    >>> def pixels(items):
+    ...     return np.stack([np.asarray(each.convert("L"), dtype=float).ravel() for each in items])
+    >>> from transferability.encoders.function import FunctionEncoder
+    >>> encoders = [FunctionEncoder("rows", mean_rows), FunctionEncoder("pixels", pixels)]
+    >>> result = rank("packaged:digits", "packaged:digits", encoders, settings=Settings(limit=400, cache=False))
+    >>> [entry.encoder for entry in result.entries]
+    ['pixels', 'rows']
+    """
+    settings = settings or Settings()
+    estimator = relatedness or TaskRelatedness(tau="auto", seed=settings.seed)
+    columns = score_columns(scores, criterion)
+    target_part, *reference_parts = parts = [load_part(each, settings) for each in (target, *as_list(references))]
+    if any(isinstance(part, PackSource) for part in parts):
+        estimator = by_statistics(estimator)
+    measure = Measurement(estimator, columns, settings.seed, progress)
+    entries: list[Ranked] = []
+    skipped: list[Skipped] = []
+    for each in [encoders] if isinstance(encoders, str) else encoders:
+        started = time.perf_counter()
+        name = each if isinstance(each, str) else each.name
+        try:
+            views = views_of(load(each, settings), settings)
+            extraction = Extraction(
+                views, probabilities=measure.needs_probabilities, settings=settings, progress=progress
+            )
+            for view in views:
+                name = view.name
+                entry = measure(view, extraction, target_part, reference_parts)
+                entries.append(replace(entry, seconds=time.perf_counter() - started))
+                started = time.perf_counter()
+        except TransferabilityError as error:
+            skipped.append(Skipped(name, str(error)))
+    if not entries:
+        reasons = "; ".join(f"{each.encoder}: {each.reason}" for each in skipped)
+        message = f"no encoder could be ranked. {reasons}"
+        raise TaskError(message)
+    target_name, *names = [part.name for part in parts]
+    made = describe_run(estimator, settings, parts)
+    return Ranking.sort(entries, skipped, criterion, columns, target_name, names, made)

@@ -1,0 +1,67 @@
+"""Which reference is a target like, under one encoder?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from transferability.errors import OptionError
+from transferability.pack_sources import PackSource, by_statistics, common_mark
+from transferability.pipeline.data import AnyEncoder, Data, Progress, Settings, as_list, load_part
+from transferability.pipeline.describe import Seen, described
+from transferability.pipeline.extraction import Extraction, load
+from transferability.relatedness.estimator import TaskRelatedness
+from transferability.relatedness.result import Relatedness
+
+__all__ = ["relate"]
+
+
+def relate(
+    references: Data | Sequence[Data],
+    targets: Data | Sequence[Data],
+    encoder: AnyEncoder | None,
+    *,
+    relatedness: TaskRelatedness | None = None,
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+) -> list[Relatedness]:
+    """Relate every target to every reference under one encoder.
+
+    Parameters
+    ----------
+    references, targets : str, Dataset, ReferencePack, or a sequence of these
+        A pack (`pack:FILE`) must have been made with the encoder; where one takes part, everything is compared by
+        statistics.
+    encoder : str, Encoder, or None
+        None for data that are features already (`features:FILE`).
+    relatedness : TaskRelatedness, optional
+        By default ``TaskRelatedness()``: τ = 0.2 for all, so that the cells of the matrix compare.
+    settings : Settings, optional
+    progress : callable (what, done, total), optional
+
+    Returns
+    -------
+    list of Relatedness
+        One for each target; its `panel` has one entry for each reference, in the order given.
+    """
+    settings = settings or Settings()
+    if settings.layer == "all":
+        message = "`layer` must be one layer here: tasks are related under one encoder. `rank` ranks all layers."
+        raise OptionError(message)
+    estimator = relatedness or TaskRelatedness(seed=settings.seed)
+    loaded = None if encoder is None else load(encoder, settings)
+    reference_parts = [load_part(each, settings) for each in as_list(references)]
+    target_parts = [load_part(each, settings) for each in as_list(targets)]
+    sources = [part for part in (*reference_parts, *target_parts) if isinstance(part, PackSource)]
+    estimator = by_statistics(estimator) if sources else estimator
+    # Packs on both sides need no encoder, only to be of one.
+    packs_only = loaded is None and len(sources) == len(reference_parts) + len(target_parts)
+    mark = common_mark(sources) if packs_only else None
+    extraction = Extraction([loaded], probabilities=False, settings=settings, progress=progress)
+    panel = extraction.panel(loaded, reference_parts, every=True, mark=mark)
+    results = []
+    seen: Seen = {}
+    for part in target_parts:
+        fit, test = extraction.target(loaded, part, mark=mark)
+        result = estimator.fit([each.fit for each in panel], fit, [each.test for each in panel], test)
+        results.append(described(result, panel, test, part, seen))
+    return results
