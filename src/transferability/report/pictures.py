@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["N_COLOURS", "bars", "chart", "class_paths", "heat"]
+__all__ = ["N_COLOURS", "bars", "chart", "class_paths", "heat", "sample_strips", "strip_key"]
 
 N_COLOURS = 8
 _SIDE = 240  # of a picture of points
@@ -30,7 +30,7 @@ def bars(result: Mapping[str, Any], names: Sequence[str], largest: float) -> lis
 
 
 def class_paths(points: Mapping[str, Any], classes: Sequence[Mapping[str, Any]], budget: int) -> dict[str, Any]:
-    """Return the points of each class as paths of dots: for the reference, for the target before and after.
+    """Return the points of each colour as a path of dots: for the reference, for the target before and after.
 
     A dot is a line of no length with round ends: six to eight letters each, and a picture is a few elements.
 
@@ -46,16 +46,21 @@ def class_paths(points: Mapping[str, Any], classes: Sequence[Mapping[str, Any]],
     scale = _SIDE / points["grid"]
     names = {row["number"]: row["target_class"] for row in classes}
 
-    def paths(kind: str, labels: str) -> list[dict[str, Any]]:
+    def dots(kind: str, labels: str) -> dict[int | None, str]:
         places, owners = points[kind], points[labels]
         step = max(1, math.ceil(len(places) / budget))
-        by_class: dict[int, list[str]] = {}
+        by_colour: dict[int | None, list[str]] = {}
         for (x, y), owner in list(zip(places, owners, strict=False))[::step]:
-            by_class.setdefault(owner, []).append(f"M{round(x * scale)} {_SIDE - round(y * scale)}h0")
+            colour = owner % N_COLOURS if owner >= 0 else None
+            by_colour.setdefault(colour, []).append(f"M{round(x * scale)} {_SIDE - round(y * scale)}h0")
+        return {colour: "".join(found) for colour, found in by_colour.items()}
+
+    def paths(found: Mapping[int | None, str]) -> list[dict[str, Any]]:
         return [
-            {"colour": k % N_COLOURS if k >= 0 else None, "d": "".join(dots)} for k, dots in sorted(by_class.items())
+            {"colour": colour, "d": found[colour]} for colour in sorted(found, key=lambda k: -1 if k is None else k)
         ]
 
+    rings = dots("reference", "reference_classes")
     middles: dict[int, list[list[float]]] = {}
     for place, owner in zip(points["after"], points["target_classes"], strict=True):
         middles.setdefault(owner, []).append(place)
@@ -69,9 +74,10 @@ def class_paths(points: Mapping[str, Any], classes: Sequence[Mapping[str, Any]],
     ]
     return {
         "side": _SIDE,
-        "reference": paths("reference", "reference_classes"),
-        "before": paths("before", "target_classes"),
-        "after": paths("after", "target_classes"),
+        "reference": paths(rings),
+        "holes": "".join(rings.values()),
+        "before": paths(dots("before", "target_classes")),
+        "after": paths(dots("after", "target_classes")),
         "labels": labels if len(labels) <= _MAX_LABELS else [],
     }
 
@@ -119,6 +125,24 @@ def chart(
         "x_ticks": x_ticks,
         "y_ticks": [{"at": y_of(y), "text": text} for y, text in _ticks(low, high)],
     }
+
+
+def sample_strips(summary: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the pictures of each class side by side, under the key that `strip_key` gives; each stands once."""
+    strips: dict[str, list[str]] = {}
+    for part in summary["parts"]:
+        for entry in part["entries"]:
+            for row in entry["result"]["classes"]:
+                for keys in (row["samples"], row["reference_samples"]):
+                    found = [summary["samples"][key].get("image", "") for key in keys if key in summary["samples"]]
+                    if found and all(uri.startswith("data:image/jpeg;base64,") for uri in found):
+                        strips[strip_key(keys)] = found
+    return strips
+
+
+def strip_key(keys: Sequence[str]) -> str:
+    """Return one name for some samples."""
+    return "-".join(keys)
 
 
 def heat(value: float | None, values: Sequence[float | None]) -> int | None:

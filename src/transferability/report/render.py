@@ -51,6 +51,7 @@ def to_html(summary: Mapping[str, Any]) -> str:
         .get_template("report.html.j2")
         .render(
             summary=summary,
+            strips=pictures.sample_strips(summary),
             style=style,
             script=script,
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -73,6 +74,7 @@ def _environment(jinja2: ModuleType) -> Any:
         chart=pictures.chart,
         heat=pictures.heat,
         class_paths=pictures.class_paths,
+        strip_key=pictures.strip_key,
         terms=[(name, label) for name, label, _ in TERMS],
     )
     return environment
