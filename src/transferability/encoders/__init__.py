@@ -4,6 +4,7 @@ from transferability.encoders.base import FEATURES as FEATURES
 from transferability.encoders.base import PROBABILITIES as PROBABILITIES
 from transferability.encoders.base import Encoder as Encoder
 from transferability.encoders.base import MultiOutputEncoder as MultiOutputEncoder
+from transferability.encoders.base import TrainableEncoder as TrainableEncoder
 from transferability.encoders.outputs import OutputView as OutputView
 from transferability.encoders.outputs import accepts as accepts
 from transferability.encoders.outputs import every_layer as every_layer
@@ -22,6 +23,7 @@ __all__ = [
     "FeatureFiles",
     "MultiOutputEncoder",
     "OutputView",
+    "TrainableEncoder",
     "accepts",
     "every_layer",
     "forward",

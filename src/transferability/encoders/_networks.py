@@ -152,6 +152,15 @@ class PictureNetwork:
                 found[PROBABILITIES] = logits.float().softmax(-1)
         return {name: to_numpy(found[name]) for name in outputs}
 
+    @property
+    def module(self) -> nn.Module:
+        """The network, with its head if it has one."""
+        return self._network
+
+    def differentiable(self, batch: Sequence[Any]) -> Tensor:
+        """Return the features of one batch of prepared pictures, with gradients."""
+        return self._compute(to_device(batch, self._device), False)[0].float()
+
     def encode(self, items: Sequence[Item]) -> npt.NDArray[np.float32]:
         """Return the features of one batch of pictures."""
         return self.forward([self._prepare(item) for item in items], [FEATURES])[FEATURES]

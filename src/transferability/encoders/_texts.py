@@ -117,8 +117,7 @@ class TextNetwork:
 
     def forward(self, batch: Sequence[Any], outputs: Sequence[str]) -> Outputs:
         """Return these outputs of one batch; the network runs once, and on each sentence once."""
-        is_word = [isinstance(item, tuple) and not isinstance(item[1], str) for item in batch]
-        read = self._words(batch) if any(is_word) else self._texts(batch)
+        read = self._read(batch)
         wanted = {name: self._layers[name] for name in outputs if name not in (FEATURES, PROBABILITIES)}
         with computing(self._device, self._precision), caught(wanted) as hidden, returned(self._body) as last:
             if PROBABILITIES in outputs and self._classifier is not None:
@@ -132,6 +131,16 @@ class TextNetwork:
                 found[PROBABILITIES] = self._shares(logits.softmax(-1), read)
         return {name: to_numpy(found[name]) for name in outputs}
 
+    @property
+    def module(self) -> Any:
+        """The network, with its head if it has one."""
+        return self._network
+
+    def differentiable(self, batch: Sequence[Any]) -> Tensor:
+        """Return the features of one batch, with gradients."""
+        read = self._read(batch)
+        return self._rows(self._body(**read.inputs).last_hidden_state, read)
+
     def _rows(self, hidden: Tensor, read: _Batch) -> Tensor:
         hidden = hidden.float()  # (n_texts, n_tokens, d)
         return pool_tokens(hidden[read.text_of_row], read.mask, self._pool)
@@ -142,6 +151,10 @@ class TextNetwork:
             return shares[read.text_of_row]  # (n_texts, n_classes) -> (n, n_classes)
         found = pool_tokens(shares[read.text_of_row], read.mask, "mean")
         return found.where(read.mask.any(1, keepdim=True), 1 / shares.shape[-1])  # an empty text: nothing is known
+
+    def _read(self, items: Sequence[Item]) -> _Batch:
+        is_word = any(isinstance(item, tuple) and not isinstance(item[1], str) for item in items)
+        return self._words(items) if is_word else self._texts(items)
 
     def _texts(self, items: Sequence[Item]) -> _Batch:
         """Tokenise texts or pairs, all of them of one kind."""

@@ -29,6 +29,7 @@ __all__ = [
     "Outputs",
     "Precision",
     "Preprocess",
+    "TrainableEncoder",
 ]
 
 FEATURES = "features"
@@ -108,3 +109,15 @@ class MultiOutputEncoder(Encoder, Protocol):
 
         A row must not depend on the other items of its batch.
         """
+
+
+@runtime_checkable
+class TrainableEncoder(MultiOutputEncoder, Protocol):
+    """An encoder whose weights can be trained on: the torch ones."""
+
+    @property
+    def module(self) -> Any:
+        """The torch module with the weights. Whoever trains it puts them back: others share the encoder."""
+
+    def differentiable(self, batch: Sequence[Any]) -> Any:
+        """Return the features of one batch of prepared items as a torch tensor (n, n_features) with gradients."""

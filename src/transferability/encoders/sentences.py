@@ -107,6 +107,19 @@ class SentenceEncoder:
                 found = {FEATURES: rows}
         return {name: to_numpy(found[name]) for name in outputs}
 
+    @property
+    def module(self) -> Any:
+        """The model, all of its modules."""
+        return self._model
+
+    def differentiable(self, batch: Sequence[Any]) -> Any:
+        """Return the features of one batch of texts, with gradients."""
+        read = getattr(self._model, "preprocess", None) or self._model.tokenize  # the name until version 5
+        inputs = {
+            key: each.to(self._model.device) if hasattr(each, "to") else each for key, each in read(batch).items()
+        }
+        return self._model(inputs)["sentence_embedding"]
+
     def _with_layers(self, texts: list[Any], layers: dict[str, Any]) -> dict[str, Any]:
         import torch
 
