@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
+from transferability._files import write_features
 from transferability.datasets import load_dataset
+from transferability.datasets._ids import NumberedRows, PackedIds, WordIds
 from transferability.errors import (
     DatasetError,
     FeatureError,
@@ -187,3 +189,29 @@ def test_subset_of_a_subset_keeps_ids_and_items():
 def test_every_error_of_data_is_ours():
     for kind in (DatasetError, FileDamagedError, LabelError, OptionError, UnknownNameError):
         assert issubclass(kind, TransferabilityError)
+
+
+def test_targets_travel_in_feature_files(tmp_path):
+    features, targets = np.ones((3, 2), dtype=np.float32), np.array([[0.5, 1], [2, 3], [4, 5]])
+    for name in ("t.npz", "t.safetensors"):
+        path = write_features(tmp_path / name, features, ids=["a", "b", "c"], targets=targets)
+        data = load_dataset(f"features:{path}")
+        assert (data.labels, data.targets.tolist(), data.ids.tolist()) == (None, targets.tolist(), ["a", "b", "c"])
+        assert data.subset([2]).targets.tolist() == [[4, 5]]
+    for wrong, match in (
+        ([1.0, np.nan, 2.0], "row 1 holds NaN"),
+        ([1.0, 2.0], r"must be numbers of shape \(3,\)"),
+        (["a", "b", "c"], "must be numbers"),
+    ):
+        with pytest.raises(LabelError, match=match):
+            write_features(tmp_path / "wrong.npz", features, targets=wrong)
+
+
+def test_ids_in_little_memory():
+    names = ["a/é.png", "", "long/" * 9, "\udcff.png"]  # file names need not be UTF-8
+    packed = PackedIds.pack(iter(names))
+    assert [packed[row] for row in range(-4, 4)] == names * 2
+    assert packed[np.array([3, 0])].tolist() == [names[3], names[0]]
+    words = WordIds(np.array([4, 4, 7]), np.array([0, 2, 1]))
+    assert (len(words), words[1], words[np.array([2, 0])].tolist()) == (3, "4:2", ["7:1", "4:0"])
+    assert NumberedRows(np.array([5, 9]))[np.array([1])].tolist() == ["9"]

@@ -224,6 +224,7 @@ def test_device_that_is_not_there(device):
         ("torchvision:resnet18", "torchvision", "torchvision"),
         ("hf:a/b", "transformers", "transformers"),
         ("st:a", "sentence_transformers", "sentence-transformers"),
+        ("openclip:ViT-B-32/openai", "open_clip", "open-clip"),
         ("packaged:efficientnet-lite0", "torch", "torch"),
     ],
 )
