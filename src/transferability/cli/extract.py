@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from transferability.cli.options import BatchSize, Device, JsonFlag, Limit, NoCache, Seed, Workers
+from transferability.cli.options import (
+    BatchSize,
+    Device,
+    DType,
+    JsonFlag,
+    Layer,
+    Limit,
+    NoCache,
+    Pool,
+    Precision,
+    Seed,
+    Workers,
+)
 from transferability.cli.output import notice, print_json, show_progress
 from transferability.errors import OptionError
 
@@ -28,18 +40,10 @@ def extract(
             "With --layer all a folder, for one file per layer."
         ),
     ] = None,
-    layer: Annotated[
-        str | None, typer.Option(help="A hidden layer by name or number (negative from the end), or all, in one pass.")
-    ] = None,
-    pool: Annotated[
-        str | None, typer.Option(help="How positions become one row, where there is a choice: mean, cls, max.")
-    ] = None,
-    dtype: Annotated[
-        Literal["float32", "float16"], typer.Option(help="What the cache keeps; float16 takes half the room.")
-    ] = "float32",
-    precision: Annotated[
-        Literal["float32", "bfloat16", "float16"], typer.Option(help="What the encoder computes in.")
-    ] = "float32",
+    layer: Layer = None,
+    pool: Pool = None,
+    dtype: DType = "float32",
+    precision: Precision = "float32",
     workers: Workers = None,
     shard: Annotated[
         str | None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -10,12 +10,16 @@ from transferability.errors import OptionError
 
 __all__ = [
     "BatchSize",
+    "DType",
     "Device",
     "GroundCost",
     "JsonFlag",
+    "Layer",
     "Limit",
     "Matching",
     "NoCache",
+    "Pool",
+    "Precision",
     "Seed",
     "TestShare",
     "Unlabelled",
@@ -36,6 +40,16 @@ NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither read nor keep
 Workers = Annotated[
     int | None,
     typer.Option(help="Processes that decode; 0 for none. By default they are started when the encoder waits.", min=0),
+]
+Layer = Annotated[
+    str | None, typer.Option(help="A hidden layer by name or number (negative from the end), or all, in one pass.")
+]
+Pool = Annotated[
+    str | None, typer.Option(help="How positions become one row, where there is a choice: mean, cls, max.")
+]
+Precision = Annotated[Literal["float32", "bfloat16", "float16"], typer.Option(help="What the encoder computes in.")]
+DType = Annotated[
+    Literal["float32", "float16"], typer.Option(help="What the cache keeps; float16 takes half the room.")
 ]
 Unlabelled = Annotated[
     bool, typer.Option("--unlabelled", help="Pretend that the target has no labels. The bound is then not certified.")
