@@ -28,6 +28,11 @@ def lengths(items):
 
 lengths.version = 1
 lengths.modality = "text"
+
+def other(items):
+    return lengths(items)
+
+other.version = 2
 """
 
 
@@ -116,6 +121,7 @@ import ray
 
 from transferability.datasets import load_dataset
 from transferability.encoders import load_encoder
+from transferability.errors import EncoderError
 from transferability.features import extract_to_files
 from transferability.features.ray import RayExecutor
 
@@ -137,6 +143,11 @@ if __name__ == "__main__":
         load(), data, {"features": Path("ray.safetensors")}, executor=RayExecutor(load, actors=int(sys.argv[1]))
     )
     pids = set(map(int, Path("pids").read_text().split()))
+    try:
+        another = RayExecutor(partial(load_encoder, "python:slow:other"), actors=1)
+        extract_to_files(load(), data.subset(range(9)), {"features": Path("no.npz")}, executor=another)
+    except EncoderError as error:
+        Path("error.txt").write_text(str(error))
     found = {"features": widths["features"], "killed": len(killed), "driver": os.getpid() in pids, "actors": len(pids)}
     Path("found.json").write_text(json.dumps(found))
     ray.shutdown()
@@ -158,5 +169,8 @@ def test_ray_writes_the_same_files_though_an_actor_is_killed(place: Path) -> Non
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads((place / "found.json").read_text())
     assert found == {"features": 3, "killed": 1, "driver": False, "actors": 3}  # two, and the dead one's successor
+    said = (place / "error.txt").read_text()
+    assert "must be the same on all machines; source is python:slow:other on a worker and python:slow:lengths" in said
+    assert not (place / "no.npz").exists()
     assert files(place / "ray") == files(place / "undisturbed")
     assert (place / "ray.safetensors").read_bytes() == (place / "undisturbed.safetensors").read_bytes()

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from transferability import errors
 from transferability.encoders import Encoder, FeatureFiles, OutputView
 from transferability.errors import EncoderError, OptionError, TransferabilityError, require_extra
 from transferability.features.decoder import n_processors
@@ -89,7 +90,10 @@ class RayExecutor:
             .iter_rows()
         )
         n_rows, n_done = sum(len(shard.rows) for shard in shards), 0
-        for row in _one_sentence(results):
+        for row in results:
+            if row["error"]:
+                name, message = json.loads(row["error"])
+                raise getattr(errors, name)(message)
             for position, parts in json.loads(row["done"]):
                 n_done += len(shards[position].rows)
                 if progress is not None:
@@ -98,44 +102,55 @@ class RayExecutor:
 
 
 class _Actor:
-    """Holds an encoder and a data set; computes the shards it is told to."""
+    """Holds an encoder and a data set; computes the shards it is told to.
+
+    What is wrong with them is returned, not raised: Ray would try again, and print a page each time.
+    """
 
     def __init__(
-        self, load: Callable[[], Encoder], rest: Any, identity: dict[str, Any], shards: tuple[Shard, ...]
+        self,
+        load: Callable[[], Encoder],
+        rest: Any,
+        identity: dict[str, Any],
+        shards: tuple[Shard, ...],
     ) -> None:
         import ray
 
-        loaded = load()
-        encoder: Encoder = loaded.base if isinstance(loaded, OutputView) else loaded
-        there = encoder.identity() or {}
-        differ = [key for key in {**identity, **there} if identity.get(key) != there.get(key)]
-        if differ:
-            message = f"encoder {encoder.name!r} must be the same on all machines; {', '.join(sorted(differ))} differ: "
-            message += "; ".join(f"{there.get(key)} on a worker, {identity.get(key)} here" for key in sorted(differ))
-            raise EncoderError(message + ". Install the same versions, and name the device.")
-        self._job = Job(encoder, *ray.get(rest))
         self._shards = shards
+        self._error: TransferabilityError | None = None
+        try:
+            loaded = load()
+            encoder: Encoder = loaded.base if isinstance(loaded, OutputView) else loaded
+            _check_same(encoder, identity)
+            self._job = Job(encoder, *ray.get(rest))
+        except TransferabilityError as error:
+            self._error = error
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        positions = [int(position) for position in batch["call"][0]]
-        done = []
+        done: list[tuple[int, dict[str, str]]] = []
+        try:
+            if self._error is not None:
+                raise self._error
+            done.extend(self._compute([int(position) for position in batch["call"][0]]))
+            error = ""
+        except TransferabilityError as raised:
+            error = json.dumps((type(raised).__name__, str(raised)))
+        return {"done": np.array([json.dumps(done)]), "error": np.array([error])}
+
+    def _compute(self, positions: list[int]) -> Iterator[tuple[int, dict[str, str]]]:
         for shard, parts in run(self._job, [self._shards[position] for position in positions]):
-            lost = [output for output, part in parts.items() if not isinstance(part, Path)]
-            if lost:
+            if not all(isinstance(part, Path) for part in parts.values()):
                 message = f"the cache folder must have room on every machine; shard {shard.number} could not be kept. "
-                raise OptionError(message + "Free some, or set TRANSFERABILITY_CACHE to a folder that has it.")
-            done.append((self._shards.index(shard), {output: str(part) for output, part in parts.items()}))
-        return {"done": np.array([json.dumps(done)])}
+                message += "Free some, or set TRANSFERABILITY_CACHE to a folder that has it."
+                raise OptionError(message)
+            yield self._shards.index(shard), {output: str(part) for output, part in parts.items()}
 
 
-def _one_sentence(rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Raise what an actor raised as what it was, without Ray's traceback around it."""
-    try:
-        yield from rows
-    except Exception as error:
-        cause: BaseException | None = error
-        while cause is not None:
-            if isinstance(cause, TransferabilityError):
-                raise type(cause)(*cause.args) from error
-            cause = getattr(cause, "cause", None) or cause.__cause__
-        raise
+def _check_same(encoder: Encoder, identity: dict[str, Any]) -> None:
+    """Refuse an encoder that would put other features under the same key."""
+    there = encoder.identity() or {}
+    differ = sorted(key for key in {**identity, **there} if identity.get(key) != there.get(key))
+    if differ:
+        message = f"encoder {encoder.name!r} must be the same on all machines; "
+        message += "; ".join(f"{key} is {there.get(key)} on a worker and {identity.get(key)} here" for key in differ)
+        raise EncoderError(message + ". Install the same versions, and name the device.")
