@@ -44,7 +44,7 @@ _PAIRS = 2_000  # that a map is fitted to
 _RIDGES = (1.0, 1e-1, 1e-2, 1e-3)
 _FIRST_ROUNDS, _NEXT_ROUNDS = 2, 1
 _SQUARES_RIDGE = 0.03
-_SQUARES_ROUNDS = 8
+_SQUARES_ROUNDS = 4
 _GAMMA_RIDGE = 0.03
 
 
