@@ -183,6 +183,8 @@ def _find_roles(library: Any, features: dict[str, Any], roles: Roles, named: str
         tagged = [key for key, kind in lists.items() if isinstance(kind, library.ClassLabel)]
         if len(pictures) == 1:
             roles = replace(roles, image=(pictures[0],))
+        elif "image" in texts and "text" not in texts:  # paths
+            roles = replace(roles, image=("image",))
         elif "text" in texts or len(texts) == 1:
             roles = replace(roles, text=("text" if "text" in texts else texts[0],))
         elif len(sentences) == 1 and not texts:

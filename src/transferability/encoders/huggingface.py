@@ -17,12 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["load"]
 
-# Architectures with a head, and the class that loads them.
-_CLASSIFIERS = {
-    "ForImageClassification": "AutoModelForImageClassification",
-    "ForSequenceClassification": "AutoModelForSequenceClassification",
-    "ForTokenClassification": "AutoModelForTokenClassification",
-}
+# End of an architecture's name, and what `transformers` calls the kind of head that it has.
+_HEADS = {"ForImageClassification": "IMAGE", "ForSequenceClassification": "SEQUENCE", "ForTokenClassification": "TOKEN"}
 
 
 def load(spec: str, *, device: str | None, pool: str | None = None, precision: Precision = "float32") -> Encoder:
@@ -94,12 +90,13 @@ def load(spec: str, *, device: str | None, pool: str | None = None, precision: P
 
 def _load_model(transformers: Any, config: Any, source: str, revision: str | None) -> tuple[Any, list[str], Any | None]:
     """Return the body, the weights it lacks, and the whole with its head if that was published and trained."""
+    from transformers.models.auto import modeling_auto
+
     architecture = (config.architectures or [""])[0]
-    auto = next((each for end, each in _CLASSIFIERS.items() if architecture.endswith(end)), None)
-    if auto is not None and type(config) in getattr(transformers, auto)._model_mapping:
-        classifier, report = getattr(transformers, auto).from_pretrained(
-            source, revision=revision, output_loading_info=True
-        )
+    head = next((kind for end, kind in _HEADS.items() if architecture.endswith(end)), None)
+    if head and config.model_type in getattr(modeling_auto, f"MODEL_FOR_{head}_CLASSIFICATION_MAPPING_NAMES"):
+        auto = getattr(transformers, f"AutoModelFor{head.capitalize()}Classification")
+        classifier, report = auto.from_pretrained(source, revision=revision, output_loading_info=True)
         body = classifier.base_model
         prefix = f"{classifier.base_model_prefix}."
         missing = [str(key) for key in report["missing_keys"]]
@@ -182,7 +179,7 @@ def _picture_model(
         {"source": name, "preprocessing": preprocessing, "versions": versions("transformers", "torchvision", "pillow")},
         device,
         n_parameters=count_parameters(model),
-        pooling=pool or f"image features, else pooler if {trained_pooler}, else {own}",
+        pooling=pool or ("image features" if contrastive else f"pooler where it was trained, else {own}"),
         probabilities=classifier is not None,
         class_names=class_names(classifier),
         layer_pool=pool or "mean",

@@ -134,3 +134,13 @@ def test_column_types_do_not_enter_the_fingerprint(tmp_path):
     first, second = load_dataset(f"hf:{plain}"), load_dataset(f"hf:{numbered}")
     assert first.fingerprint() == second.fingerprint()
     assert not np.array_equal(first.labels, second.labels)
+
+
+def test_paths_of_pictures(tmp_path):
+    Image.new("RGB", (3, 2), (7, 8, 9)).save(tmp_path / "a.png")
+    path = tmp_path / "list.jsonl"
+    path.write_text('{"image": "a.png", "label": 1}\n{"image": "nowhere.png", "label": 0}\n')
+    data = load_dataset(f"hf:{path}")
+    assert data.items([0])[0].getpixel((0, 0)) == (7, 8, 9)
+    with pytest.raises(DatasetError, match=r"nowhere\.png cannot be read"):
+        data.items([1])
