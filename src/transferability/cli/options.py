@@ -26,6 +26,7 @@ __all__ = [
     "Workers",
     "parse_matching",
     "parse_tau",
+    "solver_for",
 ]
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -54,7 +55,12 @@ DType = Annotated[
 Unlabelled = Annotated[
     bool, typer.Option("--unlabelled", help="Pretend that the target has no labels. The bound is then not certified.")
 ]
-GroundCost = Annotated[str, typer.Option(help="loss (tight, comparable between encoders) or euclidean (the paper's).")]
+GroundCost = Annotated[
+    str,
+    typer.Option(
+        help="loss (tight, comparable between encoders), euclidean (the paper's), or gamma (its Eq. 5, by statistics)."
+    ),
+]
 Matching = Annotated[str, typer.Option(help="assignment, identity, random, gradient, or reference classes as 3,0,1.")]
 
 
@@ -76,3 +82,8 @@ def parse_matching(text: str) -> str | list[int]:
     if len(parts) > 1 and all(part.strip().isdigit() for part in parts):
         return [int(part) for part in parts]
     return text
+
+
+def solver_for(ground_cost: str, solver: str = "alternating") -> str:
+    """Return the solver, which for gamma can only be the one by statistics."""
+    return "statistics" if ground_cost == "gamma" and solver == "alternating" else solver

@@ -7,7 +7,21 @@ from typing import Annotated, Literal
 
 import typer
 
-from transferability.cli.options import BatchSize, Device, JsonFlag, Limit, NoCache, Seed, TestShare, parse_tau
+from transferability.cli.options import (
+    BatchSize,
+    Device,
+    DType,
+    JsonFlag,
+    Layer,
+    Limit,
+    NoCache,
+    Pool,
+    Precision,
+    Seed,
+    TestShare,
+    Workers,
+    parse_tau,
+)
 from transferability.cli.output import notice, print_json, show_progress
 
 __all__ = ["pack"]
@@ -34,7 +48,12 @@ def pack(
     limit: Limit = None,
     test_share: TestShare = 0.3,
     seed: Seed = 0,
+    layer: Layer = None,
+    pool: Pool = None,
+    precision: Precision = "float32",
+    dtype: DType = "float32",
     batch_size: BatchSize = None,
+    workers: Workers = None,
     device: Device = None,
     no_cache: NoCache = False,
     json: JsonFlag = False,
@@ -47,11 +66,20 @@ def pack(
     Example: transferability pack --encoder timm:resnet18.a1_in1k --data folder:photos --out photos.pack.safetensors
     """
     from transferability._identifiers import file_name
-    from transferability.packs import make_pack
-    from transferability.pipeline import Settings
+    from transferability.pipeline import Settings, make_pack
 
     settings = Settings(
-        limit=limit, test_share=test_share, seed=seed, batch_size=batch_size, device=device, cache=not no_cache
+        limit=limit,
+        test_share=test_share,
+        seed=seed,
+        layer=layer,
+        pool=pool,
+        precision=precision,
+        dtype=dtype,
+        batch_size=batch_size,
+        workers=workers,
+        device=device,
+        cache=not no_cache,
     )
     with show_progress() as progress:
         made = make_pack(

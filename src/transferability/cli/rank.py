@@ -26,6 +26,7 @@ from transferability.cli.options import (
     Workers,
     parse_matching,
     parse_tau,
+    solver_for,
 )
 from transferability.cli.output import (
     EXIT_PARTIAL,
@@ -47,7 +48,7 @@ __all__ = ["rank", "show_ranking", "write_ranking"]
 def rank(
     target: Annotated[str, typer.Option(help="Data the encoder is wanted for: folder:DIR, csv:FILE, npz:FILE, …")],
     reference: Annotated[
-        list[str], typer.Option(help="Labelled data to compare with; repeat for a panel, the best one stands.")
+        list[str], typer.Option(help="Labelled data, or pack:FILE, to compare with; repeat for a panel.")
     ],
     encoder: Annotated[
         list[str], typer.Option(help="timm:NAME, hf:ORG/NAME, st:NAME, torchvision:NAME, onnx:FILE, …; repeat.")
@@ -90,6 +91,7 @@ def rank(
         parse_tau(tau),  # type: ignore[arg-type]
         ground_cost=ground_cost,  # type: ignore[arg-type]
         matching=parse_matching(matching),  # type: ignore[arg-type]
+        solver=solver_for(ground_cost),  # type: ignore[arg-type]
         seed=seed,
     )
     settings = Settings(

@@ -25,6 +25,7 @@ from transferability.cli.options import (
     Workers,
     parse_matching,
     parse_tau,
+    solver_for,
 )
 from transferability.cli.output import command_line, notice, number, percent, print_json, print_table, show_progress
 
@@ -35,8 +36,12 @@ __all__ = ["relate"]
 
 
 def relate(
-    reference: Annotated[list[str], typer.Option(help="Labelled data to compare with; repeat for a matrix.")],
-    target: Annotated[list[str], typer.Option(help="Data that the question is about; repeat for a matrix.")],
+    reference: Annotated[
+        list[str], typer.Option(help="Labelled data, or pack:FILE, to compare with; repeat for a matrix.")
+    ],
+    target: Annotated[
+        list[str], typer.Option(help="Data, or pack:FILE, that the question is about; repeat for a matrix.")
+    ],
     encoder: Annotated[
         str | None, typer.Option(help="timm:NAME, hf:ORG/NAME, …; leave out for data that are features already.")
     ] = None,
@@ -77,7 +82,7 @@ def relate(
         ground_cost=ground_cost,  # type: ignore[arg-type]
         space=space,  # type: ignore[arg-type]
         matching=parse_matching(matching),  # type: ignore[arg-type]
-        solver=solver,  # type: ignore[arg-type]
+        solver=solver_for(ground_cost, solver),  # type: ignore[arg-type]
         learn_map=not fixed_map,
         seed=seed,
     )

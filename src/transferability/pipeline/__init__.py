@@ -7,6 +7,8 @@ Both go the same way, one step a file, in this order:
 2. `extraction`: what an encoder makes of them, computed once or found in the cache.
 3. `measure`: fit `TaskRelatedness`, compute the other scores.
 4. `rank_encoders`, `relate_tasks`: for all encoders, or for all tasks.
+
+`make_pack` stops after 2 and keeps statistics, for data whose samples cannot be there.
 """
 
 from transferability.pipeline.data import AnyEncoder as AnyEncoder
@@ -16,7 +18,19 @@ from transferability.pipeline.data import Settings as Settings
 from transferability.pipeline.data import Split as Split
 from transferability.pipeline.data import prepare as prepare
 from transferability.pipeline.describe import describe_run as describe_run
+from transferability.pipeline.make_pack import make_pack as make_pack
 from transferability.pipeline.rank_encoders import rank as rank
 from transferability.pipeline.relate_tasks import relate as relate
 
-__all__ = ["AnyEncoder", "Data", "Progress", "Settings", "Split", "describe_run", "prepare", "rank", "relate"]
+__all__ = [
+    "AnyEncoder",
+    "Data",
+    "Progress",
+    "Settings",
+    "Split",
+    "describe_run",
+    "make_pack",
+    "prepare",
+    "rank",
+    "relate",
+]

@@ -6,20 +6,22 @@ from collections.abc import Sequence
 from typing import Literal
 
 from transferability.datasets import Dataset
-from transferability.encoders import Encoder, FeatureFiles, load_encoder
-from transferability.features import extract_features
+from transferability.errors import OptionError
 from transferability.pack_sources import mark_of
-from transferability.pipeline import Progress, Settings, describe_run, prepare
+from transferability.pipeline.data import AnyEncoder, Progress, Settings, prepare
+from transferability.pipeline.describe import describe_run
+from transferability.pipeline.extraction import Extraction, load
 from transferability.relatedness.estimator import TaskRelatedness
 from transferability.relatedness.pack import ReferencePack
 from transferability.statistics.classes import CovarianceForm
+from transferability.task import Task
 
 __all__ = ["make_pack"]
 
 
 def make_pack(
     data: str | Dataset,
-    encoder: str | Encoder | FeatureFiles | None,
+    encoder: AnyEncoder | None,
     *,
     tau: float | Sequence[float] | Literal["auto"] = "auto",
     covariance: CovarianceForm = "low-rank",
@@ -47,14 +49,14 @@ def make_pack(
         If the data, the encoder or an option are at fault.
     """
     settings = settings or Settings()
-    loaded = load_encoder(encoder, device=settings.device) if isinstance(encoder, str) else encoder
+    if settings.layer == "all":
+        message = "`layer` must be one layer here: a pack is of one encoder. Make one pack for each layer."
+        raise OptionError(message)
+    loaded = None if encoder is None else load(encoder, settings)
     split = prepare(data, settings)
-    what = f"{'features' if loaded is None else loaded.name}: {split.name}"
-    report = None if progress is None else lambda done, total: progress(what, done, total)
-    features = extract_features(
-        loaded, split.dataset, batch_size=settings.batch_size, cache=settings.cache, progress=report
-    )
-    fit, test = split.tasks(features)
+    extraction = Extraction([loaded], probabilities=False, settings=settings, progress=progress)
+    ((fit, test, _),) = extraction.panel(loaded, [split], every=True)
+    assert isinstance(fit, Task)  # of a split
     made = describe_run(TaskRelatedness(seed=settings.seed), settings)
     return ReferencePack.from_task(
         fit,

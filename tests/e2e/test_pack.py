@@ -1,0 +1,132 @@
+"""`transferability pack`, and what it is for: comparing without samples, as commands on packaged digits."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ENCODERS = """
+import numpy as np
+
+
+def rows(items):
+    return np.stack([np.asarray(each.convert("L"), dtype=float).mean(axis=0) for each in items])
+
+
+def pixels(items):
+    return np.stack([np.asarray(each.convert("L"), dtype=float).ravel() for each in items])
+
+
+rows.modality = pixels.modality = "image"
+rows.version = pixels.version = "1"
+"""
+
+
+def command(place: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {
+        "TRANSFERABILITY_CACHE": str(place / "cache"),
+        "OMP_NUM_THREADS": "1",
+        "PYTHONUTF8": "1",
+    }
+    run = [sys.executable, "-c", "from transferability.cli.app import main; main()", *arguments]
+    done = subprocess.run(
+        run, cwd=place, env=environment, capture_output=True, text=True, encoding="utf-8", check=False
+    )
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two encoders and a pack of each."""
+    folder = tmp_path_factory.mktemp("packs")
+    (folder / "own.py").write_text(ENCODERS)
+    for name in ("rows", "pixels"):
+        arguments = ["--data", "packaged:digits", "--encoder", f"python:own:{name}", "--limit", "300", "--json"]
+        told = json.loads(command(folder, "pack", *arguments, "--out", f"packs/python-own-{name}.safetensors").stdout)
+        assert told["file"] == f"packs/python-own-{name}.safetensors"
+        assert (told["rows"], told["classes"], told["covariance"]) == (300, 10, "low-rank")
+        assert told["bytes"] == (folder / told["file"]).stat().st_size
+    return folder
+
+
+def test_rank_with_a_pack_for_each_encoder(place: Path) -> None:
+    encoders = ["--encoder", "python:own:rows", "--encoder", "python:own:pixels"]
+    shared = ["--target", "packaged:digits", "--limit", "300", *encoders, "--json"]
+    by_pack = json.loads(command(place, "rank", "--reference", "pack:packs/{encoder}.safetensors", *shared).stdout)
+    by_samples = json.loads(command(place, "rank", "--reference", "packaged:digits", *shared).stdout)
+    for found, certified in ((by_pack, False), (by_samples, True)):
+        assert [each["encoder"] for each in found["ranking"]] == ["python:own:pixels", "python:own:rows"]
+        assert {each["relatedness"]["certified"] for each in found["ranking"]} == {certified}
+    named = [
+        part for name in ("rows", "pixels") for part in ("--reference", f"pack:packs/python-own-{name}.safetensors")
+    ]
+    by_name = json.loads(command(place, "rank", *named, *shared).stdout)
+    bounds = [[each["relatedness"]["bound"] for each in found["ranking"]] for found in (by_pack, by_name)]
+    assert bounds[0] == bounds[1]
+
+
+def test_relate_to_a_pack_and_between_packs(place: Path) -> None:
+    pack = "pack:packs/python-own-pixels.safetensors"
+    arguments = ["--target", "packaged:digits", "--encoder", "python:own:pixels", "--limit", "300"]
+    done = command(place, "relate", "--reference", pack, *arguments)
+    assert "Not certified: an estimate" in " ".join(done.stderr.split())
+    (found,) = json.loads(command(place, "relate", "--reference", pack, "--target", pack, "--json").stdout)["results"]
+    assert found["transferred_loss"] is None
+    assert found["class_map"] == list(range(10))
+    assert found["distribution_mismatch"] < 0.05  # to itself
+    gamma = ["--ground-cost", "gamma", "--fixed-map", "--json"]
+    (found,) = json.loads(command(place, "relate", "--reference", pack, "--target", pack, *gamma).stdout)["results"]
+    assert found["distribution_mismatch"] == pytest.approx(0.0, abs=1e-9)
+    assert "Eq. 5" in found["certificate"]
+
+
+def test_private_targets_are_ranked_without_samples(place: Path) -> None:
+    packs = "pack:packs/{encoder}.safetensors"
+    arguments = ["--encoder", "python:own:rows", "--encoder", "python:own:pixels", "--score", "logme", "--json"]
+    found = json.loads(command(place, "rank", "--reference", packs, "--target", packs, *arguments).stdout)
+    assert [each["encoder"] for each in found["ranking"]] == ["python:own:pixels", "python:own:rows"]
+    for each in found["ranking"]:
+        assert each["relatedness"]["transferred_accuracy"] is None
+        assert each["scores"] == {}
+        assert "needs samples" in each["notes"]["logme"]
+
+
+@pytest.mark.parametrize(
+    ("command_name", "arguments", "message"),
+    [
+        (
+            "relate",
+            ["--reference", "pack:packs/python-own-rows.safetensors", "--target", "packaged:digits"],
+            "made with encoder 'python:own:rows' (",
+        ),
+        ("relate", ["--reference", "pack:none.safetensors", "--target", "packaged:digits"], "no file none.safetensors"),
+        ("relate", ["--reference", "pack:own.py", "--target", "packaged:digits"], "damaged or no reference pack"),
+        (
+            "rank",
+            ["--reference", "pack:packs/python-own-rows.safetensors", "--target", "packaged:digits"],
+            "Make a pack",
+        ),
+        ("pack", ["--data", "pack:packs/python-own-rows.safetensors"], "known prefix"),
+    ],
+)
+def test_what_does_not_fit_ends_with_one_sentence(
+    place: Path, command_name: str, arguments: list[str], message: str
+) -> None:
+    shown = command(place, command_name, *arguments, "--encoder", "python:own:pixels", code=1)
+    assert shown.stdout == ""
+    assert shown.stderr.startswith("error: ")
+    assert message in shown.stderr
+    if "made with" in message:  # both are shown
+        assert "this is encoder 'python:own:pixels' (" in shown.stderr
+
+
+def test_packs_of_different_encoders_are_not_compared(place: Path) -> None:
+    reference, target = (f"pack:packs/python-own-{name}.safetensors" for name in ("rows", "pixels"))
+    assert "cannot be compared" in command(place, "relate", "--reference", reference, "--target", target, code=1).stderr
