@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from transferability.ranking.result import Ranking
     from transferability.relatedness.result import Relatedness
+    from transferability.validation.result import Validation
 
 __all__ = [
     "plot_agreement",
@@ -34,6 +35,7 @@ __all__ = [
     "plot_points",
     "plot_tau",
     "plot_terms",
+    "plot_validation",
 ]
 
 _PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#B8A800", "#000000")
@@ -147,6 +149,18 @@ def plot_agreement(
     ax.set_xlabel(criterion or ranking.criterion)
     ax.set_ylabel("accuracy of a linear classifier" if measured is None else "measured accuracy")
     return _finish(ax)
+
+
+def plot_validation(found: Validation, criterion: str, ax: Axes | None = None) -> Axes:
+    """Draw a score against the accuracies that training gave, one point per encoder, one colour and mark per target."""
+    ax = _axes(ax, 4.4, 3.6)
+    for k, target in enumerate(found.targets):
+        values, accuracies = found.pairs(criterion, target)
+        colour, marker = _PALETTE[k % len(_PALETTE)], "osD^vP*X"[k % 8]
+        ax.scatter(values, accuracies, color=colour, marker=marker, s=24, label=_short(target))
+    ax.set_xlabel(criterion)
+    ax.set_ylabel("accuracy after " + ("fine-tuning" if found.method == "finetune" else "linear probing"))
+    return _finish(ax, legend=True)
 
 
 def plot_matrix(results: Ranking | Sequence[Relatedness], ax: Axes | None = None) -> Axes:

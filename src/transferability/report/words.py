@@ -100,7 +100,7 @@ def _cost(best: Entry, entries: Sequence[Entry], truth: str | None) -> str:
     if lost <= 0:
         return f"; no other encoder does better by the {truth} ({percent(best['accuracy'])})."
     return (
-        f"; by the {truth} {highest['name']} does best, so being wrong would cost about {100 * lost:.1f} points "
+        f"; by the {truth}, {highest['name']} does best, so being wrong would cost about {100 * lost:.1f} points "
         f"({percent(highest['accuracy'])} against {percent(best['accuracy'])})."
     )
 

@@ -94,7 +94,7 @@ def entry(name: str, bound: float, accuracy: float | None, behind: float = 0.5) 
     [
         ([entry("a", 1, 0.9), entry("b", 2, 0.8, 1.0)], "bound", "in all of 1,000 resamples: a sure lead; no other"),
         ([entry("a", 1, 0.8), entry("b", 1.1, 0.9, 0.7)], "bound", "in 70.0 % of 1,000 resamples: too close to call"),
-        ([entry("a", 1, 0.8), entry("b", 1.1, 0.9, 0.97)], "bound", "a likely lead; by the probe b does best"),
+        ([entry("a", 1, 0.8), entry("b", 1.1, 0.9, 0.97)], "bound", "a likely lead; by the probe, b does best"),
         ([entry("a", 1, 0.8), entry("b", 1.1, 0.9, 0.85)], "bound", "being wrong would cost about 10.0 points"),
         ([entry("a", 1, None), entry("b", 1.1, None, 0.99)], "bound", "nothing can be said of what a wrong choice"),
         ([entry("a", 1, 0.8)], "bound", "the only encoder"),
@@ -110,7 +110,7 @@ def test_measured_accuracies_take_the_place_of_the_stand_in(ranking: Ranking) ->
     names = [each.encoder for each in ranking.entries]
     part = summarize(ranking, dict(zip(names, (0.7, 0.9, 0.5), strict=True)))["parts"][0]
     assert part["truth"] == "measured accuracy"
-    assert f"by the measured accuracy {names[1]} does best" in part["answer"]["sentence"]
+    assert f"by the measured accuracy, {names[1]} does best" in part["answer"]["sentence"]
     assert "20.0 points" in part["answer"]["sentence"]
     unknown = summarize(ranking, {"another": 0.3})["parts"][0]
     assert unknown["truth"] is None
