@@ -13,8 +13,9 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from transferability.pipeline import Progress as ProgressCallback
 
@@ -84,6 +85,15 @@ def percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.1f} %"
 
 
+class _Speed(ProgressColumn):
+    """How many are done in a second, lately."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        digits = 1 if speed is not None and speed < 10 else 0
+        return Text("" if speed is None else f"{speed:,.{digits}f}/s", style="progress.data.speed")
+
+
 @contextmanager
 def show_progress() -> Iterator[ProgressCallback | None]:
     """Give a callback that draws bars on stderr while it is a terminal, or None."""
@@ -91,7 +101,7 @@ def show_progress() -> Iterator[ProgressCallback | None]:
     if state.quiet or not console.is_terminal:
         yield None
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Speed(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bars:
         current: dict[str, Any] = {}
 
