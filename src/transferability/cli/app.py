@@ -17,6 +17,8 @@ from transferability.cli.rank import rank
 from transferability.cli.relate import relate
 from transferability.cli.report import report
 from transferability.cli.score import score
+from transferability.cli.study import study
+from transferability.cli.validate import validate
 from transferability.errors import TransferabilityError
 
 __all__ = ["app", "main"]
@@ -55,10 +57,12 @@ def common(
 app.command()(demo)
 app.command()(rank)
 app.command()(relate)
+app.command()(study)
 app.command()(score)
 app.command()(extract)
 app.command()(pack)
 app.command()(report)
+app.command()(validate)
 app.add_typer(cache)
 
 

@@ -83,6 +83,7 @@ class ResultStore:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path).expanduser()
         with self._opened() as connection:
+            connection.execute("BEGIN IMMEDIATE")  # another process may be making the same file
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
             if version != _SCHEMA and (version or tables):
@@ -91,7 +92,6 @@ class ResultStore:
                     "Name another file; it will be made."
                 )
                 raise FileDamagedError(message)
-            connection.execute("PRAGMA journal_mode=WAL")
             connection.execute(_TABLE)
             connection.execute(f"PRAGMA user_version={_SCHEMA}")
             connection.commit()
@@ -103,8 +103,8 @@ class ResultStore:
 
     def put(
         self, key: str, kind: str, encoder: str, target: str, result: dict[str, Any], seconds: float, *, failed: bool
-    ) -> None:
-        """Keep a result, in place of an older one under the same key.
+    ) -> StoredResult:
+        """Keep a result, in place of an older one under the same key; return the row.
 
         Parameters
         ----------
@@ -119,6 +119,7 @@ class ResultStore:
                 (key, kind, encoder, target, int(failed), text, seconds, now),
             )
             connection.commit()
+        return StoredResult(key, kind, encoder, target, failed, result, seconds, now)
 
     def results(self, kind: str | None = None) -> list[StoredResult]:
         """Return all results, or those of one kind, in the order in which they were finished."""

@@ -1,0 +1,107 @@
+"""`transferability study`: many encoders, several targets, from one file and into one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from transferability.cli.options import JsonFlag
+from transferability.cli.output import EXIT_FAILED, EXIT_PARTIAL, notice, print_json, print_table, show_progress
+from transferability.cli.rank import show_ranking
+
+if TYPE_CHECKING:
+    from transferability.ranking.result import Ranking
+    from transferability.study import Cell
+
+__all__ = ["study"]
+
+
+def study(
+    file: Annotated[Path, typer.Argument(help="A TOML file: lists encoders, references, targets, scores; settings.")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List what is there, what would run and how long it may take.")
+    ] = False,
+    refresh: Annotated[bool, typer.Option("--refresh", help="Compute what is there as well.")] = False,
+    sort: Annotated[str, typer.Option(help="What to sort by: bound, or the name of a score.")] = "bound",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the report, and the ranking of each target in a folder of its own.")
+    ] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Rank many encoders for several targets; whatever was computed once is not computed again.
+
+    Results go to one SQLite file as they come. Killed at any moment, the same command goes on; with more encoders,
+    targets or scores in the file it computes what is new.
+
+    Example: transferability study study.toml --out report, where study.toml holds
+    encoders = ["timm:resnet18.a1_in1k", "timm:vit_small_patch16_224.augreg_in21k"];
+    references = ["packaged:mnist"]; targets = ["folder:photos"]; scores = ["logme"]
+    """
+    from transferability.study import load_study, plan_study, rankings_of, run_study
+
+    wanted = load_study(file)
+    if dry_run:
+        _show_plan(plan_study(wanted), json=json)
+        return
+    with show_progress() as progress:
+        results = run_study(wanted, refresh=refresh, progress=progress)
+    rankings = rankings_of(wanted, results, sort)
+    failures = {cell: each.result["reason"] for cell, each in results.items() if each.failed}
+    if out is not None and rankings:
+        _write(rankings, out)
+    if json:
+        print_json({"schema": 1, "results": str(wanted.results), "rankings": [each.to_dict() for each in rankings]})
+    else:
+        for ranking in rankings:
+            show_ranking(ranking)
+    if failures:
+        notice(f"{len(failures)} of {len(results)} failed; they are tried again next time.")
+    if not rankings:
+        for (encoder, target), reason in failures.items():
+            notice(f"{encoder} on {target}: {reason}")
+        raise typer.Exit(EXIT_FAILED)
+    if failures:
+        raise typer.Exit(EXIT_PARTIAL)
+
+
+def _show_plan(cells: list[Cell], *, json: bool) -> None:
+    to_do = [cell for cell in cells if not cell.done]
+    known = [cell.seconds for cell in to_do if cell.seconds is not None]
+    if json:
+        listed = [
+            {"encoder": each.encoder, "target": each.target, "done": each.done, "seconds": each.seconds}
+            for each in cells
+        ]
+        print_json({"schema": 1, "cells": listed, "to_do": len(to_do), "estimated_seconds": sum(known)})
+        return
+    rows = [
+        [
+            cell.encoder,
+            cell.target,
+            "done" if cell.done else "to do",
+            "?" if cell.seconds is None else f"{cell.seconds:.1f}",
+        ]
+        for cell in cells
+    ]
+    print_table("What the study holds", ["encoder", "target", "", "seconds"], rows, left=3)
+    unknown = len(to_do) - len(known)
+    more = f", and {unknown} of unknown length" if unknown else ""
+    notice(f"{len(to_do)} of {len(cells)} to do: about {sum(known):,.0f} s{more}")
+    notice("seconds: what it took before, or extraction as tried on a few items, without what the cache holds.")
+
+
+def _write(rankings: list[Ranking], folder: Path) -> None:
+    from transferability._identifiers import file_name
+    from transferability.errors import MissingExtraError
+    from transferability.report.files import read_study, write_records, write_report
+    from transferability.report.summarize import summarize_records
+
+    for number, ranking in enumerate(rankings, start=1):
+        write_records(ranking.to_dict(), ranking, folder / f"{number:02d}-{file_name(ranking.target)}")
+    try:
+        for path in write_report(summarize_records(read_study(folder)), folder):
+            notice(f"written: {path}")
+    except MissingExtraError:
+        notice("no report.html: it needs jinja2. pip install 'transferability[report]'")

@@ -1,0 +1,164 @@
+"""What a study is to compute, read from a TOML file.
+
+::
+
+    encoders = ["timm:resnet18.a1_in1k", "packaged:efficientnet-lite0"]
+    references = ["packaged:mnist", "folder:other-photos"]
+    targets = ["folder:photos", "packaged:digits"]
+    scores = ["logme", "leep"]       # optional; or "all"
+    results = "study.sqlite"         # optional: by default beside this file, with its name
+
+    [settings]                       # as the options of `transferability rank`
+    limit = 2000
+
+    [relatedness]                    # as the arguments of `TaskRelatedness`
+    tau = "auto"
+
+Paths are relative to the folder in which the command runs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transferability.errors import DatasetError, OptionError, nearest_names
+from transferability.pipeline import Settings
+from transferability.pipeline.measure import score_columns
+from transferability.relatedness.estimator import TaskRelatedness
+
+__all__ = ["Study", "load_study"]
+
+_KEYS = ("encoders", "references", "targets", "scores", "results", "settings", "relatedness")
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    "limit": int,
+    "test_share": (float, int),
+    "seed": int,
+    "use_labels": bool,
+    "layer": (str, int),
+    "pool": str,
+    "precision": str,
+    "dtype": str,
+    "batch_size": int,
+    "workers": int,
+    "device": str,
+    "cache": bool,
+}
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is to be computed.
+
+    Attributes
+    ----------
+    encoders, references, targets : tuple of str
+        Identifiers. A target that is among the references too is left out of its own panel.
+    scores : tuple of str
+    results : Path
+        The SQLite file.
+    settings : Settings
+    relatedness : TaskRelatedness
+    """
+
+    encoders: tuple[str, ...]
+    references: tuple[str, ...]
+    targets: tuple[str, ...]
+    scores: tuple[str, ...]
+    results: Path
+    settings: Settings
+    relatedness: TaskRelatedness
+
+    def panel(self, target: str) -> tuple[str, ...]:
+        """Return the references of a target."""
+        return tuple(each for each in self.references if each != target)
+
+
+def load_study(path: str | os.PathLike[str]) -> Study:
+    """Read a study from a TOML file.
+
+    Raises
+    ------
+    DatasetError
+        If the file cannot be read or is no TOML.
+    OptionError
+        For an unknown key, a value of another type or range, an empty list, or a target without a reference.
+    UnknownNameError
+        If there is no score of a name.
+    """
+    path = Path(path)
+    try:
+        given = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        message = f"study file {path} cannot be read: {error.strerror}. Write one; `study --help` shows what is in it."
+        raise DatasetError(message) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        message = f"study file {path} is not valid TOML: {error}. Texts stand in quotes, lists in brackets."
+        raise DatasetError(message) from error
+    _check_keys(given, _KEYS, str(path))
+    settings = _settings(_table(given, "settings"))
+    scores = given.get("scores", ())
+    scores = (scores,) if isinstance(scores, str) else _names(scores, "scores")
+    score_columns(scores)
+    results = given.get("results", str(path.with_suffix(".sqlite")))
+    if not isinstance(results, str):
+        message = f"`results` must be the path of a file, in quotes; got {results!r}."
+        raise OptionError(message)
+    study = Study(
+        encoders=_names(given.get("encoders", ()), "encoders", required=True),
+        references=_names(given.get("references", ()), "references", required=True),
+        targets=_names(given.get("targets", ()), "targets", required=True),
+        scores=scores,
+        results=Path(results).expanduser(),
+        settings=settings,
+        relatedness=_relatedness(_table(given, "relatedness"), settings.seed),
+    )
+    for target in study.targets:
+        if not study.panel(target):
+            message = f"`references` must hold one that is not the target; for {target!r} there is no other. Add one."
+            raise OptionError(message)
+    return study
+
+
+def _check_keys(given: Mapping[str, Any], known: Iterable[str], where: str) -> None:
+    for key in given:
+        if key not in known:
+            message = f"{where} must hold keys that there are; got {key!r}. {nearest_names(key, list(known))}"
+            raise OptionError(message)
+
+
+def _table(given: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    table = given.get(name, {})
+    if not isinstance(table, dict):
+        message = f"`{name}` must be a table: write [{name}] on a line of its own and its keys below; got {table!r}."
+        raise OptionError(message)
+    return table
+
+
+def _names(values: Any, name: str, *, required: bool = False) -> tuple[str, ...]:
+    if isinstance(values, str) or not all(isinstance(each, str) and each for each in values) or required > bool(values):
+        message = f'`{name}` must be a list of identifiers in quotes, such as ["packaged:mnist"]; got {values!r}.'
+        raise OptionError(message)
+    return tuple(dict.fromkeys(values))
+
+
+def _settings(given: Mapping[str, Any]) -> Settings:
+    _check_keys(given, [field.name for field in dataclasses.fields(Settings)], "[settings]")
+    for key, value in given.items():
+        if not isinstance(value, _TYPES[key]) or (isinstance(value, bool) and _TYPES[key] is not bool):
+            wanted = _TYPES[key] if isinstance(_TYPES[key], tuple) else (_TYPES[key],)
+            names = " or ".join(each.__name__ for each in wanted)  # type: ignore[union-attr]
+            message = f"`{key}` in [settings] must be of type {names}; got {value!r}."
+            raise OptionError(message)
+    return Settings(**given)
+
+
+def _relatedness(given: Mapping[str, Any], seed: int) -> TaskRelatedness:
+    _check_keys(given, list(inspect.signature(TaskRelatedness).parameters), "[relatedness]")
+    return TaskRelatedness(**{"tau": "auto", "seed": seed, **given})
