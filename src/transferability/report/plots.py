@@ -6,6 +6,7 @@ vector: ``result.plot().figure.savefig("terms.svg")``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from transferability.report.tables import (
     tau_table,
     terms_table,
 )
+from transferability.report.words import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -166,15 +168,16 @@ def plot_validation(found: Validation, criterion: str, ax: Axes | None = None) -
 def plot_matrix(results: Ranking | Sequence[Relatedness], ax: Axes | None = None) -> Axes:
     """Draw the bounds as a heat map: encoders, or targets, by references; dark is near."""
     rows = matrix_table(results)
-    names = list(dict.fromkeys(row["row"] for row in rows))
-    references = [row["reference"] for row in rows if row["row"] == names[0]]
-    values = [[row["bound"] for row in rows if row["row"] == name] for name in names]
+    references = [row["reference"] for row in rows[: max(row["position"] for row in rows) + 1]]
+    names = [row["row"] for row in rows[:: len(references)]]
+    bounds = [math.nan if row["bound"] is None else row["bound"] for row in rows]
+    values = [bounds[k : k + len(references)] for k in range(0, len(bounds), len(references))]
     ax = _axes(ax, 2.0 + 0.9 * len(references), 1.4 + 0.4 * len(names))
     image = ax.imshow(values, cmap="cividis", aspect="auto")
     middle = (image.get_clim()[0] + image.get_clim()[1]) / 2
     for i, row in enumerate(values):
         for j, value in enumerate(row):
-            ax.text(j, i, f"{value:.2f}", ha="center", va="center", color="white" if value < middle else "black")
+            ax.text(j, i, number(value, 2), ha="center", va="center", color="white" if value < middle else "black")
     ax.set_xticks(
         range(len(references)), [_short(each) for each in references], rotation=30, ha="right", parse_math=False
     )

@@ -1,0 +1,127 @@
+"""What the experiments share: options, the file of results, and how a claim is printed and kept."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from _data import target
+from _zoo import encoder
+
+from transferability import Task
+from transferability._threads import threads_for
+from transferability.encoders import Encoder
+from transferability.features import extract_features
+from transferability.pipeline import Split
+from transferability.ranking.store import ResultStore, result_key
+from transferability.validation.measure import data_identity, encoder_identity
+from transferability.validation.settings import FineTuning
+
+__all__ = ["TUNING", "Run", "options"]
+
+RESULTS = Path(__file__).parent / "results"
+TUNING = FineTuning(
+    learning_rates=(3e-4, 3e-3), weight_decays=(1e-2,), epochs=10, choice_epochs=3, patience=4, batch_size=32
+)
+
+
+def options(description: str | None) -> argparse.Namespace:
+    """Read what every experiment takes."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with the files that _data.py describes")
+    parser.add_argument("--quick", action="store_true", help="small samples and fewer encoders: minutes")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for JSON and PNG")
+    parser.add_argument("--encoders", nargs="*", help="only these of the zoo: several shells may share the work")
+    parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "transferability-experiments")
+    return parser.parse_args()
+
+
+@dataclass
+class Run:
+    """One experiment: encoders, tasks, work that is kept, claims."""
+
+    name: str
+    given: argparse.Namespace
+    n_fit: int = 600
+    n_test: int = 1000
+
+    def __post_init__(self) -> None:
+        self.quick: bool = self.given.quick
+        if self.quick:
+            self.n_fit, self.n_test = self.n_fit // 2, self.n_test // 2
+        self.store = ResultStore(self.given.cache / "experiments.sqlite")
+        self.started = time.perf_counter()
+        self.claims: list[dict[str, str]] = []
+        self._parts: dict[str, Split] = {}
+        self._encoders: dict[str, Encoder] = {}
+
+    def part(self, name: str) -> Split:
+        """Return a data set with its rows."""
+        if name not in self._parts:
+            self._parts[name] = target(self.given.data, name, self.n_fit, self.n_test)
+        return self._parts[name]
+
+    def encoder(self, name: str) -> Encoder:
+        """Return an encoder of the zoo, or of the library."""
+        if name not in self._encoders:
+            if ":" in name:
+                from transferability.encoders import load_encoder
+
+                self._encoders[name] = load_encoder(name, device="cpu")
+            else:
+                self._encoders[name] = encoder(name, self.given.data, self.given.cache, self.quick)
+        return self._encoders[name]
+
+    def tasks(self, name: str, data: str) -> tuple[Task, Task]:
+        """Return the fitting and the test task of a data set under an encoder."""
+        part = self.part(data)
+        with threads_for(0):
+            return part.tasks(extract_features(self.encoder(name), part.dataset))
+
+    def kept(self, kind: str, name: str, data: str, work: Callable[[], dict[str, Any]], **parts: Any) -> dict[str, Any]:
+        """Return what `work` returns, from the file of results if an earlier run got so far."""
+        about = {"encoder": encoder_identity(self.encoder(name)), "data": data_identity(self.part(data))}
+        key = result_key(kind, **about, **parts)
+        found = self.store.get(key)
+        if found is not None:
+            return found.result
+        started = time.process_time()
+        result = work()
+        self.store.put(key, kind, name, data, result, time.process_time() - started, failed=False)
+        return result
+
+    def claim(self, text: str, held: str, numbers: str) -> None:
+        """Print a claim of the paper, whether it held ("held", "held in part", "did not hold"), and the numbers."""
+        self.claims.append({"claim": text, "verdict": held, "numbers": numbers})
+        print(f"\nCLAIM    {text}\nVERDICT  {held}\nNUMBERS  {numbers}", flush=True)
+
+    def finish(self, rows: Iterable[dict[str, Any]], figure: Any = None, **more: Any) -> None:
+        """Write JSON, and the figure as PNG."""
+        name = f"{self.name}-quick" if self.quick else self.name
+        folder: Path = self.given.out
+        folder.mkdir(parents=True, exist_ok=True)
+        seconds = time.perf_counter() - self.started
+        found = {
+            "experiment": self.name, "mode": "quick" if self.quick else "full", "claims": self.claims,
+            "n_fit": self.n_fit, "n_test": self.n_test, "seconds": round(seconds, 1), **more, "rows": list(rows),
+        }  # fmt: skip
+        (folder / f"{name}.json").write_text(json.dumps(_rounded(found), indent=1, ensure_ascii=False) + "\n")
+        if figure is not None:
+            figure.savefig(folder / f"{name}.png", dpi=80)
+        print(f"\n{folder / name}.json, {seconds:.0f} s", flush=True)
+
+
+def _rounded(value: Any) -> Any:
+    """Return JSON values with five digits: more are noise, and files in a repository should be small."""
+    if isinstance(value, dict):
+        return {str(key): _rounded(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(each) for each in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    return float(f"{value:.5g}") if isinstance(value, float) else value

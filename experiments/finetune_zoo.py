@@ -1,0 +1,40 @@
+"""Fine-tunes every encoder of the zoo on every target: the accuracies that table1, fig5 and table2 are held against.
+
+    python experiments/finetune_zoo.py --data FOLDER [--quick] [--encoders NAME ...]
+
+Resumes where it stopped. Seeds are done one after the other, so that what there is can be used at any time.
+"""
+
+from __future__ import annotations
+
+from _common import TUNING, Run, options
+from _zoo import PACKAGED, TARGETS, zoo
+
+from transferability._threads import threads_for
+from transferability.validation.measure import measure
+
+__all__ = ["SEEDS", "accuracies"]
+
+SEEDS = (0, 1)
+
+
+def accuracies(run: Run, name: str, target: str, seeds: tuple[int, ...]) -> list[float]:
+    """Return the test accuracy of each seed."""
+    with threads_for(0):
+        found = measure(run.encoder(name), run.part(target), seeds=seeds, settings=TUNING, store=run.store)
+    return [each.accuracy for each in found]
+
+
+def main() -> None:
+    """Fine-tune all, seed by seed; the packaged networks, which are slow, last."""
+    run = Run("finetune_zoo", options(__doc__))
+    names = [name for name in zoo(run.quick) if name in (run.given.encoders or zoo(run.quick))]
+    slow = [name for name in names if name in PACKAGED]
+    for seeds in (SEEDS[:1], SEEDS)[: 1 if run.quick else 2]:
+        for name in [each for each in names if each not in slow] if seeds == SEEDS else names:
+            for target in TARGETS:
+                print(name, target, *(f"{each:.3f}" for each in accuracies(run, name, target, seeds)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

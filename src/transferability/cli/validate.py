@@ -1,0 +1,127 @@
+"""`transferability validate`: do bound and scores foretell what training gives?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from transferability.cli.options import BatchSize, Device, JsonFlag, Limit, NoCache, Seed, TestShare
+from transferability.cli.output import (
+    EXIT_PARTIAL,
+    notice,
+    number,
+    percent,
+    print_json,
+    print_table,
+    show_progress,
+)
+
+if TYPE_CHECKING:
+    from transferability.ranking.bootstrap import Estimate
+    from transferability.validation.result import Validation
+
+__all__ = ["validate"]
+
+
+def validate(
+    encoder: Annotated[
+        list[str], typer.Option(help="timm:NAME, torchvision:NAME, hf:ORG/NAME, st:NAME, packaged:NAME, …; repeat.")
+    ],
+    target: Annotated[list[str], typer.Option(help="Labelled data to train on: folder:DIR, npz:FILE, …; repeat.")],
+    reference: Annotated[
+        list[str] | None, typer.Option(help="Panel of the bound; repeat. By default the other targets.")
+    ] = None,
+    method: Annotated[str, typer.Option(help="finetune (end to end, torch encoders) or probe (frozen).")] = "finetune",
+    seeds: Annotated[int, typer.Option(help="Training runs of each encoder on each target.", min=1)] = 3,
+    score: Annotated[
+        list[str] | None, typer.Option(help="Scores to hold against accuracy; repeat. All of them.")
+    ] = None,
+    epochs: Annotated[int, typer.Option(help="Passes over the training part at most.", min=1)] = 20,
+    limit: Limit = None,
+    test_share: TestShare = 0.3,
+    seed: Seed = 0,
+    batch_size: BatchSize = None,
+    device: Device = None,
+    no_cache: NoCache = False,
+    out: Annotated[
+        Path | None, typer.Option(help="SQLite file of results: what it holds is not computed again.")
+    ] = None,
+    plots: Annotated[Path | None, typer.Option(help="Folder for scatter plots, one for each score.")] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Train encoders on targets, and see how well bound and scores had foretold the accuracies.
+
+    Learning rate, weight decay and the moment to stop are chosen on a fifth of the rows kept back; accuracies are of
+    the test share. With --out a run that was stopped goes on where it stopped.
+
+    Example: transferability validate --target folder:photos --target folder:sketches --method probe
+    --encoder timm:resnet18.a1_in1k --encoder torchvision:resnet50 --encoder timm:resnet18@random --out study.sqlite
+    """
+    from transferability._validate import check_choice
+    from transferability.pipeline import Settings
+    from transferability.ranking.store import ResultStore
+    from transferability.validation.settings import FineTuning
+    from transferability.validation.validate import validate as validate_encoders
+
+    check_choice(method, ("finetune", "probe"), "method")
+    settings = Settings(
+        limit=limit, test_share=test_share, seed=seed, batch_size=batch_size, device=device, cache=not no_cache
+    )
+    with show_progress() as progress:
+        found = validate_encoders(
+            encoder,
+            target,
+            reference or (),
+            method=method,  # type: ignore[arg-type]
+            seeds=range(seed, seed + seeds),
+            scores=score or ("all",),
+            settings=settings,
+            tuning=FineTuning(epochs=epochs),
+            store=None if out is None else ResultStore(out),
+            progress=progress,
+        )
+    if plots is not None:
+        _write_plots(found, plots)
+    print_json(found.to_dict()) if json else _show(found)
+    if found.skipped:
+        raise typer.Exit(EXIT_PARTIAL)
+
+
+def _show(found: Validation) -> None:
+    """Print accuracies, then agreement."""
+    what = "fine-tuning" if found.method == "finetune" else "linear probing"
+    shown = [column.name for column in found.columns if any(column.name in each.values for each in found.observations)]
+    rows = [
+        [each.target, each.encoder, percent(each.accuracy), *(number(each.values.get(name), 4) for name in shown)]
+        for each in sorted(found.observations, key=lambda each: (found.targets.index(each.target), -each.accuracy))
+    ]
+    print_table(f"Accuracy after {what}, and what was said before", ["target", "encoder", "accuracy", *shown], rows, 2)
+    if not found.means:
+        notice("agreement needs three encoders or more that differ; there are fewer.")
+    else:
+        rows = [
+            [each.criterion, _interval(each.pearson), _interval(each.kendall), _interval(each.regret, 100, ".1f")]
+            for each in found.means
+        ]
+        title = "Agreement, mean over targets; +1 is perfect whatever the direction [95 % of resampled encoders]"
+        print_table(title, ["score", "Pearson", "Kendall", "top-1 regret, points"], rows)
+        notice("size, the number of parameters, is the baseline that a score must beat.")
+    for each in found.skipped:
+        notice(f"skipped {each.encoder}: {each.reason}")
+
+
+def _interval(each: Estimate, factor: int = 1, digits: str = "+.2f") -> str:
+    value, low, high = (format(factor * number, digits) for number in (each.value, each.low, each.high))
+    return f"{value} [{low}, {high}]"
+
+
+def _write_plots(found: Validation, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = [column.name for column in found.columns if any(column.name in each.values for each in found.observations)]
+    for name in drawn:
+        figure = found.plot(name).get_figure(root=True)
+        if figure is not None:
+            figure.savefig(folder / f"{name}.png", dpi=120)
+    notice(f"{len(drawn)} scatter plots in {folder}")

@@ -1,0 +1,159 @@
+"""Accuracies of encoders on a target, by fine-tuning or linear probing; each one kept as soon as it is there."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from transferability.encoders import Encoder, FeatureFiles
+from transferability.errors import EncoderError, OptionError
+from transferability.features import extract_features
+from transferability.pipeline import Split
+from transferability.ranking.store import ResultStore, result_key
+from transferability.validation.linear_probe import STRENGTHS, probe
+from transferability.validation.settings import FineTuning, Measured, Rates
+
+if TYPE_CHECKING:
+    from transferability.validation.finetune import FineTuner
+
+__all__ = ["Method", "data_identity", "encoder_identity", "measure"]
+
+Method = Literal["finetune", "probe"]
+_LAYOUT = 1  # of the keys: raised when a change of the code changes what is measured
+
+
+def measure(
+    encoder: Encoder | FeatureFiles,
+    part: Split,
+    method: Method = "finetune",
+    *,
+    seeds: Sequence[int] = (0, 1, 2),
+    settings: FineTuning | None = None,
+    store: ResultStore | None = None,
+    batch_size: int | None = None,
+    cache: bool = True,
+) -> list[Measured]:
+    """Train an encoder on a target, once for each seed, and measure it on the target's test rows.
+
+    Parameters
+    ----------
+    encoder : Encoder
+        For fine-tuning one that runs in torch; its weights are put back.
+    part : Split
+        The target and its rows (`transferability.pipeline.prepare`).
+    method : {"finetune", "probe"}
+        End to end, or a linear classifier on frozen features. The latter splits off its validation part by the seed.
+    seeds : sequence of int
+    settings : FineTuning, optional
+    store : ResultStore, optional
+        What it holds is not computed again; what is computed is put there at once.
+    batch_size : int, optional
+        For extracting features.
+    cache : bool, default=True
+        Whether features are kept.
+
+    Returns
+    -------
+    list of Measured
+        One for each seed.
+
+    Raises
+    ------
+    EncoderError
+        If the encoder cannot be fine-tuned: ONNX graphs and functions cannot.
+    LabelError
+        If the target has no labels.
+    """
+    if not seeds:
+        message = "`seeds` must hold one number or more; got none."
+        raise OptionError(message)
+    settings = settings or FineTuning()
+    subject = {"encoder": encoder_identity(encoder), "data": data_identity(part), "layout": _LAYOUT}
+    work = _Kept(store, encoder.name, part.name, subject)
+    if method == "probe":
+        return _probe(encoder, part, seeds, work, batch_size, cache)
+    if isinstance(encoder, FeatureFiles):
+        message = f"encoder {encoder.name!r} is a file of features, and cannot be fine-tuned. Take method 'probe'."
+        raise EncoderError(message)
+    from transferability.validation.finetune import FineTuner
+
+    tuner = FineTuner(encoder, part.dataset, part.fit_rows, part.test_rows, settings)
+    options = asdict(settings)
+    rates = Rates(**work.do("finetune-choice", {"settings": options}, lambda: vars(tuner.choose())))
+    found = []
+    for seed in seeds:
+        parts = {"settings": options, "seed": int(seed)}
+        run = work.do("finetune", parts, partial(_run, tuner, rates, seed))
+        found.append(_read(run))
+    return found
+
+
+def encoder_identity(encoder: Encoder | FeatureFiles) -> dict[str, Any]:
+    """Return what decides the features, as JSON values; the name alone where the encoder cannot tell."""
+    identity = None if isinstance(encoder, FeatureFiles) else encoder.identity()
+    return {"name": encoder.name} if identity is None else identity
+
+
+def data_identity(part: Split) -> dict[str, Any]:
+    """Return a hash of the rows, their contents and labels, and the split."""
+    labels = np.zeros(0) if part.dataset.labels is None else part.dataset.labels
+    total = hashlib.sha256()
+    for rows in (part.fit_rows, part.test_rows, labels):
+        total.update(np.ascontiguousarray(rows, dtype=np.int64).tobytes())
+    return {"contents": part.dataset.fingerprint(), "rows": total.hexdigest()}
+
+
+class _Kept:
+    """Results of one encoder on one target."""
+
+    def __init__(self, store: ResultStore | None, encoder: str, target: str, subject: dict[str, Any]) -> None:
+        self._store, self._encoder, self._target, self._subject = store, encoder, target, subject
+
+    def do(self, kind: str, parts: dict[str, Any], work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Return the result, from the store if it is there."""
+        if self._store is None:
+            return work()
+        key = result_key(kind, **self._subject, **parts)
+        kept = self._store.get(key)
+        if kept is not None and not kept.failed:
+            return kept.result
+        started = time.perf_counter()
+        result = work()
+        seconds = time.perf_counter() - started
+        self._store.put(key, kind, self._encoder, self._target, result | parts, seconds, failed=False)
+        return result
+
+
+def _run(tuner: FineTuner, rates: Rates, seed: int) -> dict[str, Any]:
+    return tuner.run(rates, seed).to_dict() | vars(rates)
+
+
+def _probe(
+    encoder: Encoder | FeatureFiles,
+    part: Split,
+    seeds: Sequence[int],
+    work: _Kept,
+    batch_size: int | None,
+    cache: bool,
+) -> list[Measured]:
+    features: Any = None
+
+    def run(seed: int) -> dict[str, Any]:
+        nonlocal features
+        if features is None:
+            features = extract_features(encoder, part.dataset, batch_size=batch_size, cache=cache)
+        fit, test = part.tasks(features)
+        return probe(fit.features, fit.require_labels(), test.features, test.require_labels(), seed=seed).to_dict()
+
+    options = {"strengths": list(STRENGTHS)}
+    return [_read(work.do("probe", options | {"seed": int(seed)}, partial(run, seed))) for seed in seeds]
+
+
+def _read(result: dict[str, Any]) -> Measured:
+    return Measured(**{name: result[name] for name in Measured.__dataclass_fields__})

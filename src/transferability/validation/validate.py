@@ -1,0 +1,170 @@
+"""Measure encoders by training, and hold the bound and the scores against what came out."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Any
+
+from transferability.datasets import Dataset
+from transferability.encoders import Encoder, FeatureFiles, load_encoder
+from transferability.errors import TaskError, TransferabilityError
+from transferability.features import extract_features
+from transferability.pipeline import Progress, Settings, Split, prepare, rank
+from transferability.ranking.result import ScoreColumn, Skipped
+from transferability.ranking.store import ResultStore, result_key
+from transferability.relatedness.estimator import TaskRelatedness
+from transferability.scores.registry import ScoreInputs, available, compute_many
+from transferability.validation.measure import Method, data_identity, encoder_identity, measure
+from transferability.validation.result import Observation, Validation
+from transferability.validation.settings import FineTuning
+
+__all__ = ["validate"]
+
+BASELINE = "size"
+"""Number of parameters: what a score must beat to be worth computing."""
+
+
+def validate(
+    encoders: Sequence[str | Encoder | FeatureFiles],
+    targets: Sequence[str | Dataset],
+    references: Sequence[str | Dataset] = (),
+    *,
+    method: Method = "finetune",
+    seeds: Sequence[int] = (0, 1, 2),
+    scores: Sequence[str] = ("all",),
+    relatedness: TaskRelatedness | None = None,
+    settings: Settings | None = None,
+    tuning: FineTuning | None = None,
+    store: ResultStore | None = None,
+    progress: Progress | None = None,
+) -> Validation:
+    """Train every encoder on every target, and compare with what bound and scores say without training.
+
+    Parameters
+    ----------
+    encoders : sequence of str or Encoder
+        One that fails is skipped and reported; the others go on. ONNX graphs and functions take method "probe" only.
+    targets : sequence of str or Dataset
+        With labels.
+    references : sequence of str or Dataset
+        The panel of the bound. Without any, the other targets serve; one target alone then has no bound.
+    method : {"finetune", "probe"}
+    seeds : sequence of int
+    scores : sequence of str
+        Beside bound and number of parameters, which are always there.
+    relatedness : TaskRelatedness, optional
+        By default as `rank` has it.
+    settings : Settings, optional
+        Bound and scores see the fitting rows, as training does; accuracies are of the test rows.
+    tuning : FineTuning, optional
+    store : ResultStore, optional
+        Kinds 'finetune', 'finetune-choice', 'probe' and 'scores'. What it holds is not computed again.
+    progress : callable (what, done, total), optional
+
+    Returns
+    -------
+    Validation
+
+    Raises
+    ------
+    TransferabilityError
+        If data or options are at fault, or no encoder could be measured.
+    """
+    settings = settings or Settings()
+    estimator = relatedness or TaskRelatedness(tau="auto", seed=settings.seed)
+    parts = [prepare(each, settings) for each in targets]
+    panel = [prepare(each, settings) for each in references]
+    known = available()
+    names = list(dict.fromkeys([*(known if "all" in scores else scores), BASELINE]))
+    observations: list[Observation] = []
+    skipped: list[Skipped] = []
+    for each in encoders:
+        name = each if isinstance(each, str) else each.name
+        for number, part in enumerate(parts):
+            if progress:
+                progress(f"{name}: {method} on {part.name}", number, len(parts))
+            try:
+                encoder = load_encoder(each, device=settings.device) if isinstance(each, str) else each
+                each = encoder  # loaded once
+                others = panel or [other for other in parts if other is not part]
+                values = _foretell(encoder, part, others, names, estimator, settings, store)
+                measured = measure(
+                    encoder,
+                    part,
+                    method,
+                    seeds=seeds,
+                    settings=tuning,
+                    store=store,
+                    batch_size=settings.batch_size,
+                    cache=settings.cache,
+                )
+            except TransferabilityError as error:
+                skipped.append(Skipped(f"{name} on {part.name}", str(error)))
+                continue
+            observations.append(Observation(name, part.name, tuple(run.accuracy for run in measured), values))
+    if not observations:
+        message = f"no encoder could be measured. {'; '.join(f'{each.encoder}: {each.reason}' for each in skipped)}"
+        raise TaskError(message)
+    columns = [ScoreColumn(name, known[name].higher_is_better) for name in names]
+    if any("bound" in each.values for each in observations):
+        columns.insert(0, ScoreColumn("bound", False))
+    return Validation(method, tuple(observations), tuple(columns), tuple(skipped))
+
+
+def _foretell(
+    encoder: Encoder | FeatureFiles,
+    part: Split,
+    panel: Sequence[Split],
+    names: Sequence[str],
+    estimator: TaskRelatedness,
+    settings: Settings,
+    store: ResultStore | None,
+) -> dict[str, float]:
+    """Return what bound and scores say, from the store if it is there."""
+    about = {
+        "encoder": encoder_identity(encoder),
+        "target": data_identity(part),
+        "references": [data_identity(each) for each in panel],
+        "scores": list(names),
+        "relatedness": {name: _plain(value) for name, value in vars(estimator).items()},
+        "settings": {name: asdict(settings)[name] for name in ("seed", "test_share", "use_labels")},
+        "version": version("transferability"),
+    }
+    key = result_key("scores", **about)
+    kept = store.get(key) if store is not None else None
+    if kept is not None and not kept.failed:
+        return dict(kept.result)
+    started = time.perf_counter()
+    if panel:
+        references: list[Any] = [each.dataset for each in panel]
+        entry = rank(
+            part.dataset, references, [encoder], relatedness=estimator, scores=names, settings=settings
+        ).entries[0]
+        values = {"bound": entry.value("bound"), **entry.scores}
+    else:
+        values = _scores_alone(encoder, part, names, settings)
+    values = {name: value for name, value in values.items() if math.isfinite(value)}
+    if store is not None:
+        seconds = time.perf_counter() - started
+        store.put(key, "scores", encoder.name, part.name, values, seconds, failed=False)
+    return values
+
+
+def _scores_alone(
+    encoder: Encoder | FeatureFiles, part: Split, names: Sequence[str], settings: Settings
+) -> dict[str, float]:
+    """Return the scores that need no reference."""
+    features = extract_features(encoder, part.dataset, batch_size=settings.batch_size, cache=settings.cache)
+    task, _ = part.tasks(features)
+    inputs = ScoreInputs(
+        features=task.features, labels=task.labels, n_parameters=encoder.n_parameters, seed=settings.seed
+    )
+    return {name: float(each) for name, each in compute_many(names, inputs)[0].items()}
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else value
