@@ -106,14 +106,7 @@ def test_private_targets_are_ranked_without_samples(place: Path) -> None:
             ["--reference", "pack:packs/python-own-rows.safetensors", "--target", "packaged:digits"],
             "made with encoder 'python:own:rows' (",
         ),
-        ("relate", ["--reference", "pack:none.safetensors", "--target", "packaged:digits"], "no file none.safetensors"),
         ("relate", ["--reference", "pack:own.py", "--target", "packaged:digits"], "damaged or no reference pack"),
-        (
-            "rank",
-            ["--reference", "pack:packs/python-own-rows.safetensors", "--target", "packaged:digits"],
-            "Make a pack",
-        ),
-        ("pack", ["--data", "pack:packs/python-own-rows.safetensors"], "known prefix"),
     ],
 )
 def test_what_does_not_fit_ends_with_one_sentence(
