@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -84,17 +85,8 @@ def load_hub(spec: str, limit: int | None = None, seed: int = 0) -> Dataset:
         message = f"`limit` must be given for a stream, hf:{spec}: so many rows are taken from it."
         raise OptionError(message)
     try:
-        found = _open(library, source)
-        if hasattr(found, "keys"):  # one entry per split
-            found = _only_split(found, source)
-        for column, kind in (found.features or {}).items():
-            if isinstance(kind, library.Image):
-                found = found.cast_column(
-                    column, library.Image(decode=False)
-                )  # the bytes as they are, also of a stream
-        if source.streaming:
-            rows = list(found.shuffle(seed=seed, buffer_size=_SHUFFLE_BUFFER).take(limit))
-            found = library.Dataset.from_list(rows, features=found.features)
+        with _quietly(library):
+            found = _rows(library, source, limit, seed)
     except TransferabilityError:
         raise
     except Exception as error:  # the library's own, the network's, and those of every file format
@@ -129,6 +121,20 @@ def _parse(spec: str) -> _Source:
         message = f"the split is chosen as hf:{name}:{part}; got '#{part}'."
         raise DatasetError(message)
     return _Source(name, revision or None, split, options.get("config"), "streaming" in options, roles)
+
+
+def _rows(library: Any, source: _Source, limit: int | None, seed: int) -> Any:
+    """Return the rows of one split, pictures as the bytes they are; of a stream, those that are kept."""
+    found = _open(library, source)
+    if hasattr(found, "keys"):  # one entry per split
+        found = _only_split(found, source)
+    for column, kind in (found.features or {}).items():
+        if isinstance(kind, library.Image):
+            found = found.cast_column(column, library.Image(decode=False))
+    if source.streaming:
+        kept = list(found.shuffle(seed=seed, buffer_size=_SHUFFLE_BUFFER).take(limit))
+        found = library.Dataset.from_list(kept, features=found.features)
+    return found
 
 
 def _open(library: Any, source: _Source) -> Any:
@@ -205,6 +211,25 @@ def _find_roles(library: Any, features: dict[str, Any], roles: Roles, named: str
     if getattr(features[label], "dtype", "").startswith("float"):
         return replace(roles, target=(label,))
     return replace(roles, label=(label,))
+
+
+@contextmanager
+def _quietly(library: Any) -> Iterator[None]:
+    """Keep the libraries from writing to the terminal; what goes wrong is told once, in our sentence."""
+    from huggingface_hub.utils import logging as hub_logging
+
+    loggers = library.utils.logging, hub_logging
+    verbosity, shown = [each.get_verbosity() for each in loggers], library.is_progress_bar_enabled()
+    for each in loggers:
+        each.set_verbosity_error()
+    library.disable_progress_bars()
+    try:
+        yield
+    finally:
+        for each, level in zip(loggers, verbosity, strict=True):
+            each.set_verbosity(level)
+        if shown:
+            library.enable_progress_bars()
 
 
 @dataclass(frozen=True)

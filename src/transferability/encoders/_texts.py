@@ -35,8 +35,12 @@ class _Batch(NamedTuple):
     """What the network reads, and which of its positions make each row."""
 
     inputs: dict[str, Tensor]  # each (n_texts, n_tokens)
-    text_of_row: Tensor  # (n,)
+    text_of_row: Tensor | None  # (n,); None where each text is a row
     mask: Tensor  # (n, n_tokens) bool
+
+    def of_rows(self, values: Tensor) -> Tensor:
+        """Return what belongs to each row: (n_texts, …) -> (n, …)."""
+        return values if self.text_of_row is None else values[self.text_of_row]
 
 
 class TextNetwork:
@@ -143,13 +147,13 @@ class TextNetwork:
 
     def _rows(self, hidden: Tensor, read: _Batch) -> Tensor:
         hidden = hidden.float()  # (n_texts, n_tokens, d)
-        return pool_tokens(hidden[read.text_of_row], read.mask, self._pool)
+        return pool_tokens(read.of_rows(hidden), read.mask, self._pool)
 
     def _shares(self, shares: Tensor, read: _Batch) -> Tensor:
         """Return the probabilities of each row; the mean over its tokens where the head gives them per token."""
         if shares.ndim == 2:
-            return shares[read.text_of_row]  # (n_texts, n_classes) -> (n, n_classes)
-        found = pool_tokens(shares[read.text_of_row], read.mask, "mean")
+            return read.of_rows(shares)
+        found = pool_tokens(read.of_rows(shares), read.mask, "mean")
         return found.where(read.mask.any(1, keepdim=True), 1 / shares.shape[-1])  # an empty text: nothing is known
 
     def _read(self, items: Sequence[Item]) -> _Batch:
@@ -161,7 +165,7 @@ class TextNetwork:
         pairs = isinstance(items[0], tuple)
         columns = [list(side) for side in zip(*items, strict=True)] if pairs else [list(items)]
         inputs = self._tokenize(*columns)
-        return _Batch(inputs, torch.arange(len(items), device=self._device), inputs["attention_mask"].bool())
+        return _Batch(inputs, None, inputs["attention_mask"].bool())
 
     def _words(self, items: Sequence[tuple[tuple[str, ...], int]]) -> _Batch:
         """Tokenise each sentence once, and find the tokens of each word that is asked for."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +47,7 @@ def load(spec: str, *, device: str | None, precision: Precision = "float32") -> 
 
     architecture, pretrained = _parts(open_clip, spec, name)
     untrained = pretrained == _torch.RANDOM
-    with _torch.loading(name), _torch.seeded():
+    with _torch.loading(name), _torch.seeded(), _quietly():
         if untrained:
             model, _, transform = open_clip.create_model_and_transforms(architecture, pretrained_text=False)
         else:
@@ -72,6 +75,17 @@ def load(spec: str, *, device: str | None, precision: Precision = "float32") -> 
         n_prefix=1 if hasattr(visual, "class_embedding") else getattr(trunk, "num_prefix_tokens", 0),
         precision=precision,
     )
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Give the root logger a handler: open_clip logs through it, which else installs one that prints, for good."""
+    silent = logging.NullHandler()
+    logging.getLogger().addHandler(silent)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(silent)
 
 
 def _parts(open_clip: Any, spec: str, name: str) -> tuple[str, str | None]:

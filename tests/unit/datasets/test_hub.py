@@ -16,7 +16,6 @@ NER = datasets.List(datasets.ClassLabel(names=["O", "PER", "LOC"]))
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    datasets.disable_progress_bars()
 
 
 def save(folder, features, **columns):
@@ -105,6 +104,14 @@ def test_files_and_streams(tmp_path):
         load_dataset(f"hf:{path}?stream")
     with pytest.raises(DatasetError, match="the split is chosen as hf:"):
         load_dataset(f"hf:{path}#train")
+
+
+def test_reading_says_nothing(tmp_path, capfd):
+    path = tmp_path / "lines.jsonl"
+    path.write_text('{"text": "a"}\n{"text": "b"}\n')
+    assert load_dataset(f"hf:{path}").items([1]) == ["b"]
+    captured = capfd.readouterr()
+    assert (captured.out, captured.err) == ("", "")
 
 
 def test_a_missing_text_is_named(tmp_path):

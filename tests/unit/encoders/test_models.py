@@ -234,11 +234,13 @@ def test_missing_library_names_the_extra(monkeypatch, spec, module, extra):
         load_encoder(spec)
 
 
-def test_loading_says_nothing(capfd, bert_folder, sentence_folder, vit_folders):
+def test_loading_says_nothing(capfd, bert_folder, sentence_folder, vit_folders, open_clip_tiny):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         load_encoder(f"hf:{bert_folder}", "cpu")
         load_encoder(f"st:{sentence_folder}", "cpu")
         load_encoder(f"hf:{vit_folders['classifier']}", "cpu")  # transformers has much to say about its pooler
+        load_encoder(f"openclip:tiny-clip/{open_clip_tiny[0]}", "cpu")
+        load_encoder("openclip:tiny-clip@random", "cpu")
     captured = capfd.readouterr()
     assert (captured.out, captured.err) == ("", "")
