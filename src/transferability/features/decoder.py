@@ -6,6 +6,7 @@ import logging
 import os
 import pickle
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from transferability.datasets import Dataset
@@ -56,7 +57,7 @@ class Decoder:
         """How many batches to ask for before the first of them is needed."""
         return 2 if self._workers is None else self._count + 2
 
-    def submit(self, rows: range) -> Future[Batch]:
+    def submit(self, rows: Sequence[int]) -> Future[Batch]:
         """Return what will be the items of these rows."""
         if self._workers is not None and self._workers.failure() is not None:
             _log.info("decoding stays in this process: %s", self._workers.failure())
@@ -66,7 +67,7 @@ class Decoder:
             return self._workers.submit(rows)
         return self._thread.submit(prepare, self._dataset, self._preprocess, rows)
 
-    def result(self, future: Future[Batch], rows: range, n_left: int) -> Batch:
+    def result(self, future: Future[Batch], rows: Sequence[int], n_left: int) -> Batch:
         """Wait for a batch; `n_left` rows are to come after it."""
         started = time.perf_counter()
         try:

@@ -347,7 +347,8 @@ def assemble(job: Job, done: Iterable[Done]) -> dict[str, Features]:
             _check_width(job, shard, rows.shape[1], whole[output].shape[1])
             whole[output][shard.start : shard.stop] = rows
     finish(job)
-    return {output: _with_rows(whole[output], job.dataset) for output in job.outputs}
+    keys = {output: entry.key for output, entry in job.entries().items()}
+    return {output: replace(_with_rows(whole[output], job.dataset), key=keys.get(output)) for output in job.outputs}
 
 
 def _check_width(job: Job, shard: Shard, width: int, before: int) -> None:

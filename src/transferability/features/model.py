@@ -44,7 +44,7 @@ class Model:
         self._fits: int | None = None  # rows that the device's memory is known to hold, once it did not hold some
         self._widths: dict[str, int] = {}
 
-    def __call__(self, rows: range, batch: Batch) -> Rows:
+    def __call__(self, rows: Sequence[int], batch: Batch) -> Rows:
         """Return each output of a batch, (n, width).
 
         Raises
@@ -72,7 +72,7 @@ class Model:
             return parts[0]
         return {name: np.concatenate([part[name] for part in parts]) for name in self._outputs}
 
-    def _attempt(self, rows: range, batch: Batch) -> Rows | None:
+    def _attempt(self, rows: Sequence[int], batch: Batch) -> Rows | None:
         """Return the outputs, or None if memory does not suffice."""
         try:
             found = forward(self._encoder, batch, self._outputs)
@@ -89,7 +89,7 @@ class Model:
             sys.modules["torch"].cuda.empty_cache()
         return None
 
-    def _checked(self, values: npt.NDArray[np.floating], name: str, rows: range) -> npt.NDArray[np.floating]:
+    def _checked(self, values: npt.NDArray[np.floating], name: str, rows: Sequence[int]) -> npt.NDArray[np.floating]:
         said = f"encoder {self._encoder.name!r}" + (f", output {name!r}," if len(self._outputs) > 1 else "")
         if values.ndim != 2 or len(values) != len(rows) or values.shape[1] == 0 or values.dtype.kind not in "fiu":
             message = f"{said} must return one row of numbers per item, ({len(rows)}, n_features); "
@@ -117,10 +117,11 @@ class Model:
         return rounded
 
 
-def where(dataset: Dataset, rows: range) -> str:
+def where(dataset: Dataset, rows: Sequence[int]) -> str:
     """Return rows in words, by their ids."""
     first, last = (repr(str(dataset.all_ids[dataset.rows[row]])) for row in (rows[0], rows[-1]))
-    said = f"row {first}" if len(rows) == 1 else f"rows {first} to {last}"
+    in_order = isinstance(rows, range)
+    said = f"row {first}" if len(rows) == 1 else f"rows {first} {'to' if in_order else 'and others, such as'} {last}"
     return f"{said} of data {dataset.name!r}"
 
 

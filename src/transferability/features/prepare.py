@@ -6,6 +6,7 @@ import os
 import pickle
 import signal
 import sys
+from collections.abc import Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -19,7 +20,7 @@ Batch = Any
 """What `forward` gets: a sequence. Arrays of one shape lie together in one array."""
 
 
-def prepare(dataset: Dataset, preprocess: Preprocess | None, rows: range) -> Batch:
+def prepare(dataset: Dataset, preprocess: Preprocess | None, rows: Sequence[int]) -> Batch:
     """Return the items of these rows as the encoder takes them."""
     items = dataset.items(rows)
     if preprocess is None:
@@ -33,7 +34,7 @@ def prepare(dataset: Dataset, preprocess: Preprocess | None, rows: range) -> Bat
 def serve() -> None:
     """Answer requests on standard input until it ends: what a worker process does.
 
-    It gets the data set and the preprocessing once, then ranges of rows; it answers each with a pair: the dtype and
+    It gets the data set and the preprocessing once, then rows; it answers each with a pair: the dtype and
     the shape of an array whose bytes follow, or an empty string and a value, which may be an exception.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, whose end then ends this

@@ -29,9 +29,10 @@ class Shard(NamedTuple):
         """The rows, as positions in the data set."""
         return range(self.start, self.stop)
 
-    def batches(self, size: int) -> list[range]:
-        """Return the rows in batches of `size`; the last may be smaller."""
-        return [range(start, min(start + size, self.stop)) for start in range(self.start, self.stop, size)]
+    def batches(self, size: int, order: Sequence[int] | None = None) -> list[Sequence[int]]:
+        """Return the rows, in an order of their own or as they are, in batches of `size`; the last may be smaller."""
+        rows = self.rows if order is None else order
+        return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
 def plan(n_rows: int, shard_rows: int = SHARD_ROWS) -> list[Shard]:

@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import Any
@@ -67,7 +68,7 @@ class Workers:
         errors = (each.exception() for each in self._starting if each.done())
         return next((error for error in errors if error is not None), None)
 
-    def submit(self, rows: range) -> Future[Batch]:
+    def submit(self, rows: Sequence[int]) -> Future[Batch]:
         """Return what will be the items of these rows, as the encoder takes them.
 
         The future raises what reading them raised, or `WorkerLostError` if the worker died.
@@ -86,7 +87,7 @@ class Workers:
         _exchange(process, pickle.dumps(sys.path) + payload)
         self._idle.put(process)
 
-    def _ask(self, rows: range) -> Batch:
+    def _ask(self, rows: Sequence[int]) -> Batch:
         process = self._idle.get()
         try:
             batch: Batch = _exchange(process, pickle.dumps(rows))

@@ -11,6 +11,7 @@ from PIL import Image
 
 from transferability.datasets import load_dataset
 from transferability.encoders import select
+from transferability.encoders.function import FunctionEncoder
 from transferability.errors import DatasetError, EncoderError, OptionError
 from transferability.features import (
     FeatureCache,
@@ -166,6 +167,24 @@ def test_files_appear_whole_or_not_at_all(tmp_path, digits):
     with pytest.raises(OptionError, match=r"end in \.npz or \.safetensors"):
         extract_to_files(Layers(), digits, {"features": tmp_path / "f.pkl"}, cache=False)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_texts_of_a_length_go_together_and_come_back_in_order(tmp_path, cache):
+    rng = np.random.default_rng(0)
+    texts = ["x" * n for n in rng.permutation(np.arange(1, 41))]
+    (tmp_path / "t.csv").write_text("text\n" + "\n".join(texts) + "\n")
+    batches = []
+
+    def count(items):
+        batches.append([len(item) for item in items])
+        return np.array([[len(item)] for item in items], dtype=np.float32)
+
+    found = extract_features(
+        FunctionEncoder("test:count", count), load_dataset(f"csv:{tmp_path / 't.csv'}"), batch_size=15, cache=False
+    )
+    assert found.features[:, 0].tolist() == [len(text) for text in texts]
+    assert sum(batches, []) == list(range(40, 0, -1))
+    assert [len(batch) for batch in batches] == [15, 15, 10]
 
 
 # --- memory
