@@ -16,7 +16,7 @@ from transferability.cli.output import number, percent
 from transferability.errors import TransferabilityError
 from transferability.features import write_features
 
-COMMANDS = ["cache", "demo", "extract", "pack", "rank", "relate", "report", "score", "study"]
+COMMANDS = ["cache", "demo", "extract", "pack", "rank", "relate", "report", "score", "study", "validate"]
 HOSTILE = ["[bold red]a[/bold red]", "<script>alert(1)</script>", "naïve 類 \u202egnp"]
 
 
