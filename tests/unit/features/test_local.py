@@ -183,7 +183,7 @@ def test_texts_of_a_length_go_together_and_come_back_in_order(tmp_path, cache):
         FunctionEncoder("test:count", count), load_dataset(f"csv:{tmp_path / 't.csv'}"), batch_size=15, cache=False
     )
     assert found.features[:, 0].tolist() == [len(text) for text in texts]
-    assert sum(batches, []) == list(range(40, 0, -1))
+    assert [length for batch in batches for length in batch] == list(range(40, 0, -1))
     assert [len(batch) for batch in batches] == [15, 15, 10]
 
 
