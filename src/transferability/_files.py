@@ -58,6 +58,8 @@ class Features:
         Name of the data set.
     targets : array of float of shape (n_samples,) or (n_samples, n_outputs), or None
         Numbers to predict, or 0 and 1 for each of several labels, in place of classes.
+    key : str or None
+        What they are kept under in the cache; None where they are not.
     """
 
     features: FloatArray
@@ -66,6 +68,7 @@ class Features:
     ids: npt.NDArray[np.str_] | None = None
     name: str = "features"
     targets: FloatArray | None = None
+    key: str | None = None
 
     def __len__(self) -> int:
         return len(self.features)

@@ -119,6 +119,12 @@ class Extraction:
                 panel.append(Panelist(packs[part], None, part))
         return panel
 
+    def cache_keys(self, view: AnyLoaded, parts: Sequence[Part]) -> list[dict[str, str]]:
+        """Return what the features of these data under one view are kept under, as far as they are kept."""
+        found = [(part.name, self._found.get(id(part.dataset), {})) for part in parts if isinstance(part, Split)]
+        named = [(name, outputs[_output_of(view)]) for name, outputs in found if _output_of(view) in outputs]
+        return [{"data": name, "key": features.key} for name, features in named if features.key is not None]
+
     def _features(self, part: Split, *, with_probabilities: bool) -> dict[str, Features]:
         wanted = (*self._outputs, *((PROBABILITIES,) if with_probabilities else ()))
         found = self._found.setdefault(id(part.dataset), {})

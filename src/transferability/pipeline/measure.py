@@ -71,7 +71,8 @@ class Measurement:
             notes = {column.name: "needs samples of the target, not a pack." for column in self.columns}
         else:
             values, notes = self._scores(view, fit, panel, result, extraction.probabilities(target))
-        return Ranked(view.name, view.n_parameters, result, values, notes, time.perf_counter() - started)
+        keys = extraction.cache_keys(view, [target, *references])
+        return Ranked(view.name, view.n_parameters, result, values, notes, time.perf_counter() - started, keys)
 
     def _scores(
         self,

@@ -37,6 +37,7 @@ class Ranked:
     scores: dict[str, float]
     notes: dict[str, str]  # of scores that say nothing here, or were computed on guessed labels: why
     seconds: float
+    cache_keys: Sequence[dict[str, str]] = ()  # data and key of the features, where they are kept
 
     def value(self, criterion: str) -> float:
         """Return what the ranking sorts by; nan where it is not known."""
@@ -50,6 +51,7 @@ class Ranked:
             "seconds": self.seconds,
             "scores": self.scores,
             "notes": self.notes,
+            "cache_keys": list(self.cache_keys),
             "relatedness": self.relatedness.to_dict(),
         }
 

@@ -15,6 +15,7 @@ from transferability.errors import TaskError
 from transferability.ranking.agreement import agreement
 from transferability.ranking.result import Ranking
 from transferability.relatedness.result import Relatedness
+from transferability.report.tables import grid
 from transferability.report.words import answer, certificate_in_words, relation_answer
 
 __all__ = ["SCHEMA_VERSION", "details_of", "pack_details", "relation_record", "summarize", "summarize_records"]
@@ -128,6 +129,7 @@ def _ranking_part(
                 "seconds": entry["seconds"],
                 "scores": entry["scores"],
                 "notes": entry["notes"],
+                "cache_keys": entry.get("cache_keys", []),
                 "standing": entry.get("standing"),
                 "accuracy": accuracy,
                 "result": result,
@@ -138,7 +140,7 @@ def _ranking_part(
     columns = record.get("columns") or [
         {"name": name, "higher_is_better": True} for name in (entries[0]["scores"] if entries else {})
     ]
-    several = len(record["references"]) > 1
+    several = any(len(entry["result"]["panel"]) > 1 for entry in entries)
     return {
         "kind": "ranking",
         "targets": [record["target"]],
@@ -163,7 +165,14 @@ def _relation_part(record: Record, details: Details, samples: dict[str, Any]) ->
     several = len(results) > 1 or len(results[0]["panel"]) > 1
     entries = [
         {"place": k, "name": each["target"], "n_parameters": None, "seconds": each["seconds"]}
-        | {"scores": {}, "notes": {}, "standing": None, "accuracy": each["transferability_accuracy"], "result": each}
+        | {
+            "scores": {},
+            "notes": {},
+            "cache_keys": [],
+            "standing": None,
+            "accuracy": each["transferability_accuracy"],
+            "result": each,
+        }
         for k, each in enumerate(results, start=1)
     ]
     return {
@@ -253,11 +262,9 @@ def _agreements(entries: Sequence[Record], columns: Sequence[Record]) -> list[di
 
 
 def _panel_matrix(what: str, rows: Sequence[tuple[str, Record]]) -> dict[str, Any]:
-    return {
-        "corner": what,
-        "columns": [each["reference"] for each in rows[0][1]["panel"]],
-        "rows": [{"name": name, "values": [each["bound"] for each in result["panel"]]} for name, result in rows],
-    }
+    columns, values = grid([(name, [(e["reference"], e["bound"]) for e in result["panel"]]) for name, result in rows])
+    named = [{"name": name, "values": row} for (name, _), row in zip(rows, values, strict=True)]
+    return {"corner": what, "columns": columns, "rows": named}
 
 
 def _overview(parts: Sequence[Record]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ __all__ = [
     "TERMS",
     "agreement_table",
     "convergence_table",
+    "grid",
     "matrix_table",
     "points_table",
     "ranking_table",
@@ -122,8 +124,31 @@ def matrix_table(results: Ranking | Sequence[Relatedness]) -> Rows:
         named = [(entry.encoder, entry.relatedness) for entry in results.entries]
     else:
         named = [(each.target, each) for each in results]
+    columns, values = grid([(name, [(each.reference, each.bound) for each in result.panel]) for name, result in named])
     return [
-        {"row": name, "reference": each.reference, "position": k, "bound": each.bound}
-        for name, result in named
-        for k, each in enumerate(result.panel)  # two references may share a name
+        {"row": name, "reference": column, "position": k, "bound": row[k]}  # two references may share a name
+        for (name, _), row in zip(named, values, strict=True)
+        for k, column in enumerate(columns)
     ]
+
+
+def grid(rows: Sequence[tuple[str, Sequence[tuple[str, float]]]]) -> tuple[list[str], list[list[float | None]]]:
+    """Return the columns of rows that need not have all of them, and each row's values, None where it has none.
+
+    A name may occur twice, and a pack takes part only under the encoder it was made with.
+
+    Examples
+    --------
+    >>> grid([("a", [("x", 1.0), ("y", 2.0)]), ("b", [("y", 3.0)])])
+    (['x', 'y'], [[1.0, 2.0], [None, 3.0]])
+    """
+    keyed = []
+    for _, cells in rows:
+        seen: Counter[str] = Counter()
+        row: dict[tuple[str, int], float | None] = {}
+        for name, value in cells:
+            row[name, seen[name]] = value
+            seen[name] += 1
+        keyed.append(row)
+    columns = list(dict.fromkeys(key for row in keyed for key in row))
+    return [name for name, _ in columns], [[row.get(key) for key in columns] for row in keyed]

@@ -39,7 +39,7 @@ def answer(target: str, criterion: str, entries: Sequence[Entry], truth: str | N
     standing = best["standing"]
     facts = [
         {
-            "label": "Bound on the target loss",
+            "label": "Bound on the target loss" if result["certified"] else "Estimate of the target loss, no bound",
             "value": f"{number(result['bound'])} nats",
             "note": f"95 % interval {number(standing['low'])} – {number(standing['high'])}" if standing else "",
         },

@@ -103,6 +103,23 @@ def test_tables_hold_what_plots_show(ranking: Ranking, relations: list[Relatedne
     assert {row["tau"] for row in tables.tau_table(ranking.best.relatedness)} >= {ranking.best.relatedness.tau}
 
 
+def test_a_pack_that_serves_one_encoder_leaves_gaps_in_the_others() -> None:
+    def result(*panel: tuple[str, float]) -> SimpleNamespace:
+        return SimpleNamespace(panel=[SimpleNamespace(reference=name, bound=bound) for name, bound in panel])
+
+    rows = [("a", result(("x", 1.0), ("x", 2.0))), ("b", result(("y", 3.0))), ("c", result(("x", 4.0), ("y", 5.0)))]
+    entries = [SimpleNamespace(encoder=name, relatedness=found) for name, found in rows]
+    table = tables.matrix_table(SimpleNamespace(entries=entries))
+    columns = [row["reference"] for row in table if row["row"] == "a"]
+    bounds = {name: [row["bound"] for row in table if row["row"] == name] for name in "abc"}
+    assert sorted(columns) == ["x", "x", "y"]
+    assert [each for each in bounds["a"] if each] == [1.0, 2.0]
+    assert bounds["b"].index(3.0) == bounds["c"].index(5.0) == columns.index("y")
+    from transferability.report.plots import plot_matrix
+
+    plot_matrix(SimpleNamespace(entries=entries)).figure.savefig(io.StringIO(), format="svg")
+
+
 # ── notebooks ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
