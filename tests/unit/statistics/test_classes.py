@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from transferability.errors import FeatureError, LabelError, OptionError, TaskError
+from transferability.statistics import classes
 from transferability.statistics.classes import ClassStatistics, class_statistics, merge_statistics, sketch_matrix
 
 FORMS = ("full", "shared", "low-rank")
@@ -81,7 +82,7 @@ def test_blocks_are_no_different(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(1)
     x, y = rng.normal(size=(300, 5)) + 7, rng.integers(0, 3, size=300)
     whole = class_statistics(x, y, covariance="low-rank", rank=2)
-    monkeypatch.setattr("transferability.statistics.classes._BLOCK_ELEMENTS", 320)
+    monkeypatch.setattr(classes, "_BLOCK_ELEMENTS", 320)
     assert_same(class_statistics(x, y, covariance="low-rank", rank=2), whole, 1e-13)
 
 
