@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from transferability._array import FloatArray
 from transferability._files import Features
-from transferability._validate import check_choice
 from transferability.datasets import Dataset
-from transferability.encoders import FEATURES, Encoder, FeatureFiles, OutputView, accepts, outputs_of
-from transferability.errors import EncoderError, OptionError, nearest_names
+from transferability.encoders import FEATURES, Encoder, FeatureFiles, OutputView
+from transferability.errors import EncoderError, OptionError
+from transferability.features.assemble import as_float32, assemble, check_width, finish, in_order, with_rows
 from transferability.features.files import feature_writer
-from transferability.features.job import Done, Executor, Job, Progress
+from transferability.features.job import ENCODERS_FOR, NOUNS, Executor, Progress, make_job
 from transferability.features.local import run
-from transferability.features.model import where
 from transferability.features.shards import Shard, parse_share, pick, plan
-from transferability.features.store import DType, FeatureCache, read_shard
-from transferability.features.upkeep import SIZE_VARIABLE, parse_size, prune
+from transferability.features.store import DType, FeatureCache
 
 __all__ = [
     "ShareDone",
@@ -34,22 +29,6 @@ __all__ = [
     "extract_share",
     "extract_to_files",
 ]
-
-_BATCH_SIZE = 32
-_ON_GPU = 128  # halved where memory does not suffice
-_PICTURES_ON_CPU = 8  # larger batches of activations leave the processor's cache: 32 was measured 2.5 times slower
-_NOUNS = {
-    "image": "pictures",
-    "text": "texts",
-    "array": "arrays, such as features",
-    "tokens": "words of sentences",
-}
-_ENCODERS_FOR = {
-    "image": "For pictures: timm:, torchvision:, hf:, onnx:.",
-    "text": "For texts: st:, hf:.",
-    "array": "Features need no encoder.",
-    "tokens": "For words: hf:.",
-}
 
 
 def extract_features(
@@ -176,7 +155,7 @@ def extract_blocks(
     base, output = _base_and_output(encoder)
     job = make_job(base, dataset, (output,), batch_size, cache, workers, dtype)
     for shard, parts in in_order(run(job, job.shards(), progress)):
-        yield _with_rows(as_float32(parts[output]), dataset.subset(shard.rows))
+        yield with_rows(as_float32(parts[output]), dataset.subset(shard.rows))
     finish(job)
 
 
@@ -224,7 +203,7 @@ def extract_to_files(
         for shard, parts in in_order(executor(job, job.shards(), progress)):
             for each, part in parts.items():
                 rows = as_float32(part)
-                _check_width(job, shard, rows.shape[1], widths.setdefault(each, rows.shape[1]))
+                check_width(job, shard, rows.shape[1], widths.setdefault(each, rows.shape[1]))
                 writers[each].add(rows)
     finish(job)
     return {asked: widths[each] for asked, each in zip(paths, named, strict=True)}
@@ -293,91 +272,6 @@ def extract_share(
     return ShareDone(len(there), len(job.shards()), missing)
 
 
-def make_job(
-    encoder: Encoder,
-    dataset: Dataset,
-    outputs: tuple[str, ...],
-    batch_size: int | None,
-    cache: FeatureCache | bool,
-    workers: int | None,
-    dtype: DType,
-) -> Job:
-    """Return a checked job, with the defaults filled in."""
-    check_choice(dtype, ("float32", "float16"), "dtype")
-    for name, value, least in (("batch_size", batch_size, 1), ("workers", workers, 0)):
-        if value is not None and value < least:
-            message = f"`{name}` must be at least {least}; got {value}."
-            raise OptionError(message)
-    if not accepts(encoder, dataset.modality):
-        message = f"encoder {encoder.name!r} takes {_NOUNS[encoder.modality or 'array']}; data {dataset.name!r} are "
-        message += f"{_NOUNS[dataset.modality]}. {_ENCODERS_FOR[dataset.modality]}"
-        raise EncoderError(message)
-    known = outputs_of(encoder)
-    for output in outputs:
-        if output not in known:
-            message = f"`outputs` must be among those of encoder {encoder.name!r}; got {output!r}. "
-            raise OptionError(message + nearest_names(output, known))
-    identity = encoder.identity()
-    device = str((identity or {}).get("device", "")).lower()
-    size = _PICTURES_ON_CPU if "cpu" in device and dataset.modality == "image" else _BATCH_SIZE
-    size = _ON_GPU if "cuda" in device else size
-    store = (cache if isinstance(cache, FeatureCache) else FeatureCache()) if cache and identity is not None else None
-    return Job(encoder, dataset, outputs, batch_size or size, dtype, workers, store)
-
-
-def in_order(done: Iterable[Done]) -> Iterator[Done]:
-    """Yield shards by their rows, each as soon as those before it are there."""
-    waiting: dict[int, Done] = {}
-    position = 0
-    for each in done:
-        waiting[each.shard.number] = each
-        while position in waiting:
-            yield waiting.pop(position)
-            position += 1
-
-
-def assemble(job: Job, done: Iterable[Done]) -> dict[str, Features]:
-    """Return whole outputs, their shards put together."""
-    whole: dict[str, npt.NDArray[np.float32]] = {}
-    for shard, parts in done:
-        for output, part in parts.items():
-            rows = as_float32(part)
-            if output not in whole:
-                whole[output] = np.empty((len(job.dataset), rows.shape[1]), dtype=np.float32)
-            _check_width(job, shard, rows.shape[1], whole[output].shape[1])
-            whole[output][shard.start : shard.stop] = rows
-    finish(job)
-    keys = {output: entry.key for output, entry in job.entries().items()}
-    return {output: replace(_with_rows(whole[output], job.dataset), key=keys.get(output)) for output in job.outputs}
-
-
-def _check_width(job: Job, shard: Shard, width: int, before: int) -> None:
-    """Within one run the model has checked it; here shards of other runs come in."""
-    if width != before:
-        message = f"encoder {job.encoder.name!r} must return rows of one length; it returned {before} numbers for some "
-        message += f"rows and {width} for {where(job.dataset, shard.rows)}. "
-        message += "An input size that follows the picture's is the usual cause."
-        raise EncoderError(message)
-
-
-def finish(job: Job) -> None:
-    """Note that a job's entries were used, and keep the cache within its limit, if there is one."""
-    if job.cache is None:
-        return
-    entries = job.entries().values()
-    for entry in entries:
-        entry.touch()
-    limit = os.environ.get(SIZE_VARIABLE)
-    if limit:
-        prune(job.cache, parse_size(limit, SIZE_VARIABLE), spare=[entry.key for entry in entries])
-
-
-def as_float32(part: Path | npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """Return the rows of a part of a `Done`, wherever they are."""
-    rows = read_shard(part) if isinstance(part, Path) else part
-    return rows.astype(np.float32, copy=False)
-
-
 def _base_and_output(encoder: Encoder) -> tuple[Encoder, str]:
     """Return the encoder behind a view, so that all layers of one model share a key but for the layer's name."""
     return (encoder.base, encoder.output) if isinstance(encoder, OutputView) else (encoder, FEATURES)
@@ -386,12 +280,12 @@ def _base_and_output(encoder: Encoder) -> tuple[Encoder, str]:
 def _look_up(encoder: FeatureFiles | None, dataset: Dataset) -> Features:
     if encoder is not None:
         found = encoder.lookup(dataset.name, dataset.ids, dataset.rows, len(dataset.all_ids), dataset.labels)
-        return found if dataset.labels is None else _with_rows(found.features, dataset)
+        return found if dataset.labels is None else with_rows(found.features, dataset)
     if dataset.modality != "array":
-        message = f"`encoder` must not be None: data {dataset.name!r} are {_NOUNS[dataset.modality]}, not features. "
-        message += _ENCODERS_FOR[dataset.modality]
+        message = f"`encoder` must not be None: data {dataset.name!r} are {NOUNS[dataset.modality]}, not features. "
+        message += ENCODERS_FOR[dataset.modality]
         raise EncoderError(message)
-    return _with_rows(np.stack(dataset.items(range(len(dataset)))), dataset)
+    return with_rows(np.stack(dataset.items(range(len(dataset)))), dataset)
 
 
 def _look_up_blocks(encoder: FeatureFiles | None, dataset: Dataset) -> Iterator[Features]:
@@ -402,8 +296,4 @@ def _look_up_blocks(encoder: FeatureFiles | None, dataset: Dataset) -> Iterator[
             yield _look_up(None, part)
         else:
             labels = None if whole.labels is None else whole.labels[shard.start : shard.stop]
-            yield replace(_with_rows(whole.features[shard.start : shard.stop], part), labels=labels)
-
-
-def _with_rows(features: FloatArray, dataset: Dataset) -> Features:
-    return Features(features, dataset.labels, dataset.class_names, dataset.ids, dataset.name, dataset.targets)
+            yield replace(with_rows(whole.features[shard.start : shard.stop], part), labels=labels)
