@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -37,8 +37,9 @@ def load(spec: str, *, device: str | None) -> Encoder:
 
     Notes
     -----
-    The function gets a list of PIL pictures in RGB, of str, or of one-dimensional arrays, as the data have it. It may
-    have two attributes. `modality`, "image", "text" or "array", refuses other data before anything is computed.
+    The function gets a list of PIL pictures in RGB, of str or pairs of str, of one-dimensional arrays, or of words in
+    their sentences (words, position), as the data have it. It may have two attributes. `modality`, "image", "text",
+    "array" or "tokens", refuses other data before anything is computed.
     `version`, a str, allows its features to be kept on disk: change it whenever the function, its weights or anything
     else behind it changes. Without it nothing is kept, because nobody can tell what a function depends on.
     """
@@ -65,8 +66,9 @@ class FunctionEncoder:
     def __init__(self, name: str, function: Callable[[list[Item]], Any]) -> None:
         self.name = name
         modality = getattr(function, "modality", None)
-        if modality not in (None, "image", "text", "array"):
-            message = f"encoder {name!r}: `modality` must be 'image', 'text' or 'array'; got {modality!r}."
+        if modality not in (None, *get_args(Modality)):
+            message = f"encoder {name!r}: `modality` must be one of {', '.join(map(repr, get_args(Modality)))}; "
+            message += f"got {modality!r}."
             raise EncoderError(message)
         self.modality: Modality | None = modality
         self._function = function

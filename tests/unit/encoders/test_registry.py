@@ -139,7 +139,7 @@ def test_feature_files_are_no_encoder():
 
 
 def test_nothing_heavy_is_imported_before_it_is_needed():
-    heavy = ["torch", "PIL", "onnx", "pyarrow", "timm", "transformers", "sklearn"]
+    heavy = ["torch", "PIL", "onnx", "pyarrow", "timm", "transformers", "sklearn", "datasets", "open_clip"]
     code = f"import sys, transferability.features; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
