@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import pickle
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 from transferability.datasets import Dataset
 from transferability.encoders.base import Preprocess
@@ -90,11 +92,19 @@ class Decoder:
     def _start(self) -> None:
         self._undecided = False
         try:
-            payload = pickle.dumps((self._dataset, self._preprocess), protocol=pickle.HIGHEST_PROTOCOL)
+            payload = _Bounded()
+            pickle.dump((self._dataset, self._preprocess), payload, protocol=pickle.HIGHEST_PROTOCOL)
         except Exception as error:  # noqa: BLE001 - pickle raises what it likes
-            _log.info("decoding stays in this process: the data set or the preprocessing cannot be pickled (%s)", error)
+            _log.info("decoding stays in this process: the data cannot be sent to others (%s)", error)
             return
-        if len(payload) > _MOST_BYTES:
-            _log.info("decoding stays in this process: each worker would hold %s bytes of data", len(payload))
-            return
-        self._workers = Workers(self._count, payload)
+        self._workers = Workers(self._count, payload.getvalue())
+
+
+class _Bounded(io.BytesIO):
+    """A buffer that refuses data of a size that no worker should have a copy of."""
+
+    def write(self, content: Any, /) -> int:
+        if self.tell() + memoryview(content).nbytes > _MOST_BYTES:
+            message = f"they are larger than {_MOST_BYTES / 1e6:.0f} MB"
+            raise ValueError(message)
+        return super().write(content)

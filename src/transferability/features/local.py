@@ -215,13 +215,15 @@ class _Claim:
     def finish(self) -> Done:
         """Write what was computed; a disk that is full costs a line in the log, not the features."""
         parts: dict[str, Path | npt.NDArray[np.floating[Any]]] = {**self._found, **self._rows}
-        for output, entry in (self.missing or {}).items():
-            try:
-                parts[output] = entry.write(self.shard.number, self._mark, self._rows[output])
-            except OSError as error:
-                _log.warning("features could not be kept in %s: %s", entry.folder, error)
-        self._rows = {}
-        self.release()
+        try:
+            for output, entry in (self.missing or {}).items():
+                try:
+                    parts[output] = entry.write(self.shard.number, self._mark, self._rows[output])
+                except OSError as error:
+                    _log.warning("features could not be kept in %s: %s", entry.folder, error)
+        finally:
+            self._rows = {}
+            self.release()
         return Done(self.shard, parts)
 
     def release(self) -> None:

@@ -1,0 +1,82 @@
+"""Shards put together: in order, checked against each other, with what the data set knows of their rows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from transferability._array import FloatArray
+from transferability._files import Features
+from transferability.datasets import Dataset
+from transferability.errors import EncoderError
+from transferability.features.job import Done, Job
+from transferability.features.model import where
+from transferability.features.shards import Shard
+from transferability.features.store import read_shard
+from transferability.features.upkeep import SIZE_VARIABLE, parse_size, prune
+
+__all__ = ["as_float32", "assemble", "check_width", "finish", "in_order", "with_rows"]
+
+
+def in_order(done: Iterable[Done]) -> Iterator[Done]:
+    """Yield shards by their rows, each as soon as those before it are there."""
+    waiting: dict[int, Done] = {}
+    position = 0
+    for each in done:
+        waiting[each.shard.number] = each
+        while position in waiting:
+            yield waiting.pop(position)
+            position += 1
+
+
+def assemble(job: Job, done: Iterable[Done]) -> dict[str, Features]:
+    """Return whole outputs, their shards put together."""
+    whole: dict[str, npt.NDArray[np.float32]] = {}
+    for shard, parts in done:
+        for output, part in parts.items():
+            rows = as_float32(part)
+            if output not in whole:
+                whole[output] = np.empty((len(job.dataset), rows.shape[1]), dtype=np.float32)
+            check_width(job, shard, rows.shape[1], whole[output].shape[1])
+            whole[output][shard.start : shard.stop] = rows
+    finish(job)
+    keys = {output: entry.key for output, entry in job.entries().items()}
+    return {output: replace(with_rows(whole[output], job.dataset), key=keys.get(output)) for output in job.outputs}
+
+
+def check_width(job: Job, shard: Shard, width: int, before: int) -> None:
+    """Within one run the model has checked it; here shards of other runs come in."""
+    if width != before:
+        message = f"encoder {job.encoder.name!r} must return rows of one length; it returned {before} numbers for some "
+        message += f"rows and {width} for {where(job.dataset, shard.rows)}. "
+        message += "An input size that follows the picture's is the usual cause."
+        raise EncoderError(message)
+
+
+def finish(job: Job) -> None:
+    """Note that a job's entries were used, and keep the cache within its limit, if there is one."""
+    if job.cache is None:
+        return
+    entries = job.entries().values()
+    for entry in entries:
+        entry.touch()
+    limit = os.environ.get(SIZE_VARIABLE)
+    if limit:
+        prune(job.cache, parse_size(limit, SIZE_VARIABLE), spare=[entry.key for entry in entries])
+
+
+def as_float32(part: Path | npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Return the rows of a part of a `Done`, wherever they are."""
+    rows = read_shard(part) if isinstance(part, Path) else part
+    return rows.astype(np.float32, copy=False)
+
+
+def with_rows(features: FloatArray, dataset: Dataset) -> Features:
+    """Return features with what a data set knows of its rows."""
+    return Features(features, dataset.labels, dataset.class_names, dataset.ids, dataset.name, dataset.targets)
