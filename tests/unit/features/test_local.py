@@ -367,6 +367,15 @@ def test_data_that_cannot_be_pickled_stay_in_this_process(digits, caplog):
     decoder.close()
 
 
+def test_data_that_are_too_large_to_be_copied_stay_in_this_process(digits, monkeypatch, caplog):
+    monkeypatch.setattr(decoder_module, "_MOST_BYTES", 10_000)
+    with caplog.at_level("INFO"):
+        decoder = Decoder(digits, np.asarray, workers=2)
+    assert "larger than 0 MB" in caplog.text
+    assert decoder.submit(range(3)).result(30).shape == (3, 8, 8, 3)
+    decoder.close()
+
+
 def test_a_preprocessing_that_fails_is_the_encoders(digits):
     with pytest.raises(
         EncoderError, match=r"preprocessing of encoder 'test:layers' failed on rows .*ZeroDivisionError"
