@@ -15,7 +15,7 @@ import numpy as np
 
 from transferability._array import FloatArray, IntArray
 from transferability._threads import threads_for
-from transferability.errors import LabelError, OptionError
+from transferability.errors import LabelError, OptionError, TaskError
 from transferability.relatedness.certificate import Certificate, losses_of, transformed_losses
 from transferability.relatedness.checks import as_task, check_tasks
 from transferability.relatedness.choose import given_classes, identity_classes
@@ -97,9 +97,15 @@ def relate_statistics(
         The losses of the reference's classifier are measured on the one, the terms of the bound on the other.
     """
     started = time.perf_counter()
-    for each in (reference, target):
+    for each, test, argument in ((reference, reference_test, "reference_test"), (target, target_test, "target_test")):
         if not isinstance(each, ReferencePack):
             as_task(each)
+        elif test is not None:
+            message = (
+                f"`{argument}` must be left out where a pack takes the place of the task; got a test part beside "
+                f"{each!r}. Make the pack of both parts: ReferencePack.from_task(task, test)."
+            )
+            raise TaskError(message)
     pack = _as_pack(options, reference, reference_test)
     pack.statistics.require_every_class(pack.name)
     side = _target_side(options, target, target_test)

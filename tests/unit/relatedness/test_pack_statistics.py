@@ -248,6 +248,14 @@ def test_classes_without_samples_are_refused() -> None:
             fit(*pair)
 
 
+def test_test_parts_beside_packs_are_refused() -> None:
+    pack = ReferencePack.from_task(REFERENCE, tau=0.5)
+    with pytest.raises(TaskError, match="`reference_test` must be left out"):
+        fit(pack, TARGET, REFERENCE_TEST)
+    with pytest.raises(TaskError, match="`target_test` must be left out"):
+        fit(REFERENCE, pack, None, TARGET_TEST)
+
+
 def test_other_solvers_refuse_packs_and_gamma() -> None:
     pack = ReferencePack.from_task(REFERENCE, tau=0.5)
     for pair in ((pack, TARGET), (REFERENCE, pack), ([REFERENCE, pack], TARGET)):
