@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from transferability import Task, TaskRelatedness
+from transferability.pipeline import Settings, rank
 from transferability.ranking.confidence import standings
 from transferability.ranking.result import Ranking
 from transferability.relatedness.details import GRID, describe
@@ -105,3 +107,30 @@ def test_standings_of_paired_samples() -> None:
     error = first.std() / np.sqrt(400)  # of the mean: the percentile interval agrees with the normal one
     assert own.high - own.low == pytest.approx(2 * 1.96 * error, rel=0.15)
     assert standings([None, first]) == [None, None]
+
+
+class Means:
+    """An encoder that says what it is, so that its features are kept."""
+
+    name, modality, n_parameters = "test:means", "image", 0
+
+    def identity(self) -> dict[str, str]:
+        return {"source": self.name}
+
+    def encode(self, items: list) -> np.ndarray:
+        return np.stack([np.asarray(each, dtype=np.float32).mean(axis=(1, 2)) for each in items])
+
+
+def test_the_keys_of_kept_features_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from transferability.datasets.arrays import picture_arrays
+
+    monkeypatch.setenv("TRANSFERABILITY_CACHE", str(tmp_path))
+    labels = np.arange(40) % 2
+    pixels = np.random.default_rng(0).integers(0, 100, size=(40, 6, 6), dtype=np.uint8)
+    pixels[labels == 1, :3] += np.uint8(120)
+    target, reference = (picture_arrays(name, pixels, labels, None, name) for name in ("goal", "known"))
+    entry = rank(target, reference, [Means()]).best
+    assert [each["data"] for each in entry.cache_keys] == ["goal", "known"]
+    for each in entry.cache_keys:
+        assert list(tmp_path.rglob(f"{each['key']}*"))
+    assert rank(target, reference, [Means()], settings=Settings(cache=False)).best.cache_keys == []
