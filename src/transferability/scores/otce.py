@@ -31,7 +31,7 @@ class OtNceResult(ScoreResult):
     Attributes
     ----------
     conditional_entropy : float
-        H(Y'|Y) under the plan, in nats.
+        ``H(Y'|Y)`` under the plan, in nats.
     distance : float
         W: mean squared distance under the plan, in squared units of the features.
     n_source, n_target : int
