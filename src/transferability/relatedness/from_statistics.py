@@ -43,9 +43,8 @@ _LEAST_DRAWS = 20  # per class
 _PAIRS = 2_000  # that a map is fitted to
 _RIDGES = (1.0, 1e-1, 1e-2, 1e-3)
 _FIRST_ROUNDS, _NEXT_ROUNDS = 2, 1
-_SQUARES_RIDGE = 0.03
+_RIDGE = 0.03  # of the other two costs
 _SQUARES_ROUNDS = 4
-_GAMMA_RIDGE = 0.03
 
 
 class StatisticsOptions(NamedTuple):
@@ -263,24 +262,27 @@ class _Solver:
         if not self.options.learn_map:
             return start, float("inf"), ()
         pairs = geometry.pairs(target, self.priors, targets, class_map)
-        if geometry.ground_cost == "gamma":
-            found = fit_moments(pairs, start, _GAMMA_RIDGE, geometry.covariance_weight)
-            return found, _GAMMA_RIDGE, (price(start), price(found))
-        if geometry.ground_cost == "euclidean":
-            place_map = start
-            for _ in range(_SQUARES_ROUNDS):
-                place_map = squares_step(pairs, place_map, start, _SQUARES_RIDGE)
-            return place_map, _SQUARES_RIDGE, (price(start), price(place_map))
-        n_draws = np.clip(target.counts, _LEAST_DRAWS, max(_LEAST_DRAWS, _PAIRS // len(targets)))
-        best, best_ridge, history = start, float("inf"), [price(start)]
+        best, best_ridge, history = start, float("inf"), [price(start)]  # leaving the features as they are competes
         place_map = start
+        if geometry.ground_cost != "loss":
+            if geometry.ground_cost == "gamma":
+                place_map = fit_moments(pairs, start, _RIDGE, geometry.covariance_weight)
+            else:
+                for _ in range(_SQUARES_ROUNDS):
+                    place_map = squares_step(pairs, place_map, start, _RIDGE)
+            history.append(price(place_map))
+            return (
+                (start, best_ridge, tuple(history)) if history[1] > history[0] else (place_map, _RIDGE, tuple(history))
+            )
+        n_draws = np.clip(target.counts, _LEAST_DRAWS, max(_LEAST_DRAWS, _PAIRS // len(targets)))
         for ridge in _RIDGES:  # from strong to weak, each starting where the last one ended
             for _ in range(_FIRST_ROUNDS if place_map is start else _NEXT_ROUNDS):
                 place_map = margin_step(pairs, class_map, place_map, start, ridge, n_draws, rng)
+            least = min(history)
             history.append(price(place_map))
-            if history[-1] < price(best):
+            if history[-1] < least:
                 best, best_ridge = place_map, ridge
-            elif history[-1] > 1.05 * price(best):
+            elif history[-1] > 1.05 * least:
                 break
         return best, best_ridge, tuple(history)
 

@@ -82,7 +82,7 @@ class ReferencePack:
     scaler : Scaler
         The standardisation that `heads` work behind.
     heads : tuple of ReferenceHead
-        ``h_R`` and its losses, one for each τ. None in a pack merged from parts with different classifiers: they are
+        ``h_R`` and its losses, one for each τ. Empty in a pack merged from parts with different classifiers: they are
         then fitted to draws from the class Gaussians wherever they are needed.
     class_names : tuple of str, or None
     encoder : EncoderMark or None
