@@ -20,7 +20,9 @@ from transferability.report.words import number, percent
 __all__ = ["to_html", "to_json", "to_markdown"]
 
 _TEMPLATES = files("transferability.report") / "templates"
-_UNSHOWABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
+# Control characters, lone surrogates, and what turns the direction of all text that follows (right-to-left letters need
+# none of it).
+_UNSHOWABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 _FEW = 12  # entries whose pictures are drawn in full, and printed
 _POINTS = 150
 _POINTS_IN_ALL = 25_000

@@ -211,6 +211,7 @@ def test_any_text_is_shown_and_nothing_else_changes(ranking: Ranking) -> None:
 def test_text_is_cut_in_the_middle_and_cleaned() -> None:
     assert show("a" * 100, 20) == "aaaaaaaa…aaaaaaaaaaa"
     assert show("a\x00b\ud800c\nd") == "a\ufffdb\ufffdc\nd"
+    assert show("\u202eexe.txt עברית") == "\ufffdexe.txt עברית"
 
 
 # ── Markdown ─────────────────────────────────────────────────────────────────────────────────────────────────────────
