@@ -19,7 +19,9 @@ def report(
     ],
     measured: Annotated[
         Path | None,
-        typer.Option(help="CSV of columns encoder, accuracy (0 to 1) measured after fine-tuning, to compare with."),
+        typer.Option(
+            help="Accuracies (0 to 1) after fine-tuning: a CSV of encoder, accuracy, or the JSON of `validate`."
+        ),
     ] = None,
     json: JsonFlag = False,
 ) -> None:

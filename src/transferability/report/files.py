@@ -64,30 +64,46 @@ def write_report(summary: Mapping[str, Any], folder: Path) -> list[Path]:
     return [folder / "report.html", folder / "report.md"]
 
 
-def read_measured(path: Path) -> dict[str, float]:
-    """Read accuracies that were measured after fine-tuning: a CSV file with the columns `encoder` and `accuracy`.
+def read_measured(path: Path) -> dict[str, dict[str, float]]:
+    """Read accuracies that were measured after fine-tuning.
+
+    Parameters
+    ----------
+    path : Path
+        A CSV file with the columns `encoder`, `accuracy` and, of several targets, `target`; or what
+        `transferability validate --json` printed.
+
+    Returns
+    -------
+    dict of target to dict of encoder to accuracy
+        Under "" where no target is named: for every one.
 
     Raises
     ------
     DatasetError
         If the file or a column is missing, or a row holds no accuracy between 0 and 1.
+    FileDamagedError
+        If a JSON file is none.
     """
-    try:
-        rows = list(csv.DictReader(path.read_text("utf-8-sig").splitlines()))
-    except (OSError, UnicodeDecodeError) as error:
-        message = f"`{path}` cannot be read ({error}). Give a CSV file of columns encoder, accuracy."
-        raise DatasetError(message) from error
-    found = {}
-    for line, row in enumerate(rows, start=2):
+    if path.suffix == ".json":
+        rows = _read(path).get("observations", [])
+    else:
+        try:
+            rows = list(csv.DictReader(path.read_text("utf-8-sig").splitlines()))
+        except (OSError, UnicodeDecodeError) as error:
+            message = f"`{path}` cannot be read ({error}). Give a CSV file of columns encoder, accuracy."
+            raise DatasetError(message) from error
+    found: dict[str, dict[str, float]] = {}
+    for number, row in enumerate(rows, start=1):
         try:
             accuracy = float(row["accuracy"])
             if not 0 <= accuracy <= 1:
                 raise ValueError
-            found[row["encoder"]] = accuracy
-        except (KeyError, TypeError, ValueError) as error:
+            found.setdefault(row.get("target") or "", {})[row["encoder"]] = accuracy
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             message = (
-                f"line {line} of `{path}` must hold an encoder and its accuracy between 0 and 1; got {dict(row)!r}. "
-                "The first line names the columns: encoder,accuracy."
+                f"row {number} of `{path}` must hold an encoder and its accuracy between 0 and 1; got {row!r}. "
+                "The first line names the columns: encoder,accuracy or target,encoder,accuracy."
             )
             raise DatasetError(message) from error
     return found

@@ -27,11 +27,12 @@ _RESAMPLES = 200
 
 Record = Mapping[str, Any]
 Details = Sequence[Mapping[str, Any] | None]
+Measured = Mapping[str, Mapping[str, float]]
 
 
 def summarize(
     results: Ranking | Relatedness | Sequence[Ranking] | Sequence[Relatedness],
-    measured: Mapping[str, float] | None = None,
+    measured: Measured | None = None,
 ) -> dict[str, Any]:
     """Summarize rankings, or what `relate` returns.
 
@@ -39,9 +40,9 @@ def summarize(
     ----------
     results : Ranking, Relatedness, or a sequence of either
         Several rankings make a study: one target each.
-    measured : mapping of encoder to accuracy, optional
-        Accuracies after fine-tuning, as shares. Without them the accuracy of a linear classifier trained on the target
-        stands in, and the report says so.
+    measured : mapping of target to mapping of encoder to accuracy, optional
+        Accuracies after fine-tuning, as shares; under "" those for every target. Without them the accuracy of a linear
+        classifier trained on the target stands in, and the report says so.
 
     Returns
     -------
@@ -85,9 +86,7 @@ def pack_details(details: Details) -> dict[str, Any]:
     return {"schema": SCHEMA_VERSION, "samples": samples, "details": packed}
 
 
-def summarize_records(
-    records: Sequence[tuple[Record, Details]], measured: Mapping[str, float] | None = None
-) -> dict[str, Any]:
+def summarize_records(records: Sequence[tuple[Record, Details]], measured: Measured | None = None) -> dict[str, Any]:
     """Summarize what is in the files: pairs of a record and its details (see `summarize`)."""
     if not records:
         message = "`results` must hold at least one ranking or relation; got none."
@@ -115,12 +114,13 @@ def _title(parts: Sequence[Record]) -> str:
 
 
 def _ranking_part(
-    record: Record, details: Details, measured: Mapping[str, float] | None, samples: dict[str, Any]
+    record: Record, details: Details, measured: Measured | None, samples: dict[str, Any]
 ) -> dict[str, Any]:
     entries = []
+    known = None if measured is None else measured.get(record["target"], measured.get("", {}))
     for place, (entry, detail) in enumerate(zip(record["ranking"], _as_long(details, record["ranking"]), strict=True)):
         result = _result(entry["relatedness"], detail, samples)
-        accuracy = result["transferability_accuracy"] if measured is None else measured.get(entry["encoder"])
+        accuracy = result["transferability_accuracy"] if known is None else known.get(entry["encoder"])
         entries.append(
             {
                 "place": place + 1,
@@ -135,8 +135,9 @@ def _ranking_part(
                 "result": result,
             }
         )
-    known = any(entry["accuracy"] is not None for entry in entries)
-    truth = None if not known else _PROBE if measured is None else "measured accuracy"
+    truth: str | None = _PROBE if known is None else "measured accuracy"
+    if all(entry["accuracy"] is None for entry in entries):
+        truth = None
     columns = record.get("columns") or [
         {"name": name, "higher_is_better": True} for name in (entries[0]["scores"] if entries else {})
     ]

@@ -113,11 +113,14 @@ def test_the_answer_in_every_case(entries: list[dict], criterion: str, words: st
 
 def test_measured_accuracies_take_the_place_of_the_stand_in(ranking: Ranking) -> None:
     names = [each.encoder for each in ranking.entries]
-    part = summarize(ranking, dict(zip(names, (0.7, 0.9, 0.5), strict=True)))["parts"][0]
+    accuracies = dict(zip(names, (0.7, 0.9, 0.5), strict=True))
+    for target in ("bands", ""):
+        part = summarize(ranking, {target: accuracies})["parts"][0]
+        assert [entry["accuracy"] for entry in part["entries"]] == [0.7, 0.9, 0.5]
     assert part["truth"] == "measured accuracy"
     assert f"by the measured accuracy, {names[1]} does best" in part["answer"]["sentence"]
     assert "20.0 points" in part["answer"]["sentence"]
-    unknown = summarize(ranking, {"another": 0.3})["parts"][0]
+    unknown = summarize(ranking, {"another": accuracies})["parts"][0]
     assert unknown["truth"] is None
     assert unknown["agreement"] == []
 
@@ -284,13 +287,21 @@ def test_a_folder_at_fault(tmp_path: Path, content: str | None, message: str) ->
 def test_measured_accuracies_are_read_and_checked(tmp_path: Path) -> None:
     path = tmp_path / "measured.csv"
     path.write_text("encoder,accuracy\ntimm:resnet18,0.91\n")
-    assert read_measured(path) == {"timm:resnet18": 0.91}
-    for text, message in (("encoder,accuracy\na,91\n", "line 2"), ("name,value\na,0.5\n", "encoder,accuracy")):
+    assert read_measured(path) == {"": {"timm:resnet18": 0.91}}
+    path.write_text("target,encoder,accuracy\na,e,0.5\nb,e,0.25\n")
+    assert read_measured(path) == {"a": {"e": 0.5}, "b": {"e": 0.25}}
+    for text, message in (("encoder,accuracy\na,91\n", "row 1"), ("name,value\na,0.5\n", "encoder,accuracy")):
         path.write_text(text)
         with pytest.raises(DatasetError, match=message):
             read_measured(path)
     with pytest.raises(DatasetError, match="cannot be read"):
         read_measured(tmp_path / "none.csv")
+    printed = tmp_path / "validation.json"
+    printed.write_text('{"observations": [{"target": "a", "encoder": "e", "accuracies": [0.5], "accuracy": 0.5}]}')
+    assert read_measured(printed) == {"a": {"e": 0.5}}
+    printed.write_text('{"observations": ["a"]}')
+    with pytest.raises(DatasetError, match="row 1"):
+        read_measured(printed)
 
 
 def test_without_jinja2_the_results_are_written_and_the_extra_is_named(
