@@ -8,6 +8,7 @@ Ray gives them to another.
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -64,14 +65,18 @@ class RayExecutor:
         if job.cache is None:
             message = "`executor` must be 'local' for features that are not kept: the actors write into the cache."
             raise OptionError(message)
-        if not ray.is_initialized():
+        if not ray.is_initialized():  # the settings of a Ray that is there already are its owner's
             ray.init(include_dashboard=False, logging_level="warning", log_to_driver=False)
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = context.print_on_execution_start = False  # there is `progress`
+            logging.getLogger("ray.data").setLevel(logging.ERROR)
+            ray.data.DataContext.get_current().enable_progress_bars = False  # there is `progress`
         on_gpu = "cuda" in str((job.encoder.identity() or {}).get("device", "")).lower()
         n_threads = int(os.environ.get("OMP_NUM_THREADS") or n_processors())
-        room = ray.cluster_resources()
-        n_fit = int(room.get("GPU", 0)) if on_gpu else int(room.get("CPU", 0)) // n_threads
+        kind, needed = ("GPU", 1) if on_gpu else ("CPU", n_threads)
+        n_fit = sum(int(node["Resources"].get(kind, 0)) // needed for node in ray.nodes() if node["Alive"])
+        if n_fit == 0:  # Ray would wait for such a machine for ever
+            message = f"`executor` 'ray' must find a machine with {needed} {kind} in the cluster; it has none. "
+            message += "Name a device that is there." if on_gpu else "Set OMP_NUM_THREADS to what its machines have."
+            raise OptionError(message)
         n_actors = max(1, min(self.actors or n_fit, len(shards)))
         per_call = max(1, min(_SHARDS_PER_CALL, len(shards) // n_actors))
         calls = [list(range(start, min(start + per_call, len(shards)))) for start in range(0, len(shards), per_call)]
