@@ -14,7 +14,7 @@ from transferability.encoders import Encoder, FeatureFiles
 from transferability.encoders.base import Precision
 from transferability.errors import TaskError
 from transferability.features import Features
-from transferability.pack_sources import PREFIX, PackSource
+from transferability.pipeline.packs import PREFIX, PackSource
 from transferability.relatedness.pack import ReferencePack
 from transferability.task import Task
 

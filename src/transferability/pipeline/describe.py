@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from transferability.pack_sources import PackSource
 from transferability.pipeline.data import Part, Settings, Split
 from transferability.pipeline.extraction import Panelist
+from transferability.pipeline.packs import PackSource
 from transferability.relatedness.details import describe
 from transferability.relatedness.estimator import TaskRelatedness
 from transferability.relatedness.result import Relatedness

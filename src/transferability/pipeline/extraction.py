@@ -18,8 +18,8 @@ from transferability.encoders import (
 )
 from transferability.errors import OptionError
 from transferability.features import Features, extract_features, extract_outputs
-from transferability.pack_sources import PackSource, fitting_packs, mark_of
 from transferability.pipeline.data import AnyEncoder, Part, Progress, Settings, Split
+from transferability.pipeline.packs import PackSource, fitting_packs, mark_of
 from transferability.relatedness.pack import EncoderMark, ReferencePack
 from transferability.task import Task
 

@@ -7,10 +7,10 @@ from typing import Literal
 
 from transferability.datasets import Dataset
 from transferability.errors import OptionError
-from transferability.pack_sources import mark_of
 from transferability.pipeline.data import AnyEncoder, Progress, Settings, prepare
 from transferability.pipeline.describe import describe_run
 from transferability.pipeline.extraction import Extraction, load
+from transferability.pipeline.packs import mark_of
 from transferability.relatedness.estimator import TaskRelatedness
 from transferability.relatedness.pack import ReferencePack
 from transferability.statistics.classes import CovarianceForm

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from transferability.errors import TaskError, TransferabilityError
-from transferability.pack_sources import PackSource, by_statistics
 from transferability.pipeline.data import AnyEncoder, Data, Progress, Settings, as_list, load_part
 from transferability.pipeline.describe import describe_run
 from transferability.pipeline.extraction import Extraction, load, views_of
 from transferability.pipeline.measure import Measurement, score_columns
+from transferability.pipeline.packs import PackSource, by_statistics
 from transferability.ranking.result import Ranked, Ranking, Skipped
 from transferability.relatedness.estimator import TaskRelatedness
 

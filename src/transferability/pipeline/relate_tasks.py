@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from transferability.errors import OptionError
-from transferability.pack_sources import PackSource, by_statistics, common_mark
 from transferability.pipeline.data import AnyEncoder, Data, Progress, Settings, as_list, load_part
 from transferability.pipeline.describe import Seen, described
 from transferability.pipeline.extraction import Extraction, load
+from transferability.pipeline.packs import PackSource, by_statistics, common_mark
 from transferability.relatedness.estimator import TaskRelatedness
 from transferability.relatedness.result import Relatedness
 

@@ -13,11 +13,11 @@ from typing import Any
 
 from transferability.encoders import FeatureFiles, forward, preprocess_of
 from transferability.errors import TransferabilityError
-from transferability.pack_sources import PREFIX, PackSource, by_statistics
 from transferability.pipeline import Progress, Split, describe_run
 from transferability.pipeline.data import Part, load_part
 from transferability.pipeline.extraction import Extraction, load, views_of
 from transferability.pipeline.measure import Measurement, score_columns
+from transferability.pipeline.packs import PREFIX, PackSource, by_statistics
 from transferability.ranking.result import Skipped
 from transferability.ranking.store import ResultStore, StoredResult, result_key
 from transferability.report.provenance import plain
