@@ -58,7 +58,6 @@ class _Safetensors:
 
     def __init__(self, path: Path, dataset: Dataset) -> None:
         self.stack = ExitStack()
-        self._stream: IO[bytes] = self.stack.enter_context(path.open("wb"))
         self._n_rows = len(dataset)
         self._arrays = _arrays(dataset)
         self._metadata = {key: json.dumps(value.tolist()) for key, value in _texts(dataset).items()}
@@ -67,6 +66,7 @@ class _Safetensors:
             message = f"`path` must end in .npz for {self._n_rows:,} rows with ids of {n_bytes / 1e6:.0f} MB, "
             message += f"which no safetensors header holds; got {path.suffix}."
             raise OptionError(message)
+        self._stream: IO[bytes] = self.stack.enter_context(path.open("wb"))
         self._begun = False
 
     def add(self, rows: Rows) -> None:
@@ -103,7 +103,8 @@ class _Npz:
 
     def add(self, rows: Rows) -> None:
         if self._stream is None:
-            self._stream = self._archive.open("features.npy", "w", force_zip64=True)
+            # In the stack, so that it is closed before the archive even when something fails: zipfile insists.
+            self._stream = self.stack.enter_context(self._archive.open("features.npy", "w", force_zip64=True))
             shape = (len(self._dataset), rows.shape[1])
             header = {"descr": "<f4", "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(self._stream, header)
