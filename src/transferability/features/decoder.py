@@ -19,6 +19,7 @@ from transferability.features.workers import WorkerLostError, Workers
 __all__ = ["Decoder", "n_processors"]
 
 _PAYS = 20.0  # seconds that the model would still wait; starting a worker takes a few, and a core
+_WARM_UP = 3  # batches that tell nothing about those after them
 _MOST_WORKERS = 16
 _MOST_BYTES = 1 << 28  # of data that each worker would hold a copy of
 
@@ -49,6 +50,7 @@ class Decoder:
         self._count = min(n_processors(), _MOST_WORKERS) if workers is None else workers
         self._undecided = workers is None and self._count > 1
         self._workers: Workers | None = None
+        self._n_batches = 0
         self._waited = 0.0
         self._n_waited_for = 0
         if workers:
@@ -77,6 +79,9 @@ class Decoder:
         except WorkerLostError as error:
             _log.warning("%s; its rows are decoded in this process. Fewer workers need less memory.", error)
             batch = prepare(self._dataset, self._preprocess, rows)
+        self._n_batches += 1
+        if self._n_batches <= _WARM_UP:  # libraries are imported, files opened
+            return batch
         self._waited += time.perf_counter() - started
         self._n_waited_for += len(rows)
         if self._undecided and self._waited / self._n_waited_for * n_left > _PAYS:

@@ -4,6 +4,7 @@ import multiprocessing
 import pickle
 import threading
 import time
+from concurrent.futures import Future
 
 import numpy as np
 import pytest
@@ -351,6 +352,10 @@ def test_processes_are_started_when_the_encoder_waits_for_long(digits, monkeypat
     monkeypatch.setattr(decoder_module, "Workers", Recorded)
     monkeypatch.setattr(decoder_module, "n_processors", lambda: 2)
     decoder = Decoder(digits, None)
+    for _ in range(3):  # however long the first ones take
+        slow = Future()
+        threading.Timer(0.05, slow.set_result, [[]]).start()
+        decoder.result(slow, range(1), n_left=10**6)
     decoder.result(decoder.submit(range(8)), range(8), n_left=1)
     assert not started
     decoder._waited = 8.0
