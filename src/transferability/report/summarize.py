@@ -227,6 +227,7 @@ def _result(record: Record, detail: Mapping[str, Any] | None, samples: dict[str,
     result["classes"] = [row for row in classes if row["number"] in kept]
     result["n_classes"] = len(classes)
     result["points"] = detail.get("points")
+    result["stayed"] = record["solver"] == "alternating" and record["ridge"] is None
     result["in_words"] = certificate_in_words(record)
     return result
 

@@ -121,9 +121,10 @@ def certificate_in_words(result: Mapping[str, Any]) -> str:
     """Say what the certificate promises, and what it does not."""
     part = "test part" if result["evaluated_on"] == "test" else "part that was fitted"
     loses = "" if result["transferred_loss"] is None else f" It does lose {number(result['transferred_loss'])}."
+    moved = "" if result["solver"] == "alternating" and result["ridge"] is None else " and moved by the fitted map"
     promise = (
-        f"On the {part} of {result['target']}, the classifier trained on {result['reference']} and moved by the fitted "
-        f"map loses {'at most' if result['certified'] else 'an estimated'} {number(result['bound'])} nats on average."
+        f"On the {part} of {result['target']}, the classifier trained on {result['reference']}{moved} "
+        f"loses {'at most' if result['certified'] else 'an estimated'} {number(result['bound'])} nats on average."
         f"{loses}"
     )
     blocks = (

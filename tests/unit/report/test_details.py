@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -134,3 +135,31 @@ def test_the_keys_of_kept_features_are_named(tmp_path: Path, monkeypatch: pytest
     for each in entry.cache_keys:
         assert list(tmp_path.rglob(f"{each['key']}*"))
     assert rank(target, reference, [Means()], settings=Settings(cache=False)).best.cache_keys == []
+
+
+def test_two_classes_make_a_picture_of_two_dimensions() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(80) % 2
+    features = rng.normal(size=(80, 5)) + 4 * np.eye(2, 5)[labels]
+    task = Task(features, labels)
+    details = describe(TaskRelatedness(1.0).fit(task, task), task, task)
+    for places in (details.reference, details.after):
+        spread = places.std(axis=0)
+        assert spread.min() > 0.1 * spread.max()
+    side = details.reference[:, 0] > np.median(details.reference[:, 0])
+    assert abs(np.corrcoef(side, labels)[0, 1]) > 0.8  # the first axis is the classifier's
+
+
+def test_features_that_stayed_are_drawn_once(ranking: Ranking) -> None:
+    from transferability.report.render import to_html
+    from transferability.report.summarize import summarize
+
+    assert "Before the map" in to_html(summarize(ranking))
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 3
+    task = Task(rng.normal(size=(60, 4)) + 3 * np.eye(3, 4)[labels], labels)
+    result = TaskRelatedness(1.0, learn_map=False).fit(task, task)
+    page = to_html(summarize(replace(result, details=describe(result, task, task))))
+    assert "Before the map" not in page
+    assert "The features stayed where they are" in page
+    assert "moved by the fitted map" not in page
