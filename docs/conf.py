@@ -1,4 +1,4 @@
-"""Sphinx settings. `sphinx-build -W -b html docs FOLDER` builds the site without a network, and it is read without one."""
+"""Sphinx settings. `sphinx-build -W docs FOLDER` builds the site without a network, and it is read without one."""
 
 import sys
 from importlib.metadata import version as installed_version

@@ -20,14 +20,12 @@ ziamath.config.svg2 = False  # every glyph in place: glyphs shared by id would b
 def _draw(latex: str, *, inline: bool) -> str:
     try:
         drawn = ziamath.Latex(latex.strip(), size=_SIZE, inline=inline, color="currentColor")
-    except Exception as error:  # noqa: BLE001  # ziamath raises whatever happens to it
+    except Exception as error:  # whatever ziamath raises for what it does not know
         message = f"formula {latex!r} cannot be drawn: {error}"
         raise ExtensionError(message) from error
-    # Readers of screens are told the formula as it was written.
-    label = (
-        f'<svg role="img" aria-label="{html.escape(latex.strip())}" style="vertical-align:{drawn.getyofst():.2f}px" '
-    )
-    return drawn.svg().replace("<svg ", label, 1)
+    label = html.escape(latex.strip())  # readers of screens are told the formula as it was written
+    start = f'<svg role="img" aria-label="{label}" style="vertical-align:{drawn.getyofst():.2f}px" '
+    return drawn.svg().replace("<svg ", start, 1)
 
 
 def _visit_inline(translator: HTML5Translator, node: nodes.math) -> None:
