@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 
 import numpy as np
@@ -13,7 +14,7 @@ from transferability.datasets.arrays import picture_arrays
 from transferability.encoders.function import FunctionEncoder
 from transferability.errors import DatasetError, LabelError, OptionError, TaskError, UnknownNameError
 from transferability.features import extract_features
-from transferability.pipeline import Settings, prepare, rank, relate
+from transferability.pipeline import Settings, make_pack, prepare, rank, relate
 from transferability.ranking.result import Ranked, Ranking, ScoreColumn
 
 SETTINGS = Settings(cache=False)
@@ -309,3 +310,22 @@ def test_layers_of_what_has_none_are_skipped_with_the_reason() -> None:
     assert [(each.encoder, "no hidden layers" in each.reason) for each in ranking.skipped] == [("rows", True)]
     with pytest.raises(OptionError, match="`layer` must be one layer here"):
         relate(REFERENCE, TARGET, GOOD, settings=Settings(layer="all"))
+
+
+# ── packs of data that do not fit into memory ────────────────────────────────────────────────────────────────────────
+
+
+def test_a_pack_is_summed_up_in_one_pass_whatever_the_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = importlib.import_module("transferability.pipeline.make_pack")
+    data = stripes("bands", 0, n=200)
+    whole = make_pack(data, GOOD, settings=SETTINGS)
+    monkeypatch.setattr(module, "_BLOCK_ROWS", 50)
+    monkeypatch.setattr(module, "_SAMPLES", 40)
+    streamed = make_pack(data, GOOD, settings=SETTINGS)
+    assert len(streamed) == len(whole) == 200
+    for name in ("counts", "means", "diagonals", "pooled", "sketches"):
+        ours, theirs = (getattr(each.statistics, name) for each in (streamed, whole))
+        np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-10 * np.abs(theirs).max())
+    assert [head.tau for head in streamed.heads] == [head.tau for head in whole.heads]
+    with pytest.raises(LabelError, match="must have labels"):
+        make_pack(stripes("bare", 0, labelled=False), GOOD, settings=SETTINGS)

@@ -111,6 +111,7 @@ class ReferencePack:
         standardize: bool = True,
         encoder: EncoderMark | None = None,
         provenance: Mapping[str, str] | None = None,
+        statistics: ClassStatistics | None = None,
     ) -> ReferencePack:
         """Make a pack of a labelled task.
 
@@ -129,11 +130,14 @@ class ReferencePack:
         standardize : bool, default=True
         encoder : EncoderMark, optional
         provenance : mapping of str to str, optional
+        statistics : ClassStatistics, optional
+            Of more samples than fit into memory, of which `task` and `test` are a part: streamed by `class_statistics`
+            and `merge`. `covariance` and `rank` are then theirs.
 
         Raises
         ------
         LabelError, TaskError
-            If a part has no labels, or the parts do not fit each other.
+            If a part has no labels, or the parts do not fit each other or the statistics.
         OptionError
             If an option is outside its range.
 
@@ -147,10 +151,17 @@ class ReferencePack:
         """
         check_tasks(task, task, test, None)
         labels = task.require_labels()
-        statistics = class_statistics(task.features, labels, covariance=covariance, rank=rank)
-        if test is not None:
-            further = class_statistics(test.features, test.require_labels(), covariance=covariance, rank=rank)
-            statistics = statistics.merge(further)
+        if statistics is None:
+            statistics = class_statistics(task.features, labels, covariance=covariance, rank=rank)
+            if test is not None:
+                further = class_statistics(test.features, test.require_labels(), covariance=covariance, rank=rank)
+                statistics = statistics.merge(further)
+        elif (statistics.n_classes, statistics.n_features) != (task.n_classes, task.n_features):
+            message = (
+                f"`statistics` must be of the task's {task.n_classes} classes and {task.n_features} features; "
+                f"got {statistics.n_classes} and {statistics.n_features}."
+            )
+            raise TaskError(message)
         scaler = Scaler.fit(task.features) if standardize else Scaler.identity(task.n_features)
         standardised, truth = scaler.apply(task.features), labels
         seen = standardised
