@@ -1,4 +1,4 @@
-"""The page `docs/commands.md`, from the command's own help. `python docs/tools/commands.py` writes it; a test compares."""
+"""The page `docs/commands.md`, from the help of the commands. `python docs/tools/commands.py` writes it."""
 
 from __future__ import annotations
 

@@ -2,8 +2,10 @@
 
 Blocks of Python and of the shell run in the order of the page, in a folder of their own; Python blocks share their
 names. The `text` block that follows one is what it prints. A block behind the comment ``<!-- not run: why -->`` is left
-alone. `python docs/tools/examples.py docs/start.md …` runs pages and writes what their examples print into them; the
-tests run the same examples and compare.
+alone, and so is the README's ``<!-- test -->``.
+
+`python docs/tools/examples.py docs/start.md …` runs pages and writes what their examples print into them; the tests run
+the same examples and compare.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from typing import Any, NamedTuple
 __all__ = ["Example", "alike", "examples_of", "run_page", "update_page"]
 
 _FENCE = re.compile(
-    r"(?:^<!-- not run: (?P<reason>[^\n]*?) ?-->\n)?"
+    r"(?:^<!-- (?P<reason>not run: [^\n]*?|test) -->\n)?"
     r"^```(?P<language>[^\n]*)\n(?P<source>.*?)^```\n"
     r"(?:\n^```text\n(?P<output>.*?)^```\n)?",
     re.MULTILINE | re.DOTALL,
