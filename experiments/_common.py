@@ -5,16 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from _data import target
 from _zoo import encoder
 
-from transferability import Task
+from transferability import Task, TaskRelatedness
 from transferability._threads import threads_for
+from transferability.datasets import split, stratified_sample
 from transferability.encoders import Encoder
 from transferability.features import extract_features
 from transferability.pipeline import Split
@@ -22,9 +24,13 @@ from transferability.ranking.store import ResultStore, result_key
 from transferability.validation.measure import data_identity, encoder_identity
 from transferability.validation.settings import FineTuning
 
-__all__ = ["TUNING", "Run", "options"]
+__all__ = ["TUNING", "Run", "halves", "options"]
 
 RESULTS = Path(__file__).parent / "results"
+NUMBERS = (
+    "bound", "fit_bound", "reference_loss", "label_mismatch", "distribution_mismatch", "transferred_loss",
+    "transferred_accuracy", "transferability", "transferability_accuracy", "tau", "certified_tau", "certified",
+)  # fmt: skip
 TUNING = FineTuning(
     learning_rates=(3e-4, 3e-3), weight_decays=(1e-2,), epochs=10, choice_epochs=3, patience=4, batch_size=32
 )
@@ -95,6 +101,41 @@ class Run:
         self.store.put(key, kind, name, data, result, time.process_time() - started, failed=False)
         return result
 
+    def relatedness(
+        self,
+        name: str,
+        data: str,
+        references: Sequence[str],
+        estimator: TaskRelatedness,
+        *,
+        share: float = 1.0,
+        labelled: bool = True,
+    ) -> list[dict[str, Any]]:
+        """Return what each reference gives, one dict each.
+
+        Only the target's fitting rows are seen, so that nothing foretells accuracies on rows it was measured on: seven
+        tenths of them fit, the others measure. With a share, only so many of them.
+        """
+
+        def work(reference: str) -> dict[str, Any]:
+            started = time.process_time()
+            fit, test = halves(self.tasks(name, data)[0], share)
+            if not labelled:
+                fit = Task(fit.features, None, name=fit.name, class_names=fit.class_names)
+            with threads_for(0):
+                found = estimator.fit(self.tasks(name, reference)[0], fit, self.tasks(name, reference)[1], test)
+            numbers = {key: getattr(found, key) for key in NUMBERS}
+            return numbers | {"reference": reference, "seconds": time.process_time() - started}
+
+        about = dict(vars(estimator))
+        return [
+            self.kept(
+                "relatedness", name, data, partial(work, each), reference=data_identity(self.part(each)),
+                estimator=about, share=share, labelled=labelled, layout=1,
+            )
+            for each in references
+        ]  # fmt: skip
+
     def claim(self, text: str, held: str, numbers: str) -> None:
         """Print a claim of the paper, whether it held ("held", "held in part", "did not hold"), and the numbers."""
         self.claims.append({"claim": text, "verdict": held, "numbers": numbers})
@@ -114,6 +155,17 @@ class Run:
         if figure is not None:
             figure.savefig(folder / f"{name}.png", dpi=80)
         print(f"\n{folder / name}.json, {seconds:.0f} s", flush=True)
+
+
+def halves(task: Task, share: float = 1.0) -> tuple[Task, Task]:
+    """Return seven tenths of a task and the rest, of a share of its rows."""
+    labels = task.require_labels()
+    rows = stratified_sample(labels, len(task), max(int(share * len(task)), 4 * task.n_classes))
+    fit, test = split(labels[rows], 0.3)
+    names = task.class_names
+    return tuple(  # type: ignore[return-value]
+        Task(task.features[rows[part]], labels[rows[part]], name=task.name, class_names=names) for part in (fit, test)
+    )
 
 
 def _rounded(value: Any) -> Any:

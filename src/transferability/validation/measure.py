@@ -85,7 +85,8 @@ def measure(
 
     tuner = FineTuner(encoder, part.dataset, part.fit_rows, part.test_rows, settings)
     options = asdict(settings)
-    rates = Rates(**work.do("finetune-choice", {"settings": options}, lambda: vars(tuner.choose())))
+    chosen = work.do("finetune-choice", {"settings": options}, lambda: vars(tuner.choose()))
+    rates = Rates(chosen["learning_rate"], chosen["weight_decay"])
     found = []
     for seed in seeds:
         parts = {"settings": options, "seed": int(seed)}

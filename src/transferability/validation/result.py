@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import scipy.stats
 
 from transferability._array import FloatArray
 from transferability.errors import TaskError, UnknownNameError, nearest_names
@@ -193,9 +192,12 @@ def _varied(table: Table) -> bool:
 def _statistics(tables: Sequence[Table]) -> FloatArray:
     """Return the means over targets of Pearson's r, Kendall's τ and the top-1 regret."""
     columns = [np.array(list(each.values())).T for each in tables]
-    rows = [
-        (np.corrcoef(score, truth)[0, 1], scipy.stats.kendalltau(score, truth).statistic, top_k_regret(score, truth))
-        for score, truth in columns
-    ]
+    rows = [(np.corrcoef(a, b)[0, 1], _kendall(a, b), top_k_regret(a, b)) for a, b in columns]
     found: FloatArray = np.mean(rows, axis=0)
     return found
+
+
+def _kendall(a: FloatArray, b: FloatArray) -> float:
+    """Return τ_b as `scipy.stats.kendalltau` does, without the p-value that takes a hundred times as long."""
+    signs_a, signs_b = (np.sign(each[:, None] - each) for each in (a, b))  # (n, n)
+    return float((signs_a * signs_b).sum() / np.sqrt(np.abs(signs_a).sum() * np.abs(signs_b).sum()))

@@ -1,4 +1,4 @@
-"""What fine-tuning needs of the torch encoders: differentiable features that are the features, and weights that move."""
+"""What fine-tuning needs of the torch encoders: features with gradients, the same as without, down to the weights."""
 
 from __future__ import annotations
 

@@ -1,0 +1,149 @@
+"""Table 1 and Fig. 11: does task-relatedness foretell the accuracy after end-to-end fine-tuning, as well as others?
+
+The zoo of `_zoo.py` on six targets; the panel of references are the other five. Bound and scores see the fitting rows
+of the target, and nothing of the rows that accuracies are measured on. Settings of the bound are compared on one half
+of the targets, and the verdict is read on the other half.
+
+    python experiments/table1.py --data FOLDER [--quick]
+
+Fine-tunes what `finetune_zoo.py` has not fine-tuned yet.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from _common import Run, halves, options
+from _zoo import TARGETS, zoo
+from finetune_zoo import SEEDS, accuracies
+from scipy.special import softmax
+
+from transferability import TaskRelatedness
+from transferability._threads import threads_for
+from transferability.ranking.result import ScoreColumn
+from transferability.scores.registry import ScoreInputs, available, compute_many
+from transferability.validation.result import Observation, Validation
+
+CHOICE = ("cifar10", "mnist", "omniglot_alphabet")
+VERDICT = ("fashion_mnist", "mnist_m_cifar", "sign_digits")
+SETTINGS = {
+    "loss, τ auto": TaskRelatedness(tau="auto"),
+    "loss, τ 0.2": TaskRelatedness(tau=0.2),
+    "loss, τ 1": TaskRelatedness(tau=1.0),
+    "loss, τ 0.2, random classes": TaskRelatedness(tau=0.2, matching="random"),
+    "Euclidean, τ 0.2": TaskRelatedness(tau=0.2, ground_cost="euclidean"),
+    "Euclidean, τ 0.02": TaskRelatedness(tau=0.02, ground_cost="euclidean"),
+    "statistics, τ 0.2": TaskRelatedness(tau=0.2, solver="statistics"),
+}
+DEFAULT = "loss, τ auto"
+
+
+def observe(run: Run, name: str, target: str) -> Observation:
+    """Return accuracies, and everything that was said before."""
+    panel = [each for each in TARGETS if each != target]
+    values: dict[str, float] = {}
+    for setting, estimator in SETTINGS.items():
+        if run.quick and setting not in (DEFAULT, "Euclidean, τ 0.2", "loss, τ 0.2"):
+            continue
+        found = run.relatedness(name, target, panel, estimator)
+        best = min(found, key=lambda each: each["bound"])
+        values[setting] = best["bound"]
+        values[f"{setting}: mean of the panel"] = float(np.mean([each["bound"] for each in found]))
+        values[f"{setting}: cifar10 alone"] = next(
+            (each["bound"] for each in found if each["reference"] == "cifar10"), float("nan")
+        )
+        values[f"{setting}: loss of h′"] = min(each["transferred_loss"] for each in found)
+        values[f"{setting}: loss of h_T"] = best["transferability"]
+    values |= run.kept("scores", name, target, lambda: scored(run, name, target, panel), panel=panel, layout=2)
+    values = {key: value for key, value in values.items() if np.isfinite(value)}
+    seeds = SEEDS[:1] if run.quick else known_seeds(run, name, target)
+    return Observation(name, target, tuple(accuracies(run, name, target, seeds)), values)
+
+
+def known_seeds(run: Run, name: str, target: str) -> tuple[int, ...]:
+    """Return the seeds that were run; the first if none was."""
+    rows = [each for each in run.store.results("finetune") if (each.encoder, each.target) == (name, target)]
+    sure = {each.result["seed"] for each in rows if each.result["settings"]["epochs"] == 10}
+    return tuple(seed for seed in SEEDS if seed in sure) or SEEDS[:1]
+
+
+def scored(run: Run, name: str, target: str, panel: list[str]) -> dict[str, float]:
+    """Return the other scores; source classes are those of the reference whose bound is smallest."""
+    found = run.relatedness(name, target, panel, SETTINGS["loss, τ 0.2"])
+    nearest = min(found, key=lambda each: each["bound"])["reference"]
+    task, (reference, _) = run.tasks(name, target)[0], run.tasks(name, nearest)
+    with threads_for(0):
+        fitted = SETTINGS["loss, τ 0.2"].fit(reference, halves(task)[0])
+        logits = fitted.reference_classifier.logits(fitted.transform.reference_scaler.apply(task.features))
+        inputs = ScoreInputs(
+            task.features, task.labels, softmax(logits, axis=1), reference, run.encoder(name).n_parameters
+        )
+        results, _ = compute_many(["all"], inputs)
+    return {key: float(value) for key, value in results.items() if np.isfinite(float(value))}
+
+
+def only(found: Validation, targets: tuple[str, ...]) -> Validation:
+    """Return what was seen of some targets."""
+    return Validation(found.method, tuple(o for o in found.observations if o.target in targets), found.columns)
+
+
+def table(found: Validation) -> list[dict[str, Any]]:
+    """Print and return the mean agreement of each criterion, best first."""
+    rows = []
+    for each in found.means:
+        numbers = {"pearson": each.pearson, "kendall": each.kendall, "regret": each.regret}
+        rows.append({"criterion": each.criterion} | {key: vars(value) for key, value in numbers.items()})
+        cells = (f"{value.value:+.2f} [{value.low:+.2f}, {value.high:+.2f}]" for value in numbers.values())
+        print(f"{each.criterion:42}", *(f"{cell:>24}" for cell in cells))
+    return rows
+
+
+def main() -> None:
+    """Measure, compare, conclude."""
+    run = Run("table1", options(__doc__))
+    names = [name for name in zoo(run.quick) if name in (run.given.encoders or zoo(run.quick))]
+    observations = []
+    for name in names:
+        observations += [observe(run, name, target) for target in TARGETS]
+        print(f"{name}: {', '.join(f'{each.accuracy:.3f}' for each in observations[-len(TARGETS) :])}", flush=True)
+    criteria = dict.fromkeys(key for each in observations for key in each.values)
+    known = available()
+    columns = tuple(ScoreColumn(each, each in known and known[each].higher_is_better) for each in criteria)
+    found = Validation("finetune", tuple(observations), columns)
+    parts = {}
+    for title, targets in (("all targets", TARGETS), ("choice", CHOICE), ("verdict", VERDICT)):
+        print(f"\n{title}: Pearson, Kendall, top-1 regret; +1 is perfect whatever the direction")
+        parts[title] = table(only(found, targets))
+    conclude(run, parts)
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(13, 4), layout="constrained")
+    axes = figure.subplots(1, 3)
+    for criterion, ax in zip((DEFAULT, "Euclidean, τ 0.2", "logme"), axes, strict=True):
+        found.plot(criterion, ax)
+    run.finish(found.frame(), figure, agreement=parts, encoders=names, targets=list(TARGETS))
+
+
+def conclude(run: Run, parts: dict[str, list[dict[str, Any]]]) -> None:
+    """Judge the paper's claims."""
+
+    def pearson(part: str, name: str) -> float:
+        return next(each["pearson"]["value"] for each in parts[part] if each["criterion"] == name)
+
+    others = [each for each in available() if each != "size"]
+    for part in ("all targets", "verdict"):
+        own = pearson(part, DEFAULT)
+        best = max((each for each in parts[part] if each["criterion"] in others), key=lambda e: e["pearson"]["value"])
+        size = pearson(part, "size")
+        ahead = own >= max(best["pearson"]["value"], size)
+        run.claim(
+            f"Table 1: task-relatedness (|r| ≥ 0.82) foretells fine-tuned accuracy, and no other better [{part}]",
+            "held" if own >= 0.82 and ahead else "held in part" if own >= 0.82 or ahead else "did not hold",
+            f"default of rank {own:+.2f}; best other score {best['criterion']} {best['pearson']['value']:+.2f}; "
+            f"size {size:+.2f}; the paper's form {pearson(part, 'Euclidean, τ 0.2'):+.2f}",
+        )
+
+
+if __name__ == "__main__":
+    main()

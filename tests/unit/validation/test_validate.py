@@ -1,0 +1,118 @@
+"""Accuracies beside what was said before, and how far the two agree."""
+
+from __future__ import annotations
+
+import json
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import scipy.stats
+
+from transferability.encoders.function import FunctionEncoder
+from transferability.errors import TaskError, UnknownNameError
+from transferability.pipeline import Settings
+from transferability.ranking.agreement import agreement
+from transferability.ranking.result import ScoreColumn
+from transferability.ranking.store import ResultStore
+from transferability.validation.result import Observation, Validation
+from transferability.validation.settings import FineTuning
+from transferability.validation.validate import validate
+
+mpl.use("Agg")
+TUNING = FineTuning(learning_rates=(1e-2,), weight_decays=(1e-4,), epochs=1, choice_epochs=1)
+COLUMNS = (ScoreColumn("bound", False), ScoreColumn("logme", True), ScoreColumn("size", True))
+
+
+def made(n_encoders=6, seed=0) -> Validation:
+    rng = np.random.default_rng(seed)
+    observations = []
+    for target in ("a", "b"):
+        for k in range(n_encoders):
+            accuracy = 0.5 + 0.05 * k + 0.02 * rng.normal()
+            values = {"bound": 3 - accuracy + 0.03 * rng.normal(), "logme": float(rng.normal()), "size": 7.0}
+            observations.append(Observation(f"e{k}", target, (accuracy - 0.01, accuracy + 0.01), values))
+    return Validation("finetune", tuple(observations), COLUMNS)
+
+
+def test_the_mean_is_that_of_the_targets_in_the_direction_of_the_score() -> None:
+    found = made()
+    first = found.means[0]
+    assert first.criterion == "bound"
+    each = [found.agreement("bound", target) for target in ("a", "b")]
+    np.testing.assert_allclose(first.pearson.value, np.mean([one.pearson.value for one in each]))
+    np.testing.assert_allclose(first.kendall.value, np.mean([one.kendall.value for one in each]))
+    np.testing.assert_allclose(first.regret.value, np.mean([one.regret.value for one in each]))
+    bounds, accuracies = found.pairs("bound", "a")
+    np.testing.assert_allclose(each[0].kendall.value, scipy.stats.kendalltau(-bounds, accuracies).statistic)
+    assert each[0] == agreement(bounds, accuracies, higher_is_better=False)
+    assert first.pearson.low <= first.pearson.value <= first.pearson.high
+
+
+def test_a_score_that_is_the_same_for_all_has_no_agreement() -> None:
+    assert [each.criterion for each in made().means] == ["bound", "logme"]  # sizes are all alike
+    assert made().agreement("size", "a") is None
+
+
+def test_a_score_unknown_for_an_encoder_leaves_the_others() -> None:
+    whole = made()
+    first, *rest = whole.observations
+    part = Validation("probe", (Observation(first.encoder, "a", first.accuracies, {"logme": 0.0}), *rest), COLUMNS)
+    assert len(part.pairs("bound", "a")[0]) == 5
+    assert part.frame()[0]["bound"] is None
+    assert part.means[0].n_targets == 2
+
+
+def test_fewer_than_three_encoders_tell_nothing() -> None:
+    found = made(n_encoders=2)
+    assert found.means == ()
+    assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["mean_agreement"] == []
+
+
+def test_the_plot_shows_every_encoder_of_every_target() -> None:
+    found = made()
+    ax = found.plot("bound")
+    assert [len(each.get_offsets()) for each in ax.collections] == [6, 6]
+    np.testing.assert_allclose(ax.collections[1].get_offsets()[:, 0], found.pairs("bound", "b")[0])
+    with pytest.raises(UnknownNameError, match="'bound'"):
+        found.plot("bond")
+
+
+def test_the_whole_with_an_encoder_that_cannot_be_trained(make_encoder, make_data, tmp_path) -> None:
+    store = ResultStore(tmp_path / "study.sqlite")
+    unable = FunctionEncoder("flat", lambda items: np.stack([np.asarray(e, float)[:, :, 0].ravel() for e in items]))
+    encoders = [make_encoder("a"), make_encoder("b", width=4), unable]
+    targets = [make_data("one"), make_data("two", seed=1)]
+
+    def run(encoders):
+        return validate(
+            encoders, targets, seeds=[0], scores=["logme"], settings=Settings(cache=False), tuning=TUNING, store=store
+        )
+
+    found = run(encoders)
+    assert {(each.encoder, each.target) for each in found.observations} == {
+        (encoder, target) for encoder in "ab" for target in ("one", "two")
+    }
+    assert [each.encoder for each in found.skipped] == ["flat on one", "flat on two"]
+    assert all(each.values.keys() == {"bound", "logme", "size"} for each in found.observations)
+    assert found.observations[0].values["size"] == np.log10(encoders[0].n_parameters)
+    assert {row.kind for row in store.results()} == {"scores", "finetune", "finetune-choice"}
+    n_rows = len(store.results())
+    again = run([make_encoder("a"), make_encoder("b", width=4), unable])
+    assert again.observations == found.observations
+    assert len(store.results()) == n_rows  # nothing was computed twice
+
+
+def test_one_target_without_references_has_scores_but_no_bound(make_encoder, make_data) -> None:
+    found = validate(
+        [make_encoder()], [make_data()], method="probe", seeds=[0], scores=["logme", "otce"],
+        settings=Settings(cache=False),
+    )  # fmt: skip
+    assert found.observations[0].values.keys() == {"logme", "size"}
+    assert [column.name for column in found.columns] == ["logme", "otce", "size"]
+
+
+def test_nothing_measured_is_an_error_that_says_why(make_data) -> None:
+    flat = FunctionEncoder("flat", lambda items: np.stack([np.asarray(e, float)[:, :, 0].ravel() for e in items]))
+    with pytest.raises(TaskError, match=r"no encoder could be measured. flat on stripes: .*cannot be fine-tuned"):
+        validate([flat], [make_data()], scores=["size"], settings=Settings(cache=False))
