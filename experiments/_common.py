@@ -32,7 +32,7 @@ NUMBERS = (
     "transferred_accuracy", "transferability", "transferability_accuracy", "tau", "certified_tau", "certified",
 )  # fmt: skip
 TUNING = FineTuning(
-    learning_rates=(3e-4, 3e-3), weight_decays=(1e-2,), epochs=10, choice_epochs=3, patience=4, batch_size=32
+    learning_rates=(3e-4, 3e-3), weight_decays=(1e-2,), epochs=10, choice_epochs=2, patience=4, batch_size=32
 )
 
 

@@ -23,7 +23,7 @@ __all__ = ["PACKAGED", "RECIPES", "TARGETS", "encoder", "encoder_from", "network
 TARGETS = ("cifar10", "mnist", "fashion_mnist", "mnist_m_cifar", "sign_digits", "omniglot_alphabet")
 INPUT = PictureInput((32, 32), fit="stretch", filter="bilinear", mean=0.5, std=0.5)
 PACKAGED = ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2")
-LITE_SIZE = 48  # in place of 224 to 260 pixels, so that two cores can fine-tune them
+LITE_SIZE = 64  # in place of 224 to 260 pixels, so that two cores can fine-tune them
 
 
 @dataclass(frozen=True)

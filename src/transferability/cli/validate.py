@@ -53,7 +53,7 @@ def validate(
 ) -> None:
     """Train encoders on targets, and see how well bound and scores had foretold the accuracies.
 
-    Learning rate, weight decay and the moment to stop are chosen on a fifth of the rows kept back; accuracies are of
+    Learning rate, weight decay, what batch normalisation does and the moment to stop are chosen on a fifth of the rows kept back; accuracies are of
     the test share. With --out a run that was stopped goes on where it stopped.
 
     Example: transferability validate --target folder:photos --target folder:sketches --method probe

@@ -97,16 +97,17 @@ class FineTuner:
     def choose(self) -> Rates:
         """Return the learning rate and weight decay with the smallest validation loss after a few epochs."""
         settings = self.settings
-        pairs = [Rates(*pair) for pair in itertools.product(settings.learning_rates, settings.weight_decays)]
-        if len(pairs) == 1:
-            return pairs[0]
+        frozen = settings.frozen_norms if self._norms() else (False,)
+        tried = [Rates(*each) for each in itertools.product(settings.learning_rates, settings.weight_decays, frozen)]
+        if len(tried) == 1:
+            return tried[0]
 
         def loss(rates: Rates) -> float:
             with self._restored():
                 return self._train(rates, _CHOICE_SEED, settings.choice_epochs)[1]
 
-        losses = {rates: loss(rates) for rates in pairs}
-        best = min(pairs, key=losses.__getitem__)
+        losses = {rates: loss(rates) for rates in tried}
+        best = min(tried, key=losses.__getitem__)
         if not math.isfinite(losses[best]):
             message = f"encoder {self._encoder.name!r} cannot be fine-tuned: its loss is not finite at any of the "
             message += f"learning rates {', '.join(map(str, settings.learning_rates))}. Take smaller ones."
@@ -145,9 +146,14 @@ class FineTuner:
                 return head(self._encoder.differentiable(batch))
 
             best, best_epoch, kept = math.inf, 0, None
-            _follow_quickly(network)
+            for layer in self._norms():
+                # Some networks come with .01, for runs of a hundred thousand steps. In a hundred their means would
+                # stay behind the weights, and the network be right in training and wrong in use.
+                layer.momentum = max(layer.momentum or 0.0, 0.1)
             for epoch in range(1, n_epochs + 1):
                 network.train()
+                for layer in self._norms():
+                    layer.train(not rates.frozen_norm)
                 for rows in np.array_split(rng.permutation(self._parts.train), n_batches):
                     losses = nn.functional.cross_entropy(predict(self._items[rows]), self._labels[rows].to(device))
                     optimizer.zero_grad()
@@ -177,6 +183,11 @@ class FineTuner:
                 right += int((logits.argmax(1) == self._labels[part]).sum())
         return loss / len(rows), right / len(rows)
 
+    def _norms(self) -> list[Any]:
+        """Return the layers of batch normalisation."""
+        kind = nn.modules.batchnorm._BatchNorm
+        return [layer for layer in self._encoder.module.modules() if isinstance(layer, kind)]
+
     def _head(self) -> _Head:
         mean, scale = self._moments
         return _Head(mean, scale, self._n_classes)
@@ -190,14 +201,15 @@ class FineTuner:
             parts = np.array_split(rows, math.ceil(len(rows) / (4 * self.settings.batch_size)))
             features = torch.cat([self._encoder.differentiable(self._items[part]) for part in parts])
         deviation = features.std(0)
-        return features.mean(0).clone(), deviation.where(deviation > 1e-6 * deviation.max(), 1.0).clone()
+        # A feature that is all but dead now may wake up; divided by what it varies now it would drown the others.
+        return features.mean(0), deviation.clamp(min=0.3 * float(deviation.square().mean().sqrt()) + 1e-30)
 
     @contextmanager
     def _restored(self) -> Iterator[None]:
         """Put weights, mode and gradients back to what they are now."""
         network = self._encoder.module
         before, training = copy.deepcopy(network.state_dict()), network.training
-        momenta = [(layer, layer.momentum) for layer in network.modules() if hasattr(layer, "momentum")]
+        momenta = [(layer, layer.momentum) for layer in self._norms()]
         try:
             yield
         finally:
@@ -206,17 +218,6 @@ class FineTuner:
                 layer.momentum = momentum
             network.train(training)
             network.zero_grad(set_to_none=True)
-
-
-def _follow_quickly(network: nn.Module) -> None:
-    """Let running means of batch normalisation follow within some ten steps.
-
-    Some networks come with a momentum for runs of a hundred thousand steps. In a hundred steps their means stay behind
-    the weights, and the network is right in training and wrong in use: 21 % where 0.1 gives 45 % was measured.
-    """
-    for layer in network.modules():
-        if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.momentum is not None:
-            layer.momentum = max(layer.momentum, 0.1)
 
 
 class _Head(nn.Module):  # type: ignore[misc]

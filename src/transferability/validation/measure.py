@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Method", "data_identity", "encoder_identity", "measure"]
 
 Method = Literal["finetune", "probe"]
-_LAYOUT = 1  # of the keys: raised when a change of the code changes what is measured
+_LAYOUT = 2  # of the keys: raised when a change of the code changes what is measured
 
 
 def measure(
@@ -86,7 +86,7 @@ def measure(
     tuner = FineTuner(encoder, part.dataset, part.fit_rows, part.test_rows, settings)
     options = asdict(settings)
     chosen = work.do("finetune-choice", {"settings": options}, lambda: vars(tuner.choose()))
-    rates = Rates(chosen["learning_rate"], chosen["weight_decay"])
+    rates = Rates(**{name: chosen[name] for name in Rates.__dataclass_fields__})
     found = []
     for seed in seeds:
         parts = {"settings": options, "seed": int(seed)}

@@ -15,7 +15,11 @@ class FineTuning:
     Attributes
     ----------
     learning_rates, weight_decays : tuple of float
-        Of the encoder. Every pair is tried for `choice_epochs`, and the one with the smallest validation loss stands.
+        Of the encoder.
+    frozen_norms : tuple of bool
+        Whether batch normalisation keeps the mean and deviation it came with; tried only where there is any. With few
+        samples a large network does better so, a small one that must change much does not.
+        Every combination of these three is tried for `choice_epochs`; the smallest validation loss stands.
     head_factor : float
         How many times faster the head learns: it begins at zero.
     epochs, choice_epochs : int
@@ -29,6 +33,7 @@ class FineTuning:
 
     learning_rates: tuple[float, ...] = (1e-4, 1e-3)
     weight_decays: tuple[float, ...] = (1e-4, 1e-2)
+    frozen_norms: tuple[bool, ...] = (False, True)
     head_factor: float = 10.0
     epochs: int = 20
     choice_epochs: int = 4
@@ -43,6 +48,7 @@ class Rates:
 
     learning_rate: float
     weight_decay: float
+    frozen_norm: bool = False
 
 
 @dataclass(frozen=True)

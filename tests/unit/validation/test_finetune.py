@@ -54,7 +54,7 @@ def test_train_leaves_the_new_weights_in_the_encoder(make_encoder, part) -> None
 
 def test_rates_that_teach_nothing_are_not_chosen(make_encoder, part) -> None:
     settings = FineTuning(learning_rates=(1e-9, 1e-2), weight_decays=(1e-4,), choice_epochs=4, batch_size=16)
-    assert tuner(make_encoder(), part, settings).choose() == RATES
+    assert tuner(make_encoder(), part, settings).choose().learning_rate == 1e-2
 
 
 def test_it_stops_early_and_keeps_the_best_epoch(make_encoder, make_data) -> None:
@@ -86,3 +86,16 @@ def test_data_without_labels_are_refused(make_encoder, make_data) -> None:
     rows = np.arange(80)
     with pytest.raises(LabelError, match="must have labels to be trained on"):
         FineTuner(make_encoder(), make_data(labelled=False), rows[:50], rows[50:])
+
+
+def test_frozen_normalisation_keeps_its_statistics_and_follows_else(make_encoder, part) -> None:
+    for frozen in (True, False):
+        encoder = make_encoder()
+        encoder.module[1].momentum = 0.01
+        mean = encoder.module[1].running_mean.clone()
+        tuner(encoder, part).train(Rates(1e-2, 1e-4, frozen), 0)
+        assert torch.equal(encoder.module[1].running_mean, mean) == frozen
+    restored = make_encoder()
+    restored.module[1].momentum = 0.01
+    tuner(restored, part).run(RATES, 0)
+    assert restored.module[1].momentum == 0.01
