@@ -15,6 +15,7 @@ __all__ = ["setup"]
 
 _SIZE = 17.0  # pixels, beside a text of 16
 ziamath.config.svg2 = False  # every glyph in place: glyphs shared by id would be taken from formulas of other sizes
+ziamath.config.precision = 2
 
 
 def _draw(latex: str, *, inline: bool) -> str:
