@@ -20,8 +20,9 @@ import numpy as np
 from transferability._array import FloatArray, IntArray
 from transferability.statistics.classes import ClassStatistics, sketch_matrix
 
-__all__ = ["ClassGaussians", "psd_root"]
+__all__ = ["ClassGaussians", "psd_factor", "psd_root"]
 
+_RANK = 1e-13  # of the largest eigenvalue; below it there is nothing but rounding
 _TRUSTED = 1e-10  # of the largest eigenvalue of a sketch's core; below it rounding speaks
 
 
@@ -105,10 +106,10 @@ class ClassGaussians:
         return _symmetric(product)
 
     def root(self, c: int) -> FloatArray:
-        """Return G with ``G Gᵀ = Σ_c``, (n_features, m)."""
+        """Return G with ``G Gᵀ = Σ_c``, (n_features, m); m is the rank, or a little more."""
         if self.covariances is not None:
             if c not in self._roots:
-                self._roots[c] = psd_root(self.covariances[c])
+                self._roots[c] = psd_factor(self.covariances[c])
             return self._roots[c]
         assert self.leftover is not None  # one of the two forms: see `of`
         root = self.leftover[c][:, None] * self._correlation_root
@@ -133,7 +134,7 @@ class ClassGaussians:
     @cached_property
     def _correlation_root(self) -> FloatArray:
         assert self.correlation is not None  # there is one wherever `leftover` is
-        return psd_root(self.correlation)
+        return psd_factor(self.correlation)
 
 
 class _Roots(Sequence[FloatArray]):
@@ -159,6 +160,20 @@ def psd_root(matrix: FloatArray) -> FloatArray:
     values, basis = np.linalg.eigh(matrix)
     root: FloatArray = (basis * np.sqrt(np.maximum(values, 0.0))) @ basis.T
     return root
+
+
+def psd_factor(matrix: FloatArray) -> FloatArray:
+    """Return G with ``G Gᵀ`` the matrix and as few columns as its rank: fewer than d for classes of few samples.
+
+    Examples
+    --------
+    >>> psd_factor(np.array([[4.0, 0.0], [0.0, 0.0]])).shape
+    (2, 1)
+    """
+    values, basis = np.linalg.eigh(matrix)
+    kept = values > _RANK * max(float(values[-1]), 0.0)
+    factor: FloatArray = basis[:, kept] * np.sqrt(values[kept])
+    return factor
 
 
 def _symmetric(matrix: FloatArray) -> FloatArray:
