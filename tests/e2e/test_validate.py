@@ -1,0 +1,82 @@
+"""`transferability validate` as a command of its own: trained, agreed, resumed."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+COMMAND = "from transferability.cli.app import main; main()"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("validate")
+    rng = np.random.default_rng(0)
+    for name, tint in (("warm", (200, 80, 40)), ("cold", (40, 80, 200))):
+        labels = np.arange(90) % 3
+        pixels = np.clip(rng.normal(110, 40, (90, 8, 8, 3)), 0, 255)
+        for k in range(3):
+            pixels[labels == k, 2 * k : 2 * k + 3] = np.clip(tint + rng.normal(0, 30, 3), 0, 255)
+        np.savez(folder / f"{name}.npz", x=pixels.astype(np.uint8), y=labels)
+    (folder / "own.py").write_text(
+        "import numpy as np\n\n\n"
+        "def rows(items):\n    return np.stack([np.asarray(each, float).mean(axis=1).ravel() for each in items])\n\n\n"
+        "def colour(items):\n    return np.stack([np.asarray(each, float).mean(axis=(0, 1)) for each in items])\n\n\n"
+        "def corner(items):\n    return np.stack([np.asarray(each, float)[:2, :2].ravel() for each in items])\n"
+    )
+    return folder
+
+
+def command(place: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {
+        "TRANSFERABILITY_CACHE": str(place / "cache"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1",
+    }  # fmt: skip
+    data = ["--target", "npz:warm.npz", "--target", "npz:cold.npz", "--seeds", "1"]
+    run = [sys.executable, "-c", COMMAND, "validate", *data, *arguments]
+    done = subprocess.run(
+        run, cwd=place, env=environment, capture_output=True, text=True, encoding="utf-8", check=False
+    )
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def test_probing_ranks_three_functions_and_draws(place: Path) -> None:
+    arguments = ["--method", "probe", "--score", "logme", "--score", "knn", "--plots", "plots"]
+    for name in ("rows", "colour", "corner"):
+        arguments += ["--encoder", f"python:own:{name}"]
+    done = command(place, *arguments)
+    assert "Accuracy after linear probing" in done.stdout
+    assert "Agreement, mean over targets" in done.stdout
+    for score in ("bound", "logme", "knn"):
+        assert (place / "plots" / f"{score}.png").stat().st_size > 2000
+    found = json.loads(command(place, *arguments, "--json").stdout)
+    assert found["schema"] == 1
+    assert len(found["observations"]) == 6
+    accuracies = {(each["encoder"], each["target"]): each["accuracy"] for each in found["observations"]}
+    assert accuracies["python:own:rows", "warm"] > 0.9
+    assert accuracies["python:own:rows", "cold"] > accuracies["python:own:corner", "cold"]
+    assert {each["criterion"] for each in found["mean_agreement"]} == {"bound", "logme", "knn"}
+
+
+@pytest.mark.slow
+def test_fine_tuning_is_resumed_and_what_cannot_be_trained_is_skipped(place: Path) -> None:
+    arguments = ["--epochs", "2", "--score", "logme", "--out", "study.sqlite", "--json"]
+    arguments += ["--encoder", "timm:test_efficientnet@random", "--encoder", "python:own:rows"]
+    first = command(place, *arguments, code=3)
+    found = json.loads(first.stdout)
+    assert [each["encoder"] for each in found["observations"]] == ["timm:test_efficientnet@random"] * 2
+    assert all("Take method 'probe'" in each["reason"] for each in found["skipped"])
+    with sqlite3.connect(place / "study.sqlite") as connection:
+        rows = connection.execute("SELECT kind, finished FROM results ORDER BY key").fetchall()
+    assert sorted({kind for kind, _ in rows}) == ["finetune", "finetune-choice", "scores"]
+    again = command(place, *arguments, code=3)
+    assert again.stdout == first.stdout
+    with sqlite3.connect(place / "study.sqlite") as connection:
+        assert connection.execute("SELECT kind, finished FROM results ORDER BY key").fetchall() == rows
