@@ -30,7 +30,7 @@ _FENCE = re.compile(
 )
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")
 _RUN = ("python", "sh")
-_TOLERANCE = 0.02  # another processor's rounding may turn a resample; more is a change to explain
+_TOLERANCE = 0.05  # another processor rounds to another map of these small samples; more is a change to explain
 
 
 class Example(NamedTuple):

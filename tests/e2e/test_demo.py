@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,8 @@ from typer.testing import CliRunner
 
 from transferability.cli import demo
 from transferability.cli.app import app
+
+ROOT = Path(__file__).parents[2]
 
 
 def check(folder: Path, encoders: tuple[str, ...]) -> None:
@@ -54,3 +58,10 @@ def test_demo_as_users_run_it(tmp_path: Path) -> None:
     found = json.loads((tmp_path / "demo-results" / "ranking.json").read_text(encoding="utf-8"))
     assert found["ranking"][0]["relatedness"]["bound"] < 2.303  # better than guessing among ten
     assert found["ranking"][0]["relatedness"]["transferred_accuracy"] > 0.5
+    # The README shows what has just been printed; only the seconds may differ.
+    pages = runpy.run_path(str(ROOT / "docs" / "tools" / "examples.py"))
+    table, words = pages["examples_of"]((ROOT / "README.md").read_text("utf-8"))[0].source.split("\n\n")
+    assert pages["alike"](table, done.stdout), done.stdout
+    said = re.search(r"In words: .*? cases\.", " ".join(done.stderr.split()))
+    assert said is not None
+    assert pages["alike"](" ".join(words.split()), said[0]), said[0]
