@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TOOL: dict[str, Any] = runpy.run_path(str(ROOT / "docs" / "tools" / "examples.py"))
-PAGES = sorted([ROOT / "README.md", *(set((ROOT / "docs").glob("*.md")) - {ROOT / "docs" / "packs.md"})])
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 LANGUAGES = {"python", "sh", "text", "toml", "json", "bash", "slurm"}
 
 
