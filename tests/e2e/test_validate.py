@@ -56,13 +56,14 @@ def test_probing_ranks_three_functions_and_draws(place: Path) -> None:
     assert "Agreement, mean over targets" in done.stdout
     for score in ("bound", "logme", "knn"):
         assert (place / "plots" / f"{score}.png").stat().st_size > 2000
-    found = json.loads(command(place, *arguments, "--json").stdout)
-    assert found["schema"] == 1
-    assert len(found["observations"]) == 6
-    accuracies = {(each["encoder"], each["target"]): each["accuracy"] for each in found["observations"]}
-    assert accuracies["python:own:rows", "warm"] > 0.9
-    assert accuracies["python:own:rows", "cold"] > accuracies["python:own:corner", "cold"]
-    assert {each["criterion"] for each in found["mean_agreement"]} == {"bound", "logme", "knn"}
+    lines = [line.split() for line in done.stdout.splitlines()]
+    accuracies = {
+        (line[0], line[1]): float(line[2]) for line in lines if len(line) > 3 and line[1].startswith("python:")
+    }
+    assert len(accuracies) == 6
+    assert accuracies["warm", "python:own:rows"] > 90
+    assert accuracies["cold", "python:own:rows"] > accuracies["cold", "python:own:corner"]
+    assert {"bound", "logme", "knn"} <= {line[0] for line in lines if line}
 
 
 @pytest.mark.slow
