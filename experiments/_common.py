@@ -167,7 +167,7 @@ class Run:
         }  # fmt: skip
         (folder / f"{name}.json").write_text(json.dumps(_rounded(found), indent=1, ensure_ascii=False) + "\n")
         if figure is not None:
-            figure.savefig(folder / f"{name}.png", dpi=80)
+            figure.savefig(folder / f"{name}.png", dpi=65)
         print(f"\n{folder / name}.json, {seconds:.0f} s", flush=True)
 
 
