@@ -65,6 +65,7 @@ def optimal_coupling(cost: FloatArray, a: FloatArray | None = None, b: FloatArra
     if a is None and b is None and m == n <= _ASSIGNMENT_UP_TO:
         source, target = linear_sum_assignment(cost)
         return Coupling(source, target, np.full(n, 1.0 / n), cost[source, target], exact=True)
+    one_to_one = a is None and b is None and m == n
     a = np.full(m, 1.0 / m) if a is None else a / a.sum()
     b = np.full(n, 1.0 / n) if b is None else b / b.sum()
     if m == 1 or n == 1:  # the product is the only coupling
@@ -75,7 +76,11 @@ def optimal_coupling(cost: FloatArray, a: FloatArray | None = None, b: FloatArra
     scale = float(np.abs(cost).max()) or 1.0  # the simplex compares with absolute tolerances
     scaled = np.divide(cost, scale, dtype=np.float64, order="C")
     start = _dual_start(scaled, a, b)
-    plan, log = emd(a, b, scaled, numItermax=10_000_000, potentials_init=start, log=True)
+    # Whole masses flow whole, so that points are matched one to one; 1/n would leave crumbs where costs tie.
+    masses = (np.ones(n), np.ones(n)) if one_to_one else (a, b)
+    plan, log = emd(*masses, scaled, numItermax=10_000_000, potentials_init=start, log=True)
+    if one_to_one:
+        plan /= n
     # Where the simplex stops early POT returns a plan whose marginals may be off: the product is always feasible.
     exact = log.get("warning") is None
     if not exact and max(np.abs(plan.sum(1) - a).max(), np.abs(plan.sum(0) - b).max()) > 1e-9:
@@ -150,13 +155,14 @@ def couple(
 
 
 def _couple_equal_sizes(cost: CostFunction, n: int, n_blocks: int, rng: np.random.Generator) -> Coupling:
-    """Match two uniform samples of one size: blocks of equal length are linear assignments."""
+    """Match two uniform samples of one size one to one, in blocks of equal length."""
     left, right = (np.array_split(rng.permutation(n), n_blocks) for _ in range(2))
     parts = [optimal_coupling(cost(rows, columns)) for rows, columns in zip(left, right, strict=True)]
     source = np.concatenate([rows[part.source] for rows, part in zip(left, parts, strict=True)])
     target = np.concatenate([columns[part.target] for columns, part in zip(right, parts, strict=True)])
+    mass = np.concatenate([part.mass * (len(rows) / n) for rows, part in zip(left, parts, strict=True)])
     costs = np.concatenate([part.costs for part in parts])
-    return Coupling(source, target, np.full(n, 1.0 / n), costs, exact=False)
+    return Coupling(source, target, mass, costs, exact=False)
 
 
 def _blocks_of_equal_mass(

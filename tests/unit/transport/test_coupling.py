@@ -162,10 +162,13 @@ def test_blocks_are_the_same_for_the_same_seed() -> None:
     assert one.value != other.value
 
 
-def test_large_samples_of_one_size_are_matched_one_to_one() -> None:
+@pytest.mark.parametrize("ties", [False, True])
+def test_large_samples_of_one_size_are_matched_one_to_one(ties: bool) -> None:
     # Past the size where SciPy's assignment serves, the simplex must return a permutation of the same value.
     rng = np.random.default_rng(3)
     cost = cdist(rng.normal(size=(520, 8)), 1.5 * rng.normal(size=(520, 8)) + 0.5)
+    if ties:
+        cost = np.round(cost) * 1e-8
     found = optimal_coupling(cost)
     rows, columns = linear_sum_assignment(cost)
     assert found.exact
@@ -188,3 +191,10 @@ def test_where_the_search_starts_never_decides_where_it_ends(kind: str, scale: f
     plain = ot.emd2(a / a.sum(), b / b.sum(), cost / cost.max()) * cost.max()
     assert found.exact
     assert found.value == pytest.approx(plain, rel=1e-9)
+
+
+def test_blocks_of_large_samples_keep_their_masses() -> None:
+    # A thousand points on a side go to the simplex, here with nothing but ties.
+    found = couple(lambda rows, columns: np.zeros((len(rows), len(columns))), 1300, 1300, max_points=700)
+    assert found.value == 0
+    assert np.allclose(marginals(found, 1300, 1300), 1 / 1300, rtol=1e-9)
