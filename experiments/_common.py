@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from _data import target
-from _zoo import encoder
+from _zoo import encoder, zoo
 
 from transferability import Task, TaskRelatedness
 from transferability._threads import threads_for
@@ -66,6 +66,11 @@ class Run:
         self.claims: list[dict[str, str]] = []
         self._parts: dict[str, Split] = {}
         self._encoders: dict[str, Encoder] = {}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Encoders of the zoo that take part."""
+        return tuple(name for name in zoo(self.quick) if not self.given.encoders or name in self.given.encoders)
 
     def part(self, name: str) -> Split:
         """Return a data set with its rows."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from _common import Run, options
-from _zoo import TARGETS, zoo
+from _zoo import TARGETS
 from scipy.stats import pearsonr
 
 from transferability import TaskRelatedness, TransferabilityError
@@ -25,7 +25,7 @@ FORMS = {"loss, τ auto": TaskRelatedness(tau="auto"), "paper's form": TaskRelat
 def main() -> None:
     """Relate every target to one reference under every encoder."""
     run = Run("fig3_terms", options(__doc__))
-    jobs = [(name, target, "cifar10") for name in zoo(run.quick) for target in TARGETS if target != "cifar10"]
+    jobs = [(name, target, "cifar10") for name in run.names for target in TARGETS if target != "cifar10"]
     texts = TEXT_ENCODERS[:2] if run.quick else TEXT_ENCODERS
     jobs += [(f"packaged:{name}", target, "clinc150") for name in texts for target in TEXT_TARGETS]
     rows: list[dict[str, Any]] = []

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from _common import Run, halves, options
-from _zoo import zoo
 from finetune_zoo import SEEDS, accuracies
 from scipy.stats import pearsonr
 
@@ -29,7 +28,7 @@ def main() -> None:
     """Score every encoder with every share, then correlate."""
     run = Run("fig5_share", options(__doc__))
     rows: list[dict[str, Any]] = []
-    for name in zoo(run.quick):
+    for name in run.names:
         for target, reference in TARGETS.items():
             accuracy = float(np.mean(accuracies(run, name, target, SEEDS[:1])))
             for share in SHARES:

@@ -8,7 +8,7 @@ Resumes where it stopped. Seeds are done one after the other, so that what there
 from __future__ import annotations
 
 from _common import TUNING, Run, options
-from _zoo import PACKAGED, TARGETS, zoo
+from _zoo import PACKAGED, TARGETS
 
 from transferability._threads import threads_for
 from transferability.validation.measure import measure
@@ -28,7 +28,7 @@ def accuracies(run: Run, name: str, target: str, seeds: tuple[int, ...]) -> list
 def main() -> None:
     """Fine-tune all, seed by seed; the packaged networks, which are slow, last."""
     run = Run("finetune_zoo", options(__doc__))
-    names = [name for name in zoo(run.quick) if name in (run.given.encoders or zoo(run.quick))]
+    names = run.names
     slow = [name for name in names if name in PACKAGED]
     for seeds in (SEEDS[:1], SEEDS)[: 1 if run.quick else 2]:
         for name in [each for each in names if each not in slow] if seeds == SEEDS else names:

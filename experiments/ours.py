@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from _common import Run, halves, options
-from _zoo import PANEL, TARGETS, zoo
+from _zoo import PANEL, TARGETS
 
 from transferability import TaskRelatedness
 from transferability._threads import threads_for
@@ -24,7 +24,7 @@ def main() -> None:
     """Compare on every encoder, target and reference."""
     run = Run("ours", options(__doc__))
     rows: list[dict[str, Any]] = []
-    for name in zoo(run.quick):
+    for name in run.names:
         for target in TARGETS:
             panel = [each for each in PANEL if each != target]
             for loss, paper in zip(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from _common import Run, options
-from _zoo import PANEL, TARGETS, zoo
+from _zoo import PANEL, TARGETS
 from finetune_zoo import SEEDS, accuracies
 from scipy.stats import pearsonr
 
@@ -22,7 +22,7 @@ def main() -> None:
     """Relate twice, then correlate."""
     run = Run("table2", options(__doc__))
     rows: list[dict[str, Any]] = []
-    for name in zoo(run.quick):
+    for name in run.names:
         for target in TARGETS:
             row: dict[str, Any] = {"encoder": name, "target": target}
             row["accuracy"] = float(np.mean(accuracies(run, name, target, SEEDS[:1])))
