@@ -170,7 +170,9 @@ class Run:
             "experiment": self.name, "mode": "quick" if self.quick else "full", "claims": self.claims,
             "n_fit": self.n_fit, "n_test": self.n_test, "seconds": round(seconds, 1), **more, "rows": list(rows),
         }  # fmt: skip
-        (folder / f"{name}.json").write_text(json.dumps(_rounded(found), indent=1, ensure_ascii=False) + "\n")
+        lines = ",\n  ".join(json.dumps(row, ensure_ascii=False) for row in _rounded(found.pop("rows")))
+        head = json.dumps(_rounded(found), indent=1, ensure_ascii=False).removesuffix("\n}")
+        (folder / f"{name}.json").write_text(f'{head},\n "rows": [\n  {lines}\n ]\n}}\n')  # a row a line
         if figure is not None:
             figure.savefig(folder / f"{name}.png", dpi=65)
         print(f"\n{folder / name}.json, {seconds:.0f} s", flush=True)
