@@ -53,6 +53,8 @@ def foretell(run: Run, name: str, target: str) -> dict[str, float]:
         )
         values[f"{setting}: loss of h′"] = min(each["transferred_loss"] for each in found)
         values[f"{setting}: loss of h_T"] = best["transferability"]
+    both = [values[key] for key in ("loss, τ 0.2: loss of h′", f"{DEFAULT}: loss of h′")]
+    values[f"{DEFAULT} or 0.2: loss of h′"] = min(both)
     values |= run.kept("scores", name, target, lambda: scored(run, name, target, panel), panel=panel, layout=2)
     return {key: value for key, value in values.items() if np.isfinite(value)}
 
@@ -126,6 +128,9 @@ def main() -> None:
     for title, targets in (("all targets", TARGETS), ("choice", CHOICE), ("verdict", VERDICT)):
         print(f"\n{title}: Pearson, Kendall, top-1 regret; +1 is perfect whatever the direction")
         parts[title] = table(only(found, targets))
+    convnets = tuple(each for each in observations if each.encoder.startswith("conv"))
+    print("\nall targets, ConvNets alone")
+    parts["ConvNets alone"] = table(Validation("finetune", convnets, columns))
     conclude(run, parts)
     conclude_per_encoder(run, observations)
     from matplotlib.figure import Figure
@@ -146,7 +151,9 @@ def conclude(run: Run, parts: dict[str, list[dict[str, Any]]]) -> None:
     others = [each for each in available() if each != "size"]
     # What rests on samples of one target only, its own trained classifier, is a probe and not relatedness.
     ours = [each["criterion"] for each in parts["choice"] if each["criterion"].startswith(tuple(SETTINGS))]
-    chosen = max((each for each in ours if "h_T" not in each), key=lambda each: pearson("choice", each))
+    chosen = max(
+        (each for each in ours if "h_T" not in each and " or " not in each), key=lambda each: pearson("choice", each)
+    )
     for part, criterion in (("all targets", DEFAULT), ("verdict", DEFAULT), ("verdict", chosen)):
         own = pearson(part, criterion)
         best = max((each for each in parts[part] if each["criterion"] in others), key=lambda e: e["pearson"]["value"])
