@@ -33,6 +33,7 @@ class Clock:
 
     def wrap(self, function):
         """Return the function, timed."""
+
         def timed(*arguments, **options):
             start = time.process_time()
             try:

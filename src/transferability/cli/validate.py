@@ -53,8 +53,8 @@ def validate(
 ) -> None:
     """Train encoders on targets, and see how well bound and scores had foretold the accuracies.
 
-    Learning rate, weight decay, what batch normalisation does and the moment to stop are chosen on a fifth of the rows kept back; accuracies are of
-    the test share. With --out a run that was stopped goes on where it stopped.
+    Learning rate, weight decay, what batch normalisation does and the moment to stop are chosen on a fifth of the rows
+    kept back; accuracies are of the test share. With --out a run that was stopped goes on where it stopped.
 
     Example: transferability validate --target folder:photos --target folder:sketches --method probe
     --encoder timm:resnet18.a1_in1k --encoder torchvision:resnet50 --encoder timm:resnet18@random --out study.sqlite
