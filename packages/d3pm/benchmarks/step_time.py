@@ -119,7 +119,11 @@ def main():
         uniform = Uniform(K, cosine_betas(n_steps))
         own = sum(v.numel() * v.element_size() for v in vars(uniform).values() if isinstance(v, torch.Tensor))
         dense_bytes = 2 * n_steps * K * K * 4
-        print(f"  T = {n_steps}: uniform and absorbing {own / 1e3:.1f} kB, dense tables {dense_bytes / 1e6:.0f} MB")
+        kept = min(n_steps, 1024) + 1  # Q̄ at so many times, at most
+        print(
+            f"  T = {n_steps}: uniform and absorbing {own / 1e3:.1f} kB, Gaussian {kept * K * K * 4 / 1e6:.0f} MB, "
+            f"dense tables {dense_bytes / 1e6:.0f} MB"
+        )
 
 
 if __name__ == "__main__":

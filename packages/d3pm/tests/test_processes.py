@@ -53,7 +53,7 @@ def test_kl_of_a_table_for_nets_however_certain(scale):
     logits = (scale * torch.randn(10, 4, 32, generator=g)).requires_grad_()
     ours = process.kl(x_t, x_0, logits.log_softmax(-1), t - 1, t)
     zero = torch.zeros_like(t)
-    log_table = process._log_cumulative[(t - 1)[:, 0]]  # (10, K, K)
+    log_table = process._log_cumulative((t - 1)[:, 0])  # (10, K, K)
     log_m = (logits.double().log_softmax(-1)[..., None] + log_table[:, None]).logsumexp(-2)
     log_c = process._log_columns(x_t, t - 1, t, torch.float64)
     log_q = (log_c + process._log_rows(x_0, zero, t - 1, torch.float64)).log_softmax(-1)
@@ -62,6 +62,32 @@ def test_kl_of_a_table_for_nets_however_certain(scale):
     (gradient,) = torch.autograd.grad(ours.sum(), logits, retain_graph=True)
     (expected,) = torch.autograd.grad(exact.sum(), logits)
     torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("case", ["gaussian_paper", "band", "custom"])
+@pytest.mark.parametrize("n_tables", [1, 3, 4, 7])
+def test_a_table_of_fewer_times_changes_nothing(case, n_tables, monkeypatch):
+    """Memory stays flat in T: what is not in the table is multiplied from what is."""
+    whole = (
+        Custom(torch.rand(10, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(2)).softmax(-1))
+        if case == "custom"
+        else process_from(case)
+    )
+    monkeypatch.setattr("d3pm.processes.dense._TABLES", n_tables)
+    few = Custom(whole.parameters["transitions"]) if case == "custom" else process_from(case)
+    assert len(few._log_table) <= n_tables + 1 < len(whole._log_table)
+    for t in range(11):
+        torch.testing.assert_close(few.cumulative(t), whole.cumulative(t), rtol=1e-12, atol=1e-300)
+    g = torch.Generator().manual_seed(0)
+    x_0 = torch.randint(whole.n_states, (10, 5), generator=g)
+    t = torch.randperm(10, generator=g)[:, None] + 1
+    log_p = torch.randn(10, 5, whole.n_states, generator=g, dtype=torch.float64).log_softmax(-1)
+    x_t, again = (each.corrupt(x_0, t, torch.Generator().manual_seed(3)) for each in (few, whole))
+    assert torch.equal(x_t, again)
+    for step in (1, 4):
+        s = (t - step).clamp(min=0)
+        ours, theirs = (each.kl(x_t, x_0, log_p, s, t) for each in (few, whole))
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -1,6 +1,7 @@
 """Processes without a closed form: a table of cumulative products, made once in float64.
 
-The table holds log Q̄_t for t = 0 … T, (T + 1, K, K): at T = 1000, K = 256 that is 262 MB in float32. Logarithms of
+The table holds log Q̄_t for at most 1,024 times, evenly spaced, so that memory does not grow with T: at K = 256 it is
+268 MB in float32. The few steps from such a time to another are multiplied when they are asked for. Logarithms of
 float64 products keep entries down to 1e-308 even in a float32 table, and products of non-negative matrices lose no
 relative accuracy, so that rare transitions keep their true weight.
 """
@@ -18,6 +19,7 @@ from d3pm.processes.closed import check_states
 
 __all__ = ["BandDiagonal", "Custom", "DiscretizedGaussian"]
 
+_TABLES = 1024  # cumulative products that are kept: all of the paper's T = 1000, none to multiply while training
 _CLEAR_OF_UNDERFLOW = 1e-30
 _NEGLIGIBLE = -39.0  # log of what 1e-30 is e^-30 of: beside more than that, all that underflows counts for nothing
 _LOST_AT_ONCE = 100_000
@@ -28,18 +30,34 @@ class _Dense(Process):
 
     def __init__(self, n_states: int, n_steps: int, table_dtype: torch.dtype) -> None:
         self.n_states, self.n_steps = check_states(n_states), n_steps
-        table = torch.empty(n_steps + 1, n_states, n_states, dtype=table_dtype)
+        self._stride = -(-n_steps // _TABLES)
+        table = torch.empty(n_steps // self._stride + 1, n_states, n_states, dtype=table_dtype)
         product = torch.eye(n_states, dtype=torch.float64)
         table[0] = log_positive(product)
         for t in range(1, n_steps + 1):
-            product = product @ self._matrix(t)
-            table[t] = log_positive(product)
-        self._log_cumulative = table
+            product = product @ self._matrices(torch.tensor([t]))[0]
+            if t % self._stride == 0:
+                table[t // self._stride] = log_positive(product)
+        self._log_table = table
         self._last = product
 
-    def _matrix(self, t: int) -> Tensor:
-        """Return Q_t, (K, K) float64."""
+    def _matrices(self, t: Tensor) -> Tensor:
+        """Return Q_t for times (n,), (n, K, K) float64."""
         raise NotImplementedError
+
+    def _log_cumulative(self, t: Tensor) -> Tensor:
+        """Return log Q̄_t for times (n,), (n, K, K): from the last time in the table onwards."""
+        known = t // self._stride
+        rest = t - known * self._stride
+        log_q = self._log_table[known]
+        longest = int(rest.max()) if len(t) else 0
+        if longest == 0:
+            return log_q
+        product = log_q.double().exp()
+        for step in range(1, longest + 1):
+            to_go = rest >= step
+            product[to_go] = torch.bmm(product[to_go], self._matrices(known[to_go] * self._stride + step))
+        return torch.where((rest > 0)[:, None, None], log_positive(product).to(log_q), log_q)
 
     def _step_columns(self, x: Tensor, t: Tensor, dtype: torch.dtype) -> Tensor:
         """Return log Q_t[:, x], (*x.shape, K)."""
@@ -49,19 +67,23 @@ class _Dense(Process):
         """Return log-matrices (n, K, K) and for each position the one it needs, an index shaped like x."""
         s, t = torch.broadcast_tensors(s, t)
         if bool((s == 0).all()):
-            return self._log_cumulative, t.to(x.device).expand_as(x)
+            if self._stride == 1:
+                return self._log_table, t.to(x.device).expand_as(x)
+            times, index = t.to(x.device).unique(return_inverse=True)
+            return self._log_cumulative(times), index.expand_as(x)
         pairs, index = torch.stack([s.flatten(), t.flatten()], -1).unique(dim=0, return_inverse=True)
         tables = torch.stack([log_positive(self.between(a, b)) for a, b in pairs.tolist()])
-        return tables.to(self._log_cumulative), index.reshape(t.shape).expand_as(x)
+        return tables.to(self._log_table), index.reshape(t.shape).expand_as(x)
 
     def between(self, s: Any, t: Any) -> Tensor:
         """Return Q_{s+1} … Q_t, (K, K) float64."""
         s, t = int(s), int(t)
+        device = self._log_table.device
         if s == 0:
-            return self._log_cumulative[t].cpu().double().exp()
+            return self._log_cumulative(torch.tensor([t], device=device))[0].cpu().double().exp()
         product = torch.eye(self.n_states, dtype=torch.float64)
         for u in range(s + 1, t + 1):
-            product = product @ self._matrix(u)
+            product = product @ self._matrices(torch.tensor([u], device=device))[0].cpu()
         return product
 
     def _log_rows(self, x: Tensor, s: Tensor, t: Tensor, dtype: torch.dtype) -> Tensor:
@@ -99,7 +121,7 @@ class _Dense(Process):
     def corrupt(self, x_0: Tensor, t: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Draw x_t by inversion: distribution functions once per example and state, not once per position."""
         at = t.reshape(-1)
-        cdf = self._log_cumulative[at].double().exp().cumsum(-1)  # (n, K, K)
+        cdf = self._log_cumulative(at).double().exp().cumsum(-1)  # (n, K, K)
         which = torch.arange(len(at), device=x_0.device).reshape(t.shape).expand_as(x_0)
         u = torch.rand(x_0.shape, dtype=torch.float64, device=x_0.device, generator=generator)
         return invert(cdf[which, x_0], u)
@@ -195,13 +217,12 @@ class _Toeplitz(_Dense):
         self._distance = (states[:, None] - states[None, :]).abs()
         super().__init__(n_states, len(off_diagonal), table_dtype)
 
-    def _matrix(self, t: int) -> Tensor:
-        matrix = self._by_distance[t - 1].cpu()[self._distance.cpu()]
-        return matrix + torch.diag(self._stay[t - 1].cpu())
+    def _matrices(self, t: Tensor) -> Tensor:
+        return self._by_distance[t - 1][:, self._distance] + torch.diag_embed(self._stay[t - 1])
 
     def _step_columns(self, x: Tensor, t: Tensor, dtype: torch.dtype) -> Tensor:
-        at = t.reshape(-1) - 1  # (n,): one time per example
-        matrices = self._by_distance[at][:, self._distance] + torch.diag_embed(self._stay[at])  # (n, K, K), symmetric
+        at = t.reshape(-1)  # (n,): one time per example
+        matrices = self._matrices(at)  # symmetric: columns are rows
         which = torch.arange(len(at), device=x.device).reshape(t.shape).expand_as(x)
         return log_positive(matrices).to(dtype)[which, x]
 
@@ -223,7 +244,7 @@ class DiscretizedGaussian(_Toeplitz):
     band : int, optional
         Largest jump; none by default.
     table_dtype : torch.dtype, default=float64
-        Of the (T + 1, K, K) table of cumulative products; float32 halves it.
+        Of the table of cumulative products, at most 1,025 × K × K; float32 halves it.
 
     Notes
     -----
@@ -317,8 +338,8 @@ class Custom(_Dense):
             message = f"`prior` must be probabilities of shape ({self.n_states},); got {tuple(self._prior.shape)}."
             raise OptionError(message)
 
-    def _matrix(self, t: int) -> Tensor:
-        return self._transitions[t - 1].cpu()
+    def _matrices(self, t: Tensor) -> Tensor:
+        return self._transitions[t - 1]
 
     def _step_columns(self, x: Tensor, t: Tensor, dtype: torch.dtype) -> Tensor:
         columns = self._transitions.mT[(t - 1).expand_as(x), x]
