@@ -72,6 +72,10 @@ class Run:
         """Encoders of the zoo that take part."""
         return tuple(name for name in zoo(self.quick) if not self.given.encoders or name in self.given.encoders)
 
+    def chosen(self, texts: Sequence[str]) -> tuple[str, ...]:
+        """Return the encoders of texts that take part."""
+        return tuple(name for name in texts[: 2 if self.quick else None] if name in (self.given.encoders or texts))
+
     def part(self, name: str) -> Split:
         """Return a data set with its rows."""
         if name not in self._parts:

@@ -23,7 +23,7 @@ def main() -> None:
     """Relate, then compare orders."""
     run = Run("fig12_text", options(__doc__))
     rows: list[dict[str, Any]] = []
-    for short in ENCODERS[:2] if run.quick else ENCODERS:
+    for short in run.chosen(ENCODERS):
         for target in TARGETS[:4] if run.quick else TARGETS:
             for form, estimator in FORMS.items():
                 try:
