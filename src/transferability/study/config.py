@@ -23,6 +23,7 @@ import dataclasses
 import inspect
 import os
 import tomllib
+import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,20 +37,6 @@ from transferability.relatedness.estimator import TaskRelatedness
 __all__ = ["Study", "load_study"]
 
 _KEYS = ("encoders", "references", "targets", "scores", "results", "settings", "relatedness")
-_TYPES: dict[str, type | tuple[type, ...]] = {
-    "limit": int,
-    "test_share": (float, int),
-    "seed": int,
-    "use_labels": bool,
-    "layer": (str, int),
-    "pool": str,
-    "precision": str,
-    "dtype": str,
-    "batch_size": int,
-    "workers": int,
-    "device": str,
-    "cache": bool,
-}
 
 
 @dataclass(frozen=True)
@@ -150,13 +137,23 @@ def _names(values: Any, name: str, *, required: bool = False) -> tuple[str, ...]
 
 def _settings(given: Mapping[str, Any]) -> Settings:
     _check_keys(given, [field.name for field in dataclasses.fields(Settings)], "[settings]")
+    hints = typing.get_type_hints(Settings)
     for key, value in given.items():
-        if not isinstance(value, _TYPES[key]) or (isinstance(value, bool) and _TYPES[key] is not bool):
-            wanted = _TYPES[key] if isinstance(_TYPES[key], tuple) else (_TYPES[key],)
-            names = " or ".join(each.__name__ for each in wanted)  # type: ignore[union-attr]
+        if not _fits(value, hints[key]):
+            wanted = [each for each in typing.get_args(hints[key]) or (hints[key],) if each is not type(None)]
+            names = " or ".join(each.__name__ if isinstance(each, type) else repr(each) for each in wanted)
             message = f"`{key}` in [settings] must be of type {names}; got {value!r}."
             raise OptionError(message)
     return Settings(**given)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Tell whether a value read from TOML is of the type that a field of `Settings` declares."""
+    if typing.get_origin(hint) is typing.Literal:
+        return value in typing.get_args(hint)
+    if typing.get_args(hint):  # a union
+        return any(_fits(value, each) for each in typing.get_args(hint))
+    return type(value) in ((int, float) if hint is float else (hint,))
 
 
 def _relatedness(given: Mapping[str, Any], seed: int) -> TaskRelatedness:

@@ -149,6 +149,7 @@ def test_a_kill_between_two_pieces_loses_neither(folder: Path) -> None:
         ({"settings": {"limt": 3}}, OptionError, "limit"),
         ({"settings": {"limit": "3"}}, OptionError, "`limit` in .settings. must be of type int"),
         ({"settings": {"seed": True}}, OptionError, "`seed` in .settings. must be of type int"),
+        ({"settings": {"precision": "float23"}}, OptionError, "`precision` in .settings. must be of type 'float32'"),
         ({"settings": 3}, OptionError, "`settings` must be a table"),
         ({"relatedness": {"tau": -1}}, OptionError, "tau"),
         ({"relatedness": {"taus": 1}}, OptionError, "tau"),
