@@ -84,7 +84,7 @@ def fit_softmax_regression(
     working = np.empty((n, d), dtype=dtype)
     for start in range(0, n, _ROWS_PER_BLOCK):
         working[start : start + _ROWS_PER_BLOCK] = features[start : start + _ROWS_PER_BLOCK] - mean
-    some = working[:: max(1, n // (2 * d))]  # for a spectrum a few rows per feature are enough
+    some = working[:: -(-n // (2 * d))]  # for a spectrum a few rows per feature are enough
     covariance = some.T @ some
     covariance /= len(some)
 
@@ -92,16 +92,15 @@ def fit_softmax_regression(
     # coordinates are made anew if it has fallen far. That an eighth of the mean serves best was found by trial.
     problem = _Problem(working, labels, n_classes, ridge, covariance, 1.0 / n_classes**2)
     point = np.zeros((d + 1, n_classes), dtype=dtype)
-    state = _State(first_step=n_classes * problem.curvature)
+    state = _State(problem(point), first_step=n_classes * problem.curvature)
     converged, iterations = False, 0
     while not converged and not state.stuck and iterations < max_iterations:
         share = min(_ITERATIONS_PER_STAGE, max_iterations - iterations)
         point, converged, made = _minimize(problem, point, state, tolerance, share)
         iterations += made
         if problem.mean_curvature / 8 < problem.curvature / 4 and not converged:
-            weights, intercepts = problem.parameters(point)
-            problem = _Problem(working, labels, n_classes, ridge, covariance, problem.mean_curvature / 8)
-            point, state = problem.point(weights, intercepts), _State(first_step=0.125)
+            point, last = problem.change_coordinates(covariance, problem.mean_curvature / 8, point, state.last)
+            state = _State(last, first_step=0.125)
     weights, intercepts = problem.parameters(point)
     return SoftmaxRegression(weights.astype(np.float64), intercepts.astype(np.float64), mean, converged, iterations)
 
@@ -118,16 +117,27 @@ class _Problem:
         covariance: npt.NDArray[Any],
         curvature: float,
     ) -> None:
-        self.features, self.labels, self.ridge, self.curvature = features, labels, ridge, curvature
+        self.features, self.labels, self.ridge = features, labels, ridge
         self.mean_curvature = 1.0 / n_classes  # of the last point looked at
-        shape = covariance * features.dtype.type(curvature)
-        shape[np.arange(len(shape)), np.arange(len(shape))] += ridge
-        self.root = scipy.linalg.cholesky(shape, lower=False, overwrite_a=True, check_finite=False)
-        self.intercept_root = features.dtype.type(curvature**0.5)
+        self._make_root(covariance, curvature)
 
-    def point(self, weights: npt.NDArray[Any], intercepts: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Return the coordinates of these weights and intercepts."""
-        return np.concatenate([self.root @ weights, (self.intercept_root * intercepts)[None]])
+    def _make_root(self, covariance: npt.NDArray[Any], curvature: float) -> None:
+        self.curvature = curvature
+        shape = (covariance * covariance.dtype.type(curvature)).T  # as LAPACK has it: no copy
+        shape[np.arange(len(shape)), np.arange(len(shape))] += self.ridge
+        self.root = scipy.linalg.cholesky(shape, lower=False, overwrite_a=True, check_finite=False)
+        self.intercept_root = covariance.dtype.type(curvature**0.5)
+
+    def change_coordinates(
+        self, covariance: npt.NDArray[Any], curvature: float, point: npt.NDArray[Any], last: _Evaluated
+    ) -> tuple[npt.NDArray[Any], _Evaluated]:
+        """Take another curvature; return the point and what is known there in the coordinates that it makes."""
+        (weights, intercepts), (value, gradient) = self.parameters(point), last
+        plain = self.root.T @ gradient[:-1], self.intercept_root * gradient[-1]
+        del self.root  # before the next one: both at once would be the peak of memory
+        self._make_root(covariance, curvature)
+        point = np.concatenate([self.root @ weights, (self.intercept_root * intercepts)[None]])
+        return point, (value, self._gradient(*plain))
 
     def parameters(self, point: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """Return weights and intercepts at these coordinates."""
@@ -149,14 +159,17 @@ class _Problem:
         self.mean_curvature = (1 - float(np.vdot(scores, scores)) / n) / scores.shape[1]
         scores[np.arange(n), self.labels] -= 1
         scores /= n  # now the gradient in the scores
-        gradient = np.empty_like(point)
         outer = self.features.T @ scores  # (d, K)
         outer += point.dtype.type(self.ridge) * weights
-        gradient[:-1] = scipy.linalg.solve_triangular(self.root, outer, trans="T", check_finite=False)
-        gradient[-1] = scores.sum(axis=0) / self.intercept_root
-        return value, gradient
+        return value, self._gradient(outer, scores.sum(axis=0))
+
+    def _gradient(self, in_weights: npt.NDArray[Any], in_intercepts: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return the gradient in these coordinates."""
+        first = scipy.linalg.solve_triangular(self.root, in_weights, trans="T", check_finite=False)
+        return np.concatenate([first, (in_intercepts / self.intercept_root)[None]])
 
 
+_Evaluated = tuple[float, npt.NDArray[Any]]  # value and gradient
 _Pair = tuple[npt.NDArray[Any], npt.NDArray[Any], float]  # step, change of the gradient, 1 / their product
 
 
@@ -164,9 +177,9 @@ _Pair = tuple[npt.NDArray[Any], npt.NDArray[Any], float]  # step, change of the 
 class _State:
     """What L-BFGS carries from one call to the next in the same coordinates."""
 
+    last: _Evaluated
     first_step: float
     pairs: deque[_Pair] = field(default_factory=lambda: deque(maxlen=_HISTORY))
-    last: tuple[float, npt.NDArray[Any]] | None = None
     stuck: bool = False
 
 
@@ -177,7 +190,7 @@ def _minimize(
     scalar = point.dtype.type
     noise = 8 * float(np.finfo(point.dtype).eps)  # what rounding alone may add to a value
     pairs = state.pairs
-    value, gradient = state.last or problem(point)
+    value, gradient = state.last
     for iteration in range(max_iterations):
         direction = gradient.copy()
         factors = []
@@ -203,7 +216,7 @@ def _minimize(
                 break
             length *= 0.5
             if length < 1e-6:
-                state.stuck = True
+                state.stuck, state.last = True, (value, gradient)
                 return point, False, iteration
         change = new_gradient - gradient
         product = float(np.vdot(step, change))
