@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from _data import target
 from _zoo import encoder, zoo
 
+import transferability
 from transferability import Task, TaskRelatedness
 from transferability._threads import threads_for
 from transferability.datasets import split, stratified_sample
@@ -62,7 +64,7 @@ class Run:
         if self.quick:
             self.n_fit, self.n_test = self.n_fit // 2, self.n_test // 2
         self.store = ResultStore(self.given.cache / "experiments.sqlite")
-        self.started = time.perf_counter()
+        self.seconds = 0.0  # of the work behind what was found, whenever it was done
         self.claims: list[dict[str, str]] = []
         self._parts: dict[str, Split] = {}
         self._encoders: dict[str, Encoder] = {}
@@ -115,14 +117,15 @@ class Run:
     def kept(self, kind: str, name: str, data: str, work: Callable[[], dict[str, Any]], **parts: Any) -> dict[str, Any]:
         """Return what `work` returns, from the file of results if an earlier run got so far."""
         about = {"encoder": encoder_identity(self.encoder(name)), "data": data_identity(self.part(data))}
-        key = result_key(kind, **about, **parts)
+        key = result_key(kind, **about, **parts, code=_code())
         found = self.store.get(key)
-        if found is not None:
-            return found.result
-        started = time.process_time()
-        result = work()
-        self.store.put(key, kind, name, data, result, time.process_time() - started, failed=False)
-        return result
+        if found is None:
+            started = time.process_time()
+            result = work()
+            self.store.put(key, kind, name, data, result, time.process_time() - started, failed=False)
+            found = self.store.get(key)
+        self.seconds += found.seconds
+        return found.result
 
     def relatedness(
         self,
@@ -154,7 +157,7 @@ class Run:
         return [
             self.kept(
                 "relatedness", name, data, partial(work, each), reference=data_identity(self.part(each)),
-                estimator=about, share=share, labelled=labelled, layout=1,
+                estimator=about, share=share, labelled=labelled,
             )
             for each in references
         ]  # fmt: skip
@@ -169,17 +172,17 @@ class Run:
         name = f"{self.name}-quick" if self.quick else self.name
         folder: Path = self.given.out
         folder.mkdir(parents=True, exist_ok=True)
-        seconds = time.perf_counter() - self.started
         found = {
             "experiment": self.name, "mode": "quick" if self.quick else "full", "claims": self.claims,
-            "n_fit": self.n_fit, "n_test": self.n_test, "seconds": round(seconds, 1), **more, "rows": list(rows),
+            "n_fit": self.n_fit, "n_test": self.n_test, "cpu_seconds": round(self.seconds, 1),
+            **more, "rows": list(rows),
         }  # fmt: skip
         lines = ",\n  ".join(json.dumps(row, ensure_ascii=False) for row in _rounded(found.pop("rows")))
         head = json.dumps(_rounded(found), indent=1, ensure_ascii=False).removesuffix("\n}")
         (folder / f"{name}.json").write_text(f'{head},\n "rows": [\n  {lines}\n ]\n}}\n')  # a row a line
         if figure is not None:
             figure.savefig(folder / f"{name}.png", dpi=65)
-        print(f"\n{folder / name}.json, {seconds:.0f} s", flush=True)
+        print(f"\n{folder / name}.json; CPU seconds of what it rests on: {self.seconds:.0f}", flush=True)
 
 
 def halves(task: Task, share: float = 1.0) -> tuple[Task, Task]:
@@ -191,6 +194,17 @@ def halves(task: Task, share: float = 1.0) -> tuple[Task, Task]:
     return tuple(  # type: ignore[return-value]
         Task(task.features[rows[part]], labels[rows[part]], name=task.name, class_names=names) for part in (fit, test)
     )
+
+
+@cache
+def _code() -> str:
+    """Return a hash of the code that relates and scores: what an earlier state of it found is not taken up again."""
+    package = Path(transferability.__file__).parent
+    total = hashlib.sha256()
+    for folder in ("relatedness", "scores", "statistics", "transport"):
+        for path in sorted((package / folder).rglob("*.py")):
+            total.update(path.read_bytes())
+    return total.hexdigest()[:16]
 
 
 def _rounded(value: Any) -> Any:

@@ -34,6 +34,8 @@ def main() -> None:
         for name in [each for each in names if each not in slow] if seeds == SEEDS else names:
             for target in TARGETS:
                 print(name, target, *(f"{each:.3f}" for each in accuracies(run, name, target, seeds)), flush=True)
+    seconds = sum(each.seconds for kind in ("finetune", "finetune-choice") for each in run.store.results(kind))
+    print(f"{seconds:.0f} s for all that is in {run.given.cache}")
 
 
 if __name__ == "__main__":
