@@ -23,7 +23,7 @@ __all__ = ["PACKAGED", "PANEL", "RECIPES", "TARGETS", "encoder", "encoder_from",
 TARGETS = ("cifar10", "mnist", "fashion_mnist", "mnist_m_cifar", "sign_digits", "omniglot_alphabet")
 PANEL = ("cifar10", "mnist", "fashion_mnist")  # references; a target is not its own
 INPUT = PictureInput((32, 32), fit="stretch", filter="bilinear", mean=0.5, std=0.5)
-PACKAGED = ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2")
+PACKAGED = ("efficientnet-lite0", "efficientnet-lite1")
 LITE_SIZE = 64  # in place of 224 to 260 pixels, so that two cores can fine-tune them
 
 
