@@ -58,17 +58,17 @@ ranking = rank(
 )
 [entry.encoder for entry in ranking.entries]
 """,
-    """The bound is an upper bound on the loss that a classifier trained on the reference has on the target, once the
-fitted map moved it there. Lower is better.""",
+    """The loss is that of a classifier trained on the reference, on the target, once the fitted map moved it there. It
+orders the encoders: lower is better. The bound is what that loss cannot exceed.""",
     """
 for row in ranking.frame():
-    print(f"{row['encoder']:7} bound {row['bound']:.2f}, accuracy when moved {row['transferred_accuracy']:.0%}")
+    print(f"{row['encoder']:7} loss {row['transferred_loss']:.2f}, at most {row['bound']:.2f}")
 """,
     """How sure is the order? Draw the target's samples again, a thousand times, and see how often the first stays
 first.""",
     """
 for entry, standing in zip(ranking.entries[1:], ranking.standings[1:], strict=True):
-    print(f"{entry.encoder:7} {standing.low:.1f} to {standing.high:.1f}, behind the first in {standing.behind:.0%}")
+    print(f"{entry.encoder:7} {standing.low:.2f} to {standing.high:.2f}, behind the first in {standing.behind:.0%}")
 """,
     """Every result has pictures. This one is the paper's Fig. 3: the three terms, stacked, and the losses
 they bound.""",

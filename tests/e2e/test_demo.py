@@ -24,8 +24,9 @@ def check(folder: Path, encoders: tuple[str, ...]) -> None:
     found = json.loads((folder / "ranking.json").read_text(encoding="utf-8"))
     assert sorted(each["encoder"] for each in found["ranking"]) == sorted(encoders)
     assert (found["target"], found["references"], found["skipped"]) == ("digits", ["mnist"], [])
-    bounds = [each["relatedness"]["bound"] for each in found["ranking"]]
-    assert bounds == sorted(bounds)
+    assert found["criterion"] == "transferred_loss"
+    losses = [each["relatedness"]["transferred_loss"] for each in found["ranking"]]
+    assert losses == sorted(losses)
     for each in found["ranking"]:
         assert each["relatedness"]["certified"]
         assert each["relatedness"]["bound"] >= each["relatedness"]["transferred_loss"]
@@ -39,7 +40,7 @@ def test_demo_in_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "_ENCODERS", ("packaged:pp-lcnet-orientation",))
     done = CliRunner().invoke(app, ["demo", "--out", str(tmp_path / "out")], catch_exceptions=False)
     assert done.exit_code == 0
-    assert "Encoders for digits, best first by bound" in done.stdout
+    assert "Encoders for digits, best first by transferred loss" in done.stdout
     assert "In words: " in done.stderr
     check(tmp_path / "out", demo._ENCODERS)
 
@@ -60,7 +61,7 @@ def test_demo_as_users_run_it(tmp_path: Path) -> None:
     assert found["ranking"][0]["relatedness"]["bound"] < 2.303  # better than guessing among ten
     assert found["ranking"][0]["relatedness"]["transferred_accuracy"] > 0.5
     # The README shows what has just been printed, but for seconds and for what another rounding (more threads, another
-    # processor) makes of a near tie: at 280 rows τ "auto" may take the neighbour, and places may change.
+    # processor) makes of a near tie: places may change.
     pages = runpy.run_path(str(ROOT / "docs" / "tools" / "examples.py"))
     table, words = pages["examples_of"]((ROOT / "README.md").read_text("utf-8"))[0].source.split("\n\n")
     title, columns, *rows = (line.split() for line in table.splitlines())
@@ -69,9 +70,10 @@ def test_demo_as_users_run_it(tmp_path: Path) -> None:
     shown, printed = ({row[1]: row[2:] for row in each} for each in (rows, now_rows))
     assert shown.keys() == printed.keys()
     for encoder, row in shown.items():
-        reference, bound, *rest = printed[encoder]
-        assert (reference, len(rest)) == (row[0], len(row) - 2)
-        assert float(bound) == pytest.approx(float(row[1]), abs=0.5), encoder
+        reference, loss, bound, *rest = printed[encoder]
+        assert (reference, len(rest)) == (row[0], len(row) - 3)
+        assert float(loss) == pytest.approx(float(row[1]), abs=0.1), encoder
+        assert float(bound) == pytest.approx(float(row[2]), abs=0.2), encoder
     said = re.search(r"In words: .*? cases\.", " ".join(done.stderr.split()))
     assert said is not None
     assert NUMBER.sub("#", said[0]) == NUMBER.sub("#", " ".join(words.split()))

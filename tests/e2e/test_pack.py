@@ -1,15 +1,15 @@
-"""`transferability pack`, and what it is for: comparing without samples, as commands on packaged digits."""
+"""`transferability pack`, and what it is for: comparing without samples, on packaged digits."""
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+Command = Callable[..., subprocess.CompletedProcess[str]]
 ENCODERS = """
 import numpy as np
 
@@ -27,23 +27,8 @@ rows.version = pixels.version = "1"
 """
 
 
-def command(place: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {
-        "TRANSFERABILITY_CACHE": str(place / "cache"),
-        "OMP_NUM_THREADS": "1",
-        "PYTHONUTF8": "1",
-    }
-    run = [sys.executable, "-c", "from transferability.cli.app import main; main()", *arguments]
-    done = subprocess.run(
-        run, cwd=place, env=environment, capture_output=True, text=True, encoding="utf-8", check=False
-    )
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    return done
-
-
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def place(tmp_path_factory: pytest.TempPathFactory, command: Command) -> Path:
     """A folder with two encoders and a pack of each."""
     folder = tmp_path_factory.mktemp("packs")
     (folder / "own.py").write_text(ENCODERS)
@@ -56,12 +41,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_rank_with_a_pack_for_each_encoder(place: Path) -> None:
+def test_rank_with_a_pack_for_each_encoder(place: Path, command: Command) -> None:
     encoders = ["--encoder", "python:own:rows", "--encoder", "python:own:pixels"]
     shared = ["--target", "packaged:digits", "--limit", "300", *encoders, "--json"]
     by_pack = json.loads(command(place, "rank", "--reference", "pack:packs/{encoder}.safetensors", *shared).stdout)
     by_samples = json.loads(command(place, "rank", "--reference", "packaged:digits", *shared).stdout)
     for found, certified in ((by_pack, False), (by_samples, True)):
+        assert found["criterion"] == "transferred_loss"  # the target has samples
         assert [each["encoder"] for each in found["ranking"]] == ["python:own:pixels", "python:own:rows"]
         assert {each["relatedness"]["certified"] for each in found["ranking"]} == {certified}
     named = [
@@ -72,7 +58,7 @@ def test_rank_with_a_pack_for_each_encoder(place: Path) -> None:
     assert bounds[0] == bounds[1]
 
 
-def test_relate_to_a_pack_and_between_packs(place: Path) -> None:
+def test_relate_to_a_pack_and_between_packs(place: Path, command: Command) -> None:
     pack = "pack:packs/python-own-pixels.safetensors"
     arguments = ["--target", "packaged:digits", "--encoder", "python:own:pixels", "--limit", "300"]
     done = command(place, "relate", "--reference", pack, *arguments)
@@ -87,11 +73,14 @@ def test_relate_to_a_pack_and_between_packs(place: Path) -> None:
     assert "Eq. 5" in found["certificate"]
 
 
-def test_private_targets_are_ranked_without_samples(place: Path) -> None:
+def test_private_targets_are_ranked_without_samples(place: Path, command: Command) -> None:
     packs = "pack:packs/{encoder}.safetensors"
     arguments = ["--encoder", "python:own:rows", "--encoder", "python:own:pixels", "--score", "logme", "--json"]
     found = json.loads(command(place, "rank", "--reference", packs, "--target", packs, *arguments).stdout)
     assert [each["encoder"] for each in found["ranking"]] == ["python:own:pixels", "python:own:rows"]
+    assert found["criterion"] == "bound"
+    sort = ["--reference", packs, "--target", packs, *arguments, "--sort", "transferred_loss"]
+    assert "Sort by 'bound' or a score" in command(place, "rank", *sort, code=1).stderr
     for each in found["ranking"]:
         assert each["relatedness"]["transferred_accuracy"] is None
         assert each["scores"] == {}
@@ -110,7 +99,7 @@ def test_private_targets_are_ranked_without_samples(place: Path) -> None:
     ],
 )
 def test_what_does_not_fit_ends_with_one_sentence(
-    place: Path, command_name: str, arguments: list[str], message: str
+    place: Path, command: Command, command_name: str, arguments: list[str], message: str
 ) -> None:
     shown = command(place, command_name, *arguments, "--encoder", "python:own:pixels", code=1)
     assert shown.stdout == ""
@@ -120,6 +109,6 @@ def test_what_does_not_fit_ends_with_one_sentence(
         assert "this is encoder 'python:own:pixels' (" in shown.stderr
 
 
-def test_packs_of_different_encoders_are_not_compared(place: Path) -> None:
+def test_packs_of_different_encoders_are_not_compared(place: Path, command: Command) -> None:
     reference, target = (f"pack:packs/python-own-{name}.safetensors" for name in ("rows", "pixels"))
     assert "cannot be compared" in command(place, "relate", "--reference", reference, "--target", target, code=1).stderr

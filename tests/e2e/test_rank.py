@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 
 from transferability.relatedness.transform import Transform
 
+Command = Callable[..., subprocess.CompletedProcess[str]]
 COMMAND = "from transferability.cli.app import main; main()"
 TINTS = {"birch": (40, 160, 40), "maple [red]": (200, 60, 20), "<b>oak</b>": (40, 60, 170)}
 
@@ -45,7 +47,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def command(place: Path, *arguments: str, code: int = 0, before: str = "") -> subprocess.CompletedProcess[str]:
+def process(place: Path, *arguments: str, code: int = 0, before: str = "") -> subprocess.CompletedProcess[str]:
     environment = os.environ | {
         "TRANSFERABILITY_CACHE": str(place / "cache"),
         "HF_HUB_OFFLINE": "1",
@@ -60,11 +62,11 @@ def command(place: Path, *arguments: str, code: int = 0, before: str = "") -> su
     return done
 
 
-def test_own_pictures_own_encoders_and_a_network(place: Path) -> None:
+def test_own_pictures_own_encoders_and_a_network(place: Path, command: Command) -> None:
     arguments = ["rank", "--target", "folder:my leaves", "--reference", "folder:their leaves", "--json", "--out", "out"]
     for encoder in ("python:own_encoders:size", "python:own_encoders:colour", "timm:test_efficientnet@random"):
         arguments += ["--encoder", encoder]
-    done = command(place, *arguments, "--score", "logme")
+    done = process(place, *arguments, "--score", "logme")
     found = json.loads(done.stdout)  # nothing but data on stdout
     ranked = [each["encoder"] for each in found["ranking"]]
     assert ranked.index("python:own_encoders:colour") < ranked.index("python:own_encoders:size")
@@ -87,11 +89,14 @@ def test_own_pictures_own_encoders_and_a_network(place: Path) -> None:
     assert list((place / "cache").rglob("*.safetensors"))
 
 
-def test_one_encoder_that_does_not_exist_is_skipped_and_the_exit_status_says_so(place: Path) -> None:
+def test_one_encoder_that_does_not_exist_is_skipped_and_the_exit_status_says_so(place: Path, command: Command) -> None:
     arguments = ["rank", "--target", "folder:my leaves", "--reference", "folder:their leaves"]
     arguments += ["--encoder", "python:own_encoders:color", "--encoder", "python:own_encoders:colour"]
     done = command(place, *arguments, code=3)
     assert "1  python:own_encoders:colour" in done.stdout
+    assert "best first by transferred loss (losses and bounds in nats; lower is better)" in done.stdout
+    header = next(line for line in done.stdout.splitlines() if "reference loss" in line)
+    assert header.split()[:5] == ["encoder", "reference", "transferred", "loss", "bound"]
     assert "skipped python:own_encoders:color: " in done.stderr
     assert "Did you mean 'colour'" in done.stderr
     assert "Certified" in done.stderr
@@ -101,7 +106,7 @@ def test_one_encoder_that_does_not_exist_is_skipped_and_the_exit_status_says_so(
 def test_a_missing_extra_names_the_command_that_installs_it(place: Path) -> None:
     arguments = ["rank", "--target", "folder:my leaves", "--reference", "folder:their leaves"]
     hidden = "import sys; sys.modules['timm'] = None; "  # as if it were not installed
-    done = command(place, *arguments, "--encoder", "timm:resnet18", code=1, before=hidden)
+    done = process(place, *arguments, "--encoder", "timm:resnet18", code=1, before=hidden)
     assert done.stdout == ""
     assert "pip install 'transferability[timm]'" in done.stderr
 
@@ -116,7 +121,7 @@ def test_a_missing_extra_names_the_command_that_installs_it(place: Path) -> None
     ],
 )
 def test_data_at_fault_end_with_one_sentence_and_no_file(
-    place: Path, tmp_path: Path, damage: str, message: str
+    place: Path, command: Command, tmp_path: Path, damage: str, message: str
 ) -> None:
     folder = tmp_path / "leaves"
     if damage != "nowhere":

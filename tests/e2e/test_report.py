@@ -49,7 +49,9 @@ def run(*arguments: str, code: int = 0) -> str:
 
 def rank(target: str, out: str) -> None:
     encoders = [part for name in ("colour", "spread") for part in ("--encoder", f"python:encoders_of_mine:{name}")]
-    run("rank", "--target", f"folder:{target}", "--reference", "folder:theirs", *encoders, "--no-cache", "--out", out)
+    data = ["--target", f"folder:{target}", "--reference", "folder:theirs"]
+    # Three features lie so near each other that at τ = 0.2 every classifier is flat, whatever they tell apart.
+    run("rank", *data, *encoders, "--tau", "2", "--no-cache", "--out", out)
 
 
 def test_a_report_beside_the_results_and_again_from_them(place: Path) -> None:

@@ -54,7 +54,7 @@ def test_probing_ranks_three_functions_and_draws(place: Path) -> None:
     done = command(place, *arguments)
     assert "Accuracy after linear probing" in done.stdout
     assert "Agreement, mean over targets" in done.stdout
-    for score in ("bound", "logme", "knn"):
+    for score in ("transferred_loss", "bound", "logme", "knn"):
         assert (place / "plots" / f"{score}.png").stat().st_size > 2000
     lines = [line.split() for line in done.stdout.splitlines()]
     accuracies = {
@@ -63,12 +63,12 @@ def test_probing_ranks_three_functions_and_draws(place: Path) -> None:
     assert len(accuracies) == 6
     assert accuracies["warm", "python:own:rows"] > 90
     assert accuracies["cold", "python:own:rows"] > accuracies["cold", "python:own:corner"]
-    assert {"bound", "logme", "knn"} <= {line[0] for line in lines if line}
+    assert {"transferred_loss", "bound", "logme", "knn"} <= {line[0] for line in lines if line}
 
 
 @pytest.mark.slow
 def test_fine_tuning_is_resumed_and_what_cannot_be_trained_is_skipped(place: Path) -> None:
-    arguments = ["--epochs", "2", "--score", "logme", "--out", "study.sqlite", "--json"]
+    arguments = ["--limit", "24", "--epochs", "2", "--score", "logme", "--out", "study.sqlite", "--json"]
     arguments += ["--encoder", "timm:test_efficientnet@random", "--encoder", "python:own:rows"]
     first = command(place, *arguments, code=3)
     found = json.loads(first.stdout)

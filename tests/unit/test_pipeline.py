@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -63,9 +64,10 @@ def test_the_encoder_that_sees_the_classes_comes_first() -> None:
     ranking = rank(TARGET, REFERENCE, [NOISE, GOOD], settings=SETTINGS)
     assert [entry.encoder for entry in ranking.entries] == ["rows", "noise"]
     assert ranking.best.encoder == "rows"
-    assert (ranking.target, ranking.references, ranking.criterion) == ("bands", ("lines",), "bound")
+    assert (ranking.target, ranking.references, ranking.criterion) == ("bands", ("lines",), "transferred_loss")
     best, worst = (entry.relatedness for entry in ranking.entries)
-    assert best.bound < worst.bound
+    assert best.transferred_loss < worst.transferred_loss
+    assert {best.tau, worst.tau} == {0.2}
     assert best.evaluated_on == "test"
     assert best.transferred_accuracy == 1
     assert best.class_map.tolist() == [0, 1, 2]
@@ -112,6 +114,36 @@ def test_scores_stand_beside_the_bound_and_can_sort(criterion: str) -> None:
     assert ranking.best.scores["h_score"] == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.parametrize("criterion", ["transferred_loss", "bound", "logme"])
+def test_any_criterion_has_a_value_and_sorts(criterion: str) -> None:
+    ranking = rank(TARGET, REFERENCE, [NOISE, GOOD], criterion=criterion, settings=SETTINGS)
+    values = [entry.value(criterion) for entry in ranking.entries]
+    assert ranking.criterion == criterion
+    assert values == sorted(values, reverse=criterion == "logme")
+    for entry in ranking.entries:
+        expected = (
+            entry.scores if criterion == "logme" else vars(entry.relatedness) | {"bound": entry.relatedness.bound}
+        )
+        assert entry.value(criterion) == expected[criterion]
+
+
+def test_the_two_losses_need_not_agree_and_the_criterion_decides() -> None:
+    ranking = rank(TARGET, REFERENCE, [NOISE, GOOD], settings=SETTINGS)
+    near, far = (entry.relatedness for entry in ranking.entries)
+    # The first keeps its loss and has the larger bound.
+    dear = near.certificate_terms._replace(reference_loss=near.certificate_terms.reference_loss + 5)
+    entries = [
+        replace(ranking.entries[0], relatedness=replace(near, certificate_terms=dear)),
+        replace(ranking.entries[1], relatedness=far),
+    ]
+    by = {
+        criterion: Ranking.sort(entries, [], criterion, [], "bands", ["lines"])
+        for criterion in (None, "transferred_loss", "bound")
+    }
+    assert [each.criterion for each in by.values()] == ["transferred_loss", "transferred_loss", "bound"]
+    assert [each.best.encoder for each in by.values()] == ["rows", "rows", "noise"]
+
+
 def test_all_scores_at_once_and_what_could_not_be_computed_says_why() -> None:
     entry = rank(TARGET, REFERENCE, [GOOD], scores=["all"], settings=SETTINGS).best
     known = set(scores.available())
@@ -131,6 +163,9 @@ def test_a_target_without_labels() -> None:
         assert not result.certified
         assert result.transferred_accuracy is None
         assert result.pseudo_labels is not None
+        assert ranking.criterion == "bound"  # what the loss is under the true labels nobody knows
+        assert np.isnan(ranking.best.value("transferred_loss"))
+        assert ranking.standings[0].low <= result.bound <= ranking.standings[0].high
         assert np.isfinite(ranking.best.scores["logme"])
         assert ranking.best.notes["logme"]  # on guessed labels, and it says so
         json.dumps(ranking.to_dict(), allow_nan=False)
@@ -179,12 +214,41 @@ def test_faults_of_the_question_are_raised() -> None:
         rank(TARGET, REFERENCE, [GOOD], scores=["logmee"], settings=SETTINGS)
     with pytest.raises(UnknownNameError, match=r"no score is called 'bond'\. Did you mean 'bound'"):
         rank(TARGET, REFERENCE, [GOOD], criterion="bond", settings=SETTINGS)
+    with pytest.raises(UnknownNameError, match=r"Did you mean 'transferred_loss'"):
+        rank(TARGET, REFERENCE, [GOOD], criterion="transfered_loss", settings=SETTINGS)
     with pytest.raises(DatasetError, match="there is no folder"):
         rank("folder:/no/such/folder", REFERENCE, [GOOD], settings=SETTINGS)
     with pytest.raises(OptionError, match="`test_share` must be between 0 and 1; got 1"):
         rank(TARGET, REFERENCE, [GOOD], settings=Settings(cache=False, test_share=1.0))
     with pytest.raises(TaskError, match=r"'lines' has no labels|has no labels"):
         rank(TARGET, stripes("lines", 1, labelled=False), [GOOD], settings=SETTINGS)
+
+
+def test_the_transferred_loss_is_refused_where_nobody_knows_it() -> None:
+    told: list[str] = []
+    bare, unlabelled = stripes("bands", 0, labelled=False), Settings(cache=False, use_labels=False)
+    pack = make_pack(TARGET, GOOD, settings=SETTINGS)
+    for target, settings in ((bare, SETTINGS), (TARGET, unlabelled), (pack, SETTINGS)):
+        with pytest.raises(OptionError, match=r"must not be 'transferred_loss' for target 'bands'.*Sort by 'bound'"):
+            rank(
+                target, REFERENCE, [GOOD], criterion="transferred_loss", settings=settings,
+                progress=lambda what, done, total: told.append(what),
+            )  # fmt: skip
+        if target is not bare:  # data without labels may get them from files of features
+            assert told == []  # before anything was computed
+        told.clear()
+
+
+def test_by_statistics_the_loss_is_known_where_the_target_has_samples() -> None:
+    pack = make_pack(REFERENCE, GOOD, settings=SETTINGS)
+    ranking = rank(TARGET, pack, [GOOD], settings=SETTINGS)
+    result = ranking.best.relatedness
+    assert (ranking.criterion, result.solver, result.certified) == ("transferred_loss", "statistics", False)
+    assert result.transferred_losses.mean() == pytest.approx(result.transferred_loss, rel=1e-6)
+    assert ranking.standings[0].low <= result.transferred_loss <= ranking.standings[0].high
+    private = rank(make_pack(TARGET, GOOD, settings=SETTINGS), pack, [GOOD], settings=SETTINGS)
+    assert private.criterion == "bound"
+    assert private.standings == [None]
 
 
 # ── relate ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -39,8 +39,8 @@ def demo(
     show_ranking(ranking)
     best = ranking.best.relatedness
     notice(
-        f"In words: the classifier trained on {best.reference}, moved to {best.target} by the fitted map, loses at "
-        f"most {best.bound:.2f} nats there; it does lose {best.transferred_loss:.2f} and is right in "
+        f"In words: the classifier trained on {best.reference}, moved to {best.target} by the fitted map, loses "
+        f"{best.transferred_loss:.2f} nats there, at most {best.bound:.2f} by the bound, and is right in "
         f"{best.transferred_accuracy:.0%} of the cases."
     )
     write_ranking(ranking, out)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
 
 import typer
 
 from transferability.errors import OptionError
+from transferability.pipeline import Settings
 
 __all__ = [
     "BatchSize",
@@ -21,12 +24,15 @@ __all__ = [
     "Pool",
     "Precision",
     "Seed",
+    "Sort",
+    "Tau",
     "TestShare",
     "Unlabelled",
     "Workers",
     "parse_matching",
     "parse_tau",
     "solver_for",
+    "with_settings",
 ]
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -52,6 +58,14 @@ Precision = Annotated[Literal["float32", "bfloat16", "float16"], typer.Option(he
 DType = Annotated[
     Literal["float32", "float16"], typer.Option(help="What the cache keeps; float16 takes half the room.")
 ]
+Sort = Annotated[
+    str | None,
+    typer.Option(
+        help="What to sort by: transferred_loss, bound, or the name of a score. By default transferred_loss where the "
+        "target has samples with labels, else bound."
+    ),
+]
+Tau = Annotated[str, typer.Option(help="Lipschitz constant: a number, several with commas, or auto.")]
 Unlabelled = Annotated[
     bool, typer.Option("--unlabelled", help="Pretend that the target has no labels. The bound is then not certified.")
 ]
@@ -87,3 +101,52 @@ def parse_matching(text: str) -> str | list[int]:
 def solver_for(ground_cost: str, solver: str = "alternating") -> str:
     """Return the solver, which for gamma can only be the one by statistics."""
     return "statistics" if ground_cost == "gamma" and solver == "alternating" else solver
+
+
+def _settings(
+    *,
+    limit: Limit = None,
+    test_share: TestShare = 0.3,
+    seed: Seed = 0,
+    layer: Layer = None,
+    pool: Pool = None,
+    precision: Precision = "float32",
+    dtype: DType = "float32",
+    batch_size: BatchSize = None,
+    workers: Workers = None,
+    device: Device = None,
+    no_cache: NoCache = False,
+) -> Settings:
+    return Settings(
+        limit=limit,
+        test_share=test_share,
+        seed=seed,
+        layer=layer,
+        pool=pool,
+        precision=precision,
+        dtype=dtype,
+        batch_size=batch_size,
+        workers=workers,
+        device=device,
+        cache=not no_cache,
+    )
+
+
+def with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command, in the place of its parameter `settings`, the options that settings are made of.
+
+    Typer reads options off the signature of what it is given, so that is what changes.
+    """
+    options = inspect.signature(_settings, eval_str=True).parameters
+    given: list[inspect.Parameter] = []
+    for each in inspect.signature(command, eval_str=True).parameters.values():
+        given += options.values() if each.name == "settings" else [each]
+
+    def run(**values: Any) -> None:
+        settings = _settings(**{name: values.pop(name) for name in options})
+        command(settings=settings, **values)
+
+    run.__name__, run.__module__, run.__doc__ = command.__name__, command.__module__, command.__doc__
+    run.__signature__ = inspect.Signature(given)  # type: ignore[attr-defined]
+    run.__annotations__ = {each.name: each.annotation for each in given}
+    return run

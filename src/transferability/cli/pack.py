@@ -7,27 +7,16 @@ from typing import Annotated, Literal
 
 import typer
 
-from transferability.cli.options import (
-    BatchSize,
-    Device,
-    DType,
-    JsonFlag,
-    Layer,
-    Limit,
-    NoCache,
-    Pool,
-    Precision,
-    Seed,
-    TestShare,
-    Workers,
-    parse_tau,
-)
+from transferability.cli.options import JsonFlag, parse_tau, with_settings
 from transferability.cli.output import notice, print_json, show_progress
+from transferability.pipeline import Settings
 
 __all__ = ["pack"]
 
 
+@with_settings
 def pack(
+    *,
     data: Annotated[str, typer.Option(help="Labelled data: folder:DIR, csv:FILE, npz:FILE, packaged:NAME, …")],
     encoder: Annotated[
         str | None, typer.Option(help="timm:NAME, hf:ORG/NAME, …; leave out for data that are features already.")
@@ -45,17 +34,7 @@ def pack(
         ),
     ] = "low-rank",
     rank: Annotated[int, typer.Option(help="Columns of the sketches, for low-rank.", min=1)] = 16,
-    limit: Limit = None,
-    test_share: TestShare = 0.3,
-    seed: Seed = 0,
-    layer: Layer = None,
-    pool: Pool = None,
-    precision: Precision = "float32",
-    dtype: DType = "float32",
-    batch_size: BatchSize = None,
-    workers: Workers = None,
-    device: Device = None,
-    no_cache: NoCache = False,
+    settings: Settings,
     json: JsonFlag = False,
 ) -> None:
     """Make a reference pack: statistics of labelled data under one encoder, without a sample.
@@ -66,21 +45,8 @@ def pack(
     Example: transferability pack --encoder timm:resnet18.a1_in1k --data folder:photos --out photos.pack.safetensors
     """
     from transferability._identifiers import file_name
-    from transferability.pipeline import Settings, make_pack
+    from transferability.pipeline import make_pack
 
-    settings = Settings(
-        limit=limit,
-        test_share=test_share,
-        seed=seed,
-        layer=layer,
-        pool=pool,
-        precision=precision,
-        dtype=dtype,
-        batch_size=batch_size,
-        workers=workers,
-        device=device,
-        cache=not no_cache,
-    )
     with show_progress() as progress:
         made = make_pack(
             data,

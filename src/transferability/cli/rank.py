@@ -8,25 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from transferability._criteria import in_words
 from transferability.cli.options import (
-    BatchSize,
-    Device,
-    DType,
     GroundCost,
     JsonFlag,
-    Layer,
-    Limit,
     Matching,
-    NoCache,
-    Pool,
-    Precision,
-    Seed,
-    TestShare,
+    Sort,
+    Tau,
     Unlabelled,
-    Workers,
     parse_matching,
     parse_tau,
     solver_for,
+    with_settings,
 )
 from transferability.cli.output import (
     EXIT_PARTIAL,
@@ -38,6 +31,8 @@ from transferability.cli.output import (
     print_table,
     show_progress,
 )
+from transferability.pipeline import Settings
+from transferability.relatedness.tau import DEFAULT_TAU
 
 if TYPE_CHECKING:
     from transferability.ranking.result import Ranking
@@ -45,7 +40,9 @@ if TYPE_CHECKING:
 __all__ = ["rank", "show_ranking", "write_ranking"]
 
 
+@with_settings
 def rank(
+    *,
     target: Annotated[str, typer.Option(help="Data the encoder is wanted for: folder:DIR, csv:FILE, npz:FILE, …")],
     reference: Annotated[
         list[str], typer.Option(help="Labelled data, or pack:FILE, to compare with; repeat for a panel.")
@@ -54,36 +51,25 @@ def rank(
         list[str], typer.Option(help="timm:NAME, hf:ORG/NAME, st:NAME, torchvision:NAME, onnx:FILE, …; repeat.")
     ],
     score: Annotated[list[str] | None, typer.Option(help="Another score to show; repeat, or 'all'.")] = None,
-    sort: Annotated[str, typer.Option(help="What to sort by: bound, or the name of a score.")] = "bound",
-    tau: Annotated[str, typer.Option(help="Lipschitz constant: a number, several with commas, or auto.")] = "auto",
+    sort: Sort = None,
+    tau: Tau = str(DEFAULT_TAU),
     ground_cost: GroundCost = "loss",
     matching: Matching = "assignment",
     unlabelled: Unlabelled = False,
-    limit: Limit = None,
-    test_share: TestShare = 0.3,
-    seed: Seed = 0,
-    layer: Layer = None,
-    pool: Pool = None,
-    precision: Precision = "float32",
-    dtype: DType = "float32",
-    batch_size: BatchSize = None,
-    workers: Workers = None,
-    device: Device = None,
-    no_cache: NoCache = False,
+    settings: Settings,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for all results: report.html, ranking.json, one transformation per encoder."),
     ] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Rank encoders for a target by a certified bound on the target loss.
+    """Rank encoders for a target by the loss of a classifier moved over from a reference task; lower is better.
 
-    The bound is that of a classifier moved over from a reference task; lower is better. Nothing is fine-tuned.
+    Beside it stands a certified bound on that loss, whose terms say why it is what it is. Nothing is fine-tuned.
 
     Example: transferability rank --target folder:photos --reference packaged:mnist
     --encoder timm:resnet18.a1_in1k --encoder torchvision:resnet50
     """
-    from transferability.pipeline import Settings
     from transferability.pipeline import rank as rank_encoders
     from transferability.relatedness.estimator import TaskRelatedness
 
@@ -92,22 +78,9 @@ def rank(
         ground_cost=ground_cost,  # type: ignore[arg-type]
         matching=parse_matching(matching),  # type: ignore[arg-type]
         solver=solver_for(ground_cost),  # type: ignore[arg-type]
-        seed=seed,
+        seed=settings.seed,
     )
-    settings = Settings(
-        limit=limit,
-        test_share=test_share,
-        seed=seed,
-        layer=layer,
-        pool=pool,
-        precision=precision,
-        dtype=dtype,
-        batch_size=batch_size,
-        workers=workers,
-        device=device,
-        cache=not no_cache,
-        use_labels=not unlabelled,
-    )
+    settings = replace(settings, use_labels=not unlabelled)
     with show_progress() as progress:
         ranking = rank_encoders(
             target,
@@ -129,19 +102,26 @@ def rank(
 
 def show_ranking(ranking: Ranking) -> None:
     """Print the table and what must be said with it."""
-    columns = ["", "encoder", "reference", "bound", "reference loss", "label mismatch", "distribution mismatch", "τ"]
-    columns += ["accuracy", "parameters", *(column.name for column in ranking.columns), "seconds"]
+    columns = ["", "encoder", "reference", "transferred loss", "bound", "reference loss", "label mismatch"]
+    columns += ["distribution mismatch", "τ", "accuracy", "parameters"]
+    columns += [*(column.name for column in ranking.columns), "seconds"]
     rows = []
     for place, entry in enumerate(ranking.entries, start=1):
         result = entry.relatedness
-        row = [str(place), entry.encoder, result.reference, number(result.bound), number(result.reference_loss)]
-        row += [number(result.label_mismatch), number(result.distribution_mismatch), f"{result.tau:.3g}"]
+        row = [str(place), entry.encoder, result.reference, number(result.transferred_loss), number(result.bound)]
+        row += [number(result.reference_loss), number(result.label_mismatch), number(result.distribution_mismatch)]
+        row += [f"{result.tau:.3g}"]
         row += [percent(result.transferred_accuracy), _millions(entry.n_parameters)]
         row += [number(entry.scores.get(column.name), 4) for column in ranking.columns]
         rows.append([*row, f"{entry.seconds:.1f}"])
-    title = f"Encoders for {ranking.target}, best first by {ranking.criterion} (bounds in nats; lower is better)"
+    by = in_words(ranking.criterion)
+    title = f"Encoders for {ranking.target}, best first by {by} (losses and bounds in nats; lower is better)"
     print_table(title, columns, rows, left=3)
-    notice("accuracy: of the reference's classifier, moved to the target by the fitted map, on the target's test part.")
+    if ranking.best.relatedness.transferred_loss is not None:
+        notice(
+            "transferred loss, accuracy: of the reference's classifier, moved to the target by the fitted map, on the "
+            "target's test part; bound: what that loss cannot exceed where it is certified."
+        )
     notice(ranking.best.relatedness.certificate)
     for entry in ranking.entries:
         for name, note in entry.notes.items():

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from transferability.cli.options import (
-    BatchSize,
-    Device,
-    DType,
     GroundCost,
     JsonFlag,
-    Layer,
-    Limit,
     Matching,
-    NoCache,
-    Pool,
-    Precision,
-    Seed,
-    TestShare,
+    Tau,
     Unlabelled,
-    Workers,
     parse_matching,
     parse_tau,
     solver_for,
+    with_settings,
 )
 from transferability.cli.output import command_line, notice, number, percent, print_json, print_table, show_progress
+from transferability.pipeline import Settings
+from transferability.relatedness.tau import DEFAULT_TAU
 
 if TYPE_CHECKING:
     from transferability.relatedness.result import Relatedness
@@ -35,7 +29,9 @@ if TYPE_CHECKING:
 __all__ = ["relate"]
 
 
+@with_settings
 def relate(
+    *,
     reference: Annotated[
         list[str], typer.Option(help="Labelled data, or pack:FILE, to compare with; repeat for a matrix.")
     ],
@@ -45,7 +41,7 @@ def relate(
     encoder: Annotated[
         str | None, typer.Option(help="timm:NAME, hf:ORG/NAME, …; leave out for data that are features already.")
     ] = None,
-    tau: Annotated[str, typer.Option(help="Lipschitz constant: a number, several with commas, or auto.")] = "0.2",
+    tau: Tau = str(DEFAULT_TAU),
     ground_cost: GroundCost = "loss",
     space: Annotated[str, typer.Option(help="reference (certified) or target (the paper's form).")] = "reference",
     matching: Matching = "assignment",
@@ -54,17 +50,7 @@ def relate(
     ] = "alternating",
     fixed_map: Annotated[bool, typer.Option("--fixed-map", help="Leave features as they are (FixedAll).")] = False,
     unlabelled: Unlabelled = False,
-    limit: Limit = None,
-    test_share: TestShare = 0.3,
-    seed: Seed = 0,
-    layer: Layer = None,
-    pool: Pool = None,
-    precision: Precision = "float32",
-    dtype: DType = "float32",
-    batch_size: BatchSize = None,
-    workers: Workers = None,
-    device: Device = None,
-    no_cache: NoCache = False,
+    settings: Settings,
     out: Annotated[Path | None, typer.Option(help="Folder for all results: report.html and relate.json.")] = None,
     json: JsonFlag = False,
 ) -> None:
@@ -72,7 +58,7 @@ def relate(
 
     Example: transferability relate --reference packaged:mnist --target packaged:digits --encoder timm:resnet18.a1_in1k
     """
-    from transferability.pipeline import Settings, describe_run
+    from transferability.pipeline import describe_run
     from transferability.pipeline import relate as relate_tasks
     from transferability.relatedness.estimator import TaskRelatedness
     from transferability.report.summarize import relation_record
@@ -84,22 +70,9 @@ def relate(
         matching=parse_matching(matching),  # type: ignore[arg-type]
         solver=solver_for(ground_cost, solver),  # type: ignore[arg-type]
         learn_map=not fixed_map,
-        seed=seed,
+        seed=settings.seed,
     )
-    settings = Settings(
-        limit=limit,
-        test_share=test_share,
-        seed=seed,
-        layer=layer,
-        pool=pool,
-        precision=precision,
-        dtype=dtype,
-        batch_size=batch_size,
-        workers=workers,
-        device=device,
-        cache=not no_cache,
-        use_labels=not unlabelled,
-    )
+    settings = replace(settings, use_labels=not unlabelled)
     with show_progress() as progress:
         results = relate_tasks(reference, target, encoder, relatedness=estimator, settings=settings, progress=progress)
     record = relation_record(results, encoder, describe_run(estimator, settings) | {"command": command_line()})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from transferability.cli.options import JsonFlag
+from transferability.cli.options import JsonFlag, Sort
 from transferability.cli.output import EXIT_FAILED, EXIT_PARTIAL, notice, print_json, print_table, show_progress
 from transferability.cli.rank import show_ranking
 
@@ -24,7 +24,7 @@ def study(
         bool, typer.Option("--dry-run", help="List what is there, what would run and how long it may take.")
     ] = False,
     refresh: Annotated[bool, typer.Option("--refresh", help="Compute what is there as well.")] = False,
-    sort: Annotated[str, typer.Option(help="What to sort by: bound, or the name of a score.")] = "bound",
+    sort: Sort = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the report, and the ranking of each target in a folder of its own.")
     ] = None,

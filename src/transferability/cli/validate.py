@@ -1,4 +1,4 @@
-"""`transferability validate`: do bound and scores foretell what training gives?"""
+"""`transferability validate`: do transferred loss, bound and scores foretell what training gives?"""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def validate(
     ],
     target: Annotated[list[str], typer.Option(help="Labelled data to train on: folder:DIR, npz:FILE, …; repeat.")],
     reference: Annotated[
-        list[str] | None, typer.Option(help="Panel of the bound; repeat. By default the other targets.")
+        list[str] | None, typer.Option(help="Panel of both losses; repeat. By default the other targets.")
     ] = None,
     method: Annotated[str, typer.Option(help="finetune (end to end, torch encoders) or probe (frozen).")] = "finetune",
     seeds: Annotated[int, typer.Option(help="Training runs of each encoder on each target.", min=1)] = 3,
@@ -51,7 +51,7 @@ def validate(
     plots: Annotated[Path | None, typer.Option(help="Folder for scatter plots, one for each score.")] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Train encoders on targets, and see how well bound and scores had foretold the accuracies.
+    """Train encoders on targets, and see how well transferred loss, bound and scores had foretold the accuracies.
 
     Learning rate, weight decay, what batch normalisation does and the moment to stop are chosen on a fifth of the rows
     kept back; accuracies are of the test share. With --out a run that was stopped goes on where it stopped.

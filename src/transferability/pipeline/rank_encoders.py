@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+from transferability._criteria import TRANSFERRED_LOSS, loss_unknown
 from transferability.errors import TaskError, TransferabilityError
 from transferability.pipeline.data import AnyEncoder, Data, Progress, Settings, as_list, load_part
 from transferability.pipeline.describe import describe_run
@@ -25,7 +26,7 @@ def rank(
     *,
     relatedness: TaskRelatedness | None = None,
     scores: Sequence[str] = (),
-    criterion: str = "bound",
+    criterion: str | None = None,
     settings: Settings | None = None,
     progress: Progress | None = None,
 ) -> Ranking:
@@ -42,11 +43,14 @@ def rank(
     encoders : sequence of str or Encoder
         Identifiers (`load_encoder`) or encoders. One that fails is skipped and reported; the others go on.
     relatedness : TaskRelatedness, optional
-        With its settings; by default ``TaskRelatedness(tau="auto")``.
+        With its settings; by default ``TaskRelatedness()``: τ = 0.2 for all.
     scores : sequence of str
         Further scores to compute (`transferability.scores.available`), or "all".
-    criterion : str, default="bound"
-        What to sort by: "bound" or the name of one of the scores.
+    criterion : str, optional
+        What to sort by: "transferred_loss", the loss on the target of the classifier that the fitted map moves there
+        (of several references, of the one whose bound stands); "bound", what that loss cannot exceed; or the name of a
+        score. By default the transferred loss where it is known, that is with samples and labels of the target, else
+        the bound.
     settings : Settings, optional
     progress : callable (what, done, total), optional
 
@@ -57,7 +61,8 @@ def rank(
     Raises
     ------
     TransferabilityError
-        If the data or an option are at fault. Faults of a single encoder are in `Ranking.skipped`.
+        If the data or an option are at fault: "transferred_loss" for a target without labels or samples among them.
+        Faults of a single encoder are in `Ranking.skipped`.
 
     Examples
     --------
@@ -74,11 +79,14 @@ def rank(
     ['pixels', 'rows']
     """
     settings = settings or Settings()
-    estimator = relatedness or TaskRelatedness(tau="auto", seed=settings.seed)
+    estimator = relatedness or TaskRelatedness(seed=settings.seed)
     columns = score_columns(scores, criterion)
     target_part, *reference_parts = parts = [load_part(each, settings) for each in (target, *as_list(references))]
     if any(isinstance(part, PackSource) for part in parts):
         estimator = by_statistics(estimator)
+    # Known before hours of extraction. Data without labels may still get them from the files of `features:`.
+    if criterion == TRANSFERRED_LOSS and (isinstance(target_part, PackSource) or not settings.use_labels):
+        raise loss_unknown(target_part.name)
     measure = Measurement(estimator, columns, settings.seed, progress)
     entries: list[Ranked] = []
     skipped: list[Skipped] = []

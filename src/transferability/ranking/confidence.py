@@ -1,4 +1,4 @@
-"""How sure the order of a ranking by bound is: a paired bootstrap over the target's samples."""
+"""How sure the order of a ranking is: a paired bootstrap over the target's samples."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _CHUNK = 2_000_000  # counts held at once
 
 @dataclass(frozen=True)
 class Standing:
-    """What resampling says of one encoder's bound.
+    """What resampling says of one encoder's loss: the transferred loss where it is the criterion, else the bound.
 
     Attributes
     ----------
     low, high : float
-        Percentile interval of the bound.
+        Percentile interval of the loss.
     behind : float
-        Share of resamples in which the bound of the first encoder was smaller than this one's; ties count half.
+        Share of resamples in which the loss of the first encoder was smaller than this one's; ties count half.
     """
 
     low: float
@@ -43,7 +43,7 @@ def standings(
     Parameters
     ----------
     parts : sequence of array of shape (n_samples,), or None
-        Each sample's part of the bound, encoder by encoder, best first; their mean is the bound. None where unknown.
+        Each sample's part of the loss, encoder by encoder, best first; their mean is the loss. None where unknown.
     confidence, n_resamples, seed
         Of the bootstrap.
 
@@ -54,7 +54,7 @@ def standings(
 
     Notes
     -----
-    Transformation and coupling are held; what varies is which target samples were drawn.
+    Transformation and, of the bound, coupling are held; what varies is which target samples were drawn.
 
     Examples
     --------
@@ -75,10 +75,10 @@ def standings(
         rng.multinomial(n, share, size=min(step, n_resamples - start)) @ values / n
         for start in range(0, n_resamples, step)
     ]
-    bounds = np.concatenate(means)  # (n_resamples, encoders)
+    losses = np.concatenate(means)  # (n_resamples, encoders)
     tail = 50 * (1 - confidence)
-    low, high = np.percentile(bounds, [tail, 100 - tail], axis=0)
-    behind = (bounds[:, :1] < bounds).mean(axis=0) + (bounds[:, :1] == bounds).mean(axis=0) / 2
+    low, high = np.percentile(losses, [tail, 100 - tail], axis=0)
+    behind = (losses[:, :1] < losses).mean(axis=0) + (losses[:, :1] == losses).mean(axis=0) / 2
     found: list[Standing | None] = [None] * len(parts)
     for position, k in enumerate(together):
         found[k] = Standing(float(low[position]), float(high[position]), float(behind[position]))

@@ -8,11 +8,14 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
+from transferability._criteria import BOUND, TRANSFERRED_LOSS, Loss, loss_of, loss_unknown
 from transferability._validate import check_choice
 from transferability.ranking.confidence import Standing, standings
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from transferability._array import FloatArray
 
 __all__ = ["Ranked", "Ranking", "ScoreColumn", "Skipped"]
 
@@ -40,8 +43,20 @@ class Ranked:
     cache_keys: Sequence[dict[str, str]] = ()  # data and key of the features, where they are kept
 
     def value(self, criterion: str) -> float:
-        """Return what the ranking sorts by; nan where it is not known."""
-        return float(self.relatedness.bound) if criterion == "bound" else self.scores.get(criterion, math.nan)
+        """Return what the ranking sorts by: "transferred_loss", "bound" or a score; nan where it is not known."""
+        if criterion == BOUND:
+            return float(self.relatedness.bound)
+        if criterion == TRANSFERRED_LOSS:
+            loss = self.relatedness.transferred_loss
+            return math.nan if loss is None else float(loss)
+        return self.scores.get(criterion, math.nan)
+
+    def per_sample(self, loss: Loss) -> FloatArray | None:
+        """Return each target sample's part of a loss, shape (n,); their mean is the loss. None where it is unknown."""
+        result = self.relatedness
+        parts: FloatArray | None
+        parts = result.transferred_losses if loss == TRANSFERRED_LOSS else result.certificate_terms.per_point
+        return parts
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -66,7 +81,7 @@ class Skipped:
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """Encoders, best first, by `criterion`."""
+    """Encoders, best first, by `criterion`: "transferred_loss", "bound" or the name of a score."""
 
     target: str
     references: tuple[str, ...]
@@ -81,13 +96,26 @@ class Ranking:
         cls,
         entries: Sequence[Ranked],
         skipped: Sequence[Skipped],
-        criterion: str,
+        criterion: str | None,
         columns: Sequence[ScoreColumn],
         target: str,
         references: Sequence[str],
         made: dict[str, Any] | None = None,
     ) -> Ranking:
-        """Order entries by the criterion, best first; those without a value come last."""
+        """Order entries by the criterion, best first; those without a value come last.
+
+        None means "transferred_loss" where every entry knows it, and "bound" where one does not.
+
+        Raises
+        ------
+        OptionError
+            If the criterion is "transferred_loss" and no entry knows it.
+        """
+        if criterion is None:
+            known = all(entry.relatedness.transferred_loss is not None for entry in entries)
+            criterion = TRANSFERRED_LOSS if known else BOUND
+        elif criterion == TRANSFERRED_LOSS and all(entry.relatedness.transferred_loss is None for entry in entries):
+            raise loss_unknown(target)
         higher = any(column.name == criterion and column.higher_is_better for column in columns)
 
         def key(entry: Ranked) -> tuple[bool, float]:
@@ -104,9 +132,11 @@ class Ranking:
 
     @cached_property
     def standings(self) -> list[Standing | None]:
-        """Interval of each bound, and how often the first stayed ahead when the target's samples were drawn again."""
-        terms = [getattr(entry.relatedness, "certificate_terms", None) for entry in self.entries]
-        return standings([None if each is None else each.per_point for each in terms])
+        """Interval of each encoder's loss, and how often the first stayed ahead when samples were drawn again.
+
+        Of the transferred loss where the ranking is sorted by it, else of the bound.
+        """
+        return standings([entry.per_sample(loss_of(self.criterion)) for entry in self.entries])
 
     def frame(self) -> list[dict[str, Any]]:
         """Return the ranking as a table: one row for each encoder, best first; `pandas.DataFrame` takes it as it is."""
@@ -122,8 +152,9 @@ class Ranking:
         ax : Axes, optional
             Where; by default on a figure of its own.
         kind : {"terms", "agreement", "references"}, default="terms"
-            The three terms of each encoder, stacked, against the losses they bound (the paper's Fig. 3); the bound
-            against the accuracy of a linear classifier trained on the target; the bound by encoder and reference.
+            The three terms of each encoder, stacked, against the losses they bound (the paper's Fig. 3); what the
+            ranking is sorted by against the accuracy of a linear classifier trained on the target; the bound by encoder
+            and reference.
         """
         from transferability.report import plots
 

@@ -40,7 +40,7 @@ from transferability.relatedness.pack import ReferencePack
 from transferability.relatedness.prepared import PreparedTasks, Solution, full_transform, keep_classes
 from transferability.relatedness.pseudo_labels import GUESS_RIDGE, guess_labels
 from transferability.relatedness.result import Relatedness
-from transferability.relatedness.tau import solve_for_tau
+from transferability.relatedness.tau import DEFAULT_TAU, solve_for_tau
 from transferability.relatedness.verdict import verdict
 from transferability.task import Task
 from transferability.transport.coupling import MAX_POINTS
@@ -113,7 +113,7 @@ class TaskRelatedness:
 
     def __init__(
         self,
-        tau: float | Sequence[float] | Literal["auto"] = 0.2,
+        tau: float | Sequence[float] | Literal["auto"] = DEFAULT_TAU,
         *,
         ground_cost: Literal["loss", "euclidean", "gamma"] = "loss",
         space: Literal["reference", "target"] = "reference",
@@ -274,6 +274,7 @@ class TaskRelatedness:
             target_classifier=own,
             reference_class_names=_names(reference, reference.n_classes),
             target_class_names=_names(target, len(labels.shares)),
+            transferred_losses=None if losses is None else losses.astype(np.float32),
             pseudo_labels=solution.labels if target.labels is None else None,
             tau_path=tuple((each.tau, each.criterion) for each in candidates) if len(candidates) > 1 else (),
         )

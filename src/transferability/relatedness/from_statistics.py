@@ -313,12 +313,12 @@ def _result(
     fit_terms = _measure(solved, target.gaussians)
     terms = _measure(solved, target.seen) if target.on_test else fit_terms
     transform = full_transform(solution, terms.priors, pack.n_classes, (pack.scaler, target.scaler))
-    loss, accuracy, own, own_loss, own_accuracy = None, None, None, None, None
+    losses, accuracy, own, own_loss, own_accuracy = None, None, None, None, None
     if target.fit_sample is not None and target.seen_sample is not None:
         seen, truth = target.seen_sample
         logits = solution.geometry.classifier.logits(solution.feature_map.apply(seen))
         losses, predictions = transformed_losses(logits, truth, solution.transform, terms.priors)
-        loss, accuracy = None if losses is None else float(losses.mean()), float((predictions == truth).mean())
+        accuracy = float((predictions == truth).mean())
         own = fit_lipschitz_softmax(*target.fit_sample, max(solution.tau, transform.lipschitz))
         own_logits = own.logits(seen)
         own_loss = float(losses_of(own_logits, truth).mean())
@@ -333,7 +333,7 @@ def _result(
         certified_tau=classifier.certified_tau if options.space == "reference" else transform.lipschitz,
         certified=False,
         certificate=_NOT_CERTIFIED[options.ground_cost],
-        transferred_loss=loss,
+        transferred_loss=None if losses is None else float(losses.mean()),
         transferred_accuracy=accuracy,
         transferability=own_loss,
         transferability_accuracy=own_accuracy,
@@ -350,6 +350,7 @@ def _result(
         target_classifier=own,
         reference_class_names=pack.class_names or tuple(map(str, range(pack.n_classes))),
         target_class_names=target.class_names,
+        transferred_losses=None if losses is None else losses.astype(np.float32),
         tau_path=tau_path,
     )
 

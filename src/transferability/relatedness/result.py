@@ -34,7 +34,9 @@ class Relatedness:
     reference_loss, label_mismatch, distribution_mismatch : float
         Re-weighted reference loss, ``H(Y''|Y')``, cost of the transport.
     transferred_loss, transferred_accuracy : float or None
-        Of ``h' = B h_R(f(z))``; None without target labels.
+        Of ``h' = B h_R(f(z))``; None without target labels, or without samples of the target.
+    transferred_losses : float32 array of shape (n_T,), or None
+        The loss of ``h'`` on each sample; their mean is `transferred_loss`.
     transferability, transferability_accuracy : float or None
         Loss and accuracy of a classifier ``h_T`` trained on the target, in the smallest Lipschitz class that holds both
         the constant of ``h_R`` and ``h'``; None without target labels.
@@ -83,6 +85,7 @@ class Relatedness:
     target_classifier: SoftmaxClassifier | None
     reference_class_names: tuple[str, ...]
     target_class_names: tuple[str, ...]
+    transferred_losses: FloatArray | None = None
     pseudo_labels: IntArray | None = None
     tau_path: tuple[tuple[float, float], ...] = ()
     others: tuple[Relatedness, ...] = field(default=())

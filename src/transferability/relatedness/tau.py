@@ -6,7 +6,12 @@ import math
 from collections.abc import Callable
 from typing import TypeVar
 
-__all__ = ["first_tau", "solve_for_tau"]
+__all__ = ["DEFAULT_TAU", "first_tau", "solve_for_tau"]
+
+DEFAULT_TAU = 0.2
+"""Of every estimator and command, the paper's value; packs hold a classifier for it. The loss of the moved classifier
+orders encoders better with it than with the τ of the smallest bound, at which that classifier may say next to nothing.
+"""
 
 _RANGE = (1e-3, 50.0)
 _WORTH_A_STEP = 0.99  # of the bound before; towards log K the walk would go on for ever, for nothing

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
+from transferability._criteria import in_words
 from transferability.report.words import number, percent
 
 if TYPE_CHECKING:
@@ -62,15 +63,16 @@ def relatedness_html(result: Relatedness) -> str:
 def ranking_html(ranking: Ranking) -> str:
     """Return the ranking as a table."""
     scores = [column.name for column in ranking.columns]
-    columns = ["", "encoder", "reference", "bound", "accuracy of h′", *scores]
+    columns = ["", "encoder", "reference", "loss of h′", "bound", "accuracy of h′", *scores]
     rows = []
     for place, entry in enumerate(ranking.entries, start=1):
         result = entry.relatedness
-        row = [str(place), _short(entry.encoder), _short(result.reference), number(result.bound)]
-        row += [percent(result.transferred_accuracy), *(number(entry.scores.get(name), 4) for name in scores)]
+        row = [str(place), _short(entry.encoder), _short(result.reference)]
+        row += [number(result.transferred_loss), number(result.bound), percent(result.transferred_accuracy)]
+        row += [number(entry.scores.get(name), 4) for name in scores]
         rows.append(row)
     skipped = "".join(f"<li>{escape(_short(s.encoder))}: {escape(s.reason[:500])}</li>" for s in ranking.skipped)
-    title = f"Encoders for {_short(ranking.target)}, best first by {ranking.criterion}"
+    title = f"Encoders for {_short(ranking.target)}, best first by {in_words(ranking.criterion)}"
     return _table(title, columns, rows) + (f"<p>Skipped:</p><ul>{skipped}</ul>" if skipped else "")
 
 

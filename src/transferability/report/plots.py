@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from transferability._criteria import in_words
 from transferability.errors import TaskError, require_extra
 from transferability.report.tables import (
     TERMS,
@@ -45,7 +46,11 @@ _LONGEST_NAME = 28
 
 
 def plot_terms(results: Sequence[Relatedness], ax: Axes | None = None, *, names: Sequence[str] | None = None) -> Axes:
-    """Stack the three terms of each result and mark the losses that they bound (as the paper's Fig. 3)."""
+    """Stack the three terms of each result and mark the losses that they bound (as the paper's Fig. 3).
+
+    The ring is the loss of h′, which a ranking goes by unless it was told otherwise; the bar's end is what that loss
+    cannot exceed.
+    """
     rows = terms_table(results, names)
     ax = _axes(ax, 1.8 + 1.1 * len(rows), 3.6)
     base = [0.0] * len(rows)
@@ -148,7 +153,7 @@ def plot_agreement(
             _short(row["encoder"]), (row["value"], row["accuracy"]), fontsize=7, xytext=(4, 3),
             textcoords="offset points", parse_math=False,
         )  # fmt: skip
-    ax.set_xlabel(criterion or ranking.criterion)
+    ax.set_xlabel(in_words(criterion or ranking.criterion))
     ax.set_ylabel("accuracy of a linear classifier" if measured is None else "measured accuracy")
     return _finish(ax)
 
@@ -160,7 +165,7 @@ def plot_validation(found: Validation, criterion: str, ax: Axes | None = None) -
         values, accuracies = found.pairs(criterion, target)
         colour, marker = _PALETTE[k % len(_PALETTE)], "osD^vP*X"[k % 8]
         ax.scatter(values, accuracies, color=colour, marker=marker, s=24, label=_short(target))
-    ax.set_xlabel(criterion)
+    ax.set_xlabel(in_words(criterion))
     ax.set_ylabel("accuracy after " + ("fine-tuning" if found.method == "finetune" else "linear probing"))
     return _finish(ax, legend=True)
 

@@ -12,6 +12,7 @@ from importlib.resources import files
 from types import ModuleType
 from typing import Any
 
+from transferability._criteria import in_words
 from transferability.errors import require_extra
 from transferability.report import pictures
 from transferability.report.tables import TERMS
@@ -72,6 +73,7 @@ def _environment(jinja2: ModuleType) -> Any:
     )  # fmt: skip
     environment.filters.update(number=number, percent=percent, show=show, compact=_compact)
     environment.globals.update(
+        in_words=in_words,
         bars=pictures.bars,
         chart=pictures.chart,
         heat=pictures.heat,
@@ -95,11 +97,12 @@ def _markdown_of_part(part: Mapping[str, Any]) -> list[str]:
     lines = [f"## {_cell(said['headline'])}", "", _cell(said["sentence"], 1500), ""]
     scores = [column["name"] for column in part["columns"]]
     what = "encoder" if part["kind"] == "ranking" else "target"
-    head = ["", what, "reference", "bound", *(label for _, label, _ in TERMS), "accuracy of h′", *scores]
+    head = ["", what, "reference", "loss of h′", "bound", *(label for _, label, _ in TERMS), "accuracy of h′", *scores]
     rows = []
     for entry in part["entries"]:
         result = entry["result"]
-        row = [str(entry["place"]), entry["name"], result["reference"], number(result["bound"])]
+        row = [str(entry["place"]), entry["name"], result["reference"]]
+        row += [number(result["transferred_loss"]), number(result["bound"])]
         row += [number(result[name]) for name, _, _ in TERMS] + [percent(result["transferred_accuracy"])]
         rows.append(row + [number(entry["scores"].get(name), 4) for name in scores])
     lines += _markdown_table(head, rows)

@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from transferability._criteria import BOUND, LOSSES, loss_of
 from transferability.errors import TaskError
 from transferability.ranking.agreement import agreement
 from transferability.ranking.result import Ranking
@@ -147,6 +148,7 @@ def _ranking_part(
         "targets": [record["target"]],
         "references": record["references"],
         "criterion": record["criterion"],
+        "loss": loss_of(record["criterion"]),
         "answer": answer(record["target"], record["criterion"], entries, truth),
         "entries": entries,
         "columns": columns,
@@ -180,7 +182,8 @@ def _relation_part(record: Record, details: Details, samples: dict[str, Any]) ->
         "kind": "relation",
         "targets": [each["target"] for each in results],
         "references": [each["reference"] for each in results[0]["panel"]],
-        "criterion": "bound",
+        "criterion": BOUND,
+        "loss": BOUND,
         "answer": relation_answer(results, record["encoder"]),
         "entries": entries,
         "columns": [],
@@ -239,14 +242,14 @@ def _keep(samples: dict[str, Any], sample: Mapping[str, str]) -> str:
 
 
 def _agreements(entries: Sequence[Record], columns: Sequence[Record]) -> list[dict[str, Any]]:
-    """Compare the bound and each score with the accuracies, where three encoders or more have both."""
+    """Compare both losses and each score with the accuracies, where three encoders or more have both."""
     found = []
-    for column in [{"name": "bound", "higher_is_better": False}, *columns]:
+    for column in [*({"name": loss, "higher_is_better": False} for loss in LOSSES), *columns]:
         name = column["name"]
         points = [
             {"encoder": each["name"], "value": value, "accuracy": each["accuracy"]}
             for each in entries
-            for value in [each["result"]["bound"] if name == "bound" else each["scores"].get(name)]
+            for value in [each["result"][name] if name in LOSSES else each["scores"].get(name)]
             if value is not None and each["accuracy"] is not None
         ]
         try:
@@ -270,17 +273,18 @@ def _panel_matrix(what: str, rows: Sequence[tuple[str, Record]]) -> dict[str, An
 
 
 def _overview(parts: Sequence[Record]) -> dict[str, Any]:
-    """Return encoders × targets, encoders by their mean place."""
+    """Return encoders × targets, encoders by their mean place; the losses that the rankings speak of."""
     places: dict[str, list[int]] = {}
-    bounds: dict[str, dict[int, float]] = {}
+    losses: dict[str, dict[int, float | None]] = {}
     for k, part in enumerate(parts):
         for entry in part["entries"]:
             places.setdefault(entry["name"], []).append(entry["place"])
-            bounds.setdefault(entry["name"], {})[k] = entry["result"]["bound"]
+            losses.setdefault(entry["name"], {})[k] = entry["result"][part["loss"]]
     worst = max(len(part["entries"]) for part in parts) + 1  # where an encoder was not ranked
     order = sorted(places, key=lambda name: sum(places[name]) + worst * (len(parts) - len(places[name])))
     return {
         "corner": "Encoder",
         "columns": [part["targets"][0] for part in parts],
-        "rows": [{"name": name, "values": [bounds[name].get(k) for k in range(len(parts))]} for name in order],
+        "losses": [part["loss"] for part in parts],
+        "rows": [{"name": name, "values": [losses[name].get(k) for k in range(len(parts))]} for name in order],
     }

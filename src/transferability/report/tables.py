@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from transferability._criteria import loss_of
+
 if TYPE_CHECKING:
     from transferability.ranking.result import Ranking
     from transferability.relatedness.result import Relatedness
@@ -42,8 +44,9 @@ def terms_table(results: Sequence[Relatedness], names: Sequence[str] | None = No
 
 
 def ranking_table(ranking: Ranking) -> Rows:
-    """Return one row for each encoder, best first."""
+    """Return one row for each encoder, best first; the interval is of the loss that its columns name."""
     rows = []
+    resampled = loss_of(ranking.criterion)
     for place, (entry, standing) in enumerate(zip(ranking.entries, ranking.standings, strict=True), start=1):
         result = entry.relatedness
         rows.append(
@@ -51,14 +54,14 @@ def ranking_table(ranking: Ranking) -> Rows:
                 "place": place,
                 "encoder": entry.encoder,
                 "reference": result.reference,
+                "transferred_loss": result.transferred_loss,
                 "bound": result.bound,
-                "bound_low": None if standing is None else standing.low,
-                "bound_high": None if standing is None else standing.high,
+                f"{resampled}_low": None if standing is None else standing.low,
+                f"{resampled}_high": None if standing is None else standing.high,
                 "reference_loss": result.reference_loss,
                 "label_mismatch": result.label_mismatch,
                 "distribution_mismatch": result.distribution_mismatch,
                 "tau": result.tau,
-                "transferred_loss": result.transferred_loss,
                 "transferred_accuracy": result.transferred_accuracy,
                 "transferability": result.transferability,
                 "transferability_accuracy": result.transferability_accuracy,
@@ -106,7 +109,7 @@ def agreement_table(ranking: Ranking, measured: dict[str, float] | None = None, 
     measured : dict of encoder to accuracy, optional
         Accuracies after fine-tuning. Without them, that of a linear classifier trained on the target stands in.
     criterion : str, optional
-        "bound" or a score; by default what the ranking is sorted by.
+        "transferred_loss", "bound" or a score; by default what the ranking is sorted by.
     """
     rows = []
     for entry in ranking.entries:

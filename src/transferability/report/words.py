@@ -1,9 +1,11 @@
-"""What the numbers say, in sentences."""
+"""What the numbers say, in sentences: the loss of the moved classifier orders, the bound promises."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from transferability._criteria import BOUND, LOSSES, TRANSFERRED_LOSS, loss_of
 
 __all__ = ["answer", "certificate_in_words", "number", "percent", "relation_answer"]
 
@@ -33,46 +35,64 @@ def answer(target: str, criterion: str, entries: Sequence[Entry], truth: str | N
         What the entries' `accuracy` is: the ground truth. None where it is unknown.
     """
     best = entries[0]
-    result = best["result"]
     runner_up = entries[1] if len(entries) > 1 else None
     sentence = _how_sure(best, runner_up, criterion) + _cost(best, entries, truth)
-    standing = best["standing"]
-    facts = [
-        {
-            "label": "Bound on the target loss" if result["certified"] else "Estimate of the target loss, no bound",
-            "value": f"{number(result['bound'])} nats",
-            "note": f"95 % interval {number(standing['low'])} – {number(standing['high'])}" if standing else "",
-        },
-        {
-            "label": f"Classifier of {result['reference']}, moved",
-            "value": percent(result["transferred_accuracy"]),
-            "note": f"right on the {result['evaluated_on']} part; loss {number(result['transferred_loss'])}",
-        },
-        {
-            "label": "Linear classifier, trained",
-            "value": percent(result["transferability_accuracy"]),
-            "note": f"on the target itself; loss {number(result['transferability'])}",
-        },
-    ]
-    if result["transferred_accuracy"] is None:
-        del facts[1:]
+    facts = _facts(best, loss_of(criterion))
     if runner_up is not None:
-        gap = runner_up["result"]["bound"] - result["bound"]
-        facts.append({"label": "Runner-up", "value": runner_up["name"], "note": f"bound {gap:+.3f} nats"})
+        facts.append({"label": "Runner-up", "value": runner_up["name"], "note": _behind(best, runner_up, criterion)})
     return {"headline": f"Take {best['name']} for {target}.", "sentence": sentence, "facts": facts}
+
+
+def _facts(best: Entry, resampled: str) -> list[dict[str, str]]:
+    """Return what is known of the first: the loss of its moved classifier, what bounds it, and what training gives."""
+    result, standing = best["result"], best["standing"]
+    interval = f"95 % interval {number(standing['low'])} – {number(standing['high'])}" if standing else ""
+    promise = f"what can be promised on the {result['evaluated_on']} part" if result["certified"] else ""
+    bound = {
+        "label": "Bound on the target loss" if result["certified"] else "Estimate of the target loss, no bound",
+        "value": f"{number(result['bound'])} nats",
+        "note": interval if resampled == BOUND else promise,
+    }
+    if result["transferred_accuracy"] is None:
+        return [bound]
+    right = f"right in {percent(result['transferred_accuracy'])} of the {result['evaluated_on']} part"
+    moved = {
+        "label": f"Loss of {result['reference']}'s classifier, moved",
+        "value": f"{number(result['transferred_loss'])} nats",
+        "note": f"{interval}; {right}" if interval and resampled == TRANSFERRED_LOSS else right,
+    }
+    trained = {
+        "label": "Loss of a linear classifier, trained",
+        "value": f"{number(result['transferability'])} nats",
+        "note": f"on the target itself; right in {percent(result['transferability_accuracy'])}",
+    }
+    return [moved, bound, trained] if resampled == TRANSFERRED_LOSS else [bound, moved, trained]
+
+
+def _behind(best: Entry, runner_up: Entry, criterion: str) -> str:
+    loss = loss_of(criterion)
+    first, second = best["result"][loss], runner_up["result"][loss]
+    what = "loss" if loss == TRANSFERRED_LOSS else "bound"
+    return f"{what} unknown" if second is None else f"{what} {second - first:+.3f} nats"
 
 
 def _how_sure(best: Entry, runner_up: Entry | None, criterion: str) -> str:
     if runner_up is None:
         return "It is the only encoder that was ranked, so nothing can be said of a choice"
-    if criterion != "bound":
+    if criterion not in LOSSES:
         first, second = (number(each["scores"].get(criterion), 4) for each in (best, runner_up))
         return f"By {criterion} it leads {runner_up['name']} with {first} against {second}"
-    gap = runner_up["result"]["bound"] - best["result"]["bound"]
-    start = f"Its bound of {number(best['result']['bound'])} nats is {number(gap)} below that of {runner_up['name']}"
+    first, second = best["result"][criterion], runner_up["result"][criterion]
+    if second is None:
+        return f"Its moved classifier loses {number(first)} nats; what that of {runner_up['name']} loses is not known"
+    gap, other = number(second - first), runner_up["name"]
+    if criterion == TRANSFERRED_LOSS:
+        start = f"Its moved classifier loses {number(first)} nats, {gap} less than that of {other},"
+    else:
+        start = f"Its bound of {number(first)} nats is {gap} below that of {other}"
     standing = runner_up["standing"]
     if standing is None:
-        return start
+        return start.removesuffix(",")
     return (
         f"{start} and stayed below in {_share(standing['behind'])} of 1,000 resamples: {_verdict(standing['behind'])}"
     )

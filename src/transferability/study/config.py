@@ -12,7 +12,7 @@
     limit = 2000
 
     [relatedness]                    # as the arguments of `TaskRelatedness`
-    tau = "auto"
+    tau = 0.2
 
 Paths are relative to the folder in which the command runs.
 """
@@ -158,4 +158,4 @@ def _fits(value: Any, hint: Any) -> bool:
 
 def _relatedness(given: Mapping[str, Any], seed: int) -> TaskRelatedness:
     _check_keys(given, list(inspect.signature(TaskRelatedness).parameters), "[relatedness]")
-    return TaskRelatedness(**{"tau": "auto", "seed": seed, **given})
+    return TaskRelatedness(**{"seed": seed, **given})

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from transferability._array import FloatArray
+from transferability._criteria import BOUND, LOSSES, TRANSFERRED_LOSS
 from transferability.pipeline.measure import score_columns
 from transferability.ranking.result import Ranked, Ranking, Skipped
 from transferability.ranking.store import StoredResult
@@ -23,7 +25,8 @@ class SavedRelatedness:
 
     record: dict[str, Any]
     details: Any  # has `to_dict`; None where there are none
-    certificate_terms: Any  # has `per_point`; None where it is not known
+    certificate_terms: Any  # has `per_point`
+    transferred_losses: FloatArray | None
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -39,30 +42,38 @@ class SavedRelatedness:
 def pack_entry(entry: Ranked) -> dict[str, Any]:
     """Return an entry of a ranking as JSON values from which `unpack_entry` makes it again."""
     result = entry.relatedness
-    per_point = getattr(result.certificate_terms, "per_point", None)
     return entry.to_dict() | {
         "details": None if result.details is None else result.details.to_dict(),
-        # Thousands of numbers: four bytes each, not twenty.
-        "per_point": None if per_point is None else base64.b64encode(per_point.astype("<f4").tobytes()).decode(),
+        "per_sample": {loss: _pack(entry.per_sample(loss)) for loss in LOSSES},  # what standings are made of
     }
 
 
 def unpack_entry(packed: dict[str, Any]) -> Ranked:
     """Return the entry that `pack_entry` was given, but for the arrays of the transformation."""
-    details, per_point = packed["details"], packed["per_point"]
+    details, parts = packed["details"], {loss: _unpack(text) for loss, text in packed["per_sample"].items()}
     saved = SavedRelatedness(
         packed["relatedness"],
         None if details is None else SimpleNamespace(to_dict=lambda: details),
-        None
-        if per_point is None
-        else SimpleNamespace(per_point=np.frombuffer(base64.b64decode(per_point), "<f4").astype(np.float64)),
+        SimpleNamespace(per_point=parts[BOUND]),
+        parts[TRANSFERRED_LOSS],
     )
     return Ranked(
         packed["encoder"], packed["n_parameters"], saved, packed["scores"], packed["notes"], packed["seconds"]
     )
 
 
-def rankings_of(study: Study, results: dict[tuple[str, str], StoredResult], criterion: str = "bound") -> list[Ranking]:
+def _pack(values: FloatArray | None) -> str | None:
+    """Return thousands of numbers as text of four bytes each, not twenty."""
+    return None if values is None else base64.b64encode(values.astype("<f4").tobytes()).decode()
+
+
+def _unpack(text: str | None) -> FloatArray | None:
+    return None if text is None else np.frombuffer(base64.b64decode(text), "<f4")
+
+
+def rankings_of(
+    study: Study, results: dict[tuple[str, str], StoredResult], criterion: str | None = None
+) -> list[Ranking]:
     """Return a ranking for each target of which there are results.
 
     Parameters
@@ -70,13 +81,15 @@ def rankings_of(study: Study, results: dict[tuple[str, str], StoredResult], crit
     study : Study
     results : dict of (encoder, target) to StoredResult
         As `run_study` returns them.
-    criterion : str, default="bound"
-        What to sort by.
+    criterion : str, optional
+        What to sort by, as in `rank`; the default is chosen for each target.
 
     Raises
     ------
     UnknownNameError
         If there is no score of that name.
+    OptionError
+        If it is "transferred_loss", and a target has no labels or no samples.
     """
     columns = score_columns(study.scores, criterion)
     rankings = []

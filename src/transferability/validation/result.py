@@ -34,7 +34,7 @@ class Observation:
     accuracies : tuple of float
         One for each seed.
     values : dict of str to float
-        What the bound and the scores said before; a score that says nothing here is left out.
+        What transferred loss, bound and scores said before; a score that says nothing here is left out.
     """
 
     encoder: str
@@ -69,7 +69,8 @@ class Validation:
         "finetune" or "probe".
     observations : tuple of Observation
     columns : tuple of ScoreColumn
-        Bound and scores with their directions; "size", the number of parameters, is the baseline to beat.
+        Transferred loss, bound and scores with their directions; "size", the number of parameters, is the baseline to
+        beat.
     skipped : tuple of Skipped
         What could not be measured, and why.
     """
@@ -111,12 +112,12 @@ class Validation:
             for each in self.observations
         ]
 
-    def plot(self, criterion: str = "bound", ax: Axes | None = None) -> Axes:
-        """Draw a score against the accuracies, one colour for each target; needs the extra `plot`."""
+    def plot(self, criterion: str | None = None, ax: Axes | None = None) -> Axes:
+        """Draw a score, by default the first column, against the accuracies; needs the extra `plot`."""
         from transferability.report.plots import plot_validation
 
-        self._column(criterion)
-        return plot_validation(self, criterion, ax)
+        column = self.columns[0] if criterion is None else self._column(criterion)
+        return plot_validation(self, column.name, ax)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values, with the version of their layout."""

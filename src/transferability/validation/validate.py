@@ -1,4 +1,4 @@
-"""Measure encoders by training, and hold the bound and the scores against what came out."""
+"""Measure encoders by training, and hold transferred loss, bound and scores against what came out."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
+from transferability._criteria import LOSSES
 from transferability.datasets import Dataset
 from transferability.encoders import Encoder, FeatureFiles, load_encoder
 from transferability.errors import TaskError, TransferabilityError
@@ -26,6 +27,7 @@ __all__ = ["validate"]
 
 BASELINE = "size"
 """Number of parameters: what a score must beat to be worth computing."""
+_LAYOUT = 2  # of what is kept; raise it whenever the same key would mean another result
 
 
 def validate(
@@ -42,7 +44,7 @@ def validate(
     store: ResultStore | None = None,
     progress: Progress | None = None,
 ) -> Validation:
-    """Train every encoder on every target, and compare with what bound and scores say without training.
+    """Train every encoder on every target, and compare with what losses and scores say without training.
 
     Parameters
     ----------
@@ -51,15 +53,15 @@ def validate(
     targets : sequence of str or Dataset
         With labels.
     references : sequence of str or Dataset
-        The panel of the bound. Without any, the other targets serve; one target alone then has no bound.
+        The panel of transferred loss and bound. Without any, the other targets serve; one target alone has neither.
     method : {"finetune", "probe"}
     seeds : sequence of int
     scores : sequence of str
-        Beside bound and number of parameters, which are always there.
+        Beside transferred loss, bound and number of parameters, which are always there.
     relatedness : TaskRelatedness, optional
         By default as `rank` has it.
     settings : Settings, optional
-        Bound and scores see the fitting rows, as training does; accuracies are of the test rows.
+        Losses and scores see the fitting rows, as training does; accuracies are of the test rows.
     tuning : FineTuning, optional
     store : ResultStore, optional
         Kinds 'finetune', 'finetune-choice', 'probe' and 'scores'. What it holds is not computed again.
@@ -75,7 +77,7 @@ def validate(
         If data or options are at fault, or no encoder could be measured.
     """
     settings = settings or Settings()
-    estimator = relatedness or TaskRelatedness(tau="auto", seed=settings.seed)
+    estimator = relatedness or TaskRelatedness(seed=settings.seed)
     parts = [prepare(each, settings) for each in targets]
     panel = [prepare(each, settings) for each in references]
     known = available()
@@ -109,9 +111,8 @@ def validate(
     if not observations:
         message = f"no encoder could be measured. {'; '.join(f'{each.encoder}: {each.reason}' for each in skipped)}"
         raise TaskError(message)
-    columns = [ScoreColumn(name, known[name].higher_is_better) for name in names]
-    if any("bound" in each.values for each in observations):
-        columns.insert(0, ScoreColumn("bound", False))
+    columns = [ScoreColumn(loss, False) for loss in LOSSES if any(loss in each.values for each in observations)]
+    columns += [ScoreColumn(name, known[name].higher_is_better) for name in names]
     return Validation(method, tuple(observations), tuple(columns), tuple(skipped))
 
 
@@ -124,8 +125,9 @@ def _foretell(
     settings: Settings,
     store: ResultStore | None,
 ) -> dict[str, float]:
-    """Return what bound and scores say, from the store if it is there."""
+    """Return what losses and scores say, from the store if it is there."""
     about = {
+        "layout": _LAYOUT,
         "encoder": encoder_identity(encoder),
         "target": data_identity(part),
         "references": [data_identity(each) for each in panel],
@@ -144,7 +146,7 @@ def _foretell(
         entry = rank(
             part.dataset, references, [encoder], relatedness=estimator, scores=names, settings=settings
         ).entries[0]
-        values = {"bound": entry.value("bound"), **entry.scores}
+        values = {loss: entry.value(loss) for loss in LOSSES} | entry.scores
     else:
         values = _scores_alone(encoder, part, names, settings)
     values = {name: value for name, value in values.items() if math.isfinite(value)}

@@ -232,8 +232,25 @@ def test_rank_feature_files_of_encoders(tmp_path: Path, files: dict[str, str]) -
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
     assert "written" in err
 
-    table, _ = run("rank", *arguments, "--sort", "logme", "--no-cache")
-    assert table.index("sharp") < table.index("blurred")
+    assert found["criterion"] == "transferred_loss"
+    losses = [each["relatedness"]["transferred_loss"] for each in found["ranking"]]
+    for each, loss in zip(found["ranking"], losses, strict=True):  # the interval is that of the criterion
+        assert each["standing"]["low"] <= loss <= each["standing"]["high"]
+        assert each["relatedness"]["tau"] == 0.2
+
+    for sort in ("transferred_loss", "bound", "logme"):
+        table, _ = run("rank", *arguments, "--sort", sort, "--no-cache")
+        assert table.index("sharp") < table.index("blurred")
+        assert f"best first by {sort.replace('_', ' ')} (" in table
+    _, err = run("rank", *arguments, "--no-cache")
+    assert "transferred loss, accuracy: of the reference's classifier" in " ".join(err.split())
+    bare = ["--target", files["bare"], *arguments[2:], "--no-cache"]
+    (tmp_path / "sharp" / "bare.npz").write_bytes((tmp_path / "bare.npz").read_bytes())
+    table, err = run("rank", *bare, code=3)  # no labels: by the bound; of the other encoder there is no file
+    assert "best first by bound (" in table
+    assert "transferred loss, accuracy" not in err
+    with pytest.raises(TransferabilityError, match="must not be 'transferred_loss' for target 'bare'"):
+        run("rank", *bare, "--sort", "transferred_loss")
     missing = [*arguments, "--encoder", f"features:{tmp_path}/none/{{data}}.npz"]
     out, err = run("rank", *missing, "--no-cache", "--json", code=3)
     assert len(json.loads(out)["ranking"]) == 2

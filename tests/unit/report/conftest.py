@@ -10,6 +10,7 @@ from transferability.datasets.base import Dataset
 from transferability.encoders.function import FunctionEncoder
 from transferability.pipeline import Settings, rank, relate
 from transferability.ranking.result import Ranking
+from transferability.relatedness.estimator import TaskRelatedness
 from transferability.relatedness.result import Relatedness
 
 SETTINGS = Settings(cache=False)
@@ -57,7 +58,8 @@ def hostile_names() -> tuple[str, ...]:
 @pytest.fixture(scope="session")
 def ranking() -> Ranking:
     panel = [stripes("lines", 1), stripes("edges", 2)]
-    return rank(stripes("bands", 0), panel, ENCODERS, scores=["logme"], settings=SETTINGS)
+    estimator = TaskRelatedness([0.1, 0.2])  # so that there is a choice to draw
+    return rank(stripes("bands", 0), panel, ENCODERS, relatedness=estimator, scores=["logme"], settings=SETTINGS)
 
 
 @pytest.fixture(scope="session")

@@ -29,6 +29,9 @@ def test_a_certificate_is_the_mean_of_its_points(ranking: Ranking) -> None:
     for entry in ranking.entries:
         parts = entry.relatedness.certificate_terms.per_point
         assert parts.mean() == pytest.approx(entry.relatedness.bound, rel=1e-12)
+        losses = entry.relatedness.transferred_losses
+        assert losses.mean() == pytest.approx(entry.relatedness.transferred_loss, rel=1e-6)
+        assert (losses <= parts + 1e-6).all()  # point by point, too
 
 
 def test_points_of_other_priors_and_of_shared_classes_still_average_to_the_bound() -> None:

@@ -64,11 +64,12 @@ def test_a_summary_is_json_and_says_what_the_ranking_says(ranking: Ranking) -> N
             assert len(row["samples"]) == len(row["reference_samples"]) == 3
             assert all(key in summary["samples"] for key in row["samples"])
     assert [each["encoder"] for each in part["skipped"]] == ["python:broken"]
-    assert {each["score"] for each in part["agreement"]} == {"bound", "logme"}
+    assert [each["score"] for each in part["agreement"]] == ["transferred_loss", "bound", "logme"]
+    assert (part["criterion"], part["loss"]) == ("transferred_loss", "transferred_loss")
     assert part["matrix"]["columns"] == ["lines", "edges"]
     made = part["made"]
     assert made["settings"]["test_share"] == 0.3
-    assert made["estimator"]["tau"] == "auto"
+    assert made["estimator"]["tau"] == [0.1, 0.2]
     assert {each["role"] for each in made["data"]} == {"target", "reference"}
     assert "numpy" in made["versions"]
 
@@ -83,15 +84,20 @@ def test_the_answer_names_the_choice_how_sure_and_the_price(ranking: Ranking) ->
 
 
 def entry(name: str, bound: float, accuracy: float | None, behind: float = 0.5) -> dict:
-    result = {"bound": bound, "reference": "r", "evaluated_on": "test", "transferred_loss": 0.1}
+    result = {"bound": bound, "reference": "r", "evaluated_on": "test", "transferred_loss": bound / 4}
     result |= {
         "certified": True,
         "transferred_accuracy": accuracy,
         "transferability": 0.2,
         "transferability_accuracy": accuracy,
     }
+    if accuracy is None:
+        result["transferred_loss"] = None
     standing = {"low": bound - 0.1, "high": bound + 0.1, "behind": behind}
     return {"name": name, "accuracy": accuracy, "standing": standing, "scores": {"logme": bound}, "result": result}
+
+
+unsure = {"standing": None}
 
 
 @pytest.mark.parametrize(
@@ -103,12 +109,41 @@ def entry(name: str, bound: float, accuracy: float | None, behind: float = 0.5) 
         ([entry("a", 1, 0.8), entry("b", 1.1, 0.9, 0.85)], "bound", "being wrong would cost about 10.0 points"),
         ([entry("a", 1, None), entry("b", 1.1, None, 0.99)], "bound", "nothing can be said of what a wrong choice"),
         ([entry("a", 1, 0.8)], "bound", "the only encoder"),
+        (
+            [entry("a", 1, 0.8), entry("b", 1.2, 0.9, 0.97)],
+            "transferred_loss",
+            "Its moved classifier loses 0.250 nats, 0.050 less than that of b, and stayed below in 97.0 % of 1,000 "
+            "resamples: a likely lead; by the probe, b does best",
+        ),
+        ([entry("a", 1, 0.8) | unsure, entry("b", 1.2, 0.7) | unsure], "transferred_loss", "less than that of b; no"),
+        ([entry("a", 1, 0.8), entry("b", 1.2, None)], "transferred_loss", "what that of b loses is not known"),
         ([entry("a", 0.5, 0.8), entry("b", 0.25, 0.9)], "logme", "By logme it leads b with 0.5000 against 0.2500"),
     ],
 )
 def test_the_answer_in_every_case(entries: list[dict], criterion: str, words: str) -> None:
     truth = None if entries[0]["accuracy"] is None else "probe"
     assert words in answer("t", criterion, entries, truth)["sentence"]
+
+
+@pytest.mark.parametrize("criterion", ["transferred_loss", "bound", "logme"])
+def test_the_interval_stands_with_the_loss_that_it_is_of(criterion: str) -> None:
+    said = answer("t", criterion, [entry("a", 1, 0.8), entry("b", 1.2, 0.9)], "probe")
+    of = "Loss of r's classifier, moved" if criterion == "transferred_loss" else "Bound on the target loss"
+    assert said["facts"][0]["label"] == of
+    assert [each["label"] for each in said["facts"] if "95 % interval 0.900 – 1.100" in each["note"]] == [of]
+    assert said["facts"][-1]["note"] == ("loss +0.050 nats" if criterion == "transferred_loss" else "bound +0.200 nats")
+    bare = answer("t", "bound", [entry("a", 1, None)], None)
+    assert [each["label"] for each in bare["facts"]] == ["Bound on the target loss"]
+
+
+def test_the_table_marks_what_orders_and_shows_what_is_promised(ranking: Ranking) -> None:
+    for criterion in ("transferred_loss", "bound"):
+        by = Ranking.sort(ranking.entries, [], criterion, ranking.columns, "bands", ranking.references)
+        page, text = to_html(summarize(by)), to_markdown(summarize(by))
+        for each, standing in zip(by.entries, by.standings, strict=True):
+            cell = f"<b>{each.value(criterion):.3f}</b><br><small>{standing.low:.2f}–{standing.high:.2f}</small>"
+            assert page.count(cell) >= 1
+            assert f" {each.relatedness.transferred_loss:.3f} | {each.relatedness.bound:.3f} |" in text
 
 
 def test_measured_accuracies_take_the_place_of_the_stand_in(ranking: Ranking) -> None:
@@ -130,6 +165,14 @@ def test_several_rankings_make_a_study(ranking: Ranking) -> None:
     assert len(summary["parts"]) == 2
     assert [row["name"] for row in summary["overview"]["rows"]] == [each.encoder for each in ranking.entries]
     assert Page(to_html(summary)).count("h1") == 1
+    assert summary["overview"]["losses"] == ["transferred_loss"] * 2
+    best = summary["overview"]["rows"][0]["values"]
+    assert best == [ranking.best.relatedness.transferred_loss] * 2
+    by_bound = Ranking.sort(ranking.entries, [], "bound", ranking.columns, "others", ranking.references)
+    mixed = summarize([ranking, by_bound])
+    found = next(row for row in mixed["overview"]["rows"] if row["name"] == ranking.best.encoder)
+    assert found["values"] == [ranking.best.relatedness.transferred_loss, ranking.best.relatedness.bound]
+    assert "By target: bands, transferred loss; others, bound, in nats" in "".join(Page(to_html(mixed)).text)
 
 
 def test_nothing_cannot_be_summarized() -> None:
@@ -167,7 +210,7 @@ def test_every_picture_says_what_it_is(ranking: Ranking) -> None:
         if tag == "svg":
             assert attributes.get("aria-label") or attributes.get("aria-hidden") == "true"
     figures = page.count("figure")
-    assert figures == 3 * len(ranking.entries) + 2  # before, after, τ; agreement of two scores
+    assert figures == 3 * len(ranking.entries) + 3  # before, after, τ; agreement of two losses and a score
 
 
 def test_hostile_names_are_text(hostile_ranking: Ranking, hostile_names: tuple[str, ...]) -> None:

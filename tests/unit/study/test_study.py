@@ -86,25 +86,27 @@ def test_data_that_change_are_measured_anew(folder: Path) -> None:
     assert [cell.done for cell in plan_study(study)] == [False, True, False, False]
 
 
-def test_rankings_are_those_of_rank(folder: Path) -> None:
+@pytest.mark.parametrize("criterion", [None, "bound", "logme"])
+def test_rankings_are_those_of_rank(folder: Path, criterion: str | None) -> None:
     from transferability.pipeline import rank
-    from transferability.relatedness.estimator import TaskRelatedness
 
     study = written(folder, scores=["logme"])
-    rankings = rankings_of(study, run_study(study), "logme")
+    rankings = rankings_of(study, run_study(study), criterion)
     direct = rank(
         study.targets[0],
         study.references,
         study.encoders,
         scores=["logme"],
-        criterion="logme",
-        relatedness=TaskRelatedness(tau="auto"),
+        criterion=criterion,
     )
     stored = rankings[0]
     assert (stored.target, stored.references) == (direct.target, direct.references)
+    assert stored.criterion == direct.criterion == (criterion or "transferred_loss")
     for a, b in zip(stored.entries, direct.entries, strict=True):
         assert (a.encoder, a.scores) == (b.encoder, b.scores)
-        assert a.relatedness.bound == b.relatedness.bound
+        for loss in ("transferred_loss", "bound"):
+            assert a.value(loss) == b.value(loss)
+            assert a.per_sample(loss) == pytest.approx(b.per_sample(loss), rel=1e-6)
     one, other = (each.to_dict()["ranking"] for each in (stored, direct))
     for a, b in zip(one, other, strict=True):
         assert a["standing"] == pytest.approx(b["standing"], rel=1e-5)

@@ -71,7 +71,8 @@ def test_fewer_than_three_encoders_tell_nothing() -> None:
 
 def test_the_plot_shows_every_encoder_of_every_target() -> None:
     found = made()
-    ax = found.plot("bound")
+    ax = found.plot()  # the first column
+    assert ax.get_xlabel() == "bound"
     assert [len(each.get_offsets()) for each in ax.collections] == [6, 6]
     np.testing.assert_allclose(ax.collections[1].get_offsets()[:, 0], found.pairs("bound", "b")[0])
     with pytest.raises(UnknownNameError, match="'bound'"):
@@ -94,7 +95,9 @@ def test_the_whole_with_an_encoder_that_cannot_be_trained(make_encoder, make_dat
         (encoder, target) for encoder in "ab" for target in ("one", "two")
     }
     assert [each.encoder for each in found.skipped] == ["flat on one", "flat on two"]
-    assert all(each.values.keys() == {"bound", "logme", "size"} for each in found.observations)
+    assert all(each.values.keys() == {"transferred_loss", "bound", "logme", "size"} for each in found.observations)
+    assert [column.name for column in found.columns] == ["transferred_loss", "bound", "logme", "size"]
+    assert [column.higher_is_better for column in found.columns[:2]] == [False, False]
     assert found.observations[0].values["size"] == np.log10(encoders[0].n_parameters)
     assert {row.kind for row in store.results()} == {"scores", "finetune", "finetune-choice"}
     n_rows = len(store.results())
