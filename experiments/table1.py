@@ -11,10 +11,11 @@ Fine-tunes what `finetune_zoo.py` has not fine-tuned yet.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from _common import Run, halves, options
+from _common import Run, halves, options, scaled
 from _zoo import PANEL, TARGETS
 from finetune_zoo import SEEDS, accuracies
 from scipy.special import softmax
@@ -28,16 +29,20 @@ from transferability.validation.result import Observation, Validation
 
 CHOICE = ("cifar10", "mnist", "omniglot_alphabet")
 VERDICT = ("fashion_mnist", "mnist_m_cifar", "sign_digits")
-SETTINGS = {
-    "loss, τ 0.2": TaskRelatedness(tau=0.2),
-    "loss, τ 1": TaskRelatedness(tau=1.0),
-    "Euclidean, τ 0.2": TaskRelatedness(tau=0.2, ground_cost="euclidean"),
-    "statistics, τ 0.2": TaskRelatedness(tau=0.2, solver="statistics"),
-    "loss, τ auto": TaskRelatedness(tau="auto"),
+SETTINGS: dict[str, Callable[[int], TaskRelatedness]] = {  # of the number of features
+    "loss, τ 4/√d": scaled,
+    "loss, τ 0.2": lambda _: TaskRelatedness(0.2),
+    "loss, τ auto": lambda _: TaskRelatedness("auto"),
+    "loss, τ 2/√d": lambda d: scaled(d, 2.0),
+    "loss, τ 8/√d": lambda d: scaled(d, 8.0),
+    "loss, τ 16/√d": lambda d: scaled(d, 16.0),
+    "statistics, τ 4/√d": lambda d: scaled(d, solver="statistics"),
+    "Euclidean, τ 4/√d": lambda d: scaled(d, ground_cost="euclidean"),
+    "Euclidean, τ 0.2": lambda _: TaskRelatedness(0.2, ground_cost="euclidean"),
 }
-QUICK = ("loss, τ 0.2", "loss, τ auto", "Euclidean, τ 0.2")
-BOUND, PAPERS = "loss, τ auto", "Euclidean, τ 0.2"
-DEFAULT = "loss, τ 0.2: loss of h′"  # what `rank` sorts by
+QUICK = ("loss, τ 4/√d", "loss, τ auto", "Euclidean, τ 0.2")
+BOUND, PAPERS = "loss, τ 4/√d", "Euclidean, τ 0.2"
+DEFAULT = f"{BOUND}: loss of h′"  # what `rank` sorts by
 
 
 def foretell(run: Run, name: str, target: str) -> dict[str, float]:
@@ -47,7 +52,7 @@ def foretell(run: Run, name: str, target: str) -> dict[str, float]:
     for setting, estimator in SETTINGS.items():
         if run.quick and setting not in QUICK:
             continue
-        found = run.relatedness(name, target, panel, estimator)
+        found = run.relatedness(name, target, panel, estimator(run.dimension(name, target)))
         best = min(found, key=lambda each: each["bound"])
         values[setting] = best["bound"]
         values[f"{setting}: mean of the panel"] = float(np.mean([each["bound"] for each in found]))
@@ -57,7 +62,7 @@ def foretell(run: Run, name: str, target: str) -> dict[str, float]:
         values[f"{setting}: loss of h′"] = best["transferred_loss"]
         values[f"{setting}: smallest loss of h′"] = min(each["transferred_loss"] for each in found)
         values[f"{setting}: loss of h_T"] = best["transferability"]
-    values |= run.kept("scores", name, target, lambda: scored(run, name, target, panel), panel=panel, layout=2)
+    values |= run.kept("scores", name, target, lambda: scored(run, name, target, panel), panel=panel, layout=3)
     return {key: value for key, value in values.items() if np.isfinite(value)}
 
 
@@ -76,11 +81,12 @@ def known_seeds(run: Run, name: str, target: str) -> tuple[int, ...]:
 
 def scored(run: Run, name: str, target: str, panel: list[str]) -> dict[str, float]:
     """Return the other scores; source classes are those of the reference whose bound is smallest."""
-    found = run.relatedness(name, target, panel, SETTINGS["loss, τ 0.2"])
+    estimator = scaled(run.dimension(name, target))
+    found = run.relatedness(name, target, panel, estimator)
     nearest = min(found, key=lambda each: each["bound"])["reference"]
     task, (reference, _) = run.tasks(name, target)[0], run.tasks(name, nearest)
     with threads_for(0):
-        fitted = SETTINGS["loss, τ 0.2"].fit(reference, halves(task)[0])
+        fitted = estimator.fit(reference, halves(task)[0])
         logits = fitted.reference_classifier.logits(fitted.transform.reference_scaler.apply(task.features))
         inputs = ScoreInputs(
             task.features, task.labels, softmax(logits, axis=1), reference, run.encoder(name).n_parameters
@@ -112,7 +118,8 @@ def main() -> None:
     for setting, estimator in SETTINGS.items():  # the quick ones first
         for name in names if not run.quick else ():
             for target in TARGETS:
-                run.relatedness(name, target, [each for each in PANEL if each != target], estimator)
+                panel = [each for each in PANEL if each != target]
+                run.relatedness(name, target, panel, estimator(run.dimension(name, target)))
             print(setting, name, flush=True)
     said = {}
     for name in names:
