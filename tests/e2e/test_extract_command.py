@@ -36,16 +36,17 @@ other.version = 2
 """
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with texts, a slow encoder, and what the command makes of them undisturbed."""
+    folder = tmp_path_factory.mktemp("extract")
     rng = np.random.default_rng(0)
     texts = ["".join(rng.choice(list("ab "), size=rng.integers(1, 30))) for _ in range(N_ROWS)]
     rows = [f"{number % 3},x{text}" for number, text in enumerate(texts)]
-    (tmp_path / "texts.csv").write_text("label,text\n" + "\n".join(rows) + "\n")
-    (tmp_path / "slow.py").write_text(ENCODER)
-    assert run(tmp_path, "undisturbed", "--out", "undisturbed.safetensors").returncode == 0
-    return tmp_path
+    (folder / "texts.csv").write_text("label,text\n" + "\n".join(rows) + "\n")
+    (folder / "slow.py").write_text(ENCODER)
+    assert run(folder, "undisturbed", "--out", "undisturbed.safetensors").returncode == 0
+    return folder
 
 
 def command(*arguments: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""`transferability relate`: features, pictures and texts, as a command of its own."""
+"""`transferability relate`: features, pictures and texts."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from transferability.features import write_features
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +40,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def command(place: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+def process(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {
         "TRANSFERABILITY_CACHE": str(place / "cache"),
         "OMP_NUM_THREADS": "1",
@@ -47,14 +50,14 @@ def command(place: Path, *arguments: str, code: int = 0) -> subprocess.Completed
     done = subprocess.run(
         run, cwd=place, env=environment, capture_output=True, text=True, encoding="utf-8", check=False
     )
-    assert done.returncode == code, done.stderr
+    assert done.returncode == 0, done.stderr
     return done
 
 
 def test_matrix_of_feature_files(place: Path) -> None:
     names = ["features:plain.safetensors", "features:turned.safetensors"]
     arguments = [part for name in names for part in ("--reference", name, "--target", name)]
-    found = json.loads(command(place, "relate", *arguments, "--json").stdout)
+    found = json.loads(process(place, "relate", *arguments, "--json").stdout)
     assert [result["target"] for result in found["results"]] == ["plain", "turned"]
     for result in found["results"]:
         assert [each["reference"] for each in result["panel"]] == ["plain", "turned"]
@@ -66,7 +69,7 @@ def test_matrix_of_feature_files(place: Path) -> None:
     assert plain[1]["class_map_names"] == {"x": "y", "y": "z", "z": "x"}  # turned: its class y sits where x sat
 
 
-def test_texts_with_a_function_of_ones_own(place: Path) -> None:
+def test_texts_with_a_function_of_ones_own(place: Path, command: Command) -> None:
     arguments = ["--reference", "csv:films.csv", "--target", "csv:meals.csv", "--encoder", "python:count_words:words"]
     done = command(place, "relate", *arguments, "--tau", "auto")
     assert "films → meals" in done.stdout
@@ -84,7 +87,7 @@ def test_texts_with_a_function_of_ones_own(place: Path) -> None:
         (["--reference", "csv:films.csv", "--target", "csv:meals.csv"], "encoder"),
     ],
 )
-def test_bad_input_ends_with_one_sentence(place: Path, arguments: list[str], message: str) -> None:
+def test_bad_input_ends_with_one_sentence(place: Path, command: Command, arguments: list[str], message: str) -> None:
     done = command(place, "relate", *arguments, code=1)
     assert done.stdout == ""
     assert done.stderr.startswith("error: ")
@@ -93,7 +96,7 @@ def test_bad_input_ends_with_one_sentence(place: Path, arguments: list[str], mes
     assert "Traceback" in command(place, "--debug", "relate", *arguments, code=1).stderr
 
 
-def test_wrong_usage_ends_with_two(place: Path) -> None:
+def test_wrong_usage_ends_with_two(place: Path, command: Command) -> None:
     done = command(place, "relate", code=2)
     assert done.stdout == ""
     assert "Missing option" in done.stderr

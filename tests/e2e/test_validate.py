@@ -7,12 +7,15 @@ import os
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+Command = Callable[..., subprocess.CompletedProcess[str]]
 COMMAND = "from transferability.cli.app import main; main()"
+VALIDATE = ["validate", "--target", "npz:warm.npz", "--target", "npz:cold.npz", "--seeds", "1"]
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +37,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def command(place: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+def process(place: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {
         "TRANSFERABILITY_CACHE": str(place / "cache"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1",
     }  # fmt: skip
-    data = ["--target", "npz:warm.npz", "--target", "npz:cold.npz", "--seeds", "1"]
-    run = [sys.executable, "-c", COMMAND, "validate", *data, *arguments]
+    run = [sys.executable, "-c", COMMAND, *VALIDATE, *arguments]
     done = subprocess.run(
         run, cwd=place, env=environment, capture_output=True, text=True, encoding="utf-8", check=False
     )
@@ -51,7 +53,7 @@ def test_probing_ranks_three_functions_and_draws(place: Path) -> None:
     arguments = ["--method", "probe", "--score", "logme", "--score", "knn", "--plots", "plots"]
     for name in ("rows", "colour", "corner"):
         arguments += ["--encoder", f"python:own:{name}"]
-    done = command(place, *arguments)
+    done = process(place, *arguments)
     assert "Accuracy after linear probing" in done.stdout
     assert "Agreement, mean over targets" in done.stdout
     for score in ("transferred_loss", "bound", "logme", "knn"):
@@ -67,17 +69,17 @@ def test_probing_ranks_three_functions_and_draws(place: Path) -> None:
 
 
 @pytest.mark.slow
-def test_fine_tuning_is_resumed_and_what_cannot_be_trained_is_skipped(place: Path) -> None:
+def test_fine_tuning_is_resumed_and_what_cannot_be_trained_is_skipped(place: Path, command: Command) -> None:
     arguments = ["--limit", "24", "--epochs", "2", "--score", "logme", "--out", "study.sqlite", "--json"]
     arguments += ["--encoder", "timm:test_efficientnet@random", "--encoder", "python:own:rows"]
-    first = command(place, *arguments, code=3)
+    first = process(place, *arguments, code=3)
     found = json.loads(first.stdout)
     assert [each["encoder"] for each in found["observations"]] == ["timm:test_efficientnet@random"] * 2
     assert all("Take method 'probe'" in each["reason"] for each in found["skipped"])
     with sqlite3.connect(place / "study.sqlite") as connection:
         rows = connection.execute("SELECT kind, finished FROM results ORDER BY key").fetchall()
     assert sorted({kind for kind, _ in rows}) == ["finetune", "finetune-choice", "scores"]
-    again = command(place, *arguments, code=3)
+    again = command(place, *VALIDATE, *arguments, code=3)
     assert again.stdout == first.stdout
     with sqlite3.connect(place / "study.sqlite") as connection:
         assert connection.execute("SELECT kind, finished FROM results ORDER BY key").fetchall() == rows

@@ -10,7 +10,7 @@ from d3pm.evaluation import evaluate
 from d3pm.sampling import sample
 from d3pm.show import run_sample
 from d3pm.training import train
-from test_training import stripes, tiny
+from runs import stripes, tiny
 
 
 @pytest.fixture(scope="module")

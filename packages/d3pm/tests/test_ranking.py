@@ -8,7 +8,7 @@ import pytest
 
 from d3pm.data import Dataset, DataSpec
 from d3pm.training import train
-from test_training import stripes, tiny
+from runs import stripes, tiny
 
 
 @pytest.mark.slow

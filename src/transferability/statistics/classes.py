@@ -29,11 +29,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from transferability._array import FloatArray, IntArray
-from transferability._validate import check_choice, check_labels
+from transferability._array import FloatArray
+from transferability._validate import check_choice
 from transferability.errors import LabelError, OptionError, TaskError
+from transferability.statistics._counts import ClassCounts, merge_parts, stream_labels
 from transferability.statistics._inputs import SumOfSquares, class_sums, host_features
-from transferability.statistics.moments import part_labels
 
 __all__ = ["ClassStatistics", "CovarianceForm", "class_statistics", "merge_statistics", "sketch_matrix"]
 
@@ -43,7 +43,7 @@ _BLOCK_ELEMENTS = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
-class ClassStatistics:
+class ClassStatistics(ClassCounts):
     """Sums over the samples of each class, in float64.
 
     Attributes
@@ -61,7 +61,6 @@ class ClassStatistics:
         In the low-rank form: scatter times `sketch_matrix`.
     """
 
-    counts: IntArray
     means: FloatArray
     diagonals: FloatArray
     pooled: FloatArray
@@ -81,24 +80,9 @@ class ClassStatistics:
         return 0 if self.sketches is None else int(self.sketches.shape[2])
 
     @property
-    def n_samples(self) -> int:
-        """Number of samples seen."""
-        return int(self.counts.sum())
-
-    @property
-    def n_classes(self) -> int:
-        """Number of classes."""
-        return len(self.counts)
-
-    @property
     def n_features(self) -> int:
         """Dimension of the features."""
         return int(self.means.shape[1])
-
-    @property
-    def class_priors(self) -> FloatArray:
-        """Share of the samples in each class, (n_classes,)."""
-        return self.counts / self.n_samples
 
     def mean(self) -> FloatArray:
         """Return the mean of all samples, (n_features,)."""
@@ -205,25 +189,21 @@ def class_statistics(
     if isinstance(rank, bool) or not isinstance(rank, int | np.integer) or rank < 1:
         message = f"`rank` must be an integer ≥ 1; got {rank!r}."
         raise OptionError(message)
-    if n_classes is None:
-        checked = check_labels(labels, len(array))
-        n_classes = int(checked.max()) + 1
-    else:
-        checked = part_labels(labels, len(array), n_classes)
+    checked, k = stream_labels(labels, len(array), n_classes)
     d = array.shape[1]
-    counts = np.bincount(checked, minlength=n_classes)
+    counts = np.bincount(checked, minlength=k)
     order = np.argsort(checked, kind="stable")
     at_once = max(64, _BLOCK_ELEMENTS // d)
     blocks = [order[start : start + at_once] for start in range(0, len(order), at_once)]
     # The means first, then everything about them: features far from the origin lose no digits.
-    means = np.zeros((n_classes, d))
+    means = np.zeros((k, d))
     for rows in blocks:
-        means += class_sums(np, array[rows].astype(np.float64), checked[rows], n_classes)
+        means += class_sums(np, array[rows].astype(np.float64), checked[rows], k)
     means /= np.maximum(counts, 1)[:, None]
-    diagonals = np.zeros((n_classes, d))
+    diagonals = np.zeros((k, d))
     pooled = SumOfSquares(np, means[0])
-    scatters = np.zeros((n_classes, d, d)) if covariance == "full" else None
-    sketches = np.zeros((n_classes, d, int(rank))) if covariance == "low-rank" else None
+    scatters = np.zeros((k, d, d)) if covariance == "full" else None
+    sketches = np.zeros((k, d, int(rank))) if covariance == "low-rank" else None
     omega = sketch_matrix(d, int(rank))
     for rows in blocks:
         centred = array[rows] - means[checked[rows]]  # (rows, d), float64
@@ -246,13 +226,7 @@ def merge_statistics(parts: Iterable[ClassStatistics]) -> ClassStatistics:
     TaskError
         If there is no part, or the parts differ in classes, features or form.
     """
-    total: ClassStatistics | None = None
-    for part in parts:
-        total = part if total is None else total.merge(part)
-    if total is None:
-        message = "`parts` must hold at least one set of statistics; got none."
-        raise TaskError(message)
-    return total
+    return merge_parts(parts, "statistics")
 
 
 def sketch_matrix(n_features: int, rank: int) -> FloatArray:

@@ -20,16 +20,16 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from transferability._array import Array, FloatArray, IntArray, Namespace, as_numpy
-from transferability._validate import check_labels
+from transferability._array import Array, IntArray, Namespace
 from transferability.errors import LabelError, TaskError
+from transferability.statistics._counts import ClassCounts, merge_parts, stream_labels
 from transferability.statistics._inputs import SumOfSquares, as_features, class_sums, row_blocks
 
-__all__ = ["ClassMoments", "class_moments", "merge_moments", "moments_of_blocks", "part_labels"]
+__all__ = ["ClassMoments", "class_moments", "merge_moments", "moments_of_blocks"]
 
 
 @dataclass(frozen=True, eq=False)
-class ClassMoments:
+class ClassMoments(ClassCounts):
     """Moments of labelled features, up to second order per class and in part to fourth order over all.
 
     Arrays other than `counts` live in the library and on the device of the features, in float64.
@@ -49,7 +49,6 @@ class ClassMoments:
         Sum of the fourth powers of the norms of the centred samples.
     """
 
-    counts: IntArray
     class_means: Array
     mean: Array
     scatter: Array
@@ -62,24 +61,9 @@ class ClassMoments:
         return array_api_compat.array_namespace(self.scatter)
 
     @property
-    def n_samples(self) -> int:
-        """Number of samples seen."""
-        return int(self.counts.sum())
-
-    @property
-    def n_classes(self) -> int:
-        """Number of classes."""
-        return len(self.counts)
-
-    @property
     def n_features(self) -> int:
         """Dimension of the features."""
         return int(self.mean.shape[0])
-
-    @property
-    def class_priors(self) -> FloatArray:
-        """Share of the samples in each class, (n_classes,)."""
-        return self.counts / self.n_samples
 
     def class_roots(self) -> Array:
         """Return √n_c as (n_classes, 1) on the device of the moments."""
@@ -147,17 +131,13 @@ def class_moments(features: Any, labels: Any, n_classes: int | None = None) -> C
     True
     """
     array, xp = as_features(features)
-    if n_classes is None:
-        checked = check_labels(labels, array.shape[0])
-        n_classes = int(checked.max()) + 1
-    else:
-        checked = part_labels(labels, array.shape[0], n_classes)
+    checked, k = stream_labels(labels, array.shape[0], n_classes)
 
     def blocks() -> Iterator[tuple[Array, IntArray]]:
         for start, block in row_blocks(xp, array):
             yield block, checked[start : start + block.shape[0]]
 
-    return moments_of_blocks(xp, blocks, n_classes, array)
+    return moments_of_blocks(xp, blocks, k, array)
 
 
 def moments_of_blocks(
@@ -190,14 +170,7 @@ def moments_of_blocks(
 
 def merge_moments(parts: Iterable[ClassMoments]) -> ClassMoments:
     """Return the moments of all parts together; the order changes the result by rounding only."""
-    iterator = iter(parts)
-    total = next(iterator, None)
-    if total is None:
-        message = "`parts` must hold at least one set of moments; got none."
-        raise TaskError(message)
-    for part in iterator:
-        total = total.merge(part)
-    return total
+    return merge_parts(parts, "moments")
 
 
 def _combine(a: ClassMoments, b: ClassMoments) -> ClassMoments:
@@ -239,22 +212,3 @@ def _about(xp: Namespace, moments: ClassMoments, centre: Array) -> tuple[Array, 
     third = moments.third + 2 * turned + (trace + moments.n_samples * square) * shift
     fourth = moments.fourth + 4 * float(turned @ shift) + 4 * float(moments.third @ shift)
     return third, fourth + 2 * trace * square + moments.n_samples * square * square
-
-
-def part_labels(labels: Any, n_samples: int, n_classes: int) -> IntArray:
-    """Return the checked labels of a part of a stream, in which classes may be missing."""
-    array = as_numpy(labels)
-    if array.ndim != 1 or array.dtype.kind not in "iu" or len(array) != n_samples:
-        message = (
-            f"`labels` must be integers of shape ({n_samples},), one per row of the features; "
-            f"got {array.dtype} of shape {array.shape}."
-        )
-        raise LabelError(message)
-    array = array.astype(np.int64, copy=False)
-    if int(array.min()) < 0 or int(array.max()) >= n_classes:
-        row = int(np.argmax((array < 0) | (array >= n_classes)))
-        message = (
-            f"`labels` must lie in 0..{n_classes - 1} (`n_classes` = {n_classes}); row {row} is {int(array[row])}."
-        )
-        raise LabelError(message)
-    return array

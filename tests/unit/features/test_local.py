@@ -1,10 +1,8 @@
-"""The executor of one process: many outputs, workers, memory, shares, processes beside it."""
+"""The executor of one process: many outputs, memory, shares, processes beside it, and who decodes."""
 
 import multiprocessing
-import pickle
 import threading
 import time
-from concurrent.futures import Future
 
 import numpy as np
 import pytest
@@ -13,7 +11,7 @@ from PIL import Image
 from transferability.datasets import load_dataset
 from transferability.encoders import select
 from transferability.encoders.function import FunctionEncoder
-from transferability.errors import DatasetError, EncoderError, OptionError
+from transferability.errors import EncoderError, OptionError
 from transferability.features import (
     FeatureCache,
     extract_blocks,
@@ -25,9 +23,8 @@ from transferability.features import (
     upkeep,
 )
 from transferability.features import decoder as decoder_module
-from transferability.features.ahead import ahead
 from transferability.features.decoder import Decoder
-from transferability.features.workers import WorkerLostError, Workers
+from transferability.features.workers import Workers
 
 
 def darkness(picture):
@@ -288,31 +285,7 @@ def test_the_cache_keeps_to_its_limit_but_not_at_the_cost_of_what_was_just_compu
         extract_features(Layers(), digits, cache=cache)
 
 
-# --- workers
-
-
-@pytest.fixture
-def payload(digits):
-    return pickle.dumps((digits, np.asarray))  # a preprocessing that a bare interpreter can import
-
-
-@pytest.mark.slow
-def test_workers_give_what_this_process_would(digits, payload):
-    workers = Workers(1, payload)
-    try:
-        batch = workers.submit(range(5, 9)).result(60)
-        assert workers.ready
-        np.testing.assert_array_equal(batch, np.stack([np.asarray(item) for item in digits.items(range(5, 9))]))
-        assert batch.dtype == np.uint8
-        with pytest.raises(IndexError):
-            workers.submit(range(100, 101)).result(60)
-        assert len(workers.submit(range(2)).result(60)) == 2  # and it goes on
-        for process in workers._processes:
-            process.kill()
-        with pytest.raises(WorkerLostError):
-            workers.submit(range(2)).result(60)
-    finally:
-        workers.close()
+# --- decoding
 
 
 @pytest.mark.slow
@@ -341,46 +314,6 @@ def test_features_do_not_depend_on_who_decodes(tmp_path, digits, cache, monkeypa
     assert files(cache) == files(other)
 
 
-def test_processes_are_started_when_the_encoder_waits_for_long(digits, monkeypatch):
-    started = []
-
-    class Recorded(Workers):
-        def __init__(self, count, payload):
-            started.append(count)
-            super().__init__(count, b"")  # what cannot be read: decoding stays here
-
-    monkeypatch.setattr(decoder_module, "Workers", Recorded)
-    monkeypatch.setattr(decoder_module, "n_processors", lambda: 2)
-    decoder = Decoder(digits, None)
-    for _ in range(3):  # however long the first ones take
-        slow = Future()
-        threading.Timer(0.05, slow.set_result, [[]]).start()
-        decoder.result(slow, range(1), n_left=10**6)
-    decoder.result(decoder.submit(range(8)), range(8), n_left=1)
-    assert not started
-    decoder._waited = 8.0
-    decoder.result(decoder.submit(range(8)), range(8), n_left=1000)
-    assert started == [2]
-    assert len(decoder.submit(range(8)).result(30)) == 8
-    decoder.close()
-
-
-def test_data_that_cannot_be_pickled_stay_in_this_process(digits, caplog):
-    decoder = Decoder(digits, lambda item: np.asarray(item), workers=2)
-    assert decoder._workers is None
-    assert decoder.submit(range(3)).result(30).shape == (3, 8, 8, 3)
-    decoder.close()
-
-
-def test_data_that_are_too_large_to_be_copied_stay_in_this_process(digits, monkeypatch, caplog):
-    monkeypatch.setattr(decoder_module, "_MOST_BYTES", 10_000)
-    with caplog.at_level("INFO"):
-        decoder = Decoder(digits, np.asarray, workers=2)
-    assert "larger than 0 MB" in caplog.text
-    assert decoder.submit(range(3)).result(30).shape == (3, 8, 8, 3)
-    decoder.close()
-
-
 def test_a_preprocessing_that_fails_is_the_encoders(digits):
     with pytest.raises(
         EncoderError, match=r"preprocessing of encoder 'test:layers' failed on rows .*ZeroDivisionError"
@@ -397,26 +330,3 @@ def test_pictures_of_many_sizes_come_as_a_list(tmp_path):
     encoder.forward = lambda batch, outputs: {"features": np.array([[each.size] for each in batch], dtype=np.float32)}
     found = extract_features(encoder, load_dataset(f"folder:{tmp_path}"), cache=False)
     assert found.features.tolist() == [[16.0], [20.0]]
-
-
-# --- reading ahead
-
-
-def test_ahead_keeps_order_raises_in_place_and_stops():
-    made = []
-
-    def items():
-        for number in range(1000):
-            made.append(number)
-            yield number
-            if number == 5:
-                raise DatasetError("at five")
-
-    with ahead(items(), lambda: 3) as numbers:
-        assert [next(numbers) for _ in range(3)] == [0, 1, 2]
-        with pytest.raises(DatasetError, match="at five"):
-            list(numbers)
-    assert made == list(range(6))
-    with ahead(iter(range(10**9)), lambda: 2) as numbers:
-        assert next(numbers) == 0
-    assert not [thread for thread in threading.enumerate() if thread.name == "ahead"]

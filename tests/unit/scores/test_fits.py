@@ -1,0 +1,105 @@
+"""Scores that fit a model to the features: linear probe, N-LEEP, and the solvers behind them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.special
+from sklearn.linear_model import LogisticRegression
+from sklearn.mixture import GaussianMixture
+
+from transferability import scores
+from transferability.errors import FeatureError, OptionError
+from transferability.scores._mixture import fit_mixture
+from transferability.scores._softmax_regression import fit_softmax_regression
+
+# --- linear probe and the solver behind it -------------------------------------------------------------------------
+
+
+def test_softmax_regression_is_scikit_learns(clusters: tuple[np.ndarray, np.ndarray]) -> None:
+    x, y = clusters
+    fit = fit_softmax_regression(x, y, 1 / len(x))
+    reference = LogisticRegression(C=1.0, tol=1e-10, max_iter=10_000).fit(x, y)
+    np.testing.assert_allclose(fit.weights.T, reference.coef_, atol=1e-5)
+    np.testing.assert_allclose(scipy.special.softmax(fit.logits(x), axis=1), reference.predict_proba(x), atol=1e-5)
+
+
+def test_softmax_regression_in_single_precision_agrees(
+    clusters: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, y = clusters
+    double = scores.pactran(x, y)
+    monkeypatch.setattr("transferability.scores._softmax_regression._SINGLE_PRECISION_FROM", 0)
+    single = scores.pactran(x, y)
+    assert single.converged
+    assert single.iterations < double.iterations
+    assert float(single) == pytest.approx(float(double), rel=1e-4)
+
+
+def test_linear_probe_separates_what_is_separable(clusters: tuple[np.ndarray, np.ndarray]) -> None:
+    x, y = clusters
+    result = scores.linear_probe(x + 20 * np.eye(3, 6)[y], y)
+    assert float(result) == 1.0
+    assert result.fold_accuracies == (1.0,) * 5
+
+
+def test_linear_probe_of_noise_is_chance() -> None:
+    rng = np.random.default_rng(0)
+    assert float(scores.linear_probe(rng.normal(size=(600, 4)), np.arange(600) % 2)) == pytest.approx(0.5, abs=0.08)
+
+
+def test_linear_probe_with_a_class_of_one_sample() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.array([0] * 10 + [1] * 10 + [2])
+    result = scores.linear_probe(rng.normal(size=(21, 2)) + 5 * labels[:, None], labels)
+    assert float(result) == pytest.approx(20 / 21)  # nobody can know the third class without having seen it
+
+
+@pytest.mark.parametrize("options", [{"n_folds": 1}, {"n_folds": 5}, {"strength": 0.0}])
+def test_linear_probe_refuses(options: dict[str, float]) -> None:
+    with pytest.raises(OptionError, match=next(iter(options))):
+        scores.linear_probe(np.eye(4), [0, 1, 0, 1], **options)
+
+
+# --- N-LEEP --------------------------------------------------------------------------------------------------------
+
+
+def test_mixture_ends_where_scikit_learns_does() -> None:
+    rng = np.random.default_rng(0)
+    points = np.concatenate([rng.normal(size=(60, 2)) * s + c for s, c in ((1, 0), (0.5, 4), (2, 12))])
+    own = fit_mixture(points, 3, np.random.default_rng(0))
+    reference = GaussianMixture(3, random_state=0).fit(points).predict_proba(points)
+    order = [
+        int(own.responsibilities[rows].sum(axis=0).argmax())
+        for rows in (slice(0, 60), slice(60, 120), slice(120, None))
+    ]
+    other = [int(reference[rows].sum(axis=0).argmax()) for rows in (slice(0, 60), slice(60, 120), slice(120, None))]
+    np.testing.assert_allclose(own.responsibilities[:, order], reference[:, other], atol=0.02)
+    assert own.converged
+
+
+def test_mixture_with_duplicated_points_keeps_every_component() -> None:
+    own = fit_mixture(np.repeat(np.eye(2), 5, axis=0), 4, np.random.default_rng(0))
+    assert np.isfinite(own.responsibilities).all()
+    np.testing.assert_allclose(own.responsibilities.sum(axis=1), 1.0)
+
+
+def test_n_leep_of_clusters_that_are_the_classes() -> None:
+    rng = np.random.default_rng(0)
+    y = np.arange(90) % 3
+    assert float(scores.n_leep(rng.normal(size=(90, 2)) + 30 * np.eye(3, 2)[y], y)) == pytest.approx(0, abs=1e-9)
+    assert scores.n_leep(rng.normal(size=(90, 2)), y, n_components=3).n_components == 3
+
+
+def test_n_leep_default_number_of_components() -> None:
+    rng = np.random.default_rng(0)
+    few, many = rng.normal(size=(40, 3)), rng.normal(size=(400, 3))
+    assert scores.n_leep(few, np.arange(40) % 4).n_components == 4
+    assert scores.n_leep(many, np.arange(400) % 4).n_components == 20
+
+
+def test_n_leep_refuses() -> None:
+    with pytest.raises(OptionError, match="n_components"):
+        scores.n_leep(np.eye(4), [0, 1, 0, 1], n_components=5)
+    with pytest.raises(FeatureError, match="must vary"):
+        scores.n_leep(np.ones((4, 2)), [0, 1, 0, 1])
