@@ -65,7 +65,7 @@ Sort = Annotated[
         "target has samples with labels, else bound."
     ),
 ]
-Tau = Annotated[str, typer.Option(help="Lipschitz constant: a number, several with commas, or auto.")]
+Tau = Annotated[str, typer.Option(help="Lipschitz constant: a number, several with commas, scaled (4 / √d), or auto.")]
 Unlabelled = Annotated[
     bool, typer.Option("--unlabelled", help="Pretend that the target has no labels. The bound is then not certified.")
 ]
@@ -79,13 +79,13 @@ Matching = Annotated[str, typer.Option(help="assignment, identity, random, gradi
 
 
 def parse_tau(text: str) -> float | list[float] | str:
-    """Read ``auto``, a number, or numbers with commas."""
-    if text == "auto":
+    """Read ``scaled``, ``auto``, a number, or numbers with commas."""
+    if text in ("scaled", "auto"):
         return text
     try:
         values = [float(part) for part in text.split(",")]
     except ValueError as error:
-        message = f"`--tau` must be a number, numbers with commas, or auto; got {text!r}."
+        message = f"`--tau` must be a number, numbers with commas, scaled or auto; got {text!r}."
         raise OptionError(message) from error
     return values[0] if len(values) == 1 else values
 

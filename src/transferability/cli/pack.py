@@ -25,7 +25,10 @@ def pack(
         Path | None, typer.Option(help="A .safetensors file; by default <data>-<encoder>.pack.safetensors here.")
     ] = None,
     tau: Annotated[
-        str, typer.Option(help="Lipschitz constants of the classifiers: a number, several with commas, or auto.")
+        str,
+        typer.Option(
+            help="Lipschitz constants of the classifiers: a number, several with commas, scaled (4 / √d), or auto."
+        ),
     ] = "auto",
     covariance: Annotated[
         Literal["low-rank", "shared", "full"],

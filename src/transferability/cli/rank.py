@@ -32,7 +32,7 @@ from transferability.cli.output import (
     show_progress,
 )
 from transferability.pipeline import Settings
-from transferability.relatedness.tau import DEFAULT_TAU
+from transferability.relatedness.tau import RANKING_TAU
 
 if TYPE_CHECKING:
     from transferability.ranking.result import Ranking
@@ -52,7 +52,7 @@ def rank(
     ],
     score: Annotated[list[str] | None, typer.Option(help="Another score to show; repeat, or 'all'.")] = None,
     sort: Sort = None,
-    tau: Tau = str(DEFAULT_TAU),
+    tau: Tau = RANKING_TAU,
     ground_cost: GroundCost = "loss",
     matching: Matching = "assignment",
     unlabelled: Unlabelled = False,

@@ -31,7 +31,7 @@ def make_pack(
     data: str | Dataset,
     encoder: AnyEncoder | None,
     *,
-    tau: float | Sequence[float] | Literal["auto"] = "auto",
+    tau: float | Sequence[float] | Literal["scaled", "auto"] = "auto",
     covariance: CovarianceForm = "low-rank",
     rank: int = 16,
     settings: Settings | None = None,

@@ -15,6 +15,7 @@ from transferability.pipeline.measure import Measurement, score_columns
 from transferability.pipeline.packs import PackSource, by_statistics
 from transferability.ranking.result import Ranked, Ranking, Skipped
 from transferability.relatedness.estimator import TaskRelatedness
+from transferability.relatedness.tau import RANKING_TAU
 
 __all__ = ["rank"]
 
@@ -43,7 +44,7 @@ def rank(
     encoders : sequence of str or Encoder
         Identifiers (`load_encoder`) or encoders. One that fails is skipped and reported; the others go on.
     relatedness : TaskRelatedness, optional
-        With its settings; by default ``TaskRelatedness()``: τ = 0.2 for all.
+        With its settings; by default ``TaskRelatedness("scaled")``.
     scores : sequence of str
         Further scores to compute (`transferability.scores.available`), or "all".
     criterion : str, optional
@@ -79,7 +80,7 @@ def rank(
     ['pixels', 'rows']
     """
     settings = settings or Settings()
-    estimator = relatedness or TaskRelatedness(seed=settings.seed)
+    estimator = relatedness or TaskRelatedness(RANKING_TAU, seed=settings.seed)
     columns = score_columns(scores, criterion)
     target_part, *reference_parts = parts = [load_part(each, settings) for each in (target, *as_list(references))]
     if any(isinstance(part, PackSource) for part in parts):

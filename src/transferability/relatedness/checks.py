@@ -104,12 +104,12 @@ def check_magnitudes(*tasks: Task | None) -> None:
 
 
 def check_tau(tau: Any) -> float | tuple[float, ...] | str:
-    """Return τ as a positive float, a tuple of them, or "auto"."""
+    """Return τ as a positive float, a tuple of them, "scaled" or "auto"."""
     if isinstance(tau, str):
-        return check_choice(tau, ("auto",), "tau")
+        return check_choice(tau, ("scaled", "auto"), "tau")
     if isinstance(tau, Sequence | np.ndarray):
         if len(tau) == 0:
-            message = "`tau` must be a positive number, a sequence of them, or 'auto'; got an empty sequence."
+            message = "`tau` must be a positive number, a sequence of them, 'scaled' or 'auto'; got an empty sequence."
             raise OptionError(message)
         return tuple(check_positive(each, "tau") for each in tau)
     return check_positive(tau, "tau")

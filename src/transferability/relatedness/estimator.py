@@ -55,9 +55,10 @@ class TaskRelatedness:
 
     Parameters
     ----------
-    tau : float, sequence of float or "auto", default=0.2
+    tau : float, sequence of float, "scaled" or "auto", default=0.2
         Lipschitz constant of the reference classifier, in nats per unit of (standardised) feature distance. Of several,
-        the one with the smallest held-out bound on the fitting tasks is taken; "auto" walks in factors of two.
+        the one with the smallest held-out bound on the fitting tasks is taken; "auto" walks in factors of two. "scaled"
+        is 4 / √d, which treats encoders of few and of many features alike: what `rank` takes.
     ground_cost : {"loss", "euclidean", "gamma"}, default="loss"
         How transport is priced (see `transport.cost`). The Euclidean cost is the paper's; the loss cost is never larger
         and makes encoders of different dimension comparable. "gamma" is Eq. 5 of the paper, for solver="statistics".
@@ -113,7 +114,7 @@ class TaskRelatedness:
 
     def __init__(
         self,
-        tau: float | Sequence[float] | Literal["auto"] = DEFAULT_TAU,
+        tau: float | Sequence[float] | Literal["scaled", "auto"] = DEFAULT_TAU,
         *,
         ground_cost: Literal["loss", "euclidean", "gamma"] = "loss",
         space: Literal["reference", "target"] = "reference",

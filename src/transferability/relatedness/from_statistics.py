@@ -125,7 +125,7 @@ def _as_pack(options: StatisticsOptions, reference: Task | ReferencePack, test: 
     return ReferencePack.from_task(
         reference,
         test,
-        tau=cast("float | tuple[float, ...] | Literal['auto']", options.tau),
+        tau=cast("float | tuple[float, ...] | Literal['scaled', 'auto']", options.tau),
         covariance=_form(reference),
         standardize=options.standardize,
     )

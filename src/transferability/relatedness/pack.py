@@ -105,7 +105,7 @@ class ReferencePack:
         task: Task,
         test: Task | None = None,
         *,
-        tau: float | Sequence[float] | Literal["auto"] = "auto",
+        tau: float | Sequence[float] | Literal["scaled", "auto"] = "auto",
         covariance: CovarianceForm = "low-rank",
         rank: int = 16,
         standardize: bool = True,
@@ -121,9 +121,9 @@ class ReferencePack:
             With labels. The classifiers and the standardisation are fitted on it.
         test : Task, optional
             A further part, which the losses of the classifiers are measured on. The statistics are of both parts.
-        tau : float, sequence of float or "auto", default="auto"
-            Lipschitz constants of the classifiers, in nats per unit of standardised feature distance; "auto" means
-            0.2 and 1, 2, 4 times 4 / √d.
+        tau : float, sequence of float, "scaled" or "auto", default="auto"
+            Lipschitz constants of the classifiers, in nats per unit of standardised feature distance; "scaled" means
+            4 / √d, and "auto" 0.2 and 1, 2, 4 times 4 / √d.
         covariance, rank
             As in `class_statistics`. For K classes and d features the file holds 8 (d² + 2 K d) bytes ("shared"), as
             much and 8 K d r ("low-rank"), or 8 K d² ("full").
@@ -266,14 +266,14 @@ def scaler_of(statistics: ClassStatistics) -> Scaler:
     return Scaler(mean, np.where(deviation > 1e-12 * magnitude, deviation, magnitude))
 
 
-def _taus(tau: float | Sequence[float] | Literal["auto"], n_features: int) -> list[float]:
+def _taus(tau: float | Sequence[float] | Literal["scaled", "auto"], n_features: int) -> list[float]:
     checked = check_tau(tau)
     if isinstance(checked, float):
         return [checked]
     if isinstance(checked, tuple):
         return sorted(set(checked))
-    first = first_tau("auto", n_features)
-    return sorted({DEFAULT_TAU, first, 2 * first, 4 * first})
+    first = first_tau(checked, n_features)
+    return [first] if checked == "scaled" else sorted({DEFAULT_TAU, first, 2 * first, 4 * first})
 
 
 def _same_heads(a: ReferencePack, b: ReferencePack) -> bool:

@@ -1,21 +1,23 @@
-"""Which τ: one, the best of a list, or the end of a walk."""
+"""Which τ: one, one in proportion to 1 / √d, the best of a list, or the end of a walk."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Literal, TypeVar
 
-__all__ = ["DEFAULT_TAU", "first_tau", "solve_for_tau"]
+__all__ = ["DEFAULT_TAU", "RANKING_TAU", "first_tau", "solve_for_tau"]
 
 DEFAULT_TAU = 0.2
-"""Of every estimator and command, the paper's value; packs hold a classifier for it. The loss of the moved classifier
-orders encoders better with it than with the τ of the smallest bound, at which that classifier may say next to nothing.
+"""The paper's value; packs hold a classifier for it."""
+RANKING_TAU: Literal["scaled"] = "scaled"
+"""Where encoders are compared. Standardised features lie about √d apart, so that one τ for all would leave narrow
+encoders a flatter classifier than wide ones; with the τ of the smallest bound a classifier may say next to nothing.
 """
 
 _RANGE = (1e-3, 50.0)
 _WORTH_A_STEP = 0.99  # of the bound before; towards log K the walk would go on for ever, for nothing
-_FIRST = 4.0  # times 1 / √d: where the walk of "auto" begins
+_FIRST = 4.0  # times 1 / √d: "scaled", and where the walk of "auto" begins
 
 S = TypeVar("S")
 
@@ -34,17 +36,17 @@ def solve_for_tau(
 
     Parameters
     ----------
-    tau : float, tuple of float or "auto"
+    tau : float, tuple of float, "scaled" or "auto"
     n_features : int
-        Of the reference; the walk begins at 4 / √d and goes in factors of two.
+        Of the reference. "scaled" is 4 / √d; there the walk of "auto" begins, and it goes in factors of two.
     solve : callable
         τ to solution.
     criterion : callable
         Solution to the bound it is judged by.
     """
     centre = first_tau(tau, n_features)
-    if isinstance(tau, float):
-        return [solve(tau)]
+    if isinstance(tau, float) or tau == "scaled":
+        return [solve(centre)]
     if not isinstance(tau, str):
         return [solve(each) for each in tau]
     solved = {0: solve(centre)}

@@ -12,7 +12,7 @@
     limit = 2000
 
     [relatedness]                    # as the arguments of `TaskRelatedness`
-    tau = 0.2
+    tau = "scaled"
 
 Paths are relative to the folder in which the command runs.
 """
@@ -33,6 +33,7 @@ from transferability.errors import DatasetError, OptionError, nearest_names
 from transferability.pipeline import Settings
 from transferability.pipeline.measure import score_columns
 from transferability.relatedness.estimator import TaskRelatedness
+from transferability.relatedness.tau import RANKING_TAU
 
 __all__ = ["Study", "load_study"]
 
@@ -158,4 +159,4 @@ def _fits(value: Any, hint: Any) -> bool:
 
 def _relatedness(given: Mapping[str, Any], seed: int) -> TaskRelatedness:
     _check_keys(given, list(inspect.signature(TaskRelatedness).parameters), "[relatedness]")
-    return TaskRelatedness(**{"seed": seed, **given})
+    return TaskRelatedness(**{"tau": RANKING_TAU, "seed": seed, **given})

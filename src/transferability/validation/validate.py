@@ -18,6 +18,7 @@ from transferability.pipeline import Progress, Settings, Split, prepare, rank
 from transferability.ranking.result import ScoreColumn, Skipped
 from transferability.ranking.store import ResultStore, result_key
 from transferability.relatedness.estimator import TaskRelatedness
+from transferability.relatedness.tau import RANKING_TAU
 from transferability.scores.registry import ScoreInputs, available, compute_many
 from transferability.validation.measure import Method, data_identity, encoder_identity, measure
 from transferability.validation.result import Observation, Validation
@@ -77,7 +78,7 @@ def validate(
         If data or options are at fault, or no encoder could be measured.
     """
     settings = settings or Settings()
-    estimator = relatedness or TaskRelatedness(seed=settings.seed)
+    estimator = relatedness or TaskRelatedness(RANKING_TAU, seed=settings.seed)
     parts = [prepare(each, settings) for each in targets]
     panel = [prepare(each, settings) for each in references]
     known = available()

@@ -9,6 +9,7 @@ import pytest
 from scipy.special import softmax
 
 from transferability import Relatedness, Task, TaskRelatedness
+from transferability.errors import OptionError
 from transferability.relatedness import algorithm1
 
 
@@ -170,7 +171,11 @@ def test_of_several_tau_the_one_with_the_smallest_held_out_bound_is_taken() -> N
 
 
 def test_auto_walks_to_where_the_bound_stops_falling() -> None:
-    reference, target = clusters(0, n=200), clusters(1, n=200, rotate=True)
+    # Classes that overlap: a steep classifier is sure where it is wrong, and the walk must turn.
+    reference, target = (
+        Task(each.features + 2 * np.random.default_rng(9).normal(size=(200, 6)), each.labels)
+        for each in (clusters(0, n=200), clusters(1, n=200, rotate=True))
+    )
     result = TaskRelatedness("auto").fit(reference, target)
     taus = [tau for tau, _ in result.tau_path]
     assert len(taus) >= 3
@@ -178,6 +183,15 @@ def test_auto_walks_to_where_the_bound_stops_falling() -> None:
     assert result.tau == min(result.tau_path, key=lambda pair: pair[1])[0]
     assert result.tau < max(taus)  # beyond the best there is one that is worse, or no longer worth a step
     assert result.bound < TaskRelatedness(0.01).fit(reference, target).bound
+
+
+def test_scaled_goes_with_the_number_of_features() -> None:
+    for d in (6, 24):
+        result = TaskRelatedness("scaled").fit(clusters(0, d=d), clusters(1, d=d))
+        assert result.tau == 4 / np.sqrt(d)
+        assert result.bound == TaskRelatedness(result.tau).fit(clusters(0, d=d), clusters(1, d=d)).bound
+    with pytest.raises(OptionError, match="scaled"):
+        TaskRelatedness("scale")
 
 
 # ── a panel ──────────────────────────────────────────────────────────────────────────────────────────────────────────
