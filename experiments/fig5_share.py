@@ -20,7 +20,7 @@ from transferability.scores.registry import ScoreInputs, available, compute_many
 SHARES = (0.05, 0.1, 0.25, 0.5, 1.0)
 TARGETS = {"mnist": "mnist_m_cifar", "fashion_mnist": "mnist", "sign_digits": "mnist"}
 SCORES = ("logme", "h_score_shrunk", "sfda", "pactran_gaussian", "knn", "linear_probe", "otce")
-BOUND, LOSS = "bound", "loss of h′"
+BOUND, MOVED = "bound", "accuracy of h′"
 
 
 def main() -> None:
@@ -38,20 +38,20 @@ def main() -> None:
                 estimator = scaled(run.dimension(name, target))
                 (found,) = run.relatedness(name, target, [reference], estimator, share=share)
                 rows.append({"encoder": name, "target": target, "share": share, "accuracy": accuracy} | values)
-                rows[-1] |= {BOUND: found["bound"], LOSS: found["transferred_loss"]}
+                rows[-1] |= {BOUND: found["bound"], MOVED: found["transferred_accuracy"]}
         print(name, flush=True)
-    table = {name: [correlation(rows, name, share) for share in SHARES] for name in (LOSS, BOUND, *SCORES)}
+    table = {name: [correlation(rows, name, share) for share in SHARES] for name in (MOVED, BOUND, *SCORES)}
     print(f"{'Pearson, +1 is perfect':24}", *(f"{share:>7.0%}" for share in SHARES))
     for name, values in table.items():
         print(f"{name:24}", *(f"{value:+7.2f}" for value in values))
     lost = {name: values[-1] - min(values) for name, values in table.items()}
     worst = max(lost, key=lambda name: lost[name])
-    steady = lost[LOSS] <= float(np.median([lost[name] for name in SCORES]))
-    strong = min(table[LOSS]) > 0.5
+    steady = lost[MOVED] <= float(np.median([lost[name] for name in SCORES]))
+    strong = min(table[MOVED]) > 0.5
     run.claim(
         "Fig. 5: task-relatedness stays correlated with a small share of the target, where other scores do not",
         "held" if steady and strong else "held in part" if steady or strong else "did not hold",
-        f"loss of h′ {table[LOSS][0]:+.2f} at 5 %, {table[LOSS][-1]:+.2f} at 100 %; it lost {lost[LOSS]:.2f}, "
+        f"accuracy of h′ {table[MOVED][0]:+.2f} at 5 %, {table[MOVED][-1]:+.2f} at 100 %; it lost {lost[MOVED]:.2f}, "
         f"the bound {lost[BOUND]:.2f} ({table[BOUND][0]:+.2f} at 5 %), "
         f"median of the others {np.median([lost[name] for name in SCORES]):.2f}, worst {worst} {lost[worst]:.2f}",
     )
@@ -70,7 +70,7 @@ def scored(run: Run, name: str, target: str, reference: str, share: float) -> di
 
 def correlation(rows: list[dict[str, Any]], name: str, share: float) -> float:
     """Return the mean over targets of Pearson's r, in the direction of the score."""
-    sign = 1 if name in available() and available()[name].higher_is_better else -1
+    sign = -1 if name == BOUND or (name != MOVED and not available()[name].higher_is_better) else 1
     found = []
     for target in TARGETS:
         mine = [row for row in rows if (row["target"], row["share"]) == (target, share) and name in row]
@@ -85,7 +85,9 @@ def draw(table: dict[str, list[float]]) -> Any:
     figure = Figure(figsize=(6, 4), layout="constrained")
     ax = figure.subplots()
     for name, values in table.items():
-        ax.plot([100 * share for share in SHARES], values, marker="o", lw=3 if name in (BOUND, LOSS) else 1, label=name)
+        ax.plot(
+            [100 * share for share in SHARES], values, marker="o", lw=3 if name in (BOUND, MOVED) else 1, label=name
+        )
     ax.set_xscale("log")
     ax.set_xlabel("% of the target's fitting rows")
     ax.set_ylabel("Pearson with fine-tuned accuracy")

@@ -1,7 +1,7 @@
 """Does the bound with a panel of references rank a mixed zoo of encoders? Against linear probes; not in the paper.
 
 Each data set in turn is the target, the others are the panel. For each encoder the smallest bound of the panel stands.
-Printed: Pearson and Kendall correlation, over encoders, of the bound, of the loss of h′ that it bounds, and of a few
+Printed: Pearson and Kendall correlation, over encoders, of the bound, of loss and accuracy of h′, and of a few
 scores with the accuracy of a linear probe on held-out samples; also for the paper's form (Euclidean cost, τ = 0.2).
 
     python experiments/panel.py --data FOLDER --out results/panel.json
@@ -41,6 +41,7 @@ ENCODERS = (
     "vit-s-saliency",
 )
 SETTINGS = {
+    "bound (loss cost, τ = 4/√d)": TaskRelatedness(tau="scaled"),
     "bound (loss cost, τ auto)": TaskRelatedness(tau="auto"),
     "bound (loss cost, τ = 0.2)": TaskRelatedness(tau=0.2),
     "bound (Euclidean cost, τ = 0.2)": TaskRelatedness(tau=0.2, ground_cost="euclidean"),
@@ -100,6 +101,7 @@ def measure(encoder: str, tasks: dict[tuple[str, str], Task], target: str) -> di
         )
         row[name] = result.bound
         row[name.replace("bound", "loss of h′")] = result.transferred_loss
+        row[name.replace("bound", "accuracy of h′")] = result.transferred_accuracy
         row[f"{name}: details"] = {
             "reference": result.reference,
             "tau": result.tau,
@@ -134,7 +136,8 @@ def correlate(rows: list[dict[str, object]]) -> dict[str, dict[str, list[float]]
     """Print and return the correlations with probe accuracy, per target and in the mean."""
     print(f"\n{'Pearson (Kendall) with probe accuracy':38}", *(f"{data:>15}" for data in DATA), f"{'mean':>15}")
     summary = {}
-    ours = [each for name in SETTINGS for each in (name, name.replace("bound", "loss of h′"))]
+    kinds = ("bound", "loss of h′", "accuracy of h′")
+    ours = [name.replace("bound", kind) for name in SETTINGS for kind in kinds]
     for name in (*ours, "LogME", "H-score, shrunk"):
         pairs = []
         for target in DATA:

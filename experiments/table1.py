@@ -42,7 +42,7 @@ SETTINGS: dict[str, Callable[[int], TaskRelatedness]] = {  # of the number of fe
 }
 QUICK = ("loss, τ 4/√d", "loss, τ auto", "Euclidean, τ 0.2")
 BOUND, PAPERS = "loss, τ 4/√d", "Euclidean, τ 0.2"
-DEFAULT = f"{BOUND}: loss of h′"  # what `rank` sorts by
+DEFAULT = f"{BOUND}: accuracy of h′"  # what `rank` sorts by
 
 
 def foretell(run: Run, name: str, target: str) -> dict[str, float]:
@@ -60,10 +60,16 @@ def foretell(run: Run, name: str, target: str) -> dict[str, float]:
             (each["bound"] for each in found if each["reference"] == "cifar10"), float("nan")
         )
         values[f"{setting}: loss of h′"] = best["transferred_loss"]
-        values[f"{setting}: smallest loss of h′"] = min(each["transferred_loss"] for each in found)
+        values[f"{setting}: accuracy of h′"] = best["transferred_accuracy"]
+        values[f"{setting}: largest accuracy of h′"] = max(each["transferred_accuracy"] for each in found)
         values[f"{setting}: loss of h_T"] = best["transferability"]
     values |= run.kept("scores", name, target, lambda: scored(run, name, target, panel), panel=panel, layout=3)
     return {key: value for key, value in values.items() if np.isfinite(value)}
+
+
+def rises(criterion: str) -> bool:
+    """Whether more is better of what relatedness says."""
+    return "accuracy" in criterion
 
 
 def observe(run: Run, name: str, target: str, values: dict[str, float]) -> Observation:
@@ -131,7 +137,9 @@ def main() -> None:
         print(f"{name}: {', '.join(f'{each.accuracy:.3f}' for each in observations[-len(TARGETS) :])}", flush=True)
     criteria = dict.fromkeys(key for each in observations for key in each.values)
     known = available()
-    columns = tuple(ScoreColumn(each, each in known and known[each].higher_is_better) for each in criteria)
+    columns = tuple(
+        ScoreColumn(each, known[each].higher_is_better if each in known else rises(each)) for each in criteria
+    )
     found = Validation("finetune", tuple(observations), columns)
     parts = {}
     for title, targets in (("all targets", TARGETS), ("choice", CHOICE), ("verdict", VERDICT)):
@@ -182,7 +190,9 @@ def conclude_per_encoder(run: Run, observations: list[Observation]) -> None:
         found = []
         for name in dict.fromkeys(each.encoder for each in observations):
             mine = [each for each in observations if each.encoder == name]
-            found.append(-pearsonr([each.values[criterion] for each in mine], [each.accuracy for each in mine])[0])
+            sign = 1 if rises(criterion) else -1
+            said_of = [each.values[criterion] for each in mine]
+            found.append(sign * pearsonr(said_of, [each.accuracy for each in mine])[0])
         held.append(min(found) >= 0.57)
         said.append(
             f"{criterion}: mean {np.mean(found):+.2f}, smallest {min(found):+.2f}, at least 0.57 for "
