@@ -1,4 +1,4 @@
-"""Prints every claim, its verdict and its numbers from the results folder, as the table of docs/experiments.md.
+"""Writes what the results folder holds into docs/experiments.md: claims, how each criterion agrees, CPU seconds.
 
 python experiments/summary.py
 """
@@ -6,24 +6,99 @@ python experiments/summary.py
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
+HERE = Path(__file__).parent
+PAGE = HERE.parent / "docs" / "experiments.md"
 ORDER = ("fig3_terms", "fig4", "table1", "fig5_share", "table2", "fig678", "fig12_text", "fig13_tau", "ours")
+PARTS = ("all targets", "choice", "verdict", "ConvNets alone")
+CRITERIA = {  # as the page names them
+    "loss, τ 4/√d: accuracy of h′": "**accuracy of h′, τ = 4/√d (default of `rank`)**",
+    "loss, τ 0.2: accuracy of h′": "accuracy of h′, τ = 0.2",
+    "loss, τ auto: accuracy of h′": "accuracy of h′, τ auto",
+    "loss, τ 16/√d: accuracy of h′": "accuracy of h′, τ = 16/√d",
+    "loss, τ 4/√d: loss of h′": "loss of h′, τ = 4/√d",
+    "loss, τ 0.2: loss of h′": "loss of h′, τ = 0.2",
+    "loss, τ auto: loss of h′": "loss of h′, τ auto",
+    "loss, τ 2/√d": "bound, τ = 2/√d",
+    "loss, τ 4/√d": "**bound, τ = 4/√d**",
+    "loss, τ 8/√d": "bound, τ = 8/√d",
+    "loss, τ 0.2": "bound, τ = 0.2",
+    "loss, τ auto": "bound, τ auto",
+    "Euclidean, τ 4/√d": "bound, Euclidean cost, τ = 4/√d",
+    "Euclidean, τ 0.2": "bound, Euclidean cost, τ = 0.2 (the paper's form)",
+    "linear_probe": "linear probe",
+    "h_score_shrunk": "H-score, shrunk",
+    "logme": "LogME",
+    "sfda": "SFDA",
+    "knn": "kNN",
+    "n_leep": "N-LEEP",
+    "pactran_gaussian": "PACTran, Gaussian",
+    "otce": "OTCE",
+    "leep": "LEEP",
+    "nce": "NCE",
+    "size": "size (static baseline)",
+}
 
 
 def main() -> None:
-    """Take the full run of each experiment where there is one, else the quick one."""
-    folder = Path(__file__).parent / "results"
-    print("| claim | verdict | numbers | run |\n| --- | --- | --- | --- |")
-    for name in ORDER:
-        path = next((p for p in (folder / f"{name}.json", folder / f"{name}-quick.json") if p.exists()), None)
-        if path is None:
-            print(f"| {name} | not run | | |")
-            continue
-        found = json.loads(path.read_text())
-        for each in found["claims"]:
-            cells = (each["claim"], f"**{each['verdict']}**", each["numbers"], f"`{name}.py`, {found['mode']}")
-            print("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    """Read, and write between the marks of the page."""
+    found = {name: each for name in ORDER if (each := read(name)) is not None}
+    page = PAGE.read_text("utf-8")
+    for mark, rows in (("summary", claims(found)), ("agreement", agreement(found["table1"])), ("times", times(found))):
+        page = re.sub(rf"(<!-- {mark} -->\n).*?(<!-- /{mark} -->)", lambda m, r=rows: m[1] + r + m[2], page, flags=re.S)
+    PAGE.write_text(page, "utf-8")
+
+
+def read(name: str) -> dict[str, Any] | None:
+    """Return the results of an experiment; None if it was not run."""
+    paths = (HERE / "results" / f"{each}.json" for each in (name, f"{name}-quick"))
+    return next((json.loads(path.read_text("utf-8")) for path in paths if path.exists()), None)
+
+
+def claims(found: dict[str, dict[str, Any]]) -> str:
+    """Return every claim with its verdict and numbers."""
+    rows = [
+        (each["claim"], f"**{each['verdict']}**", each["numbers"], f"`{name}.py`, {result['mode']}")
+        for name, result in found.items()
+        for each in result["claims"]
+    ]
+    return table(("claim", "verdict", "numbers", "run"), rows)
+
+
+def agreement(result: dict[str, Any]) -> str:
+    """Return Pearson's r and Kendall's τ of each criterion with fine-tuned accuracy, by part."""
+    rows = []
+    for criterion, name in CRITERIA.items():
+        cells = []
+        for part in PARTS:
+            row = next((each for each in result["agreement"][part] if each["criterion"] == criterion), None)
+            values = None if row is None else [row[key]["value"] for key in ("pearson", "kendall")]
+            cells.append("" if values is None else " / ".join(f"{value:+.2f}".replace("-", "−") for value in values))
+        rows.append((name, *cells))
+    return table(("", *PARTS), rows)
+
+
+def times(found: dict[str, dict[str, Any]]) -> str:
+    """Return the CPU seconds of what each experiment rests on, and of whole runs where they were timed."""
+    rows = [(f"`{name}.py`", f"{result['cpu_seconds']:.0f}", "") for name, result in found.items()]
+    for mode in ("", "-quick"):
+        path = HERE / "results" / f"times{mode}.json"
+        if path.exists():
+            for name, each in json.loads(path.read_text("utf-8")).items():
+                used = (f"{each['cpu_seconds']:.0f}", f"{each['wall_seconds']:.0f}")
+                rows.append((f"`run.py{' --quick' if mode else ''}`: {name}", *used))
+    return table(("", "CPU seconds", "seconds"), rows)
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Return Markdown."""
+    lines = [tuple(head)]
+    lines += [("---",) * len(lines[0]), *map(tuple, rows)]
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,6 @@ SETTINGS: dict[str, Callable[[int], TaskRelatedness]] = {  # of the number of fe
     "loss, τ 2/√d": lambda d: scaled(d, 2.0),
     "loss, τ 8/√d": lambda d: scaled(d, 8.0),
     "loss, τ 16/√d": lambda d: scaled(d, 16.0),
-    "statistics, τ 4/√d": lambda d: scaled(d, solver="statistics"),
     "Euclidean, τ 4/√d": lambda d: scaled(d, ground_cost="euclidean"),
     "Euclidean, τ 0.2": lambda _: TaskRelatedness(0.2, ground_cost="euclidean"),
 }
