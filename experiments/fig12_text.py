@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from _common import Run, options
+from _common import Run, options, scaled
 from scipy.stats import spearmanr
 
 from transferability import TaskRelatedness, TransferabilityError
@@ -16,7 +16,7 @@ from transferability import TaskRelatedness, TransferabilityError
 ENCODERS = ("minilm-l6", "paraphrase-minilm-l3", "multilingual-e5-small", "wordllama")
 TARGETS = ("agnews_testpart", "trec6", "sst5", "subj", "banking77")
 REFERENCE = "clinc150"
-FORMS = {"loss, τ auto": TaskRelatedness(tau="auto"), "paper's form": TaskRelatedness(0.2, ground_cost="euclidean")}
+FORMS = {"loss, τ 4/√d": scaled, "paper's form": lambda _: TaskRelatedness(0.2, ground_cost="euclidean")}
 
 
 def main() -> None:
@@ -27,7 +27,8 @@ def main() -> None:
         for target in TARGETS[:4] if run.quick else TARGETS:
             for form, estimator in FORMS.items():
                 try:
-                    (found,) = run.relatedness(f"packaged:{short}", target, [REFERENCE], estimator)
+                    dimension = run.dimension(f"packaged:{short}", target)
+                    (found,) = run.relatedness(f"packaged:{short}", target, [REFERENCE], estimator(dimension))
                 except TransferabilityError as error:
                     print(f"left out {short}: {error}")
                     continue
@@ -40,7 +41,7 @@ def main() -> None:
             orders.append(spearmanr([row["bound"] for row in mine], [row["transferability"] for row in mine])[0])
         verdicts.append(np.mean(orders) > 0.7)
         said.append(f"{form}: mean rank correlation of bound and loss over targets {np.mean(orders):+.2f}")
-    mine = [row for row in rows if row["form"] == "loss, τ auto" and row["encoder"] == ENCODERS[0]]
+    mine = [row for row in rows if row["form"] == "loss, τ 4/√d" and row["encoder"] == ENCODERS[0]]
     said.append(", ".join(f"{row['target']} {row['bound']:.2f} / {row['transferability']:.2f}" for row in mine))
     run.claim(
         "Fig. 12: from one text reference, the more related target (AG News) is transferred to better",
