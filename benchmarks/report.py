@@ -62,11 +62,14 @@ def study(n_encoders: int, n_targets: int, n_classes: int) -> list[Ranking]:
                 per_point=terms.per_point * rng.uniform(0.8, 1.2),
             )
             factor = rng.uniform(0.8, 1.2)
+            correct = rng.random(len(result.transferred_correct)) < rng.uniform(0.5, 1)
             one = dataclasses.replace(
                 result, target=f"target {target}", certificate_terms=scaled, details=details,
                 transferability_accuracy=float(rng.uniform(0.5, 1)),
                 transferred_loss=factor * result.transferred_loss,
                 transferred_losses=factor * result.transferred_losses,
+                transferred_accuracy=float(correct.mean()),
+                transferred_correct=correct,
             )  # fmt: skip
             name = f"timm:some_vision_transformer_{encoder}.augreg_in21k_ft_in1k"
             entries.append(Ranked(name, 10**7 + encoder, one, {"logme": float(rng.normal())}, {}, 12.3))

@@ -58,17 +58,18 @@ ranking = rank(
 )
 [entry.encoder for entry in ranking.entries]
 """,
-    """The loss is that of a classifier trained on the reference, on the target, once the fitted map moved it there. It
-orders the encoders: lower is better. The bound is what that loss cannot exceed.""",
+    """A classifier trained on the reference is moved to the target by the fitted map. How often it is right there
+orders the encoders. It has a loss there too, and the bound is what that loss cannot exceed.""",
     """
 for row in ranking.frame():
-    print(f"{row['encoder']:7} loss {row['transferred_loss']:.2f}, at most {row['bound']:.2f}")
+    right = f"{row['transferred_accuracy']:.0%}"
+    print(f"{row['encoder']:7} right in {right}, loss {row['transferred_loss']:.2f}, at most {row['bound']:.2f}")
 """,
     """How sure is the order? Draw the target's samples again, a thousand times, and see how often the first stays
 first.""",
     """
 for entry, standing in zip(ranking.entries[1:], ranking.standings[1:], strict=True):
-    print(f"{entry.encoder:7} {standing.low:.2f} to {standing.high:.2f}, behind the first in {standing.behind:.0%}")
+    print(f"{entry.encoder:7} {standing.low:.0%} to {standing.high:.0%}, behind the first in {standing.behind:.0%}")
 """,
     """Every result has pictures. This one is the paper's Fig. 3: the three terms, stacked, and the losses
 they bound.""",

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Array", "Float", "FloatArray", "IntArray", "Namespace", "as_numpy", "namespace"]
+__all__ = ["Array", "BoolArray", "Float", "FloatArray", "IntArray", "Namespace", "as_numpy", "namespace"]
 
 Array = Any
 """An array of any library that follows the array API standard."""
@@ -16,6 +16,7 @@ Namespace = Any
 Float = np.float32 | np.float64
 FloatArray = npt.NDArray[np.floating[Any]]
 IntArray = npt.NDArray[np.integer[Any]]
+BoolArray = npt.NDArray[np.bool_]
 
 
 def namespace(*arrays: Array) -> Namespace:

@@ -1,43 +1,59 @@
-"""What encoders are ranked by: one of two losses, or a score.
+"""What encoders are ranked by: one of three quantities of the moved classifier, or a score.
 
-The *transferred loss* is the loss on the target of h′, the reference's classifier moved there by the fitted map; the
-*bound* is what the certificate promises that loss not to exceed. Both are in nats, and lower is better. The transferred
-loss orders encoders more as fine-tuning does; it is known only with samples of the target and their labels.
+h′ is the reference's classifier, moved to the target by the fitted map. The *transferred accuracy* says how often it is
+right there (higher is better), the *transferred loss* what it loses there, the *bound* what the certificate promises
+that loss not to exceed (both in nats, lower is better). The first two are known only with samples of the target and
+their labels. The accuracy orders encoders more as fine-tuning does: it does not depend on how sure τ lets h′ be.
 """
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal
 
 from transferability.errors import OptionError
 
-__all__ = ["BOUND", "LOSSES", "TRANSFERRED_LOSS", "Loss", "in_words", "loss_of", "loss_unknown"]
+__all__ = [
+    "BOUND",
+    "HIGHER_IS_BETTER",
+    "QUANTITIES",
+    "TRANSFERRED",
+    "TRANSFERRED_ACCURACY",
+    "TRANSFERRED_LOSS",
+    "Quantity",
+    "in_words",
+    "quantity_of",
+    "unknown",
+]
 
-Loss = Literal["transferred_loss", "bound"]
-TRANSFERRED_LOSS: Loss = "transferred_loss"
-BOUND: Loss = "bound"
-LOSSES: tuple[Loss, ...] = get_args(Loss)
+Quantity = Literal["transferred_accuracy", "transferred_loss", "bound"]
+TRANSFERRED_ACCURACY: Quantity = "transferred_accuracy"
+TRANSFERRED_LOSS: Quantity = "transferred_loss"
+BOUND: Quantity = "bound"
+TRANSFERRED = (TRANSFERRED_ACCURACY, TRANSFERRED_LOSS)
+"""Those that are measured on samples of the target with their labels."""
+HIGHER_IS_BETTER: dict[Quantity, bool] = {TRANSFERRED_ACCURACY: True, TRANSFERRED_LOSS: False, BOUND: False}
+QUANTITIES: tuple[Quantity, ...] = tuple(HIGHER_IS_BETTER)
 
 
-def loss_of(criterion: str) -> Loss:
-    """Return the loss that a ranking speaks of: the one it is sorted by, or the bound where that is a score.
+def quantity_of(criterion: str) -> Quantity:
+    """Return the quantity that a ranking speaks of: the one it is sorted by, or the bound where that is a score.
 
     Examples
     --------
-    >>> loss_of("transferred_loss"), loss_of("logme")
+    >>> quantity_of("transferred_loss"), quantity_of("logme")
     ('transferred_loss', 'bound')
     """
-    return TRANSFERRED_LOSS if criterion == TRANSFERRED_LOSS else BOUND
+    return next((each for each in QUANTITIES if each == criterion), BOUND)
 
 
 def in_words(criterion: str) -> str:
     """Return a criterion as tables and titles name it."""
-    return "transferred loss" if criterion == TRANSFERRED_LOSS else criterion
+    return criterion.replace("_", " ") if criterion in TRANSFERRED else criterion
 
 
-def loss_unknown(target: str) -> OptionError:
-    """Return the error for whoever asks for the transferred loss where nobody knows it."""
+def unknown(criterion: str, target: str) -> OptionError:
+    """Return the error for whoever asks for the transferred accuracy or loss where nobody knows it."""
     return OptionError(
-        f"`criterion` must not be 'transferred_loss' for target {target!r}: that loss is measured on samples with "
-        "labels, and none are known. Sort by 'bound' or a score, or leave it out."
+        f"`criterion` must not be {criterion!r} for target {target!r}: it is measured on samples with labels, and none "
+        "are known. Sort by 'bound' or a score, or leave it out."
     )

@@ -24,9 +24,10 @@ def check(folder: Path, encoders: tuple[str, ...]) -> None:
     found = json.loads((folder / "ranking.json").read_text(encoding="utf-8"))
     assert sorted(each["encoder"] for each in found["ranking"]) == sorted(encoders)
     assert (found["target"], found["references"], found["skipped"]) == ("digits", ["mnist"], [])
-    assert found["criterion"] == "transferred_loss"
-    losses = [each["relatedness"]["transferred_loss"] for each in found["ranking"]]
-    assert losses == sorted(losses)
+    assert found["criterion"] == "transferred_accuracy"
+    results = [each["relatedness"] for each in found["ranking"]]
+    order = [(-each["transferred_accuracy"], each["transferred_loss"]) for each in results]
+    assert order == sorted(order)
     for each in found["ranking"]:
         assert each["relatedness"]["certified"]
         assert each["relatedness"]["bound"] >= each["relatedness"]["transferred_loss"]
@@ -40,7 +41,7 @@ def test_demo_in_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "_ENCODERS", ("packaged:pp-lcnet-orientation",))
     done = CliRunner().invoke(app, ["demo", "--out", str(tmp_path / "out")], catch_exceptions=False)
     assert done.exit_code == 0
-    assert "Encoders for digits, best first by transferred loss" in done.stdout
+    assert "Encoders for digits, best first by transferred accuracy" in done.stdout
     assert "In words: " in done.stderr
     check(tmp_path / "out", demo._ENCODERS)
 
@@ -70,10 +71,11 @@ def test_demo_as_users_run_it(tmp_path: Path) -> None:
     shown, printed = ({row[1]: row[2:] for row in each} for each in (rows, now_rows))
     assert shown.keys() == printed.keys()
     for encoder, row in shown.items():
-        reference, loss, bound, *rest = printed[encoder]
-        assert (reference, len(rest)) == (row[0], len(row) - 3)
-        assert float(loss) == pytest.approx(float(row[1]), abs=0.1), encoder
-        assert float(bound) == pytest.approx(float(row[2]), abs=0.2), encoder
-    said = re.search(r"In words: .*? cases\.", " ".join(done.stderr.split()))
+        reference, accuracy, unit, loss, bound, *rest = printed[encoder]
+        assert (reference, unit, len(rest)) == (row[0], row[2], len(row) - 5)
+        assert float(accuracy) == pytest.approx(float(row[1]), abs=5), encoder
+        assert float(loss) == pytest.approx(float(row[3]), abs=0.1), encoder
+        assert float(bound) == pytest.approx(float(row[4]), abs=0.2), encoder
+    said = re.search(r"In words: .*? by the bound\.", " ".join(done.stderr.split()))
     assert said is not None
     assert NUMBER.sub("#", said[0]) == NUMBER.sub("#", " ".join(words.split()))

@@ -47,7 +47,7 @@ def test_rank_with_a_pack_for_each_encoder(place: Path, command: Command) -> Non
     by_pack = json.loads(command(place, "rank", "--reference", "pack:packs/{encoder}.safetensors", *shared).stdout)
     by_samples = json.loads(command(place, "rank", "--reference", "packaged:digits", *shared).stdout)
     for found, certified in ((by_pack, False), (by_samples, True)):
-        assert found["criterion"] == "transferred_loss"  # the target has samples
+        assert found["criterion"] == "transferred_accuracy"  # the target has samples
         assert [each["encoder"] for each in found["ranking"]] == ["python:own:pixels", "python:own:rows"]
         assert {each["relatedness"]["certified"] for each in found["ranking"]} == {certified}
     named = [
@@ -79,7 +79,7 @@ def test_private_targets_are_ranked_without_samples(place: Path, command: Comman
     found = json.loads(command(place, "rank", "--reference", packs, "--target", packs, *arguments).stdout)
     assert [each["encoder"] for each in found["ranking"]] == ["python:own:pixels", "python:own:rows"]
     assert found["criterion"] == "bound"
-    sort = ["--reference", packs, "--target", packs, *arguments, "--sort", "transferred_loss"]
+    sort = ["--reference", packs, "--target", packs, *arguments, "--sort", "transferred_accuracy"]
     assert "Sort by 'bound' or a score" in command(place, "rank", *sort, code=1).stderr
     for each in found["ranking"]:
         assert each["relatedness"]["transferred_accuracy"] is None

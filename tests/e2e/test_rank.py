@@ -94,9 +94,9 @@ def test_one_encoder_that_does_not_exist_is_skipped_and_the_exit_status_says_so(
     arguments += ["--encoder", "python:own_encoders:color", "--encoder", "python:own_encoders:colour"]
     done = command(place, *arguments, code=3)
     assert "1  python:own_encoders:colour" in done.stdout
-    assert "best first by transferred loss (losses and bounds in nats; lower is better)" in done.stdout
+    assert "best first by transferred accuracy (losses and bounds in nats; lower is better)" in done.stdout
     header = next(line for line in done.stdout.splitlines() if "reference loss" in line)
-    assert header.split()[:5] == ["encoder", "reference", "transferred", "loss", "bound"]
+    assert header.split()[:6] == ["encoder", "reference", "accuracy", "transferred", "loss", "bound"]
     assert "skipped python:own_encoders:color: " in done.stderr
     assert "Did you mean 'colour'" in done.stderr
     assert "Certified" in done.stderr

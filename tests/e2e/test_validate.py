@@ -56,7 +56,7 @@ def test_probing_ranks_three_functions_and_draws(place: Path) -> None:
     done = process(place, *arguments)
     assert "Accuracy after linear probing" in done.stdout
     assert "Agreement, mean over targets" in done.stdout
-    for score in ("transferred_loss", "bound", "logme", "knn"):
+    for score in ("transferred_accuracy", "transferred_loss", "bound", "logme", "knn"):
         assert (place / "plots" / f"{score}.png").stat().st_size > 2000
     lines = [line.split() for line in done.stdout.splitlines()]
     accuracies = {
@@ -65,7 +65,7 @@ def test_probing_ranks_three_functions_and_draws(place: Path) -> None:
     assert len(accuracies) == 6
     assert accuracies["warm", "python:own:rows"] > 90
     assert accuracies["cold", "python:own:rows"] > accuracies["cold", "python:own:corner"]
-    assert {"transferred_loss", "bound", "logme", "knn"} <= {line[0] for line in lines if line}
+    assert {"transferred_accuracy", "transferred_loss", "bound", "logme", "knn"} <= {line[0] for line in lines if line}
 
 
 @pytest.mark.slow

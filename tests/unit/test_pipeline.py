@@ -64,10 +64,10 @@ def test_the_encoder_that_sees_the_classes_comes_first() -> None:
     ranking = rank(TARGET, REFERENCE, [NOISE, GOOD], settings=SETTINGS)
     assert [entry.encoder for entry in ranking.entries] == ["rows", "noise"]
     assert ranking.best.encoder == "rows"
-    assert (ranking.target, ranking.references, ranking.criterion) == ("bands", ("lines",), "transferred_loss")
+    assert (ranking.target, ranking.references, ranking.criterion) == ("bands", ("lines",), "transferred_accuracy")
     best, worst = (entry.relatedness for entry in ranking.entries)
-    assert best.transferred_loss < worst.transferred_loss
-    assert {best.tau, worst.tau} == {0.2}
+    assert best.transferred_accuracy > worst.transferred_accuracy
+    assert (best.tau, worst.tau) == pytest.approx((4 / np.sqrt(12), 4 / np.sqrt(6)))  # as many features
     assert best.evaluated_on == "test"
     assert best.transferred_accuracy == 1
     assert best.class_map.tolist() == [0, 1, 2]
@@ -114,12 +114,12 @@ def test_scores_stand_beside_the_bound_and_can_sort(criterion: str) -> None:
     assert ranking.best.scores["h_score"] == pytest.approx(expected, rel=1e-9)
 
 
-@pytest.mark.parametrize("criterion", ["transferred_loss", "bound", "logme"])
+@pytest.mark.parametrize("criterion", ["transferred_accuracy", "transferred_loss", "bound", "logme"])
 def test_any_criterion_has_a_value_and_sorts(criterion: str) -> None:
     ranking = rank(TARGET, REFERENCE, [NOISE, GOOD], criterion=criterion, settings=SETTINGS)
     values = [entry.value(criterion) for entry in ranking.entries]
     assert ranking.criterion == criterion
-    assert values == sorted(values, reverse=criterion == "logme")
+    assert values == sorted(values, reverse=criterion in ("transferred_accuracy", "logme"))
     for entry in ranking.entries:
         expected = (
             entry.scores if criterion == "logme" else vars(entry.relatedness) | {"bound": entry.relatedness.bound}
@@ -127,21 +127,50 @@ def test_any_criterion_has_a_value_and_sorts(criterion: str) -> None:
         assert entry.value(criterion) == expected[criterion]
 
 
-def test_the_two_losses_need_not_agree_and_the_criterion_decides() -> None:
+def test_the_quantities_need_not_agree_and_the_criterion_decides() -> None:
     ranking = rank(TARGET, REFERENCE, [NOISE, GOOD], settings=SETTINGS)
-    near, far = (entry.relatedness for entry in ranking.entries)
-    # The first keeps its loss and has the larger bound.
-    dear = near.certificate_terms._replace(reference_loss=near.certificate_terms.reference_loss + 5)
-    entries = [
-        replace(ranking.entries[0], relatedness=replace(near, certificate_terms=dear)),
-        replace(ranking.entries[1], relatedness=far),
-    ]
+    rows, noise = ranking.entries
+    # The first keeps its accuracy and its bound and loses more.
+    dear = replace(rows.relatedness, transferred_loss=noise.relatedness.transferred_loss + 1)
+    entries = [noise, replace(rows, relatedness=dear)]
     by = {
         criterion: Ranking.sort(entries, [], criterion, [], "bands", ["lines"])
-        for criterion in (None, "transferred_loss", "bound")
+        for criterion in (None, "transferred_accuracy", "transferred_loss", "bound")
     }
-    assert [each.criterion for each in by.values()] == ["transferred_loss", "transferred_loss", "bound"]
-    assert [each.best.encoder for each in by.values()] == ["rows", "rows", "noise"]
+    assert [each.criterion for each in by.values()] == ["transferred_accuracy", *list(by)[1:]]
+    assert [each.best.encoder for each in by.values()] == ["rows", "rows", "noise", "rows"]
+
+
+def test_ties_in_accuracy_go_to_the_smaller_loss_and_only_those() -> None:
+    some = rank(TARGET, REFERENCE, [GOOD], settings=SETTINGS).best
+
+    def entry(name: str, accuracy: float | None, loss: float | None) -> Ranked:
+        result = replace(some.relatedness, transferred_accuracy=accuracy, transferred_loss=loss)
+        return replace(some, encoder=name, relatedness=result)
+
+    entries = [entry("unknown", None, None), entry("second", 0.75, 0.5), entry("third", 0.5, 0.1)]
+    entries += [entry("first", 0.75, 0.4)]
+    by_accuracy = Ranking.sort(entries, [], "transferred_accuracy", [], "bands", ["lines"])
+    assert [each.encoder for each in by_accuracy.entries] == ["first", "second", "third", "unknown"]
+    by_loss = Ranking.sort(entries, [], "transferred_loss", [], "bands", ["lines"])
+    assert [each.encoder for each in by_loss.entries] == ["third", "first", "second", "unknown"]
+    # One that is not known, and nothing is sorted by it unless somebody asks.
+    assert Ranking.sort(entries, [], None, [], "bands", ["lines"]).criterion == "bound"
+    assert Ranking.sort(entries[1:], [], None, [], "bands", ["lines"]).criterion == "transferred_accuracy"
+    for criterion in ("transferred_accuracy", "transferred_loss"):
+        with pytest.raises(OptionError, match=f"must not be '{criterion}' for target 'bands'"):
+            Ranking.sort(entries[:1], [], criterion, [], "bands", ["lines"])
+
+
+def test_each_sample_is_right_or_wrong_and_the_interval_is_of_their_share() -> None:
+    ranking = rank(TARGET, REFERENCE, [NOISE, GOOD], settings=SETTINGS)
+    for entry, standing in zip(ranking.entries, ranking.standings, strict=True):
+        result = entry.relatedness
+        correct = entry.per_sample("transferred_accuracy")
+        assert (correct.dtype, correct.shape) == (np.dtype(bool), result.transferred_losses.shape)
+        assert correct.mean() == result.transferred_accuracy
+        assert standing.low <= result.transferred_accuracy <= standing.high
+    assert ranking.standings[1].behind > 0.9
 
 
 def test_all_scores_at_once_and_what_could_not_be_computed_says_why() -> None:
@@ -164,7 +193,9 @@ def test_a_target_without_labels() -> None:
         assert result.transferred_accuracy is None
         assert result.pseudo_labels is not None
         assert ranking.criterion == "bound"  # what the loss is under the true labels nobody knows
-        assert np.isnan(ranking.best.value("transferred_loss"))
+        for quantity in ("transferred_accuracy", "transferred_loss"):
+            assert np.isnan(ranking.best.value(quantity))
+            assert ranking.best.per_sample(quantity) is None
         assert ranking.standings[0].low <= result.bound <= ranking.standings[0].high
         assert np.isfinite(ranking.best.scores["logme"])
         assert ranking.best.notes["logme"]  # on guessed labels, and it says so
@@ -214,6 +245,8 @@ def test_faults_of_the_question_are_raised() -> None:
         rank(TARGET, REFERENCE, [GOOD], scores=["logmee"], settings=SETTINGS)
     with pytest.raises(UnknownNameError, match=r"no score is called 'bond'\. Did you mean 'bound'"):
         rank(TARGET, REFERENCE, [GOOD], criterion="bond", settings=SETTINGS)
+    with pytest.raises(UnknownNameError, match=r"Did you mean 'transferred_accuracy'"):
+        rank(TARGET, REFERENCE, [GOOD], criterion="transfered_accuracy", settings=SETTINGS)
     with pytest.raises(UnknownNameError, match=r"Did you mean 'transferred_loss'"):
         rank(TARGET, REFERENCE, [GOOD], criterion="transfered_loss", settings=SETTINGS)
     with pytest.raises(DatasetError, match="there is no folder"):
@@ -224,14 +257,15 @@ def test_faults_of_the_question_are_raised() -> None:
         rank(TARGET, stripes("lines", 1, labelled=False), [GOOD], settings=SETTINGS)
 
 
-def test_the_transferred_loss_is_refused_where_nobody_knows_it() -> None:
+@pytest.mark.parametrize("criterion", ["transferred_accuracy", "transferred_loss"])
+def test_what_nobody_knows_is_refused(criterion: str) -> None:
     told: list[str] = []
     bare, unlabelled = stripes("bands", 0, labelled=False), Settings(cache=False, use_labels=False)
     pack = make_pack(TARGET, GOOD, settings=SETTINGS)
     for target, settings in ((bare, SETTINGS), (TARGET, unlabelled), (pack, SETTINGS)):
-        with pytest.raises(OptionError, match=r"must not be 'transferred_loss' for target 'bands'.*Sort by 'bound'"):
+        with pytest.raises(OptionError, match=rf"must not be '{criterion}' for target 'bands'.*Sort by 'bound'"):
             rank(
-                target, REFERENCE, [GOOD], criterion="transferred_loss", settings=settings,
+                target, REFERENCE, [GOOD], criterion=criterion, settings=settings,
                 progress=lambda what, done, total: told.append(what),
             )  # fmt: skip
         if target is not bare:  # data without labels may get them from files of features
@@ -239,13 +273,14 @@ def test_the_transferred_loss_is_refused_where_nobody_knows_it() -> None:
         told.clear()
 
 
-def test_by_statistics_the_loss_is_known_where_the_target_has_samples() -> None:
+def test_by_statistics_accuracy_and_loss_are_known_where_the_target_has_samples() -> None:
     pack = make_pack(REFERENCE, GOOD, settings=SETTINGS)
     ranking = rank(TARGET, pack, [GOOD], settings=SETTINGS)
     result = ranking.best.relatedness
-    assert (ranking.criterion, result.solver, result.certified) == ("transferred_loss", "statistics", False)
+    assert (ranking.criterion, result.solver, result.certified) == ("transferred_accuracy", "statistics", False)
     assert result.transferred_losses.mean() == pytest.approx(result.transferred_loss, rel=1e-6)
-    assert ranking.standings[0].low <= result.transferred_loss <= ranking.standings[0].high
+    assert result.transferred_correct.mean() == result.transferred_accuracy
+    assert ranking.standings[0].low <= result.transferred_accuracy <= ranking.standings[0].high
     private = rank(make_pack(TARGET, GOOD, settings=SETTINGS), pack, [GOOD], settings=SETTINGS)
     assert private.criterion == "bound"
     assert private.standings == [None]

@@ -39,9 +39,9 @@ def demo(
     show_ranking(ranking)
     best = ranking.best.relatedness
     notice(
-        f"In words: the classifier trained on {best.reference}, moved to {best.target} by the fitted map, loses "
-        f"{best.transferred_loss:.2f} nats there, at most {best.bound:.2f} by the bound, and is right in "
-        f"{best.transferred_accuracy:.0%} of the cases."
+        f"In words: the classifier trained on {best.reference}, moved to {best.target} by the fitted map, is right in "
+        f"{best.transferred_accuracy:.0%} of the cases there. It loses {best.transferred_loss:.2f} nats, at most "
+        f"{best.bound:.2f} by the bound."
     )
     write_ranking(ranking, out)
     if ranking.skipped:

@@ -61,8 +61,8 @@ DType = Annotated[
 Sort = Annotated[
     str | None,
     typer.Option(
-        help="What to sort by: transferred_loss, bound, or the name of a score. By default transferred_loss where the "
-        "target has samples with labels, else bound."
+        help="What to sort by: transferred_accuracy, transferred_loss, bound, or the name of a score. By default "
+        "transferred_accuracy where the target has samples with labels, else bound."
     ),
 ]
 Tau = Annotated[str, typer.Option(help="Lipschitz constant: a number, several with commas, scaled (4 / √d), or auto.")]

@@ -63,9 +63,9 @@ def rank(
     ] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Rank encoders for a target by the loss of a classifier moved over from a reference task; lower is better.
+    """Rank encoders for a target by how often a classifier moved over from a reference task is right there.
 
-    Beside it stands a certified bound on that loss, whose terms say why it is what it is. Nothing is fine-tuned.
+    Beside it stand its loss and a certified bound on that loss, whose terms say why. Nothing is fine-tuned.
 
     Example: transferability rank --target folder:photos --reference packaged:mnist
     --encoder timm:resnet18.a1_in1k --encoder torchvision:resnet50
@@ -102,16 +102,16 @@ def rank(
 
 def show_ranking(ranking: Ranking) -> None:
     """Print the table and what must be said with it."""
-    columns = ["", "encoder", "reference", "transferred loss", "bound", "reference loss", "label mismatch"]
-    columns += ["distribution mismatch", "τ", "accuracy", "parameters"]
+    columns = ["", "encoder", "reference", "accuracy", "transferred loss", "bound", "reference loss", "label mismatch"]
+    columns += ["distribution mismatch", "τ", "parameters"]
     columns += [*(column.name for column in ranking.columns), "seconds"]
     rows = []
     for place, entry in enumerate(ranking.entries, start=1):
         result = entry.relatedness
-        row = [str(place), entry.encoder, result.reference, number(result.transferred_loss), number(result.bound)]
+        row = [str(place), entry.encoder, result.reference, percent(result.transferred_accuracy)]
+        row += [number(result.transferred_loss), number(result.bound)]
         row += [number(result.reference_loss), number(result.label_mismatch), number(result.distribution_mismatch)]
-        row += [f"{result.tau:.3g}"]
-        row += [percent(result.transferred_accuracy), _millions(entry.n_parameters)]
+        row += [f"{result.tau:.3g}", _millions(entry.n_parameters)]
         row += [number(entry.scores.get(column.name), 4) for column in ranking.columns]
         rows.append([*row, f"{entry.seconds:.1f}"])
     by = in_words(ranking.criterion)
@@ -119,7 +119,7 @@ def show_ranking(ranking: Ranking) -> None:
     print_table(title, columns, rows, left=3)
     if ranking.best.relatedness.transferred_loss is not None:
         notice(
-            "transferred loss, accuracy: of the reference's classifier, moved to the target by the fitted map, on the "
+            "accuracy, transferred loss: of the reference's classifier, moved to the target by the fitted map, on the "
             "target's test part; bound: what that loss cannot exceed where it is certified."
         )
     notice(ranking.best.relatedness.certificate)

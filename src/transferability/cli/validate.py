@@ -1,4 +1,4 @@
-"""`transferability validate`: do transferred loss, bound and scores foretell what training gives?"""
+"""`transferability validate`: do moved classifier, bound and scores foretell what training gives?"""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def validate(
     plots: Annotated[Path | None, typer.Option(help="Folder for scatter plots, one for each score.")] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Train encoders on targets, and see how well transferred loss, bound and scores had foretold the accuracies.
+    """Train encoders on targets, and see how well moved classifier, bound and scores had foretold the accuracies.
 
     Learning rate, weight decay, what batch normalisation does and the moment to stop are chosen on a fifth of the rows
     kept back; accuracies are of the test share. With --out a run that was stopped goes on where it stopped.

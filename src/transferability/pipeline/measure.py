@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from scipy.special import softmax
 
 from transferability._array import FloatArray
-from transferability._criteria import LOSSES
+from transferability._criteria import QUANTITIES
 from transferability._threads import threads_for
 from transferability.errors import UnknownNameError, nearest_names
 from transferability.pipeline.data import Part, Progress
@@ -34,10 +34,10 @@ def score_columns(scores: Sequence[str], criterion: str | None = None) -> list[S
         If there is no score of a name.
     """
     known = available()
-    wanted = [*(known if "all" in scores else scores), *(() if criterion in (None, *LOSSES) else (criterion,))]
+    wanted = [*(known if "all" in scores else scores), *(() if criterion in (None, *QUANTITIES) else (criterion,))]
     for name in wanted:
         if name not in known:
-            message = f"no score is called {name!r}. {nearest_names(name, [*LOSSES, *known])}"
+            message = f"no score is called {name!r}. {nearest_names(name, [*QUANTITIES, *known])}"
             raise UnknownNameError(message)
     return [ScoreColumn(name, known[name].higher_is_better) for name in dict.fromkeys(wanted)]
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from transferability._criteria import TRANSFERRED_LOSS, loss_unknown
+from transferability._criteria import TRANSFERRED, unknown
 from transferability.errors import TaskError, TransferabilityError
 from transferability.pipeline.data import AnyEncoder, Data, Progress, Settings, as_list, load_part
 from transferability.pipeline.describe import describe_run
@@ -48,10 +48,11 @@ def rank(
     scores : sequence of str
         Further scores to compute (`transferability.scores.available`), or "all".
     criterion : str, optional
-        What to sort by: "transferred_loss", the loss on the target of the classifier that the fitted map moves there
-        (of several references, of the one whose bound stands); "bound", what that loss cannot exceed; or the name of a
-        score. By default the transferred loss where it is known, that is with samples and labels of the target, else
-        the bound.
+        What to sort by: "transferred_accuracy", how often the classifier that the fitted map moves to the target is
+        right there (of several references, that of the one whose bound stands; ties go to the smaller loss);
+        "transferred_loss", what it loses there; "bound", what that loss cannot exceed; or the name of a score. By
+        default the transferred accuracy where it is known, that is with samples and labels of the target, else the
+        bound.
     settings : Settings, optional
     progress : callable (what, done, total), optional
 
@@ -62,8 +63,8 @@ def rank(
     Raises
     ------
     TransferabilityError
-        If the data or an option are at fault: "transferred_loss" for a target without labels or samples among them.
-        Faults of a single encoder are in `Ranking.skipped`.
+        If the data or an option are at fault: "transferred_accuracy" or "transferred_loss" for a target without labels
+        or samples among them. Faults of a single encoder are in `Ranking.skipped`.
 
     Examples
     --------
@@ -86,8 +87,8 @@ def rank(
     if any(isinstance(part, PackSource) for part in parts):
         estimator = by_statistics(estimator)
     # Known before hours of extraction. Data without labels may still get them from the files of `features:`.
-    if criterion == TRANSFERRED_LOSS and (isinstance(target_part, PackSource) or not settings.use_labels):
-        raise loss_unknown(target_part.name)
+    if criterion in TRANSFERRED and (isinstance(target_part, PackSource) or not settings.use_labels):
+        raise unknown(criterion, target_part.name)
     measure = Measurement(estimator, columns, settings.seed, progress)
     entries: list[Ranked] = []
     skipped: list[Skipped] = []

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from transferability._array import FloatArray
+from transferability._array import BoolArray, FloatArray
 
 __all__ = ["Standing", "standings"]
 
@@ -16,14 +16,16 @@ _CHUNK = 2_000_000  # counts held at once
 
 @dataclass(frozen=True)
 class Standing:
-    """What resampling says of one encoder's loss: the transferred loss where it is the criterion, else the bound.
+    """What resampling says of one encoder, by the quantity that its ranking speaks of.
+
+    That is the transferred accuracy, the transferred loss or the bound, where it is the criterion, else the bound.
 
     Attributes
     ----------
     low, high : float
-        Percentile interval of the loss.
+        Percentile interval of the quantity.
     behind : float
-        Share of resamples in which the loss of the first encoder was smaller than this one's; ties count half.
+        Share of resamples in which the first encoder was better than this one; ties count half.
     """
 
     low: float
@@ -32,8 +34,9 @@ class Standing:
 
 
 def standings(
-    parts: Sequence[FloatArray | None],
+    parts: Sequence[FloatArray | BoolArray | None],
     *,
+    higher_is_better: bool = False,
     confidence: float = 0.95,
     n_resamples: int = 1000,
     seed: int = 0,
@@ -43,7 +46,10 @@ def standings(
     Parameters
     ----------
     parts : sequence of array of shape (n_samples,), or None
-        Each sample's part of the loss, encoder by encoder, best first; their mean is the loss. None where unknown.
+        Each sample's part of the quantity, encoder by encoder, best first; their mean is the quantity. For an accuracy
+        whether the sample was classified rightly. None where unknown.
+    higher_is_better : bool, default=False
+        Direction of the quantity.
     confidence, n_resamples, seed
         Of the bootstrap.
 
@@ -75,10 +81,12 @@ def standings(
         rng.multinomial(n, share, size=min(step, n_resamples - start)) @ values / n
         for start in range(0, n_resamples, step)
     ]
-    losses = np.concatenate(means)  # (n_resamples, encoders)
+    drawn = np.concatenate(means)  # (n_resamples, encoders)
     tail = 50 * (1 - confidence)
-    low, high = np.percentile(losses, [tail, 100 - tail], axis=0)
-    behind = (losses[:, :1] < losses).mean(axis=0) + (losses[:, :1] == losses).mean(axis=0) / 2
+    low, high = np.percentile(drawn, [tail, 100 - tail], axis=0)
+    first = drawn[:, :1]
+    better = first > drawn if higher_is_better else first < drawn
+    behind = better.mean(axis=0) + (first == drawn).mean(axis=0) / 2
     found: list[Standing | None] = [None] * len(parts)
     for position, k in enumerate(together):
         found[k] = Standing(float(low[position]), float(high[position]), float(behind[position]))

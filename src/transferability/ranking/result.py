@@ -8,14 +8,23 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from transferability._criteria import BOUND, TRANSFERRED_LOSS, Loss, loss_of, loss_unknown
+from transferability._criteria import (
+    BOUND,
+    HIGHER_IS_BETTER,
+    TRANSFERRED,
+    TRANSFERRED_ACCURACY,
+    TRANSFERRED_LOSS,
+    Quantity,
+    quantity_of,
+    unknown,
+)
 from transferability._validate import check_choice
 from transferability.ranking.confidence import Standing, standings
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from transferability._array import FloatArray
+    from transferability._array import BoolArray, FloatArray
 
 __all__ = ["Ranked", "Ranking", "ScoreColumn", "Skipped"]
 
@@ -43,19 +52,26 @@ class Ranked:
     cache_keys: Sequence[dict[str, str]] = ()  # data and key of the features, where they are kept
 
     def value(self, criterion: str) -> float:
-        """Return what the ranking sorts by: "transferred_loss", "bound" or a score; nan where it is not known."""
-        if criterion == BOUND:
-            return float(self.relatedness.bound)
-        if criterion == TRANSFERRED_LOSS:
-            loss = self.relatedness.transferred_loss
-            return math.nan if loss is None else float(loss)
+        """Return what the ranking sorts by; nan where it is not known.
+
+        That is "transferred_accuracy", "transferred_loss", "bound" or a score.
+        """
+        if criterion in HIGHER_IS_BETTER:
+            value = getattr(self.relatedness, criterion)
+            return math.nan if value is None else float(value)
         return self.scores.get(criterion, math.nan)
 
-    def per_sample(self, loss: Loss) -> FloatArray | None:
-        """Return each target sample's part of a loss, shape (n,); their mean is the loss. None where it is unknown."""
+    def per_sample(self, quantity: Quantity) -> FloatArray | BoolArray | None:
+        """Return each target sample's part of a quantity, shape (n,); their mean is the quantity. None where unknown.
+
+        Of the transferred accuracy: whether the moved classifier is right on the sample.
+        """
         result = self.relatedness
-        parts: FloatArray | None
-        parts = result.transferred_losses if loss == TRANSFERRED_LOSS else result.certificate_terms.per_point
+        parts: FloatArray | BoolArray | None
+        if quantity == BOUND:
+            parts = result.certificate_terms.per_point
+        else:
+            parts = result.transferred_losses if quantity == TRANSFERRED_LOSS else result.transferred_correct
         return parts
 
     def to_dict(self) -> dict[str, Any]:
@@ -81,7 +97,10 @@ class Skipped:
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """Encoders, best first, by `criterion`: "transferred_loss", "bound" or the name of a score."""
+    """Encoders, best first, by `criterion`.
+
+    That is "transferred_accuracy", "transferred_loss", "bound" or the name of a score.
+    """
 
     target: str
     references: tuple[str, ...]
@@ -104,23 +123,26 @@ class Ranking:
     ) -> Ranking:
         """Order entries by the criterion, best first; those without a value come last.
 
-        None means "transferred_loss" where every entry knows it, and "bound" where one does not.
+        None means "transferred_accuracy" where every entry knows it, and "bound" where one does not. Accuracies come in
+        steps of one over the number of samples: of two that are the same, the smaller transferred loss comes first.
 
         Raises
         ------
         OptionError
-            If the criterion is "transferred_loss" and no entry knows it.
+            If the criterion is "transferred_accuracy" or "transferred_loss" and no entry knows it.
         """
         if criterion is None:
-            known = all(entry.relatedness.transferred_loss is not None for entry in entries)
-            criterion = TRANSFERRED_LOSS if known else BOUND
-        elif criterion == TRANSFERRED_LOSS and all(entry.relatedness.transferred_loss is None for entry in entries):
-            raise loss_unknown(target)
-        higher = any(column.name == criterion and column.higher_is_better for column in columns)
+            known = not any(math.isnan(entry.value(TRANSFERRED_ACCURACY)) for entry in entries)
+            criterion = TRANSFERRED_ACCURACY if known else BOUND
+        elif criterion in TRANSFERRED and all(math.isnan(entry.value(criterion)) for entry in entries):
+            raise unknown(criterion, target)
+        directions = {column.name: column.higher_is_better for column in columns} | HIGHER_IS_BETTER
+        higher = directions.get(criterion, False)
 
-        def key(entry: Ranked) -> tuple[bool, float]:
+        def key(entry: Ranked) -> tuple[bool, float, float]:
             value = entry.value(criterion)
-            return (math.isnan(value), -value if higher else value)
+            unless_decided = entry.value(TRANSFERRED_LOSS) if criterion == TRANSFERRED_ACCURACY else 0.0
+            return (math.isnan(value), -value if higher else value, unless_decided)
 
         ordered = tuple(sorted(entries, key=key))
         return cls(target, tuple(references), criterion, ordered, tuple(skipped), tuple(columns), made or {})
@@ -132,11 +154,13 @@ class Ranking:
 
     @cached_property
     def standings(self) -> list[Standing | None]:
-        """Interval of each encoder's loss, and how often the first stayed ahead when samples were drawn again.
+        """Interval of each encoder's value, and how often the first stayed ahead when samples were drawn again.
 
-        Of the transferred loss where the ranking is sorted by it, else of the bound.
+        Of the transferred accuracy or loss where the ranking is sorted by it, else of the bound.
         """
-        return standings([entry.per_sample(loss_of(self.criterion)) for entry in self.entries])
+        quantity = quantity_of(self.criterion)
+        parts = [entry.per_sample(quantity) for entry in self.entries]
+        return standings(parts, higher_is_better=HIGHER_IS_BETTER[quantity])
 
     def frame(self) -> list[dict[str, Any]]:
         """Return the ranking as a table: one row for each encoder, best first; `pandas.DataFrame` takes it as it is."""

@@ -236,6 +236,7 @@ class TaskRelatedness:
             seen_labels = transformed_losses(logits, None, labels, priors)[1]
         terms = self._measure(solution, seen_reference, Sample(seen_features, seen_labels)) if on_test else fit_terms
         losses, predictions = transformed_losses(logits, truth, labels, terms.priors)
+        correct = None if truth is None else predictions == truth
 
         transform = full_transform(
             solution, terms.priors, reference.n_classes, (tasks.reference_scaler, tasks.target_scaler)
@@ -259,7 +260,7 @@ class TaskRelatedness:
             certified=certified,
             certificate=reason,
             transferred_loss=None if losses is None else float(losses.mean()),
-            transferred_accuracy=None if truth is None else float((predictions == truth).mean()),
+            transferred_accuracy=None if correct is None else float(correct.mean()),
             transferability=own_loss,
             transferability_accuracy=own_accuracy,
             class_map=np.where(terms.priors > 0, solution.kept[labels.class_map], -1),
@@ -276,6 +277,7 @@ class TaskRelatedness:
             reference_class_names=_names(reference, reference.n_classes),
             target_class_names=_names(target, len(labels.shares)),
             transferred_losses=None if losses is None else losses.astype(np.float32),
+            transferred_correct=correct,
             pseudo_labels=solution.labels if target.labels is None else None,
             tau_path=tuple((each.tau, each.criterion) for each in candidates) if len(candidates) > 1 else (),
         )

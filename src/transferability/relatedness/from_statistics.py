@@ -313,12 +313,12 @@ def _result(
     fit_terms = _measure(solved, target.gaussians)
     terms = _measure(solved, target.seen) if target.on_test else fit_terms
     transform = full_transform(solution, terms.priors, pack.n_classes, (pack.scaler, target.scaler))
-    losses, accuracy, own, own_loss, own_accuracy = None, None, None, None, None
+    losses, correct, own, own_loss, own_accuracy = None, None, None, None, None
     if target.fit_sample is not None and target.seen_sample is not None:
         seen, truth = target.seen_sample
         logits = solution.geometry.classifier.logits(solution.feature_map.apply(seen))
         losses, predictions = transformed_losses(logits, truth, solution.transform, terms.priors)
-        accuracy = float((predictions == truth).mean())
+        correct = predictions == truth
         own = fit_lipschitz_softmax(*target.fit_sample, max(solution.tau, transform.lipschitz))
         own_logits = own.logits(seen)
         own_loss = float(losses_of(own_logits, truth).mean())
@@ -334,7 +334,7 @@ def _result(
         certified=False,
         certificate=_NOT_CERTIFIED[options.ground_cost],
         transferred_loss=None if losses is None else float(losses.mean()),
-        transferred_accuracy=accuracy,
+        transferred_accuracy=None if correct is None else float(correct.mean()),
         transferability=own_loss,
         transferability_accuracy=own_accuracy,
         class_map=np.where(terms.priors > 0, solution.kept[solution.transform.class_map], -1),
@@ -351,6 +351,7 @@ def _result(
         reference_class_names=pack.class_names or tuple(map(str, range(pack.n_classes))),
         target_class_names=target.class_names,
         transferred_losses=None if losses is None else losses.astype(np.float32),
+        transferred_correct=correct,
         tau_path=tau_path,
     )
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from transferability._array import FloatArray, IntArray
+from transferability._array import BoolArray, FloatArray, IntArray
 from transferability._validate import check_choice
 from transferability.relatedness.certificate import Certificate
 from transferability.relatedness.lipschitz import SoftmaxClassifier
@@ -37,6 +37,8 @@ class Relatedness:
         Of ``h' = B h_R(f(z))``; None without target labels, or without samples of the target.
     transferred_losses : float32 array of shape (n_T,), or None
         The loss of ``h'`` on each sample; their mean is `transferred_loss`.
+    transferred_correct : bool array of shape (n_T,), or None
+        Whether ``h'`` is right on each sample; their mean is `transferred_accuracy`.
     transferability, transferability_accuracy : float or None
         Loss and accuracy of a classifier ``h_T`` trained on the target, in the smallest Lipschitz class that holds both
         the constant of ``h_R`` and ``h'``; None without target labels.
@@ -86,6 +88,7 @@ class Relatedness:
     reference_class_names: tuple[str, ...]
     target_class_names: tuple[str, ...]
     transferred_losses: FloatArray | None = None
+    transferred_correct: BoolArray | None = None
     pseudo_labels: IntArray | None = None
     tau_path: tuple[tuple[float, float], ...] = ()
     others: tuple[Relatedness, ...] = field(default=())

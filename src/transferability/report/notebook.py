@@ -41,7 +41,7 @@ def relatedness_html(result: Relatedness) -> str:
         ["= reference loss", number(result.reference_loss)],
         ["+ label mismatch", number(result.label_mismatch)],
         ["+ distribution mismatch", number(result.distribution_mismatch)],
-        ["loss and accuracy of h′", f"{number(result.transferred_loss)}, {percent(result.transferred_accuracy)}"],
+        ["accuracy and loss of h′", f"{percent(result.transferred_accuracy)}, {number(result.transferred_loss)}"],
         ["τ", f"{result.tau:.3g}"],
     ]
     classes = [
@@ -63,12 +63,12 @@ def relatedness_html(result: Relatedness) -> str:
 def ranking_html(ranking: Ranking) -> str:
     """Return the ranking as a table."""
     scores = [column.name for column in ranking.columns]
-    columns = ["", "encoder", "reference", "loss of h′", "bound", "accuracy of h′", *scores]
+    columns = ["", "encoder", "reference", "accuracy of h′", "loss of h′", "bound", *scores]
     rows = []
     for place, entry in enumerate(ranking.entries, start=1):
         result = entry.relatedness
         row = [str(place), _short(entry.encoder), _short(result.reference)]
-        row += [number(result.transferred_loss), number(result.bound), percent(result.transferred_accuracy)]
+        row += [percent(result.transferred_accuracy), number(result.transferred_loss), number(result.bound)]
         row += [number(entry.scores.get(name), 4) for name in scores]
         rows.append(row)
     skipped = "".join(f"<li>{escape(_short(s.encoder))}: {escape(s.reason[:500])}</li>" for s in ranking.skipped)

@@ -145,13 +145,15 @@ def strip_key(keys: Sequence[str]) -> str:
     return "-".join(keys)
 
 
-def heat(value: float | None, values: Sequence[float | None]) -> int | None:
-    """Return how dark a cell is, 0 (largest) to 9 (smallest: nearest), by its place between the ends."""
+def heat(value: float | None, values: Sequence[float | None], *, higher_is_better: bool = False) -> int | None:
+    """Return how dark a cell is, 0 (worst) to 9 (best: of bounds the nearest), by its place between the ends."""
     if value is None:
         return None
     known = [each for each in values if each is not None]
     low, high = min(known), max(known)
-    return 9 if high == low else round(9 * (high - value) / (high - low))
+    if high == low:
+        return 9
+    return round(9 * ((value - low) if higher_is_better else (high - value)) / (high - low))
 
 
 def _range(values: Sequence[float]) -> tuple[float, float]:

@@ -48,7 +48,7 @@ _LONGEST_NAME = 28
 def plot_terms(results: Sequence[Relatedness], ax: Axes | None = None, *, names: Sequence[str] | None = None) -> Axes:
     """Stack the three terms of each result and mark the losses that they bound (as the paper's Fig. 3).
 
-    The ring is the loss of h′, which a ranking goes by unless it was told otherwise; the bar's end is what that loss
+    The ring is the loss of h′, by whose accuracy a ranking goes unless told otherwise; the bar's end is what that loss
     cannot exceed.
     """
     rows = terms_table(results, names)

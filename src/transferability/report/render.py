@@ -12,11 +12,11 @@ from importlib.resources import files
 from types import ModuleType
 from typing import Any
 
-from transferability._criteria import in_words
+from transferability._criteria import HIGHER_IS_BETTER, in_words
 from transferability.errors import require_extra
 from transferability.report import pictures
 from transferability.report.tables import TERMS
-from transferability.report.words import number, percent
+from transferability.report.words import amount, interval, number, percent
 
 __all__ = ["to_html", "to_json", "to_markdown"]
 
@@ -73,10 +73,13 @@ def _environment(jinja2: ModuleType) -> Any:
     )  # fmt: skip
     environment.filters.update(number=number, percent=percent, show=show, compact=_compact)
     environment.globals.update(
+        amount=amount,
         in_words=in_words,
+        interval=interval,
         bars=pictures.bars,
         chart=pictures.chart,
         heat=pictures.heat,
+        higher_is_better=HIGHER_IS_BETTER,
         class_paths=pictures.class_paths,
         strip_key=pictures.strip_key,
         terms=[(name, label) for name, label, _ in TERMS],
@@ -97,13 +100,13 @@ def _markdown_of_part(part: Mapping[str, Any]) -> list[str]:
     lines = [f"## {_cell(said['headline'])}", "", _cell(said["sentence"], 1500), ""]
     scores = [column["name"] for column in part["columns"]]
     what = "encoder" if part["kind"] == "ranking" else "target"
-    head = ["", what, "reference", "loss of h′", "bound", *(label for _, label, _ in TERMS), "accuracy of h′", *scores]
+    head = ["", what, "reference", "accuracy of h′", "loss of h′", "bound", *(label for _, label, _ in TERMS), *scores]
     rows = []
     for entry in part["entries"]:
         result = entry["result"]
         row = [str(entry["place"]), entry["name"], result["reference"]]
-        row += [number(result["transferred_loss"]), number(result["bound"])]
-        row += [number(result[name]) for name, _, _ in TERMS] + [percent(result["transferred_accuracy"])]
+        row += [percent(result["transferred_accuracy"]), number(result["transferred_loss"]), number(result["bound"])]
+        row += [number(result[name]) for name, _, _ in TERMS]
         rows.append(row + [number(entry["scores"].get(name), 4) for name in scores])
     lines += _markdown_table(head, rows)
     first = part["entries"][0]["result"]

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from transferability._criteria import BOUND, LOSSES, loss_of
+from transferability._criteria import BOUND, HIGHER_IS_BETTER, quantity_of
 from transferability.errors import TaskError
 from transferability.ranking.agreement import agreement
 from transferability.ranking.result import Ranking
@@ -148,7 +148,7 @@ def _ranking_part(
         "targets": [record["target"]],
         "references": record["references"],
         "criterion": record["criterion"],
-        "loss": loss_of(record["criterion"]),
+        "quantity": quantity_of(record["criterion"]),
         "answer": answer(record["target"], record["criterion"], entries, truth),
         "entries": entries,
         "columns": columns,
@@ -183,7 +183,7 @@ def _relation_part(record: Record, details: Details, samples: dict[str, Any]) ->
         "targets": [each["target"] for each in results],
         "references": [each["reference"] for each in results[0]["panel"]],
         "criterion": BOUND,
-        "loss": BOUND,
+        "quantity": BOUND,
         "answer": relation_answer(results, record["encoder"]),
         "entries": entries,
         "columns": [],
@@ -242,14 +242,14 @@ def _keep(samples: dict[str, Any], sample: Mapping[str, str]) -> str:
 
 
 def _agreements(entries: Sequence[Record], columns: Sequence[Record]) -> list[dict[str, Any]]:
-    """Compare both losses and each score with the accuracies, where three encoders or more have both."""
+    """Compare the three quantities and each score with the accuracies, where three encoders or more have both."""
     found = []
-    for column in [*({"name": loss, "higher_is_better": False} for loss in LOSSES), *columns]:
+    for column in [*({"name": each, "higher_is_better": up} for each, up in HIGHER_IS_BETTER.items()), *columns]:
         name = column["name"]
         points = [
             {"encoder": each["name"], "value": value, "accuracy": each["accuracy"]}
             for each in entries
-            for value in [each["result"][name] if name in LOSSES else each["scores"].get(name)]
+            for value in [each["result"][name] if name in HIGHER_IS_BETTER else each["scores"].get(name)]
             if value is not None and each["accuracy"] is not None
         ]
         try:
@@ -269,22 +269,22 @@ def _agreements(entries: Sequence[Record], columns: Sequence[Record]) -> list[di
 def _panel_matrix(what: str, rows: Sequence[tuple[str, Record]]) -> dict[str, Any]:
     columns, values = grid([(name, [(e["reference"], e["bound"]) for e in result["panel"]]) for name, result in rows])
     named = [{"name": name, "values": row} for (name, _), row in zip(rows, values, strict=True)]
-    return {"corner": what, "columns": columns, "rows": named}
+    return {"corner": what, "columns": columns, "quantities": [BOUND] * len(columns), "rows": named}
 
 
 def _overview(parts: Sequence[Record]) -> dict[str, Any]:
-    """Return encoders × targets, encoders by their mean place; the losses that the rankings speak of."""
+    """Return encoders × targets, encoders by their mean place; the quantities that the rankings speak of."""
     places: dict[str, list[int]] = {}
-    losses: dict[str, dict[int, float | None]] = {}
+    values: dict[str, dict[int, float | None]] = {}
     for k, part in enumerate(parts):
         for entry in part["entries"]:
             places.setdefault(entry["name"], []).append(entry["place"])
-            losses.setdefault(entry["name"], {})[k] = entry["result"][part["loss"]]
+            values.setdefault(entry["name"], {})[k] = entry["result"][part["quantity"]]
     worst = max(len(part["entries"]) for part in parts) + 1  # where an encoder was not ranked
     order = sorted(places, key=lambda name: sum(places[name]) + worst * (len(parts) - len(places[name])))
     return {
         "corner": "Encoder",
         "columns": [part["targets"][0] for part in parts],
-        "losses": [part["loss"] for part in parts],
-        "rows": [{"name": name, "values": [losses[name].get(k) for k in range(len(parts))]} for name in order],
+        "quantities": [part["quantity"] for part in parts],
+        "rows": [{"name": name, "values": [values[name].get(k) for k in range(len(parts))]} for name in order],
     }

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from transferability._criteria import loss_of
+from transferability._criteria import quantity_of
 
 if TYPE_CHECKING:
     from transferability.ranking.result import Ranking
@@ -44,9 +44,9 @@ def terms_table(results: Sequence[Relatedness], names: Sequence[str] | None = No
 
 
 def ranking_table(ranking: Ranking) -> Rows:
-    """Return one row for each encoder, best first; the interval is of the loss that its columns name."""
+    """Return one row for each encoder, best first; the interval is of the quantity that its columns name."""
     rows = []
-    resampled = loss_of(ranking.criterion)
+    resampled = quantity_of(ranking.criterion)
     for place, (entry, standing) in enumerate(zip(ranking.entries, ranking.standings, strict=True), start=1):
         result = entry.relatedness
         rows.append(
@@ -54,6 +54,7 @@ def ranking_table(ranking: Ranking) -> Rows:
                 "place": place,
                 "encoder": entry.encoder,
                 "reference": result.reference,
+                "transferred_accuracy": result.transferred_accuracy,
                 "transferred_loss": result.transferred_loss,
                 "bound": result.bound,
                 f"{resampled}_low": None if standing is None else standing.low,
@@ -62,7 +63,6 @@ def ranking_table(ranking: Ranking) -> Rows:
                 "label_mismatch": result.label_mismatch,
                 "distribution_mismatch": result.distribution_mismatch,
                 "tau": result.tau,
-                "transferred_accuracy": result.transferred_accuracy,
                 "transferability": result.transferability,
                 "transferability_accuracy": result.transferability_accuracy,
                 "n_parameters": entry.n_parameters,
@@ -109,7 +109,7 @@ def agreement_table(ranking: Ranking, measured: dict[str, float] | None = None, 
     measured : dict of encoder to accuracy, optional
         Accuracies after fine-tuning. Without them, that of a linear classifier trained on the target stands in.
     criterion : str, optional
-        "transferred_loss", "bound" or a score; by default what the ranking is sorted by.
+        "transferred_accuracy", "transferred_loss", "bound" or a score; by default what the ranking is sorted by.
     """
     rows = []
     for entry in ranking.entries:

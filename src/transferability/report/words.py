@@ -1,13 +1,13 @@
-"""What the numbers say, in sentences: the loss of the moved classifier orders, the bound promises."""
+"""What the numbers say, in sentences: the accuracy of the moved classifier orders, the bound promises."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from transferability._criteria import BOUND, LOSSES, TRANSFERRED_LOSS, loss_of
+from transferability._criteria import BOUND, QUANTITIES, TRANSFERRED_ACCURACY, TRANSFERRED_LOSS, Quantity, quantity_of
 
-__all__ = ["answer", "certificate_in_words", "number", "percent", "relation_answer"]
+__all__ = ["amount", "answer", "certificate_in_words", "interval", "number", "percent", "relation_answer"]
 
 Entry = Mapping[str, Any]
 
@@ -20,6 +20,20 @@ def number(value: float | None, digits: int = 3) -> str:
 def percent(value: float | None) -> str:
     """Format a share; a dash where there is none."""
     return "–" if value is None or value != value else f"{100 * value:.1f} %"
+
+
+def amount(quantity: str, value: float | None, *, unit: bool = True) -> str:
+    """Format a value of one of the quantities that order encoders: an accuracy in percent, others in nats."""
+    if quantity == TRANSFERRED_ACCURACY:
+        return percent(value)
+    return f"{number(value)} nats" if unit else number(value)
+
+
+def interval(quantity: str, low: float, high: float, digits: int = 3) -> str:
+    """Format the interval of a value, without its unit where that is nats."""
+    if quantity == TRANSFERRED_ACCURACY:
+        return f"{number(100 * low, 1)} – {percent(high)}"
+    return f"{number(low, digits)} – {number(high, digits)}"
 
 
 def answer(target: str, criterion: str, entries: Sequence[Entry], truth: str | None) -> dict[str, Any]:
@@ -37,65 +51,86 @@ def answer(target: str, criterion: str, entries: Sequence[Entry], truth: str | N
     best = entries[0]
     runner_up = entries[1] if len(entries) > 1 else None
     sentence = _how_sure(best, runner_up, criterion) + _cost(best, entries, truth)
-    facts = _facts(best, loss_of(criterion))
+    facts = _facts(best, quantity_of(criterion))
     if runner_up is not None:
         facts.append({"label": "Runner-up", "value": runner_up["name"], "note": _behind(best, runner_up, criterion)})
     return {"headline": f"Take {best['name']} for {target}.", "sentence": sentence, "facts": facts}
 
 
-def _facts(best: Entry, resampled: str) -> list[dict[str, str]]:
-    """Return what is known of the first: the loss of its moved classifier, what bounds it, and what training gives."""
+def _facts(best: Entry, resampled: Quantity) -> list[dict[str, str]]:
+    """Return what is known of the first: what its moved classifier does, what bounds its loss, what training gives."""
     result, standing = best["result"], best["standing"]
-    interval = f"95 % interval {number(standing['low'])} – {number(standing['high'])}" if standing else ""
+    known = f"95 % interval {interval(resampled, standing['low'], standing['high'])}" if standing else ""
     promise = f"what can be promised on the {result['evaluated_on']} part" if result["certified"] else ""
     bound = {
         "label": "Bound on the target loss" if result["certified"] else "Estimate of the target loss, no bound",
-        "value": f"{number(result['bound'])} nats",
-        "note": interval if resampled == BOUND else promise,
+        "value": amount(BOUND, result["bound"]),
+        "note": known if resampled == BOUND else promise,
     }
     if result["transferred_accuracy"] is None:
         return [bound]
-    right = f"right in {percent(result['transferred_accuracy'])} of the {result['evaluated_on']} part"
-    moved = {
-        "label": f"Loss of {result['reference']}'s classifier, moved",
-        "value": f"{number(result['transferred_loss'])} nats",
-        "note": f"{interval}; {right}" if interval and resampled == TRANSFERRED_LOSS else right,
-    }
-    trained = {
-        "label": "Loss of a linear classifier, trained",
-        "value": f"{number(result['transferability'])} nats",
-        "note": f"on the target itself; right in {percent(result['transferability_accuracy'])}",
-    }
-    return [moved, bound, trained] if resampled == TRANSFERRED_LOSS else [bound, moved, trained]
+    of, part = f"of {result['reference']}'s classifier, moved", f"on the {result['evaluated_on']} part"
+    loses = f"loses {amount(TRANSFERRED_LOSS, result['transferred_loss'])} {part}"
+    right = f"right in {percent(result['transferred_accuracy'])} {part}"
+    loss, accuracy = result["transferability"], percent(result["transferability_accuracy"])
+    if resampled == TRANSFERRED_ACCURACY:
+        moved = {"label": f"Accuracy {of}", "value": percent(result["transferred_accuracy"]), "note": loses}
+        note = f"on the target itself; loses {number(loss)} nats"
+        trained = {"label": "Accuracy of a linear classifier, trained", "value": accuracy, "note": note}
+    else:
+        moved = {"label": f"Loss {of}", "value": f"{number(result['transferred_loss'])} nats", "note": right}
+        note = f"on the target itself; right in {accuracy}"
+        trained = {"label": "Loss of a linear classifier, trained", "value": f"{number(loss)} nats", "note": note}
+    if resampled == BOUND:
+        return [bound, moved, trained]
+    if known:
+        moved["note"] = f"{known}; {moved['note']}"
+    return [moved, bound, trained]
 
 
 def _behind(best: Entry, runner_up: Entry, criterion: str) -> str:
-    loss = loss_of(criterion)
-    first, second = best["result"][loss], runner_up["result"][loss]
-    what = "loss" if loss == TRANSFERRED_LOSS else "bound"
-    return f"{what} unknown" if second is None else f"{what} {second - first:+.3f} nats"
+    quantity = quantity_of(criterion)
+    first, second = best["result"][quantity], runner_up["result"][quantity]
+    what = quantity.removeprefix("transferred_")
+    if second is None:
+        return f"{what} unknown"
+    if quantity == TRANSFERRED_ACCURACY:
+        return f"{what} {100 * (second - first):+.1f} points"
+    return f"{what} {second - first:+.3f} nats"
 
 
 def _how_sure(best: Entry, runner_up: Entry | None, criterion: str) -> str:
     if runner_up is None:
         return "It is the only encoder that was ranked, so nothing can be said of a choice"
-    if criterion not in LOSSES:
+    if criterion not in QUANTITIES:
         first, second = (number(each["scores"].get(criterion), 4) for each in (best, runner_up))
         return f"By {criterion} it leads {runner_up['name']} with {first} against {second}"
-    first, second = best["result"][criterion], runner_up["result"][criterion]
-    if second is None:
-        return f"Its moved classifier loses {number(first)} nats; what that of {runner_up['name']} loses is not known"
-    gap, other = number(second - first), runner_up["name"]
-    if criterion == TRANSFERRED_LOSS:
-        start = f"Its moved classifier loses {number(first)} nats, {gap} less than that of {other},"
-    else:
-        start = f"Its bound of {number(first)} nats is {gap} below that of {other}"
+    start, stayed = _lead(best["result"], runner_up["result"], runner_up["name"], criterion)
     standing = runner_up["standing"]
-    if standing is None:
-        return start.removesuffix(",")
-    return (
-        f"{start} and stayed below in {_share(standing['behind'])} of 1,000 resamples: {_verdict(standing['behind'])}"
-    )
+    if standing is None or not stayed:
+        return start
+    share = standing["behind"]
+    return f"{start}{stayed} in {_share(share)} of 1,000 resamples: {_verdict(share)}"
+
+
+def _lead(best: Mapping[str, Any], second: Mapping[str, Any], other: str, criterion: str) -> tuple[str, str]:
+    """Say how far the first is ahead, and how to go on about resamples; "" for this where the second is not known."""
+    if criterion == BOUND:
+        start = f"Its bound of {number(best['bound'])} nats is"
+        return f"{start} {number(second['bound'] - best['bound'])} below that of {other}", " and stayed below"
+    loses = f"Its moved classifier loses {number(best['transferred_loss'])} nats"
+    right = f"Its moved classifier is right in {percent(best['transferred_accuracy'])}"
+    if second[criterion] is None and criterion == TRANSFERRED_LOSS:
+        return f"{loses}; what that of {other} loses is not known", ""
+    if second[criterion] is None:
+        return f"{right}; how often that of {other} is right is not known", ""
+    less = number(second["transferred_loss"] - best["transferred_loss"])
+    if criterion == TRANSFERRED_LOSS:
+        return f"{loses}, {less} less than that of {other}", ", and stayed below"
+    points = 100 * (best["transferred_accuracy"] - second["transferred_accuracy"])
+    if points == 0:
+        return f"{right}, as often as that of {other}, and loses {less} nats less", "; it was ahead"
+    return f"{right}, {points:.1f} points more than that of {other}", ", and stayed ahead"
 
 
 def _share(value: float) -> str:

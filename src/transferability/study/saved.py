@@ -9,14 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from transferability._array import FloatArray
-from transferability._criteria import BOUND, LOSSES, TRANSFERRED_LOSS
+from transferability._array import BoolArray, FloatArray
+from transferability._criteria import BOUND, TRANSFERRED_ACCURACY, TRANSFERRED_LOSS, Quantity
 from transferability.pipeline.measure import score_columns
 from transferability.ranking.result import Ranked, Ranking, Skipped
 from transferability.ranking.store import StoredResult
 from transferability.study.config import Study
 
 __all__ = ["pack_entry", "rankings_of", "unpack_entry"]
+
+_STORED_AS: dict[Quantity, str] = {TRANSFERRED_ACCURACY: "?", TRANSFERRED_LOSS: "<f4", BOUND: "<f4"}
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class SavedRelatedness:
     details: Any  # has `to_dict`; None where there are none
     certificate_terms: Any  # has `per_point`
     transferred_losses: FloatArray | None
+    transferred_correct: BoolArray | None
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -44,31 +47,34 @@ def pack_entry(entry: Ranked) -> dict[str, Any]:
     result = entry.relatedness
     return entry.to_dict() | {
         "details": None if result.details is None else result.details.to_dict(),
-        "per_sample": {loss: _pack(entry.per_sample(loss)) for loss in LOSSES},  # what standings are made of
+        # What standings are made of.
+        "per_sample": {name: _pack(entry.per_sample(name), dtype) for name, dtype in _STORED_AS.items()},
     }
 
 
 def unpack_entry(packed: dict[str, Any]) -> Ranked:
     """Return the entry that `pack_entry` was given, but for the arrays of the transformation."""
-    details, parts = packed["details"], {loss: _unpack(text) for loss, text in packed["per_sample"].items()}
+    details = packed["details"]
+    parts = {name: _unpack(packed["per_sample"][name], dtype) for name, dtype in _STORED_AS.items()}
     saved = SavedRelatedness(
         packed["relatedness"],
         None if details is None else SimpleNamespace(to_dict=lambda: details),
         SimpleNamespace(per_point=parts[BOUND]),
         parts[TRANSFERRED_LOSS],
+        parts[TRANSFERRED_ACCURACY],
     )
     return Ranked(
         packed["encoder"], packed["n_parameters"], saved, packed["scores"], packed["notes"], packed["seconds"]
     )
 
 
-def _pack(values: FloatArray | None) -> str | None:
-    """Return thousands of numbers as text of four bytes each, not twenty."""
-    return None if values is None else base64.b64encode(values.astype("<f4").tobytes()).decode()
+def _pack(values: FloatArray | BoolArray | None, dtype: str) -> str | None:
+    """Return thousands of numbers as text of one or four bytes each, not twenty."""
+    return None if values is None else base64.b64encode(values.astype(dtype).tobytes()).decode()
 
 
-def _unpack(text: str | None) -> FloatArray | None:
-    return None if text is None else np.frombuffer(base64.b64decode(text), "<f4")
+def _unpack(text: str | None, dtype: str) -> Any:
+    return None if text is None else np.frombuffer(base64.b64decode(text), dtype)
 
 
 def rankings_of(
@@ -89,7 +95,7 @@ def rankings_of(
     UnknownNameError
         If there is no score of that name.
     OptionError
-        If it is "transferred_loss", and a target has no labels or no samples.
+        If it is "transferred_accuracy" or "transferred_loss", and a target has no labels or no samples.
     """
     columns = score_columns(study.scores, criterion)
     rankings = []

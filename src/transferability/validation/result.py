@@ -34,7 +34,7 @@ class Observation:
     accuracies : tuple of float
         One for each seed.
     values : dict of str to float
-        What transferred loss, bound and scores said before; a score that says nothing here is left out.
+        What transferred accuracy and loss, bound and scores said before; a score that says nothing here is left out.
     """
 
     encoder: str
@@ -69,8 +69,8 @@ class Validation:
         "finetune" or "probe".
     observations : tuple of Observation
     columns : tuple of ScoreColumn
-        Transferred loss, bound and scores with their directions; "size", the number of parameters, is the baseline to
-        beat.
+        Transferred accuracy and loss, bound and scores with their directions; "size", the number of parameters, is the
+        baseline to beat.
     skipped : tuple of Skipped
         What could not be measured, and why.
     """

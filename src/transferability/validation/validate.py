@@ -1,4 +1,4 @@
-"""Measure encoders by training, and hold transferred loss, bound and scores against what came out."""
+"""Measure encoders by training, and hold transferred accuracy and loss, bound and scores against what came out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
-from transferability._criteria import LOSSES
+from transferability._criteria import HIGHER_IS_BETTER, QUANTITIES
 from transferability.datasets import Dataset
 from transferability.encoders import Encoder, FeatureFiles, load_encoder
 from transferability.errors import TaskError, TransferabilityError
@@ -28,7 +28,7 @@ __all__ = ["validate"]
 
 BASELINE = "size"
 """Number of parameters: what a score must beat to be worth computing."""
-_LAYOUT = 2  # of what is kept; raise it whenever the same key would mean another result
+_LAYOUT = 3  # of what is kept; raise it whenever the same key would mean another result
 
 
 def validate(
@@ -45,7 +45,7 @@ def validate(
     store: ResultStore | None = None,
     progress: Progress | None = None,
 ) -> Validation:
-    """Train every encoder on every target, and compare with what losses and scores say without training.
+    """Train every encoder on every target, and compare with what was said of it without training.
 
     Parameters
     ----------
@@ -54,15 +54,16 @@ def validate(
     targets : sequence of str or Dataset
         With labels.
     references : sequence of str or Dataset
-        The panel of transferred loss and bound. Without any, the other targets serve; one target alone has neither.
+        The panel of transferred accuracy, transferred loss and bound. Without any, the other targets serve; one target
+        alone has none of these.
     method : {"finetune", "probe"}
     seeds : sequence of int
     scores : sequence of str
-        Beside transferred loss, bound and number of parameters, which are always there.
+        Beside transferred accuracy and loss, bound and number of parameters, which are always there.
     relatedness : TaskRelatedness, optional
         By default as `rank` has it.
     settings : Settings, optional
-        Losses and scores see the fitting rows, as training does; accuracies are of the test rows.
+        What is said before sees the fitting rows, as training does; accuracies are of the test rows.
     tuning : FineTuning, optional
     store : ResultStore, optional
         Kinds 'finetune', 'finetune-choice', 'probe' and 'scores'. What it holds is not computed again.
@@ -112,7 +113,11 @@ def validate(
     if not observations:
         message = f"no encoder could be measured. {'; '.join(f'{each.encoder}: {each.reason}' for each in skipped)}"
         raise TaskError(message)
-    columns = [ScoreColumn(loss, False) for loss in LOSSES if any(loss in each.values for each in observations)]
+    columns = [
+        ScoreColumn(name, higher)
+        for name, higher in HIGHER_IS_BETTER.items()
+        if any(name in each.values for each in observations)
+    ]
     columns += [ScoreColumn(name, known[name].higher_is_better) for name in names]
     return Validation(method, tuple(observations), tuple(columns), tuple(skipped))
 
@@ -126,7 +131,7 @@ def _foretell(
     settings: Settings,
     store: ResultStore | None,
 ) -> dict[str, float]:
-    """Return what losses and scores say, from the store if it is there."""
+    """Return what is said without training, from the store if it is there."""
     about = {
         "layout": _LAYOUT,
         "encoder": encoder_identity(encoder),
@@ -147,7 +152,7 @@ def _foretell(
         entry = rank(
             part.dataset, references, [encoder], relatedness=estimator, scores=names, settings=settings
         ).entries[0]
-        values = {loss: entry.value(loss) for loss in LOSSES} | entry.scores
+        values = {name: entry.value(name) for name in QUANTITIES} | entry.scores
     else:
         values = _scores_alone(encoder, part, names, settings)
     values = {name: value for name, value in values.items() if math.isfinite(value)}

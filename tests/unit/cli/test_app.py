@@ -95,7 +95,7 @@ def test_wrong_usage_ends_with_two(arguments: list[str], message: str) -> None:
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
-        (["--tau", "steep"], r"`--tau` must be a number, numbers with commas, or auto; got 'steep'"),
+        (["--tau", "steep"], r"`--tau` must be a number, numbers with commas, scaled or auto; got 'steep'"),
         (["--tau", "-1"], r"`tau` must be a finite number > 0; got -1"),
         (["--ground-cost", "los"], r"Did you mean 'loss'"),
         (
@@ -232,25 +232,26 @@ def test_rank_feature_files_of_encoders(tmp_path: Path, files: dict[str, str]) -
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
     assert "written" in err
 
-    assert found["criterion"] == "transferred_loss"
-    losses = [each["relatedness"]["transferred_loss"] for each in found["ranking"]]
-    for each, loss in zip(found["ranking"], losses, strict=True):  # the interval is that of the criterion
-        assert each["standing"]["low"] <= loss <= each["standing"]["high"]
-        assert each["relatedness"]["tau"] == 0.2
+    assert found["criterion"] == "transferred_accuracy"
+    accuracies = [each["relatedness"]["transferred_accuracy"] for each in found["ranking"]]
+    for each, accuracy in zip(found["ranking"], accuracies, strict=True):  # the interval is that of the criterion
+        assert each["standing"]["low"] <= accuracy <= each["standing"]["high"]
+        assert each["relatedness"]["tau"] == 4 / np.sqrt(5)  # five features
 
-    for sort in ("transferred_loss", "bound", "logme"):
+    for sort in ("transferred_accuracy", "transferred_loss", "bound", "logme"):
         table, _ = run("rank", *arguments, "--sort", sort, "--no-cache")
         assert table.index("sharp") < table.index("blurred")
         assert f"best first by {sort.replace('_', ' ')} (" in table
     _, err = run("rank", *arguments, "--no-cache")
-    assert "transferred loss, accuracy: of the reference's classifier" in " ".join(err.split())
+    assert "accuracy, transferred loss: of the reference's classifier" in " ".join(err.split())
     bare = ["--target", files["bare"], *arguments[2:], "--no-cache"]
     (tmp_path / "sharp" / "bare.npz").write_bytes((tmp_path / "bare.npz").read_bytes())
     table, err = run("rank", *bare, code=3)  # no labels: by the bound; of the other encoder there is no file
     assert "best first by bound (" in table
-    assert "transferred loss, accuracy" not in err
-    with pytest.raises(TransferabilityError, match="must not be 'transferred_loss' for target 'bare'"):
-        run("rank", *bare, "--sort", "transferred_loss")
+    assert "accuracy, transferred loss" not in err
+    for sort in ("transferred_accuracy", "transferred_loss"):
+        with pytest.raises(TransferabilityError, match=f"must not be '{sort}' for target 'bare'"):
+            run("rank", *bare, "--sort", sort)
     missing = [*arguments, "--encoder", f"features:{tmp_path}/none/{{data}}.npz"]
     out, err = run("rank", *missing, "--no-cache", "--json", code=3)
     assert len(json.loads(out)["ranking"]) == 2

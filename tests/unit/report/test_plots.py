@@ -93,12 +93,13 @@ def test_tables_hold_what_plots_show(ranking: Ranking, relations: list[Relatedne
     assert [row["place"] for row in frame] == [1, 2, 3]
     for row, entry in zip(frame, ranking.entries, strict=True):
         assert row["bound"] == entry.relatedness.bound
-        assert row["transferred_loss_low"] <= row["transferred_loss"] <= row["transferred_loss_high"]
+        assert row["transferred_accuracy_low"] <= row["transferred_accuracy"] <= row["transferred_accuracy_high"]
+        assert list(row)[3:6] == ["transferred_accuracy", "transferred_loss", "bound"]
         assert row["logme"] == entry.scores["logme"]
     by_bound = Ranking.sort(ranking.entries, [], "bound", ranking.columns, "bands", ranking.references)
     for row in by_bound.frame():
         assert row["bound_low"] <= row["bound"] <= row["bound_high"]
-        assert "transferred_loss_low" not in row
+        assert "transferred_accuracy_low" not in row
     assert len(tables.matrix_table(relations)) == 4
     assert {row["row"] for row in tables.matrix_table(ranking)} == {each.encoder for each in ranking.entries}
     measured = {ranking.best.encoder: 0.9}

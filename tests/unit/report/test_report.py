@@ -64,8 +64,13 @@ def test_a_summary_is_json_and_says_what_the_ranking_says(ranking: Ranking) -> N
             assert len(row["samples"]) == len(row["reference_samples"]) == 3
             assert all(key in summary["samples"] for key in row["samples"])
     assert [each["encoder"] for each in part["skipped"]] == ["python:broken"]
-    assert [each["score"] for each in part["agreement"]] == ["transferred_loss", "bound", "logme"]
-    assert (part["criterion"], part["loss"]) == ("transferred_loss", "transferred_loss")
+    assert [each["score"] for each in part["agreement"]] == [
+        "transferred_accuracy",
+        "transferred_loss",
+        "bound",
+        "logme",
+    ]
+    assert (part["criterion"], part["quantity"]) == ("transferred_accuracy", "transferred_accuracy")
     assert part["matrix"]["columns"] == ["lines", "edges"]
     made = part["made"]
     assert made["settings"]["test_share"] == 0.3
@@ -117,6 +122,20 @@ unsure = {"standing": None}
         ),
         ([entry("a", 1, 0.8) | unsure, entry("b", 1.2, 0.7) | unsure], "transferred_loss", "less than that of b; no"),
         ([entry("a", 1, 0.8), entry("b", 1.2, None)], "transferred_loss", "what that of b loses is not known"),
+        (
+            [entry("a", 1, 0.925), entry("b", 1.2, 0.9, 0.97)],
+            "transferred_accuracy",
+            "Its moved classifier is right in 92.5 %, 2.5 points more than that of b, and stayed ahead in 97.0 % of "
+            "1,000 resamples: a likely lead; no other",
+        ),
+        (
+            [entry("a", 1, 0.9), entry("b", 1.2, 0.9, 0.5)],
+            "transferred_accuracy",
+            "right in 90.0 %, as often as that of b, and loses 0.050 nats less; it was ahead in 50.0 % of 1,000 "
+            "resamples: too close to call; no other",
+        ),
+        ([entry("a", 1, 0.8) | unsure, entry("b", 1.2, 0.7) | unsure], "transferred_accuracy", "than that of b; no"),
+        ([entry("a", 1, 0.8), entry("b", 1.2, None)], "transferred_accuracy", "how often that of b is right is not"),
         ([entry("a", 0.5, 0.8), entry("b", 0.25, 0.9)], "logme", "By logme it leads b with 0.5000 against 0.2500"),
     ],
 )
@@ -125,25 +144,40 @@ def test_the_answer_in_every_case(entries: list[dict], criterion: str, words: st
     assert words in answer("t", criterion, entries, truth)["sentence"]
 
 
-@pytest.mark.parametrize("criterion", ["transferred_loss", "bound", "logme"])
-def test_the_interval_stands_with_the_loss_that_it_is_of(criterion: str) -> None:
-    said = answer("t", criterion, [entry("a", 1, 0.8), entry("b", 1.2, 0.9)], "probe")
-    of = "Loss of r's classifier, moved" if criterion == "transferred_loss" else "Bound on the target loss"
+@pytest.mark.parametrize(
+    ("criterion", "of", "interval", "behind"),
+    [
+        ("transferred_accuracy", "Accuracy of r's classifier, moved", "90.0 – 110.0 %", "accuracy -5.0 points"),
+        ("transferred_loss", "Loss of r's classifier, moved", "0.900 – 1.100", "loss +0.050 nats"),
+        ("bound", "Bound on the target loss", "0.900 – 1.100", "bound +0.200 nats"),
+        ("logme", "Bound on the target loss", "0.900 – 1.100", "bound +0.200 nats"),
+    ],
+)
+def test_the_interval_stands_with_what_it_is_of(criterion: str, of: str, interval: str, behind: str) -> None:
+    said = answer("t", criterion, [entry("a", 1, 0.85), entry("b", 1.2, 0.8)], "probe")
     assert said["facts"][0]["label"] == of
-    assert [each["label"] for each in said["facts"] if "95 % interval 0.900 – 1.100" in each["note"]] == [of]
-    assert said["facts"][-1]["note"] == ("loss +0.050 nats" if criterion == "transferred_loss" else "bound +0.200 nats")
+    assert [each["label"] for each in said["facts"] if f"95 % interval {interval}" in each["note"]] == [of]
+    assert said["facts"][-1]["note"] == behind
+    moved = next(each for each in said["facts"] if each["label"].endswith("moved"))
+    assert moved["value"] == ("85.0 %" if criterion == "transferred_accuracy" else "0.250 nats")
+    assert ("loses 0.250 nats" if criterion == "transferred_accuracy" else "right in 85.0 %") in moved["note"]
     bare = answer("t", "bound", [entry("a", 1, None)], None)
     assert [each["label"] for each in bare["facts"]] == ["Bound on the target loss"]
 
 
 def test_the_table_marks_what_orders_and_shows_what_is_promised(ranking: Ranking) -> None:
-    for criterion in ("transferred_loss", "bound"):
+    for criterion in ("transferred_accuracy", "transferred_loss", "bound"):
         by = Ranking.sort(ranking.entries, [], criterion, ranking.columns, "bands", ranking.references)
         page, text = to_html(summarize(by)), to_markdown(summarize(by))
         for each, standing in zip(by.entries, by.standings, strict=True):
-            cell = f"<b>{each.value(criterion):.3f}</b><br><small>{standing.low:.2f}–{standing.high:.2f}</small>"
+            cell = f"<b>{each.value(criterion):.3f}</b><br><small>{standing.low:.2f} – {standing.high:.2f}</small>"
+            if criterion == "transferred_accuracy":
+                low, high = 100 * standing.low, 100 * standing.high
+                cell = f"<b>{100 * each.value(criterion):.1f} %</b><br><small>{low:.1f} – {high:.1f} %</small>"
             assert page.count(cell) >= 1
-            assert f" {each.relatedness.transferred_loss:.3f} | {each.relatedness.bound:.3f} |" in text
+            result = each.relatedness
+            accuracy = f"{100 * result.transferred_accuracy:.1f} %"
+            assert f" {accuracy} | {result.transferred_loss:.3f} | {result.bound:.3f} |" in text
 
 
 def test_measured_accuracies_take_the_place_of_the_stand_in(ranking: Ranking) -> None:
@@ -165,14 +199,18 @@ def test_several_rankings_make_a_study(ranking: Ranking) -> None:
     assert len(summary["parts"]) == 2
     assert [row["name"] for row in summary["overview"]["rows"]] == [each.encoder for each in ranking.entries]
     assert Page(to_html(summary)).count("h1") == 1
-    assert summary["overview"]["losses"] == ["transferred_loss"] * 2
+    assert summary["overview"]["quantities"] == ["transferred_accuracy"] * 2
     best = summary["overview"]["rows"][0]["values"]
-    assert best == [ranking.best.relatedness.transferred_loss] * 2
+    assert best == [ranking.best.relatedness.transferred_accuracy] * 2
+    assert f'<td class="h9">{100 * best[0]:.1f} %</td>' in to_html(summary)  # dark is better
     by_bound = Ranking.sort(ranking.entries, [], "bound", ranking.columns, "others", ranking.references)
     mixed = summarize([ranking, by_bound])
     found = next(row for row in mixed["overview"]["rows"] if row["name"] == ranking.best.encoder)
-    assert found["values"] == [ranking.best.relatedness.transferred_loss, ranking.best.relatedness.bound]
-    assert "By target: bands, transferred loss; others, bound, in nats" in "".join(Page(to_html(mixed)).text)
+    assert found["values"] == [ranking.best.relatedness.transferred_accuracy, ranking.best.relatedness.bound]
+    assert (
+        "By target: bands, transferred accuracy; others, bound. Dark is better; losses and bounds in nats."
+        in "".join(Page(to_html(mixed)).text)
+    )
 
 
 def test_nothing_cannot_be_summarized() -> None:
@@ -210,7 +248,7 @@ def test_every_picture_says_what_it_is(ranking: Ranking) -> None:
         if tag == "svg":
             assert attributes.get("aria-label") or attributes.get("aria-hidden") == "true"
     figures = page.count("figure")
-    assert figures == 3 * len(ranking.entries) + 3  # before, after, τ; agreement of two losses and a score
+    assert figures == 3 * len(ranking.entries) + 4  # before, after, τ; agreement of three quantities and a score
 
 
 def test_hostile_names_are_text(hostile_ranking: Ranking, hostile_names: tuple[str, ...]) -> None:

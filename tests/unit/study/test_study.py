@@ -86,7 +86,7 @@ def test_data_that_change_are_measured_anew(folder: Path) -> None:
     assert [cell.done for cell in plan_study(study)] == [False, True, False, False]
 
 
-@pytest.mark.parametrize("criterion", [None, "bound", "logme"])
+@pytest.mark.parametrize("criterion", [None, "transferred_loss", "bound", "logme"])
 def test_rankings_are_those_of_rank(folder: Path, criterion: str | None) -> None:
     from transferability.pipeline import rank
 
@@ -101,12 +101,13 @@ def test_rankings_are_those_of_rank(folder: Path, criterion: str | None) -> None
     )
     stored = rankings[0]
     assert (stored.target, stored.references) == (direct.target, direct.references)
-    assert stored.criterion == direct.criterion == (criterion or "transferred_loss")
+    assert stored.criterion == direct.criterion == (criterion or "transferred_accuracy")
     for a, b in zip(stored.entries, direct.entries, strict=True):
         assert (a.encoder, a.scores) == (b.encoder, b.scores)
-        for loss in ("transferred_loss", "bound"):
-            assert a.value(loss) == b.value(loss)
-            assert a.per_sample(loss) == pytest.approx(b.per_sample(loss), rel=1e-6)
+        for quantity in ("transferred_accuracy", "transferred_loss", "bound"):
+            assert a.value(quantity) == b.value(quantity)
+            assert a.per_sample(quantity) == pytest.approx(b.per_sample(quantity), rel=1e-6)
+        assert a.per_sample("transferred_accuracy").dtype == bool
     one, other = (each.to_dict()["ranking"] for each in (stored, direct))
     for a, b in zip(one, other, strict=True):
         assert a["standing"] == pytest.approx(b["standing"], rel=1e-5)

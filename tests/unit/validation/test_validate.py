@@ -95,9 +95,10 @@ def test_the_whole_with_an_encoder_that_cannot_be_trained(make_encoder, make_dat
         (encoder, target) for encoder in "ab" for target in ("one", "two")
     }
     assert [each.encoder for each in found.skipped] == ["flat on one", "flat on two"]
-    assert all(each.values.keys() == {"transferred_loss", "bound", "logme", "size"} for each in found.observations)
-    assert [column.name for column in found.columns] == ["transferred_loss", "bound", "logme", "size"]
-    assert [column.higher_is_better for column in found.columns[:2]] == [False, False]
+    names = ["transferred_accuracy", "transferred_loss", "bound", "logme", "size"]
+    assert all(list(each.values) == names for each in found.observations)
+    assert [column.name for column in found.columns] == names
+    assert [column.higher_is_better for column in found.columns[:3]] == [True, False, False]
     assert found.observations[0].values["size"] == np.log10(encoders[0].n_parameters)
     assert {row.kind for row in store.results()} == {"scores", "finetune", "finetune-choice"}
     n_rows = len(store.results())
