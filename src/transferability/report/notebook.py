@@ -41,7 +41,7 @@ def relatedness_html(result: Relatedness) -> str:
         ["= reference loss", number(result.reference_loss)],
         ["+ label mismatch", number(result.label_mismatch)],
         ["+ distribution mismatch", number(result.distribution_mismatch)],
-        ["accuracy and loss of h′", f"{percent(result.transferred_accuracy)}, {number(result.transferred_loss)}"],
+        ["loss and accuracy of h′", f"{number(result.transferred_loss)}, {percent(result.transferred_accuracy)}"],
         ["τ", f"{result.tau:.3g}"],
     ]
     classes = [
