@@ -31,7 +31,7 @@ NAMELESS = Task(GOOD.features, name="nameless")
         (
             lambda: TaskRelatedness("outo"),
             OptionError,
-            r"`tau` must be one of 'auto'; got 'outo'\. Did you mean 'auto'",
+            r"`tau` must be one of 'scaled', 'auto'; got 'outo'\. Did you mean 'auto'",
         ),
         (lambda: TaskRelatedness(ground_cost="los"), OptionError, r"`ground_cost` .*got 'los'\. Did you mean 'loss'"),
         (lambda: TaskRelatedness(space="there"), OptionError, r"`space` must be one of 'reference', 'target'"),
