@@ -84,7 +84,7 @@ def agreement(result: dict[str, Any]) -> str:
 
 def times(found: dict[str, dict[str, Any]]) -> str:
     """Return the CPU seconds of what each experiment rests on, and of whole runs where they were timed."""
-    rows = [(f"`{name}.py`", f"{used:.0f}", "") for name, result in found.items() if (used := result.get("cpu_seconds"))]
+    rows = [(f"`{name}.py`", f"{each['cpu_seconds']:.0f}", "") for name, each in found.items() if "cpu_seconds" in each]
     for mode in ("", "-quick"):
         path = HERE / "results" / f"times{mode}.json"
         if path.exists():
