@@ -157,7 +157,7 @@ def cases(max_rows: int, min_rows: int = 2) -> Any:
 
 
 @cases(80)
-@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
 def test_certified_bound_holds(
     options: dict[str, Any], references: list[Shape], target: Shape, with_test: bool
 ) -> None:
@@ -165,8 +165,8 @@ def test_certified_bound_holds(
 
 
 @pytest.mark.slow
-@cases(400)
-@settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
+@cases(600)
+@settings(max_examples=3000, deadline=None, suppress_health_check=list(HealthCheck))
 def test_certified_bound_holds_in_thousands_of_tasks(
     options: dict[str, Any], references: list[Shape], target: Shape, with_test: bool
 ) -> None:
@@ -175,7 +175,7 @@ def test_certified_bound_holds_in_thousands_of_tasks(
 
 @pytest.mark.slow
 @cases(5000, min_rows=2000)
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
 def test_certified_bound_holds_for_thousands_of_samples_matched_in_blocks(
     options: dict[str, Any], references: list[Shape], target: Shape, with_test: bool
 ) -> None:
