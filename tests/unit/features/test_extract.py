@@ -259,7 +259,7 @@ class Slow(Pixels):
     def encode(self, items):
         with open(os.environ["CALLS"], "a") as log:  # noqa: PTH123
             log.write("x")
-        time.sleep(0.2)
+        time.sleep(float(os.environ.get("PAUSE", "0.2")))
         return super().encode(items)
 
 
@@ -282,16 +282,19 @@ def test_of_two_processes_one_computes_and_the_other_waits(tmp_path, monkeypatch
 
 @pytest.mark.slow
 def test_killed_half_way_leaves_nothing_that_is_read_and_no_lock(tmp_path, monkeypatch, digits, cache):
-    monkeypatch.setenv("CALLS", str(tmp_path / "calls"))
+    calls = tmp_path / "calls"
+    monkeypatch.setenv("CALLS", str(calls))
+    monkeypatch.setenv("PAUSE", "60")  # however late the kill comes, it comes in between
     worker = multiprocessing.get_context("fork").Process(target=_worker, args=(tmp_path / "cache",))
     worker.start()
-    while not (tmp_path / "calls").exists():
+    while not calls.exists() or not calls.stat().st_size:  # opened, then written
         time.sleep(0.01)
     worker.kill()
     worker.join(30)
+    monkeypatch.delenv("PAUSE")
     assert not list(cache.folder.rglob("*.safetensors"))
     _worker(tmp_path / "cache")
-    assert (tmp_path / "calls").read_text() == "xx"
+    assert calls.read_text() == "xx"
     (shard,) = cache.folder.rglob("*.safetensors")
     content = shard.read_bytes()
     leftover = shard.with_name(f".{shard.name}.0123.safetensors")
