@@ -4,13 +4,15 @@ r"""Softmax regression with a ridge on the weights, solved to convergence.
 
 L-BFGS in the coordinates :math:`W = R^{-1} V` with :math:`R^\top R = c\, \operatorname{cov}(x) + \rho I`, in which the
 Hessian is near the identity however uneven the spectrum of the features is: 30 passes where plain coordinates need
-hundreds. Own code because SciPy's L-BFGS-B spends as long on bookkeeping in double precision as a pass takes here.
+hundreds. Logits are linear along a line, so that the length of a step is found without a product with the features.
+Own code for that, and because SciPy's L-BFGS-B spends as long on bookkeeping in double precision as a pass takes here.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,9 +27,15 @@ _SINGLE_PRECISION_FROM = 50_000_000
 """Multiplications per pass above which passes are made in float32."""
 _TOLERANCES = {np.dtype(np.float64): 1e-12, np.dtype(np.float32): 1e-8}
 """Expected decrease of one more step, of the value, at which to stop: weights are then good to about the root of it."""
-_HISTORY = 10
-_ITERATIONS_PER_STAGE = 12
+_HISTORY = 8
+_ITERATIONS_PER_STAGE = 8
+"""After so many iterations to ask whether other coordinates would suit better."""
+_SLOPE_LEFT = 0.3
+"""A step is long enough where the slope along it has come down to this share."""
+_TRIES = 30
 _ROWS_PER_BLOCK = 2048
+
+_Array = npt.NDArray[Any]  # float64 or float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +48,10 @@ class SoftmaxRegression:
     intercepts : (n_classes,) float64
         For features centred by `mean`.
     mean : (n_features,) float64
+    loss : float
+        Mean cross-entropy, without the ridge.
+    curvatures : (n_samples,) float64
+        Σ_k p_k (1 − p_k) of each row: what the row's |x|² + 1 counts in the trace of the Hessian.
     converged : bool
     iterations : int
     """
@@ -47,6 +59,8 @@ class SoftmaxRegression:
     weights: FloatArray
     intercepts: FloatArray
     mean: FloatArray
+    loss: float
+    curvatures: FloatArray
     converged: bool
     iterations: int
 
@@ -83,145 +97,197 @@ def fit_softmax_regression(
     mean = features.mean(axis=0, dtype=np.float64)
     working = np.empty((n, d), dtype=dtype)
     for start in range(0, n, _ROWS_PER_BLOCK):
-        working[start : start + _ROWS_PER_BLOCK] = features[start : start + _ROWS_PER_BLOCK] - mean
+        rows = slice(start, start + _ROWS_PER_BLOCK)
+        np.subtract(features[rows], mean, out=working[rows], casting="same_kind")
     some = working[:: -(-n // (2 * d))]  # for a spectrum a few rows per feature are enough
     covariance = some.T @ some
     covariance /= len(some)
 
+    objective = _Objective(working, labels, n_classes, ridge)
+    converged, iterations = _minimize(objective, covariance, tolerance, max_iterations)
+    weights, intercepts = (part.astype(np.float64) for part in objective.split(objective.parameters))
+    return SoftmaxRegression(weights.T, intercepts, mean, objective.loss, objective.curvatures(), converged, iterations)
+
+
+class _Objective:
+    """The objective above, at a point that starts at zero and moves along lines.
+
+    Parameters are flat: the weights as (K, d), then the K intercepts. Known at the point:
+
+    parameters : (K (d + 1),)
+    logits, residuals : (n, K)
+        Residuals are shares minus one-hot labels.
+    loss : float
+        Mean cross-entropy.
+    curvature : float
+        p (1 − p), mean over rows and classes.
+    """
+
+    def __init__(self, features: _Array, labels: IntArray, n_classes: int, ridge: float) -> None:
+        self.features, self.labels, self.ridge = features, labels, ridge
+        self.rows = np.arange(len(labels))
+        self.n_classes, self.d = n_classes, features.shape[1]
+        self.parameters = np.zeros(n_classes * (self.d + 1), dtype=features.dtype)
+        self.logits = np.zeros((len(labels), n_classes), dtype=features.dtype)
+        self.residuals = np.empty_like(self.logits)
+        self._look_from(self.logits, 0.0)
+
+    def split(self, flat: _Array) -> tuple[_Array, _Array]:
+        """Return views of the weights, (K, d), and of the intercepts, (K,)."""
+        return flat[: -self.n_classes].reshape(self.n_classes, self.d), flat[-self.n_classes :]
+
+    def value(self) -> float:
+        """Return the objective."""
+        weights = self.split(self.parameters)[0]
+        return self.loss + 0.5 * self.ridge * float(np.vdot(weights, weights))
+
+    def gradient(self) -> _Array:
+        """Return the gradient of the objective: half a pass."""
+        found = np.empty_like(self.parameters)
+        weights, intercepts = self.split(found)
+        np.matmul(self.residuals.T, self.features, out=weights)
+        np.sum(self.residuals, axis=0, out=intercepts)
+        found /= len(self.rows)
+        weights += found.dtype.type(self.ridge) * self.split(self.parameters)[0]
+        return found
+
+    def curvatures(self) -> FloatArray:
+        """Return Σ_k p_k (1 − p_k) of each row."""
+        shares = self.residuals.astype(np.float64)
+        shares[self.rows, self.labels] += 1
+        curvatures: FloatArray = (shares * (1 - shares)).sum(axis=1)
+        return curvatures
+
+    def move(self, step: _Array, slope: float) -> float:
+        """Go as far along `step` as it pays, and return how far; zero if rounding hides the minimum. Half a pass.
+
+        By secants, from both sides of the minimum: the objective is convex, and a look from elsewhere costs O(n K).
+        """
+        weights, ahead = self.split(self.parameters)[0], self.split(step)[0]
+        rise, bend = (self.ridge * float(np.vdot(each, ahead)) for each in (weights, ahead))
+        change = self.features @ ahead.T
+        change += self.split(step)[1]
+        low, low_slope, high, high_slope = 0.0, slope, math.inf, math.inf
+        length = 1.0
+        for _ in range(_TRIES):
+            self._look_from(change, length)
+            new_slope = np.einsum("ij,ij->i", self.residuals, change).mean(dtype=np.float64) + rise + length * bend
+            if abs(new_slope) <= _SLOPE_LEFT * abs(slope):
+                break
+            if new_slope < 0:
+                low, low_slope = length, new_slope
+            else:
+                high, high_slope = length, new_slope
+            if math.isinf(high):
+                length *= min(4.0, slope / (slope - new_slope)) if new_slope > slope else 4.0
+            else:
+                share = low_slope / (low_slope - high_slope)
+                length = low + min(max(share, 0.1), 0.9) * (high - low)
+        else:
+            length = 0.0
+            self._look_from(change, length)
+        change *= change.dtype.type(length)
+        self.logits += change
+        self.parameters += change.dtype.type(length) * step
+        return length
+
+    def _look_from(self, change: _Array, length: float) -> None:
+        """Find residuals, loss and curvature where the logits have moved by `length` times `change`."""
+        work = np.multiply(change, change.dtype.type(length), out=self.residuals)
+        work += self.logits
+        largest = work.max(axis=1)
+        own = work[self.rows, self.labels]
+        work -= largest[:, None]
+        np.exp(work, out=work)
+        sums = work.sum(axis=1)
+        self.loss = float((np.log(sums) + (largest - own)).mean(dtype=np.float64))
+        work /= sums[:, None]
+        self.curvature = (1 - float(np.vdot(work, work)) / len(work)) / self.n_classes
+        work[self.rows, self.labels] -= 1
+
+
+class _Coordinates:
+    """Coordinates R W and √c b of weights and intercepts, with RᵀR = c cov(x) + ρ I."""
+
+    def __init__(self, objective: _Objective, covariance: _Array, curvature: float) -> None:
+        self.split, self.curvature = objective.split, curvature
+        gram = (covariance * covariance.dtype.type(curvature)).T  # as LAPACK has it: no copy
+        gram[np.arange(len(gram)), np.arange(len(gram))] += objective.ridge
+        self.root = scipy.linalg.cholesky(gram, lower=False, overwrite_a=True, check_finite=False)
+        self.intercept_root = covariance.dtype.type(curvature**0.5)
+        self.solve_triangular = scipy.linalg.get_blas_funcs("trsm", (self.root,))
+
+    def parameters(self, point: _Array) -> _Array:
+        """Return the parameters that have these coordinates."""
+        return self._solve(point, transposed=False)
+
+    def gradient(self, in_parameters: _Array) -> _Array:
+        """Return a gradient, given in the parameters, in these coordinates."""
+        return self._solve(in_parameters, transposed=True)
+
+    def gradient_in_parameters(self, gradient: _Array) -> _Array:
+        """Undo `gradient`."""
+        weights, intercepts = self.split(gradient)
+        return np.concatenate([(weights @ self.root).ravel(), self.intercept_root * intercepts])
+
+    def _solve(self, flat: _Array, *, transposed: bool) -> _Array:
+        found = flat.copy()
+        weights, intercepts = self.split(found)
+        weights.T[:] = self.solve_triangular(1.0, self.root, weights.T, trans_a=transposed, overwrite_b=True)
+        intercepts /= self.intercept_root
+        return found
+
+
+class _History:
+    """What L-BFGS remembers of its last steps in one system of coordinates."""
+
+    def __init__(self, first_step: float) -> None:
+        self.scale = first_step
+        self.pairs: deque[tuple[_Array, _Array, float]] = deque(maxlen=_HISTORY)
+
+    def add(self, step: _Array, change: _Array) -> None:
+        """Remember a step and by how much the gradient changed, unless rounding hides their product."""
+        product, square = float(np.vdot(step, change)), float(np.vdot(change, change))
+        if product > 8 * float(np.finfo(step.dtype).eps) * square:
+            self.pairs.append((step, change, 1 / product))
+            self.scale = product / square
+
+    def direction(self, gradient: _Array) -> _Array:
+        """Return the step that the model takes for the best (Nocedal and Wright, algorithm 7.4)."""
+        scalar = gradient.dtype.type
+        found = -gradient
+        factors = []
+        for step, change, inverse in reversed(self.pairs):
+            factors.append(inverse * float(np.vdot(step, found)))
+            found -= scalar(factors[-1]) * change
+        found *= scalar(self.scale)
+        for (step, change, inverse), factor in zip(self.pairs, reversed(factors), strict=True):
+            found += scalar(factor - inverse * float(np.vdot(change, found))) * step
+        return found
+
+
+def _minimize(objective: _Objective, covariance: _Array, tolerance: float, max_iterations: int) -> tuple[bool, int]:
+    """Move the objective's point to the minimum; return whether it is good to `tolerance`, and the iterations made."""
     # The curvature p (1 − p) starts near 1/K and falls with the loss, and with it the c that suits: now and then the
     # coordinates are made anew if it has fallen far. That an eighth of the mean serves best was found by trial.
-    problem = _Problem(working, labels, n_classes, ridge, covariance, 1.0 / n_classes**2)
-    point = np.zeros((d + 1, n_classes), dtype=dtype)
-    state = _State(problem(point), first_step=n_classes * problem.curvature)
-    converged, iterations = False, 0
-    while not converged and not state.stuck and iterations < max_iterations:
-        share = min(_ITERATIONS_PER_STAGE, max_iterations - iterations)
-        point, converged, made = _minimize(problem, point, state, tolerance, share)
-        iterations += made
-        if problem.mean_curvature / 8 < problem.curvature / 4 and not converged:
-            point, last = problem.change_coordinates(covariance, problem.mean_curvature / 8, point, state.last)
-            state = _State(last, first_step=0.125)
-    weights, intercepts = problem.parameters(point)
-    return SoftmaxRegression(weights.astype(np.float64), intercepts.astype(np.float64), mean, converged, iterations)
-
-
-class _Problem:
-    """Objective and gradient in preconditioned coordinates: rows 0..d−1 are R W, row d is √c b."""
-
-    def __init__(
-        self,
-        features: npt.NDArray[Any],
-        labels: IntArray,
-        n_classes: int,
-        ridge: float,
-        covariance: npt.NDArray[Any],
-        curvature: float,
-    ) -> None:
-        self.features, self.labels, self.ridge = features, labels, ridge
-        self.mean_curvature = 1.0 / n_classes  # of the last point looked at
-        self._make_root(covariance, curvature)
-
-    def _make_root(self, covariance: npt.NDArray[Any], curvature: float) -> None:
-        self.curvature = curvature
-        shape = (covariance * covariance.dtype.type(curvature)).T  # as LAPACK has it: no copy
-        shape[np.arange(len(shape)), np.arange(len(shape))] += self.ridge
-        self.root = scipy.linalg.cholesky(shape, lower=False, overwrite_a=True, check_finite=False)
-        self.intercept_root = covariance.dtype.type(curvature**0.5)
-
-    def change_coordinates(
-        self, covariance: npt.NDArray[Any], curvature: float, point: npt.NDArray[Any], last: _Evaluated
-    ) -> tuple[npt.NDArray[Any], _Evaluated]:
-        """Take another curvature; return the point and what is known there in the coordinates that it makes."""
-        (weights, intercepts), (value, gradient) = self.parameters(point), last
-        plain = self.root.T @ gradient[:-1], self.intercept_root * gradient[-1]
-        del self.root  # before the next one: both at once would be the peak of memory
-        self._make_root(covariance, curvature)
-        point = np.concatenate([self.root @ weights, (self.intercept_root * intercepts)[None]])
-        return point, (value, self._gradient(*plain))
-
-    def parameters(self, point: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        """Return weights and intercepts at these coordinates."""
-        return scipy.linalg.solve_triangular(self.root, point[:-1], check_finite=False), point[-1] / self.intercept_root
-
-    def __call__(self, point: npt.NDArray[Any]) -> tuple[float, npt.NDArray[Any]]:
-        n = len(self.features)
-        weights, intercepts = self.parameters(point)
-        scores = self.features @ weights  # (n, K)
-        scores += intercepts
-        largest = scores.max(axis=1)
-        own = scores[np.arange(n), self.labels]
-        scores -= largest[:, None]
-        np.exp(scores, out=scores)
-        sums = scores.sum(axis=1)
-        loss = float((np.log(sums) + (largest - own)).mean(dtype=np.float64))
-        value = loss + 0.5 * self.ridge * float(np.vdot(weights, weights))
-        scores /= sums[:, None]
-        self.mean_curvature = (1 - float(np.vdot(scores, scores)) / n) / scores.shape[1]
-        scores[np.arange(n), self.labels] -= 1
-        scores /= n  # now the gradient in the scores
-        outer = self.features.T @ scores  # (d, K)
-        outer += point.dtype.type(self.ridge) * weights
-        return value, self._gradient(outer, scores.sum(axis=0))
-
-    def _gradient(self, in_weights: npt.NDArray[Any], in_intercepts: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Return the gradient in these coordinates."""
-        first = scipy.linalg.solve_triangular(self.root, in_weights, trans="T", check_finite=False)
-        return np.concatenate([first, (in_intercepts / self.intercept_root)[None]])
-
-
-_Evaluated = tuple[float, npt.NDArray[Any]]  # value and gradient
-_Pair = tuple[npt.NDArray[Any], npt.NDArray[Any], float]  # step, change of the gradient, 1 / their product
-
-
-@dataclass
-class _State:
-    """What L-BFGS carries from one call to the next in the same coordinates."""
-
-    last: _Evaluated
-    first_step: float
-    pairs: deque[_Pair] = field(default_factory=lambda: deque(maxlen=_HISTORY))
-    stuck: bool = False
-
-
-def _minimize(
-    problem: _Problem, point: npt.NDArray[Any], state: _State, tolerance: float, max_iterations: int
-) -> tuple[npt.NDArray[Any], bool, int]:
-    """Go on with L-BFGS (Nocedal and Wright, algorithm 7.5) on a convex function, with backtracking."""
-    scalar = point.dtype.type
-    noise = 8 * float(np.finfo(point.dtype).eps)  # what rounding alone may add to a value
-    pairs = state.pairs
-    value, gradient = state.last
+    coordinates = _Coordinates(objective, covariance, 1.0 / objective.n_classes**2)
+    history = _History(first_step=objective.n_classes * coordinates.curvature)
+    gradient = coordinates.gradient(objective.gradient())
     for iteration in range(max_iterations):
-        direction = gradient.copy()
-        factors = []
-        for step, change, inverse in reversed(pairs):
-            factors.append(inverse * float(np.vdot(step, direction)))
-            direction -= scalar(factors[-1]) * change
-        if pairs:
-            step, change, inverse = pairs[-1]
-            direction *= scalar(1 / (inverse * float(np.vdot(change, change))))
-        else:
-            direction *= scalar(state.first_step)
-        for (step, change, inverse), factor in zip(pairs, reversed(factors), strict=True):
-            direction += scalar(factor - inverse * float(np.vdot(change, direction))) * step
-
-        slope = float(np.vdot(gradient, direction))  # twice the decrease that the model expects
-        if 0.5 * slope <= tolerance * value:
-            return point, True, iteration
-        length = 1.0
-        while True:
-            step = scalar(-length) * direction
-            new_value, new_gradient = problem(point + step)
-            if new_value <= value - 1e-4 * length * slope + noise * abs(value):
-                break
-            length *= 0.5
-            if length < 1e-6:
-                state.stuck, state.last = True, (value, gradient)
-                return point, False, iteration
-        change = new_gradient - gradient
-        product = float(np.vdot(step, change))
-        if product > noise * float(np.vdot(change, change)):
-            pairs.append((step, change, 1 / product))
-        point, value, gradient = point + step, new_value, new_gradient
-    state.last = (value, gradient)
-    return point, False, max_iterations
+        if iteration % _ITERATIONS_PER_STAGE == 0 and iteration and objective.curvature / 8 < coordinates.curvature / 4:
+            gradient = coordinates.gradient_in_parameters(gradient)
+            del coordinates  # before the next ones: two roots at once would be the peak of memory
+            coordinates = _Coordinates(objective, covariance, objective.curvature / 8)
+            gradient = coordinates.gradient(gradient)
+            history = _History(first_step=0.125)
+        direction = history.direction(gradient)
+        slope = float(np.vdot(gradient, direction))
+        if -0.5 * slope <= tolerance * objective.value():  # the decrease that the model expects
+            return True, iteration
+        length = objective.move(coordinates.parameters(direction), slope)
+        if not length:
+            return False, iteration
+        direction *= gradient.dtype.type(length)
+        last, gradient = gradient, coordinates.gradient(objective.gradient())
+        history.add(direction, gradient - last)
+    return False, max_iterations

@@ -21,7 +21,7 @@ from transferability._validate import check_choice, check_labels, check_positive
 from transferability.errors import OptionError
 from transferability.scores._probabilities import as_probabilities
 from transferability.scores._result import IterativeResult
-from transferability.scores._softmax_regression import SoftmaxRegression, fit_softmax_regression
+from transferability.scores._softmax_regression import fit_softmax_regression
 from transferability.scores._variational import dirichlet_value, gamma_value
 from transferability.statistics._inputs import host_features
 
@@ -189,8 +189,12 @@ def _gaussian(
 ) -> PactranGaussianResult:
     strength = beta * variance
     fit = fit_softmax_regression(features, labels, 1.0 / strength, max_iterations=max_iterations)
-    cross_entropy, trace = _loss_and_trace(features, labels, fit)
-    loss = cross_entropy + 0.5 * float(np.vdot(fit.weights, fit.weights)) / strength
+    trace = 0.0
+    for start in range(0, len(features), _ROWS_PER_BLOCK):
+        block = features[start : start + _ROWS_PER_BLOCK] - fit.mean
+        squares = np.einsum("ij,ij->i", block, block, dtype=np.float64)
+        trace += float(fit.curvatures[start : start + _ROWS_PER_BLOCK] @ (squares + 1))  # + 1: the intercept
+    loss = fit.loss + 0.5 * float(np.vdot(fit.weights, fit.weights)) / strength
     n_weights = fit.weights.size
     complexity = 0.5 * n_weights / beta * math.log1p(strength / n_weights * trace)
     return PactranGaussianResult(
@@ -203,20 +207,3 @@ def _gaussian(
         beta=beta,
         prior_variance=variance,
     )
-
-
-def _loss_and_trace(features: FloatArray, labels: IntArray, fit: SoftmaxRegression) -> tuple[float, float]:
-    """Mean cross-entropy, and the trace of its Hessian summed over samples, in float64."""
-    loss = trace = 0.0
-    for start in range(0, len(features), _ROWS_PER_BLOCK):
-        block = features[start : start + _ROWS_PER_BLOCK] - fit.mean
-        scores = block @ fit.weights + fit.intercepts
-        scores -= scores.max(axis=1, keepdims=True)
-        own = scores[np.arange(len(block)), labels[start : start + _ROWS_PER_BLOCK]]
-        exponentials = np.exp(scores)
-        sums = exponentials.sum(axis=1)
-        loss += float((np.log(sums) - own).sum())
-        shares = exponentials / sums[:, None]
-        curvature = (shares * (1 - shares)).sum(axis=1)  # Σ_k p_k (1 − p_k), (rows,)
-        trace += float(curvature @ (np.einsum("ij,ij->i", block, block) + 1))  # + 1: the intercept
-    return loss / len(features), trace
