@@ -32,6 +32,7 @@ _ASSIGNMENT_UP_TO = 500
 _BLUR = 0.005  # of the mean cost: Sinkhorn's regularisation; half and twice as much are little worse
 _SINKHORN_ROUNDS = 30
 _TINY = np.float32(1e-30)
+_NOTHING = -50  # exponents below are zero: products of what is left stay clear of denormal numbers, which take long
 
 CostFunction = Callable[[IntArray, IntArray], FloatArray]
 
@@ -92,7 +93,7 @@ def optimal_coupling(cost: FloatArray, a: FloatArray | None = None, b: FloatArra
 def _dual_start(cost: FloatArray, a: FloatArray, b: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return potentials near the optimal ones, from a few of Sinkhorn's iterations; the simplex corrects the rest.
 
-    Costs a twentieth of the simplex' time and halves it (2,000 points: 0.76 s to 0.36 s; 1,500 against 1,000 in 20
+    Costs a tenth of the simplex' time and halves it (2,000 points: 0.76 s to 0.36 s; 1,500 against 1,000 in 20
     dimensions: 0.26 s to 0.11 s). The result stays exact: potentials decide where the search starts, not where it ends.
     """
     columns = cost.min(axis=0)
@@ -102,6 +103,7 @@ def _dual_start(cost: FloatArray, a: FloatArray, b: FloatArray) -> tuple[FloatAr
     blur = _BLUR * float(cost.mean() - cost.min()) or 1.0
     kernel = kernel.astype(np.float32)
     kernel *= np.float32(-1 / blur)
+    kernel[kernel < _NOTHING] = -np.inf
     np.exp(kernel, out=kernel)
     a, b = a.astype(np.float32), b.astype(np.float32)
     right = np.ones(len(b), dtype=np.float32)
