@@ -140,8 +140,8 @@ def print_peak_memory(name: str, dtype: str) -> None:
     problem = Problem(dtype, probabilities=name in ON_PROBABILITIES)
     call = problem.calls()[name]
     tiny = Problem.__new__(Problem)
-    tiny.features, tiny.labels = problem.features[:300, :20], np.arange(300) % 3
-    tiny.probabilities = np.full((300, 5), 0.2)
+    tiny.features, tiny.labels = problem.features[:600, :20], np.arange(600) % 3  # enough for POT to be called
+    tiny.probabilities = np.full((600, 5), 0.2)
     tiny.source = tiny.target = Task(tiny.features, tiny.labels)
     tiny.calls()[name]()  # imports and the like are no part of it
     Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten (Linux)

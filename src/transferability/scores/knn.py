@@ -17,7 +17,7 @@ from transferability.statistics._inputs import as_features, row_blocks
 
 __all__ = ["KnnResult", "knn"]
 
-_BLOCK_ELEMENTS = 1 << 22
+_BLOCK_ELEMENTS = 1 << 20
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -112,9 +113,12 @@ def _evaluate(
     present, train_labels = np.unique(labels[~test], return_inverse=True)
     if len(present) == 1:
         return int((labels[test] == present[0]).sum()), True, 0
-    deviation = train.std(axis=0, dtype=np.float64).astype(features.dtype)
+    # By groups of columns and without |x|: a temporary of the size of the features would be the peak of memory.
+    columns = np.array_split(train, math.ceil(train.shape[1] / 64), axis=1)
+    deviation = np.concatenate([part.std(axis=0, dtype=np.float64) for part in columns])
+    largest = np.maximum(train.max(axis=0), -train.min(axis=0))
     # A deviation that is rounding of a constant must not blow up to unit size.
-    scale = np.where(deviation > 1e-6 * np.abs(train).max(axis=0), deviation, 1.0).astype(features.dtype)
+    scale = np.where(deviation > 1e-6 * largest, deviation, 1.0).astype(features.dtype)
     train /= scale  # `train` is a copy already; the mean is taken out by the fit
     fit = fit_softmax_regression(train, train_labels, strength / len(train), tolerance=1e-6)
     guessed = present[fit.logits(features[test] / scale).argmax(axis=1)]

@@ -23,6 +23,8 @@ from transferability.transport.coupling import optimal_coupling
 
 __all__ = ["OtNceResult", "OtceResult", "ot_nce", "otce"]
 
+_ROWS_PER_BLOCK = 500
+
 
 @dataclass(frozen=True)
 class OtNceResult(ScoreResult):
@@ -222,9 +224,12 @@ def _squared_distances(a: FloatArray, b: FloatArray) -> FloatArray:
     Products are formed in the precision of the features, as they take a third of the time of the whole.
     """
     centre = b.mean(axis=0, dtype=np.float64).astype(b.dtype)
-    a, b = a - centre, b - centre
-    cost: FloatArray = a @ b.T
-    cost *= -2
-    cost += np.einsum("ij,ij->i", a, a)[:, None]
+    b = b - centre
+    cost = np.empty((len(a), len(b)), dtype=np.result_type(a, b))
+    for start in range(0, len(a), _ROWS_PER_BLOCK):
+        block = a[start : start + _ROWS_PER_BLOCK] - centre
+        rows = np.matmul(block, b.T, out=cost[start : start + _ROWS_PER_BLOCK])
+        rows *= -2
+        rows += np.einsum("ij,ij->i", block, block)[:, None]
     cost += np.einsum("ij,ij->i", b, b)
     return np.maximum(cost, 0.0, out=cost)

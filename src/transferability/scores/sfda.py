@@ -50,6 +50,8 @@ class _Discriminant:
 
     weights: Array  # (d, K)
     offsets: Array  # (K,)
+    class_means: Array  # (K, d), of what it was fitted to
+    shrinkage: float
 
     def posteriors(self, xp: Namespace, features: Array) -> Array:
         return _softmax(xp, features @ self.weights + self.offsets)
@@ -103,26 +105,25 @@ def sfda(features: Any, labels: Any) -> SfdaResult:
     """
     array, xp = as_features(features)
     checked = check_labels(labels, array.shape[0])
-    moments = class_moments(array, checked)
-    first, shrinkage = _fit(moments, None)
+    first = _fit(class_moments(array, checked), None)  # the moments are let go: d² numbers count
 
     def mixed_blocks() -> Iterator[tuple[Array, IntArray]]:
-        return _mixed_blocks(xp, array, checked, first, moments)
+        return _mixed_blocks(xp, array, checked, first)
 
-    second, _ = _fit(moments_of_blocks(xp, mixed_blocks, moments.n_classes, array), shrinkage)
+    second = _fit(moments_of_blocks(xp, mixed_blocks, first.class_means.shape[0], array), first.shrinkage)
     total = 0.0
     for block, block_labels in mixed_blocks():
         total += float(xp.sum(_own(xp, second.posteriors(xp, block), block_labels)))
     value = min(total / len(checked), 1.0)
     if array.shape[0] > array.shape[1]:
-        return SfdaResult(value, shrinkage=shrinkage)
+        return SfdaResult(value, shrinkage=first.shrinkage)
     note = (
         f"saturated: with {array.shape[0]} samples in {array.shape[1]} dimensions SFDA is near 1 whatever the features."
     )
-    return SfdaResult(value, shrinkage=shrinkage, notes=(note,))
+    return SfdaResult(value, shrinkage=first.shrinkage, notes=(note,))
 
 
-def _fit(moments: ClassMoments, shrinkage: float | None) -> tuple[_Discriminant, float]:
+def _fit(moments: ClassMoments, shrinkage: float | None) -> _Discriminant:
     xp = moments.xp
     within = moments.within_scatter()
     within /= moments.n_samples
@@ -138,20 +139,20 @@ def _fit(moments: ClassMoments, shrinkage: float | None) -> tuple[_Discriminant,
     # The global mean shifts all class scores of a sample alike; without it the offsets do not cancel.
     means = moments.class_means - moments.mean
     if is_numpy(xp):
-        weights = scipy.linalg.solve(within, means.T, assume_a="pos", overwrite_a=True, check_finite=False)
+        weights = scipy.linalg.solve(within.T, means.T, assume_a="pos", overwrite_a=True, check_finite=False)
     else:
         weights = xp.linalg.solve(within, means.T)
     priors = xp.asarray(np.log(moments.class_priors), device=array_api_compat.device(means))
     offsets = -0.5 * xp.linalg.vecdot(means, weights.T) - moments.mean @ weights + priors
-    return _Discriminant(weights, offsets), shrinkage
+    return _Discriminant(weights, offsets, moments.class_means, shrinkage)
 
 
 def _mixed_blocks(
-    xp: Namespace, features: Array, labels: IntArray, first: _Discriminant, moments: ClassMoments
+    xp: Namespace, features: Array, labels: IntArray, first: _Discriminant
 ) -> Iterator[tuple[Array, IntArray]]:
     """Yield the samples, in blocks, mixed with the centroids of the other classes as their confidence asks."""
-    means = moments.class_means
-    others = (xp.sum(means, axis=0) - means) / (moments.n_classes - 1)  # (K, d)
+    means = first.class_means
+    others = (xp.sum(means, axis=0) - means) / (means.shape[0] - 1)  # (K, d)
     for start, block in row_blocks(xp, features):
         own = labels[start : start + block.shape[0]]
         # The authors soften the posteriors by a second softmax.

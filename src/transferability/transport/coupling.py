@@ -97,11 +97,10 @@ def _dual_start(cost: FloatArray, a: FloatArray, b: FloatArray) -> tuple[FloatAr
     dimensions: 0.26 s to 0.11 s). The result stays exact: potentials decide where the search starts, not where it ends.
     """
     columns = cost.min(axis=0)
-    kernel = cost - columns  # (m, n), ≥ 0 and with a zero in every row, so that no row underflows
+    kernel = np.subtract(cost, columns, dtype=np.float32)  # (m, n), ≥ 0
     rows = kernel.min(axis=1)
-    kernel -= rows[:, None]
+    kernel -= rows[:, None]  # with a zero in every row, so that no row underflows
     blur = _BLUR * float(cost.mean() - cost.min()) or 1.0
-    kernel = kernel.astype(np.float32)
     kernel *= np.float32(-1 / blur)
     kernel[kernel < _NOTHING] = -np.inf
     np.exp(kernel, out=kernel)
