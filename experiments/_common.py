@@ -12,7 +12,6 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from _data import target
 from _zoo import encoder, zoo
 
@@ -27,7 +26,7 @@ from transferability.ranking.store import ResultStore, result_key
 from transferability.validation.measure import data_identity, encoder_identity
 from transferability.validation.settings import FineTuning
 
-__all__ = ["TUNING", "Run", "halves", "options", "scaled"]
+__all__ = ["TUNING", "Run", "halves", "options"]
 
 RESULTS = Path(__file__).parent / "results"
 MANY_CLASSES = ("clinc150", "banking77")  # of which twice as many rows are fitted on
@@ -115,10 +114,6 @@ class Run:
         with threads_for(0):
             return part.tasks(extract_features(self.encoder(name), part.dataset))
 
-    def dimension(self, name: str, data: str) -> int:
-        """Return how many features an encoder gives."""
-        return self.tasks(name, data)[0].n_features
-
     def kept(self, kind: str, name: str, data: str, work: Callable[[], dict[str, Any]], **parts: Any) -> dict[str, Any]:
         """Return what `work` returns, from the file of results if an earlier run got so far."""
         about = {"encoder": encoder_identity(self.encoder(name)), "data": data_identity(self.part(data))}
@@ -188,11 +183,6 @@ class Run:
         if figure is not None:
             figure.savefig(folder / f"{name}.png", dpi=65)
         print(f"\n{folder / name}.json; CPU seconds of what it rests on: {self.seconds:.0f}", flush=True)
-
-
-def scaled(n_features: int, factor: float = 4.0, **more: Any) -> TaskRelatedness:
-    """Return an estimator with τ in proportion to 1 / √d; the factor 4 is ``tau="scaled"``."""
-    return TaskRelatedness(tau=factor / np.sqrt(n_features), **more)
 
 
 def halves(task: Task, share: float = 1.0) -> tuple[Task, Task]:

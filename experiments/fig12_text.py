@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from _common import Run, options, scaled
+from _common import Run, options
 from scipy.stats import spearmanr
 
 from transferability import TaskRelatedness, TransferabilityError
@@ -16,7 +16,7 @@ from transferability import TaskRelatedness, TransferabilityError
 ENCODERS = ("minilm-l6", "paraphrase-minilm-l3", "multilingual-e5-small", "wordllama")
 TARGETS = ("agnews_testpart", "trec6", "sst5", "subj", "banking77")
 REFERENCE = "clinc150"
-FORMS = {"loss, τ 4/√d": scaled, "paper's form": lambda _: TaskRelatedness(0.2, ground_cost="euclidean")}
+FORMS = {"loss, τ 4/√d": TaskRelatedness("scaled"), "paper's form": TaskRelatedness(0.2, ground_cost="euclidean")}
 
 
 def main() -> None:
@@ -27,8 +27,7 @@ def main() -> None:
         for target in TARGETS[:4] if run.quick else TARGETS:
             for form, estimator in FORMS.items():
                 try:
-                    dimension = run.dimension(f"packaged:{short}", target)
-                    (found,) = run.relatedness(f"packaged:{short}", target, [REFERENCE], estimator(dimension))
+                    (found,) = run.relatedness(f"packaged:{short}", target, [REFERENCE], estimator)
                 except TransferabilityError as error:
                     print(f"left out {short}: {error}")
                     continue

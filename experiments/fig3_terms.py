@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from _common import Run, options, scaled
+from _common import Run, options
 from _zoo import TARGETS
 from scipy.stats import pearsonr
 
@@ -19,7 +19,7 @@ from transferability import TaskRelatedness, TransferabilityError
 
 TEXT_ENCODERS = ("minilm-l6", "paraphrase-minilm-l3", "multilingual-e5-small", "wordllama")
 TEXT_TARGETS = ("agnews_testpart", "trec6", "sst5", "subj")
-FORMS = {"loss, τ 4/√d": scaled, "paper's form": lambda _: TaskRelatedness(0.2, ground_cost="euclidean")}
+FORMS = {"loss, τ 4/√d": TaskRelatedness("scaled"), "paper's form": TaskRelatedness(0.2, ground_cost="euclidean")}
 
 
 def main() -> None:
@@ -32,7 +32,7 @@ def main() -> None:
     for name, target, reference in jobs:
         for form, estimator in FORMS.items():
             try:
-                (found,) = run.relatedness(name, target, [reference], estimator(run.dimension(name, target)))
+                (found,) = run.relatedness(name, target, [reference], estimator)
             except TransferabilityError as error:
                 print(f"left out {name} on {target}: {error}")
                 continue

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from _common import Run, halves, options, scaled
+from _common import Run, halves, options
 from _zoo import PANEL, TARGETS
 from finetune_zoo import SEEDS, accuracies
 from scipy.special import softmax
@@ -30,13 +30,13 @@ from transferability.validation.result import Observation, Validation
 CHOICE = ("cifar10", "mnist", "omniglot_alphabet")
 VERDICT = ("fashion_mnist", "mnist_m_cifar", "sign_digits")
 SETTINGS: dict[str, Callable[[int], TaskRelatedness]] = {  # of the number of features
-    "loss, τ 4/√d": scaled,
+    "loss, τ 4/√d": lambda _: TaskRelatedness("scaled"),
     "loss, τ 0.2": lambda _: TaskRelatedness(0.2),
     "loss, τ auto": lambda _: TaskRelatedness("auto"),
-    "loss, τ 2/√d": lambda d: scaled(d, 2.0),
-    "loss, τ 8/√d": lambda d: scaled(d, 8.0),
-    "loss, τ 16/√d": lambda d: scaled(d, 16.0),
-    "Euclidean, τ 4/√d": lambda d: scaled(d, ground_cost="euclidean"),
+    "loss, τ 2/√d": lambda d: TaskRelatedness(2 / d**0.5),
+    "loss, τ 8/√d": lambda d: TaskRelatedness(8 / d**0.5),
+    "loss, τ 16/√d": lambda d: TaskRelatedness(16 / d**0.5),
+    "Euclidean, τ 4/√d": lambda _: TaskRelatedness("scaled", ground_cost="euclidean"),
     "Euclidean, τ 0.2": lambda _: TaskRelatedness(0.2, ground_cost="euclidean"),
 }
 QUICK = ("loss, τ 4/√d", "loss, τ 0.2", "Euclidean, τ 0.2")
@@ -51,7 +51,7 @@ def foretell(run: Run, name: str, target: str) -> dict[str, float]:
     for setting, estimator in SETTINGS.items():
         if run.quick and setting not in QUICK:
             continue
-        found = run.relatedness(name, target, panel, estimator(run.dimension(name, target)))
+        found = run.relatedness(name, target, panel, estimator(run.tasks(name, target)[0].n_features))
         best = min(found, key=lambda each: each["bound"])
         values[setting] = best["bound"]
         values[f"{setting}: mean of the panel"] = float(np.mean([each["bound"] for each in found]))
@@ -86,7 +86,7 @@ def known_seeds(run: Run, name: str, target: str) -> tuple[int, ...]:
 
 def scored(run: Run, name: str, target: str, panel: list[str]) -> dict[str, float]:
     """Return the other scores; source classes are those of the reference whose bound is smallest."""
-    estimator = scaled(run.dimension(name, target))
+    estimator = TaskRelatedness("scaled")
     found = run.relatedness(name, target, panel, estimator)
     nearest = min(found, key=lambda each: each["bound"])["reference"]
     task, (reference, _) = run.tasks(name, target)[0], run.tasks(name, nearest)
@@ -124,7 +124,7 @@ def main() -> None:
         for name in names if not run.quick else ():
             for target in TARGETS:
                 panel = [each for each in PANEL if each != target]
-                run.relatedness(name, target, panel, estimator(run.dimension(name, target)))
+                run.relatedness(name, target, panel, estimator(run.tasks(name, target)[0].n_features))
             print(setting, name, flush=True)
     said = {}
     for name in names:

@@ -8,14 +8,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from _common import Run, options, scaled
+from _common import Run, options
 from _zoo import PANEL, TARGETS
 from finetune_zoo import SEEDS, accuracies
 from scipy.stats import pearsonr
 
 from transferability import TaskRelatedness
 
-ESTIMATORS = {"τ 4/√d": scaled, "τ 0.2": lambda _: TaskRelatedness(0.2)}
+ESTIMATORS = {"τ 4/√d": TaskRelatedness("scaled"), "τ 0.2": TaskRelatedness(0.2)}
 KINDS = {"true": True, "pseudo": False}
 
 
@@ -30,9 +30,7 @@ def main() -> None:
             for setting, estimator in ESTIMATORS.items():
                 for kind, labelled in KINDS.items():
                     panel = [each for each in PANEL if each != target]
-                    found = run.relatedness(
-                        name, target, panel, estimator(run.dimension(name, target)), labelled=labelled
-                    )
+                    found = run.relatedness(name, target, panel, estimator, labelled=labelled)
                     row[f"{kind}, {setting}"] = min(each["bound"] for each in found)
             rows.append(row)
         print(name, flush=True)
