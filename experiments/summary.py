@@ -13,7 +13,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "experiments.md"
-ORDER = ("fig3_terms", "fig4", "table1", "fig5_share", "table2", "fig678", "fig12_text", "fig13_tau", "ours")
+ORDER = ("fig3_terms", "fig4", "table1", "mend", "fig5_share", "table2", "fig678", "fig12_text", "fig13_tau", "ours")
 PARTS = ("all targets", "choice", "verdict", "ConvNets alone")
 CRITERIA = {  # as the page names them
     "loss, τ 4/√d: accuracy of h′": "**accuracy of h′, τ = 4/√d (default of `rank`)**",
