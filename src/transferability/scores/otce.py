@@ -200,8 +200,7 @@ def _transport(
     notes: list[str] = []
     source_features, source_labels = _subset(source, int(max_samples), rng, notes)
     target_features, target_labels = _subset(target, int(max_samples), rng, notes)
-    cost = _squared_distances(source_features, target_features)
-    plan = optimal_coupling(cost)
+    plan = optimal_coupling(_squared_distances(source_features, target_features))
     if not plan.exact:
         notes.append("the network simplex stopped early: the plan is feasible, but not the best.")
     joint = np.zeros((int(target_labels.max()) + 1, int(source_labels.max()) + 1))

@@ -76,6 +76,7 @@ def optimal_coupling(cost: FloatArray, a: FloatArray | None = None, b: FloatArra
 
     scale = float(np.abs(cost).max()) or 1.0  # the simplex compares with absolute tolerances
     scaled = np.divide(cost, scale, dtype=np.float64, order="C")
+    del cost  # of large problems the simplex needs all the memory there is; callers that can do not hold it either
     start = _dual_start(scaled, a, b)
     # Whole masses flow whole, so that points are matched one to one; 1/n would leave crumbs where costs tie.
     masses = (np.ones(n), np.ones(n)) if one_to_one else (a, b)
@@ -87,7 +88,7 @@ def optimal_coupling(cost: FloatArray, a: FloatArray | None = None, b: FloatArra
     if not exact and max(np.abs(plan.sum(1) - a).max(), np.abs(plan.sum(0) - b).max()) > 1e-9:
         plan = np.outer(a, b)
     source, target = np.nonzero(plan)
-    return Coupling(source, target, plan[source, target], cost[source, target], exact=exact)
+    return Coupling(source, target, plan[source, target], scale * scaled[source, target], exact=exact)
 
 
 def _dual_start(cost: FloatArray, a: FloatArray, b: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -136,8 +137,8 @@ def couple(
     m, n = (each if isinstance(each, int) else len(each) for each in (a, b))
     n_blocks = math.ceil(max(m, n) / max_points)
     if n_blocks == 1:
-        whole = cost(np.arange(m), np.arange(n))
-        return optimal_coupling(whole, *(None if isinstance(each, int) else each for each in (a, b)))
+        masses = (None if isinstance(each, int) else each for each in (a, b))
+        return optimal_coupling(cost(np.arange(m), np.arange(n)), *masses)
     generator = np.random.default_rng(0) if rng is None else rng
     if isinstance(a, int) and isinstance(b, int) and a == b:
         return _couple_equal_sizes(cost, a, n_blocks, generator)
