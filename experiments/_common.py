@@ -46,6 +46,7 @@ def options(description: str | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="small samples and fewer encoders: minutes")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder for JSON and PNG")
     parser.add_argument("--encoders", nargs="*", help="only these of the zoo: several shells may share the work")
+    parser.add_argument("--device", default="cpu", help="where encoders compute; cuda fine-tunes at full input size")
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "transferability-experiments")
     return parser.parse_args()
 
@@ -95,9 +96,9 @@ class Run:
             if ":" in name:
                 from transferability.encoders import load_encoder
 
-                self._encoders[name] = load_encoder(name, device="cpu")
+                self._encoders[name] = load_encoder(name, device=self.given.device)
             else:
-                self._encoders[name] = encoder(name, self.given.data, self.given.cache, self.quick)
+                self._encoders[name] = encoder(name, self.given.data, self.given.cache, self.quick, self.given.device)
         return self._encoders[name]
 
     def add(self, name: str, part: Split) -> None:

@@ -64,11 +64,16 @@ def zoo(quick: bool) -> tuple[str, ...]:
     return (*RECIPES, *PACKAGED)
 
 
-def encoder(name: str, data: Path, cache: Path, quick: bool):
-    """Return an encoder of the zoo, pre-trained now if it has not been."""
+def encoder(name: str, data: Path, cache: Path, quick: bool, device: str = "cpu"):
+    """Return an encoder of the zoo, pre-trained now if it has not been.
+
+    On the CPU packaged networks get small pictures; elsewhere they get the size that they were trained with.
+    """
     if name in RECIPES:
-        return encoder_from(name, network_of(name, data, cache, quick))
-    full = load_encoder(f"packaged:{name}", device="cpu")
+        return encoder_from(name, network_of(name, data, cache, quick), device)
+    full = load_encoder(f"packaged:{name}", device=device)
+    if device != "cpu":
+        return full
     from transferability.encoders._networks import before_head
 
     small = PictureInput((LITE_SIZE, LITE_SIZE), fit="stretch", filter="bilinear", mean=127 / 255, std=128 / 255)
@@ -76,9 +81,9 @@ def encoder(name: str, data: Path, cache: Path, quick: bool):
     return _picture_network(name, network, before_head(network, network._fc), small, network._fc)
 
 
-def encoder_from(name: str, network):
+def encoder_from(name: str, network, device: str = "cpu"):
     """Return a network of this folder as an encoder."""
-    return _picture_network(name, network, lambda batch, _: (network(batch), None), INPUT)
+    return _picture_network(name, network, lambda batch, _: (network(batch), None), INPUT, device=device)
 
 
 def network_of(name: str, data: Path, cache: Path, quick: bool):
@@ -112,10 +117,10 @@ def batch_of(dataset: Dataset) -> np.ndarray:
     return np.stack([INPUT.one(each) for each in dataset.items(range(len(dataset)))])
 
 
-def _picture_network(name, network, compute, picture: PictureInput, head=None):
+def _picture_network(name, network, compute, picture: PictureInput, head=None, device: str = "cpu"):
     from transferability.encoders._networks import PictureNetwork
     from transferability.encoders._torch import count_parameters, versions
 
     details = {"source": name, "preprocessing": picture.identity(), "versions": versions("pillow")}
     size = count_parameters(network) - (0 if head is None else count_parameters(head))
-    return PictureNetwork(name, network, compute, picture.one, details, "cpu", n_parameters=size, pooling="own")
+    return PictureNetwork(name, network, compute, picture.one, details, device, n_parameters=size, pooling="own")

@@ -29,7 +29,7 @@ LANES = (
 def main() -> None:
     """Start, wait, sum up."""
     given = options(__doc__)
-    shared = ["--data", str(given.data), "--cache", str(given.cache), "--out", str(given.out)]
+    shared = ["--data", str(given.data), "--cache", str(given.cache), "--out", str(given.out), "--device", given.device]
     shared += ["--quick"] * given.quick
     started = time.perf_counter()
     small = [name for name in zoo(given.quick) if name not in PACKAGED]
