@@ -48,7 +48,12 @@ def options(description: str | None) -> argparse.Namespace:
     parser.add_argument("--encoders", nargs="*", help="only these of the zoo: several shells may share the work")
     parser.add_argument("--device", default="cpu", help="where encoders compute; cuda fine-tunes at full input size")
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "transferability-experiments")
-    return parser.parse_args()
+    given = parser.parse_args()
+    if given.device != "cpu":
+        from transferability.encoders._torch import pick_device
+
+        pick_device(given.device)  # said now, and not after networks were pre-trained
+    return given
 
 
 @dataclass
