@@ -7,8 +7,11 @@ Resumes where it stopped. Seeds are done one after the other, so that what there
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+
 from _common import TUNING, Run, options
-from _zoo import PACKAGED, TARGETS
+from _zoo import PACKAGED, TARGETS, zoo
 
 from transferability._threads import threads_for
 from transferability.validation.measure import measure
@@ -34,8 +37,14 @@ def main() -> None:
         for name in [each for each in names if each not in slow] if seeds == SEEDS else names:
             for target in TARGETS:
                 print(name, target, *(f"{each:.3f}" for each in accuracies(run, name, target, seeds)), flush=True)
-    seconds = sum(each.seconds for kind in ("finetune", "finetune-choice") for each in run.store.results(kind))
-    print(f"{seconds:.0f} s for all that is in {run.given.cache}")
+    settings = json.loads(json.dumps(asdict(TUNING)))  # as JSON has it
+    kept = [each for kind in ("finetune", "finetune-choice") for each in run.store.results(kind)]
+    rows = [
+        {"encoder": each.encoder, "target": each.target} | {key: each.result.get(key) for key in ("seed", "accuracy")}
+        for each in kept
+        if each.kind == "finetune" and each.encoder in zoo(run.quick) and each.result["settings"] == settings
+    ]
+    run.finish(sorted(rows, key=lambda row: tuple(map(str, row.values()))), wall_seconds=sum(e.seconds for e in kept))
 
 
 if __name__ == "__main__":

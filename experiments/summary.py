@@ -13,7 +13,9 @@ from typing import Any
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "experiments.md"
-ORDER = ("fig3_terms", "fig4", "table1", "mend", "fig5_share", "table2", "fig678", "fig12_text", "fig13_tau", "ours")
+ORDER = (
+    "finetune_zoo", "fig3_terms", "fig4", "table1", "mend", "fig5_share", "table2", "fig678", "fig12_text", "fig13_tau", "ours",
+)  # fmt: skip
 PARTS = ("all targets", "choice", "verdict", "ConvNets alone")
 CRITERIA = {  # as the page names them
     "loss, τ 4/√d: accuracy of h′": "**accuracy of h′, τ = 4/√d (default of `rank`)**",
@@ -84,7 +86,10 @@ def agreement(result: dict[str, Any]) -> str:
 
 def times(found: dict[str, dict[str, Any]]) -> str:
     """Return the CPU seconds of what each experiment rests on, and of whole runs where they were timed."""
-    rows = [(f"`{name}.py`", f"{each['cpu_seconds']:.0f}", "") for name, each in found.items() if "cpu_seconds" in each]
+    rows = []
+    for name, each in found.items():
+        used = (f"{each[key]:.0f}" if each.get(key) else "" for key in ("cpu_seconds", "wall_seconds"))
+        rows.append((f"`{name}.py`", *used))
     for mode in ("", "-quick"):
         path = HERE / "results" / f"times{mode}.json"
         if path.exists():
