@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,15 +24,20 @@ from transferability._array import FloatArray, IntArray
 __all__ = ["SoftmaxRegression", "fit_softmax_regression"]
 
 _SINGLE_PRECISION_FROM = 50_000_000
-"""Multiplications per pass above which passes are made in float32."""
+"""Multiplications per pass from which on passes are made in float32."""
+_SINGLE_AT_MOST = 150
+"""Iterations in float32: whoever needs more needs float64."""
 _TOLERANCES = {np.dtype(np.float64): 1e-12, np.dtype(np.float32): 1e-8}
 """Expected decrease of one more step, of the value, at which to stop: weights are then good to about the root of it."""
-_HISTORY = 8
+_HISTORY = {np.dtype(np.float64): 40, np.dtype(np.float32): 8}
+"""Steps remembered: many where they take little memory, which halves the iterations of the most uneven problems."""
 _ITERATIONS_PER_STAGE = 8
 """After so many iterations to ask whether other coordinates would suit better."""
 _SLOPE_LEFT = 0.3
 """A step is long enough where the slope along it has come down to this share."""
 _TRIES = 30
+_LEAST_CURVATURE = 1e-10
+"""Of perfectly separated classes rounding leaves none."""
 _ROWS_PER_BLOCK = 2048
 
 _Array = npt.NDArray[Any]  # float64 or float32
@@ -90,11 +95,29 @@ def fit_softmax_regression(
     tolerance : float, optional
         Default: 1e-12 where passes are made in float64, 1e-8 where the problem is large and they are made in float32.
     """
-    n, d = features.shape
-    n_classes = int(labels.max()) + 1
-    dtype = np.dtype(np.float64 if n * d * n_classes < _SINGLE_PRECISION_FROM else np.float32)
-    tolerance = _TOLERANCES[dtype] if tolerance is None else tolerance
+    large = features.size * (int(labels.max()) + 1) >= _SINGLE_PRECISION_FROM
     mean = features.mean(axis=0, dtype=np.float64)
+    made = 0
+    if large:
+        fit = _fit(features, labels, ridge, mean, np.dtype(np.float32), tolerance, min(max_iterations, _SINGLE_AT_MOST))
+        made = fit.iterations
+        if fit.converged or made == max_iterations:
+            return fit
+    # Of a small problem, or of one so uneven that rounding defeats single precision.
+    fit = _fit(features, labels, ridge, mean, np.dtype(np.float64), tolerance, max_iterations - made)
+    return replace(fit, iterations=made + fit.iterations)
+
+
+def _fit(
+    features: FloatArray,
+    labels: IntArray,
+    ridge: float,
+    mean: FloatArray,
+    dtype: np.dtype[Any],
+    tolerance: float | None,
+    max_iterations: int,
+) -> SoftmaxRegression:
+    n, d = features.shape
     working = np.empty((n, d), dtype=dtype)
     for start in range(0, n, _ROWS_PER_BLOCK):
         rows = slice(start, start + _ROWS_PER_BLOCK)
@@ -102,9 +125,10 @@ def fit_softmax_regression(
     some = working[:: -(-n // (2 * d))]  # for a spectrum a few rows per feature are enough
     covariance = some.T @ some
     covariance /= len(some)
-
-    objective = _Objective(working, labels, n_classes, ridge)
-    converged, iterations = _minimize(objective, covariance, tolerance, max_iterations)
+    objective = _Objective(working, labels, int(labels.max()) + 1, ridge)
+    converged, iterations = _minimize(
+        objective, covariance, _TOLERANCES[dtype] if tolerance is None else tolerance, max_iterations
+    )
     weights, intercepts = (part.astype(np.float64) for part in objective.split(objective.parameters))
     return SoftmaxRegression(weights.T, intercepts, mean, objective.loss, objective.curvatures(), converged, iterations)
 
@@ -212,7 +236,9 @@ class _Coordinates:
     def __init__(self, objective: _Objective, covariance: _Array, curvature: float) -> None:
         self.split, self.curvature = objective.split, curvature
         gram = (covariance * covariance.dtype.type(curvature)).T  # as LAPACK has it: no copy
-        gram[np.arange(len(gram)), np.arange(len(gram))] += objective.ridge
+        # Coordinates only: what is added here moves no minimum, and collinear features need more than rounding.
+        floor = len(gram) * float(np.finfo(gram.dtype).eps) * float(gram.diagonal().max())
+        gram[np.arange(len(gram)), np.arange(len(gram))] += max(objective.ridge, floor)
         self.root = scipy.linalg.cholesky(gram, lower=False, overwrite_a=True, check_finite=False)
         self.intercept_root = covariance.dtype.type(curvature**0.5)
         self.solve_triangular = scipy.linalg.get_blas_funcs("trsm", (self.root,))
@@ -241,9 +267,9 @@ class _Coordinates:
 class _History:
     """What L-BFGS remembers of its last steps in one system of coordinates."""
 
-    def __init__(self, first_step: float) -> None:
+    def __init__(self, first_step: float, length: int) -> None:
         self.scale = first_step
-        self.pairs: deque[tuple[_Array, _Array, float]] = deque(maxlen=_HISTORY)
+        self.pairs: deque[tuple[_Array, _Array, float]] = deque(maxlen=length)
 
     def add(self, step: _Array, change: _Array) -> None:
         """Remember a step and by how much the gradient changed, unless rounding hides their product."""
@@ -271,23 +297,24 @@ def _minimize(objective: _Objective, covariance: _Array, tolerance: float, max_i
     # The curvature p (1 − p) starts near 1/K and falls with the loss, and with it the c that suits: now and then the
     # coordinates are made anew if it has fallen far. That an eighth of the mean serves best was found by trial.
     coordinates = _Coordinates(objective, covariance, 1.0 / objective.n_classes**2)
-    history = _History(first_step=objective.n_classes * coordinates.curvature)
+    length = _HISTORY[covariance.dtype]
+    history = _History(objective.n_classes * coordinates.curvature, length)
     gradient = coordinates.gradient(objective.gradient())
     for iteration in range(max_iterations):
         if iteration % _ITERATIONS_PER_STAGE == 0 and iteration and objective.curvature / 8 < coordinates.curvature / 4:
             gradient = coordinates.gradient_in_parameters(gradient)
             del coordinates  # before the next ones: two roots at once would be the peak of memory
-            coordinates = _Coordinates(objective, covariance, objective.curvature / 8)
+            coordinates = _Coordinates(objective, covariance, max(objective.curvature / 8, _LEAST_CURVATURE))
             gradient = coordinates.gradient(gradient)
-            history = _History(first_step=0.125)
+            history = _History(0.125, length)
         direction = history.direction(gradient)
         slope = float(np.vdot(gradient, direction))
         if -0.5 * slope <= tolerance * objective.value():  # the decrease that the model expects
             return True, iteration
-        length = objective.move(coordinates.parameters(direction), slope)
-        if not length:
+        moved = objective.move(coordinates.parameters(direction), slope)
+        if not moved:
             return False, iteration
-        direction *= gradient.dtype.type(length)
+        direction *= gradient.dtype.type(moved)
         last, gradient = gradient, coordinates.gradient(objective.gradient())
         history.add(direction, gradient - last)
     return False, max_iterations

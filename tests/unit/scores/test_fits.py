@@ -32,7 +32,28 @@ def test_softmax_regression_in_single_precision_agrees(
     monkeypatch.setattr("transferability.scores._softmax_regression._SINGLE_PRECISION_FROM", 0)
     single = scores.pactran(x, y)
     assert single.converged
-    assert single.iterations < double.iterations
+    assert float(single) != float(double)  # it was single precision
+    assert float(single) == pytest.approx(float(double), rel=1e-4)
+
+
+@pytest.mark.parametrize("case", ["collinear", "far apart", "separated", "offset"])
+def test_where_rounding_defeats_single_precision_double_goes_on(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(4)
+    labels = np.arange(90) % 6
+    x = rng.normal(size=(90, 40)) + 2 * rng.normal(size=(6, 40))[labels]
+    if case == "collinear":
+        x[:, 20:] = x[:, :1]
+    if case == "far apart":
+        x *= np.logspace(2, -4, 40)
+    if case == "separated":
+        x += 1000 * np.eye(6, 40)[labels]
+    if case == "offset":
+        x += 1e5
+    double = scores.pactran(x, labels)
+    monkeypatch.setattr("transferability.scores._softmax_regression._SINGLE_PRECISION_FROM", 0)
+    single = scores.pactran(x, labels)
+    assert double.converged
+    assert single.converged
     assert float(single) == pytest.approx(float(double), rel=1e-4)
 
 
