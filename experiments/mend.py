@@ -6,7 +6,7 @@ best other score, with a paired bootstrap over encoders.
     python experiments/mend.py --data FOLDER [--quick]
 
 Variants: another choice among references; five folds in place of one split, so that each of the target's rows measures
-once; features not standardised, or not mapped; classes known by mean and covariance alone, and compared by these, with Γ.
+once; features not standardised, or not mapped; classes known by mean and covariance alone, and compared by these (Γ).
 """
 
 from __future__ import annotations
