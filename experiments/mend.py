@@ -27,6 +27,7 @@ from transferability._threads import threads_for
 from transferability.scores.registry import available
 
 FOLDS, RESAMPLES = 5, 1000
+FEATURES_AT_MOST = 400  # for Γ, whose fits take seconds there and minutes for a thousand
 AS_RANK = "as `rank` has it"
 ESTIMATORS = {
     AS_RANK: TaskRelatedness("scaled"),
@@ -64,10 +65,11 @@ def said_by(run: Run, name: str, target: str) -> dict[str, float]:
     for variant, estimator in ESTIMATORS.items():
         of_all = choices(variant, run.relatedness(name, target, panel, estimator))
         values |= of_all if variant == AS_RANK else {variant: of_all[variant]}
-    if not run.quick:  # seconds a fit
+    if not run.quick and run.tasks(name, target)[0].n_features <= FEATURES_AT_MOST:
         nearest = min(run.relatedness(name, target, panel, ESTIMATORS[AS_RANK]), key=lambda each: each["bound"])
         (found,) = run.relatedness(name, target, [nearest["reference"]], COVARIANCES)
-        values["Γ, the reference that `rank` takes"] = found["transferred_accuracy"]
+        values[f"{AS_RANK}; up to {FEATURES_AT_MOST} features"] = nearest["transferred_accuracy"]
+        values[f"Γ; up to {FEATURES_AT_MOST} features"] = found["transferred_accuracy"]
     folds = [
         run.kept("folds", name, target, partial(folds_of, run, name, target, each), reference=each, folds=FOLDS)
         for each in panel
@@ -89,52 +91,61 @@ def main() -> None:
     """Compute, correlate, compare."""
     run = Run("mend", options(__doc__))
     names = list(run.names)
-    truth: dict[str, list[float]] = defaultdict(list)
-    said: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for name in names:
-        for target in TARGETS:
+    truth = np.empty((len(TARGETS), len(names)))
+    said: dict[str, np.ndarray] = defaultdict(lambda: np.full(truth.shape, np.nan))  # targets × encoders
+    for column, name in enumerate(names):
+        for row, target in enumerate(TARGETS):
             panel = [each for each in PANEL if each != target]
             seeds = SEEDS[:1] if run.quick else known_seeds(run, name, target)
-            truth[target].append(float(np.mean(accuracies(run, name, target, seeds))))
+            truth[row, column] = np.mean(accuracies(run, name, target, seeds))
             scores = run.kept("scores", name, target, partial(scored, run, name, target, panel), panel=panel, layout=3)
             directed = {key: value if available()[key].higher_is_better else -value for key, value in scores.items()}
             for key, value in (said_by(run, name, target) | directed).items():
-                said[key][target].append(value)
+                said[key][row, column] = value
         print(name, flush=True)
-    complete = {key: by for key, by in said.items() if all(len(by[target]) == len(names) for target in TARGETS)}
-    others = [key for key in complete if key in available() and key != "size"]
-
-    def mean(measure: Any, key: str, targets: tuple[str, ...], picked: np.ndarray) -> float:
-        found = [measure(np.array(said[key][t])[picked], np.array(truth[t])[picked])[0] for t in targets]
-        return float(np.mean(found))
-
     everyone = np.arange(len(names))
-    best = max(others, key=lambda key: mean(pearsonr, key, TARGETS, everyone))
-    rng = np.random.default_rng(0)
-    draws = [rng.integers(len(names), size=len(names)) for _ in range(RESAMPLES)]
-    draws = [each for each in draws if len(set(each)) > 3]
-    of_best = np.array([mean(pearsonr, best, TARGETS, each) for each in draws])
+    others = [key for key in said if key in available() and key != "size" and np.isfinite(said[key]).all()]
+    best = max(others, key=lambda key: agreement(pearsonr, said[key], truth, TARGETS, everyone))
     rows = []
     print(f"\n{'variant':44} {'all':>13} {'choice':>13} {'verdict':>13}   less {best} (90 %)")
-    for key in [each for each in complete if each not in others or each == best]:
-        row: dict[str, Any] = {"variant": key}
+    for key in [each for each in said if each == best or each not in available()]:
+        known = np.flatnonzero(np.isfinite(said[key]).all(axis=0))
+        line: dict[str, Any] = {"variant": key, "encoders": len(known)}
         for title, targets in (("all", TARGETS), ("choice", CHOICE), ("verdict", VERDICT)):
-            row[title] = {"pearson": mean(pearsonr, key, targets, everyone)}
-            row[title]["kendall"] = mean(kendalltau, key, targets, everyone)
-        less = np.array([mean(pearsonr, key, TARGETS, each) for each in draws]) - of_best
-        row["less_best"] = [float(np.quantile(less, q)) for q in (0.05, 0.95)]
-        rows.append(row)
-        cells = (f"{row[each]['pearson']:+.2f} / {row[each]['kendall']:+.2f}" for each in ("all", "choice", "verdict"))
-        print(f"{key:44}", *cells, f"  {row['less_best'][0]:+.2f} to {row['less_best'][1]:+.2f}")
+            line[title] = {
+                kind: agreement(measure, said[key], truth, targets, known)
+                for kind, measure in (("pearson", pearsonr), ("kendall", kendalltau))
+            }
+        rng = np.random.default_rng(0)
+        draws = [each for each in rng.choice(known, (RESAMPLES, len(known))) if len(set(each)) > 3]
+        less = [
+            agreement(pearsonr, said[key], truth, TARGETS, each) - agreement(pearsonr, said[best], truth, TARGETS, each)
+            for each in draws
+        ]
+        line["less_best"] = [float(np.quantile(less, q)) for q in (0.05, 0.95)]
+        rows.append(line)
+        cells = (
+            f"{line[each]['pearson']:+.2f} / {line[each]['kendall']:+.2f}" for each in ("all", "choice", "verdict")
+        )
+        print(f"{key:44}", *cells, f"  {line['less_best'][0]:+.2f} to {line['less_best'][1]:+.2f}")
     conclude(run, rows, best)
     run.finish(rows, best_other=best, encoders=names)
+
+
+def agreement(
+    measure: Any, values: np.ndarray, truth: np.ndarray, targets: tuple[str, ...], encoders: np.ndarray
+) -> float:
+    """Return the mean over some targets of a correlation over some encoders."""
+    rows = [TARGETS.index(each) for each in targets]
+    return float(np.mean([measure(values[row, encoders], truth[row, encoders])[0] for row in rows]))
 
 
 def conclude(run: Run, rows: list[dict[str, Any]], best: str) -> None:
     """Judge whether anything that was tried comes ahead."""
     by = {row["variant"]: row for row in rows}
     of_best = by[best]["all"]["pearson"]
-    mended = max((row for row in rows if row["variant"] not in available()), key=lambda row: row["all"]["pearson"])
+    tried = [row for row in rows if row["variant"] not in available() and row["encoders"] == by[best]["encoders"]]
+    mended = max(tried, key=lambda row: row["all"]["pearson"])
     low, high = by[AS_RANK]["less_best"]
     run.claim(
         "Ours: no other score foretells fine-tuned accuracy better than the accuracy of h′",
