@@ -11,6 +11,7 @@ once; features not standardised, or not mapped; classes known by mean and covari
 
 from __future__ import annotations
 
+import warnings
 from collections import defaultdict
 from functools import partial
 from typing import Any
@@ -19,7 +20,7 @@ import numpy as np
 from _common import Run, options
 from _zoo import PANEL, TARGETS
 from finetune_zoo import SEEDS, accuracies
-from scipy.stats import kendalltau, pearsonr
+from scipy.stats import ConstantInputWarning, kendalltau, pearsonr
 from table1 import CHOICE, VERDICT, known_seeds, scored
 
 from transferability import Task, TaskRelatedness
@@ -122,7 +123,7 @@ def main() -> None:
             agreement(pearsonr, said[key], truth, TARGETS, each) - agreement(pearsonr, said[best], truth, TARGETS, each)
             for each in draws
         ]
-        line["less_best"] = [float(np.quantile(less, q)) for q in (0.05, 0.95)]
+        line["less_best"] = [float(np.nanquantile(less, q)) for q in (0.05, 0.95)]
         rows.append(line)
         cells = (
             f"{line[each]['pearson']:+.2f} / {line[each]['kendall']:+.2f}" for each in ("all", "choice", "verdict")
@@ -135,9 +136,11 @@ def main() -> None:
 def agreement(
     measure: Any, values: np.ndarray, truth: np.ndarray, targets: tuple[str, ...], encoders: np.ndarray
 ) -> float:
-    """Return the mean over some targets of a correlation over some encoders."""
+    """Return the mean over some targets of a correlation over some encoders; nan where they are all the same."""
     rows = [TARGETS.index(each) for each in targets]
-    return float(np.mean([measure(values[row, encoders], truth[row, encoders])[0] for row in rows]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConstantInputWarning)
+        return float(np.mean([measure(values[row, encoders], truth[row, encoders])[0] for row in rows]))
 
 
 def conclude(run: Run, rows: list[dict[str, Any]], best: str) -> None:
