@@ -130,7 +130,23 @@ def main() -> None:
         )
         print(f"{key:44}", *cells, f"  {line['less_best'][0]:+.2f} to {line['less_best'][1]:+.2f}")
     conclude(run, rows, best)
-    run.finish(rows, best_other=best, encoders=names)
+    run.finish(rows, draw(rows, best), best_other=best, encoders=names)
+
+
+def draw(rows: list[dict[str, Any]], best: str) -> Any:
+    """Draw how far each variant lies from the best other score."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    ax = figure.subplots()
+    for place, row in enumerate(reversed(rows)):
+        low, high = row["less_best"]
+        ax.plot([low, high], [place, place], color="C0")
+        ax.plot((low + high) / 2, place, "o", color="C0", markersize=4)
+    ax.axvline(0, color="0.5", linewidth=0.8)
+    ax.set_yticks(range(len(rows)), [row["variant"] for row in reversed(rows)], fontsize=7)
+    ax.set_xlabel(f"Pearson's r less that of {best}, 90 % over encoders")
+    return figure
 
 
 def agreement(

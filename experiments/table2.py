@@ -53,7 +53,24 @@ def main() -> None:
             f"mean r {mean[true]:+.2f} with true labels, {mean[pseudo]:+.2f} with pseudo-labels; "
             + ", ".join(f"{target} {each[true]:+.2f} / {each[pseudo]:+.2f}" for target, each in table.items()),
         )
-    run.finish(rows, correlations=table)
+    run.finish(rows, draw(table, columns), correlations=table)
+
+
+def draw(table: dict[str, dict[str, float]], columns: list[str]) -> Any:
+    """Draw the correlation of each target, true labels beside guessed ones."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    ax = figure.subplots()
+    places = np.arange(len(table))
+    for number, column in enumerate(columns):
+        width = 0.8 / len(columns)
+        ax.bar(places + (number + 0.5) * width - 0.4, [each[column] for each in table.values()], width, label=column)
+    ax.axhline(0, color="0.5", linewidth=0.8)
+    ax.set_xticks(places, list(table), fontsize=7)
+    ax.set_ylabel("Pearson's r of bound and accuracy")
+    ax.legend(fontsize=7)
+    return figure
 
 
 if __name__ == "__main__":
