@@ -74,7 +74,7 @@ def pairs(run: Run) -> list[dict[str, Any]]:
 def tuned(run: Run, name: str, reference: str) -> Any:
     """Return an encoder of the zoo after fine-tuning on a reference."""
     network = copy.deepcopy(network_of(name, run.given.data, run.given.cache, run.quick))
-    encoder = encoder_from(f"{name} tuned on {reference}", network)
+    encoder = encoder_from(f"{name} tuned on {reference}", network, run.given.device)
     part = run.part(reference)
     tuner = FineTuner(encoder, part.dataset, part.fit_rows, part.test_rows, TUNING)
     with threads_for(0):

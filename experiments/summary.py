@@ -91,6 +91,8 @@ def times(found: dict[str, dict[str, Any]]) -> str:
     for name, each in found.items():
         used = (f"{each[key]:.0f}" if each.get(key) else "" for key in ("cpu_seconds", "wall_seconds"))
         rows.append((f"`{name}.py`", *used))
+    together = sum(each.get(key) or 0 for each in found.values() for key in ("cpu_seconds", "wall_seconds"))
+    rows.append(("all of these, one core", "", f"{together:.0f}"))
     for mode in ("", "-quick"):
         path = HERE / "results" / f"times{mode}.json"
         if path.exists():

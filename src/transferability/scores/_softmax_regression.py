@@ -301,10 +301,11 @@ def _minimize(objective: _Objective, covariance: _Array, tolerance: float, max_i
     history = _History(objective.n_classes * coordinates.curvature, length)
     gradient = coordinates.gradient(objective.gradient())
     for iteration in range(max_iterations):
-        if iteration % _ITERATIONS_PER_STAGE == 0 and iteration and objective.curvature / 8 < coordinates.curvature / 4:
+        suits = max(objective.curvature / 8, _LEAST_CURVATURE)
+        if iteration and iteration % _ITERATIONS_PER_STAGE == 0 and suits < coordinates.curvature / 4:
             gradient = coordinates.gradient_in_parameters(gradient)
             del coordinates  # before the next ones: two roots at once would be the peak of memory
-            coordinates = _Coordinates(objective, covariance, max(objective.curvature / 8, _LEAST_CURVATURE))
+            coordinates = _Coordinates(objective, covariance, suits)
             gradient = coordinates.gradient(gradient)
             history = _History(0.125, length)
         direction = history.direction(gradient)

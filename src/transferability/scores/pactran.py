@@ -125,9 +125,10 @@ def pactran(
 
     Notes
     -----
-    Gaussian: O(n d K) per pass, some 30 to 60 passes, in float32 where the problem is large; memory one copy of the
-    features in that precision. Dirichlet and Gamma: O(n Z) per pass over Z source classes. Gaussian fits are made on
-    the host, whatever library the features come from; the others stay on the device. Against the authors' code:
+    Gaussian: O(n d K) per pass, some 30 passes and more where features are uneven, in float32 where the problem is
+    large; memory one copy of the features in that precision. Dirichlet and Gamma: O(n Z) per pass over Z source
+    classes. Gaussian fits are made on the host, whatever library the features come from; the others stay on the
+    device. Against the authors' code:
 
     1. The regression is convex and solved to convergence: their random start and cap of 100 iterations leave ±0.4 %.
     2. Their code sums the Hessian over samples while its loss is a mean; so does this, to meet published numbers.
