@@ -4,6 +4,7 @@ The proof in `certificate` asks nothing of the feature map, and of the classifie
 change of its loss. The exact and the loss cost do so for the logits of *any* classifier, the Euclidean cost where every
 :math:`-\log h_j` is :math:`\tau`-Lipschitz in the features that the classifier takes: for logits
 :math:`s = W \phi(z)` with an :math:`L`-Lipschitz :math:`\phi`, :math:`\tau = L \max_{j,k} \lVert w_j - w_k \rVert`.
+"""
 
 from __future__ import annotations
 
