@@ -39,7 +39,6 @@ def write_records(record: Mapping[str, Any], results: Any, folder: Path) -> list
     list of Path
         The files. Without jinja2 there is no report among them.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     details = details_of(results)
     path = folder / _RECORDS[0 if isinstance(results, Ranking) else 1]
     _write(path, json.dumps(record, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
