@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +9,7 @@ from typing import Any
 
 from transferability.errors import EncoderError
 
-__all__ = ["class_names", "quietly", "source_and_revision", "tokenizer_hash"]
+__all__ = ["class_names", "quietly", "source_and_revision"]
 
 
 def source_and_revision(spec: str, name: str) -> tuple[str, str | None]:
@@ -30,19 +28,6 @@ def source_and_revision(spec: str, name: str) -> tuple[str, str | None]:
         raise EncoderError(message)
     source, _, revision = spec.partition("@")
     return source, revision or None
-
-
-def tokenizer_hash(tokenizer: Any) -> str:
-    """Return a hash of the vocabulary and, where the library shows them, of all rules of a tokeniser.
-
-    Padding and truncation are left out: transformers sets them anew in every call.
-    """
-    backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
-    if hasattr(backend, "to_str"):
-        rules = {**json.loads(backend.to_str()), "padding": None, "truncation": None}
-    else:
-        rules = backend.get_vocab()
-    return hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest()
 
 
 def class_names(classifier: Any | None) -> list[str] | None:

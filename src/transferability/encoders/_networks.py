@@ -29,6 +29,7 @@ from transferability.encoders.base import (
     Precision,
     Preprocess,
 )
+from transferability.encoders.identity import settings_hash
 from transferability.errors import EncoderError
 
 __all__ = ["PictureNetwork", "Transform", "before_head"]
@@ -118,11 +119,16 @@ class PictureNetwork:
         self._layer_pool: PositionPool = layer_pool
         self._n_prefix = n_prefix
         self._precision: Precision = precision
+        self._settings = settings_hash(vars(self))
 
     def identity(self) -> Identity:
-        """Return the details, pooling, precision, hash of the weights and kind of device (a GPU rounds differently)."""
+        """Return the details, hashes of all settings and of the weights, and the kind of device.
+
+        A GPU rounds differently.
+        """
         return {
             **self._details,
+            "settings": self._settings,
             "pooling": self.pooling,
             "precision": self._precision,
             "weights": self._weights,

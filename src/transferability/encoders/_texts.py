@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from transferability.encoders._hub import class_names, tokenizer_hash
+from transferability.encoders._hub import class_names
 from transferability.encoders._layers import caught, find_layers, returned
 from transferability.encoders._torch import computing, count_parameters, pick_device, to_numpy, versions, weights
 from transferability.encoders.base import (
@@ -24,6 +24,7 @@ from transferability.encoders.base import (
     Precision,
     Preprocess,
 )
+from transferability.encoders.identity import settings_hash
 from transferability.errors import EncoderError
 
 __all__ = ["TextNetwork", "pool_tokens"]
@@ -98,13 +99,14 @@ class TextNetwork:
         self.outputs = (FEATURES, *((PROBABILITIES,) if classifier is not None else ()), *self._layers)
         limits = (tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", None) or _MAX_TOKENS)
         self._max_length = min(limits) if limits[0] < 10**6 else min(limits[1], _MAX_TOKENS)
+        self._settings = settings_hash(vars(self))
 
     def identity(self) -> Identity:
-        """Return tokeniser, limit, pooling, precision, hash of the weights, versions, the kind of device."""
+        """Return hashes of all settings, the tokeniser's too, and of the weights; pooling, versions, kind of device."""
         return {
             "source": self.name,
             "weights": self._weights,
-            "preprocessing": {"tokenizer": tokenizer_hash(self._tokenizer), "max_length": self._max_length},
+            "settings": self._settings,
             "pooling": self.pooling,
             "precision": self._precision,
             "versions": versions("transformers", "tokenizers"),

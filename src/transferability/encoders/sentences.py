@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from transferability.encoders.base import FEATURES, Encoder, Identity, Item, Modality, Outputs, Precision, Preprocess
+from transferability.encoders.identity import settings_hash
 from transferability.errors import require_extra
 
 __all__ = ["SentenceEncoder", "load"]
@@ -64,17 +65,15 @@ class SentenceEncoder:
         # The first module is the transformer, where there is one: what puts "token_embeddings" into the dictionary.
         self._layers = find_layers(model[0]) if hasattr(model[0], "auto_model") else {}
         self.outputs = (FEATURES, *self._layers)
+        self._settings = settings_hash(vars(self))
 
     def identity(self) -> Identity:
-        """Return the modules with their settings, the tokeniser's limit, the hash of the weights, versions."""
-        from transferability.encoders._hub import tokenizer_hash
+        """Return hashes of all settings (modules, tokeniser, prompts) and of the weights, versions, kind of device."""
         from transferability.encoders._torch import versions
 
         return {
             "source": self.name,
-            "modules": [" ".join(repr(module).split()) for module in self._model],
-            "tokenizer": tokenizer_hash(self._model.tokenizer),
-            "max_length": self._model.max_seq_length,
+            "settings": self._settings,
             "pooling": self.pooling,
             "precision": self._precision,
             "weights": self._weights,
