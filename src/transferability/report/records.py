@@ -13,14 +13,14 @@ from transferability._schema import ShapeError, check_shape, read_json
 from transferability.errors import DatasetError, FileDamagedError
 from transferability.ranking.result import SCHEMA_VERSION
 
-__all__ = ["RECORDS", "RELATEDNESS", "Stored", "read_measured", "read_study"]
+__all__ = ["DETAIL", "ENTRY", "RECORDS", "Stored", "check_points", "check_result", "read_measured", "read_study"]
 
 RECORDS = ("ranking.json", "relate.json")
 Stored = tuple[Mapping[str, Any], Sequence[Mapping[str, Any] | None]]
 """A record and its details."""
 
 _TERMS = {"reference_loss": float, "label_mismatch": float, "distribution_mismatch": float}
-RELATEDNESS = {
+_RELATEDNESS = {
     **_TERMS,
     "reference": str,
     "target": str,
@@ -57,7 +57,7 @@ _MADE = {
     "command?": str,
 }
 _SHARED = {"schema": int, "made?": object}
-_ENTRY = {
+ENTRY = {
     "encoder": str,
     "n_parameters": (int, None),
     "seconds": float,
@@ -65,18 +65,18 @@ _ENTRY = {
     "notes": {str: str},
     "cache_keys?": [{"data": str, "key": str}],
     "standing?": (None, {"low": float, "high": float, "behind": float}),
-    "relatedness": RELATEDNESS,
+    "relatedness": _RELATEDNESS,
 }
 _RANKING = {
     **_SHARED,
     "target": str,
     "references": [str],
     "criterion": str,
-    "ranking": [_ENTRY],
+    "ranking": [ENTRY],
     "columns?": [{"name": str, "higher_is_better": bool}],
     "skipped": [{"encoder": str, "reason": str}],
 }
-_RELATION = {**_SHARED, "encoder": (str, None), "results": [RELATEDNESS]}
+_RELATION = {**_SHARED, "encoder": (str, None), "results": [_RELATEDNESS]}
 _PLACE = [int, int]
 _POINTS = {
     "grid": int,
@@ -86,22 +86,16 @@ _POINTS = {
     "reference_classes": [int],
     "target_classes": [int],
 }
-_SAMPLES = {str: [str]}
-_DETAILS = {
-    "samples": {str: {str: str}},
-    "details": [
-        (
-            None,
-            {
-                "points?": (None, _POINTS),
-                "lookalikes?": [[[str, float]]],
-                "class_accuracy?": (None, [(float, None)]),
-                "target_samples?": _SAMPLES,
-                "reference_samples?": _SAMPLES,
-            },
-        )
-    ],
+DETAIL = {
+    "points?": (None, _POINTS),
+    "lookalikes?": [[[str, float]]],
+    "class_accuracy?": (None, [(float, None)]),
+    "target_samples?": {str: [object]},  # in a file keys of samples, in a study the samples themselves
+    "reference_samples?": {str: [object]},
 }
+"""Of `Details.to_dict()`."""
+_KEYS = {"target_samples?": {str: [str]}, "reference_samples?": {str: [str]}}
+_DETAILS = {"samples": {str: {str: str}}, "details": [(None, {**DETAIL, **_KEYS})]}
 
 _log = logging.getLogger(__name__)
 
@@ -209,14 +203,14 @@ def _check_record(record: Any) -> None:
         message = "there must be a result; there is none"
         raise ShapeError(message)
     for number, each in enumerate(entries):
-        _check_result(each, f"{'ranking' if ranks else 'results'}[{number}]")
+        check_result(each, f"{'ranking' if ranks else 'results'}[{number}]")
     if ranks and record["criterion"] in TRANSFERRED and entries[0][record["criterion"]] is None:
         message = f"`{record['criterion']}`, which it is sorted by, must be known of the first encoder"
         raise ShapeError(message)
 
 
-def _check_result(result: Mapping[str, Any], where: str) -> None:
-    """Check what no single value tells: that numbers belong together."""
+def check_result(result: Mapping[str, Any], where: str) -> None:
+    """Raise `ShapeError` where numbers do not belong together, which no shape tells."""
     for loss, accuracy in (TRANSFERRED, ("transferability", "transferability_accuracy")):
         if (result[loss] is None) != (result[accuracy] is None):
             message = f"`{where}` must have both `{loss}` and `{accuracy}`, or neither"
@@ -235,8 +229,8 @@ def _details_of(path: Path) -> Sequence[Mapping[str, Any] | None]:
         return []
     try:
         packed = read_json(path, _DETAILS)
-        for number, each in enumerate(filter(None, packed["details"])):
-            _check_points(each.get("points"), f"details[{number}].points")
+        for number, each in enumerate(packed["details"]):
+            check_points(each, f"details[{number}]")
     except (FileDamagedError, ShapeError) as error:
         _log.warning("details of %s are left out: %s", path.parent, error)
         return []
@@ -249,11 +243,13 @@ def _details_of(path: Path) -> Sequence[Mapping[str, Any] | None]:
     return details
 
 
-def _check_points(points: Mapping[str, Any] | None, where: str) -> None:
+def check_points(detail: Mapping[str, Any] | None, where: str) -> None:
+    """Raise `ShapeError` unless there is a class for each point of a picture."""
+    points = None if detail is None else detail.get("points")
     if points is None:
         return
     n_reference, n_target = len(points["reference_classes"]), len(points["target_classes"])
     lengths = (len(points["reference"]), len(points["after"]), len(points["before"]) or n_target)
     if lengths != (n_reference, n_target, n_target) or not 1 <= points["grid"] <= 10**6:
-        message = f"`{where}` must have a class for each point; got {lengths} for {n_reference} and {n_target}"
+        message = f"`{where}.points` must have a class for each point; got {lengths} for {n_reference} and {n_target}"
         raise ShapeError(message)
