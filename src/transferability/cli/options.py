@@ -40,7 +40,7 @@ Limit = Annotated[
     int | None, typer.Option(help="Use at most so many rows of each data set, with its class shares.", min=2)
 ]
 TestShare = Annotated[float, typer.Option(help="Share of each class kept for measuring the bound.", min=0.01, max=0.99)]
-Seed = Annotated[int, typer.Option(help="Same seed, same numbers.")]
+Seed = Annotated[int, typer.Option(help="Same seed, same numbers.", min=0)]
 BatchSize = Annotated[int | None, typer.Option(help="Items the encoder sees at once.", min=1)]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps. By default the best there is.")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither read nor keep features on disk.")]

@@ -70,9 +70,11 @@ def rank(
     Example: transferability rank --target folder:photos --reference packaged:mnist
     --encoder timm:resnet18.a1_in1k --encoder torchvision:resnet50
     """
+    from transferability._writing import check_output
     from transferability.pipeline import rank as rank_encoders
     from transferability.relatedness.estimator import TaskRelatedness
 
+    folder = None if out is None else check_output(out, folder=True)
     estimator = TaskRelatedness(
         parse_tau(tau),  # type: ignore[arg-type]
         ground_cost=ground_cost,  # type: ignore[arg-type]
@@ -93,9 +95,9 @@ def rank(
             progress=progress,
         )
     ranking = replace(ranking, made=ranking.made | {"command": command_line()})
-    if out is not None:
-        write_ranking(ranking, out)
     print_json(ranking.to_dict()) if json else show_ranking(ranking)
+    if folder is not None:
+        write_ranking(ranking, folder)
     if ranking.skipped:
         raise typer.Exit(EXIT_PARTIAL)
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["relate"]
 
+_FIRST = 60  # rows of a table that are printed
+
 
 @with_settings
 def relate(
@@ -58,11 +60,13 @@ def relate(
 
     Example: transferability relate --reference packaged:mnist --target packaged:digits --encoder timm:resnet18.a1_in1k
     """
+    from transferability._writing import check_output
     from transferability.pipeline import describe_run
     from transferability.pipeline import relate as relate_tasks
     from transferability.relatedness.estimator import TaskRelatedness
     from transferability.report.summarize import relation_record
 
+    folder = None if out is None else check_output(out, folder=True)
     estimator = TaskRelatedness(
         parse_tau(tau),  # type: ignore[arg-type]
         ground_cost=ground_cost,  # type: ignore[arg-type]
@@ -76,16 +80,17 @@ def relate(
     with show_progress() as progress:
         results = relate_tasks(reference, target, encoder, relatedness=estimator, settings=settings, progress=progress)
     record = relation_record(results, encoder, describe_run(estimator, settings) | {"command": command_line()})
-    if out is not None:
+    print_json(record) if json else _show(results)
+    if folder is not None:
         from transferability.report.files import write_records
 
-        notice(f"written: {', '.join(map(str, write_records(record, results, out)))}")
-    if json:
-        print_json(record)
-        return
-    if len(reference) > 1 or len(target) > 1:
+        notice(f"written: {', '.join(map(str, write_records(record, results, folder)))}")
+
+
+def _show(results: list[Relatedness]) -> None:
+    if len(results) > 1 or len(results[0].panel) > 1:
         _show_matrix(results)
-    if len(target) == 1:
+    if len(results) == 1:
         _show_pair(results[0])
     notice(results[0].certificate)
 
@@ -93,9 +98,8 @@ def relate(
 def _show_matrix(results: list[Relatedness]) -> None:
     names = [each.reference for each in results[0].panel]
     rows = [[result.target, *(number(each.bound) for each in result.panel), result.reference] for result in results]
-    print_table(
-        "Bound on the target loss in nats, by reference (lower is more related)", ["target", *names, "nearest"], rows
-    )
+    title = "Bound on the target loss in nats, by reference (lower is more related)"
+    print_table(title, ["target", *names, "nearest"], rows, first=_FIRST)
 
 
 def _show_pair(result: Relatedness) -> None:
@@ -122,4 +126,4 @@ def _show_pair(result: Relatedness) -> None:
         for row in result.per_class()
     ]
     header = ["target class", "stands for it", "prior", "reference loss", "label mismatch", "distribution mismatch"]
-    print_table("Which reference class stands for which target class", header, classes, left=2)
+    print_table("Which reference class stands for which target class", header, classes, left=2, first=_FIRST)

@@ -42,12 +42,12 @@ class EncoderMark(NamedTuple):
     def of(cls, name: str, identity: Mapping[str, Any] | None) -> EncoderMark:
         """Return the mark of an encoder from the identity that it tells.
 
-        The device is left out, and so are library versions where the weights have a hash of their own: they change the
-        last digits, and a pack must serve other machines than the one it was made on.
+        The device is left out, and so are library versions, and the settings as the libraries hold them, where the
+        weights have a hash of their own: a pack must serve other machines than the one it was made on.
         """
         if identity is None:
             return cls(name, None)
-        left_out = {"device", "versions"} if "weights" in identity else {"device"}
+        left_out = {"device", "versions", "settings"} if "weights" in identity else {"device"}
         kept = {key: value for key, value in identity.items() if key not in left_out}
         canonical = json.dumps(kept, sort_keys=True, separators=(",", ":"))
         return cls(name, hashlib.sha256(canonical.encode()).hexdigest())
