@@ -164,7 +164,7 @@ def number_classes(labels: Any, argument: str = "labels") -> tuple[IntArray, tup
         whole = np.isfinite(array) & (array == np.round(array)) & (np.abs(array) < 2.0**53)
         if not whole.all():
             row = int(np.argmin(whole))
-            message = f"`{argument}` must be whole numbers or names; row {row} is {array[row]}. "
+            message = f"`{argument}` must be integers or strings; row {row} is {array[row]}. "
             message += "Fill it or drop the row." if np.isnan(array[row]) else "Numbers to predict are `targets`."
             raise LabelError(message)
     elif array.dtype.kind not in "iu":
