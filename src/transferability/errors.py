@@ -19,6 +19,7 @@ __all__ = [
     "LabelError",
     "MissingExtraError",
     "OptionError",
+    "OutputError",
     "TaskError",
     "TransferabilityError",
     "UnknownNameError",
@@ -62,6 +63,10 @@ class DatasetError(TransferabilityError, ValueError):
 
 class FileDamagedError(TransferabilityError, ValueError):
     """A file that is truncated, corrupt or of another format than its name says."""
+
+
+class OutputError(TransferabilityError, OSError):
+    """An output that cannot be written: no such place, no permission, no space."""
 
 
 class MissingExtraError(TransferabilityError, ImportError):

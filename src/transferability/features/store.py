@@ -24,7 +24,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from transferability._files import temporary_sibling, to_disk, write_through_temporary
+from transferability._writing import temporary_sibling, to_disk, write_through_temporary
 from transferability.encoders.identity import hash_json
 from transferability.errors import FileDamagedError, OptionError
 from transferability.features.shards import SHARD_ROWS

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from transferability._files import write_through_temporary
+from transferability._writing import write_through_temporary
 from transferability.errors import DatasetError, FileDamagedError, MissingExtraError
 from transferability.ranking.result import Ranking
 from transferability.report.render import to_html, to_markdown
