@@ -14,7 +14,7 @@ assignment there, which gives a local optimum.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment, minimize
@@ -27,6 +27,7 @@ from transferability.transport.coupling import couple
 
 __all__ = [
     "ClassPoints",
+    "MatchCertainty",
     "PairCosts",
     "QuantilePairCosts",
     "TransportPairCosts",
@@ -53,6 +54,14 @@ class ClassPoints:
         self.samples = [points[rng.choice(r, cap, replace=False) if len(r) > cap else r] for r in rows]
         self.means = np.stack([sample.mean(axis=0) for sample in self.samples])
         self.priors = np.bincount(labels, minlength=n_classes) / len(labels)
+
+
+class MatchCertainty(NamedTuple):
+    """How sure each target class can be of its reference class; in the reference's own numbers."""
+
+    margin: FloatArray  # (K_T,), nats that the best other assignment costs more; inf where there is no other
+    standard_error: FloatArray  # (K_T,), of that difference
+    alternative: IntArray  # (K_T,), the class that it would take there; -1 where there is no other
 
 
 class PairCosts(Protocol):
