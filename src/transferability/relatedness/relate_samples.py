@@ -100,7 +100,7 @@ def _checked_folds(target: Task, folds: int | Folds, seed: int) -> Folds:
         if not 2 <= folds <= n:
             message = f"`folds` must lie between 2 and the {n} rows of the target; got {folds}."
             raise OptionError(message)
-        return stratified_folds(target.labels, n, int(folds), seed)
+        return stratified_folds(target.labels, target.features, int(folds), seed)
     tested = np.concatenate([np.asarray(rows, dtype=np.int64) for _, rows in folds]) if len(folds) else np.zeros(0)
     if not np.array_equal(np.sort(tested), np.arange(n)) or any(len(np.intersect1d(*pair)) for pair in folds):
         message = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -152,6 +153,11 @@ class Relatedness:
         """The loss of guessing among the target's classes, in nats."""
         return float(np.log(len(self.certificate_terms.priors)))
 
+    def beside(self, other: Relatedness) -> Relatedness:
+        """Return the one with the smaller bound of this result and another of the same target, with both panels."""
+        closest = min(self, other, key=lambda result: result.bound)
+        return dataclasses.replace(closest, others=(*self.panel, *other.panel))
+
     def __repr__(self) -> str:
         accuracy = "" if self.transferred_accuracy is None else f", accuracy {self.transferred_accuracy:.1%}"
         return (
@@ -212,8 +218,8 @@ class Relatedness:
     def _summary(self) -> dict[str, Any]:
         names = (
             "reference target bound reference_loss label_mismatch distribution_mismatch transferred_loss "
-            "transferred_accuracy transferability transferability_accuracy gap tau scale certified_tau certified certificate "
-            "chance log_n_classes fit_bound evaluated_on ground_cost space solver seconds"
+            "transferred_accuracy transferability transferability_accuracy gap tau scale certified_tau certified "
+            "certificate chance log_n_classes fit_bound evaluated_on ground_cost space solver seconds"
         )
         summary: dict[str, Any] = {name: getattr(self, name) for name in names.split()}
         for name in ("certified_tau", "fit_bound"):  # JSON knows no infinity
