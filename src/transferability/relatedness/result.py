@@ -202,6 +202,7 @@ class Relatedness:
             "share_of_folds": share,
         }
 
+    @property
     def accuracy_lost(self) -> dict[str, float] | None:
         """Return where accuracy is lost, over all classes; None without labels. Sums to 1 − `transferred_accuracy`."""
         if self.accuracy_terms is None:
@@ -225,7 +226,7 @@ class Relatedness:
         for name in ("certified_tau", "fit_bound"):  # JSON knows no infinity
             summary[name] = summary[name] if np.isfinite(summary[name]) else None
         summary["ridge"] = self.ridge if np.isfinite(self.ridge) else None
-        summary["accuracy_lost"] = self.accuracy_lost()
+        summary["accuracy_lost"] = self.accuracy_lost
         summary["exact_transport"] = self.certificate_terms.exact
         summary["class_map"] = [int(j) for j in self.class_map]
         summary["class_map_names"] = {row["target_class"]: row["reference_class"] for row in self.per_class()}
