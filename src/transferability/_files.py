@@ -9,12 +9,14 @@ strings, the names and ids are JSON lists in the header's metadata.
 from __future__ import annotations
 
 import json
+import lzma
+import math
 import os
-import uuid
+import struct
+import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,11 +25,17 @@ import numpy as np
 import numpy.typing as npt
 
 from transferability._array import FloatArray, IntArray
+from transferability._tensors import Arrays, read_tensors, write_tensors
 from transferability._validate import check_features, check_targets
+from transferability._writing import output_errors
+from transferability._writing import temporary_sibling as temporary_sibling
+from transferability._writing import to_disk as to_disk
+from transferability._writing import write_through_temporary as write_through_temporary
 from transferability.errors import DatasetError, FeatureError, FileDamagedError, OptionError
 from transferability.task import Task
 
 __all__ = [
+    "SUFFIXES",
     "Features",
     "read_arrays",
     "read_features",
@@ -37,7 +45,12 @@ __all__ = [
     "write_through_temporary",
 ]
 
-Arrays = dict[str, npt.NDArray[Any]]
+SUFFIXES = (".npz", ".safetensors")
+_NPZ_ERRORS = (
+    ValueError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, KeyError, NotImplementedError,
+    RuntimeError, TypeError, SyntaxError, MemoryError, OverflowError, struct.error, tokenize.TokenError,
+)  # fmt: skip
+"""What zipfile and numpy raise on damaged archives; RuntimeError stands for a password."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,8 +135,8 @@ def read_features(path: str | os.PathLike[str]) -> Features:
     return Features(
         features,
         labels,
-        None if names is None else tuple(map(str, names.tolist())),
-        None if ids is None else ids.astype(np.str_),
+        None if names is None else tuple(map(str, _as_texts(names, f"`class_names` of {path}").tolist())),
+        None if ids is None else _distinct(_as_texts(ids, f"`ids` of {path}"), path),
         path.stem,
         targets,
     )
@@ -167,6 +180,8 @@ def write_features(
         If the suffix is another.
     FeatureError
         If the features are not a finite 2-D array, or the targets do not fit them.
+    OutputError
+        If the file cannot be written.
     """
     path = Path(path)
     checked = np.ascontiguousarray(check_features(features))
@@ -180,20 +195,17 @@ def write_features(
         for key, value in (("class_names", class_names), ("ids", ids))
         if value is not None
     }
-    if path.suffix not in (".npz", ".safetensors"):
+    if path.suffix not in SUFFIXES:
         message = f"`path` must end in .npz or .safetensors; got {path.name!r}."
         raise OptionError(message)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with temporary_sibling(path) as temporary:
-        if path.suffix == ".npz":
-            named = {key: np.asarray(value, dtype=np.str_) for key, value in texts.items()}
-            with temporary.open("wb") as stream:
-                np.savez(stream, allow_pickle=False, **arrays, **named)
-        else:
-            from safetensors.numpy import save_file
-
-            metadata = {key: json.dumps(value) for key, value in texts.items()}
-            save_file(arrays, temporary, metadata=metadata)
+    if path.suffix == ".safetensors":
+        write_tensors(path, arrays, {key: json.dumps(value) for key, value in texts.items()})
+        return path
+    named = {key: np.asarray(value, dtype=np.str_) for key, value in texts.items()}
+    with temporary_sibling(path) as temporary, output_errors(path), temporary.open("wb") as stream:
+        np.savez(stream, allow_pickle=False, **arrays, **named)
+        stream.flush()
+        os.fsync(stream.fileno())
     return path
 
 
@@ -215,68 +227,84 @@ def read_arrays(path: Path) -> Arrays:
     return _read_npz(path)
 
 
-@contextmanager
-def temporary_sibling(path: Path) -> Iterator[Path]:
-    """Give a fresh name beside `path`; on success the file there is renamed to `path`, on failure it is removed."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}{path.suffix}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def to_disk(path: Path, content: bytes) -> None:
-    """Write a file and wait until the disk has it: a rename that outlives a power cut must not lead to less."""
-    with path.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def write_through_temporary(path: Path, content: bytes) -> None:
-    """Write a small file, whole or not at all; folders that are missing are made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with temporary_sibling(path) as temporary:
-        to_disk(temporary, content)
-
-
 def _read_npz(path: Path) -> Arrays:
     try:
         with path.open("rb") as stream:
             archive = np.load(stream, allow_pickle=False)
             if isinstance(archive, np.lib.npyio.NpzFile):
-                return {key: archive[key] for key in archive.files}
+                return {key: _member(archive, key) for key in archive.files}
         message = f"file {path} is a single array, not an .npz archive. Save it: numpy.savez(path, features=array)."
         raise FileDamagedError(message)
-    except ValueError as error:
-        if isinstance(error, FileDamagedError):
-            raise
+    except FileDamagedError:
+        raise
+    except _NPZ_ERRORS as error:
         if "pickle" in str(error):
             message = f"file {path} holds pickled objects, which can run code when they are read. "
             message += "Save plain arrays of numbers or strings: numpy.savez(path, features=…, labels=…)."
         else:
             message = f"file {path} is damaged or not an .npz archive: {error}. Write or copy it again."
         raise FileDamagedError(message) from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, KeyError, NotImplementedError) as error:
-        message = f"file {path} is damaged or not an .npz archive: {error}. Write or copy it again."
-        raise FileDamagedError(message) from error
+
+
+def _member(archive: Any, key: str) -> npt.NDArray[Any]:
+    """Return an array of an archive, whose header must not promise more than there is: memory would be taken for it."""
+    name = key if key in archive.zip.namelist() else f"{key}.npy"
+    with archive.zip.open(name) as stream:
+        version = np.lib.format.read_magic(stream)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(stream)
+        promised = math.prod(shape) * dtype.itemsize
+        there = archive.zip.getinfo(name).file_size - stream.tell()
+    if promised != there and not dtype.hasobject:  # numpy has its own words for objects
+        message = f"{name} should hold {promised:,} bytes and holds {there:,}"
+        raise ValueError(message)
+    array: npt.NDArray[Any] = archive[key]
+    return array
 
 
 def _read_safetensors(path: Path) -> Arrays:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy") as file:
-            arrays: Arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
-            metadata: Mapping[str, str] = file.metadata() or {}
-        for key in ("class_names", "ids"):
-            if key in metadata:
-                arrays[key] = np.asarray(json.loads(metadata[key]), dtype=np.str_)
-    except (SafetensorError, OSError, ValueError, TypeError) as error:
-        message = f"file {path} is damaged or not a safetensors file: {error}. Write or copy it again."
-        raise FileDamagedError(message) from error
+    arrays, metadata = read_tensors(path, "a safetensors file")
+    for key in ("class_names", "ids"):
+        if key in metadata:
+            arrays[key] = _text_list(metadata[key], f"`{key}` of {path}")
     return arrays
+
+
+def _text_list(text: str, where: str) -> npt.NDArray[np.str_]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        message = (
+            f"{where} must be a JSON list of texts: {error}. The file is damaged or not a safetensors file of ours."
+        )
+        raise FileDamagedError(message) from error
+    if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
+        message = f"{where} must be a JSON list of texts. Write or copy the file again."
+        raise FileDamagedError(message)
+    return np.asarray(found, dtype=np.str_)
+
+
+def _as_texts(array: npt.NDArray[Any], where: str) -> npt.NDArray[np.str_]:
+    """Return names or ids as texts; bytes are UTF-8."""
+    try:
+        if array.dtype.kind == "S":
+            return np.char.decode(array, "utf-8")
+    except UnicodeDecodeError:
+        pass
+    else:
+        if array.dtype.kind in "Uiub":
+            return array.astype(np.str_)
+    message = f"{where} must be texts; got {array.dtype}. Save them: numpy.asarray(names, dtype=str)."
+    raise FeatureError(message)
+
+
+def _distinct(ids: npt.NDArray[np.str_], path: Path) -> npt.NDArray[np.str_]:
+    values, counts = np.unique(ids, return_counts=True)
+    if len(values) < len(ids):
+        message = f"`ids` of {path} must differ from each other; {str(values[counts.argmax()])!r} is there "
+        message += f"{counts.max()} times. Leave repeated rows out."
+        raise FeatureError(message)
+    return ids
 
 
 def _listing(arrays: Mapping[str, Any]) -> str:
