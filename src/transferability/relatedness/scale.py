@@ -15,14 +15,14 @@ from collections.abc import Callable
 
 import numpy as np
 from scipy.optimize import minimize_scalar
-from scipy.special import logsumexp
 
 from transferability._array import FloatArray, IntArray
 
 __all__ = ["best_scale", "minimize_over_scales"]
 
 _RANGE = (-7.0, 7.0)  # of log σ
-_RESOLUTION = 1e-3  # of log σ
+_RESOLUTION = 1e-4  # of log σ
+_MOST_STEPS = 60
 
 
 def best_scale(logits: FloatArray, labels: IntArray, weight: FloatArray | None = None, mismatch: float = 0.0) -> float:
@@ -39,7 +39,7 @@ def best_scale(logits: FloatArray, labels: IntArray, weight: FloatArray | None =
 
     Notes
     -----
-    Within e^±7. Cost O(n K), some twenty times.
+    Within e^±7. Cost O(n K), some ten times.
 
     Examples
     --------
@@ -54,10 +54,27 @@ def best_scale(logits: FloatArray, labels: IntArray, weight: FloatArray | None =
     share = np.full(len(labels), 1.0 / len(labels)) if weight is None else weight
     margins = logits - logits[np.arange(len(labels)), labels][:, None]
 
-    def loss(scale: float) -> float:
-        return float(share @ logsumexp(scale * margins, axis=1)) + scale * mismatch
+    def derivatives(scale: float) -> tuple[float, float]:
+        scores = scale * margins
+        scores -= scores.max(axis=1, keepdims=True)
+        probabilities = np.exp(scores, out=scores)
+        probabilities /= probabilities.sum(axis=1, keepdims=True)
+        mean = np.einsum("nk,nk->n", probabilities, margins)
+        squares = np.einsum("nk,nk,nk->n", probabilities, margins, margins)
+        return float(share @ mean) + mismatch, float(share @ (squares - mean**2))
 
-    return minimize_over_scales(loss)
+    low, high = (float(np.exp(end)) for end in _RANGE)
+    scale = 1.0
+    for _ in range(_MOST_STEPS):  # Newton's method, and bisection where it leaves the interval
+        slope, curvature = derivatives(scale)
+        low, high = (low, scale) if slope > 0 else (scale, high)
+        following = scale - slope / curvature if curvature > 0 else np.inf
+        if not low < following < high:
+            following = float(np.sqrt(low * high))
+        if abs(np.log(following / scale)) < _RESOLUTION:
+            return float(following)
+        scale = float(following)
+    return scale
 
 
 def minimize_over_scales(value: Callable[[float], float]) -> float:
