@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from transferability import Task
-from transferability.errors import DatasetError, OptionError, TransferabilityError, UnknownNameError
+from transferability.errors import DatasetError, OptionError, OutputError, TransferabilityError, UnknownNameError
 from transferability.features import write_features
 from transferability.ranking.store import ResultStore
 from transferability.study import Study, load_study, plan_study, rankings_of, run_study
@@ -306,6 +306,18 @@ def test_a_kill_between_two_pieces_loses_neither(folder: Path) -> None:
         ({"settings": 3}, OptionError, "`settings` must be a table"),
         ({"relatedness": {"tau": -1}}, OptionError, "tau"),
         ({"relatedness": {"taus": 1}}, OptionError, "tau"),
+        ({"relatedness": {"tau": "steep"}}, OptionError, "`tau`"),
+        ({"relatedness": {"tau": [0.1, "a"]}}, OptionError, "`tau` in .relatedness. must be of type float or list of"),
+        ({"relatedness": {"tau": 10**400}}, OptionError, "`tau`"),
+        ({"relatedness": {"learn_map": "no"}}, OptionError, "`learn_map` in .relatedness. must be of type bool"),
+        ({"relatedness": {"matching": [0, 1.5]}}, OptionError, "`matching`"),
+        ({"relatedness": {"seed": -1}}, OptionError, "`seed`"),
+        ({"settings": {"seed": 10**400}}, OptionError, "`seed`"),
+        ({"encoders": 5}, OptionError, "`encoders` must be a list"),
+        ({"encoders": [["a"]]}, OptionError, "`encoders` must be a list"),
+        ({"scores": 5}, OptionError, "`scores` must be a list"),
+        ({"results": "a\0b"}, OptionError, "`results` must be a path"),
+        ({"results": "n" * 300}, OutputError, "File name too long"),
         ({"results": 3}, OptionError, "`results` must be the path"),
         ({"references": ["npz:x.npz"], "targets": ["npz:x.npz"]}, OptionError, "there is no other"),
     ],
@@ -321,5 +333,12 @@ def test_files_that_are_no_study_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="cannot be read"):
         load_study(tmp_path / "missing.toml")
     (tmp_path / "bad.toml").write_text("encoders = [")
+    for text in ("encoders = [", "a = " + "[" * 50_000 + "]" * 50_000, "a = " + "9" * 5000):
+        (tmp_path / "bad.toml").write_text(text)
+        with pytest.raises(DatasetError, match="not valid TOML"):
+            load_study(tmp_path / "bad.toml")
+    (tmp_path / "bad.toml").write_bytes(b'encoders = ["\xff"]')
     with pytest.raises(DatasetError, match="not valid TOML"):
         load_study(tmp_path / "bad.toml")
+    with pytest.raises(DatasetError, match="cannot be read"):
+        load_study(tmp_path)
