@@ -19,10 +19,17 @@ def undisturbed() -> Iterator[None]:
     An encoder that makes NumPy raise would make the mathematics behind it fail; one that changes the folder would send
     results elsewhere.
     """
-    folder = Path.cwd()
+    folder = _folder()
     try:
         with np.errstate():
             yield
     finally:
-        if Path.cwd() != folder:
+        if folder is not None and _folder() != folder:
             os.chdir(folder)
+
+
+def _folder() -> Path | None:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:  # somebody has removed it
+        return None

@@ -132,7 +132,9 @@ def _load_model(
         missing = [str(key) for key in report["missing_keys"]]
         if body is not classifier and all(key.startswith(prefix) for key in missing):
             return body, [key.removeprefix(prefix) for key in missing], classifier
-    body, report = transformers.AutoModel.from_pretrained(source, **origin, output_loading_info=True)
+    alone = architecture in modeling_auto.MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES.values()  # an encoder without a decoder
+    auto = transformers.AutoModelForTextEncoding if alone else transformers.AutoModel
+    body, report = auto.from_pretrained(source, **origin, output_loading_info=True)
     missing = [str(key) for key in report["missing_keys"]]
     if config.is_encoder_decoder:  # its encoder is used, and may have been published alone
         missing = [key for key in missing if "decoder" not in key.split(".")]

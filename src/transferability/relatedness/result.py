@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from transferability.relatedness.details import Details
+    from transferability.relatedness.measure import AccuracyTerms
+    from transferability.relatedness.solution import MatchCertainty
 
 __all__ = ["Relatedness"]
 
@@ -67,6 +69,7 @@ class Relatedness:
     certificate_terms: Certificate
     transform: Transform
     tau: float
+    scale: float
     certified_tau: float
     certified: bool
     certificate: str
@@ -93,6 +96,9 @@ class Relatedness:
     tau_path: tuple[tuple[float, float], ...] = ()
     others: tuple[Relatedness, ...] = field(default=())
     details: Details | None = None
+    accuracy_terms: AccuracyTerms | None = None
+    match_certainty: MatchCertainty | None = None
+    fold_shares: FloatArray | None = None
 
     @property
     def bound(self) -> float:

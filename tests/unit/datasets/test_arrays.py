@@ -88,12 +88,20 @@ def test_npz_parts(tmp_path):
         (LABELS - 1, "row 0 is -1"),
         (LABELS + 0.5, "integers or strings"),
         (LABELS * 10**12, "use every class"),
-        (LABELS[:, None], "shape"),
+        (np.eye(3)[LABELS], r"shape \(6, 3\)\. For one-hot labels pass labels\.argmax"),
+        (LABELS + 1, "class 0 has no row. They begin at 1: save labels - 1"),
+        (LABELS * 2, "class 1 has no row. Renumber"),
     ],
 )
 def test_npz_refuses_labels(tmp_path, labels, match):
     with pytest.raises(LabelError, match=match):
         load_dataset(f"npz:{save(tmp_path / 'x.npz', x=PIXELS, y=labels)}")
+
+
+@pytest.mark.parametrize("labels", [LABELS[:, None], LABELS.astype(float), LABELS[:, None].astype(np.uint8)])
+def test_npz_takes_labels_as_they_are_often_saved(tmp_path, labels):
+    data = load_dataset(f"npz:{save(tmp_path / 'x.npz', x=PIXELS, y=labels)}")
+    assert (data.labels.tolist(), data.class_names) == (LABELS.tolist(), ("0", "1", "2"))
 
 
 def test_npz_refuses_fewer_names_than_classes(tmp_path):
