@@ -70,9 +70,10 @@ Unlabelled = Annotated[
     bool, typer.Option("--unlabelled", help="Pretend that the target has no labels. The bound is then not certified.")
 ]
 GroundCost = Annotated[
-    str,
+    str | None,
     typer.Option(
-        help="loss (tight, comparable between encoders), euclidean (the paper's), or gamma (its Eq. 5, by statistics)."
+        help="What moving a point costs: exact (in units of loss; the tightest), loss (of logits), euclidean (the "
+        "paper's), or gamma (its Eq. 5, by statistics). By default exact, or what the solver or a pack needs."
     ),
 ]
 Matching = Annotated[str, typer.Option(help="assignment, identity, random, gradient, or reference classes as 3,0,1.")]
@@ -98,7 +99,7 @@ def parse_matching(text: str) -> str | list[int]:
     return text
 
 
-def solver_for(ground_cost: str, solver: str = "alternating") -> str:
+def solver_for(ground_cost: str | None, solver: str = "alternating") -> str:
     """Return the solver, which for gamma can only be the one by statistics."""
     return "statistics" if ground_cost == "gamma" and solver == "alternating" else solver
 

@@ -53,7 +53,7 @@ def rank(
     score: Annotated[list[str] | None, typer.Option(help="Another score to show; repeat, or 'all'.")] = None,
     sort: Sort = None,
     tau: Tau = RANKING_TAU,
-    ground_cost: GroundCost = "loss",
+    ground_cost: GroundCost = None,
     matching: Matching = "assignment",
     unlabelled: Unlabelled = False,
     settings: Settings,

@@ -44,8 +44,10 @@ def relate(
         str | None, typer.Option(help="timm:NAME, hf:ORG/NAME, …; leave out for data that are features already.")
     ] = None,
     tau: Tau = str(DEFAULT_TAU),
-    ground_cost: GroundCost = "loss",
-    space: Annotated[str, typer.Option(help="reference (certified) or target (the paper's form).")] = "reference",
+    ground_cost: GroundCost = None,
+    space: Annotated[
+        str | None, typer.Option(help="reference (certified; the default) or target (the paper's form, that of sgd).")
+    ] = None,
     matching: Matching = "assignment",
     solver: Annotated[
         str, typer.Option(help="alternating, sgd (the paper's Algorithm 1), or statistics.")
