@@ -7,6 +7,7 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -296,6 +297,21 @@ def test_text_is_cut_in_the_middle_and_cleaned() -> None:
     assert show("a" * 100, 20) == "aaaaaaaa…aaaaaaaaaaa"
     assert show("a\x00b\ud800c\nd") == "a\ufffdb\ufffdc\nd"
     assert show("\u202eexe.txt עברית") == "\ufffdexe.txt עברית"
+
+
+def test_of_many_classes_the_most_costly_are_shown(ranking: Ranking) -> None:
+    record = json.loads(json.dumps(ranking.to_dict()))
+    result = record["ranking"][0]["relatedness"]
+    order = np.random.default_rng(0).permutation(90)
+    result["per_class"] = [
+        {"target_class": f"class {cost}", "reference_class": None, "prior": 1 / 90}
+        | {"reference_loss": 0.25 * cost, "label_mismatch": 0.5 * cost, "distribution_mismatch": 0.25 * cost}
+        for cost in order.tolist()
+    ]
+    classes = summarize_records([(record, [])])["parts"][0]["entries"][0]["result"]["classes"]
+    shown = [row["cost"] for row in classes]
+    assert sorted(shown) == list(range(30, 90))
+    assert [row["number"] for row in classes] == sorted(row["number"] for row in classes)
 
 
 # ── Markdown ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -16,6 +16,7 @@ import pytest
 from transferability import Task
 from transferability.errors import DatasetError, OptionError, OutputError, TransferabilityError, UnknownNameError
 from transferability.features import write_features
+from transferability.pipeline import prepare
 from transferability.ranking.store import ResultStore
 from transferability.study import Study, load_study, plan_study, rankings_of, run_study
 
@@ -104,14 +105,24 @@ def computed(study: Study) -> list[bool]:
 
 def test_labels_that_change_are_measured_anew(folder: Path) -> None:
     study = written(folder)
-    assert all(computed(study))
-    labels = np.arange(90) % 3
-    labels[:10] = labels[:10][::-1]
-    rng = np.random.default_rng(1)  # the pictures stay
+    rng = np.random.default_rng(1)
     pixels = rng.integers(0, 255, (90, 2, 2), dtype=np.uint8)
-    np.savez(folder / "scans.npz", x=pixels, y=np.arange(90) % 3)
+
+    def split_of(labels: np.ndarray) -> list[list[int]]:
+        np.savez(folder / "scans.npz", x=pixels, y=labels)
+        part = prepare(study.targets[0], study.settings)
+        return [part.fit_rows.tolist(), part.test_rows.tolist()]
+
+    labels = np.arange(90) % 3
+    split = split_of(labels)
+    assert all(computed(study))
     assert not any(computed(study))
-    np.savez(folder / "scans.npz", x=pixels, y=labels)
+    for row in range(0, 90, 3):  # two rows change classes; somewhere the split, which goes by classes, stays the same
+        labels[[row, row + 1]] = labels[[row + 1, row]]
+        if split_of(labels) == split:
+            break
+        labels[[row, row + 1]] = labels[[row + 1, row]]
+    assert (labels != np.arange(90) % 3).sum() == 2
     assert [cell.done for cell in plan_study(study)] == [False, True, False, True]
 
 
