@@ -24,13 +24,15 @@ RESULTS = Path(__file__).parent / "results" / "tau_scale.json"
 
 
 def tasks_of(path: Path, rows: int) -> dict[str, Task]:
-    """Return the data sets of one encoder, the same first rows of each."""
+    """Return the data sets of one encoder, the same rows of each."""
+    tasks = {}
     with np.load(path) as archive:
-        names = [name for name in archive.files if not name.endswith("_labels")]
-        return {
-            name: Task(archive[name][:rows].astype(np.float64), archive[f"{name}_labels"][:rows], name=name)
-            for name in names
-        }
+        for name in archive.files:
+            if not name.endswith("_labels"):
+                chosen = np.random.default_rng(0).permutation(len(archive[name]))[:rows]
+                features = archive[name][chosen].astype(np.float64)
+                tasks[name] = Task(features, archive[f"{name}_labels"][chosen], name=name)
+    return tasks
 
 
 def main() -> None:

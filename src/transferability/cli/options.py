@@ -15,20 +15,25 @@ __all__ = [
     "BatchSize",
     "DType",
     "Device",
+    "Folds",
     "GroundCost",
     "JsonFlag",
     "Layer",
     "Limit",
     "Matching",
     "NoCache",
+    "NoScale",
     "Pool",
     "Precision",
     "Seed",
     "Sort",
     "Tau",
     "TestShare",
+    "Union",
     "Unlabelled",
+    "Wide",
     "Workers",
+    "parse_folds",
     "parse_matching",
     "parse_tau",
     "solver_for",
@@ -72,9 +77,16 @@ Unlabelled = Annotated[
 GroundCost = Annotated[
     str | None,
     typer.Option(
-        help="What moving a point costs: exact (in units of loss; the tightest), loss (of logits), euclidean (the "
-        "paper's), or gamma (its Eq. 5, by statistics). By default exact, or what the solver or a pack needs."
+        help="exact (the smallest bound), loss, euclidean (the paper's), or gamma (its Eq. 5, by statistics). "
+        "By default exact; loss for packs; euclidean for sgd."
     ),
+]
+NoScale = Annotated[bool, typer.Option("--no-scale", help="Leave the logits of the reference classifier unscaled.")]
+Union = Annotated[bool, typer.Option("--union", help="Relate to all references together as well.")]
+Wide = Annotated[bool, typer.Option("--wide", help="Show the terms of the bound, in nats and in points of accuracy.")]
+Folds = Annotated[
+    str,
+    typer.Option(help="Folds that the target is measured in; 1 for one split. auto: 5 below 2,000 rows, else 1."),
 ]
 Matching = Annotated[str, typer.Option(help="assignment, identity, random, gradient, or reference classes as 3,0,1.")]
 
@@ -99,6 +111,16 @@ def parse_matching(text: str) -> str | list[int]:
     return text
 
 
+def parse_folds(text: str) -> int | Literal["auto"]:
+    """Read ``auto`` or a number."""
+    if text == "auto":
+        return "auto"
+    if not text.isdecimal() or len(text) > 9 or int(text) < 1:
+        message = f"`--folds` must be a whole number ≥ 1 or auto; got {text!r}."
+        raise OptionError(message)
+    return int(text)
+
+
 def solver_for(ground_cost: str | None, solver: str = "alternating") -> str:
     """Return the solver, which for gamma can only be the one by statistics."""
     return "statistics" if ground_cost == "gamma" and solver == "alternating" else solver
@@ -108,6 +130,7 @@ def _settings(
     *,
     limit: Limit = None,
     test_share: TestShare = 0.3,
+    folds: Folds = "auto",
     seed: Seed = 0,
     layer: Layer = None,
     pool: Pool = None,
@@ -121,6 +144,7 @@ def _settings(
     return Settings(
         limit=limit,
         test_share=test_share,
+        folds=parse_folds(folds),
         seed=seed,
         layer=layer,
         pool=pool,

@@ -22,6 +22,7 @@ from transferability.pipeline import Progress as ProgressCallback
 __all__ = [
     "EXIT_FAILED",
     "EXIT_PARTIAL",
+    "MEASURED_ON",
     "command_line",
     "notice",
     "number",
@@ -33,6 +34,11 @@ __all__ = [
     "state",
 ]
 
+MEASURED_ON = {
+    "test": "on the target's test part",
+    "folds": "on all rows of the target, each by a classifier fitted without it",
+    "fit": "on the rows that they were fitted on",
+}
 EXIT_FAILED = 1
 EXIT_PARTIAL = 3  # finished, with some encoders skipped
 _AS_WIDE_AS_IT_NEEDS = 10_000

@@ -104,6 +104,8 @@ def by_statistics(estimator: TaskRelatedness) -> TaskRelatedness:
         return estimator
     changed = copy.copy(estimator)
     changed.solver = "statistics"
+    if changed.ground_cost == "exact":  # there are no samples whose losses could be sorted
+        changed.ground_cost = "loss"
     return changed
 
 

@@ -15,7 +15,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.special import logsumexp
 
 from transferability._array import FloatArray, IntArray
-from transferability.relatedness.solution import MatchCertainty
+from transferability.relatedness.matching import MatchCertainty
 
 __all__ = ["settle_near_ties"]
 

@@ -33,7 +33,15 @@ from transferability.errors import TaskError
 from transferability.relatedness.label_transform import LabelTransform
 from transferability.transport.coupling import MAX_POINTS, Coupling, couple
 
-__all__ = ["Certificate", "Coupler", "by_transport", "certify_sample", "losses_of", "transformed_losses"]
+__all__ = [
+    "AccuracyTerms",
+    "Certificate",
+    "Coupler",
+    "by_transport",
+    "certify_sample",
+    "losses_of",
+    "transformed_losses",
+]
 
 
 class Certificate(NamedTuple):
@@ -59,6 +67,17 @@ class Certificate(NamedTuple):
             float(self.label_mismatch.sum()),
             float(self.distribution_mismatch.sum()),
         )
+
+
+class AccuracyTerms(NamedTuple):
+    """Where accuracy is lost, per target class and weighted by its prior: all of it sums to ``1 − accuracy`` of ``h'``.
+
+    A part may be negative: something is won there.
+    """
+
+    on_reference: FloatArray  # (K_T,), h_R is wrong on the reference classes that the target class is made of
+    to_labels: FloatArray  # (K_T,), target classes share a reference class, and only one of them can be told
+    on_target: FloatArray  # (K_T,), h' is right on the target less often than on the reference
 
 
 Coupler = Callable[[IntArray, "FloatArray | int", IntArray], Coupling]

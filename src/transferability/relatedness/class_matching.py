@@ -11,11 +11,16 @@ from transferability.relatedness.costs.base import GroundCost
 from transferability.relatedness.feature_map import AffineMap
 from transferability.relatedness.label_transform import LabelTransform
 from transferability.relatedness.lipschitz import SoftmaxClassifier
-from transferability.relatedness.matching import ClassPoints, assign_classes, gradient_matching, random_matching
+from transferability.relatedness.matching import (
+    ClassPoints,
+    MatchCertainty,
+    assign_classes,
+    gradient_matching,
+    random_matching,
+)
 from transferability.relatedness.problem import Reference, Target
 from transferability.relatedness.pseudo_labels import likely_classes
 from transferability.relatedness.sample import Sample
-from transferability.relatedness.solution import MatchCertainty
 
 __all__ = ["given_classes", "identity_classes", "match_by_samples", "match_unlabelled", "named_classes"]
 

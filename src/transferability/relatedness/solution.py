@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
@@ -12,20 +11,13 @@ from transferability.relatedness.costs.base import GroundCost
 from transferability.relatedness.feature_map import AffineMap
 from transferability.relatedness.label_transform import LabelTransform
 from transferability.relatedness.lipschitz import SoftmaxClassifier
+from transferability.relatedness.matching import MatchCertainty
 from transferability.relatedness.standardize import Scaler
 from transferability.relatedness.transform import Transform
 
-__all__ = ["MatchCertainty", "Solution", "full_transform"]
+__all__ = ["Solution", "full_transform"]
 
 _NEVER = 1e4  # nats below all others
-
-
-class MatchCertainty(NamedTuple):
-    """How sure each target class can be of its reference class; in the reference's own numbers."""
-
-    margin: FloatArray  # (K_T,), nats that the best other assignment costs more; inf where there is no other
-    standard_error: FloatArray  # (K_T,), of that difference
-    alternative: IntArray  # (K_T,), the class that it would take there; -1 where there is no other
 
 
 @dataclass(frozen=True, eq=False)

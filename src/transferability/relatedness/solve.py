@@ -15,11 +15,12 @@ from transferability.relatedness.costs.base import FittedMap, HeldOut
 from transferability.relatedness.feature_map import AffineMap
 from transferability.relatedness.label_transform import LabelTransform
 from transferability.relatedness.lipschitz import SoftmaxClassifier
+from transferability.relatedness.matching import MatchCertainty
 from transferability.relatedness.problem import Head, Reference, Target, keep_classes
 from transferability.relatedness.pseudo_labels import GUESS_RIDGE, guess_labels
 from transferability.relatedness.sample import Sample
 from transferability.relatedness.scale import best_scale
-from transferability.relatedness.solution import MatchCertainty, Solution
+from transferability.relatedness.solution import Solution
 from transferability.relatedness.tau import solve_for_tau
 from transferability.transport.coupling import MAX_POINTS
 

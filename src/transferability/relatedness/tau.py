@@ -6,14 +6,14 @@ import math
 from collections.abc import Callable
 from typing import Literal, TypeVar
 
-__all__ = ["DEFAULT_TAU", "RANKING_TAU", "first_tau", "solve_for_tau"]
+__all__ = ["DEFAULT_TAU", "PAPER_TAU", "first_tau", "solve_for_tau"]
 
-DEFAULT_TAU = 0.2
-"""The paper's value; packs hold a classifier for it."""
-RANKING_TAU: Literal["scaled"] = "scaled"
-"""Where encoders are compared. Standardised features lie about √d apart, so that one τ for all would leave narrow
-encoders a flatter classifier than wide ones; with the τ of the smallest bound a classifier may say next to nothing.
+DEFAULT_TAU: Literal["scaled"] = "scaled"
+"""The default. Standardised features lie about √d apart, so that one number for all would leave narrow encoders a
+flatter classifier than wide ones. How sure the classifier is, is the scale's affair: τ decides its direction only.
 """
+PAPER_TAU = 0.2
+"""The paper's value; packs hold a classifier for it."""
 
 _RANGE = (1e-3, 50.0)
 _WORTH_A_STEP = 0.99  # of the best so far; towards log K the walk would go on for ever, for nothing

@@ -37,7 +37,6 @@ from transferability.errors import DatasetError, OptionError, nearest_names
 from transferability.pipeline import Settings
 from transferability.pipeline.measure import score_columns
 from transferability.relatedness.estimator import TaskRelatedness
-from transferability.relatedness.tau import RANKING_TAU
 
 __all__ = ["Study", "load_study"]
 
@@ -160,7 +159,7 @@ def _settings(given: Mapping[str, Any]) -> Settings:
 def _relatedness(given: Mapping[str, Any], seed: int) -> TaskRelatedness:
     hints = typing.get_type_hints(TaskRelatedness.__init__)
     _check_types(given, {name: hints[name] for name in inspect.signature(TaskRelatedness).parameters}, "relatedness")
-    return TaskRelatedness(**{"tau": RANKING_TAU, "seed": seed, **given})
+    return TaskRelatedness(**{"seed": seed, **given})
 
 
 def _check_types(given: Mapping[str, Any], hints: Mapping[str, Any], table: str) -> None:

@@ -29,7 +29,7 @@ from transferability.study.saved import is_readable, pack_entry
 __all__ = ["Cell", "plan_study", "run_study"]
 
 _KIND = "relatedness"
-_LAYOUT = 4  # raise it whenever the same key would mean another result
+_LAYOUT = 5  # raise it whenever the same key would mean another result
 _WITHOUT_EFFECT = ("batch_size", "workers", "device", "cache")  # on the numbers, beyond rounding
 _PROBE = 8  # items that an encoder is tried on for an estimate
 
