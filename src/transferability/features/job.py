@@ -18,7 +18,7 @@ from transferability.features.fingerprints import describe
 from transferability.features.shards import SHARD_ROWS, Shard, plan
 from transferability.features.store import DType, Entry, FeatureCache
 
-__all__ = ["ENCODERS_FOR", "NOUNS", "Done", "Executor", "Job", "Progress", "make_job"]
+__all__ = ["ENCODERS_FOR", "NOUNS", "Counts", "Done", "Executor", "Job", "Parts", "Progress", "make_job"]
 
 _BATCH_SIZE = 32
 _ON_GPU = 128  # halved where memory does not suffice
@@ -41,11 +41,27 @@ Progress = Callable[[int, int], None]
 """Called with the number of rows done and the number of all."""
 
 
+Parts = dict[str, Path | npt.NDArray[np.floating[Any]]]
+
+
+class Counts(NamedTuple):
+    """What an encoder of texts did not read of them."""
+
+    texts: int
+    longer: int
+    limit: int
+
+    def __add__(self, other: object) -> Counts:  # of two sets of texts; a tuple would be joined
+        assert isinstance(other, Counts)
+        return Counts(self.texts + other.texts, self.longer + other.longer, max(self.limit, other.limit))
+
+
 class Done(NamedTuple):
     """A shard that is finished: each output as a file of the store or, where none is kept, as rows."""
 
     shard: Shard
-    parts: dict[str, Path | npt.NDArray[np.floating[Any]]]
+    parts: Parts
+    counts: Counts | None = None
 
 
 @dataclass(frozen=True, eq=False)
