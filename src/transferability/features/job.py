@@ -14,6 +14,7 @@ from transferability._validate import check_choice
 from transferability.datasets import Dataset
 from transferability.encoders import Encoder, accepts, outputs_of
 from transferability.errors import EncoderError, OptionError, nearest_names
+from transferability.features.decoder import most_workers
 from transferability.features.fingerprints import describe
 from transferability.features.shards import SHARD_ROWS, Shard, plan
 from transferability.features.store import DType, Entry, FeatureCache
@@ -115,6 +116,9 @@ def make_job(
         if value is not None and value < least:
             message = f"`{name}` must be at least {least}; got {value}."
             raise OptionError(message)
+    if workers is not None and workers > most_workers():
+        message = f"`workers` must be at most {most_workers()} on this machine; got {workers}. By default there are as "
+        raise OptionError(message + "many as pay.")
     if not accepts(encoder, dataset.modality):
         message = f"encoder {encoder.name!r} takes {NOUNS[encoder.modality or 'array']}; data {dataset.name!r} are "
         message += f"{NOUNS[dataset.modality]}. {ENCODERS_FOR[dataset.modality]}"
