@@ -73,6 +73,8 @@ class Features:
         Numbers to predict, or 0 and 1 for each of several labels, in place of classes.
     key : str or None
         What they are kept under in the cache; None where they are not.
+    notes : tuple of str
+        What must be said of them: that an encoder read the beginnings of some texts only.
     """
 
     features: FloatArray
@@ -82,6 +84,7 @@ class Features:
     name: str = "features"
     targets: FloatArray | None = None
     key: str | None = None
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.features)
