@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from transferability._array import BoolArray, IntArray
+from transferability._validate import check_seed
 from transferability.errors import OptionError
 
 __all__ = ["folds", "split", "stratified_sample"]
@@ -38,12 +39,12 @@ def stratified_sample(labels: IntArray | None, n_samples: int, size: int, seed: 
     >>> stratified_sample(np.array([0, 0, 0, 0, 1, 1]), 6, 3)
     array([0, 2, 5])
     """
-    if size < 1:
-        message = f"`limit` must be at least 1; got {size}."
+    if not isinstance(size, int | np.integer) or size < 1:
+        message = f"`limit` must be an integer, at least 1; got {size!r}."
         raise OptionError(message)
     if size >= n_samples:
         return np.arange(n_samples)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(check_seed(seed))
     if labels is None:
         return np.sort(rng.permutation(n_samples)[:size])
     classes, counts = np.unique(labels, return_counts=True)
@@ -93,7 +94,7 @@ def split(
     if not 0 < test_share < 1:
         message = f"`test_share` must be between 0 and 1; got {test_share}."
         raise OptionError(message)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(check_seed(seed))
     grouped = None if groups is None else _Grouped.of(labels, groups)
     if grouped is not None and len(grouped.sizes) < len(labels):
         in_test = grouped.in_test(test_share, rng)
@@ -147,7 +148,7 @@ def folds(
         message = f"`n_folds` must be an integer from 2 to the number of {what}, {len(grouped.sizes)}; got {n_folds!r}."
         raise OptionError(message)
     wanted = [(count / n_folds,) * n_folds for count in grouped.class_counts]
-    fold_of = grouped.deal(wanted, np.random.default_rng(seed))[grouped.group_of]
+    fold_of = grouped.deal(wanted, np.random.default_rng(check_seed(seed)))[grouped.group_of]
     return [(np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)) for fold in range(n_folds)]
 
 
