@@ -11,8 +11,6 @@ from __future__ import annotations
 import json
 import os
 import uuid
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from transferability._archives import read_npz
 from transferability._array import FloatArray, IntArray
 from transferability._validate import check_features, check_targets
 from transferability.errors import DatasetError, FeatureError, FileDamagedError, OptionError
@@ -107,6 +106,8 @@ def read_features(path: str | os.PathLike[str]) -> Features:
         raise FeatureError(message)
     features = check_features(arrays["features"], f"features of {path}")
     labels, ids, names = (arrays.get(key) for key in ("labels", "ids", "class_names"))
+    if labels is not None and labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
     for key, array, n_entries in (
         ("labels", labels, len(features)),
         ("ids", ids, len(features)),
@@ -122,8 +123,8 @@ def read_features(path: str | os.PathLike[str]) -> Features:
     return Features(
         features,
         labels,
-        None if names is None else tuple(map(str, names.tolist())),
-        None if ids is None else ids.astype(np.str_),
+        None if names is None else tuple(_texts(names, f"class_names of {path}").tolist()),
+        None if ids is None else _texts(ids, f"ids of {path}"),
         path.stem,
         targets,
     )
@@ -212,7 +213,7 @@ def read_arrays(path: Path) -> Arrays:
         raise DatasetError(message)
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
-    return _read_npz(path)
+    return read_npz(path)
 
 
 @contextmanager
@@ -241,30 +242,8 @@ def write_through_temporary(path: Path, content: bytes) -> None:
         to_disk(temporary, content)
 
 
-def _read_npz(path: Path) -> Arrays:
-    try:
-        with path.open("rb") as stream:
-            archive = np.load(stream, allow_pickle=False)
-            if isinstance(archive, np.lib.npyio.NpzFile):
-                return {key: archive[key] for key in archive.files}
-        message = f"file {path} is a single array, not an .npz archive. Save it: numpy.savez(path, features=array)."
-        raise FileDamagedError(message)
-    except ValueError as error:
-        if isinstance(error, FileDamagedError):
-            raise
-        if "pickle" in str(error):
-            message = f"file {path} holds pickled objects, which can run code when they are read. "
-            message += "Save plain arrays of numbers or strings: numpy.savez(path, features=…, labels=…)."
-        else:
-            message = f"file {path} is damaged or not an .npz archive: {error}. Write or copy it again."
-        raise FileDamagedError(message) from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, KeyError, NotImplementedError) as error:
-        message = f"file {path} is damaged or not an .npz archive: {error}. Write or copy it again."
-        raise FileDamagedError(message) from error
-
-
 def _read_safetensors(path: Path) -> Arrays:
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     try:
         with safe_open(path, framework="numpy") as file:
@@ -273,10 +252,25 @@ def _read_safetensors(path: Path) -> Arrays:
         for key in ("class_names", "ids"):
             if key in metadata:
                 arrays[key] = np.asarray(json.loads(metadata[key]), dtype=np.str_)
-    except (SafetensorError, OSError, ValueError, TypeError) as error:
-        message = f"file {path} is damaged or not a safetensors file: {error}. Write or copy it again."
+    except Exception as error:  # of the format, of JSON however deep, of a dtype that NumPy lacks
+        reason = " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__
+        message = f"file {path} is damaged or not a safetensors file: {reason}. Write or copy it again."
         raise FileDamagedError(message) from error
     return arrays
+
+
+def _texts(values: npt.NDArray[Any], what: str) -> npt.NDArray[np.str_]:
+    """Return names or ids as text; bytes are decoded."""
+    if values.dtype.kind == "S":
+        try:
+            return np.char.decode(values, "utf-8")
+        except UnicodeDecodeError as error:
+            message = f"`{what}` must be texts; got bytes that are not UTF-8: {error}. Save them as texts."
+            raise FeatureError(message) from error
+    if values.dtype.kind not in "Uiu":
+        message = f"`{what}` must be texts or integers; got dtype {values.dtype}. Save them as texts."
+        raise FeatureError(message)
+    return values.astype(np.str_)
 
 
 def _listing(arrays: Mapping[str, Any]) -> str:
