@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +20,17 @@ import numpy.typing as npt
 
 from transferability._archives import read_npz
 from transferability._array import FloatArray, IntArray
+from transferability._tensors import Arrays, read_tensors, write_tensors
 from transferability._validate import check_features, check_targets
+from transferability._writing import output_errors
+from transferability._writing import temporary_sibling as temporary_sibling
+from transferability._writing import to_disk as to_disk
+from transferability._writing import write_through_temporary as write_through_temporary
 from transferability.errors import DatasetError, FeatureError, FileDamagedError, OptionError
 from transferability.task import Task
 
 __all__ = [
+    "SUFFIXES",
     "Features",
     "read_arrays",
     "read_features",
@@ -36,7 +40,7 @@ __all__ = [
     "write_through_temporary",
 ]
 
-Arrays = dict[str, npt.NDArray[Any]]
+SUFFIXES = (".npz", ".safetensors")
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,8 +127,8 @@ def read_features(path: str | os.PathLike[str]) -> Features:
     return Features(
         features,
         labels,
-        None if names is None else tuple(_texts(names, f"class_names of {path}").tolist()),
-        None if ids is None else _texts(ids, f"ids of {path}"),
+        None if names is None else tuple(map(str, _as_texts(names, f"`class_names` of {path}").tolist())),
+        None if ids is None else _distinct(_as_texts(ids, f"`ids` of {path}"), path),
         path.stem,
         targets,
     )
@@ -168,6 +172,8 @@ def write_features(
         If the suffix is another.
     FeatureError
         If the features are not a finite 2-D array, or the targets do not fit them.
+    OutputError
+        If the file cannot be written.
     """
     path = Path(path)
     checked = np.ascontiguousarray(check_features(features))
@@ -181,20 +187,17 @@ def write_features(
         for key, value in (("class_names", class_names), ("ids", ids))
         if value is not None
     }
-    if path.suffix not in (".npz", ".safetensors"):
+    if path.suffix not in SUFFIXES:
         message = f"`path` must end in .npz or .safetensors; got {path.name!r}."
         raise OptionError(message)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with temporary_sibling(path) as temporary:
-        if path.suffix == ".npz":
-            named = {key: np.asarray(value, dtype=np.str_) for key, value in texts.items()}
-            with temporary.open("wb") as stream:
-                np.savez(stream, allow_pickle=False, **arrays, **named)
-        else:
-            from safetensors.numpy import save_file
-
-            metadata = {key: json.dumps(value) for key, value in texts.items()}
-            save_file(arrays, temporary, metadata=metadata)
+    if path.suffix == ".safetensors":
+        write_tensors(path, arrays, {key: json.dumps(value) for key, value in texts.items()})
+        return path
+    named = {key: np.asarray(value, dtype=np.str_) for key, value in texts.items()}
+    with temporary_sibling(path) as temporary, output_errors(path), temporary.open("wb") as stream:
+        np.savez(stream, allow_pickle=False, **arrays, **named)
+        stream.flush()
+        os.fsync(stream.fileno())
     return path
 
 
@@ -216,61 +219,49 @@ def read_arrays(path: Path) -> Arrays:
     return read_npz(path)
 
 
-@contextmanager
-def temporary_sibling(path: Path) -> Iterator[Path]:
-    """Give a fresh name beside `path`; on success the file there is renamed to `path`, on failure it is removed."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}{path.suffix}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def to_disk(path: Path, content: bytes) -> None:
-    """Write a file and wait until the disk has it: a rename that outlives a power cut must not lead to less."""
-    with path.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def write_through_temporary(path: Path, content: bytes) -> None:
-    """Write a small file, whole or not at all; folders that are missing are made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with temporary_sibling(path) as temporary:
-        to_disk(temporary, content)
-
-
 def _read_safetensors(path: Path) -> Arrays:
-    from safetensors import safe_open
-
-    try:
-        with safe_open(path, framework="numpy") as file:
-            arrays: Arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
-            metadata: Mapping[str, str] = file.metadata() or {}
-        for key in ("class_names", "ids"):
-            if key in metadata:
-                arrays[key] = np.asarray(json.loads(metadata[key]), dtype=np.str_)
-    except Exception as error:  # of the format, of JSON however deep, of a dtype that NumPy lacks
-        reason = " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__
-        message = f"file {path} is damaged or not a safetensors file: {reason}. Write or copy it again."
-        raise FileDamagedError(message) from error
+    arrays, metadata = read_tensors(path, "a safetensors file")
+    for key in ("class_names", "ids"):
+        if key in metadata:
+            arrays[key] = _text_list(metadata[key], f"`{key}` of {path}")
     return arrays
 
 
-def _texts(values: npt.NDArray[Any], what: str) -> npt.NDArray[np.str_]:
-    """Return names or ids as text; bytes are decoded."""
-    if values.dtype.kind == "S":
-        try:
-            return np.char.decode(values, "utf-8")
-        except UnicodeDecodeError as error:
-            message = f"`{what}` must be texts; got bytes that are not UTF-8: {error}. Save them as texts."
-            raise FeatureError(message) from error
-    if values.dtype.kind not in "Uiu":
-        message = f"`{what}` must be texts or integers; got dtype {values.dtype}. Save them as texts."
+def _text_list(text: str, where: str) -> npt.NDArray[np.str_]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        message = (
+            f"{where} must be a JSON list of texts: {error}. The file is damaged or not a safetensors file of ours."
+        )
+        raise FileDamagedError(message) from error
+    if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
+        message = f"{where} must be a JSON list of texts. Write or copy the file again."
+        raise FileDamagedError(message)
+    return np.asarray(found, dtype=np.str_)
+
+
+def _as_texts(array: npt.NDArray[Any], where: str) -> npt.NDArray[np.str_]:
+    """Return names or ids as texts; bytes are UTF-8."""
+    try:
+        if array.dtype.kind == "S":
+            return np.char.decode(array, "utf-8")
+    except UnicodeDecodeError:
+        pass
+    else:
+        if array.dtype.kind in "Uiub":
+            return array.astype(np.str_)
+    message = f"{where} must be texts; got {array.dtype}. Save them: numpy.asarray(names, dtype=str)."
+    raise FeatureError(message)
+
+
+def _distinct(ids: npt.NDArray[np.str_], path: Path) -> npt.NDArray[np.str_]:
+    values, counts = np.unique(ids, return_counts=True)
+    if len(values) < len(ids):
+        message = f"`ids` of {path} must differ from each other; {str(values[counts.argmax()])!r} is there "
+        message += f"{counts.max()} times. Leave repeated rows out."
         raise FeatureError(message)
-    return values.astype(np.str_)
+    return ids
 
 
 def _listing(arrays: Mapping[str, Any]) -> str:

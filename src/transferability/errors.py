@@ -19,10 +19,12 @@ __all__ = [
     "LabelError",
     "MissingExtraError",
     "OptionError",
+    "OutputError",
     "TaskError",
     "TransferabilityError",
     "UnknownNameError",
     "nearest_names",
+    "one_line",
     "require_extra",
 ]
 
@@ -63,6 +65,10 @@ class FileDamagedError(TransferabilityError, ValueError):
     """A file that is truncated, corrupt or of another format than its name says."""
 
 
+class OutputError(TransferabilityError, OSError):
+    """An output that cannot be written: no such place, no permission, no space."""
+
+
 class MissingExtraError(TransferabilityError, ImportError):
     """A library that an optional extra installs is not there."""
 
@@ -81,6 +87,21 @@ def nearest_names(name: str, valid: Iterable[str]) -> str:
     if len(names) <= 40:
         hint += f"Valid names: {', '.join(names)}."
     return hint.strip()
+
+
+def one_line(error: BaseException, most: int = 300) -> str:
+    r"""Return what an error of any library says as one line of at most `most` characters, without a full stop.
+
+    Examples
+    --------
+    >>> one_line(ValueError("two\nlines."))
+    'two lines'
+    >>> one_line(MemoryError())
+    'MemoryError'
+    """
+    said = " ".join(str(error)[: 4 * most].split())
+    said = said if len(said) <= most else said[: most - 1].rstrip() + "…"
+    return said.rstrip(".") or type(error).__name__
 
 
 def require_extra(module: str, extra: str, purpose: str) -> ModuleType:

@@ -11,7 +11,7 @@ import pytest
 
 from transferability._files import read_arrays, read_features
 from transferability.datasets import load_dataset
-from transferability.errors import DatasetError, FeatureError, FileDamagedError
+from transferability.errors import FeatureError, FileDamagedError
 
 FEATURES = np.random.default_rng(0).normal(size=(30, 5))
 LABELS = np.arange(30) % 3
@@ -138,17 +138,17 @@ def test_names_and_ids_in_bytes_are_decoded(tmp_path):
     assert (data.class_names, data.ids.tolist(), data.labels.tolist()) == (tuple(names), ids.tolist(), LABELS.tolist())
     for key in encoded:
         np.savez(path, features=FEATURES, **{key: np.array([b"\xff"] * 30)})
-        with pytest.raises(FeatureError, match=f"`{key} of .*` must be texts; got bytes that are not UTF-8"):
+        with pytest.raises(FeatureError, match=rf"`{key}` of .* must be texts; got \|S1"):
             read_features(path)
         np.savez(path, features=FEATURES, **{key: np.full(30, 0.5)})
-        with pytest.raises(FeatureError, match=f"`{key} of .*` must be texts or integers; got dtype float64"):
+        with pytest.raises(FeatureError, match=rf"`{key}` of .* must be texts; got float64"):
             read_features(path)
 
 
 def test_ids_that_do_not_tell_rows_apart_are_refused(tmp_path):
     path = tmp_path / "f.npz"
     np.savez(path, features=FEATURES, ids=["a"] * 2 + [str(row) for row in range(28)])
-    with pytest.raises(DatasetError, match=r"`ids` of .* must tell rows apart; 'a' occurs 2 times"):
+    with pytest.raises(FeatureError, match=r"`ids` of .* must differ from each other; 'a' is there 2 times"):
         load_dataset(f"features:{path}")
 
 

@@ -3,7 +3,7 @@ import pytest
 from transferability import errors
 from transferability.errors import MissingExtraError, TransferabilityError, nearest_names, require_extra
 
-BUILT_IN = {"MissingExtraError": ImportError}
+BUILT_IN = {"MissingExtraError": ImportError, "OutputError": OSError}
 
 
 @pytest.mark.parametrize("name", [each for each in errors.__all__ if each.endswith("Error")])

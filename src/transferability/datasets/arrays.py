@@ -55,12 +55,6 @@ def load_features(spec: str) -> Dataset:
         raise DatasetError(message)
     table = read_features(path)
     labels, class_names = _labels(table.labels, table.class_names, str(path), len(table))
-    if table.ids is not None:
-        present, counts = np.unique(table.ids, return_counts=True)
-        if len(present) < len(table):
-            message = f"`ids` of {path} must tell rows apart; {str(present[np.argmax(counts)])!r:.100} occurs "
-            message += f"{counts.max():,} times. Save one row per id, or leave the ids out."
-            raise DatasetError(message)
     reader = _FeatureRows(table.features)
     return Dataset(
         name=path.stem,

@@ -5,6 +5,7 @@ from transferability.encoders.base import PROBABILITIES as PROBABILITIES
 from transferability.encoders.base import Encoder as Encoder
 from transferability.encoders.base import MultiOutputEncoder as MultiOutputEncoder
 from transferability.encoders.base import TrainableEncoder as TrainableEncoder
+from transferability.encoders.identity import identity_of as identity_of
 from transferability.encoders.outputs import OutputView as OutputView
 from transferability.encoders.outputs import accepts as accepts
 from transferability.encoders.outputs import every_layer as every_layer
@@ -28,6 +29,7 @@ __all__ = [
     "every_layer",
     "forward",
     "hidden_layers",
+    "identity_of",
     "load_encoder",
     "outputs_of",
     "preprocess_of",

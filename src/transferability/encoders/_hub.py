@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from transferability.encoders.identity import hash_json
 from transferability.errors import EncoderError
 
-__all__ = ["class_names", "quietly", "source_and_revision", "tokenizer_hash"]
+__all__ = ["class_names", "configuration", "quietly", "source_and_revision", "tokenizer_hash"]
 
 
 def source_and_revision(spec: str, name: str) -> tuple[str, str | None]:
@@ -32,17 +32,24 @@ def source_and_revision(spec: str, name: str) -> tuple[str, str | None]:
     return source, revision or None
 
 
-def tokenizer_hash(tokenizer: Any) -> str:
-    """Return a hash of the vocabulary and, where the library shows them, of all rules of a tokeniser.
+def configuration(config: Any) -> str:
+    """Return a hash of what a transformers configuration says beside its defaults."""
+    said = {key: value for key, value in config.to_diff_dict().items() if key != "transformers_version"}
+    return hash_json(json.loads(json.dumps(said, default=str)))
 
-    Padding and truncation are left out: transformers sets them anew in every call.
+
+def tokenizer_hash(tokenizer: Any) -> str:
+    """Return a hash of the rules and settings of a tokeniser, the same under other versions of its library.
+
+    Padding and truncation of what is behind it are left out: they are set anew in every call.
     """
     backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
     if hasattr(backend, "to_str"):
         rules = {**json.loads(backend.to_str()), "padding": None, "truncation": None}
     else:
         rules = backend.get_vocab()
-    return hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest()
+    settings = {name: str(getattr(tokenizer, name, None)) for name in ("model_max_length", "truncation_side")}
+    return hash_json([rules, settings])
 
 
 def class_names(classifier: Any | None) -> list[str] | None:

@@ -29,7 +29,8 @@ from transferability.encoders.base import (
     Precision,
     Preprocess,
 )
-from transferability.errors import EncoderError
+from transferability.encoders.identity import settings_hash
+from transferability.errors import EncoderError, one_line
 
 __all__ = ["PictureNetwork", "Transform", "before_head"]
 
@@ -46,6 +47,17 @@ class Transform:
     def __call__(self, item: Item) -> npt.NDArray[np.float32]:
         """Return the array (c, h, w) that the network gets."""
         return np.asarray(self.to_tensor(item), dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Grey:
+    """A `preprocess` that is given pictures in grey."""
+
+    prepare: Preprocess
+
+    def __call__(self, item: Item) -> npt.NDArray[Any]:
+        """Return the array (1, h, w) that the network gets."""
+        return self.prepare(item.convert("L"))
 
 
 class PictureNetwork:
@@ -79,6 +91,8 @@ class PictureNetwork:
         Class and register tokens in front of the positions.
     body : nn.Module, optional
         The part whose layers are shown, all of it by default.
+    channels : int
+        That it takes: 3, or 1 for pictures in grey.
     precision : {"float32", "bfloat16", "float16"}
         Of the arithmetic.
     """
@@ -101,12 +115,13 @@ class PictureNetwork:
         layer_pool: PositionPool = "mean",
         n_prefix: int = 0,
         body: nn.Module | None = None,
+        channels: int = 3,
         precision: Precision = "float32",
     ) -> None:
         self.name = name
         self.n_parameters = n_parameters
-        self.preprocess: Preprocess | None = preprocess
-        self._prepare = preprocess
+        self._prepare = preprocess if channels == 3 else _grey(preprocess, channels, name)
+        self.preprocess: Preprocess | None = self._prepare
         self.pooling = f"{pooling}; hidden layers: {layer_pool}"
         self.source_class_names = None if class_names is None else tuple(class_names)
         self._layers = find_layers(body or network)
@@ -118,11 +133,16 @@ class PictureNetwork:
         self._layer_pool: PositionPool = layer_pool
         self._n_prefix = n_prefix
         self._precision: Precision = precision
+        self._settings = settings_hash(vars(self))
 
     def identity(self) -> Identity:
-        """Return the details, pooling, precision, hash of the weights and kind of device (a GPU rounds differently)."""
+        """Return the details, hashes of all settings and of the weights, and the kind of device.
+
+        A GPU rounds differently.
+        """
         return {
             **self._details,
+            "settings": self._settings,
             "pooling": self.pooling,
             "precision": self._precision,
             "weights": self._weights,
@@ -164,6 +184,25 @@ class PictureNetwork:
     def encode(self, items: Sequence[Item]) -> npt.NDArray[np.float32]:
         """Return the features of one batch of pictures."""
         return self.forward([self._prepare(item) for item in items], [FEATURES])[FEATURES]
+
+
+def _grey(preprocess: Preprocess, channels: int, name: str) -> Preprocess:
+    """Return what prepares pictures in grey, or say that there is no such picture."""
+    from PIL import Image
+
+    grey, reason = Grey(preprocess), "pictures have 3, or 1 in grey"
+    if channels == 1:
+        try:
+            made = grey(Image.new("RGB", (64, 64))).shape[0]
+            if made == 1:
+                return grey
+            reason = f"its preprocessing makes {made} of a picture in grey"
+        except Exception as error:  # noqa: BLE001 - of whatever library made the preprocessing
+            reason = f"its preprocessing does not take pictures in grey ({one_line(error)})"
+    message = (
+        f"encoder {name!r} takes pictures of {channels} channels; {reason}. Choose a model of 3 channels, or give "
+    )
+    raise EncoderError(message + "it mean and deviation for 1.")
 
 
 def before_head(network: nn.Module, head: nn.Module) -> Compute:

@@ -13,9 +13,10 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from transferability.encoders._hub import quietly, tokenizer_hash
+from transferability.encoders._hub import quietly
 from transferability.encoders._onnx import file_hashes, open_session, read_graph
 from transferability.encoders.base import Encoder, Identity, Item, Modality, Precision
+from transferability.encoders.identity import settings_hash
 from transferability.encoders.onnx import OnnxPictureEncoder, Pooling
 from transferability.encoders.pictures import PictureInput
 from transferability.errors import EncoderError, MissingExtraError, require_extra
@@ -195,7 +196,7 @@ class _OnnxTextEncoder:
             "source": self.name,
             "weights": self._hashes,
             "output": self._output,
-            "preprocessing": {"tokenizer": tokenizer_hash(self._tokenizer), "max_length": self._max_length},
+            "preprocessing": {"tokenizer": settings_hash(self._tokenizer), "max_length": self._max_length},
             "versions": {package: version(package) for package in ("onnxruntime", "tokenizers")},
             "device": self._session.get_providers()[0],
         }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -11,8 +12,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from transferability.encoders._hub import class_names, tokenizer_hash
+from transferability.encoders._hub import class_names, configuration, tokenizer_hash
 from transferability.encoders._layers import caught, find_layers, returned
+from transferability.encoders._tokens import PROBES, ROUNDING, as_columns, check_vocabulary, read, token_limit
 from transferability.encoders._torch import computing, count_parameters, pick_device, to_numpy, versions, weights
 from transferability.encoders.base import (
     FEATURES,
@@ -23,12 +25,19 @@ from transferability.encoders.base import (
     Outputs,
     Precision,
     Preprocess,
+    Reading,
 )
-from transferability.errors import EncoderError
+from transferability.encoders.identity import settings_hash
+from transferability.errors import EncoderError, one_line
 
 __all__ = ["TextNetwork", "pool_tokens"]
 
-_MAX_TOKENS = 512  # where neither tokeniser nor configuration names a limit
+
+class _Text(NamedTuple):
+    """A text as its tokens."""
+
+    ids: list[int]
+    types: list[int] | None  # which text of a pair
 
 
 class _Batch(NamedTuple):
@@ -78,11 +87,8 @@ class TextNetwork:
         pool: str | None,
         precision: Precision,
     ) -> None:
-        if tokenizer.pad_token is None:  # GPT-like: the mask hides what fills the batch up, whatever it is
-            tokenizer.pad_token = tokenizer.eos_token
+        check_vocabulary(tokenizer, name)
         whole = model if classifier is None else classifier
-        if classifier is not None:
-            classifier.config.pad_token_id = tokenizer.pad_token_id  # decoders look for the last token that is none
         self._body = model.get_encoder() if model.config.is_encoder_decoder else model
         self.name = name
         self.n_parameters = count_parameters(self._body)
@@ -96,14 +102,22 @@ class TextNetwork:
         self._tokenizer = tokenizer
         self._layers = find_layers(self._body)
         self.outputs = (FEATURES, *((PROBABILITIES,) if classifier is not None else ()), *self._layers)
-        limits = (tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", None) or _MAX_TOKENS)
-        self._max_length = min(limits) if limits[0] < 10**6 else min(limits[1], _MAX_TOKENS)
+        self._max_length = token_limit(tokenizer, model)
+        signatures = [inspect.signature(each.forward).parameters for each in (self._network, self._body)]
+        self._takes = {key for key in ("attention_mask", "token_type_ids") if all(key in each for each in signatures)}
+        self._pads = self._hides_padding()
+        if classifier is not None:  # the heads of decoders look for the last token that is no padding
+            classifier.config.pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else -1
+            self._pads = self._pads and tokenizer.pad_token_id is not None
+        self._settings = settings_hash(vars(self))
 
     def identity(self) -> Identity:
-        """Return tokeniser, limit, pooling, precision, hash of the weights, versions, the kind of device."""
+        """Return hashes of all settings, the tokeniser's too, and of the weights; pooling, versions, kind of device."""
         return {
             "source": self.name,
             "weights": self._weights,
+            "settings": self._settings,
+            "configuration": configuration(self._body.config),
             "preprocessing": {"tokenizer": tokenizer_hash(self._tokenizer), "max_length": self._max_length},
             "pooling": self.pooling,
             "precision": self._precision,
@@ -120,8 +134,20 @@ class TextNetwork:
         return self.forward(items, [FEATURES])[FEATURES]
 
     def forward(self, batch: Sequence[Any], outputs: Sequence[str]) -> Outputs:
-        """Return these outputs of one batch; the network runs once, and on each sentence once."""
-        read = self._read(batch)
+        """Return these outputs of one batch; the network runs once, and on each sentence once.
+
+        Of a network that does not hide padding from its rows, texts of one length go together, and the others after
+        each other.
+        """
+        parts = [(rows, self._pass(read, outputs)) for rows, read in self._batches(batch)]
+        order = np.argsort(np.concatenate([rows for rows, _ in parts]))
+        return {name: np.concatenate([part[name] for _, part in parts])[order] for name in outputs}
+
+    def reading(self, items: Sequence[Item]) -> Reading:
+        """Return what the network gets to see of texts, pairs or words."""
+        return read(self._tokenizer, as_columns(items), self._max_length)
+
+    def _pass(self, read: _Batch, outputs: Sequence[str]) -> Outputs:
         wanted = {name: self._layers[name] for name in outputs if name not in (FEATURES, PROBABILITIES)}
         with computing(self._device, self._precision), caught(wanted) as hidden, returned(self._body) as last:
             if PROBABILITIES in outputs and self._classifier is not None:
@@ -142,8 +168,28 @@ class TextNetwork:
 
     def differentiable(self, batch: Sequence[Any]) -> Tensor:
         """Return the features of one batch, with gradients."""
-        read = self._read(batch)
-        return self._rows(self._body(**read.inputs).last_hidden_state, read)
+        parts = [(rows, self._rows(self._body(**r.inputs).last_hidden_state, r)) for rows, r in self._batches(batch)]
+        order = np.argsort(np.concatenate([rows for rows, _ in parts]))
+        return torch.cat([part for _, part in parts])[torch.from_numpy(order).to(self._device)]
+
+    def _hides_padding(self) -> bool:
+        """Tell whether a text has the same row alone and beside a longer one.
+
+        Not so where there is no mask (FNet), where a convolution or a recurrence passes over the padding.
+        """
+        short, long = self._read([list(PROBES)])[0]
+        if len(short.ids) in (0, len(long.ids)):
+            return True
+        try:
+            with computing(self._device, "float32"):
+                alone, beside = (
+                    self._body(**self._inputs(texts)[0]).last_hidden_state[0, : len(short.ids)].float()
+                    for texts in ([short], [short, long])
+                )
+        except Exception as error:
+            message = f"encoder {self.name!r} cannot encode texts: {one_line(error)}."
+            raise EncoderError(message) from error
+        return bool((alone - beside).abs().max() <= ROUNDING * alone.abs().max())
 
     def _rows(self, hidden: Tensor, read: _Batch) -> Tensor:
         hidden = hidden.float()  # (n_texts, n_tokens, d)
@@ -156,53 +202,73 @@ class TextNetwork:
         found = pool_tokens(read.of_rows(shares), read.mask, "mean")
         return found.where(read.mask.any(1, keepdim=True), 1 / shares.shape[-1])  # an empty text: nothing is known
 
-    def _read(self, items: Sequence[Item]) -> _Batch:
-        is_word = any(isinstance(item, tuple) and not isinstance(item[1], str) for item in items)
-        return self._words(items) if is_word else self._texts(items)
+    def _batches(self, items: Sequence[Item]) -> Iterator[tuple[npt.NDArray[np.intp], _Batch]]:
+        """Yield what the network reads at once, with the positions of its rows among the items."""
+        if any(isinstance(item, tuple) and not isinstance(item[1], str) for item in items):
+            texts, text_of_row, spans = self._words(items)
+        else:  # texts or pairs, all of them of one kind
+            texts, _ = self._read(as_columns(items))
+            text_of_row, spans = np.arange(len(texts)), None
+        lengths = np.array([0 if self._pads else len(text.ids) for text in texts])
+        for length in np.unique(lengths):
+            chosen = np.flatnonzero(lengths == length)
+            inputs, mask = self._inputs([texts[text] for text in chosen])
+            if spans is None:
+                yield chosen, _Batch(inputs, None, mask)
+                continue
+            rows = np.flatnonzero(lengths[text_of_row] == length)
+            local = torch.from_numpy(np.searchsorted(chosen, text_of_row[rows])).to(self._device)
+            mask = torch.zeros((len(rows), mask.shape[1]), dtype=torch.bool)
+            for place, row in enumerate(rows):
+                mask[place, spans[row]] = True
+            yield rows, _Batch(inputs, local, mask.to(self._device))
 
-    def _texts(self, items: Sequence[Item]) -> _Batch:
-        """Tokenise texts or pairs, all of them of one kind."""
-        pairs = isinstance(items[0], tuple)
-        columns = [list(side) for side in zip(*items, strict=True)] if pairs else [list(items)]
-        inputs = self._tokenize(*columns)
-        return _Batch(inputs, None, inputs["attention_mask"].bool())
-
-    def _words(self, items: Sequence[tuple[tuple[str, ...], int]]) -> _Batch:
-        """Tokenise each sentence once, and find the tokens of each word that is asked for."""
+    def _words(
+        self, items: Sequence[tuple[tuple[str, ...], int]]
+    ) -> tuple[list[_Text], npt.NDArray[np.intp], list[npt.NDArray[np.intp]]]:
+        """Tokenise each sentence once; return the sentence of each word, and the tokens it is cut into."""
         if not self._tokenizer.is_fast:
-            message = (
-                f"encoder {self.name!r} cannot tell which tokens a word is cut into: its tokeniser is not a fast one."
-            )
-            raise EncoderError(message)
+            message = f"encoder {self.name!r} cannot tell which tokens a word is cut into: its tokeniser is not a "
+            raise EncoderError(message + "fast one.")
         number = {words: row for row, words in enumerate(dict.fromkeys(words for words, _ in items))}
-        inputs = self._tokenize([" ".join(words) for words in number], return_offsets_mapping=True)
-        offsets = inputs.pop("offset_mapping").cpu().numpy()  # (n_texts, n_tokens, 2), in characters
-        mask = np.zeros((len(items), offsets.shape[1]), dtype=bool)
-        for row, (words, position) in enumerate(items):
+        texts, offsets = self._read([[" ".join(words) for words in number]], offsets=True)
+        spans = []
+        for words, position in items:
             start = sum(len(word) + 1 for word in words[:position])
-            begins, ends = offsets[number[words]].T  # (n_tokens,) each; both 0 for tokens that stand for no text
-            mask[row] = (begins < start + len(words[position])) & (ends > start)
-            if not mask[row].any():
-                message = (
-                    f"word {position} ({words[position]!r}) of the sentence that begins {' '.join(words)[:60]!r} has "
-                )
-                message += (
-                    f"no token among the {self._max_length} that encoder {self.name!r} reads. Cut long sentences."
-                )
-                raise EncoderError(message)
-        text_of_row = torch.tensor([number[words] for words, _ in items], device=self._device)
-        return _Batch(inputs, text_of_row, torch.from_numpy(mask).to(self._device))
+            begins, ends = np.array(offsets[number[words]]).reshape(-1, 2).T  # 0 and 0 for tokens that are no text
+            spans.append(np.flatnonzero((begins < start + len(words[position])) & (ends > start)))
+            if len(spans[-1]) == 0:
+                message = f"word {position} ({words[position]!r}) of the sentence that begins {' '.join(words)[:60]!r} "
+                message += f"has no token among the {self._max_length} that encoder {self.name!r} reads. "
+                raise EncoderError(message + "Cut long sentences.")
+        return texts, np.array([number[words] for words, _ in items]), spans
 
-    def _tokenize(self, *columns: list[str], return_offsets_mapping: bool = False) -> dict[str, Tensor]:
-        options: dict[str, Any] = {"return_offsets_mapping": True} if return_offsets_mapping else {}
-        tokens = self._tokenizer(
-            *columns, padding=True, truncation=True, max_length=self._max_length, return_tensors="pt", **options
-        )
-        if tokens["input_ids"].shape[1] == 0:  # nothing but empty texts, and a tokeniser that adds no tokens of its own
-            filler = torch.full((len(columns[0]), 1), self._tokenizer.pad_token_id)
-            tokens = {"input_ids": filler, "attention_mask": torch.zeros_like(filler)}
-        kept = {"input_ids", "attention_mask", "token_type_ids", "offset_mapping"}
-        return {key: values.to(self._device) for key, values in tokens.items() if key in kept}
+    def _read(
+        self, columns: Sequence[list[str]], *, offsets: bool = False
+    ) -> tuple[list[_Text], list[list[tuple[int, int]]]]:
+        """Tokenise texts, or pairs in two columns, cut to what the network reads; and where tokens lie in them."""
+        options: dict[str, Any] = {"return_offsets_mapping": True} if offsets else {}
+        found = self._tokenizer(*columns, padding=False, truncation=True, max_length=self._max_length, **options)
+        ids = found["input_ids"]
+        types = found["token_type_ids"] if "token_type_ids" in self._takes & set(found) else [None] * len(ids)
+        return [_Text(*text) for text in zip(ids, types, strict=True)], found.get("offset_mapping", [])
+
+    def _inputs(self, texts: Sequence[_Text]) -> tuple[dict[str, Tensor], Tensor]:
+        """Return texts of any length side by side, filled up on the right, and the mask (n_texts, n_tokens) of tokens.
+
+        On the right, so that positions count from a text's first token. Which token fills up does not matter, and one
+        is there where nothing else is: of empty texts, and a tokeniser that adds no tokens of its own.
+        """
+        width = max(1, *(len(text.ids) for text in texts))
+        ids = torch.full((len(texts), width), self._tokenizer.pad_token_id or 0)
+        types, mask = torch.zeros_like(ids), torch.zeros_like(ids)
+        for row, text in enumerate(texts):
+            ids[row, : len(text.ids)] = torch.tensor(text.ids, dtype=ids.dtype)
+            types[row, : len(text.ids)] = torch.tensor(text.types or 0)
+            mask[row, : len(text.ids)] = 1
+        known = {"attention_mask": mask} | ({} if texts[0].types is None else {"token_type_ids": types})
+        inputs = {"input_ids": ids} | {key: values for key, values in known.items() if key in self._takes}
+        return {key: values.to(self._device) for key, values in inputs.items()}, mask.bool().to(self._device)
 
 
 def pool_tokens(hidden: Tensor, mask: Tensor, pool: str) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -14,7 +15,7 @@ import numpy.typing as npt
 import torch
 
 from transferability.encoders.base import Identity, Precision
-from transferability.errors import EncoderError, OptionError, TransferabilityError
+from transferability.errors import EncoderError, OptionError, TransferabilityError, one_line
 
 __all__ = [
     "RANDOM",
@@ -31,6 +32,7 @@ __all__ = [
 
 RANDOM = "random"
 """Revision that stands for untrained weights: the baseline that every trained encoder should beat."""
+_PLAIN_TENSORS = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 
 
 def pick_device(device: str | None) -> torch.device:
@@ -43,7 +45,7 @@ def pick_device(device: str | None) -> torch.device:
         chosen = torch.device(device)
         torch.empty(1, device=chosen)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+        reason = one_line(error)
         message = f"`device` must be one that torch can use here, such as 'cpu'; got {device!r} ({reason})."
         raise OptionError(message) from error
     return chosen
@@ -51,19 +53,46 @@ def pick_device(device: str | None) -> torch.device:
 
 @contextmanager
 def loading(name: str) -> Iterator[None]:
-    """Turn whatever goes wrong while weights are found, fetched and read into one sentence."""
+    """Turn whatever goes wrong while weights are found, fetched and read into one sentence.
+
+    No pickle runs code meanwhile: torch reads tensors and plain containers only, whatever a library asks it for.
+    """
+    before = os.environ.get(_PLAIN_TENSORS)
+    os.environ[_PLAIN_TENSORS] = "1"
     try:
         with redirect_stdout(sys.stderr):  # torch.hub announces its downloads where data belong
             yield
     except TransferabilityError:
         raise
     except Exception as error:  # the libraries below share no base of errors
-        reason = " ".join(str(error).split())[:300].rstrip(".")
-        message = (
-            f"encoder {name!r} cannot be loaded: {reason}. If it must be downloaded, check its name and the network; "
-            "without a network, fetch it elsewhere and carry the cache over (HF_HOME, TORCH_HOME)."
-        )
+        message = f"encoder {name!r} cannot be loaded: {_reason(error)}"
         raise EncoderError(message) from error
+    finally:
+        if before is None:
+            del os.environ[_PLAIN_TENSORS]
+        else:
+            os.environ[_PLAIN_TENSORS] = before
+
+
+def _reason(error: Exception) -> str:
+    """Return why a library could not load, and what to do."""
+    said = str(error)
+    if "trust_remote_code" in said:
+        return (
+            "it needs code from its repository, which is not run. If you have read that code and trust it: "
+            "`--trust-remote-code`, or load_encoder(…, trust_remote_code=True)."
+        )
+    if "weights only load failed" in said.lower() or "weights_only" in said:
+        return (
+            "its weights are a pickle that holds more than tensors, which can run code when it is read. "
+            "Save them again as safetensors."
+        )
+    if isinstance(error, MemoryError):
+        return "memory does not suffice. Choose a smaller encoder."
+    return (
+        f"{one_line(error)}. If it must be downloaded, check its name and the network; "
+        "without a network, fetch it elsewhere and carry the cache over (HF_HOME, TORCH_HOME)."
+    )
 
 
 @contextmanager

@@ -13,7 +13,7 @@ or that wants its items prepared in other processes while it computes, is a `Mul
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,8 @@ __all__ = [
     "Outputs",
     "Precision",
     "Preprocess",
+    "Reading",
+    "TextReader",
     "TrainableEncoder",
 ]
 
@@ -109,6 +111,25 @@ class MultiOutputEncoder(Encoder, Protocol):
 
         A row must not depend on the other items of its batch.
         """
+
+
+class Reading(NamedTuple):
+    """What an encoder of texts gets to see of some of them."""
+
+    limit: int
+    """Tokens of a text that it reads; what comes after them is cut off."""
+    longer: int
+    """How many of the texts are longer."""
+    unknown: bool
+    """Whether its tokeniser knows nothing of any of them."""
+
+
+@runtime_checkable
+class TextReader(Protocol):
+    """An encoder of texts that can tell what it reads of them."""
+
+    def reading(self, items: Sequence[Item]) -> Reading:
+        """Return what it gets to see of these texts, pairs or words."""
 
 
 @runtime_checkable

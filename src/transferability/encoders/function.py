@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import sys
 from collections.abc import Callable, Sequence
@@ -15,7 +14,8 @@ import numpy.typing as npt
 
 from transferability._array import as_numpy
 from transferability.encoders.base import Encoder, Identity, Item, Modality
-from transferability.errors import EncoderError, nearest_names
+from transferability.encoders.identity import source_hash
+from transferability.errors import EncoderError, nearest_names, one_line
 
 __all__ = ["FunctionEncoder", "load"]
 
@@ -72,15 +72,12 @@ class FunctionEncoder:
             raise EncoderError(message)
         self.modality: Modality | None = modality
         self._function = function
+        self.code = source_hash(function)  # now, and not when somebody has edited what was imported
 
     def identity(self) -> Identity | None:
         """Return name, version and hash of the function's file; None without a version."""
         version = getattr(self._function, "version", None)
-        if version is None:
-            return None
-        file = getattr(sys.modules.get(self._function.__module__), "__file__", None)
-        source = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else None
-        return {"source": self.name, "version": str(version), "code": source}
+        return None if version is None else {"source": self.name, "version": str(version), "code": self.code}
 
     def encode(self, items: Sequence[Item]) -> npt.NDArray[np.float32]:
         """Return what the function returns, as a NumPy array."""
@@ -92,8 +89,9 @@ def _import(module_name: str, name: str) -> ModuleType:
     sys.path.insert(0, here)  # a command's path does not hold the folder it is called in
     try:
         return importlib.import_module(module_name)
-    except Exception as error:
-        message = f"encoder {name!r}: module {module_name!r} cannot be imported ({type(error).__name__}: {error})."
+    except (Exception, SystemExit) as error:
+        reason = f"{type(error).__name__}: {one_line(error)}"
+        message = f"encoder {name!r}: module {module_name!r} cannot be imported ({reason})."
         raise EncoderError(message) from error
     finally:
         sys.path.remove(here)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +23,14 @@ __all__ = ["load"]
 _HEADS = {"ForImageClassification": "IMAGE", "ForSequenceClassification": "SEQUENCE", "ForTokenClassification": "TOKEN"}
 
 
-def load(spec: str, *, device: str | None, pool: str | None = None, precision: Precision = "float32") -> Encoder:
+def load(
+    spec: str,
+    *,
+    device: str | None,
+    pool: str | None = None,
+    precision: Precision = "float32",
+    trust_remote_code: bool = False,
+) -> Encoder:
     """Return a transformers model with the processor or tokeniser that belongs to it.
 
     Parameters
@@ -35,17 +44,22 @@ def load(spec: str, *, device: str | None, pool: str | None = None, precision: P
         "last", for texts only, is the last token, which is where decoders gather what they read.
     precision : {"float32", "bfloat16", "float16"}
         Of the arithmetic.
+    trust_remote_code : bool
+        Whether code from its repository may be run.
 
     Raises
     ------
     EncoderError
-        If it cannot be had, lacks weights of its body, or needs code from its repository: none is run.
+        If it cannot be had, lacks weights of its body, takes neither pictures nor texts, or needs code from its
+        repository that may not be run.
     OptionError
         If there is no class token to pool by.
 
     Notes
     -----
     What counts as the features:
+
+    The model itself says what it takes, by its `main_input_name`.
 
     1. Models of pictures and texts (CLIP, SigLIP, …) encode pictures, with `get_image_features`.
     2. Other picture models: their `pooler_output` if its weights were trained or it has none; else the class token of
@@ -60,20 +74,20 @@ def load(spec: str, *, device: str | None, pool: str | None = None, precision: P
     """
     name = f"hf:{spec}"
     transformers = require_extra("transformers", "transformers", f"encoder {name!r}")
-    from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
 
     from transferability.encoders._hub import quietly, source_and_revision
     from transferability.encoders._layers import POOLS, check_pool
     from transferability.encoders._torch import loading, seeded
 
     source, revision = source_and_revision(spec, name)
+    origin = {"revision": revision, "trust_remote_code": trust_remote_code}
     with loading(name), quietly(), seeded():
-        config = transformers.AutoConfig.from_pretrained(source, revision=revision)
-        pictures = config.model_type in IMAGE_PROCESSOR_MAPPING_NAMES
-        chosen = check_pool(pool, POOLS if pictures else (*POOLS, "last"))
+        config = transformers.AutoConfig.from_pretrained(source, **origin)
+        model, missing, classifier = _load_model(transformers, config, source, origin)
+        pictures = _takes_pictures(model, name)
         auto = transformers.AutoImageProcessor if pictures else transformers.AutoTokenizer
-        processor = auto.from_pretrained(source, revision=revision)
-        model, missing, classifier = _load_model(transformers, config, source, revision)
+        processor = auto.from_pretrained(source, **origin)
+    chosen = check_pool(pool, POOLS if pictures else (*POOLS, "last"))
     untrained = [key for key in missing if not _is_optional(key)]
     if untrained:
         message = f"encoder {name!r} has no trained weights for {', '.join(untrained[:3])}"
@@ -88,7 +102,23 @@ def load(spec: str, *, device: str | None, pool: str | None = None, precision: P
     return TextNetwork(name, model, classifier, processor, device, chosen, precision)
 
 
-def _load_model(transformers: Any, config: Any, source: str, revision: str | None) -> tuple[Any, list[str], Any | None]:
+def _takes_pictures(model: Any, name: str) -> bool:
+    """Tell whether a model encodes pictures; refuse what takes neither pictures nor texts."""
+    if _is_contrastive(model) or "pixel_values" in model.main_input_name:  # a name or a list of names
+        return True
+    if "input_ids" in model.main_input_name:
+        return False
+    message = f"encoder {name!r} takes `{model.main_input_name}`, which are neither pictures nor texts. "
+    raise EncoderError(message + "Choose a model that takes `pixel_values` or `input_ids`.")
+
+
+def _is_contrastive(model: Any) -> bool:
+    return hasattr(model, "get_image_features") and hasattr(model, "get_text_features")
+
+
+def _load_model(
+    transformers: Any, config: Any, source: str, origin: dict[str, Any]
+) -> tuple[Any, list[str], Any | None]:
     """Return the body, the weights it lacks, and the whole with its head if that was published and trained."""
     from transformers.models.auto import modeling_auto
 
@@ -96,14 +126,19 @@ def _load_model(transformers: Any, config: Any, source: str, revision: str | Non
     head = next((kind for end, kind in _HEADS.items() if architecture.endswith(end)), None)
     if head and config.model_type in getattr(modeling_auto, f"MODEL_FOR_{head}_CLASSIFICATION_MAPPING_NAMES"):
         auto = getattr(transformers, f"AutoModelFor{head.capitalize()}Classification")
-        classifier, report = auto.from_pretrained(source, revision=revision, output_loading_info=True)
+        classifier, report = auto.from_pretrained(source, **origin, output_loading_info=True)
         body = classifier.base_model
         prefix = f"{classifier.base_model_prefix}."
         missing = [str(key) for key in report["missing_keys"]]
         if body is not classifier and all(key.startswith(prefix) for key in missing):
             return body, [key.removeprefix(prefix) for key in missing], classifier
-    body, report = transformers.AutoModel.from_pretrained(source, revision=revision, output_loading_info=True)
-    return body, [str(key) for key in report["missing_keys"]], None
+    alone = architecture in modeling_auto.MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES.values()  # an encoder without a decoder
+    auto = transformers.AutoModelForTextEncoding if alone else transformers.AutoModel
+    body, report = auto.from_pretrained(source, **origin, output_loading_info=True)
+    missing = [str(key) for key in report["missing_keys"]]
+    if config.is_encoder_decoder:  # its encoder is used, and may have been published alone
+        missing = [key for key in missing if "decoder" not in key.split(".")]
+    return body, missing, None
 
 
 def _is_pooler(key: str) -> bool:
@@ -136,9 +171,7 @@ def _picture_model(
     precision: Precision,
     trained_pooler: bool,
 ) -> Encoder:
-    import torch
-
-    from transferability.encoders._hub import class_names
+    from transferability.encoders._hub import class_names, configuration
     from transferability.encoders._layers import pool_positions, returned
     from transferability.encoders._networks import PictureNetwork
     from transferability.encoders._torch import count_parameters, versions
@@ -151,8 +184,9 @@ def _picture_model(
         message = f"`pool` must be 'mean' or 'max' for encoder {name!r}, which has no class token; got 'cls'."
         raise OptionError(message)
     own: PositionPool = "cls" if class_token else "mean"
-    contrastive = hasattr(model, "get_image_features")
-    body = model.vision_model if contrastive else model
+    contrastive = _is_contrastive(model)
+    body = getattr(model, "vision_model", model) if contrastive else model
+    fixed = _without_masking(model)
 
     def features_of(output: Any) -> Any:
         pooled = getattr(output, "pooler_output", None)
@@ -163,20 +197,25 @@ def _picture_model(
     def compute(batch: Any, probabilities: bool) -> tuple[Any, Any | None]:
         if contrastive and pool is None:
             found = model.get_image_features(pixel_values=batch)
-            return found if isinstance(found, torch.Tensor) else found.pooler_output, None  # a tensor until 4.x
+            return getattr(found, "pooler_output", found), None  # a tensor until 4.x
         if not probabilities or classifier is None:
-            return features_of(body(pixel_values=batch)), None
+            return features_of(body(pixel_values=batch, **fixed(len(batch)))), None
         with returned(body) as outputs:
             logits = classifier(pixel_values=batch).logits
         return features_of(outputs[-1]), logits
 
-    preprocessing = [type(processor).__name__, json.loads(processor.to_json_string())]
+    details = {
+        "source": name,
+        "configuration": configuration(model.config),
+        "preprocessing": [type(processor).__name__, json.loads(processor.to_json_string())],
+        "versions": versions("transformers", "torchvision", "pillow"),
+    }
     return PictureNetwork(
         name,
         model if classifier is None else classifier,
         compute,
         _Processor(processor),
-        {"source": name, "preprocessing": preprocessing, "versions": versions("transformers", "torchvision", "pillow")},
+        details,
         device,
         n_parameters=count_parameters(model),
         pooling=pool or ("image features" if contrastive else f"pooler where it was trained, else {own}"),
@@ -185,5 +224,22 @@ def _picture_model(
         layer_pool=pool or "mean",
         n_prefix=n_prefix,
         body=body,
+        channels=int(getattr(getattr(model.config, "vision_config", model.config), "num_channels", None) or 3),
         precision=precision,
     )
+
+
+def _without_masking(model: Any) -> Callable[[int], dict[str, Any]]:
+    """Let a masked autoencoder see whole pictures, in order; return what to call it with for a number of pictures.
+
+    In pre-training it sees a random quarter of the patches, and goes on to do so in evaluation.
+    """
+    import torch
+
+    if hasattr(model.config, "mask_ratio"):
+        model.config.mask_ratio = 0.0
+    patches = getattr(getattr(model, "embeddings", None), "patch_embeddings", None)
+    if "noise" not in inspect.signature(model.forward).parameters or not hasattr(patches, "num_patches"):
+        return lambda _n_pictures: {}
+    order = torch.arange(int(getattr(patches, "num_patches", 0)), dtype=torch.float32)
+    return lambda n_pictures: {"noise": order.expand(n_pictures, -1).to(model.device)}

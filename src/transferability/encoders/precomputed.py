@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import numpy.typing as npt
 
 from transferability._array import IntArray
 from transferability._files import Features, read_features
+from transferability.encoders.base import Identity
 from transferability.errors import DatasetError, EncoderError, FeatureError, LabelError
 
 __all__ = ["FeatureFiles", "load"]
@@ -40,6 +43,16 @@ class FeatureFiles:
         self.name = name
         self._pattern = pattern
 
+    def identity(self) -> Identity:
+        """Return hashes of the files of all data sets."""
+        pattern = glob.escape(self._pattern).replace("{data}", "*")
+        paths = sorted(glob.glob(str(Path(pattern).expanduser())))  # noqa: PTH207 - the pattern may be absolute
+        return {"source": self.name, "files": {Path(path).name: _hash(path) for path in paths}}
+
+    def path(self, data: str) -> Path:
+        """Return the file of a data set."""
+        return Path(self._pattern.replace("{data}", data)).expanduser()
+
     def lookup(
         self, data: str, ids: npt.NDArray[np.str_], rows: IntArray, n_all: int, labels: IntArray | None
     ) -> Features:
@@ -69,7 +82,7 @@ class FeatureFiles:
         FileDamagedError
             If the file cannot be read.
         """
-        path = Path(self._pattern.replace("{data}", data)).expanduser()
+        path = self.path(data)
         try:
             table = read_features(path)
         except DatasetError as error:
@@ -87,6 +100,11 @@ class FeatureFiles:
             message += f"{known[row]} there and {labels[row]} here. The file belongs to other data or another order."
             raise LabelError(message)
         return Features(table.features[where], known, table.class_names, ids, data)
+
+
+def _hash(path: str) -> str:
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _find(known: npt.NDArray[np.str_], wanted: npt.NDArray[np.str_], path: Path, data: str) -> IntArray:

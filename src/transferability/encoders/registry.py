@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import entry_points
 from typing import get_args
 
 from transferability._identifiers import split_identifier
 from transferability._validate import check_choice
+from transferability.encoders._state import undisturbed
 from transferability.encoders.base import Encoder, Precision
 from transferability.encoders.outputs import select
 from transferability.encoders.precomputed import FeatureFiles
-from transferability.errors import OptionError
+from transferability.errors import EncoderError, OptionError, TransferabilityError, one_line
 
 __all__ = ["ENTRY_POINT_GROUP", "load_encoder"]
 
@@ -42,6 +44,7 @@ def load_encoder(
     layer: str | int | None = None,
     pool: str | None = None,
     precision: Precision = "float32",
+    trust_remote_code: bool = False,
 ) -> Encoder | FeatureFiles:
     """Return the encoder that an identifier names.
 
@@ -74,6 +77,8 @@ def load_encoder(
         default as its makers pool; hidden layers by the mean.
     precision : {"float32", "bfloat16", "float16"}
         Of the model's arithmetic, through torch's autocast; features are float32 whatever it is.
+    trust_remote_code : bool, default=False
+        Whether `hf:` and `st:` may run code that comes with a model. Read that code first: it can do whatever you can.
 
     Raises
     ------
@@ -89,23 +94,40 @@ def load_encoder(
     plugins = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
     prefix, rest = split_identifier(identifier, {*_MODULES, *plugins}, "encoder", _bare_fix(identifier))
     load: Callable[..., Encoder | FeatureFiles]
-    load = importlib.import_module(_MODULES[prefix]).load if prefix in _MODULES else plugins[prefix].load()
+    with _one_sentence(identifier):
+        load = importlib.import_module(_MODULES[prefix]).load if prefix in _MODULES else plugins[prefix].load()
+        parameters = inspect.signature(load).parameters
     check_choice(precision, get_args(Precision), "precision")
     chosen = {"pool": pool, "precision": None if precision == "float32" else precision}
     options = {option: value for option, value in chosen.items() if value is not None}
     for option, value in options.items():
-        if option not in inspect.signature(load).parameters:
+        if option not in parameters:
             message = (
                 f"`{option}` must be left out for encoder {identifier!r}, which has no choice of it; got {value!r}."
             )
             raise OptionError(message)
-    encoder = load(rest, device=device, **options)
+    trusted = {"trust_remote_code": True} if trust_remote_code and "trust_remote_code" in parameters else {}
+    with _one_sentence(identifier):
+        encoder = load(rest, device=device, **options, **trusted)
     if layer is None:
         return encoder
     if isinstance(encoder, FeatureFiles):
         message = f"`layer` must be left out for encoder {identifier!r}: feature files hold one output; got {layer!r}."
         raise OptionError(message)
     return select(encoder, layer)
+
+
+@contextmanager
+def _one_sentence(identifier: str) -> Iterator[None]:
+    """Turn what a library or a plugin raises while it loads into a sentence, and put back what it has set."""
+    try:
+        with undisturbed():
+            yield
+    except TransferabilityError:
+        raise
+    except (Exception, SystemExit) as error:  # plugins have errors of their own
+        message = f"encoder {identifier!r} cannot be loaded: {type(error).__name__}: {one_line(error)}."
+        raise EncoderError(message) from error
 
 
 def _bare_fix(identifier: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -9,15 +10,29 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transferability.encoders.base import FEATURES, Encoder, Identity, Item, Modality, Outputs, Precision, Preprocess
-from transferability.errors import require_extra
+from transferability.encoders._tokens import PROBES, ROUNDING, as_columns, check_vocabulary, read
+from transferability.encoders.base import (
+    FEATURES,
+    Encoder,
+    Identity,
+    Item,
+    Modality,
+    Outputs,
+    Precision,
+    Preprocess,
+    Reading,
+)
+from transferability.encoders.identity import settings_hash
+from transferability.errors import EncoderError, one_line, require_extra
 
 __all__ = ["SentenceEncoder", "load"]
 
 _CAUGHT = "caught "  # in front of the names of hidden layers, among what the model itself puts into its dictionary
 
 
-def load(spec: str, *, device: str | None, precision: Precision = "float32") -> Encoder:
+def load(
+    spec: str, *, device: str | None, precision: Precision = "float32", trust_remote_code: bool = False
+) -> Encoder:
     """Return a sentence-transformers model; its own modules tokenise, pool and perhaps project.
 
     Parameters
@@ -28,11 +43,13 @@ def load(spec: str, *, device: str | None, precision: Precision = "float32") -> 
         Where it runs.
     precision : {"float32", "bfloat16", "float16"}
         Of the arithmetic.
+    trust_remote_code : bool
+        Whether code from its repository may be run.
 
     Raises
     ------
     EncoderError
-        If it cannot be had, or needs code from its repository: none is run.
+        If it cannot be had, or needs code from its repository that may not be run.
     """
     name = f"st:{spec}"
     library = require_extra("sentence_transformers", "sentence-transformers", f"encoder {name!r}")
@@ -41,7 +58,9 @@ def load(spec: str, *, device: str | None, precision: Precision = "float32") -> 
 
     source, revision = source_and_revision(spec, name)
     with loading(name), quietly():
-        model = library.SentenceTransformer(source, revision=revision, device=str(pick_device(device)))
+        model = library.SentenceTransformer(
+            source, revision=revision, device=str(pick_device(device)), trust_remote_code=trust_remote_code
+        )
     return SentenceEncoder(name, model, precision)
 
 
@@ -64,17 +83,27 @@ class SentenceEncoder:
         # The first module is the transformer, where there is one: what puts "token_embeddings" into the dictionary.
         self._layers = find_layers(model[0]) if hasattr(model[0], "auto_model") else {}
         self.outputs = (FEATURES, *self._layers)
+        self._prompt = (getattr(model, "prompts", None) or {}).get(getattr(model, "default_prompt_name", None)) or ""
+        limit = getattr(model, "max_seq_length", None)
+        self._max_length = int(limit) if limit and math.isfinite(limit) else None
+        self._tokenizer = model.tokenizer if hasattr(model.tokenizer, "all_special_ids") else None
+        if self._tokenizer is not None:
+            check_vocabulary(self._tokenizer, name)
+        self._one_by_one = not self._hides_padding()
+        self._settings = settings_hash(vars(self))
 
     def identity(self) -> Identity:
-        """Return the modules with their settings, the tokeniser's limit, the hash of the weights, versions."""
+        """Return hashes of all settings (modules, tokeniser, prompts) and of the weights, versions, kind of device."""
         from transferability.encoders._hub import tokenizer_hash
         from transferability.encoders._torch import versions
 
         return {
             "source": self.name,
+            "settings": self._settings,
             "modules": [" ".join(repr(module).split()) for module in self._model],
+            "prompt": self._prompt,
             "tokenizer": tokenizer_hash(self._model.tokenizer),
-            "max_length": self._model.max_seq_length,
+            "max_length": self._max_length,
             "pooling": self.pooling,
             "precision": self._precision,
             "weights": self._weights,
@@ -101,11 +130,30 @@ class SentenceEncoder:
             if layers:
                 found = self._with_layers(list(batch), layers)
             else:
-                rows = self._model.encode(
-                    list(batch), batch_size=len(batch), convert_to_tensor=True, show_progress_bar=False
-                )
+                size = self._batch_size(batch)
+                rows = self._model.encode(list(batch), batch_size=size, convert_to_tensor=True, show_progress_bar=False)
                 found = {FEATURES: rows}
         return {name: to_numpy(found[name]) for name in outputs}
+
+    def reading(self, items: Sequence[Item]) -> Reading:
+        """Return what the model gets to see of texts or pairs, behind its prompt."""
+        if self._tokenizer is None or self._max_length is None:
+            return Reading(0, 0, unknown=False)
+        first, *second = as_columns(items)
+        return read(self._tokenizer, [[self._prompt + text for text in first], *second], self._max_length)
+
+    def _batch_size(self, batch: Sequence[Any]) -> int:
+        return 1 if self._one_by_one else len(batch)
+
+    def _hides_padding(self) -> bool:
+        """Tell whether a text has the same features alone and beside a longer one; most models see to it."""
+        self._one_by_one = False
+        try:
+            alone, beside = (self.encode(texts)[0] for texts in (PROBES[:1], PROBES))
+        except Exception as error:
+            message = f"encoder {self.name!r} cannot encode texts: {one_line(error)}."
+            raise EncoderError(message) from error
+        return bool(np.abs(alone - beside).max() <= ROUNDING * np.abs(alone).max())
 
     @property
     def module(self) -> Any:
@@ -114,11 +162,15 @@ class SentenceEncoder:
 
     def differentiable(self, batch: Sequence[Any]) -> Any:
         """Return the features of one batch of texts, with gradients."""
-        read = getattr(self._model, "preprocess", None) or self._model.tokenize  # the name until version 5
-        inputs = {
-            key: each.to(self._model.device) if hasattr(each, "to") else each for key, each in read(batch).items()
-        }
-        return self._model(inputs)["sentence_embedding"]
+        import torch
+
+        tokenize = getattr(self._model, "preprocess", None) or self._model.tokenize  # the name until version 5
+        size, parts = self._batch_size(batch), []
+        for start in range(0, len(batch), size):
+            tokens = tokenize(batch[start : start + size]).items()
+            inputs = {key: each.to(self._model.device) if hasattr(each, "to") else each for key, each in tokens}
+            parts.append(self._model(inputs)["sentence_embedding"])
+        return torch.cat(parts)
 
     def _with_layers(self, texts: list[Any], layers: dict[str, Any]) -> dict[str, Any]:
         import torch
@@ -135,8 +187,9 @@ class SentenceEncoder:
         hook = self._model[0].register_forward_hook(add_layers)
         try:
             with caught(layers) as hidden:
+                size = self._batch_size(texts)
                 rows = self._model.encode(
-                    texts, batch_size=len(texts), output_value=None, convert_to_numpy=False, show_progress_bar=False
+                    texts, batch_size=size, output_value=None, convert_to_numpy=False, show_progress_bar=False
                 )
         finally:
             hook.remove()

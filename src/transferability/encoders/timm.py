@@ -69,6 +69,7 @@ def load(spec: str, *, device: str | None, pool: str | None = None, precision: P
     details = {
         "source": name,
         "preprocessing": {key: list(each) if isinstance(each, tuple) else each for key, each in config.items()},
+        "global_pool": str(getattr(model, "global_pool", "")),
         "versions": _torch.versions("timm", "torchvision", "pillow"),
     }
     has_head = model.num_classes > 0
@@ -86,8 +87,16 @@ def load(spec: str, *, device: str | None, pool: str | None = None, precision: P
         class_names=_class_names(model, of_timm=":" not in model_name) if has_head and not untrained else None,
         layer_pool=chosen or "mean",
         n_prefix=n_prefix,
+        channels=_channels(model),
         precision=precision,
     )
+
+
+def _channels(model: Any) -> int:
+    """Return how many channels the first layer takes, whatever its preprocessing says; 3 where timm names none."""
+    first = model.pretrained_cfg.get("first_conv")
+    layer = dict(model.named_modules()).get(first if isinstance(first, str) else (first or [None])[0])
+    return int(getattr(layer, "in_channels", 3))
 
 
 def _compute(model: Any, pool: PositionPool | None, n_prefix: int) -> Compute:

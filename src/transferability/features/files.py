@@ -5,21 +5,20 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from transferability._files import temporary_sibling
+from transferability._files import SUFFIXES
+from transferability._tensors import TensorWriter, check_metadata
+from transferability._writing import output_errors, temporary_sibling
 from transferability.datasets import Dataset
 from transferability.errors import OptionError
 
 __all__ = ["FeatureWriter", "feature_writer"]
-
-_LONGEST_HEADER = 90_000_000  # bytes; readers of safetensors refuse 100 MB
-_SAFETENSORS_TYPES = {"f4": "F32", "f8": "F64", "i8": "I64"}
 
 Rows = npt.NDArray[np.float32]
 
@@ -41,55 +40,61 @@ def feature_writer(path: Path, dataset: Dataset) -> Iterator[FeatureWriter]:
     ------
     OptionError
         If the suffix is neither .npz nor .safetensors, or if the ids are too long for the header of the latter.
+    OutputError
+        If the file cannot be written.
     """
-    if path.suffix not in (".npz", ".safetensors"):
+    if path.suffix not in SUFFIXES:
         message = f"`path` must end in .npz or .safetensors; got {path.name!r}."
         raise OptionError(message)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with temporary_sibling(path) as temporary:
-        writer = (_Npz if path.suffix == ".npz" else _Safetensors)(temporary, dataset)
-        with writer.stack:
-            yield writer
-            writer.finish()
+        with output_errors(path):
+            writer = (_Npz if path.suffix == ".npz" else _Safetensors)(temporary, dataset)
+        try:
+            yield _Guarded(writer, path)
+            with output_errors(path):
+                writer.finish()
+                writer.stack.close()
+        finally:  # after an error too, and then whatever closing adds to it: a full disk has no room for the rest
+            with suppress(OSError):
+                writer.stack.close()
+
+
+class _Guarded:
+    """A writer whose errors name the file that was asked for; those of whoever computes the rows are not touched."""
+
+    def __init__(self, writer: _Npz | _Safetensors, path: Path) -> None:
+        self._writer = writer
+        self._path = path
+
+    def add(self, rows: Rows) -> None:
+        with output_errors(self._path):
+            self._writer.add(rows)
 
 
 class _Safetensors:
-    """A length, a JSON header, the bytes of the arrays; texts are JSON in the header."""
+    """Arrays with a checksum; texts are JSON in the header."""
 
     def __init__(self, path: Path, dataset: Dataset) -> None:
         self.stack = ExitStack()
+        self._path = path
         self._n_rows = len(dataset)
         self._arrays = _arrays(dataset)
         self._metadata = {key: json.dumps(value.tolist()) for key, value in _texts(dataset).items()}
-        n_bytes = sum(map(len, self._metadata.values()))
-        if n_bytes > _LONGEST_HEADER:
-            message = f"`path` must end in .npz for {self._n_rows:,} rows with ids of {n_bytes / 1e6:.0f} MB, "
-            message += f"which no safetensors header holds; got {path.suffix}."
-            raise OptionError(message)
-        self._stream: IO[bytes] = self.stack.enter_context(path.open("wb"))
-        self._begun = False
+        check_metadata(self._metadata)  # now, and not after hours of extraction
+        self._writer: TensorWriter | None = None
 
     def add(self, rows: Rows) -> None:
-        if not self._begun:
-            self._begin(rows.shape[1])
-        self._stream.write(np.ascontiguousarray(rows, dtype="<f4").data)
+        if self._writer is None:
+            shapes = {"features": (np.dtype("<f4"), (self._n_rows, rows.shape[1]))}
+            shapes |= {key: (array.dtype, array.shape) for key, array in self._arrays.items()}
+            self._writer = TensorWriter(self.stack.enter_context(self._path.open("wb")), shapes, self._metadata)
+        self._writer.write("features", rows)
 
     def finish(self) -> None:
-        for array in self._arrays.values():
-            self._stream.write(array.data)
-
-    def _begin(self, n_features: int) -> None:
-        shapes = {"features": ("f4", (self._n_rows, n_features))}
-        shapes |= {key: (array.dtype.str[1:], array.shape) for key, array in self._arrays.items()}
-        header: dict[str, Any] = {"__metadata__": self._metadata} if self._metadata else {}
-        end = 0
-        for key, (kind, shape) in shapes.items():
-            start, end = end, end + int(np.prod(shape)) * int(kind[1])
-            header[key] = {"dtype": _SAFETENSORS_TYPES[kind], "shape": list(shape), "data_offsets": [start, end]}
-        text = json.dumps(header, separators=(",", ":")).encode("ascii")
-        text += b" " * (-len(text) % 8)  # arrays begin at a multiple of eight
-        self._stream.write(len(text).to_bytes(8, "little") + text)
-        self._begun = True
+        assert self._writer is not None  # a data set has rows
+        for key, array in self._arrays.items():
+            self._writer.write(key, array)
+        self._writer.finish()
 
 
 class _Npz:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from transferability.datasets import Dataset
 from transferability.encoders import preprocess_of
+from transferability.encoders.identity import hash_json
 from transferability.errors import EncoderError, TransferabilityError
 from transferability.features.ahead import ahead
 from transferability.features.decoder import Decoder
@@ -23,7 +24,7 @@ from transferability.features.job import Done, Job, Progress
 from transferability.features.model import Model, Rows, where
 from transferability.features.prepare import Batch
 from transferability.features.shards import Shard
-from transferability.features.store import Entry, FeatureCache, hash_json
+from transferability.features.store import Entry, FeatureCache
 
 __all__ = ["run"]
 

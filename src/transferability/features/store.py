@@ -24,7 +24,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from transferability._files import temporary_sibling, to_disk, write_through_temporary
+from transferability._writing import temporary_sibling, to_disk, write_through_temporary
+from transferability.encoders.identity import hash_json
 from transferability.errors import FileDamagedError, OptionError
 from transferability.features.shards import SHARD_ROWS
 
@@ -35,13 +36,12 @@ __all__ = [
     "Entry",
     "FeatureCache",
     "default_cache_folder",
-    "hash_json",
     "is_whole",
     "read_shard",
     "shard_number",
 ]
 
-SCHEMA = 2  # raise it whenever the same key would mean other features
+SCHEMA = 3  # raise it whenever the same key would mean other features
 
 DType = Literal["float32", "float16"]
 _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2")}
@@ -217,8 +217,3 @@ def read_shard(path: Path) -> npt.NDArray[Any]:
         message = f"file {path} is damaged or was removed meanwhile: {error}. Run the command again."
         raise FileDamagedError(message) from error
     return np.asarray(rows) if sys.byteorder == "little" else rows.astype(rows.dtype.newbyteorder("="))
-
-
-def hash_json(value: Any) -> str:
-    """Return a hash of JSON values."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from transferability._array import IntArray
-from transferability.datasets import Dataset, load_dataset, split
+from transferability.datasets import Dataset, folds, load_dataset, split
 from transferability.encoders import Encoder, FeatureFiles
 from transferability.encoders.base import Precision
 from transferability.errors import TaskError
@@ -31,7 +31,8 @@ class Settings:
     """How data are read, split and turned into features; the same for every encoder."""
 
     limit: int | None = None  # rows per data set, stratified
-    test_share: float = 0.3  # of each class, kept for measuring the bound
+    test_share: float = 0.3  # of each class, kept for measuring; of a target only where it is not cross-fitted
+    folds: int | Literal["auto"] = "auto"  # of the target; 1: one split; auto: 5 below 2,000 rows, else 1
     seed: int = 0
     use_labels: bool = True  # False: the target is treated as unlabelled
     layer: str | int | None = None  # a hidden layer in place of the features, or "all": every layer ranked by itself
@@ -44,12 +45,17 @@ class Settings:
     cache: bool = True
 
 
+_FOLDS = 5
+_MANY_ROWS = 2_000  # enough that a third of them measures well
+
+
 class Split(NamedTuple):
-    """A data set and its rows for fitting and for measuring."""
+    """A data set and its rows for fitting and for measuring; as a target perhaps in folds."""
 
     dataset: Dataset
     fit_rows: IntArray
     test_rows: IntArray
+    folds: tuple[tuple[IntArray, IntArray], ...] | None = None
 
     @property
     def name(self) -> str:
@@ -70,6 +76,13 @@ class Split(NamedTuple):
         )
         return fit, test
 
+    def target_tasks(self, features: Features, *, use_labels: bool = True) -> tuple[Task, Task | None]:
+        """Return the fitting and the test task of a target; all rows and None where it is cross-fitted."""
+        if self.folds is None:
+            return self.tasks(features, use_labels=use_labels)
+        labels = features.labels if use_labels else None
+        return Task(features.features, labels, name=self.dataset.name, class_names=features.class_names), None
+
 
 Part = Split | PackSource
 
@@ -86,7 +99,15 @@ def prepare(data: str | Dataset, settings: Settings) -> Split:
             "to measure on. Add rows, or leave the class out."
         )
         raise TaskError(message)
-    return Split(dataset, *split(labels, settings.test_share, settings.seed))
+    fit_rows, test_rows = split(labels, settings.test_share, settings.seed)
+    return Split(dataset, fit_rows, test_rows, _folds(labels, settings))
+
+
+def _folds(labels: IntArray, settings: Settings) -> tuple[tuple[IntArray, IntArray], ...] | None:
+    """Return the folds of a target, None for one split."""
+    few = _FOLDS if len(labels) < _MANY_ROWS else 1
+    n_folds = min(few if settings.folds == "auto" else settings.folds, len(labels))
+    return None if n_folds < 2 else tuple(folds(labels, n_folds, settings.seed))
 
 
 def load_part(data: Data, settings: Settings) -> Part:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from transferability.errors import OptionError
 from transferability.pipeline.data import AnyEncoder, Data, Progress, Settings, as_list, load_part
-from transferability.pipeline.describe import Seen, described
+from transferability.pipeline.describe import SampleCache, described
 from transferability.pipeline.extraction import Extraction, load
+from transferability.pipeline.measure import relatedness_of
 from transferability.pipeline.packs import PackSource, by_statistics, common_mark
 from transferability.relatedness.estimator import TaskRelatedness
 from transferability.relatedness.result import Relatedness
@@ -34,7 +35,7 @@ def relate(
     encoder : str, Encoder, or None
         None for data that are features already (`features:FILE`).
     relatedness : TaskRelatedness, optional
-        By default ``TaskRelatedness()``: τ = 0.2 for all, so that the cells of the matrix compare.
+        By default ``TaskRelatedness()``.
     settings : Settings, optional
     progress : callable (what, done, total), optional
 
@@ -59,9 +60,9 @@ def relate(
     extraction = Extraction([loaded], probabilities=False, settings=settings, progress=progress)
     panel = extraction.panel(loaded, reference_parts, every=True, mark=mark)
     results = []
-    seen: Seen = {}
+    samples: SampleCache = {}
     for part in target_parts:
         fit, test = extraction.target(loaded, part, mark=mark)
-        result = estimator.fit([each.fit for each in panel], fit, [each.test for each in panel], test)
-        results.append(described(result, panel, test, part, seen))
+        result = relatedness_of(estimator, panel, fit, test, part)
+        results.append(described(result, panel, fit, test, part, samples))
     return results

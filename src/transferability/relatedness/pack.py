@@ -24,7 +24,7 @@ from transferability.relatedness.certificate import losses_of
 from transferability.relatedness.checks import check_tasks, check_tau
 from transferability.relatedness.lipschitz import SoftmaxClassifier, fit_lipschitz_softmax
 from transferability.relatedness.standardize import Scaler
-from transferability.relatedness.tau import DEFAULT_TAU, first_tau
+from transferability.relatedness.tau import PAPER_TAU, first_tau
 from transferability.statistics.classes import ClassStatistics, CovarianceForm, class_statistics
 from transferability.statistics.gaussians import ClassGaussians
 from transferability.task import Task
@@ -42,12 +42,12 @@ class EncoderMark(NamedTuple):
     def of(cls, name: str, identity: Mapping[str, Any] | None) -> EncoderMark:
         """Return the mark of an encoder from the identity that it tells.
 
-        The device is left out, and so are library versions where the weights have a hash of their own: they change the
-        last digits, and a pack must serve other machines than the one it was made on.
+        The device is left out, and so are library versions, and the settings as the libraries hold them, where the
+        weights have a hash of their own: a pack must serve other machines than the one it was made on.
         """
         if identity is None:
             return cls(name, None)
-        left_out = {"device", "versions"} if "weights" in identity else {"device"}
+        left_out = {"device", "versions", "settings"} if "weights" in identity else {"device"}
         kept = {key: value for key, value in identity.items() if key not in left_out}
         canonical = json.dumps(kept, sort_keys=True, separators=(",", ":"))
         return cls(name, hashlib.sha256(canonical.encode()).hexdigest())
@@ -273,7 +273,7 @@ def _taus(tau: float | Sequence[float] | Literal["scaled", "auto"], n_features: 
     if isinstance(checked, tuple):
         return sorted(set(checked))
     first = first_tau(checked, n_features)
-    return [first] if checked == "scaled" else sorted({DEFAULT_TAU, first, 2 * first, 4 * first})
+    return [first] if checked == "scaled" else sorted({PAPER_TAU, first, 2 * first, 4 * first})
 
 
 def _same_heads(a: ReferencePack, b: ReferencePack) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transferability._files import temporary_sibling
+from transferability._tensors import Arrays, read_tensors, write_tensors
 from transferability.errors import DatasetError, FileDamagedError
 from transferability.relatedness.lipschitz import SoftmaxClassifier
 from transferability.relatedness.pack import EncoderMark, ReferenceHead, ReferencePack
@@ -26,13 +26,9 @@ _KEY = "transferability"
 _LARGEST = 1e100  # squares of what is larger are no longer finite
 _MEASURED = ("loss", "accuracy", "certified_tau", "gap", "converged", "iterations")  # of a classifier, beside arrays
 
-Arrays = dict[str, npt.NDArray[Any]]
-
 
 def write_pack(pack: ReferencePack, path: Path) -> Path:
     """Write a pack; the file appears under its name only when it is complete."""
-    from safetensors.numpy import save_file
-
     statistics = pack.statistics
     arrays: Arrays = {
         "counts": statistics.counts.astype(np.int64),
@@ -61,28 +57,22 @@ def write_pack(pack: ReferencePack, path: Path) -> Path:
     for k, head in enumerate(pack.heads):
         parts = {"weights": head.classifier.weights, "intercept": head.classifier.intercept, "losses": head.losses}
         arrays |= {f"{name}_{k}": array for name, array in parts.items()}
-    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     text = json.dumps(about, ensure_ascii=False, allow_nan=False, default=lambda value: value.item())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with temporary_sibling(path) as temporary:
-        save_file(arrays, temporary, metadata={_KEY: text})
+    write_tensors(path, arrays, {_KEY: text})
     return path
 
 
 def read_pack(path: Path) -> ReferencePack:
     """Read and check a pack."""
-    from safetensors import SafetensorError, safe_open
-
     if not path.is_file():
         message = f"{path} is not a file." if path.exists() else f"there is no file {path}."
         raise DatasetError(message)
+    arrays, metadata = read_tensors(path, "a reference pack")
     try:
-        with safe_open(path, framework="numpy") as file:
-            about = json.loads((file.metadata() or {}).get(_KEY, "{}"))
-            _check_schema(about)
-            arrays: Arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+        about = json.loads(metadata.get(_KEY, "{}"))
+        _check_schema(about)
         return _pack(about, arrays)
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
         reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
         message = f"file {path} is damaged or no reference pack: {reason}. Make or copy it again."
         raise FileDamagedError(message) from error

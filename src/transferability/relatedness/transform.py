@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from transferability._array import FloatArray
-from transferability._files import write_through_temporary
+from transferability._tensors import Arrays, read_tensors, write_tensors
 from transferability._validate import check_features
 from transferability.errors import FeatureError, FileDamagedError
 from transferability.relatedness.feature_map import AffineMap
@@ -70,15 +70,13 @@ class Transform:
 
     def save(self, path: str | Path) -> None:
         """Write the transformation to a safetensors file, whole or not at all."""
-        from safetensors.numpy import save
-
         arrays = {name: np.ascontiguousarray(getattr(self, name), dtype=np.float64) for name in _ARRAYS}
         for part, scaler in zip(("reference", "target"), self.scalers, strict=True):
             arrays[f"{part}_mean"] = scaler.mean.astype(np.float64)
             arrays[f"{part}_scale"] = scaler.scale.astype(np.float64)
             arrays[f"{part}_limit"] = np.array([scaler.limit])
-        content = save(arrays, metadata={"transferability": json.dumps({"format": _FORMAT, "holds": "transform"})})
-        write_through_temporary(Path(path), content)
+        about = json.dumps({"format": _FORMAT, "holds": "transform"})
+        write_tensors(Path(path), arrays, {"transferability": about})
 
     @classmethod
     def load(cls, path: str | Path) -> Transform:
@@ -89,11 +87,9 @@ class Transform:
         FileDamagedError
             If the file is truncated or holds something else.
         """
-        from safetensors import SafetensorError
-        from safetensors.numpy import load
-
+        arrays, _ = read_tensors(Path(path), "a transformation")
         try:
-            arrays = load(Path(path).read_bytes())
+            _check_shapes(arrays)
             return cls(
                 map=arrays["map"],
                 offset=arrays["offset"],
@@ -104,12 +100,26 @@ class Transform:
                 reference_scaler=_scaler(arrays, "reference"),
                 target_scaler=_scaler(arrays, "target"),
             )
-        except (SafetensorError, KeyError) as error:
+        except (KeyError, ValueError) as error:
             message = f"{str(path)!r} is damaged or no transformation ({error}). Save it again from its result."
             raise FileDamagedError(message) from error
 
 
-def _scaler(arrays: dict[str, FloatArray], part: str) -> Scaler:
+def _check_shapes(arrays: Arrays) -> None:
+    """Raise `ValueError` unless the arrays fit each other and are finite."""
+    (n_out, n_in), (n_target, n_reference) = arrays["map"].shape, arrays["B"].shape
+    wanted = {"offset": (n_out,), "D": (n_reference,), "weights": (n_reference, n_out), "intercept": (n_reference,)}
+    wanted |= {"reference_mean": (n_out,), "reference_scale": (n_out,), "target_mean": (n_in,), "target_scale": (n_in,)}
+    wanted |= {"map": (n_out, n_in), "B": (n_target, n_reference), "reference_limit": (1,), "target_limit": (1,)}
+    for name, shape in wanted.items():
+        array = arrays[name]
+        finite = name.endswith("_limit") or np.isfinite(array).all()  # no limit is infinity
+        if array.shape != shape or array.dtype != np.float64 or not finite:
+            message = f"`{name}` must be finite float64 of shape {shape}; got {array.dtype} of shape {array.shape}"
+            raise ValueError(message)
+
+
+def _scaler(arrays: Arrays, part: str) -> Scaler:
     return Scaler(arrays[f"{part}_mean"], arrays[f"{part}_scale"], float(arrays[f"{part}_limit"][0]))
 
 

@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from transferability._criteria import HIGHER_IS_BETTER, in_words
+from transferability._printable import UNSHOWABLE
 from transferability.errors import require_extra
 from transferability.report import pictures
 from transferability.report.tables import TERMS
@@ -21,9 +22,6 @@ from transferability.report.words import amount, interval, number, percent
 __all__ = ["to_html", "to_json", "to_markdown"]
 
 _TEMPLATES = files("transferability.report") / "templates"
-# Control characters, lone surrogates, and what turns the direction of all text that follows (right-to-left letters need
-# none of it).
-_UNSHOWABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 _FEW = 12  # entries whose pictures are drawn in full, and printed
 _POINTS = 150
 _POINTS_IN_ALL = 25_000
@@ -136,7 +134,7 @@ def _cell(text: str, length: int = 200) -> str:
 
 def show(text: Any, length: int = 90) -> str:
     """Return a text fit to be shown: control characters replaced, the middle left out where it is too long."""
-    shown = _UNSHOWABLE.sub("\ufffd", str(text))
+    shown = UNSHOWABLE.sub("\ufffd", str(text))
     return shown if len(shown) <= length else f"{shown[: length - 12]}…{shown[-11:]}"
 
 

@@ -33,7 +33,6 @@ from transferability.errors import DatasetError, OptionError, nearest_names
 from transferability.pipeline import Settings
 from transferability.pipeline.measure import score_columns
 from transferability.relatedness.estimator import TaskRelatedness
-from transferability.relatedness.tau import RANKING_TAU
 
 __all__ = ["Study", "load_study"]
 
@@ -159,4 +158,4 @@ def _fits(value: Any, hint: Any) -> bool:
 
 def _relatedness(given: Mapping[str, Any], seed: int) -> TaskRelatedness:
     _check_keys(given, list(inspect.signature(TaskRelatedness).parameters), "[relatedness]")
-    return TaskRelatedness(**{"tau": RANKING_TAU, "seed": seed, **given})
+    return TaskRelatedness(**{"seed": seed, **given})

@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from transferability import _tensors
 from transferability.datasets import load_dataset
 from transferability.errors import OptionError
-from transferability.features import files, read_features, write_features
+from transferability.features import read_features, write_features
 from transferability.features.files import feature_writer
 
 ROWS = np.random.default_rng(0).normal(size=(30, 5)).astype(np.float32)
@@ -66,8 +67,8 @@ def test_a_failure_leaves_the_old_file(tmp_path, data, suffix):
 
 
 def test_ids_that_no_header_holds(tmp_path, data, monkeypatch):
-    monkeypatch.setattr(files, "_LONGEST_HEADER", 50)
-    with pytest.raises(OptionError, match=r"must end in \.npz for 30 rows with ids"):
+    monkeypatch.setattr(_tensors, "_LONGEST_HEADER", 50)
+    with pytest.raises(OptionError, match=r"must end in \.npz for names and ids"):
         write(tmp_path / "a.safetensors", data)
     write(tmp_path / "a.npz", data)
     assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]

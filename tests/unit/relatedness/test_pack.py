@@ -240,7 +240,7 @@ def test_hostile_files(pack: ReferencePack, tmp_path: Path, change: Change, mess
 def test_truncated_files(pack: ReferencePack, tmp_path: Path, length: int) -> None:
     path = pack.save(tmp_path / "pack.safetensors")
     path.write_bytes(path.read_bytes()[:length])
-    with pytest.raises(FileDamagedError, match="damaged or no reference pack"):
+    with pytest.raises(FileDamagedError, match="damaged or not a reference pack"):
         ReferencePack.load(path)
 
 

@@ -108,7 +108,7 @@ def test_a_truncated_file_is_refused(result: Relatedness, tmp_path, keep: int) -
     path = tmp_path / "t.safetensors"
     result.transform.save(path)
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(FileDamagedError, match=r"t.safetensors' is damaged or no transformation .*Save it again"):
+    with pytest.raises(FileDamagedError, match=r"t.safetensors is damaged or not a transformation: .*copy it again"):
         Transform.load(path)
 
 

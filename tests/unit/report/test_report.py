@@ -354,8 +354,8 @@ def test_records_without_details_make_a_report_too(ranking: Ranking, tmp_path: P
     [
         (None, "must hold ranking.json or relate.json"),
         ("{", "cannot be read"),
-        ("[]", "must hold a JSON object; it holds a list"),
-        ('{"schema": 1}', "it holds neither"),
+        ("[]", "there must be an object; got a list of 0"),
+        ('{"schema": 1}', "there is neither"),
     ],
 )
 def test_a_folder_at_fault(tmp_path: Path, content: str | None, message: str) -> None:
