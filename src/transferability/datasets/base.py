@@ -136,6 +136,17 @@ class Dataset:
         """
         return [self._at(int(self.rows[row]), self.read) for row in rows]
 
+    def content_of(self, row: int) -> bytes:
+        """Return the bytes that decide the item of a row.
+
+        Raises
+        ------
+        DatasetError
+            If they cannot be read; the message names the row's id.
+        """
+        content: bytes = self._at(int(self.rows[row]), self.content)
+        return content
+
     def subset(self, rows: Sequence[int] | IntArray) -> Dataset:
         """Return the data set of these rows; ids, labels and class numbers stay what they are."""
         return replace(self, chosen=self.rows[np.asarray(rows, dtype=np.int64)])

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib
 
+import numpy as np
+
+from transferability._array import IntArray
 from transferability._identifiers import split_identifier
 from transferability._validate import check_seed
 from transferability.datasets.base import Dataset
@@ -91,5 +94,14 @@ def load_dataset(identifier: str, limit: int | None = None, seed: int = 0) -> Da
         message = f"data {identifier!r:.300} cannot be read: {type(error).__name__}{': ' * bool(reason)}{reason}. "
         raise DatasetError(message + "Check the path and its permissions, or write the data again.") from error
     if limit is not None and limit != len(dataset):
-        dataset = dataset.subset(stratified_sample(dataset.labels, len(dataset), limit, seed))
+        dataset = dataset.subset(stratified_sample(_strata(dataset, limit), len(dataset), limit, seed))
     return dataset
+
+
+def _strata(dataset: Dataset, limit: int) -> IntArray | None:
+    """Return what a sample keeps the shares of: classes, and where there is room the data's own splits too."""
+    labels, in_test = dataset.labels, dataset.in_test
+    if labels is None or in_test is None:
+        return labels
+    both = 2 * labels + in_test
+    return both if limit >= len(np.unique(both)) else labels

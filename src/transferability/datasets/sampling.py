@@ -18,6 +18,8 @@ __all__ = ["folds", "split", "stratified_sample"]
 def stratified_sample(labels: IntArray | None, n_samples: int, size: int, seed: int = 0) -> npt.NDArray[np.int64]:
     """Return `size` row numbers, ascending, with the class shares of the whole.
 
+    Each class keeps at least two rows, one to fit on and one to measure on, where `size` has room for that, else one.
+
     Parameters
     ----------
     labels : array of int of shape (n_samples,), or None
@@ -32,7 +34,7 @@ def stratified_sample(labels: IntArray | None, n_samples: int, size: int, seed: 
     Raises
     ------
     OptionError
-        If `size` is not positive, or smaller than the number of classes: each class keeps at least one row.
+        If `size` is not positive, or smaller than the number of classes.
 
     Examples
     --------
@@ -226,11 +228,14 @@ class _Grouped:
 
 
 def _quotas(counts: IntArray, size: int) -> npt.NDArray[np.int64]:
-    """Share `size` rows among classes in proportion to `counts`, by largest remainder, at least one each."""
+    """Share `size` rows among classes in proportion to `counts`, by largest remainder, at least two each or one."""
+    fewest = np.minimum(counts, 2)
+    if fewest.sum() > size:
+        fewest = np.minimum(counts, 1)
     exact = counts * (size / counts.sum())
-    quotas: npt.NDArray[np.int64] = np.maximum(np.floor(exact).astype(np.int64), 1)
-    while quotas.sum() > size:  # the minimum of one for many rare classes: who has most to spare gives one back
-        quotas[np.argmax(np.where(quotas > 1, quotas - exact, -np.inf))] -= 1
+    quotas: npt.NDArray[np.int64] = np.maximum(np.floor(exact).astype(np.int64), fewest)
+    while quotas.sum() > size:  # the minimum of many rare classes: who has most to spare gives one back
+        quotas[np.argmax(np.where(quotas > fewest, quotas - exact, -np.inf))] -= 1
     remainder_order = np.argsort(-(exact - quotas), kind="stable")
     quotas[remainder_order[: size - quotas.sum()]] += 1
     return quotas

@@ -19,8 +19,10 @@ def test_sample_has_the_size_asked_for_every_class_and_nearly_its_share(labels, 
     assert len(np.unique(labels[rows])) == n_classes
     for label in np.unique(labels):
         share = (labels == label).sum() * min(size / len(labels), 1)
-        # Within one of the exact share, but for rows that rarer classes needed for their one.
-        assert share - n_classes <= (labels[rows] == label).sum() <= max(share + 1, 1)
+        # Within one of the exact share, but for rows that rarer classes needed for their two.
+        assert share - 2 * n_classes <= (labels[rows] == label).sum() <= max(share + 1, 2)
+        if size >= 2 * n_classes:
+            assert (labels[rows] == label).sum() >= min(2, (labels == label).sum())
 
 
 def test_sample_is_decided_by_its_seed():
