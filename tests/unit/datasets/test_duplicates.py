@@ -5,8 +5,10 @@ import pytest
 from PIL import Image
 
 from transferability.datasets import duplicate_groups, folds, load_dataset, same_rows, split_rows
-from transferability.errors import DatasetError, OptionError, TaskError
-from transferability.pipeline.data import Settings, prepare
+from transferability.encoders.function import FunctionEncoder
+from transferability.errors import DatasetError, OptionError, RowError, TaskError
+from transferability.pipeline import Settings, rank
+from transferability.pipeline.data import prepare
 
 
 def texts(tmp_path, rows, name="r.csv"):
@@ -158,3 +160,21 @@ def test_a_limit_keeps_the_splits_of_the_data(tmp_path):
     ]
     data = load_dataset(f"folder:{photos(tmp_path / 'p', names)}", limit=12)
     assert np.bincount(2 * data.labels + data.in_test).tolist() == [3, 3, 3, 3]
+
+
+def test_damage_that_shows_late_is_told_once_and_not_per_encoder(tmp_path):
+    root = photos(tmp_path / "p", [f"{label}/{n}" for label in "ab" for n in range(6)], "png")
+    path = root / "b" / "5.png"
+    content = bytearray(path.read_bytes())
+    content[60:70] = b"\0" * 10  # within the pixels: its header and its end are sound
+    path.write_bytes(content)
+    calls = []
+
+    def pixels(items):
+        calls.append(len(items))
+        return np.stack([np.asarray(item, dtype=float).ravel() for item in items])
+
+    encoders = [FunctionEncoder(name, pixels) for name in ("one", "two")]
+    with pytest.raises(RowError, match=r"^picture .*b/5\.png cannot be read"):
+        rank(f"folder:{root}", f"folder:{root}", encoders, settings=Settings(cache=False))
+    assert sum(calls) <= 24  # of the first encoder
