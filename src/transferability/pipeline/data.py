@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from transferability._array import IntArray
-from transferability.datasets import Dataset, folds, load_dataset, split
+from transferability.datasets import Dataset, folds, load_dataset, split_rows
 from transferability.encoders import Encoder, FeatureFiles
 from transferability.encoders.base import Precision
 from transferability.errors import TaskError
@@ -105,20 +105,23 @@ def prepare(data: str | Dataset, settings: Settings) -> Split:
     lonely = np.flatnonzero(np.bincount(labels) == 1)
     if len(lonely):
         name = str(lonely[0]) if dataset.class_names is None else dataset.class_names[lonely[0]]
-        message = (
-            f"class {name!r} of data {dataset.name!r} has a single row; at least two are needed, one to fit on and one "
-            "to measure on. Add rows, or leave the class out."
-        )
-        raise TaskError(message)
-    fit_rows, test_rows = split(labels, settings.test_share, settings.seed)
-    return Split(dataset, fit_rows, test_rows, _folds(labels, settings))
+        limited = isinstance(data, str) and settings.limit is not None and settings.limit == len(dataset)
+        message = f"class {name!r} of data {dataset.name!r} has a single row"
+        message += f" among the {settings.limit} that `limit` leaves" if limited else ""
+        message += "; at least two are needed, one to fit on and one to measure on. "
+        raise TaskError(message + ("Raise the limit, or add rows." if limited else "Add rows, or leave the class out."))
+    rows = split_rows(dataset, settings.test_share, settings.seed)
+    if rows.notes:
+        dataset = replace(dataset, notes=(*dataset.notes, *rows.notes))
+    own = dataset.in_test is not None and settings.folds == "auto"
+    return Split(dataset, rows.fit_rows, rows.test_rows, None if own else _folds(labels, rows.groups, settings))
 
 
-def _folds(labels: IntArray, settings: Settings) -> tuple[tuple[IntArray, IntArray], ...] | None:
+def _folds(labels: IntArray, groups: IntArray, settings: Settings) -> tuple[tuple[IntArray, IntArray], ...] | None:
     """Return the folds of a target, None for one split."""
     few = _FOLDS if len(labels) < _MANY_ROWS else 1
-    n_folds = min(few if settings.folds == "auto" else settings.folds, len(labels))
-    return None if n_folds < 2 else tuple(folds(labels, n_folds, settings.seed))
+    n_folds = min(few if settings.folds == "auto" else settings.folds, len(np.unique(groups)))
+    return None if n_folds < 2 else tuple(folds(labels, n_folds, settings.seed, groups))
 
 
 def load_part(data: Data, settings: Settings) -> Part:

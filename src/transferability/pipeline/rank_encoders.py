@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from transferability._criteria import TRANSFERRED, unknown
-from transferability.errors import TaskError, TransferabilityError
+from transferability.errors import RowError, TaskError, TransferabilityError
 from transferability.pipeline.data import AnyEncoder, Data, Progress, Settings, as_list, load_part, without_folds
 from transferability.pipeline.describe import describe_run
 from transferability.pipeline.extraction import Extraction, load, views_of
@@ -106,6 +106,8 @@ def rank(
                 entries.append(replace(entry, seconds=time.perf_counter() - started))
                 started = time.perf_counter()
         except TransferabilityError as error:
+            if isinstance(error, RowError) and not entries:
+                raise  # the next encoder would come upon it too, hours later
             skipped.append(Skipped(name, str(error)))
     if not entries:
         reasons = "; ".join(f"{each.encoder}: {each.reason}" for each in skipped)

@@ -54,7 +54,7 @@ _MADE = {
     "versions": {str: str},
     "settings": {str: object},
     "estimator": {str: object},
-    "data": [{"role": str, "name": str, "fit_rows": int, "test_rows": int, "fingerprint?": str}],
+    "data": [{"role": str, "name": str, "fit_rows": int, "test_rows": int, "fingerprint?": str, "notes?": [str]}],
     "command?": str,
 }
 _SHARED = {"schema": int, "made?": object}
