@@ -18,6 +18,7 @@ from transferability.features.decoder import most_workers
 from transferability.features.fingerprints import describe
 from transferability.features.shards import SHARD_ROWS, Shard, plan
 from transferability.features.store import DType, Entry, FeatureCache
+from transferability.features.upkeep import size_limit
 
 __all__ = ["ENCODERS_FOR", "NOUNS", "Counts", "Done", "Executor", "Job", "Parts", "Progress", "make_job"]
 
@@ -132,5 +133,6 @@ def make_job(
     device = str((identity or {}).get("device", "")).lower()
     size = _PICTURES_ON_CPU if "cpu" in device and dataset.modality == "image" else _BATCH_SIZE
     size = _ON_GPU if "cuda" in device else size
+    size_limit()  # said now if it is none, and not when all is done
     store = (cache if isinstance(cache, FeatureCache) else FeatureCache()) if cache and identity is not None else None
     return Job(encoder, dataset, outputs, batch_size or size, dtype, workers, store)
