@@ -6,9 +6,9 @@ from transferability.errors import TransferabilityError as TransferabilityError
 from transferability.pipeline import make_pack as make_pack
 from transferability.pipeline import rank as rank
 from transferability.pipeline import relate as relate
+from transferability.relatedness.certify import CertifiedBound as CertifiedBound
+from transferability.relatedness.certify import certify as certify
 from transferability.relatedness.estimator import TaskRelatedness as TaskRelatedness
-from transferability.relatedness.own import CertifiedBound as CertifiedBound
-from transferability.relatedness.own import certify as certify
 from transferability.relatedness.pack import ReferencePack as ReferencePack
 from transferability.relatedness.result import Relatedness as Relatedness
 from transferability.task import Task as Task

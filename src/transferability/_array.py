@@ -7,7 +7,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Array", "BoolArray", "Float", "FloatArray", "IntArray", "Namespace", "as_numpy", "namespace"]
+from transferability.errors import FeatureError
+
+__all__ = [
+    "Array",
+    "BoolArray",
+    "Float",
+    "FloatArray",
+    "IntArray",
+    "Namespace",
+    "as_numpy",
+    "namespace",
+    "refuse_masked",
+]
 
 Array = Any
 """An array of any library that follows the array API standard."""
@@ -28,8 +40,29 @@ def namespace(*arrays: Array) -> Namespace:
 
 def as_numpy(array: Array) -> npt.NDArray[Any]:
     """Return `array` as a NumPy array, copying from a device or detaching from a graph where that is needed."""
-    if isinstance(array, np.ndarray):
-        return array
+    refuse_masked(array, "an array")
     if hasattr(array, "detach"):  # a torch tensor, perhaps on a GPU, perhaps with a gradient
         array = array.detach().cpu()
-    return np.asarray(array)
+    elif not isinstance(array, np.ndarray) and hasattr(array, "__array_namespace__"):
+        array = _on_host(array)
+    return np.asarray(array)  # an ndarray as it is; numpy.matrix, whose rows are matrices, becomes one
+
+
+def _on_host(array: Array) -> Array:
+    """Return an array that NumPy can read, from whatever device it is on."""
+    import array_api_compat
+
+    if array_api_compat.is_cupy_array(array):
+        return array.get()
+    devices = array_api_compat.array_namespace(array).__array_namespace_info__().devices()
+    host = next((device for device in devices if "cpu" in str(device).lower()), None)
+    return array if host is None or array.device == host else array.to_device(host)
+
+
+def refuse_masked(array: Any, argument: str) -> None:
+    """Raise `FeatureError` for an array with masked entries: NumPy would read what lies under the mask."""
+    if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
+        count = int(np.ma.getmaskarray(array).sum())
+        message = f"{argument} must not be masked; got a masked array with {count} masked entries. "
+        message += "Drop these rows, or fill them: array.filled(value)."
+        raise FeatureError(message)

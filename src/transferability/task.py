@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from transferability._array import FloatArray, IntArray
-from transferability._validate import check_features, check_labels
-from transferability.errors import LabelError, TaskError
+from transferability._validate import check_features, check_labels, number_classes
+from transferability.errors import LabelError, TaskError, nearest_names
 
 __all__ = ["Task"]
 
@@ -23,8 +23,9 @@ class Task:
     ----------
     features : array of shape (n_samples, n_features)
         Real, finite; float32 and float64 are kept as they are and not copied.
-    labels : array of int of shape (n_samples,), optional
-        Classes numbered 0..K−1, each with at least one sample. None for an unlabelled task.
+    labels : array of shape (n_samples,), optional
+        Classes numbered 0..K−1, each with at least one sample; strings and booleans are numbered in sorted order and
+        name the classes. None for an unlabelled task.
     name : str, default="task"
         Shown in results.
     class_names : sequence of str, optional
@@ -35,7 +36,7 @@ class Task:
     FeatureError
         If the features have the wrong dtype or rank or hold NaN or infinity.
     LabelError
-        If the labels are not integers from 0, differ in length, or leave a class empty.
+        If the labels are neither integers from 0 nor strings, differ in length, or leave a class empty.
     TaskError
         If the class names do not fit the labels.
 
@@ -62,7 +63,11 @@ class Task:
         object.__setattr__(self, "features", checked)
         checked_labels = None
         if labels is not None:
-            checked_labels = check_labels(labels, len(checked), f"labels of task {name!r}")
+            argument = f"labels of task {name!r}"
+            numbers, found_names = number_classes(labels, argument)
+            if found_names is not None:
+                numbers, class_names = _by_names(numbers, found_names, class_names, argument)
+            checked_labels = check_labels(numbers, len(checked), argument)
         object.__setattr__(self, "labels", checked_labels)
         object.__setattr__(self, "name", str(name))
         names = None if class_names is None else tuple(str(each) for each in class_names)
@@ -121,3 +126,21 @@ class Task:
         """Return the task on these rows."""
         labels = None if self.labels is None else self.labels[rows]
         return Task(self.features[rows], labels, self.name, self.class_names)
+
+
+def _by_names(
+    numbers: IntArray, found: tuple[str, ...], given: Sequence[Any] | None, argument: str
+) -> tuple[IntArray, Sequence[Any]]:
+    """Return labels that were names as places in the class names given, and these; without any, as they are."""
+    if given is None:
+        return numbers, found
+    place = {str(name): number for number, name in enumerate(given)}
+    if not set(found) - {"False", "True"} and not set(found) & set(place):
+        return numbers, given
+    unknown = [name for name in found if name not in place]
+    if unknown:
+        message = (
+            f"`{argument}` must be among the class names; {unknown[0]!r} is not. {nearest_names(unknown[0], place)}"
+        )
+        raise LabelError(message)
+    return np.array([place[name] for name in found], dtype=np.int64)[numbers], given

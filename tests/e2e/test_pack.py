@@ -95,7 +95,7 @@ def test_private_targets_are_ranked_without_samples(place: Path, command: Comman
             ["--reference", "pack:packs/python-own-rows.safetensors", "--target", "packaged:digits"],
             "made with encoder 'python:own:rows' (",
         ),
-        ("relate", ["--reference", "pack:own.py", "--target", "packaged:digits"], "damaged or no reference pack"),
+        ("relate", ["--reference", "pack:own.py", "--target", "packaged:digits"], "damaged or not a reference pack"),
     ],
 )
 def test_what_does_not_fit_ends_with_one_sentence(

@@ -57,3 +57,26 @@ def test_class_names_that_do_not_fit() -> None:
         Task(Z, Y, name="photos", class_names=["disc", "ring"])
     with pytest.raises(LabelError, match=r"class 3 \('moon'\) of task 'photos' has no sample\. Remove it from"):
         Task(Z, Y, name="photos", class_names=["disc", "ring", "star", "moon"])
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        (np.array(Y)[:, None], None),
+        (np.array(Y, dtype=float), None),
+        (["disc", "ring", "star", "disc", "ring", "disc"], ("disc", "ring", "star")),
+    ],
+)
+def test_labels_of_every_kind(labels, names) -> None:
+    task = Task(Z, labels)
+    assert (task.labels.tolist(), task.class_names) == (Y, names)
+
+
+def test_names_as_labels_take_their_numbers_from_the_class_names() -> None:
+    task = Task(Z, ["b", "a", "c", "b", "a", "b"], class_names=["b", "a", "c"])
+    assert (task.labels.tolist(), task.class_names) == (Y, ("b", "a", "c"))
+    with pytest.raises(LabelError, match=r"`labels of task 'task'` must be among the class names; 'c' is not"):
+        Task(Z, ["b", "a", "c", "b", "a", "b"], class_names=["b", "a", "d"])
+    flags = Task(Z, [False, True] * 3, class_names=["bad", "good"])
+    assert (flags.labels.tolist(), flags.class_names) == ([0, 1] * 3, ("bad", "good"))
+    assert Task(Z, [False, True] * 3).class_names == ("False", "True")

@@ -1,12 +1,17 @@
 import numpy as np
 import pytest
 
+from transferability import scores
+from transferability._array import as_numpy
 from transferability._validate import (
     check_choice,
     check_features,
     check_labels,
     check_positive,
     check_same_length,
+    check_seed,
+    check_targets,
+    number_classes,
 )
 from transferability.errors import FeatureError, LabelError, OptionError
 
@@ -93,7 +98,7 @@ def test_labels_become_int64(dtype: type) -> None:
         ([0, 1], r"`y` must have one entry per row of the features; got 2 for 3 rows"),
         (
             [[0], [1], [0]],
-            r"`y` must be 1-D \(n_samples,\); got shape \(3, 1\)\. For one-hot labels pass labels.argmax",
+            r"`y` must be 1-D \(n_samples,\); got shape \(3, 1\)\. Flatten them: labels\.ravel\(\)",
         ),
         (5, r"`y` must be 1-D"),
         ([0.0, 1.0, 0.0], r"must be integers from 0; got dtype float64\. Convert them: labels.astype\(int\)"),
@@ -142,3 +147,108 @@ def test_zero_where_it_is_allowed() -> None:
     assert check_positive(np.float32(0.5), "tau") == 0.5
     with pytest.raises(OptionError, match="`ridge` must be a finite number ≥ 0; got -1"):
         check_positive(-1, "ridge", zero=True)
+
+
+# ── labels of any kind ───────────────────────────────────────────────────────────────────────────────────────────────
+
+COLUMN = np.array([[0], [1], [0]])
+
+
+@pytest.mark.parametrize(
+    ("labels", "numbers", "names"),
+    [
+        ([0, 2, 1], [0, 2, 1], None),
+        (np.array([3, 5], dtype=np.uint8), [3, 5], None),
+        ([0.0, 1.0, 0.0], [0, 1, 0], None),
+        (COLUMN, [0, 1, 0], None),
+        (COLUMN.tolist(), [0, 1, 0], None),
+        (COLUMN.astype(float), [0, 1, 0], None),
+        ([True, False, True], [1, 0, 1], ("False", "True")),
+        (["dog", "cat", "dog"], [1, 0, 1], ("cat", "dog")),
+        (np.array(["dog", "cat"], dtype=object), [1, 0], ("cat", "dog")),
+        ([["dog"], ["cat"]], [1, 0], ("cat", "dog")),
+        (np.array([b"dog", b"cat"]), [1, 0], ("cat", "dog")),
+        (["10", "9", "9"], [1, 0, 0], ("9", "10")),
+        (["01", "1", "10"], [0, 1, 2], ("01", "1", "10")),
+        (np.array([7, 8], dtype=object), [7, 8], None),
+    ],
+)
+def test_labels_of_any_kind_are_numbered_and_never_cast(labels, numbers, names) -> None:
+    found, found_names = number_classes(labels)
+    assert found.dtype == np.int64
+    assert (found.tolist(), found_names) == (numbers, names)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (["a", 1], r"must be all of one kind; row 0 is text \('a'\) and row 1 integer \(1\)\. Convert them: \[str"),
+        (["a", None], r"row 1 is None\. Fill it or drop the row"),
+        (["a", float("nan")], r"row 1 is nan\. Fill it or drop the row"),
+        ([1.0, float("nan")], r"row 1 is nan\. Fill it or drop the row"),
+        ([1.0, 0.5], r"row 1 is 0\.5\. Numbers to predict are `targets`"),
+        (["a", " "], r"row 1 is empty"),
+        ([[1, 0], [0, 1]], r"got shape \(2, 2\)\. For one-hot labels pass labels\.argmax"),
+        ([[1, 0], [1]], r"must be an array;"),
+        ([1 + 2j], r"got dtype complex128"),
+        (np.array(["2020-01-01"], dtype="M8[D]"), r"got dtype datetime64\[D\]\. Convert them: labels\.astype\(str\)"),
+        (np.array([2**63 + 1], dtype=np.uint64), r"must be class numbers; got 9223372036854775809"),
+        ([10**400], r"must be class numbers|integers or strings"),
+        (np.array([b"\xff", b"a"]), r"must be text in UTF-8"),
+        ([{"a": 1}], r"row 0 is \{'a': 1\}\. Number or name the classes"),
+    ],
+)
+def test_labels_that_cannot_be_used(labels, message) -> None:
+    with pytest.raises(LabelError, match=message):
+        number_classes(labels)
+
+
+def test_one_column_of_labels_has_a_remedy_that_works() -> None:
+    with pytest.raises(LabelError, match=r"got shape \(3, 1\)\. Flatten them: labels\.ravel\(\)"):
+        check_labels(COLUMN)
+    assert check_labels(COLUMN.ravel()).tolist() == [0, 1, 0]
+
+
+def test_masked_arrays_are_refused_and_not_read_under_their_mask() -> None:
+    masked = np.ma.masked_array(np.eye(3), mask=np.eye(3, dtype=bool))
+    labels = np.ma.masked_array([0, 1, 1], mask=[False, False, True])
+    with pytest.raises(FeatureError, match=r"`features` must not be masked; got a masked array with 3 masked entries"):
+        check_features(masked)
+    for check in (check_labels, number_classes):
+        with pytest.raises(FeatureError, match="`labels` must not be masked"):
+            check(labels)
+    with pytest.raises(FeatureError, match="`targets` must not be masked"):
+        check_targets(masked, 3)
+    with pytest.raises(FeatureError, match="must not be masked"):
+        as_numpy(labels)
+    assert check_features(np.ma.masked_array(np.eye(3))).tolist() == np.eye(3).tolist()
+
+
+@pytest.mark.parametrize(
+    "name", ["logme", "h_score", "transrate", "n_leep", "sfda", "linear_probe", "knn", "pactran", "nce", "leep"]
+)
+def test_every_score_refuses_masked_arrays(name) -> None:
+    score = getattr(scores, name)
+    rng = np.random.default_rng(0)
+    labels = np.arange(30) % 3
+    features = {"nce": labels, "leep": np.full((30, 3), 1 / 3)}.get(name, rng.normal(size=(30, 4)))
+    float(score(features, labels))
+    mask = np.zeros(features.shape, dtype=bool)
+    mask[3] = True
+    with pytest.raises(FeatureError, match="must not be masked"):
+        score(np.ma.masked_array(features, mask=mask), labels)
+    with pytest.raises(FeatureError, match="must not be masked"):
+        score(features, np.ma.masked_array(labels, mask=mask.reshape(30, -1)[:, 0]))
+
+
+def test_features_that_are_no_array() -> None:
+    with pytest.raises(FeatureError, match=r"`features` must be an array; .* Give every row the same length"):
+        check_features([[1, 2], [1]])
+    assert type(check_features(np.eye(2).view(np.matrix))) is np.ndarray
+
+
+@pytest.mark.parametrize("value", [-1, 0.5, "1", None, True])
+def test_seeds_that_are_none(value) -> None:
+    with pytest.raises(OptionError, match="`seed` must be an integer from 0; got"):
+        check_seed(value)
+    assert check_seed(np.int64(3)) == 3

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import os
+import sqlite3
 import sys
 from typing import Annotated
 
 import typer
 
+from transferability._printable import one_line
 from transferability.cli.cache import cache
 from transferability.cli.demo import demo
 from transferability.cli.extract import extract
@@ -22,6 +25,8 @@ from transferability.cli.validate import validate
 from transferability.errors import TransferabilityError
 
 __all__ = ["app", "main"]
+
+_OF_THE_SYSTEM = (OSError, sqlite3.Error, MemoryError, UnicodeError, RecursionError)
 
 app = typer.Typer(
     name="transferability",
@@ -71,10 +76,29 @@ def main() -> None:
     # Threads of torch and ONNX Runtime spin while they wait for each other. With two other busy processes on two cores
     # that made an encoder ten times slower; letting them sleep costs a tenth or two where the machine is idle.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that knows no τ shows its escape
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
-    except TransferabilityError as error:
+    except (TransferabilityError, *_OF_THE_SYSTEM) as error:
         if state.debug:
             raise
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        print(f"error: {one_line(_sentence(error))}", file=sys.stderr)  # noqa: T201
         sys.exit(EXIT_FAILED)
+
+
+def _sentence(error: BaseException) -> str:
+    """Return what went wrong; errors of the system have no words for users of their own."""
+    if isinstance(error, TransferabilityError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return f"memory does not suffice ({error or 'no more could be had'}). Use fewer rows: --limit."
+    if isinstance(error, RecursionError):
+        return "a file that was read is nested too deeply. `--debug` shows which."
+    if isinstance(error, OSError):
+        place = f"{error.filename}: " if error.filename else ""
+        return f"the system refused: {place}{error.strerror or error}. Check the place, its space and its permissions."
+    if isinstance(error, UnicodeError):
+        return f"a text is not in the encoding that it should be in: {error}. `--debug` shows where."
+    return f"a database cannot be read or written: {error}. Check the place, its space and its permissions."

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from transferability.cli.options import JsonFlag
-from transferability.cli.output import EXIT_FAILED, notice, print_json, print_table
+from transferability.cli.output import EXIT_FAILED, notice, print_json, print_table, say
 from transferability.errors import OptionError
 
 __all__ = ["cache"]
@@ -69,7 +69,7 @@ def show_size(json: JsonFlag = False) -> None:
     if json:
         print_json({"schema": 1, "folder": str(store.folder), "bytes": n_bytes})
     else:
-        typer.echo(_size(n_bytes))
+        say(_size(n_bytes))
 
 
 @cache.command()
@@ -90,7 +90,7 @@ def verify(keys: Keys = None, json: JsonFlag = False) -> None:
         print_json({"schema": 1, "files": n_files, "damaged": [str(path) for path in damaged]})
     else:
         for path in damaged:
-            typer.echo(str(path))
+            say(str(path))
         notice(f"{n_files:,} files, {len(damaged)} damaged" + (" and removed" if damaged else ""))
     if damaged:
         raise typer.Exit(EXIT_FAILED)
@@ -145,7 +145,7 @@ def _say_removed(n_entries: int, n_bytes: int, *, json: bool) -> None:
     if json:
         print_json({"schema": 1, "removed": n_entries, "bytes": n_bytes})
     else:
-        typer.echo(f"{n_entries} removed, {_size(n_bytes)}")
+        say(f"{n_entries} removed, {_size(n_bytes)}")
 
 
 def _size(n_bytes: int) -> str:

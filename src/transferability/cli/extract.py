@@ -21,8 +21,8 @@ from transferability.cli.options import (
     Seed,
     Workers,
 )
-from transferability.cli.output import notice, print_json, show_progress
-from transferability.errors import OptionError
+from transferability.cli.output import notice, print_json, say, show_progress
+from transferability.errors import OptionError, OutputError
 
 if TYPE_CHECKING:
     from transferability.features import Features, ShareDone
@@ -68,6 +68,8 @@ def extract(
 
     Example: transferability extract --encoder timm:resnet18.a1_in1k --data folder:photos --out photos.safetensors
     """
+    from transferability._files import SUFFIXES
+    from transferability._writing import check_output
     from transferability.datasets import load_dataset
     from transferability.encoders import FEATURES, FeatureFiles, hidden_layers, load_encoder
     from transferability.features import extract_features, extract_share, extract_to_files
@@ -77,6 +79,8 @@ def extract(
     if shard and executor == "ray":
         message = "`--shard` must not go with `--executor ray`, which shares the work itself. Leave one of them out."
         raise OptionError(message)
+    if out is not None:
+        check_output(out, folder=layer == "all", suffixes=() if layer == "all" else SUFFIXES)
     dataset = load_dataset(data, limit=limit, seed=seed)
     load = partial(
         load_encoder, encoder, device=device, layer=None if layer == "all" else layer, pool=pool, precision=precision
@@ -93,12 +97,13 @@ def extract(
         paths = {output: folder / f"{_file_name(output)}.safetensors" for output in outputs}
     else:
         paths = {FEATURES: out or Path(f"{stem}.safetensors")}
+    places = paths if shard else {output: check_output(path, suffixes=SUFFIXES) for output, path in paths.items()}
 
     common = {"schema": 1, "encoder": encoder, "data": data, "rows": len(dataset)}
     with show_progress() as progress:
         report = None if progress is None else lambda done, total: progress(f"{encoder}: {dataset.name}", done, total)
         if isinstance(loaded, FeatureFiles):
-            widths = {FEATURES: _copy(extract_features(loaded, dataset), paths[FEATURES])}
+            widths = {FEATURES: _copy(extract_features(loaded, dataset), places[FEATURES])}
         elif shard:
             share = extract_share(
                 loaded,
@@ -111,13 +116,13 @@ def extract(
                 workers=workers,
                 dtype=dtype,
             )
-            _print_share(share, common, json=json)
+            _print_share(share, shard, common, json=json)
             return
         else:
             widths = extract_to_files(
                 loaded,
                 dataset,
-                paths,
+                places,
                 batch_size=batch_size,
                 cache=not no_cache,
                 progress=report,
@@ -130,20 +135,27 @@ def extract(
         print_json({**common, **({"files": files} if layers else files[0])})
         return
     for output, path in paths.items():
-        typer.echo(str(path))
+        say(str(path))
         notice(f"{len(dataset):,} rows of {widths[output]:,} features")
 
 
-def _print_share(share: ShareDone, common: dict[str, Any], *, json: bool) -> None:
+def _print_share(share: ShareDone, asked: str, common: dict[str, Any], *, json: bool) -> None:
+    from transferability.features.shards import parse_share
+
     missing = [(each.start, each.stop) for each in share.missing]
     if json:
         print_json({**common, "shards": share.total, "done": share.done, "missing_rows": missing})
-        return
-    typer.echo(f"{share.done} of {share.total} shards are there")
-    parts = [f"{start:,}–{stop - 1:,}" for start, stop in missing]
-    more = f" and {len(parts) - 5} parts more" if len(parts) > 5 else ""
-    said = f"missing are rows {', '.join(parts[:5])}{more}"
-    notice(said if parts else "the same command without --shard writes the file")
+    else:
+        say(f"{share.done} of {share.total} shards are there")
+        parts = [f"{start:,}–{stop - 1:,}" for start, stop in missing]
+        more = f" and {len(parts) - 5} parts more" if len(parts) > 5 else ""
+        said = f"missing are rows {', '.join(parts[:5])}{more}"
+        notice(said if parts else "the same command without --shard writes the file")
+    number, n_shares = parse_share(asked)
+    lost = sum(each.number % n_shares == number - 1 for each in share.missing)
+    if lost:  # they were computed just now
+        message = f"{lost} shards of share {asked} could not be kept in the cache. Make room there, and run it again."
+        raise OutputError(message)
 
 
 def _copy(features: Features, path: Path) -> int:

@@ -15,20 +15,25 @@ __all__ = [
     "BatchSize",
     "DType",
     "Device",
+    "Folds",
     "GroundCost",
     "JsonFlag",
     "Layer",
     "Limit",
     "Matching",
     "NoCache",
+    "NoScale",
     "Pool",
     "Precision",
     "Seed",
     "Sort",
     "Tau",
     "TestShare",
+    "Union",
     "Unlabelled",
+    "Wide",
     "Workers",
+    "parse_folds",
     "parse_matching",
     "parse_tau",
     "solver_for",
@@ -40,7 +45,7 @@ Limit = Annotated[
     int | None, typer.Option(help="Use at most so many rows of each data set, with its class shares.", min=2)
 ]
 TestShare = Annotated[float, typer.Option(help="Share of each class kept for measuring the bound.", min=0.01, max=0.99)]
-Seed = Annotated[int, typer.Option(help="Same seed, same numbers.")]
+Seed = Annotated[int, typer.Option(help="Same seed, same numbers.", min=0)]
 BatchSize = Annotated[int | None, typer.Option(help="Items the encoder sees at once.", min=1)]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps. By default the best there is.")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither read nor keep features on disk.")]
@@ -70,10 +75,18 @@ Unlabelled = Annotated[
     bool, typer.Option("--unlabelled", help="Pretend that the target has no labels. The bound is then not certified.")
 ]
 GroundCost = Annotated[
-    str,
+    str | None,
     typer.Option(
-        help="loss (tight, comparable between encoders), euclidean (the paper's), or gamma (its Eq. 5, by statistics)."
+        help="exact (the smallest bound), loss, euclidean (the paper's), or gamma (its Eq. 5, by statistics). "
+        "By default exact; loss for packs; euclidean for sgd."
     ),
+]
+NoScale = Annotated[bool, typer.Option("--no-scale", help="Leave the logits of the reference classifier unscaled.")]
+Union = Annotated[bool, typer.Option("--union", help="Relate to all references together as well.")]
+Wide = Annotated[bool, typer.Option("--wide", help="Show the terms of the bound, in nats and in points of accuracy.")]
+Folds = Annotated[
+    str,
+    typer.Option(help="Folds that the target is measured in; 1 for one split. auto: 5 below 2,000 rows, else 1."),
 ]
 Matching = Annotated[str, typer.Option(help="assignment, identity, random, gradient, or reference classes as 3,0,1.")]
 
@@ -98,7 +111,17 @@ def parse_matching(text: str) -> str | list[int]:
     return text
 
 
-def solver_for(ground_cost: str, solver: str = "alternating") -> str:
+def parse_folds(text: str) -> int | Literal["auto"]:
+    """Read ``auto`` or a number."""
+    if text == "auto":
+        return "auto"
+    if not text.isdecimal() or len(text) > 9 or int(text) < 1:
+        message = f"`--folds` must be a whole number ≥ 1 or auto; got {text!r}."
+        raise OptionError(message)
+    return int(text)
+
+
+def solver_for(ground_cost: str | None, solver: str = "alternating") -> str:
     """Return the solver, which for gamma can only be the one by statistics."""
     return "statistics" if ground_cost == "gamma" and solver == "alternating" else solver
 
@@ -107,6 +130,7 @@ def _settings(
     *,
     limit: Limit = None,
     test_share: TestShare = 0.3,
+    folds: Folds = "auto",
     seed: Seed = 0,
     layer: Layer = None,
     pool: Pool = None,
@@ -120,6 +144,7 @@ def _settings(
     return Settings(
         limit=limit,
         test_share=test_share,
+        folds=parse_folds(folds),
         seed=seed,
         layer=layer,
         pool=pool,

@@ -12,26 +12,33 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from transferability._printable import UNSHOWABLE, printable
 from transferability.pipeline import Progress as ProgressCallback
 
 __all__ = [
     "EXIT_FAILED",
     "EXIT_PARTIAL",
+    "MEASURED_ON",
     "command_line",
     "notice",
     "number",
     "percent",
     "print_json",
     "print_table",
+    "say",
     "show_progress",
     "state",
 ]
 
+MEASURED_ON = {
+    "test": "on the target's test part",
+    "folds": "on all rows of the target, each by a classifier fitted without it",
+    "fit": "on the rows that they were fitted on",
+}
 EXIT_FAILED = 1
 EXIT_PARTIAL = 3  # finished, with some encoders skipped
 _AS_WIDE_AS_IT_NEEDS = 10_000
@@ -54,25 +61,42 @@ def command_line() -> str:
 def notice(text: str) -> None:
     """Print a line for people on stderr."""
     if not state.quiet:
-        Console(stderr=True, highlight=False).print(escape(text), style="dim")
+        Console(stderr=True, highlight=False).print(Text(printable(text)), style="dim")
+
+
+def say(text: str) -> None:
+    """Print a line on stdout, such as the path of a file that was written."""
+    sys.stdout.write(printable(text) + "\n")
 
 
 def print_json(value: Any) -> None:
-    """Print JSON on stdout."""
-    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    """Print JSON on stdout; what a terminal would obey is escaped as JSON knows it."""
+    text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False)
+    sys.stdout.write(UNSHOWABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n")
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> None:
-    """Print a table on stdout, the first `left` columns to the left. Outside a terminal it is as wide as it needs."""
+def print_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1, first: int | None = None
+) -> None:
+    """Print a table on stdout, the first `left` columns to the left. Outside a terminal it is as wide as it needs.
+
+    Of more than `first` rows, only these are shown, and a notice says how many there are.
+    """
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=_AS_WIDE_AS_IT_NEEDS)
-    table = Table(title=escape(title), title_justify="left", header_style="bold", box=None, pad_edge=False)
+    table = Table(title=_cell(title), title_justify="left", header_style="bold", box=None, pad_edge=False)
     for position, column in enumerate(columns):
-        table.add_column(column, justify="left" if position < left else "right", overflow="fold")
-    for row in rows:
-        table.add_row(*(escape(cell) for cell in row))
+        table.add_column(_cell(column), justify="left" if position < left else "right", overflow="fold")
+    for row in rows[:first]:
+        table.add_row(*map(_cell, row))
     console.print(table)
+    if first is not None and len(rows) > first:
+        notice(f"{first} of {len(rows):,} rows; all are in what --json prints and --out writes.")
+
+
+def _cell(text: str) -> Text:
+    return Text(printable(text))  # not a str, in which rich reads markup and the names of emoji
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -101,7 +125,13 @@ def show_progress() -> Iterator[ProgressCallback | None]:
     if state.quiet or not console.is_terminal:
         yield None
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Speed(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Speed(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, transient=True) as bars:
         current: dict[str, Any] = {}
 
@@ -110,7 +140,7 @@ def show_progress() -> Iterator[ProgressCallback | None]:
                 for old in current.values():
                     bars.remove_task(old)
                 current.clear()
-                current[what] = bars.add_task(escape(what), total=total)
+                current[what] = bars.add_task(printable(what), total=total)
             bars.update(current[what], completed=done)
 
         yield report

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from transferability.cli.options import JsonFlag, parse_tau, with_settings
-from transferability.cli.output import notice, print_json, show_progress
+from transferability.cli.output import notice, print_json, say, show_progress
 from transferability.pipeline import Settings
 
 __all__ = ["pack"]
@@ -48,8 +48,10 @@ def pack(
     Example: transferability pack --encoder timm:resnet18.a1_in1k --data folder:photos --out photos.pack.safetensors
     """
     from transferability._identifiers import file_name
+    from transferability._writing import check_output
     from transferability.pipeline import make_pack
 
+    place = check_output(".", folder=True) if out is None else check_output(out)
     with show_progress() as progress:
         made = make_pack(
             data,
@@ -60,7 +62,8 @@ def pack(
             settings=settings,
             progress=progress,
         )
-    path = made.save(out or Path(f"{file_name(made.name)}-{file_name(encoder or 'features')}.pack.safetensors"))
+    path = out or Path(f"{file_name(made.name)}-{file_name(encoder or 'features')}.pack.safetensors")
+    written = made.save(place / path.name if out is None else place)
     if json:
         print_json(
             {
@@ -72,10 +75,10 @@ def pack(
                 "classes": made.n_classes,
                 "dimensions": made.n_features,
                 "covariance": made.statistics.form,
-                "bytes": path.stat().st_size,
+                "bytes": written.stat().st_size,
                 "tau": [head.tau for head in made.heads],
             }
         )
     else:
-        typer.echo(str(path))
-        notice(f"{made!r}, {path.stat().st_size / 1e6:.1f} MB")
+        say(str(path))
+        notice(f"{made!r}, {written.stat().st_size / 1e6:.1f} MB")

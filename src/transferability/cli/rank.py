@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from transferability._criteria import in_words
+from transferability._criteria import TRANSFERRED_ACCURACY, in_words
 from transferability.cli.options import (
     GroundCost,
     JsonFlag,
     Matching,
+    NoScale,
     Sort,
     Tau,
+    Union,
     Unlabelled,
+    Wide,
     parse_matching,
     parse_tau,
     solver_for,
@@ -23,6 +26,7 @@ from transferability.cli.options import (
 )
 from transferability.cli.output import (
     EXIT_PARTIAL,
+    MEASURED_ON,
     command_line,
     notice,
     number,
@@ -32,12 +36,12 @@ from transferability.cli.output import (
     show_progress,
 )
 from transferability.pipeline import Settings
-from transferability.relatedness.tau import RANKING_TAU
+from transferability.relatedness.tau import DEFAULT_TAU
 
 if TYPE_CHECKING:
     from transferability.ranking.result import Ranking
 
-__all__ = ["rank", "show_ranking", "write_ranking"]
+__all__ = ["caveats", "rank", "show_ranking", "write_ranking"]
 
 
 @with_settings
@@ -45,39 +49,49 @@ def rank(
     *,
     target: Annotated[str, typer.Option(help="Data the encoder is wanted for: folder:DIR, csv:FILE, npz:FILE, …")],
     reference: Annotated[
-        list[str], typer.Option(help="Labelled data, or pack:FILE, to compare with; repeat for a panel.")
-    ],
+        list[str] | None,
+        typer.Option(
+            help="Labelled data, or pack:FILE, to compare with; repeat for several. By default the target's other half."
+        ),
+    ] = None,
     encoder: Annotated[
         list[str], typer.Option(help="timm:NAME, hf:ORG/NAME, st:NAME, torchvision:NAME, onnx:FILE, …; repeat.")
     ],
     score: Annotated[list[str] | None, typer.Option(help="Another score to show; repeat, or 'all'.")] = None,
     sort: Sort = None,
-    tau: Tau = RANKING_TAU,
-    ground_cost: GroundCost = "loss",
+    tau: Tau = str(DEFAULT_TAU),
+    ground_cost: GroundCost = None,
     matching: Matching = "assignment",
+    no_scale: NoScale = False,
+    union: Union = False,
     unlabelled: Unlabelled = False,
     settings: Settings,
+    wide: Wide = False,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for all results: report.html, ranking.json, one transformation per encoder."),
     ] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Rank encoders for a target by how often a classifier moved over from a reference task is right there.
+    """Rank encoders for a target by transferred accuracy: that of a reference's classifier, transferred to the target.
 
-    Beside it stand its loss and a certified bound on that loss, whose terms say why. Nothing is fine-tuned.
+    Shown with it: its loss, and a bound on that loss whose terms explain it. Nothing is fine-tuned.
 
-    Example: transferability rank --target folder:photos --reference packaged:mnist
-    --encoder timm:resnet18.a1_in1k --encoder torchvision:resnet50
+    Example: transferability rank --target folder:photos --encoder timm:resnet18.a1_in1k
+    --encoder torchvision:resnet50
     """
+    from transferability._writing import check_output
     from transferability.pipeline import rank as rank_encoders
     from transferability.relatedness.estimator import TaskRelatedness
 
+    folder = None if out is None else check_output(out, folder=True)
     estimator = TaskRelatedness(
         parse_tau(tau),  # type: ignore[arg-type]
         ground_cost=ground_cost,  # type: ignore[arg-type]
         matching=parse_matching(matching),  # type: ignore[arg-type]
         solver=solver_for(ground_cost),  # type: ignore[arg-type]
+        scale=not no_scale,
+        union=union,
         seed=settings.seed,
     )
     settings = replace(settings, use_labels=not unlabelled)
@@ -93,41 +107,76 @@ def rank(
             progress=progress,
         )
     ranking = replace(ranking, made=ranking.made | {"command": command_line()})
-    if out is not None:
-        write_ranking(ranking, out)
-    print_json(ranking.to_dict()) if json else show_ranking(ranking)
+    print_json(ranking.to_dict()) if json else show_ranking(ranking, wide=wide)
+    if folder is not None:
+        write_ranking(ranking, folder)
     if ranking.skipped:
         raise typer.Exit(EXIT_PARTIAL)
 
 
-def show_ranking(ranking: Ranking) -> None:
-    """Print the table and what must be said with it."""
-    columns = ["", "encoder", "reference", "accuracy", "transferred loss", "bound", "reference loss", "label mismatch"]
-    columns += ["distribution mismatch", "τ", "parameters"]
-    columns += [*(column.name for column in ranking.columns), "seconds"]
+def show_ranking(ranking: Ranking, *, wide: bool = False) -> None:
+    """Print the table, and the caveats."""
+    columns = ["", "encoder", "reference", "accuracy", "95 % interval", "transferred loss", "bound"]
+    columns += [*_TERMS, *_POINTS, "τ", "scale"] if wide else []
+    columns += ["parameters", *(column.name for column in ranking.columns), "seconds"]
     rows = []
-    for place, entry in enumerate(ranking.entries, start=1):
+    for place, (entry, interval) in enumerate(zip(ranking.entries, ranking.standings, strict=True), start=1):
         result = entry.relatedness
         row = [str(place), entry.encoder, result.reference, percent(result.transferred_accuracy)]
-        row += [number(result.transferred_loss), number(result.bound)]
-        row += [number(result.reference_loss), number(result.label_mismatch), number(result.distribution_mismatch)]
-        row += [f"{result.tau:.3g}", _millions(entry.n_parameters)]
+        row += [_interval(ranking.criterion, interval), number(result.transferred_loss), number(result.bound)]
+        row += _explanation(result) if wide else []
+        row += [_millions(entry.n_parameters)]
         row += [number(entry.scores.get(column.name), 4) for column in ranking.columns]
         rows.append([*row, f"{entry.seconds:.1f}"])
+    best = ranking.best.relatedness
     by = in_words(ranking.criterion)
-    title = f"Encoders for {ranking.target}, best first by {by} (losses and bounds in nats; lower is better)"
+    title = (
+        f"Encoders for {ranking.target}, best first by {by} (largest class {percent(best.chance)}; losses and bounds "
+        f"in nats, guessing costs {best.log_n_classes:.3f})"
+    )
     print_table(title, columns, rows, left=3)
-    if ranking.best.relatedness.transferred_loss is not None:
-        notice(
-            "accuracy, transferred loss: of the reference's classifier, moved to the target by the fitted map, on the "
-            "target's test part; bound: what that loss cannot exceed where it is certified."
+    for text in caveats(ranking):
+        notice(text)
+
+
+_TERMS = ("reference loss", "label mismatch", "distribution mismatch")
+_POINTS = ("points lost on reference", "points lost to labels", "points lost on target")
+
+
+def caveats(ranking: Ranking) -> list[str]:
+    """Return what must be known to read the table."""
+    best = ranking.best.relatedness
+    texts = []
+    if best.transferred_loss is not None:
+        texts.append(
+            "accuracy, transferred loss: of the reference's classifier, transferred to the target by the fitted map, "
+            f"{MEASURED_ON[best.evaluated_on]}; bound: an upper bound on that loss on these rows, where certified."
         )
-    notice(ranking.best.relatedness.certificate)
+    texts += [f"{data['name']}: {note}" for data in ranking.made.get("data", ()) for note in data.get("notes", ())]
+    texts.append(best.certificate)
     for entry in ranking.entries:
-        for name, note in entry.notes.items():
-            notice(f"{entry.encoder}, {name}: {note}")
-    for each in ranking.skipped:
-        notice(f"skipped {each.encoder}: {each.reason}")
+        result = entry.relatedness
+        accuracy = result.transferred_accuracy
+        if accuracy is not None and accuracy < result.chance:
+            texts.append(f"{entry.encoder}: below chance, {percent(accuracy)} against {percent(result.chance)}.")
+        texts += [f"{entry.encoder}, {name}: {note}" for name, note in entry.notes.items()]
+    return texts + [f"skipped {each.encoder}: {each.reason}" for each in ranking.skipped]
+
+
+def _interval(criterion: str, interval: Any) -> str:
+    if interval is None:
+        return "–"
+    if criterion == TRANSFERRED_ACCURACY:
+        return f"{100 * interval.low:.1f} – {percent(interval.high)}"
+    return f"{number(interval.low)} – {number(interval.high)}"
+
+
+def _explanation(result: Any) -> list[str]:
+    lost = result.accuracy_lost or {}
+    points = [lost.get(name) for name in ("on_reference", "to_labels", "on_target")]
+    cells = [number(result.reference_loss), number(result.label_mismatch), number(result.distribution_mismatch)]
+    cells += ["–" if each is None else f"{100 * each:+.1f}" for each in points]
+    return [*cells, f"{result.tau:.3g}", f"{result.scale:.3g}"]
 
 
 def write_ranking(ranking: Ranking, folder: Path) -> None:

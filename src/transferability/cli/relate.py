@@ -12,14 +12,25 @@ from transferability.cli.options import (
     GroundCost,
     JsonFlag,
     Matching,
+    NoScale,
     Tau,
+    Union,
     Unlabelled,
     parse_matching,
     parse_tau,
     solver_for,
     with_settings,
 )
-from transferability.cli.output import command_line, notice, number, percent, print_json, print_table, show_progress
+from transferability.cli.output import (
+    MEASURED_ON,
+    command_line,
+    notice,
+    number,
+    percent,
+    print_json,
+    print_table,
+    show_progress,
+)
 from transferability.pipeline import Settings
 from transferability.relatedness.tau import DEFAULT_TAU
 
@@ -27,6 +38,9 @@ if TYPE_CHECKING:
     from transferability.relatedness.result import Relatedness
 
 __all__ = ["relate"]
+
+_FIRST = 60  # rows of a table that are printed
+_TERMS = ("reference loss", "label mismatch", "distribution mismatch")
 
 
 @with_settings
@@ -42,13 +56,17 @@ def relate(
         str | None, typer.Option(help="timm:NAME, hf:ORG/NAME, …; leave out for data that are features already.")
     ] = None,
     tau: Tau = str(DEFAULT_TAU),
-    ground_cost: GroundCost = "loss",
-    space: Annotated[str, typer.Option(help="reference (certified) or target (the paper's form).")] = "reference",
+    ground_cost: GroundCost = None,
+    space: Annotated[
+        str | None, typer.Option(help="reference (certified) or target (the paper's form; default with sgd).")
+    ] = None,
     matching: Matching = "assignment",
     solver: Annotated[
         str, typer.Option(help="alternating, sgd (the paper's Algorithm 1), or statistics.")
     ] = "alternating",
     fixed_map: Annotated[bool, typer.Option("--fixed-map", help="Leave features as they are (FixedAll).")] = False,
+    no_scale: NoScale = False,
+    union: Union = False,
     unlabelled: Unlabelled = False,
     settings: Settings,
     out: Annotated[Path | None, typer.Option(help="Folder for all results: report.html and relate.json.")] = None,
@@ -58,11 +76,13 @@ def relate(
 
     Example: transferability relate --reference packaged:mnist --target packaged:digits --encoder timm:resnet18.a1_in1k
     """
+    from transferability._writing import check_output
     from transferability.pipeline import describe_run
     from transferability.pipeline import relate as relate_tasks
     from transferability.relatedness.estimator import TaskRelatedness
     from transferability.report.summarize import relation_record
 
+    folder = None if out is None else check_output(out, folder=True)
     estimator = TaskRelatedness(
         parse_tau(tau),  # type: ignore[arg-type]
         ground_cost=ground_cost,  # type: ignore[arg-type]
@@ -70,56 +90,71 @@ def relate(
         matching=parse_matching(matching),  # type: ignore[arg-type]
         solver=solver_for(ground_cost, solver),  # type: ignore[arg-type]
         learn_map=not fixed_map,
+        scale=not no_scale,
+        union=union,
         seed=settings.seed,
     )
     settings = replace(settings, use_labels=not unlabelled)
     with show_progress() as progress:
         results = relate_tasks(reference, target, encoder, relatedness=estimator, settings=settings, progress=progress)
     record = relation_record(results, encoder, describe_run(estimator, settings) | {"command": command_line()})
-    if out is not None:
+    print_json(record) if json else _show(results)
+    if folder is not None:
         from transferability.report.files import write_records
 
-        notice(f"written: {', '.join(map(str, write_records(record, results, out)))}")
-    if json:
-        print_json(record)
-        return
-    if len(reference) > 1 or len(target) > 1:
+        notice(f"written: {', '.join(map(str, write_records(record, results, folder)))}")
+
+
+def _show(results: list[Relatedness]) -> None:
+    if len(results) > 1 or len(results[0].panel) > 1:
         _show_matrix(results)
-    if len(target) == 1:
+    if len(results) == 1:
         _show_pair(results[0])
     notice(results[0].certificate)
 
 
 def _show_matrix(results: list[Relatedness]) -> None:
-    names = [each.reference for each in results[0].panel]
-    rows = [[result.target, *(number(each.bound) for each in result.panel), result.reference] for result in results]
-    print_table(
-        "Bound on the target loss in nats, by reference (lower is more related)", ["target", *names, "nearest"], rows
-    )
+    from transferability.report.tables import grid
+
+    names, bounds = grid([(each.target, [(one.reference, one.bound) for one in each.panel]) for each in results])
+    rows = [[result.target, *map(number, row), result.reference] for result, row in zip(results, bounds, strict=True)]
+    title = "Bound on the transferred loss in nats, by reference (lower is more related)"
+    print_table(title, ["target", *names, "closest"], rows, first=_FIRST)
 
 
 def _show_pair(result: Relatedness) -> None:
+    from transferability.report.words import match_in_words
+
+    measured = MEASURED_ON[result.evaluated_on]
+    guessing = f"guessing costs {result.log_n_classes:.3f}"
     rows = [
-        ["bound", number(result.bound), "sum of the next three"],
+        ["bound", number(result.bound), f"sum of the next three; {guessing}"],
         ["  reference loss", number(result.reference_loss), "loss of the reference classifier, re-weighted"],
         ["  label mismatch", number(result.label_mismatch), "entropy of sharing reference classes"],
         ["  distribution mismatch", number(result.distribution_mismatch), "cost of moving reference to target"],
-        ["transferred loss", number(result.transferred_loss), "of the reference classifier, moved to the target"],
-        ["transferred accuracy", percent(result.transferred_accuracy), "the same"],
-        ["transferability", number(result.transferability), "loss of a linear classifier trained on the target"],
+        ["transferred loss", number(result.transferred_loss), f"of the transferred classifier, {measured}"],
+        ["transferred accuracy", percent(result.transferred_accuracy), f"largest class {percent(result.chance)}"],
+    ]
+    for name, what in (
+        ("on_reference", "the reference classifier is wrong on the reference already"),
+        ("to_labels", "target classes share a reference class"),
+        ("on_target", "the target is harder than the reference; negative: easier"),
+    ):
+        lost = result.accuracy_lost
+        points = "–" if lost is None else f"{100 * lost[name]:.1f}"
+        rows.append([f"  points lost {name.replace('_', ' ')}", points, what])
+    rows += [
+        ["transferability", number(result.transferability), "loss of a Lipschitz classifier trained on the target"],
         ["gap", number(result.gap), "bound − transferability"],
-        [
-            "bound on fitting part",
-            number(result.fit_bound),
-            f"the others are measured on the {result.evaluated_on} part",
-        ],
+        ["bound on fitting part", number(result.fit_bound), "says nothing of other rows"],
         ["τ asked / certified", f"{result.tau:.4g} / {result.certified_tau:.4g}", "Lipschitz constants"],
+        ["scale", f"{result.scale:.4g}", "factor of the reference classifier's logits"],
     ]
     print_table(f"{result.reference} → {result.target} (nats)", ["", "value", "what it is"], rows, left=1)
     classes = [
-        [row["target_class"], row["reference_class"] or "–", percent(row["prior"])]
+        [row["target_class"], row["reference_class"] or "–", match_in_words(row), percent(row["prior"])]
         + [number(row[term]) for term in ("reference_loss", "label_mismatch", "distribution_mismatch")]
         for row in result.per_class()
     ]
-    header = ["target class", "stands for it", "prior", "reference loss", "label mismatch", "distribution mismatch"]
-    print_table("Which reference class stands for which target class", header, classes, left=2)
+    header = ["target class", "reference class", "how sure", "prior", *_TERMS]
+    print_table("Which reference class stands for which target class", header, classes, left=3, first=_FIRST)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from transferability.cli.options import JsonFlag
-from transferability.cli.output import print_json
+from transferability.cli.output import print_json, say
 
 __all__ = ["report"]
 
@@ -31,13 +31,14 @@ def report(
 
     Example: transferability report results
     """
+    from transferability._writing import check_output
     from transferability.report.files import read_measured, read_study, write_report
     from transferability.report.summarize import summarize_records
 
+    check_output(folder, folder=True, argument="folder")
     summary = summarize_records(read_study(folder), None if measured is None else read_measured(measured))
-    files = write_report(summary, folder)
     if json:
         print_json(summary)
-    else:
-        for path in files:
-            typer.echo(str(path))
+    for path in write_report(summary, folder):
+        if not json:
+            say(str(path))

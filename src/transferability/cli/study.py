@@ -39,9 +39,11 @@ def study(
     encoders = ["timm:resnet18.a1_in1k", "timm:vit_small_patch16_224.augreg_in21k"];
     references = ["packaged:mnist"]; targets = ["folder:photos"]; scores = ["logme"]
     """
+    from transferability._writing import check_output
     from transferability.study import load_study, plan_study, rankings_of, run_study
 
     wanted = load_study(file)
+    folder = None if out is None else check_output(out, folder=True)
     if dry_run:
         _show_plan(plan_study(wanted), json=json)
         return
@@ -49,13 +51,13 @@ def study(
         results = run_study(wanted, refresh=refresh, progress=progress)
     rankings = rankings_of(wanted, results, sort)
     failures = {cell: each.result["reason"] for cell, each in results.items() if each.failed}
-    if out is not None and rankings:
-        _write(rankings, out)
     if json:
         print_json({"schema": 1, "results": str(wanted.results), "rankings": [each.to_dict() for each in rankings]})
     else:
         for ranking in rankings:
             show_ranking(ranking)
+    if folder is not None and rankings:
+        _write(rankings, folder)
     if failures:
         notice(f"{len(failures)} of {len(results)} failed; they are tried again next time.")
     if not rankings:

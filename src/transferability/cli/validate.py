@@ -60,12 +60,18 @@ def validate(
     --encoder timm:resnet18.a1_in1k --encoder torchvision:resnet50 --encoder timm:resnet18@random --out study.sqlite
     """
     from transferability._validate import check_choice
+    from transferability._writing import check_output
+    from transferability.errors import require_extra
     from transferability.pipeline import Settings
     from transferability.ranking.store import ResultStore
     from transferability.validation.settings import FineTuning
     from transferability.validation.validate import validate as validate_encoders
 
     check_choice(method, ("finetune", "probe"), "method")
+    folder = None
+    if plots is not None:
+        folder = check_output(plots, folder=True, argument="plots")
+        require_extra("matplotlib", "plot", "`--plots`")
     settings = Settings(
         limit=limit, test_share=test_share, seed=seed, batch_size=batch_size, device=device, cache=not no_cache
     )
@@ -82,9 +88,9 @@ def validate(
             store=None if out is None else ResultStore(out),
             progress=progress,
         )
-    if plots is not None:
-        _write_plots(found, plots)
     print_json(found.to_dict()) if json else _show(found)
+    if folder is not None:
+        _write_plots(found, folder)
     if found.skipped:
         raise typer.Exit(EXIT_PARTIAL)
 
@@ -118,10 +124,13 @@ def _interval(each: Estimate, factor: int = 1, digits: str = "+.2f") -> str:
 
 
 def _write_plots(found: Validation, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+    from transferability._writing import output_errors, temporary_sibling
+
     drawn = [column.name for column in found.columns if any(column.name in each.values for each in found.observations)]
     for name in drawn:
         figure = found.plot(name).get_figure(root=True)
         if figure is not None:
-            figure.savefig(folder / f"{name}.png", dpi=120)
+            path = folder / f"{name}.png"
+            with temporary_sibling(path) as temporary, output_errors(path):
+                figure.savefig(temporary, dpi=120)
     notice(f"{len(drawn)} scatter plots in {folder}")

@@ -11,8 +11,9 @@ from typing import Any, Literal, Protocol, overload
 import numpy as np
 import numpy.typing as npt
 
-from transferability._array import FloatArray, IntArray
-from transferability.errors import DatasetError, LabelError, TransferabilityError
+from transferability._array import BoolArray, FloatArray, IntArray
+from transferability._validate import number_classes
+from transferability.errors import DatasetError, LabelError, RowError, TransferabilityError
 
 __all__ = ["Dataset", "Ids", "Item", "Modality", "number_labels"]
 
@@ -31,6 +32,9 @@ class Ids(Protocol):
     def __getitem__(self, rows: int) -> str: ...
     @overload
     def __getitem__(self, rows: IntArray) -> npt.NDArray[np.str_]: ...
+
+
+_READING = 2  # grows when the same bytes become other items: features computed of the former ones are not theirs
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -61,6 +65,13 @@ class Dataset:
         One per class.
     chosen : array of int of shape (n,), or None
         The positions that a subset consists of; None for all.
+    all_in_test : array of bool of shape (n_all,), or None
+        The rows that the data themselves keep for measuring, where they come in splits.
+    inspect : callable, or None
+        Position in `all_ids` to the size of its content in bytes, reading little of it; raises what `read` would
+        raise, as far as that shows without decoding.
+    notes : tuple of str
+        What a reader must know of how the data were read: what was left out, which column might hold labels.
     """
 
     name: str
@@ -72,6 +83,9 @@ class Dataset:
     class_names: tuple[str, ...] | None = None
     chosen: IntArray | None = None
     all_targets: FloatArray | None = None
+    all_in_test: BoolArray | None = None
+    inspect: Callable[[int], int] | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.rows) == 0:
@@ -107,15 +121,31 @@ class Dataset:
         """Numbers to predict, shape (n,) or (n, n_outputs), or None."""
         return None if self.all_targets is None else self.all_targets[self.rows]
 
+    @property
+    def in_test(self) -> BoolArray | None:
+        """Which rows the data themselves keep for measuring, shape (n,), or None."""
+        return None if self.all_in_test is None else self.all_in_test[self.rows]
+
     def items(self, rows: Iterable[int]) -> list[Item]:
         """Return the items of these rows, decoded.
 
         Raises
         ------
-        DatasetError
+        RowError
             If one cannot be read; the message names its id.
         """
         return [self._at(int(self.rows[row]), self.read) for row in rows]
+
+    def content_of(self, row: int) -> bytes:
+        """Return the bytes that decide the item of a row.
+
+        Raises
+        ------
+        RowError
+            If they cannot be read; the message names the row's id.
+        """
+        content: bytes = self._at(int(self.rows[row]), self.content)
+        return content
 
     def subset(self, rows: Sequence[int] | IntArray) -> Dataset:
         """Return the data set of these rows; ids, labels and class numbers stay what they are."""
@@ -140,7 +170,7 @@ class Dataset:
         return self._hash(map(int, self.rows))
 
     def _hash(self, positions: Iterable[int]) -> str:
-        total = hashlib.sha256(self.modality.encode())
+        total = hashlib.sha256(f"{self.modality} {_READING}".encode())
         for position in positions:
             parts = str(self.all_ids[position]).encode("utf-8", "surrogatepass"), self._at(position, self.content)
             for part in parts:
@@ -151,22 +181,24 @@ class Dataset:
     def _at(self, position: int, get: Callable[[int], Any]) -> Any:
         try:
             return get(position)
+        except DatasetError as error:
+            raise RowError(str(error)) from error
         except TransferabilityError:
             raise
         except (OSError, ValueError) as error:
             message = f"row {str(self.all_ids[position])!r} of data {self.name!r} cannot be read: {error}. "
             message += "Replace or remove it."
-            raise DatasetError(message) from error
+            raise RowError(message) from error
 
 
 def number_labels(values: Any, source: str, class_names: Sequence[str] | None = None) -> tuple[IntArray, list[str]]:
     """Return labels as integers from 0, and a name for each class.
 
-    Integers are class numbers and stay as they are. Strings and booleans are numbered in sorted order.
+    Integers and whole floats are class numbers and stay as they are. Strings and booleans are numbered in sorted order.
 
     Parameters
     ----------
-    values : array of shape (n,)
+    values : array of shape (n,) or (n, 1)
         Integers, strings or booleans.
     source : str
         Where they come from, for messages.
@@ -176,26 +208,26 @@ def number_labels(values: Any, source: str, class_names: Sequence[str] | None = 
     Raises
     ------
     LabelError
-        For another dtype or rank, negative numbers, or fewer names than classes.
+        For labels of another kind, numbers that do not run from 0 without gaps, or fewer names than classes.
     """
-    array = np.asarray(values)
-    if array.ndim != 1 or array.dtype.kind not in "iubUS":
-        message = f"labels of {source} must be a list of integers or strings; "
-        message += f"got dtype {array.dtype}, shape {array.shape}. Convert them: labels.astype(int)."
-        raise LabelError(message)
-    if array.dtype.kind in "bUS":
-        names, numbers = np.unique(array, return_inverse=True)
-        return numbers.astype(np.int64), [each.decode() if isinstance(each, bytes) else str(each) for each in names]
-    numbers = array.astype(np.int64)
-    n_classes = int(numbers.max(initial=0)) + 1
-    if len(numbers) and numbers.min() < 0:
+    argument = f"labels of {source}"
+    numbers, names = number_classes(values, argument)
+    if names is not None:
+        return numbers, list(names)
+    present = np.unique(numbers)
+    n_classes = int(present.max(initial=-1)) + 1
+    if len(present) and present[0] < 0:
         row = int(np.argmax(numbers < 0))
-        message = f"labels of {source} must be integers from 0; row {row} is {numbers[row]}. "
+        message = f"`{argument}` must be integers from 0; row {row} is {numbers[row]}. "
         message += "Number the classes first: numpy.unique(labels, return_inverse=True)[1]."
         raise LabelError(message)
-    if n_classes > len(numbers):
-        message = f"labels of {source} must use every class from 0 on; got class {n_classes - 1} "
-        message += f"among {len(numbers)} rows. Renumber: numpy.unique(labels, return_inverse=True)[1]."
+    if len(present) < n_classes:
+        missing = int(np.argmax(present != np.arange(len(present))))
+        message = f"`{argument}` must use every class from 0 to {n_classes - 1}; class {missing} has no row. "
+        if present[0] == 1 and len(present) == n_classes - 1:
+            message += "They begin at 1: save labels - 1."
+        else:
+            message += "Renumber: numpy.unique(labels, return_inverse=True)[1]."
         raise LabelError(message)
     if class_names is not None and len(class_names) < n_classes:
         message = f"`class_names` of {source} must name every class; got {len(class_names)} for {n_classes} classes."

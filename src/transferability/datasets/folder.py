@@ -1,32 +1,40 @@
-"""Folders of pictures: one folder per class, or one folder of pictures without labels."""
+"""Folders of pictures: one folder per class, perhaps within folders of splits, or pictures without labels."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from transferability._array import BoolArray, IntArray
 from transferability.datasets._ids import PackedIds
+from transferability.datasets._listing import LeftOut, entries_of, identity, pictures_below
 from transferability.datasets.base import Dataset, Item
-from transferability.datasets.pictures import open_picture
-from transferability.errors import DatasetError
+from transferability.datasets.pictures import inspect_picture, open_picture, picture_bytes
+from transferability.errors import DatasetError, nearest_names
 
-__all__ = ["PICTURE_SUFFIXES", "load_folder"]
+__all__ = ["load_folder"]
 
-PICTURE_SUFFIXES = frozenset(
-    {".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-)
+_KINDS = ("train", "validation", "test")  # in this order: the last that is there measures, those before it fit
+_SPLITS = {
+    name: kind
+    for kind, names in zip(_KINDS, ("train training", "val valid validation dev eval", "test testing"), strict=True)
+    for name in names.split()
+}
 
 
 def load_folder(spec: str) -> Dataset:
     """Return the pictures under a folder, in sorted order.
 
-    Each folder in it is a class, numbered by sorted name, with its pictures at any depth; hidden files and files that
-    are not pictures by their suffix are passed over. A folder that holds pictures only, and no folders, is a data set
-    without labels. Row ids are paths within the folder.
+    Each folder in it is a class, numbered by sorted name, with its pictures at any depth. A folder that holds pictures
+    only, and no folders, is a data set without labels. Row ids are paths within the folder. What is left out (files
+    that are no pictures by their suffix, hidden files, links that lead nowhere or back) is counted in `Dataset.notes`.
+
+    Folders called train, val (valid, validation, dev, eval) and test, in place of classes, are splits: the classes lie
+    within them. All rows are read; the test split (without one, the validation split) is for measuring, the others are
+    for fitting. `DIR:SPLIT` reads one split alone.
 
     Raises
     ------
@@ -38,44 +46,31 @@ def load_folder(spec: str) -> Dataset:
     -----
     Listing asks the folders only, never a file, and the paths are kept packed: 0.6 s and 7 MB for 200,000 pictures.
     """
-    root = Path(spec).expanduser()
+    root, split = _parse(spec)
     if not root.is_dir():
         message = f"{root} is a file, not a folder." if root.exists() else f"there is no folder {root}."
         raise DatasetError(message)
-    entries = _visible(root)
-    loose = [name for name, is_folder in entries if not is_folder and _is_picture(name)]
-    classes = [name for name, is_folder in entries if is_folder]
-    if loose and classes:
-        message = f"folder {root} must hold class folders or pictures; got both ({loose[0]!r} beside "
-        message += f"{classes[0]!r}). Move the pictures into class folders."
-        raise DatasetError(message)
-    if not loose and not classes:
-        message = f"folder {root} must hold pictures or one folder of pictures per class; it holds neither."
-        raise DatasetError(message)
-
-    counts: list[int] = []
-
-    def found() -> Iterator[str]:
-        yield from loose
-        for name in classes:
-            count = 0
-            for path in _pictures_below(root / name, name):
-                count += 1
-                yield path
-            if not count:
-                message = f"class folder {root / name} holds no picture. Remove it, or add pictures of that class."
-                raise DatasetError(message)
-            counts.append(count)
-
-    reader = _Pictures(root, PackedIds.pack(found()))
+    listing = _Listing(root)
+    try:
+        top = entries_of(root, "", listing.left_out)
+        splits = _splits(root, [name for name, is_folder in top if is_folder])
+        wanted = _wanted(root, splits, split)
+        reader = _Pictures(root, PackedIds.pack(listing.add_all(wanted) if wanted else listing.add("", "", top)))
+    except OSError as error:
+        message = f"folder {root} cannot be listed: {error}. Change its permissions or copy it."
+        raise DatasetError(message) from error
+    labels, class_names, in_test = listing.labels(splits)
     return Dataset(
-        name=root.resolve().name,
+        name=f"{root.resolve().name}_{split}" if split else root.resolve().name,
         modality="image",
         all_ids=reader.paths,
         read=reader.read,
         content=reader.content,
-        all_labels=np.repeat(np.arange(len(classes)), counts) if classes else None,
-        class_names=tuple(classes) if classes else None,
+        inspect=reader.inspect,
+        all_labels=labels,
+        class_names=class_names,
+        all_in_test=in_test,
+        notes=tuple(listing.notes),
     )
 
 
@@ -89,23 +84,129 @@ class _Pictures:
         return open_picture(path, str(path))
 
     def content(self, row: int) -> bytes:
-        return (self.root / self.paths[row]).read_bytes()
+        return picture_bytes(self.root / self.paths[row])
+
+    def inspect(self, row: int) -> int:
+        path = self.root / self.paths[row]
+        return inspect_picture(path, str(path))
 
 
-def _is_picture(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES  # noqa: PTH122 - a Path for each of millions is slow
+@dataclass
+class _Listing:
+    """Pictures as they are found: how many of each split and class."""
+
+    root: Path
+    left_out: LeftOut = field(default_factory=LeftOut)
+    notes: list[str] = field(default_factory=list)
+    counts: list[tuple[str, str | None, int]] = field(default_factory=list)  # split, class, pictures
+
+    def add_all(self, splits: list[str]) -> Iterator[str]:
+        """Yield the pictures of splits; those without classes are passed over where others have them."""
+        tops = {split: entries_of(self.root / split, f"{split}/", self.left_out) for split in splits}
+        labelled = [split for split, top in tops.items() if any(is_folder for _, is_folder in top)]
+        for split, top in tops.items():
+            if not labelled or split in labelled:
+                yield from self.add(split, f"{split}/", top)
+            else:
+                self.notes.append(
+                    f"{len(top):,} pictures of split {split!r} have no classes and are left out; "
+                    f"folder:{self.root}:{split} reads them."
+                )
+
+    def add(self, split: str, within: str, top: list[tuple[str, bool]]) -> Iterator[str]:
+        """Yield the pictures of one folder of classes, or of pictures."""
+        folder = self.root / split
+        loose = [name for name, is_folder in top if not is_folder]
+        classes = [name for name, is_folder in top if is_folder]
+        if loose and classes:
+            message = f"folder {folder} must hold class folders or pictures; got both ({loose[0]!r} beside "
+            message += f"{classes[0]!r}). Move the pictures into class folders."
+            raise DatasetError(message)
+        if not loose and not classes:
+            message = f"folder {folder} must hold pictures or one folder of pictures per class; it holds neither."
+            raise DatasetError(message + (f" Left out: {self.left_out}." if self.left_out else ""))
+        if loose:
+            self.counts.append((split, None, len(loose)))
+            yield from (f"{within}{name}" for name in loose)
+        above = frozenset(identity(each) for each in (self.root, folder))
+        for name in classes:
+            count = 0
+            here = LeftOut()
+            for path in pictures_below(folder / name, f"{within}{name}/", here, above):
+                count += 1
+                yield path
+            self.left_out.add(here)
+            if count:
+                self.counts.append((split, name, count))
+            elif here.loops == [f"{within}{name}"]:
+                continue  # a link to the folder itself is no class
+            else:
+                message = f"class folder {folder / name} holds no picture. Remove it, or add pictures of that class."
+                raise DatasetError(message + (f" It holds {here}." if here else ""))
+
+    def labels(self, splits: dict[str, str]) -> tuple[IntArray | None, tuple[str, ...] | None, BoolArray | None]:
+        """Return labels, class names, and which rows the splits keep for measuring; write the notes."""
+        if self.left_out:
+            self.notes.insert(0, f"left out: {self.left_out}.")
+        numbers = [count for *_, count in self.counts]
+        names = sorted({name for _, name, _ in self.counts if name is not None})
+        place = {name: number for number, name in enumerate(names)}
+        labels = np.repeat([place[name] for _, name, _ in self.counts if name is not None], numbers) if names else None
+        used = sorted({splits[split] for split, *_ in self.counts if split}, key=_KINDS.index)
+        if len(used) < 2:
+            return labels, tuple(names) or None, None
+        measured = [splits[split] == used[-1] for split, *_ in self.counts]
+        fitted_names, measured_names = (
+            {name for (_, name, _), is_measured in zip(self.counts, measured, strict=True) if is_measured == wanted}
+            for wanted in (False, True)
+        )
+        if fitted_names != measured_names:
+            differ = ", ".join(map(repr, sorted(filter(None, fitted_names ^ measured_names))[:5]))
+            self.notes.append(f"the splits do not hold the same classes ({differ}); their rows are split at random.")
+            return labels, tuple(names) or None, None
+        in_test = np.repeat(measured, numbers)
+        self.notes.append(
+            f"splits: {' and '.join(used[:-1])} fit ({int((~in_test).sum()):,} rows), {used[-1]} measures "
+            f"({int(in_test.sum()):,} rows); folder:{self.root}:SPLIT reads one alone."
+        )
+        return labels, tuple(names) or None, in_test
 
 
-def _visible(folder: Path | str) -> list[tuple[str, bool]]:
-    """Return what a folder holds, sorted, and of each whether it is a folder; the files themselves are not asked."""
-    with os.scandir(folder) as entries:
-        return sorted((entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith("."))
+def _parse(spec: str) -> tuple[Path, str]:
+    """Split `DIR:SPLIT` or `DIR#SPLIT`; a colon that belongs to the name of a folder stays there."""
+    whole = Path(spec).expanduser()
+    for mark in ":#":
+        path, found, split = spec.rpartition(mark)
+        if found and split and "/" not in split and not whole.exists() and Path(path).expanduser().is_dir():
+            return Path(path).expanduser(), split
+    return whole, ""
 
 
-def _pictures_below(folder: Path, within: str) -> Iterator[str]:
-    """Yield the paths of pictures at any depth; `within` is the folder as the root sees it."""
-    for name, is_folder in _visible(folder):
-        if is_folder:
-            yield from _pictures_below(folder / name, f"{within}/{name}")
-        elif _is_picture(name):
-            yield f"{within}/{name}"
+def _splits(root: Path, folders: list[str]) -> dict[str, str]:
+    """Return the folders that are splits, and of which kind; {} where folders are classes."""
+    splits = {name: _SPLITS[name.casefold()] for name in folders if name.casefold() in _SPLITS}
+    if len(splits) == len(folders):
+        return splits
+    kinds = set(splits.values())
+    if "train" not in kinds or len(kinds) < 2:
+        return {}
+    for name in folders:
+        if name not in splits and next(pictures_below(root / name, "", LeftOut()), None) is not None:
+            message = f"folder {root} must hold splits or classes; got both ({', '.join(map(repr, splits))} beside "
+            message += f"{name!r}). Move {name!r} elsewhere, or choose a split: folder:{root}:{next(iter(splits))}."
+            raise DatasetError(message)
+    return splits
+
+
+def _wanted(root: Path, splits: dict[str, str], split: str) -> list[str]:
+    """Return the folders of splits to read, those that fit first; [] where folders are classes."""
+    if not split:
+        return sorted(splits, key=lambda name: _KINDS.index(splits[name]))
+    named = [name for name in splits if name == split] or [
+        name for name in splits if split.casefold() in (name.casefold(), splits[name])
+    ]
+    if len(named) != 1:
+        message = f"folder {root} has no split {split!r}. "
+        message += nearest_names(split, splits) if splits else "Its folders are classes: leave the split out."
+        raise DatasetError(message)
+    return named

@@ -49,6 +49,10 @@ class FeatureFiles:
         paths = sorted(glob.glob(str(Path(pattern).expanduser())))  # noqa: PTH207 - the pattern may be absolute
         return {"source": self.name, "files": {Path(path).name: _hash(path) for path in paths}}
 
+    def path(self, data: str) -> Path:
+        """Return the file of a data set."""
+        return Path(self._pattern.replace("{data}", data)).expanduser()
+
     def lookup(
         self, data: str, ids: npt.NDArray[np.str_], rows: IntArray, n_all: int, labels: IntArray | None
     ) -> Features:
@@ -78,7 +82,7 @@ class FeatureFiles:
         FileDamagedError
             If the file cannot be read.
         """
-        path = Path(self._pattern.replace("{data}", data)).expanduser()
+        path = self.path(data)
         try:
             table = read_features(path)
         except DatasetError as error:

@@ -22,10 +22,10 @@ Batch = Any
 
 def prepare(dataset: Dataset, preprocess: Preprocess | None, rows: Sequence[int]) -> Batch:
     """Return the items of these rows as the encoder takes them."""
-    items = dataset.items(rows)
     if preprocess is None:
-        return items
-    arrays = [np.asarray(preprocess(item)) for item in items]
+        return dataset.items(rows)
+    # One by one: a batch of decoded photographs may be larger than memory, what the model sees of them is not.
+    arrays = [np.asarray(preprocess(item)) for row in rows for item in dataset.items([row])]
     if all(each.shape == arrays[0].shape and each.dtype == arrays[0].dtype for each in arrays):
         return np.stack(arrays)
     return arrays

@@ -2,65 +2,108 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+import numpy as np
+
 from transferability.pipeline.data import Part, Settings, Split
 from transferability.pipeline.extraction import Panelist
-from transferability.pipeline.packs import PackSource
-from transferability.relatedness.details import describe
+from transferability.relatedness.details import MAX_SHOWN, describe
 from transferability.relatedness.estimator import TaskRelatedness
+from transferability.relatedness.pack import ReferencePack
+from transferability.relatedness.references import OWN_HALF, UNION, union_of
 from transferability.relatedness.result import Relatedness
 from transferability.report.provenance import provenance
 from transferability.report.samples import MAX_CLASSES, PER_CLASS, samples_of
 from transferability.task import Task
 
-__all__ = ["Seen", "describe_run", "described", "nearest"]
+__all__ = ["SampleCache", "describe_run", "described", "nearest"]
 
-Seen = dict[tuple[int, int], tuple[dict[str, str], ...]]
+SampleCache = dict[tuple[int, int], tuple[dict[str, str], ...]]
 """Samples of each class of each data set, so that many encoders do not read them many times."""
 
 
 def describe_run(estimator: TaskRelatedness, settings: Settings, parts: Sequence[Part] = ()) -> dict[str, Any]:
     """Return how a result was made: versions, machine, settings, data (the first is the target); JSON values."""
     data = [
-        {"name": part.name, "fit_rows": len(part.fit_rows), "test_rows": len(part.test_rows)}
-        | {"kind": part.dataset.modality, "role": "reference" if k else "target"}
+        {"name": part.name, "kind": part.dataset.modality, "role": "reference" if k else "target"}
+        | _rows(part, is_target=k == 0)
+        | ({"notes": list(part.dataset.notes)} if part.dataset.notes else {})
         for k, part in enumerate(parts)
         if isinstance(part, Split)
     ]
     return provenance(asdict(settings), vars(estimator), data)
 
 
+def _rows(part: Split, *, is_target: bool) -> dict[str, int]:
+    if is_target and part.folds is not None:
+        return {"fit_rows": len(part.dataset), "test_rows": len(part.dataset), "folds": len(part.folds)}
+    return {"fit_rows": len(part.fit_rows), "test_rows": len(part.test_rows)}
+
+
 def described(
-    result: Relatedness, panel: Sequence[Panelist], test: Task | None, target: Part, seen: Seen
+    result: Relatedness,
+    panel: Sequence[Panelist],
+    fit: Task | ReferencePack,
+    test: Task | None,
+    target: Part,
+    cache: SampleCache,
 ) -> Relatedness:
-    """Return the result with what pictures of it need."""
-    _, reference_test, split = nearest(panel, result)
-    if test is None or reference_test is None or isinstance(split, PackSource) or isinstance(target, PackSource):
-        return result  # there are no samples to show
-    details = describe(result, reference_test, test)
+    """Return the result with what pictures of it need; as it is where there are no samples to show."""
+    shown = test if test is not None else fit if result.evaluated_on == "folds" else None
+    if not isinstance(shown, Task) or not isinstance(target, Split):
+        return result
+    known = result.pseudo_labels is None
+    own = _samples(target, range(len(result.class_map)), result.target_class_names, cache) if known else {}
     matched = [int(j) for j in dict.fromkeys(result.class_map) if j >= 0]
-    return replace(
-        result,
-        details=replace(
-            details,
-            target_samples={}
-            if result.pseudo_labels is not None
-            else _samples(target, range(len(result.class_map)), result.target_class_names, seen),
-            reference_samples=_samples(split, matched, result.reference_class_names, seen),
-        ),
-    )
+    names = result.reference_class_names
+    if result.reference == OWN_HALF:
+        details, theirs = describe(result, shown, shown), own
+    elif result.reference == UNION:
+        samples = [(each.fit, each.test) for each in panel if isinstance(each.fit, Task)]
+        together, tests = union_of(samples, standardize=not np.isinf(result.transform.target_scaler.limit))
+        details, theirs = describe(result, tests or together, shown), {}
+        for j in matched:
+            part, k = _member(panel, j)
+            theirs |= _samples(part, [k], {k: names[j]}, cache) if isinstance(part, Split) else {}
+    else:
+        closest = nearest(panel, result)
+        if closest is None or closest.test is None or not isinstance(closest.part, Split):
+            return result
+        details, theirs = describe(result, closest.test, shown), _samples(closest.part, matched, names, cache)
+    if result.evaluated_on == "folds":  # of the classifiers that have not seen the rows, not of the one fitted to all
+        details = replace(details, class_accuracy=_class_accuracy(result, shown))
+    return replace(result, details=replace(details, target_samples=own, reference_samples=theirs))
 
 
-def nearest(panel: Sequence[Panelist], result: Relatedness) -> Panelist:
-    """Return the reference whose bound stands; not by name, as two may share one."""
-    return min(zip(panel, result.panel, strict=True), key=lambda pair: pair[1].bound)[0]
+def _class_accuracy(result: Relatedness, target: Task) -> tuple[float, ...] | None:
+    correct = result.transferred_correct
+    if correct is None or target.labels is None:
+        return None
+    shares = np.bincount(target.labels[correct], minlength=target.n_classes) / np.bincount(target.labels)
+    return tuple(float(share) for share in shares[:MAX_SHOWN])
+
+
+def nearest(panel: Sequence[Panelist], result: Relatedness) -> Panelist | None:
+    """Return the closest of the references that were given; not by name, as two may share one. None of none."""
+    # The union and the target's own half come after those that were given.
+    pairs = zip(panel, result.panel, strict=False)
+    return min(pairs, key=lambda pair: pair[1].bound)[0] if panel else None
+
+
+def _member(panel: Sequence[Panelist], j: int) -> tuple[Part, int]:
+    """Return the reference that class `j` of the union belongs to, and its number there."""
+    for each in panel:
+        if j < each.fit.n_classes:
+            return each.part, j
+        j -= each.fit.n_classes
+    raise AssertionError  # the union has no other classes
 
 
 def _samples(
-    part: Split, classes: Iterable[int], names: Sequence[str], seen: Seen
+    part: Split, classes: Iterable[int], names: Sequence[str] | Mapping[int, str], cache: SampleCache
 ) -> dict[str, tuple[dict[str, str], ...]]:
     """Return a few items of each class, from the test part; none where the data have no labels or cannot be shown."""
     labels = part.dataset.labels
@@ -68,7 +111,7 @@ def _samples(
         return {}
     chosen = list(classes)[:MAX_CLASSES]
     for k in chosen:
-        if (id(part.dataset), k) not in seen:
+        if (id(part.dataset), k) not in cache:
             rows = part.test_rows[labels[part.test_rows] == k][:PER_CLASS]
-            seen[id(part.dataset), k] = samples_of(part.dataset.items(rows))
-    return {names[k]: seen[id(part.dataset), k] for k in chosen}
+            cache[id(part.dataset), k] = samples_of(part.dataset.items(rows))
+    return {names[k]: cache[id(part.dataset), k] for k in chosen}

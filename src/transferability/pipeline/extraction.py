@@ -90,17 +90,21 @@ class Extraction:
     def target(
         self, view: AnyLoaded, part: Part, mark: EncoderMark | None = None
     ) -> tuple[Task | ReferencePack, Task | None]:
-        """Return the fitting and the test part of a target under one view; `mark` names an encoder that is not here."""
+        """Return the fitting and the test part of a target under one view; `mark` names an encoder that is not here.
+
+        Of a target that is cross-fitted all rows are the fitting part, and there is no test part.
+        """
         if isinstance(part, PackSource):
             return fitting_packs([part], mark or mark_of(view), every=True)[part], None
         found = self._features(part, with_probabilities=self._probabilities)
-        return part.tasks(found[_output_of(view)], use_labels=self._settings.use_labels)
+        return part.target_tasks(found[_output_of(view)], use_labels=self._settings.use_labels)
 
     def probabilities(self, part: Part) -> FloatArray | None:
-        """Return the encoder's own source-class probabilities of a target's fitting rows, if it gives any."""
+        """Return the encoder's own source-class probabilities of a target's fitting part, if it gives any."""
         if isinstance(part, PackSource) or not self._probabilities:
             return None
-        rows = self._features(part, with_probabilities=True)[PROBABILITIES].features[part.fit_rows]
+        rows = self._features(part, with_probabilities=True)[PROBABILITIES].features
+        rows = rows if part.folds is not None else rows[part.fit_rows]
         shares: FloatArray = rows / rows.sum(axis=1, keepdims=True)  # kept in float32, or less
         return shares
 

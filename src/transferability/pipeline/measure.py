@@ -1,7 +1,8 @@
-"""One encoder, one target: relatedness to a panel of references, and the other scores."""
+"""One encoder, one target: relatedness to its references, and the other scores."""
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,9 +12,9 @@ from scipy.special import softmax
 from transferability._array import FloatArray
 from transferability._criteria import QUANTITIES
 from transferability._threads import threads_for
-from transferability.errors import UnknownNameError, nearest_names
-from transferability.pipeline.data import Part, Progress
-from transferability.pipeline.describe import Seen, described, nearest
+from transferability.errors import LabelError, UnknownNameError, nearest_names
+from transferability.pipeline.data import Part, Progress, Split
+from transferability.pipeline.describe import SampleCache, described, nearest
 from transferability.pipeline.extraction import Extraction, Loaded, Panelist
 from transferability.ranking.result import Ranked, ScoreColumn
 from transferability.relatedness.estimator import TaskRelatedness
@@ -22,7 +23,7 @@ from transferability.relatedness.result import Relatedness
 from transferability.scores.registry import ScoreInputs, available, compute_many
 from transferability.task import Task
 
-__all__ = ["Measurement", "score_columns"]
+__all__ = ["Measurement", "relatedness_of", "score_columns"]
 
 
 def score_columns(scores: Sequence[str], criterion: str | None = None) -> list[ScoreColumn]:
@@ -42,6 +43,33 @@ def score_columns(scores: Sequence[str], criterion: str | None = None) -> list[S
     return [ScoreColumn(name, known[name].higher_is_better) for name in dict.fromkeys(wanted)]
 
 
+def relatedness_of(
+    estimator: TaskRelatedness, panel: Sequence[Panelist], fit: Task | ReferencePack, test: Task | None, target: Part
+) -> Relatedness:
+    """Relate a target to all its references, or to its own other half where there are none.
+
+    A target with more classes than any reference would leave its transferred accuracy capped. The union of the
+    references and the target's own half then join them.
+    """
+    folds = target.folds if isinstance(target, Split) else None
+    if not panel:
+        return estimator.fit(None, fit, target_test=test, folds=folds)
+    largest = max(each.fit.n_classes for each in panel)
+    by_samples = isinstance(fit, Task) and estimator.solver != "statistics"
+    crowded = by_samples and isinstance(fit, Task) and fit.labels is not None and fit.n_classes > largest
+    if crowded:
+        estimator = copy.copy(estimator)
+        estimator.union = True
+    references, tests = [each.fit for each in panel], [each.test for each in panel]
+    result = estimator.fit(references, fit, tests, test, folds=folds if by_samples else None)
+    if not crowded:
+        return result
+    try:
+        return result.beside(estimator.fit(None, fit, target_test=test, folds=folds))
+    except LabelError:  # too few rows of a class for two halves
+        return result
+
+
 @dataclass(frozen=True)
 class Measurement:
     """What is measured of every encoder and target alike."""
@@ -50,7 +78,7 @@ class Measurement:
     columns: Sequence[ScoreColumn]
     seed: int
     progress: Progress | None = None
-    seen: Seen = field(default_factory=dict)
+    samples: SampleCache = field(default_factory=dict)
 
     @property
     def needs_probabilities(self) -> bool:
@@ -65,8 +93,8 @@ class Measurement:
         panel = extraction.panel(view, references, every=False)
         if self.progress:
             self.progress(f"{view.name}: relatedness", 0, 1)
-        result = self.estimator.fit([each.fit for each in panel], fit, [each.test for each in panel], test)
-        result = described(result, panel, test, target, self.seen)
+        result = relatedness_of(self.estimator, panel, fit, test, target)
+        result = described(result, panel, fit, test, target, self.samples)
         if isinstance(fit, ReferencePack):
             values: dict[str, float] = {}
             notes = {column.name: "needs samples of the target, not a pack." for column in self.columns}
@@ -85,13 +113,15 @@ class Measurement:
     ) -> tuple[dict[str, float], dict[str, str]]:
         """Return the values of the scores on the fitting part, and notes on those that need one.
 
-        The reference whose bound stands is the reference of the scores that want one. Its classifier also stands in
-        for the encoder's own where source-class probabilities are wanted and the encoder gives none.
+        The closest reference is the reference of the scores that want one. Its classifier also stands in for the
+        encoder's own where source-class probabilities are wanted and the encoder gives none.
         """
-        reference = nearest(panel, result).fit
+        closest = nearest(panel, result)
+        reference = None if closest is None else closest.fit
         own = probabilities is not None
-        if probabilities is None:
-            logits = result.reference_classifier.logits(result.transform.reference_scaler.apply(target.features))
+        scaler = result.transform.reference_scaler
+        if probabilities is None and len(scaler.mean) == target.n_features:
+            logits = result.reference_classifier.logits(scaler.apply(target.features))
             probabilities = softmax(logits, axis=1)
         inputs = ScoreInputs(
             features=target.features,

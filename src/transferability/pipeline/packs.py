@@ -34,13 +34,20 @@ class PackSource:
     def __init__(self, source: str | ReferencePack) -> None:
         self.name = source.name if isinstance(source, ReferencePack) else source
         self._pattern = "" if isinstance(source, ReferencePack) else source.removeprefix(PREFIX)
-        self._read = {"": source} if isinstance(source, ReferencePack) else {}
+        self._read = {Path(): source} if isinstance(source, ReferencePack) else {}
+
+    def path(self, mark: EncoderMark | None) -> Path:
+        """Return the file for this encoder."""
+        name = "features" if mark is None else file_name(mark.name)
+        return Path(self._pattern.replace("{encoder}", name)).expanduser()
 
     def read(self, mark: EncoderMark | None) -> ReferencePack:
         """Return the pack for this encoder; whether it fits is another question."""
-        path = self._pattern.replace("{encoder}", "features" if mark is None else file_name(mark.name))
+        if not self._pattern:
+            return self._read[Path()]
+        path = self.path(mark)
         if path not in self._read:
-            self._read[path] = ReferencePack.load(Path(path).expanduser())
+            self._read[path] = ReferencePack.load(path)
         return self._read[path]
 
 
@@ -97,6 +104,8 @@ def by_statistics(estimator: TaskRelatedness) -> TaskRelatedness:
         return estimator
     changed = copy.copy(estimator)
     changed.solver = "statistics"
+    if changed.ground_cost == "exact":  # there are no samples whose losses could be sorted
+        changed.ground_cost = "loss"
     return changed
 
 

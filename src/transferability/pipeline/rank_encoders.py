@@ -7,22 +7,30 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from transferability._criteria import TRANSFERRED, unknown
-from transferability.errors import TaskError, TransferabilityError
-from transferability.pipeline.data import AnyEncoder, Data, Progress, Settings, as_list, load_part
+from transferability.errors import RowError, TaskError, TransferabilityError
+from transferability.pipeline.data import (
+    AnyEncoder,
+    Data,
+    Progress,
+    Settings,
+    as_list,
+    load_part,
+    note_overlap,
+    without_folds,
+)
 from transferability.pipeline.describe import describe_run
 from transferability.pipeline.extraction import Extraction, load, views_of
 from transferability.pipeline.measure import Measurement, score_columns
 from transferability.pipeline.packs import PackSource, by_statistics
 from transferability.ranking.result import Ranked, Ranking, Skipped
 from transferability.relatedness.estimator import TaskRelatedness
-from transferability.relatedness.tau import RANKING_TAU
 
 __all__ = ["rank"]
 
 
 def rank(
     target: Data,
-    references: Data | Sequence[Data],
+    references: Data | Sequence[Data] | None,
     encoders: Sequence[AnyEncoder],
     *,
     relatedness: TaskRelatedness | None = None,
@@ -38,21 +46,20 @@ def rank(
     target : str, Dataset or ReferencePack
         What the encoder is wanted for: an identifier of data (`load_dataset`), or a data set. With a pack there are no
         samples, and no scores.
-    references : str, Dataset, ReferencePack, or a sequence of these
-        Labelled data. Of several, the bound that is smallest stands for each encoder. A pack (`pack:FILE`) serves the
-        encoder it was made with; where one takes part, everything is compared by statistics.
+    references : str, Dataset, ReferencePack, a sequence of these, or None
+        Labelled data. Of several, the one with the smallest bound is reported for each encoder. A pack (`pack:FILE`)
+        serves the encoder it was made with; where one takes part, everything is compared by statistics. None, or an
+        empty sequence: one half of the target is the reference of its other half.
     encoders : sequence of str or Encoder
         Identifiers (`load_encoder`) or encoders. One that fails is skipped and reported; the others go on.
     relatedness : TaskRelatedness, optional
-        With its settings; by default ``TaskRelatedness("scaled")``.
+        With its settings; by default ``TaskRelatedness()``.
     scores : sequence of str
         Further scores to compute (`transferability.scores.available`), or "all".
     criterion : str, optional
-        What to sort by: "transferred_accuracy", how often the classifier that the fitted map moves to the target is
-        right there (of several references, that of the one whose bound stands; ties go to the smaller loss);
-        "transferred_loss", what it loses there; "bound", what that loss cannot exceed; or the name of a score. By
-        default the transferred accuracy where it is known, that is with samples and labels of the target, else the
-        bound.
+        What to sort by: "transferred_accuracy" of the closest reference (ties go to the smaller loss),
+        "transferred_loss", "bound", or the name of a score. By default the transferred accuracy where it is known, that
+        is with samples and labels of the target, else the bound.
     settings : Settings, optional
     progress : callable (what, done, total), optional
 
@@ -81,9 +88,11 @@ def rank(
     ['pixels', 'rows']
     """
     settings = settings or Settings()
-    estimator = relatedness or TaskRelatedness(RANKING_TAU, seed=settings.seed)
+    estimator = relatedness or TaskRelatedness(seed=settings.seed)
     columns = score_columns(scores, criterion)
-    target_part, *reference_parts = parts = [load_part(each, settings) for each in (target, *as_list(references))]
+    given = [] if references is None else as_list(references)
+    parts = without_folds([load_part(each, settings) for each in (target, *given)])
+    target_part, *reference_parts = note_overlap(parts[0], parts[1:]), *parts[1:]
     if any(isinstance(part, PackSource) for part in parts):
         estimator = by_statistics(estimator)
     # Known before hours of extraction. Data without labels may still get them from the files of `features:`.
@@ -106,11 +115,13 @@ def rank(
                 entries.append(replace(entry, seconds=time.perf_counter() - started))
                 started = time.perf_counter()
         except TransferabilityError as error:
+            if isinstance(error, RowError) and not entries:
+                raise  # the next encoder would come upon it too, hours later
             skipped.append(Skipped(name, str(error)))
     if not entries:
         reasons = "; ".join(f"{each.encoder}: {each.reason}" for each in skipped)
         message = f"no encoder could be ranked. {reasons}"
         raise TaskError(message)
     target_name, *names = [part.name for part in parts]
-    made = describe_run(estimator, settings, parts)
+    made = describe_run(estimator, settings, [target_part, *reference_parts])
     return Ranking.sort(entries, skipped, criterion, columns, target_name, names, made)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from transferability.errors import OptionError
-from transferability.pipeline.data import AnyEncoder, Data, Progress, Settings, as_list, load_part
-from transferability.pipeline.describe import Seen, described
+from transferability.pipeline.data import AnyEncoder, Data, Progress, Settings, as_list, load_part, without_folds
+from transferability.pipeline.describe import SampleCache, described
 from transferability.pipeline.extraction import Extraction, load
+from transferability.pipeline.measure import relatedness_of
 from transferability.pipeline.packs import PackSource, by_statistics, common_mark
 from transferability.relatedness.estimator import TaskRelatedness
 from transferability.relatedness.result import Relatedness
@@ -34,7 +35,7 @@ def relate(
     encoder : str, Encoder, or None
         None for data that are features already (`features:FILE`).
     relatedness : TaskRelatedness, optional
-        By default ``TaskRelatedness()``: τ = 0.2 for all, so that the cells of the matrix compare.
+        By default ``TaskRelatedness()``.
     settings : Settings, optional
     progress : callable (what, done, total), optional
 
@@ -49,8 +50,9 @@ def relate(
         raise OptionError(message)
     estimator = relatedness or TaskRelatedness(seed=settings.seed)
     loaded = None if encoder is None else load(encoder, settings)
-    reference_parts = [load_part(each, settings) for each in as_list(references)]
-    target_parts = [load_part(each, settings) for each in as_list(targets)]
+    given = as_list(references)
+    parts = without_folds([load_part(each, settings) for each in (*given, *as_list(targets))])
+    reference_parts, target_parts = parts[: len(given)], parts[len(given) :]
     sources = [part for part in (*reference_parts, *target_parts) if isinstance(part, PackSource)]
     estimator = by_statistics(estimator) if sources else estimator
     # Packs on both sides need no encoder, only to be of one.
@@ -59,9 +61,9 @@ def relate(
     extraction = Extraction([loaded], probabilities=False, settings=settings, progress=progress)
     panel = extraction.panel(loaded, reference_parts, every=True, mark=mark)
     results = []
-    seen: Seen = {}
+    samples: SampleCache = {}
     for part in target_parts:
         fit, test = extraction.target(loaded, part, mark=mark)
-        result = estimator.fit([each.fit for each in panel], fit, [each.test for each in panel], test)
-        results.append(described(result, panel, test, part, seen))
+        result = relatedness_of(estimator, panel, fit, test, part)
+        results.append(described(result, panel, fit, test, part, samples))
     return results

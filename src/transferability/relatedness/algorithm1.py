@@ -29,8 +29,8 @@ from transferability._array import FloatArray, IntArray
 from transferability.errors import OptionError
 from transferability.relatedness.certificate import losses_of
 from transferability.relatedness.feature_map import AffineMap
-from transferability.relatedness.geometry import Sample
 from transferability.relatedness.lipschitz import SoftmaxClassifier
+from transferability.relatedness.sample import Sample
 from transferability.transport.coupling import Coupling, optimal_coupling
 
 __all__ = ["Algorithm1Result", "Algorithm1Terms", "run_algorithm1"]

@@ -31,9 +31,17 @@ from scipy.special import logsumexp
 from transferability._array import FloatArray, IntArray
 from transferability.errors import TaskError
 from transferability.relatedness.label_transform import LabelTransform
-from transferability.transport.coupling import MAX_POINTS, couple
+from transferability.transport.coupling import MAX_POINTS, Coupling, couple
 
-__all__ = ["Certificate", "certify_sample", "losses_of", "transformed_losses"]
+__all__ = [
+    "AccuracyTerms",
+    "Certificate",
+    "Coupler",
+    "by_transport",
+    "certify_sample",
+    "losses_of",
+    "transformed_losses",
+]
 
 
 class Certificate(NamedTuple):
@@ -61,36 +69,66 @@ class Certificate(NamedTuple):
         )
 
 
+class AccuracyTerms(NamedTuple):
+    """Where accuracy is lost, per target class and weighted by its prior: all of it sums to ``1 − accuracy`` of ``h'``.
+
+    A part may be negative: something is won there.
+    """
+
+    on_reference: FloatArray  # (K_T,), h_R is wrong on the reference classes that the target class is made of
+    to_labels: FloatArray  # (K_T,), target classes share a reference class, and only one of them can be told
+    on_target: FloatArray  # (K_T,), h' is right on the target less often than on the reference
+
+
+Coupler = Callable[[IntArray, "FloatArray | int", IntArray], Coupling]
+"""Couples these reference rows, with these masses or so many uniform ones, with these target rows, all of one class."""
+
+
+def by_transport(
+    cost: Callable[[IntArray, IntArray], FloatArray],
+    *,
+    max_points: int = MAX_POINTS,
+    rng: np.random.Generator | None = None,
+) -> Coupler:
+    """Return the coupler that solves a transport problem at a cost given for rows; in blocks past `max_points`."""
+
+    def coupler(rows: IntArray, masses: FloatArray | int, columns: IntArray) -> Coupling:
+        return couple(lambda r, c: cost(rows[r], columns[c]), masses, len(columns), max_points=max_points, rng=rng)
+
+    return coupler
+
+
 def losses_of(logits: FloatArray, labels: IntArray) -> FloatArray:
     """Return the cross-entropy of each sample, in nats, shape (n,)."""
-    losses: FloatArray = logsumexp(logits, axis=1) - logits[np.arange(len(labels)), labels]
+    margins = logits - logits[np.arange(len(labels)), labels][:, None]
+    largest = margins.max(axis=1)
+    np.subtract(margins, largest[:, None], out=margins)
+    losses: FloatArray = largest + np.log(np.exp(margins, out=margins).sum(axis=1))
     return np.maximum(losses, 0.0)
 
 
 def certify_sample(
-    ground_cost: Callable[[IntArray, IntArray], FloatArray],
+    coupler: Coupler,
     reference_losses: FloatArray,
     reference_labels: IntArray,
     target_labels: IntArray,
     transform: LabelTransform,
-    *,
-    max_points: int = MAX_POINTS,
-    rng: np.random.Generator | None = None,
+    B: FloatArray | None = None,
 ) -> Certificate:
-    """Measure the three terms on one sample of each task.
+    r"""Measure the three terms on one sample of each task.
 
     Parameters
     ----------
-    ground_cost : callable (reference rows, target rows) -> array
-        Cost of moving each of these reference points to each of these mapped target points.
+    coupler : callable
+        Couples the points of one target class with those of the reference that it is made of (`by_transport`).
     reference_losses : array of shape (n_R,)
         ``−log h_j(u)`` of each reference point under its own label.
     reference_labels, target_labels : arrays of int
     transform : LabelTransform
-    max_points : int
-        Larger class samples are matched in blocks.
-    rng : numpy Generator, optional
-        Draws the blocks.
+    B : array of shape (K_T, K_R), optional
+        The label map of the classifier that is bounded, fitted on other samples. The label mismatch is then the
+        cross-entropy :math:`-\sum_{ij} M_{ij} \log B_{ij}`. By default the B of this sample's own priors, which makes
+        it the entropy, its least value.
 
     Raises
     ------
@@ -108,7 +146,7 @@ def certify_sample(
         )
         raise TaskError(message)
     reference_term, mismatch = np.zeros(n_targets), np.zeros(n_targets)
-    entropy, per_point = transform.entropy_per_class(priors), np.zeros(len(target_labels))
+    entropy, per_point = transform.entropy_per_class(priors, B), np.zeros(len(target_labels))
     exact = True
     for i in np.flatnonzero(priors > 0):
         shares = transform.shares[i]
@@ -116,13 +154,7 @@ def certify_sample(
         columns = np.flatnonzero(target_labels == i)
         masses = shares[reference_labels[rows]] / counts[reference_labels[rows]]
         plain = bool((masses == masses[0]).all())
-        coupling = couple(
-            lambda r, c, rows=rows, columns=columns: ground_cost(rows[r], columns[c]),  # type: ignore[misc]
-            len(rows) if plain else masses,
-            len(columns),
-            max_points=max_points,
-            rng=rng,
-        )
+        coupling = coupler(rows, len(rows) if plain else masses, columns)
         reference_term[i] = priors[i] * float(masses @ reference_losses[rows]) / float(masses.sum())
         mismatch[i] = priors[i] * coupling.value
         exact &= coupling.exact
@@ -135,7 +167,10 @@ def certify_sample(
 def transformed_losses(
     target_logits: FloatArray, target_labels: IntArray | None, transform: LabelTransform, priors: FloatArray
 ) -> tuple[FloatArray | None, IntArray]:
-    """Return the losses of ``h' = B h_R(f(z))`` (None without labels) and its predictions."""
+    """Return the losses of ``h' = B h_R(f(z))`` (None without labels) and its predictions.
+
+    `priors` are those that B is made from: the target's on the samples that h' was fitted to.
+    """
     log_h = target_logits - logsumexp(target_logits, axis=1, keepdims=True)
     B = transform.B(priors)
     used = transform.D(priors) > 0  # the other columns are uniform: they add the same to every class

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from transferability._array import IntArray
+from transferability._array import FloatArray, IntArray
 from transferability._validate import check_choice, check_positive
 from transferability.errors import FeatureError, LabelError, OptionError, TaskError
 from transferability.task import Task
@@ -15,7 +15,18 @@ from transferability.task import Task
 if TYPE_CHECKING:
     from transferability.relatedness.pack import ReferencePack
 
-__all__ = ["as_panel", "as_task", "check_magnitudes", "check_matching", "check_seed", "check_tasks", "check_tau"]
+__all__ = [
+    "as_panel",
+    "as_task",
+    "check_count",
+    "check_ground_cost",
+    "check_magnitudes",
+    "check_matching",
+    "check_seed",
+    "check_space",
+    "check_tasks",
+    "check_tau",
+]
 
 _MATCHINGS = ("assignment", "identity", "random", "gradient")
 _MAGNITUDE = 1e18  # beyond, and below its inverse, squares leave the range of float32
@@ -123,15 +134,56 @@ def check_seed(seed: Any) -> int:
     return int(seed)
 
 
-def check_matching(matching: Any) -> str | IntArray:
-    """Return the name of a matching, or the given reference classes as an array."""
+def check_matching(matching: Any) -> str | IntArray | FloatArray:
+    """Return the name of a matching, the given reference classes as an array of int, or given shares (K_T, K_R)."""
     if isinstance(matching, str):
         return check_choice(matching, _MATCHINGS, "matching")
     array = np.asarray(matching)
-    if array.ndim != 1 or array.dtype.kind not in "iu" or array.size == 0:
-        message = (
-            f"`matching` must be one of {', '.join(map(repr, _MATCHINGS))}, or one reference class (int) per target "
-            f"class; got {matching!r}."
-        )
+    if array.ndim == 2 and array.dtype.kind in "iuf" and array.size:
+        shares = array.astype(np.float64)
+        if np.isfinite(shares).all() and (shares >= 0).all() and (shares.sum(axis=1) > 0).all():
+            return shares
+    elif array.ndim == 1 and array.dtype.kind in "iu" and array.size:
+        return array.astype(np.int64)
+    message = (
+        f"`matching` must be one of {', '.join(map(repr, _MATCHINGS))}, one reference class (int) per target class, or "
+        f"shares ≥ 0 of shape (target classes, reference classes), of each row some > 0; got {matching!r}."
+    )
+    raise OptionError(message)
+
+
+def check_ground_cost(ground_cost: Any, solver: str) -> str:
+    """Return the ground cost, by default the one that goes with the solver; refuse one that does not."""
+    allowed = {
+        "alternating": ("exact", "loss", "euclidean"),
+        "sgd": ("euclidean",),
+        "statistics": ("loss", "euclidean", "gamma"),
+    }[solver]
+    if ground_cost is None:
+        return allowed[0]
+    check_choice(ground_cost, ("exact", "loss", "euclidean", "gamma"), "ground_cost")
+    if ground_cost not in allowed:
+        use = "Use solver='statistics'." if ground_cost == "gamma" else "Leave it out, or use another solver."
+        names = " or ".join(map(repr, allowed))
+        message = f"`ground_cost` must be {names} with solver={solver!r}; got {ground_cost!r}. {use}"
         raise OptionError(message)
-    return array.astype(np.int64)
+    return str(ground_cost)
+
+
+def check_space(space: Any, solver: str) -> str:
+    """Return where the Euclidean cost is measured, by default the reference's space; the paper's solver has its own."""
+    if space is None:
+        return "target" if solver == "sgd" else "reference"
+    check_choice(space, ("reference", "target"), "space")
+    if solver == "sgd" and space != "target":
+        message = "`space` must be 'target' with solver='sgd', which is the paper's; got 'reference'. Leave it out."
+        raise OptionError(message)
+    return str(space)
+
+
+def check_count(value: Any, name: str) -> int:
+    """Return a whole number ≥ 1."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        message = f"`{name}` must be an integer ≥ 1; got {value!r}."
+        raise OptionError(message)
+    return int(value)

@@ -19,13 +19,14 @@ from transferability._array import FloatArray, IntArray
 from transferability.relatedness.result import Relatedness
 from transferability.task import Task
 
-__all__ = ["GRID", "Details", "describe"]
+__all__ = ["GRID", "MAX_SHOWN", "Details", "describe"]
 
 GRID = 1000
 """Points lie on a grid of so many steps: finer than a picture shows, and short to write."""
 _MAX_POINTS = 150  # of each task
 _LOOKALIKES = 3
-_MAX_CLASSES = 1000
+MAX_SHOWN = 1000
+"""Classes of which accuracies and look-alikes are told."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +172,7 @@ def _lookalikes(
     probabilities: FloatArray, labels: IntArray, used: IntArray, result: Relatedness
 ) -> tuple[tuple[tuple[str, float], ...], ...]:
     found: list[tuple[tuple[str, float], ...]] = []
-    for i in range(min(len(result.class_map), _MAX_CLASSES)):
+    for i in range(min(len(result.class_map), MAX_SHOWN)):
         members = labels == i
         if not members.any():
             found.append(())
@@ -186,4 +187,4 @@ def _accuracies(predicted: IntArray, labels: IntArray, n_classes: int) -> tuple[
     counts = np.bincount(labels, minlength=n_classes)
     hits = np.bincount(labels[predicted == labels], minlength=n_classes)
     shares = np.divide(hits, counts, out=np.full(n_classes, np.nan), where=counts > 0)
-    return tuple(float(x) for x in shares[:_MAX_CLASSES])
+    return tuple(float(x) for x in shares[:MAX_SHOWN])

@@ -18,17 +18,18 @@ from transferability._threads import threads_for
 from transferability.errors import LabelError, OptionError, TaskError
 from transferability.relatedness.certificate import Certificate, losses_of, transformed_losses
 from transferability.relatedness.checks import as_task, check_tasks
-from transferability.relatedness.choose import given_classes, identity_classes
+from transferability.relatedness.class_matching import given_classes, identity_classes
 from transferability.relatedness.feature_map import AffineMap
 from transferability.relatedness.gaussian_geometry import GaussianGeometry, GaussianPairCosts, expected_losses
 from transferability.relatedness.gaussian_map import fit_moments, margin_step, squares_step
-from transferability.relatedness.geometry import Geometry, Sample
 from transferability.relatedness.label_transform import LabelTransform
 from transferability.relatedness.lipschitz import SoftmaxClassifier, fit_lipschitz_softmax
 from transferability.relatedness.matching import assign_classes, random_matching
 from transferability.relatedness.pack import ReferencePack
-from transferability.relatedness.prepared import Solution, full_transform
 from transferability.relatedness.result import Relatedness
+from transferability.relatedness.sample import Sample
+from transferability.relatedness.scale import minimize_over_scales
+from transferability.relatedness.solution import full_transform
 from transferability.relatedness.standardize import Scaler
 from transferability.relatedness.tau import solve_for_tau
 from transferability.statistics.classes import CovarianceForm, class_statistics
@@ -53,9 +54,10 @@ class StatisticsOptions(NamedTuple):
     tau: float | tuple[float, ...] | str
     ground_cost: str
     space: str
-    matching: str | IntArray
+    matching: str | IntArray | FloatArray
     learn_map: bool
     standardize: bool
+    scale: bool
     covariance_weight: float
     seed: int
 
@@ -72,10 +74,18 @@ class _Target(NamedTuple):
 
 
 class _Solved(NamedTuple):
-    solution: Solution
-    geometry: GaussianGeometry
+    """Classes and map for one τ; everything knows the reference classes in use only, which `kept` names."""
+
+    kept: IntArray
+    transform: LabelTransform
+    geometry: GaussianGeometry  # with the classifier, at its scale
     place_map: AffineMap
-    losses: FloatArray  # of the reference classes in use
+    losses: FloatArray  # of the reference classes
+    tau: float
+    scale: float
+    ridge: float
+    history: tuple[float, ...]
+    criterion: float
 
 
 def relate_statistics(
@@ -112,9 +122,9 @@ def relate_statistics(
     with threads_for(float(pack.n_features) ** 3):
         # "auto" is the choice among the pack's own classifiers, whose losses are known; without any it is a walk.
         taus = tuple(head.tau for head in pack.heads) if options.tau == "auto" and pack.heads else options.tau
-        candidates = solve_for_tau(taus, pack.n_features, solver.solve, lambda each: each.solution.criterion)
-        solved = min(candidates, key=lambda each: each.solution.criterion)
-        path = tuple((each.solution.tau, each.solution.criterion) for each in candidates)
+        candidates = solve_for_tau(taus, float(pack.n_features), solver.solve, lambda each: each.criterion)
+        solved = min(candidates, key=lambda each: each.criterion)
+        path = tuple((each.tau, each.criterion) for each in candidates)
         result = _result(options, pack, side, solved, path if len(path) > 1 else ())
     return dataclasses.replace(result, seconds=time.perf_counter() - started)
 
@@ -190,14 +200,41 @@ class _Solver:
             losses = expected_losses(classifier, reference, self.options.seed)
         geometry = self._geometry(classifier, reference, tau)
         place_map, ridge, history = self._fit(geometry, transform.class_map, rng)
-        feature_map = geometry.lift(place_map, self.target.gaussians.n_features)
         prices = geometry.prices(self.target.gaussians, np.arange(len(self.priors)), transform.class_map, place_map)
-        entropy = transform.entropy_per_class(self.priors).sum()
-        criterion = float(self.priors @ (losses[transform.class_map] + prices) + entropy)
-        plain = Geometry(classifier, self.options.ground_cost, self.options.space, geometry.tau)
-        nobody = np.zeros(0, dtype=np.int64)
-        solution = Solution(kept, plain, transform, feature_map, None, nobody, tau, ridge, history, criterion)
-        return _Solved(solution, geometry, place_map, losses)
+        mismatch = float(self.priors @ prices)
+        scale = 1.0
+        if self.options.scale:
+            scale, losses = self._scaled(classifier, reference, losses, transform, mismatch)
+            geometry = self._geometry(classifier.scaled(scale), reference, tau * scale)
+            if geometry.ground_cost == "loss":
+                place_map = AffineMap(scale * place_map.matrix, scale * place_map.offset)
+        entropy = float(transform.entropy_per_class(self.priors).sum())
+        criterion = float(self.priors @ losses[transform.class_map]) + entropy + scale * mismatch
+        return _Solved(kept, transform, geometry, place_map, losses, tau, scale, ridge, history, criterion)
+
+    def _scaled(
+        self,
+        classifier: SoftmaxClassifier,
+        reference: ClassGaussians,
+        losses: FloatArray,
+        transform: LabelTransform,
+        mismatch: float,
+    ) -> tuple[float, FloatArray]:
+        """Return the scale with the smallest estimate, and the losses there.
+
+        A pack knows its losses at scale 1; how they go with the scale is taken from draws of the class Gaussians.
+        """
+        drawn = np.maximum(expected_losses(classifier, reference, self.options.seed), 1e-12)
+
+        def losses_at(scale: float) -> FloatArray:
+            there = expected_losses(classifier.scaled(scale), reference, self.options.seed)
+            scaled: FloatArray = losses * there / drawn
+            return scaled
+
+        scale = minimize_over_scales(
+            lambda each: float(self.priors @ losses_at(each)[transform.class_map]) + each * mismatch
+        )
+        return scale, losses_at(scale)
 
     def _head_of_all(self, tau: float) -> tuple[SoftmaxClassifier, FloatArray]:
         """Return a classifier of all classes and its losses, good enough to choose classes by."""
@@ -206,14 +243,7 @@ class _Solver:
             return classifier, expected_losses(classifier, self.reference, self.options.seed)
         nearest = min(self.heads.values(), key=lambda head: abs(np.log(head.tau / tau)))
         known, factor = nearest.classifier, tau / nearest.tau
-        if factor != 1:
-            known = dataclasses.replace(
-                known,
-                weights=known.weights * factor,
-                intercept=known.intercept * factor,
-                certified_tau=known.certified_tau * factor,
-            )
-        return known, nearest.losses
+        return known.scaled(factor), nearest.losses
 
     def _fit_to_draws(self, reference: ClassGaussians, tau: float) -> SoftmaxClassifier:
         """Fit the classifier to draws from the class Gaussians, each class with the weight it has in the reference."""
@@ -289,7 +319,7 @@ class _Solver:
 
 def _measure(solved: _Solved, target: ClassGaussians) -> Certificate:
     """Return the three terms of each target class."""
-    transform = solved.solution.transform
+    transform = solved.transform
     priors = target.counts / target.counts.sum()
     prices = solved.geometry.prices(target, np.arange(len(priors)), transform.class_map, solved.place_map)
     return Certificate(
@@ -309,27 +339,31 @@ def _result(
     tau_path: tuple[tuple[float, float], ...],
 ) -> Relatedness:
     """Measure, on samples too where the target has them."""
-    solution = solved.solution
+    classifier = solved.geometry.classifier
+    feature_map = solved.geometry.lift(solved.place_map, target.gaussians.n_features)
+    priors = target.gaussians.counts / target.gaussians.counts.sum()
     fit_terms = _measure(solved, target.gaussians)
     terms = _measure(solved, target.seen) if target.on_test else fit_terms
-    transform = full_transform(solution, terms.priors, pack.n_classes, (pack.scaler, target.scaler))
+    transform = full_transform(
+        classifier, solved.transform, solved.kept, priors, feature_map, pack.n_classes, (pack.scaler, target.scaler)
+    )
     losses, correct, own, own_loss, own_accuracy = None, None, None, None, None
     if target.fit_sample is not None and target.seen_sample is not None:
         seen, truth = target.seen_sample
-        logits = solution.geometry.classifier.logits(solution.feature_map.apply(seen))
-        losses, predictions = transformed_losses(logits, truth, solution.transform, terms.priors)
+        logits = feature_map.then(classifier.weights, classifier.intercept).apply(seen)
+        losses, predictions = transformed_losses(logits, truth, solved.transform, priors)
         correct = predictions == truth
-        own = fit_lipschitz_softmax(*target.fit_sample, max(solution.tau, transform.lipschitz))
+        own = fit_lipschitz_softmax(*target.fit_sample, max(classifier.certified_tau, transform.lipschitz))
         own_logits = own.logits(seen)
         own_loss = float(losses_of(own_logits, truth).mean())
         own_accuracy = float((own_logits.argmax(axis=1) == truth).mean())
-    classifier = solution.geometry.classifier
     return Relatedness(
         reference=pack.name,
         target=target.name,
         certificate_terms=terms,
         transform=transform,
-        tau=solution.tau,
+        tau=solved.tau,
+        scale=solved.scale,
         certified_tau=classifier.certified_tau if options.space == "reference" else transform.lipschitz,
         certified=False,
         certificate=_NOT_CERTIFIED[options.ground_cost],
@@ -337,14 +371,14 @@ def _result(
         transferred_accuracy=None if correct is None else float(correct.mean()),
         transferability=own_loss,
         transferability_accuracy=own_accuracy,
-        class_map=np.where(terms.priors > 0, solution.kept[solution.transform.class_map], -1),
+        class_map=np.where(terms.priors > 0, solved.kept[solved.transform.class_map], -1),
         fit_bound=fit_terms.bound,
         evaluated_on="test" if target.on_test else "fit",
         ground_cost=options.ground_cost,
         space=options.space,
         solver="statistics",
-        ridge=solution.ridge,
-        history=solution.history,
+        ridge=solved.ridge,
+        history=solved.history,
         seconds=0.0,
         reference_classifier=classifier,
         target_classifier=own,

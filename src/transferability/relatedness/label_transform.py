@@ -73,9 +73,12 @@ class LabelTransform:
         B: FloatArray = np.divide(joint, total, out=uniform, where=total > 0)
         return B
 
-    def entropy_per_class(self, priors: FloatArray) -> FloatArray:
-        """Return each target class's part of the label mismatch, in nats, shape (K_T,)."""
+    def entropy_per_class(self, priors: FloatArray, B: FloatArray | None = None) -> FloatArray:
+        """Return each target class's part of the label mismatch, in nats, shape (K_T,).
+
+        With a `B` that was fitted to other priors it is a part of the cross-entropy, which is never smaller.
+        """
         joint = priors[:, None] * self.shares
-        B = self.B(priors)
+        B = self.B(priors) if B is None else B
         per_class: FloatArray = xlogy(joint, np.where(joint > 0, B, 1.0)).sum(axis=1)
         return np.abs(per_class)  # never positive before; abs rather than minus, as −0.0 is ugly in a table

@@ -16,6 +16,7 @@ Where that is more than a hundredth, the solver goes on from there with more car
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -27,7 +28,7 @@ from transferability._array import FloatArray, IntArray
 from transferability._validate import check_features, check_labels, check_positive
 from transferability.errors import FeatureError
 
-__all__ = ["SoftmaxClassifier", "fit_lipschitz_softmax"]
+__all__ = ["SoftmaxClassifier", "fit_and_hold_out", "fit_lipschitz_softmax"]
 
 _ROUNDS = 10
 _PENALTY = 1.0  # nats, shared by the K classes
@@ -51,6 +52,11 @@ class _State(NamedTuple):
     multipliers: FloatArray
     penalty: float
     steps: int
+
+    def in_unit(self, problem: _Problem, scale: float) -> _State:
+        """Return the state for features that are divided by `scale`: weights grow by it."""
+        weights, intercept = problem.split(self.theta)
+        return self._replace(theta=np.concatenate([(weights * scale).ravel(), intercept]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +85,18 @@ class SoftmaxClassifier:
     def n_classes(self) -> int:
         """Number of classes."""
         return len(self.intercept)
+
+    def scaled(self, scale: float) -> SoftmaxClassifier:
+        """Return the classifier with its logits times `scale`: the same predictions, surer or less sure.
+
+        `loss`, `gap`, `converged` and `iterations` go on speaking of the fit, which the scale has no part in.
+        """
+        return dataclasses.replace(
+            self,
+            weights=scale * self.weights,
+            intercept=scale * self.intercept,
+            certified_tau=scale * self.certified_tau,
+        )
 
 
 def fit_lipschitz_softmax(
@@ -128,19 +146,57 @@ def fit_lipschitz_softmax(
     classes = check_labels(labels, len(checked))
     tau = check_positive(tau, "tau")
     weight = _check_weight(sample_weight, len(checked))
+    return _fit(checked, classes, tau, weight, None)[0]
+
+
+def fit_and_hold_out(
+    features: FloatArray, labels: IntArray, tau: float, held_out: IntArray
+) -> tuple[SoftmaxClassifier, FloatArray]:
+    """Fit the classifier to all rows, and say what it does on rows it has not seen.
+
+    Parameters
+    ----------
+    features, labels, tau
+        As in `fit_lipschitz_softmax`.
+    held_out : array of int
+        Rows that a first fit leaves out; of each class at least one other row must remain.
+
+    Returns
+    -------
+    classifier : SoftmaxClassifier
+        Fitted to all rows, from where the first fit ended.
+    logits : array of shape (len(held_out), n_classes)
+        Of the first classifier, on the rows that it has not seen.
+
+    Notes
+    -----
+    Cost of one and a half fits: the second one starts near its end.
+    """
+    rest = np.ones(len(labels), dtype=bool)
+    rest[held_out] = False
+    n_first = int(rest.sum())
+    first, state = _fit(features[rest], labels[rest], tau, np.full(n_first, 1.0 / n_first), None)
+    both, _ = _fit(features, labels, tau, np.full(len(labels), 1.0 / len(labels)), state)
+    return both, first.logits(features[held_out])
+
+
+def _fit(
+    checked: FloatArray, classes: IntArray, tau: float, weight: FloatArray, start: _State | None
+) -> tuple[SoftmaxClassifier, _State]:
+    """Solve from `start`; this state and the one returned are in the unit of the features as they are given."""
     scale = float(np.sqrt(np.mean(np.square(checked / (np.abs(checked).max() or 1.0))))) * float(np.abs(checked).max())
     scale = scale or 1.0  # the problem is the same for features / scale with tau * scale, and float32 is safe there
     scaled = checked / np.float64(scale)
     exact = _Problem(scaled, classes, weight, tau * scale)
     problem = _Problem(scaled.astype(np.float32), classes, weight, tau * scale)
-    state = _start(problem)
+    state = _start(problem) if start is None else start.in_unit(problem, scale)._replace(steps=0)
     for accuracy in (_QUICK, _CAREFUL):
         state = _method_of_multipliers(problem, state, accuracy)
         found = _finish(exact, state, scale)
         if found.converged:
             break
         problem = exact  # what is left to gain is less than float32 resolves
-    return found
+    return found, state.in_unit(problem, 1 / scale)
 
 
 def _check_weight(sample_weight: FloatArray | None, n_samples: int) -> FloatArray:

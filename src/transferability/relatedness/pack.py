@@ -24,7 +24,7 @@ from transferability.relatedness.certificate import losses_of
 from transferability.relatedness.checks import check_tasks, check_tau
 from transferability.relatedness.lipschitz import SoftmaxClassifier, fit_lipschitz_softmax
 from transferability.relatedness.standardize import Scaler
-from transferability.relatedness.tau import DEFAULT_TAU, first_tau
+from transferability.relatedness.tau import PAPER_TAU, first_tau
 from transferability.statistics.classes import ClassStatistics, CovarianceForm, class_statistics
 from transferability.statistics.gaussians import ClassGaussians
 from transferability.task import Task
@@ -273,7 +273,7 @@ def _taus(tau: float | Sequence[float] | Literal["scaled", "auto"], n_features: 
     if isinstance(checked, tuple):
         return sorted(set(checked))
     first = first_tau(checked, n_features)
-    return [first] if checked == "scaled" else sorted({DEFAULT_TAU, first, 2 * first, 4 * first})
+    return [first] if checked == "scaled" else sorted({PAPER_TAU, first, 2 * first, 4 * first})
 
 
 def _same_heads(a: ReferencePack, b: ReferencePack) -> bool:

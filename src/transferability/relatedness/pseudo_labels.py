@@ -16,11 +16,12 @@ from scipy.special import logsumexp
 
 from transferability._array import FloatArray, IntArray
 from transferability.errors import TaskError
-from transferability.relatedness.alternating import settle_map
+from transferability.relatedness.costs.alternating import settle_map
+from transferability.relatedness.costs.euclidean import EuclideanCost
 from transferability.relatedness.feature_map import AffineMap
-from transferability.relatedness.geometry import Geometry, Sample
 from transferability.relatedness.label_transform import LabelTransform
 from transferability.relatedness.lipschitz import SoftmaxClassifier
+from transferability.relatedness.sample import Sample
 
 __all__ = ["GUESS_RIDGE", "guess_labels", "likely_classes"]
 
@@ -63,16 +64,14 @@ def guess_labels(
         The reference class that stands for each target class; one-to-one.
     rng : numpy Generator
     """
-    geometry = Geometry(classifier, "euclidean", "reference", classifier.certified_tau or 1.0)
+    cost = EuclideanCost(classifier, classifier.certified_tau or 1.0)
     transform = LabelTransform.from_class_map(class_map, classifier.n_classes)
     priors = np.bincount(reference.labels, minlength=classifier.n_classes)[class_map].astype(np.float64)
     priors /= priors.sum()
     feature_map = AffineMap.identity(reference.features.shape[1], features.shape[1])
     labels = _lean(classifier.logits(feature_map.apply(features))[:, class_map], priors)
     for _ in range(_ROUNDS):
-        feature_map = settle_map(
-            geometry, reference, Sample(features, labels), transform, feature_map, GUESS_RIDGE, rng
-        )
+        feature_map = settle_map(cost, reference, Sample(features, labels), transform, feature_map, GUESS_RIDGE, rng)
         before, labels = labels, _lean(classifier.logits(feature_map.apply(features))[:, class_map], priors)
         if np.array_equal(before, labels):
             break

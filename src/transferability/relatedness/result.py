@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -9,8 +10,9 @@ import numpy as np
 
 from transferability._array import BoolArray, FloatArray, IntArray
 from transferability._validate import check_choice
-from transferability.relatedness.certificate import Certificate
+from transferability.relatedness.certificate import AccuracyTerms, Certificate
 from transferability.relatedness.lipschitz import SoftmaxClassifier
+from transferability.relatedness.matching import MatchCertainty
 from transferability.relatedness.transform import Transform
 
 if TYPE_CHECKING:
@@ -25,7 +27,8 @@ __all__ = ["Relatedness"]
 class Relatedness:
     """Task-relatedness of one reference and one target. Losses and bounds in nats; lower means more related.
 
-    Measured on the test tasks where they were given, else on the tasks that were fitted (`evaluated_on`).
+    Measured on the test tasks or the folds where there were any, else on the tasks that were fitted (`evaluated_on`).
+    The bound is on the loss of ``h'`` on the rows that it was measured on, and on nothing else.
 
     Attributes
     ----------
@@ -43,15 +46,27 @@ class Relatedness:
         Loss and accuracy of a classifier ``h_T`` trained on the target, in the smallest Lipschitz class that holds both
         the constant of ``h_R`` and ``h'``; None without target labels.
     tau : float
-        Lipschitz constant asked of ``h_R``.
+        Lipschitz constant asked of ``h_R`` when it was trained.
+    scale : float
+        Factor σ of its logits, fitted afterwards.
     certified_tau : float
-        Lipschitz constant that is known: of ``h_R`` in the reference's space, of ``h_R(A^{-1} z)`` in the target's.
+        Lipschitz constant that is known, with the scale: of ``h_R`` in the reference's space, of ``h_R(A^{-1} z)`` in
+        the target's.
     certified : bool
         Whether the bound is a theorem on this sample; `certificate` says why or why not.
     class_map : array of int of shape (K_T,)
         Reference class with the largest share in each target class; −1 where the target class has no sample.
     fit_bound : float
         The bound on the fitting tasks.
+    evaluated_on : {"test", "folds", "fit"}
+        What the numbers were measured on. With "folds" every row was measured by a classifier fitted without it, and
+        `transform` is fitted to all rows.
+    accuracy_terms : AccuracyTerms or None
+        The three terms in accuracy: per target class, where it is lost. All of them sum to 1 − `transferred_accuracy`.
+    match_certainty : MatchCertainty or None
+        How much more the best other assignment of classes would cost, and the standard error of that.
+    fold_shares : array of shape (K_T,), or None
+        Share of the folds that chose the reference class in `class_map`.
     pseudo_labels : array of int or None
         Guessed labels of the fitting target, if it came without.
     tau_path : tuple of (tau, held-out bound)
@@ -67,6 +82,7 @@ class Relatedness:
     certificate_terms: Certificate
     transform: Transform
     tau: float
+    scale: float
     certified_tau: float
     certified: bool
     certificate: str
@@ -93,6 +109,9 @@ class Relatedness:
     tau_path: tuple[tuple[float, float], ...] = ()
     others: tuple[Relatedness, ...] = field(default=())
     details: Details | None = None
+    accuracy_terms: AccuracyTerms | None = None
+    match_certainty: MatchCertainty | None = None
+    fold_shares: FloatArray | None = None
 
     @property
     def bound(self) -> float:
@@ -121,8 +140,23 @@ class Relatedness:
 
     @property
     def panel(self) -> tuple[Relatedness, ...]:
-        """The results of all references, in the order given."""
+        """The results of all references, in the order given; the union and the target's own half come last."""
         return self.others or (self,)
+
+    @property
+    def chance(self) -> float:
+        """Share of the largest class: the accuracy of always saying the same."""
+        return float(self.certificate_terms.priors.max())
+
+    @property
+    def log_n_classes(self) -> float:
+        """The loss of guessing among the target's classes, in nats."""
+        return float(np.log(len(self.certificate_terms.priors)))
+
+    def beside(self, other: Relatedness) -> Relatedness:
+        """Return the one with the smaller bound of this result and another of the same target, with both panels."""
+        closest = min(self, other, key=lambda result: result.bound)
+        return dataclasses.replace(closest, others=(*self.panel, *other.panel))
 
     def __repr__(self) -> str:
         accuracy = "" if self.transferred_accuracy is None else f", accuracy {self.transferred_accuracy:.1%}"
@@ -141,17 +175,39 @@ class Relatedness:
         terms = self.certificate_terms
         rows: list[dict[str, Any]] = []
         for i, j in enumerate(self.class_map):
-            rows.append(
-                {
-                    "target_class": self.target_class_names[i],
-                    "reference_class": None if j < 0 else self.reference_class_names[j],
-                    "prior": float(terms.priors[i]),
-                    "reference_loss": float(terms.reference_loss[i]),
-                    "label_mismatch": float(terms.label_mismatch[i]),
-                    "distribution_mismatch": float(terms.distribution_mismatch[i]),
-                }
-            )
+            row: dict[str, Any] = {
+                "target_class": self.target_class_names[i],
+                "reference_class": None if j < 0 else self.reference_class_names[j],
+                "prior": float(terms.priors[i]),
+                "reference_loss": float(terms.reference_loss[i]),
+                "label_mismatch": float(terms.label_mismatch[i]),
+                "distribution_mismatch": float(terms.distribution_mismatch[i]),
+            }
+            for name in AccuracyTerms._fields:
+                values = None if self.accuracy_terms is None else getattr(self.accuracy_terms, name)
+                row[f"accuracy_lost_{name}"] = None if values is None else float(values[i])
+            rows.append(row | self._certainty_of(i))
         return rows
+
+    def _certainty_of(self, i: int) -> dict[str, Any]:
+        """Return how sure the match of a target class is."""
+        certainty = self.match_certainty
+        share = None if self.fold_shares is None else float(self.fold_shares[i])
+        if certainty is None or certainty.alternative[i] < 0:
+            return {"alternative_class": None, "margin": None, "margin_error": None, "share_of_folds": share}
+        return {
+            "alternative_class": self.reference_class_names[certainty.alternative[i]],
+            "margin": float(certainty.margin[i]),
+            "margin_error": float(certainty.standard_error[i]) if np.isfinite(certainty.standard_error[i]) else None,
+            "share_of_folds": share,
+        }
+
+    @property
+    def accuracy_lost(self) -> dict[str, float] | None:
+        """Return where accuracy is lost, over all classes; None without labels. Sums to 1 − `transferred_accuracy`."""
+        if self.accuracy_terms is None:
+            return None
+        return {name: float(getattr(self.accuracy_terms, name).sum()) for name in AccuracyTerms._fields}
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the arrays of the transformation as JSON values."""
@@ -163,13 +219,14 @@ class Relatedness:
     def _summary(self) -> dict[str, Any]:
         names = (
             "reference target bound reference_loss label_mismatch distribution_mismatch transferred_loss "
-            "transferred_accuracy transferability transferability_accuracy gap tau certified_tau certified certificate "
-            "fit_bound evaluated_on ground_cost space solver seconds"
+            "transferred_accuracy transferability transferability_accuracy gap tau scale certified_tau certified "
+            "certificate chance log_n_classes fit_bound evaluated_on ground_cost space solver seconds"
         )
         summary: dict[str, Any] = {name: getattr(self, name) for name in names.split()}
         for name in ("certified_tau", "fit_bound"):  # JSON knows no infinity
             summary[name] = summary[name] if np.isfinite(summary[name]) else None
         summary["ridge"] = self.ridge if np.isfinite(self.ridge) else None
+        summary["accuracy_lost"] = self.accuracy_lost
         summary["exact_transport"] = self.certificate_terms.exact
         summary["class_map"] = [int(j) for j in self.class_map]
         summary["class_map_names"] = {row["target_class"]: row["reference_class"] for row in self.per_class()}

@@ -6,57 +6,58 @@ import math
 from collections.abc import Callable
 from typing import Literal, TypeVar
 
-__all__ = ["DEFAULT_TAU", "RANKING_TAU", "first_tau", "solve_for_tau"]
+__all__ = ["DEFAULT_TAU", "PAPER_TAU", "first_tau", "solve_for_tau"]
 
-DEFAULT_TAU = 0.2
-"""The paper's value; packs hold a classifier for it."""
-RANKING_TAU: Literal["scaled"] = "scaled"
-"""Where encoders are compared. Standardised features lie about √d apart, so that one τ for all would leave narrow
-encoders a flatter classifier than wide ones; with the τ of the smallest bound a classifier may say next to nothing.
+DEFAULT_TAU: Literal["scaled"] = "scaled"
+"""The default. Standardised features lie about √d apart, so that one number for all would leave narrow encoders a
+flatter classifier than wide ones. How sure the classifier is, is the scale's affair: τ decides its direction only.
 """
+PAPER_TAU = 0.2
+"""The paper's value; packs hold a classifier for it."""
 
 _RANGE = (1e-3, 50.0)
-_WORTH_A_STEP = 0.99  # of the bound before; towards log K the walk would go on for ever, for nothing
-_FIRST = 4.0  # times 1 / √d: "scaled", and where the walk of "auto" begins
+_WORTH_A_STEP = 0.99  # of the best so far; towards log K the walk would go on for ever, for nothing
+_PATIENCE = 2  # steps that may be no better: a bound from a few rows is noisy
+_LEAST_SPREAD = 1e-3  # features that are all constant
+_FIRST = 4.0  # times 1 / √spread: "scaled", and where the walk of "auto" begins
 
 S = TypeVar("S")
 
 
-def first_tau(tau: float | tuple[float, ...] | str, n_features: int) -> float:
+def first_tau(tau: float | tuple[float, ...] | str, spread: float) -> float:
     """Return the τ that is tried first."""
     if isinstance(tau, str):
-        return _FIRST / math.sqrt(n_features)
+        return _FIRST / math.sqrt(max(spread, _LEAST_SPREAD))
     return tau if isinstance(tau, float) else tau[0]
 
 
 def solve_for_tau(
-    tau: float | tuple[float, ...] | str, n_features: int, solve: Callable[[float], S], criterion: Callable[[S], float]
+    tau: float | tuple[float, ...] | str, spread: float, solve: Callable[[float], S], criterion: Callable[[S], float]
 ) -> list[S]:
-    """Solve for one τ, for each of a list, or, for "auto", along a walk that stops where the bound turns up again.
+    """Solve for one τ, for each of a list, or, for "auto", along a walk to where the bound turns up.
 
     Parameters
     ----------
     tau : float, tuple of float, "scaled" or "auto"
-    n_features : int
-        Of the reference. "scaled" is 4 / √d; there the walk of "auto" begins, and it goes in factors of two.
+    spread : float
+        Mean squared norm of the reference's features: as many as are alive, where they are standardised. "scaled" is
+        4 / √spread; there the walk of "auto" begins. It goes in factors of two, two steps past the best one each way.
     solve : callable
         τ to solution.
     criterion : callable
         Solution to the bound it is judged by.
     """
-    centre = first_tau(tau, n_features)
+    centre = first_tau(tau, spread)
     if isinstance(tau, float) or tau == "scaled":
         return [solve(centre)]
     if not isinstance(tau, str):
         return [solve(each) for each in tau]
     solved = {0: solve(centre)}
     for direction in (1, -1):
-        step = direction
-        while _RANGE[0] < centre * 2.0**step < _RANGE[1]:
+        step, best, worse = direction, criterion(solved[0]), 0
+        while worse < _PATIENCE and _RANGE[0] < centre * 2.0**step < _RANGE[1]:
             solved[step] = solve(centre * 2.0**step)
-            if criterion(solved[step]) >= _WORTH_A_STEP * criterion(solved[step - direction]):
-                break
+            worse = 0 if criterion(solved[step]) < _WORTH_A_STEP * best else worse + 1
+            best = min(best, criterion(solved[step]))
             step += direction
-        if 2 in solved:  # downhill one way: the other way is uphill
-            break
     return [solved[step] for step in sorted(solved)]

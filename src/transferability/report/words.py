@@ -7,9 +7,19 @@ from typing import Any
 
 from transferability._criteria import BOUND, QUANTITIES, TRANSFERRED_ACCURACY, TRANSFERRED_LOSS, Quantity, quantity_of
 
-__all__ = ["amount", "answer", "certificate_in_words", "interval", "number", "percent", "relation_answer"]
+__all__ = [
+    "amount",
+    "answer",
+    "certificate_in_words",
+    "interval",
+    "match_in_words",
+    "number",
+    "percent",
+    "relation_answer",
+]
 
 Entry = Mapping[str, Any]
+_WITHIN_NOISE = 2.0  # standard errors
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -170,6 +180,19 @@ def relation_answer(results: Sequence[Mapping[str, Any]], encoder: str | None) -
     if len(results) > 1:
         headline = f"{len(results)} targets, and what they are like{seen_by}."
     return {"headline": headline, "sentence": f"By the smallest bound on the target loss: {shown}.", "facts": []}
+
+
+def match_in_words(row: Mapping[str, Any]) -> str:
+    """Say how sure a class match is: by the cost of the best other assignment, or by the folds that agree."""
+    margin, error, other = (row.get(name) for name in ("margin", "margin_error", "alternative_class"))
+    share = row.get("share_of_folds")
+    if row["reference_class"] is None:
+        return "–"
+    if other is not None and (error is None or margin < _WITHIN_NOISE * error):
+        return f"could as well be {other}"
+    if share is not None and share < 1:
+        return f"{100 * share:.0f} % of folds"
+    return "sure" if margin is not None else "–"
 
 
 def certificate_in_words(result: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -11,23 +12,24 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from transferability.encoders import FeatureFiles, forward, preprocess_of
+from transferability.encoders import FeatureFiles, forward, identity_of, preprocess_of
+from transferability.encoders.identity import hash_json
 from transferability.errors import TransferabilityError
 from transferability.pipeline import Progress, Split, describe_run
-from transferability.pipeline.data import Part, load_part
-from transferability.pipeline.extraction import Extraction, load, views_of
+from transferability.pipeline.data import Part, load_part, without_folds
+from transferability.pipeline.extraction import Extraction, Loaded, load, views_of
 from transferability.pipeline.measure import Measurement, score_columns
-from transferability.pipeline.packs import PREFIX, PackSource, by_statistics
+from transferability.pipeline.packs import PackSource, by_statistics, mark_of
 from transferability.ranking.result import Skipped
 from transferability.ranking.store import ResultStore, StoredResult, result_key
 from transferability.report.provenance import plain
 from transferability.study.config import Study
-from transferability.study.saved import pack_entry
+from transferability.study.saved import is_readable, pack_entry
 
 __all__ = ["Cell", "plan_study", "run_study"]
 
 _KIND = "relatedness"
-_LAYOUT = 3  # raise it whenever the same key would mean another result
+_LAYOUT = 5  # raise it whenever the same key would mean another result
 _WITHOUT_EFFECT = ("batch_size", "workers", "device", "cache")  # on the numbers, beyond rounding
 _PROBE = 8  # items that an encoder is tried on for an estimate
 
@@ -60,8 +62,9 @@ class _Inventory:
 
     def __init__(self, study: Study) -> None:
         self.study = study
-        self.parts = {name: load_part(name, study.settings) for name in (*study.targets, *study.references)}
-        self._stamps = {name: _stamp(name, part) for name, part in self.parts.items()}
+        names = list(dict.fromkeys((*study.targets, *study.references)))
+        self.parts = dict(zip(names, without_folds([load_part(name, study.settings) for name in names]), strict=True))
+        self._stamps = {name: _stamp(part) for name, part in self.parts.items() if isinstance(part, Split)}
         has_packs = any(isinstance(part, PackSource) for part in self.parts.values())
         self.estimator = by_statistics(study.relatedness) if has_packs else study.relatedness
         self._settings = {
@@ -71,22 +74,59 @@ class _Inventory:
     def references(self, target: str) -> list[Part]:
         return [self.parts[name] for name in self.study.panel(target)]
 
-    def key(self, encoder: str, target: str) -> str:
+    def load(self, encoder: str) -> Loaded | TransferabilityError:
+        """Return a loaded encoder, or what is wrong with it."""
+        try:
+            return load(encoder, self.study.settings)
+        except TransferabilityError as error:
+            return error
+
+    def key(self, encoder: str, loaded: Loaded | TransferabilityError, target: str) -> str:
+        """Return the hash of everything that decides the results of a cell.
+
+        By content: of the encoder (its identity), or of its feature files of these data; of the data, their labels and
+        their split; of packs; and of every option that changes a number.
+        """
+        names = (target, *self.study.panel(target))
         return result_key(
             _KIND,
             layout=_LAYOUT,
-            encoder=[encoder, _files_stamp(encoder)],
-            target=self._stamps[target],
-            references=[self._stamps[name] for name in self.study.panel(target)],
+            encoder=[encoder, self._identity(loaded, [self.parts[name].name for name in names])],
+            target=[target, self._stamp_of(target, loaded)],
+            references=[[name, self._stamp_of(name, loaded)] for name in names[1:]],
             settings=self._settings,
             relatedness={name: plain(value) for name, value in vars(self.estimator).items()},
         )
+
+    def find(self, store: ResultStore, key: str, loaded: Loaded | TransferabilityError) -> StoredResult | None:
+        """Return the result under a key, unless it may be out of date: some encoders cannot tell what they are."""
+        if isinstance(loaded, TransferabilityError) or loaded.identity() is None:
+            return None
+        found = store.get(key)
+        return found if found is None or is_readable(found) else None
 
     def is_done(self, found: StoredResult | None) -> bool:
         if found is None or found.failed:
             return False
         wanted = {column.name for column in score_columns(self.study.scores)}
         return all(wanted <= {*entry["scores"], *entry["notes"]} for entry in found.result["entries"])
+
+    def _identity(self, loaded: Loaded | TransferabilityError, data: Iterable[str]) -> str | list[str]:
+        if isinstance(loaded, TransferabilityError):
+            return "cannot be loaded"
+        if isinstance(loaded, FeatureFiles):
+            return [_hash_of_file(loaded.path(name)) for name in data]
+        identity = loaded.identity()
+        if identity is None:
+            return identity_of(loaded)
+        # Where it computes changes the last digits, and a study may go on elsewhere.
+        return hash_json({name: value for name, value in identity.items() if name != "device"})
+
+    def _stamp_of(self, name: str, loaded: Loaded | TransferabilityError) -> str:
+        part = self.parts[name]
+        if isinstance(part, Split):
+            return self._stamps[name]
+        return "" if isinstance(loaded, TransferabilityError) else _hash_of_file(part.path(mark_of(loaded)))
 
 
 def run_study(
@@ -118,9 +158,10 @@ def run_study(
 
     Notes
     -----
-    What a cell's key covers: the identifier of the encoder (and, of `features:`, size and time of the files), the
-    contents of target and references, settings and arguments that change numbers. An identifier stands for what it
-    means the first time: if a hub's branch moves on, use `refresh`, or name a revision.
+    A cell's key is made of contents: of the encoder's weights, code and settings (its `identity()`), of data, labels
+    and splits, of feature files and packs, and of all options that change numbers. So each encoder is loaded, also when
+    its results are there. One that cannot tell what it depends on, such as a function without a `version`, is computed
+    anew each time.
     """
     store = ResultStore(study.results)
     inventory = _Inventory(study)
@@ -128,15 +169,16 @@ def run_study(
     measure = Measurement(inventory.estimator, columns, study.settings.seed, progress)
     results: dict[tuple[str, str], StoredResult] = {}
     for encoder in study.encoders:
+        loaded = inventory.load(encoder)
         missing: dict[str, str] = {}
         for target in study.targets:
-            key = inventory.key(encoder, target)
-            found = store.get(key)
+            key = inventory.key(encoder, loaded, target)
+            found = inventory.find(store, key, loaded)
             if found is not None and inventory.is_done(found) and not refresh:
                 results[encoder, target] = found
             else:
                 missing[target] = key
-        for target, key, result, seconds in _compute(inventory, measure, encoder, missing):
+        for target, key, result, seconds in _compute(inventory, measure, loaded, missing):
             failed = "reason" in result
             results[encoder, target] = store.put(key, _KIND, encoder, target, result, seconds, failed=failed)
             if tell:
@@ -145,14 +187,16 @@ def run_study(
 
 
 def _compute(
-    inventory: _Inventory, measure: Measurement, encoder: str, missing: dict[str, str]
+    inventory: _Inventory, measure: Measurement, loaded: Loaded | TransferabilityError, missing: dict[str, str]
 ) -> Iterable[tuple[str, str, dict[str, Any], float]]:
-    """Yield (target, key, result, seconds) of one encoder, loaded once."""
+    """Yield (target, key, result, seconds) of one encoder."""
     if not missing:
         return
     study, started = inventory.study, time.perf_counter()
     try:
-        views = views_of(load(encoder, study.settings), study.settings)
+        if isinstance(loaded, TransferabilityError):
+            raise loaded
+        views = views_of(loaded, study.settings)
         extraction = Extraction(
             views, probabilities=measure.needs_probabilities, settings=study.settings, progress=measure.progress
         )
@@ -192,11 +236,12 @@ def plan_study(study: Study) -> list[Cell]:
     before = [each for each in store.results(_KIND) if not each.failed]
     cells = []
     for encoder in study.encoders:
+        loaded = inventory.load(encoder)
         took = [each.seconds for each in before if each.encoder == encoder]
         paid: set[str] = set()  # data sets whose extraction an earlier cell pays for
         for target in study.targets:
-            key = inventory.key(encoder, target)
-            found = store.get(key)
+            key = inventory.key(encoder, loaded, target)
+            found = inventory.find(store, key, loaded)
             if found is not None and inventory.is_done(found):
                 cells.append(Cell(encoder, target, key, done=True, seconds=found.seconds))
                 continue
@@ -206,17 +251,20 @@ def plan_study(study: Study) -> list[Cell]:
             if found is not None and not found.failed:  # only a score is missing: the features are there
                 seconds = sum(entry["relatedness"]["seconds"] for entry in found.result["entries"])
             else:
-                seconds = median(took) if took else _extraction_seconds(inventory, encoder, names)
+                seconds = median(took) if took else _extraction_seconds(inventory, loaded, names)
             cells.append(Cell(encoder, target, key, done=False, seconds=seconds))
     return cells
 
 
-def _extraction_seconds(inventory: _Inventory, encoder: str, names: Iterable[str]) -> float | None:
+def _extraction_seconds(
+    inventory: _Inventory, loaded: Loaded | TransferabilityError, names: Iterable[str]
+) -> float | None:
     """Return what extraction of whole data sets would take, from a few items; None where the encoder fails."""
+    if isinstance(loaded, TransferabilityError):
+        return None
+    if isinstance(loaded, FeatureFiles):
+        return 0.0
     try:
-        loaded = load(encoder, inventory.study.settings)
-        if isinstance(loaded, FeatureFiles):
-            return 0.0
         total = 0.0
         for part in (inventory.parts[name] for name in names):
             if not isinstance(part, Split):
@@ -234,22 +282,20 @@ def _extraction_seconds(inventory: _Inventory, encoder: str, names: Iterable[str
     return total
 
 
-def _stamp(name: str, part: Part) -> list[str]:
-    """Return an identifier of data, and what it stands for now."""
-    return [name, part.dataset.fingerprint() + _labels_stamp(part) if isinstance(part, Split) else _files_stamp(name)]
+def _stamp(part: Split) -> str:
+    """Return a hash of data: items, labels, the names of classes, and which rows are fitted and measured on."""
+    dataset = part.dataset
+    total = hashlib.sha256(dataset.fingerprint().encode())
+    for array in (dataset.labels, dataset.targets, part.fit_rows, part.test_rows):
+        text = b"" if array is None else array.dtype.str.encode() + str(array.shape).encode() + array.tobytes()
+        total.update(hashlib.sha256(text).digest())
+    total.update(json.dumps([dataset.name, dataset.class_names]).encode())
+    return total.hexdigest()
 
 
-def _labels_stamp(part: Split) -> str:
-    labels = part.dataset.labels
-    names = "" if part.dataset.class_names is None else "\n".join(part.dataset.class_names)
-    return hashlib.sha256((b"" if labels is None else labels.tobytes()) + names.encode()).hexdigest()
-
-
-def _files_stamp(identifier: str) -> str:
-    """Return sizes and times of the files that an identifier such as `features:zoo/{data}.npz` stands for."""
-    prefix, _, pattern = identifier.partition(":")
-    if f"{prefix}:" not in (PREFIX, "features:"):
-        return ""
-    path = Path(pattern.replace("{data}", "*").replace("{encoder}", "*")).expanduser()
-    files = sorted(path.parent.glob(path.name)) if path.parent.is_dir() else []
-    return " ".join(f"{each.name}:{each.stat().st_size}:{each.stat().st_mtime_ns}" for each in files)
+def _hash_of_file(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError:
+        return "not there"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -11,14 +12,25 @@ import numpy as np
 
 from transferability._array import BoolArray, FloatArray
 from transferability._criteria import BOUND, TRANSFERRED_ACCURACY, TRANSFERRED_LOSS, Quantity
+from transferability._schema import check_shape
 from transferability.pipeline.measure import score_columns
 from transferability.ranking.result import Ranked, Ranking, Skipped
 from transferability.ranking.store import StoredResult
+from transferability.report.records import DETAIL, ENTRY, check_points, check_result
 from transferability.study.config import Study
 
-__all__ = ["pack_entry", "rankings_of", "unpack_entry"]
+__all__ = ["is_readable", "pack_entry", "rankings_of", "unpack_entry"]
+
+_log = logging.getLogger(__name__)
 
 _STORED_AS: dict[Quantity, str] = {TRANSFERRED_ACCURACY: "?", TRANSFERRED_LOSS: "<f4", BOUND: "<f4"}
+_RESULT = {
+    "target": str,
+    "references": [str],
+    "entries": [{**ENTRY, "details": (None, DETAIL), "per_sample": dict.fromkeys(_STORED_AS, (str, None))}],
+    "skipped": [{"encoder": str, "reason": str}],
+    "made": {str: object},
+}
 
 
 @dataclass(frozen=True)
@@ -68,13 +80,33 @@ def unpack_entry(packed: dict[str, Any]) -> Ranked:
     )
 
 
+def is_readable(found: StoredResult) -> bool:
+    """Tell whether a stored result has all that a ranking is made of; what has not is computed again."""
+    try:
+        check_shape(found.result, {"reason": str} if found.failed else _RESULT)
+        for entry in () if found.failed else found.result["entries"]:
+            check_result(entry["relatedness"], "relatedness")
+            check_points(entry["details"], "details")
+            unpack_entry(entry)
+    except ValueError as error:
+        _log.warning("the result of %r on %r counts as not there: %s", found.encoder, found.target, error)
+        return False
+    return True
+
+
 def _pack(values: FloatArray | BoolArray | None, dtype: str) -> str | None:
     """Return thousands of numbers as text of one or four bytes each, not twenty."""
     return None if values is None else base64.b64encode(values.astype(dtype).tobytes()).decode()
 
 
 def _unpack(text: str | None, dtype: str) -> Any:
-    return None if text is None else np.frombuffer(base64.b64decode(text), dtype)
+    if text is None:
+        return None
+    values = np.frombuffer(base64.b64decode(text, validate=True), dtype)
+    if not np.isfinite(values).all():
+        message = "a part of a sample is not finite"
+        raise ValueError(message)
+    return values
 
 
 def rankings_of(

@@ -5,6 +5,9 @@ logits of the reference classifier. Each cost bounds what moving from :math:`u` 
 
 .. math:: -\log h_j(u') + \log h_j(u) \;\le\; c\bigl((u, j), u'\bigr).
 
+``exact``
+    :math:`c = (\ell_j(u') - \ell_j(u))_+` with :math:`\ell_j = -\log h_j`: the change itself, where it is a rise. No
+    cost that keeps the promise is smaller.
 ``loss``
     :math:`c = \max_k \Delta_k - \Delta_j` with :math:`\Delta = s(u') - s(u)`. Never negative; zero wherever the target
     point is classified at least as firmly as the reference point; blind to directions that the classifier ignores. It
@@ -14,17 +17,18 @@ logits of the reference classifier. Each cost bounds what moving from :math:`u` 
     :math:`c = \tau \lVert u' - u \rVert_2`, where :math:`\tau` bounds the Lipschitz constant of every
     :math:`-\log h_j`. For a linear softmax :math:`\tau = \max_{j,k} \lVert w_j - w_k \rVert_2`. The paper's choice.
 
-The loss cost never exceeds the Euclidean one.
+The exact cost never exceeds the loss cost, and the loss cost never exceeds the Euclidean one.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from scipy.spatial.distance import cdist
+from scipy.special import logsumexp
 
 from transferability._array import FloatArray, IntArray
 
-__all__ = ["euclidean_cost", "loss_cost"]
+__all__ = ["euclidean_cost", "exact_cost", "loss_cost"]
 
 _AT_ONCE = 1 << 18  # entries of the (m, n, n_classes) array
 
@@ -34,6 +38,14 @@ def euclidean_cost(reference: FloatArray, target: FloatArray, tau: float) -> Flo
     distances: FloatArray = cdist(reference, target)
     distances *= tau
     return distances
+
+
+def exact_cost(reference_logits: FloatArray, reference_labels: IntArray, target_logits: FloatArray) -> FloatArray:
+    """Return ``max(ℓ_j(u') − ℓ_j(u), 0)`` for every pair, shape (m, n); arguments as in `loss_cost`."""
+    own = logsumexp(reference_logits, axis=1) - reference_logits[np.arange(len(reference_labels)), reference_labels]
+    there = logsumexp(target_logits, axis=1)[:, None] - target_logits  # (n, n_classes)
+    rise: FloatArray = there.T[reference_labels] - own[:, None]
+    return np.maximum(rise, 0.0, out=rise)
 
 
 def loss_cost(reference_logits: FloatArray, reference_labels: IntArray, target_logits: FloatArray) -> FloatArray:

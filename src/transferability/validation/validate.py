@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -18,7 +18,6 @@ from transferability.pipeline import Progress, Settings, Split, prepare, rank
 from transferability.ranking.result import ScoreColumn, Skipped
 from transferability.ranking.store import ResultStore, result_key
 from transferability.relatedness.estimator import TaskRelatedness
-from transferability.relatedness.tau import RANKING_TAU
 from transferability.scores.registry import ScoreInputs, available, compute_many
 from transferability.validation.measure import Method, data_identity, encoder_identity, measure
 from transferability.validation.result import Observation, Validation
@@ -78,8 +77,8 @@ def validate(
     TransferabilityError
         If data or options are at fault, or no encoder could be measured.
     """
-    settings = settings or Settings()
-    estimator = relatedness or TaskRelatedness(RANKING_TAU, seed=settings.seed)
+    settings = replace(settings or Settings(), folds=1)  # what is said before must not see the test rows
+    estimator = relatedness or TaskRelatedness(seed=settings.seed)
     parts = [prepare(each, settings) for each in targets]
     panel = [prepare(each, settings) for each in references]
     known = available()

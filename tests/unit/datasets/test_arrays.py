@@ -88,12 +88,20 @@ def test_npz_parts(tmp_path):
         (LABELS - 1, "row 0 is -1"),
         (LABELS + 0.5, "integers or strings"),
         (LABELS * 10**12, "use every class"),
-        (LABELS[:, None], "shape"),
+        (np.eye(3)[LABELS], r"shape \(6, 3\)\. For one-hot labels pass labels\.argmax"),
+        (LABELS + 1, "class 0 has no row. They begin at 1: save labels - 1"),
+        (LABELS * 2, "class 1 has no row. Renumber"),
     ],
 )
 def test_npz_refuses_labels(tmp_path, labels, match):
     with pytest.raises(LabelError, match=match):
         load_dataset(f"npz:{save(tmp_path / 'x.npz', x=PIXELS, y=labels)}")
+
+
+@pytest.mark.parametrize("labels", [LABELS[:, None], LABELS.astype(float), LABELS[:, None].astype(np.uint8)])
+def test_npz_takes_labels_as_they_are_often_saved(tmp_path, labels):
+    data = load_dataset(f"npz:{save(tmp_path / 'x.npz', x=PIXELS, y=labels)}")
+    assert (data.labels.tolist(), data.class_names) == (LABELS.tolist(), ("0", "1", "2"))
 
 
 def test_npz_refuses_fewer_names_than_classes(tmp_path):
@@ -184,6 +192,19 @@ def test_subset_of_a_subset_keeps_ids_and_items():
     np.testing.assert_array_equal(np.asarray(inner.items([0])[0]), np.asarray(data.items([30])[0]))
     with pytest.raises(DatasetError, match="no rows"):
         data.subset([])
+
+
+@pytest.mark.parametrize("prefix", ["folder", "csv", "parquet", "npz", "features", "conll", "hf"])
+def test_paths_that_no_file_can_have(prefix):
+    for path in ("x" * 5000, "a/" * 3000, "a\0b", "/root/\udcff"):
+        with pytest.raises(TransferabilityError) as caught:
+            load_dataset(f"{prefix}:{path}")
+        assert "\n" not in str(caught.value)
+
+
+def test_a_seed_below_zero_is_refused_before_anything_is_read():
+    with pytest.raises(OptionError, match="`seed` must be an integer from 0; got -1"):
+        load_dataset("npz:nowhere", limit=3, seed=-1)
 
 
 def test_every_error_of_data_is_ours():

@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -129,3 +131,160 @@ def test_exif_rotation_is_applied(tmp_path):
     assert item.size == (20, 40)
     assert item.getpixel((10, 5))[0] > 250  # the left is up now
     assert item.getpixel((10, 35))[0] < 5
+
+
+def splits(root, names=("train", "test"), classes=("cat", "dog"), n=3):
+    for split in names:
+        for name in classes:
+            for number in range(n):
+                picture(root / split / name / f"{number}.png", (number, len(split), len(name)))
+    return root
+
+
+def test_folders_of_splits_are_no_classes(tmp_path):
+    root = splits(tmp_path / "photos", ("test", "train"))
+    data = load_dataset(f"folder:{root}")
+    assert data.class_names == ("cat", "dog")
+    assert data.ids.tolist()[:4] == ["train/cat/0.png", "train/cat/1.png", "train/cat/2.png", "train/dog/0.png"]
+    assert data.labels.tolist() == [0, 0, 0, 1, 1, 1] * 2
+    assert data.in_test.tolist() == [False] * 6 + [True] * 6
+    assert data.subset([0, 11]).in_test.tolist() == [False, True]
+    assert "train fit (6 rows), test measures (6 rows)" in data.notes[0]
+    for spec in (f"{root}:test", f"{root}#test", f"{root}:Testing", f"{root / 'test'}"):
+        if spec.endswith("Testing"):
+            with pytest.raises(DatasetError, match=r"has no split 'Testing'\. .*Valid names: test, train"):
+                load_dataset(f"folder:{spec}")
+            continue
+        part = load_dataset(f"folder:{spec}")
+        assert (len(part), part.labels.tolist(), part.class_names, part.in_test) == (
+            6,
+            [0, 0, 0, 1, 1, 1],
+            ("cat", "dog"),
+            None,
+        )
+    assert load_dataset(f"folder:{root}:test").name == "photos_test"
+
+
+@pytest.mark.parametrize(
+    ("names", "fit", "measured"),
+    [
+        (("Train", "Val"), "Train", "Val"),
+        (("training", "validation", "testing"), "training", "testing"),
+        (("train", "valid"), "train", "valid"),
+        (("dev", "test"), "dev", "test"),
+    ],
+)
+def test_splits_by_other_names(tmp_path, names, fit, measured):
+    data = load_dataset(f"folder:{splits(tmp_path / 'p', names)}")
+    assert len(data) == 6 * len(names)
+    for name, in_test in zip(data.ids.tolist(), data.in_test.tolist(), strict=True):
+        assert in_test == name.startswith(measured)
+    assert data.ids[0].startswith(fit)
+
+
+def test_a_single_split_is_read_as_it_is(tmp_path):
+    data = load_dataset(f"folder:{splits(tmp_path / 'p', ['train'])}")
+    assert (data.class_names, data.in_test, len(data)) == (("cat", "dog"), None, 6)
+
+
+def test_classes_that_are_called_like_a_split(tmp_path):
+    for name in ("train", "plane", "car"):
+        picture(tmp_path / "vehicles" / name / "1.png")
+    data = load_dataset(f"folder:{tmp_path / 'vehicles'}")
+    assert (data.class_names, data.in_test) == (("car", "plane", "train"), None)
+
+
+def test_other_folders_beside_splits(tmp_path):
+    root = splits(tmp_path / "p")
+    (root / "annotations").mkdir()
+    (root / "annotations" / "a.json").write_text("{}")
+    assert load_dataset(f"folder:{root}").class_names == ("cat", "dog")
+    picture(root / "more" / "1.png")
+    with pytest.raises(DatasetError, match=r"must hold splits or classes; got both \('.*' beside 'more'\)"):
+        load_dataset(f"folder:{root}")
+
+
+def test_a_test_split_without_classes_is_left_out_aloud(tmp_path):
+    root = splits(tmp_path / "p", ["train"])
+    picture(root / "test" / "1.png")
+    picture(root / "test" / "2.png")
+    data = load_dataset(f"folder:{root}")
+    assert (len(data), data.in_test, data.class_names) == (6, None, ("cat", "dog"))
+    assert data.notes == (
+        f"2 pictures of split 'test' have no classes and are left out; folder:{root}:test reads them.",
+    )
+    unlabelled = load_dataset(f"folder:{root}:test")
+    assert (unlabelled.labels, unlabelled.ids.tolist()) == (None, ["test/1.png", "test/2.png"])
+
+
+def test_splits_of_other_classes_are_pooled_aloud(tmp_path):
+    root = splits(tmp_path / "p")
+    picture(root / "test" / "owl" / "1.png")
+    data = load_dataset(f"folder:{root}")
+    assert (len(data), data.in_test, data.class_names) == (13, None, ("cat", "dog", "owl"))
+    assert "do not hold the same classes ('owl')" in data.notes[0]
+
+
+@pytest.mark.parametrize("suffix", ["jfif", "jpe", "JPG", "webp", "tif", "TIFF", "jif", "dib", "tga", "apng", "jpx"])
+def test_pictures_by_every_usual_suffix(tmp_path, suffix):
+    formats = {"jfif": "JPEG", "jpe": "JPEG", "jif": "JPEG", "apng": "PNG", "jpx": "JPEG2000"}
+    picture(tmp_path / f"a.{suffix}", format=formats.get(suffix))
+    (item,) = load_dataset(f"folder:{tmp_path}").items([0])
+    assert item.size == (6, 4)
+
+
+def test_what_is_left_out_is_counted_and_said_once(pets):
+    (pets / "gone").symlink_to("/nowhere")
+    (pets / "cat" / "again").symlink_to("..")
+    (pets / "cat" / "itself").symlink_to("itself")
+    (pets / "up").symlink_to(".")
+    (pets / "dog" / "._1.png").write_bytes(b"x")
+    (pets / "dog" / "a.heic").write_bytes(b"x")
+    os.mkfifo(pets / "dog" / "pipe.png")
+    data = load_dataset(f"folder:{pets}")
+    assert data.ids.tolist() == ["cat/a.PNG", "cat/deep er/b.jpg", "dog/1.png"]
+    assert data.class_names == ("cat", "dog")
+    assert data.notes == (
+        "left out: 2 files that no picture suffix names (.txt: 1, .heic: 1); 2 hidden files; "
+        "3 broken links ('gone', 'cat/itself', 'dog/pipe.png'); 2 links back to a folder above ('cat/again', 'up').",
+    )
+    assert data.subset([0]).notes == data.notes
+
+
+def test_links_to_folders_elsewhere_are_followed(tmp_path):
+    picture(tmp_path / "store" / "1.png")
+    picture(tmp_path / "photos" / "dog" / "1.png")
+    (tmp_path / "photos" / "cat").symlink_to(tmp_path / "store")
+    assert load_dataset(f"folder:{tmp_path / 'photos'}").ids.tolist() == ["cat/1.png", "dog/1.png"]
+
+
+def test_an_empty_class_says_what_it_holds(tmp_path):
+    picture(tmp_path / "dog" / "1.png")
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat" / "1.heic").write_bytes(b"x")
+    with pytest.raises(
+        DatasetError, match=r"holds no picture\. .*It holds 1 file that no picture suffix names \(\.heic: 1"
+    ):
+        load_dataset(f"folder:{tmp_path}")
+
+
+def test_folders_that_cannot_be_listed(pets, monkeypatch):
+    real = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("dog"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(DatasetError, match=r"cannot be listed: .*Permission denied"):
+        load_dataset(f"folder:{pets}")
+
+
+def test_a_pipe_that_replaces_a_picture_is_not_waited_for(pets):
+    data = load_dataset(f"folder:{pets}")
+    (pets / "dog" / "1.png").unlink()
+    os.mkfifo(pets / "dog" / "1.png")
+    for use in (lambda: data.items([2]), data.fingerprint, lambda: data.inspect(2)):
+        with pytest.raises(DatasetError, match="a pipe or a device, not a file"):
+            use()

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from transferability.errors import DatasetError, OptionError, TransferabilityError, UnknownNameError
+from transferability import Task
+from transferability.errors import DatasetError, OptionError, OutputError, TransferabilityError, UnknownNameError
 from transferability.features import write_features
+from transferability.pipeline import prepare
 from transferability.ranking.store import ResultStore
 from transferability.study import Study, load_study, plan_study, rankings_of, run_study
 
@@ -86,6 +93,160 @@ def test_data_that_change_are_measured_anew(folder: Path) -> None:
     assert [cell.done for cell in plan_study(study)] == [False, True, False, False]
 
 
+def computed(study: Study) -> list[bool]:
+    """Return of each cell whether it is computed; the plan must have said the same."""
+    planned = [not cell.done for cell in plan_study(study)]
+    ran: list[tuple[str, str]] = []
+    run_study(study, tell=lambda cell: ran.append((cell.encoder, cell.target)))
+    found = [(encoder, target) in ran for encoder in study.encoders for target in study.targets]
+    assert planned == found
+    return found
+
+
+def test_labels_that_change_are_measured_anew(folder: Path) -> None:
+    study = written(folder)
+    rng = np.random.default_rng(1)
+    pixels = rng.integers(0, 255, (90, 2, 2), dtype=np.uint8)
+
+    def split_of(labels: np.ndarray) -> list[list[int]]:
+        np.savez(folder / "scans.npz", x=pixels, y=labels)
+        part = prepare(study.targets[0], study.settings)
+        return [part.fit_rows.tolist(), part.test_rows.tolist()]
+
+    labels = np.arange(90) % 3
+    split = split_of(labels)
+    assert all(computed(study))
+    assert not any(computed(study))
+    for row in range(0, 90, 3):  # two rows change classes; somewhere the split, which goes by classes, stays the same
+        labels[[row, row + 1]] = labels[[row + 1, row]]
+        if split_of(labels) == split:
+            break
+        labels[[row, row + 1]] = labels[[row + 1, row]]
+    assert (labels != np.arange(90) % 3).sum() == 2
+    assert [cell.done for cell in plan_study(study)] == [False, True, False, True]
+
+
+def test_feature_files_are_told_apart_by_content(folder: Path) -> None:
+    study = written(folder)
+    run_study(study)
+    path = folder / "good" / "scans.npz"
+    before, size = path.stat(), path.stat().st_size
+    write_task(path, seed=9, shift=0.2)
+    assert path.stat().st_size == size
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # as some tools restore it
+    assert computed(study) == [True, False, False, False]
+    write_task(folder / "good" / "paintings.npz", seed=3)  # of no cell
+    path.touch()
+    assert not any(computed(study))
+
+
+ENCODER = """
+import numpy as np
+def encode(items):
+    return np.stack([np.asarray(each, dtype=float).reshape(-1)[:12] for each in items]) * {scale}
+{more}
+"""
+
+
+def write_encoder(folder: Path, more: str, scale: float = 1.0) -> None:
+    (folder / "own_for_study.py").write_text(ENCODER.format(more=more, scale=scale))
+    sys.modules.pop("own_for_study", None)
+    importlib.invalidate_caches()
+
+
+def test_code_and_version_of_a_function_are_part_of_its_key(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    write_encoder(folder, "encode.version = '1'")
+    study = written(folder, encoders=["python:own_for_study:encode"], settings={"cache": False})
+    assert all(computed(study))
+    assert not any(computed(study))
+    write_encoder(folder, "encode.version = '2'")
+    assert all(computed(study))
+    write_encoder(folder, "encode.version = '2'", scale=0.5)
+    assert all(computed(study))
+    write_encoder(folder, "")  # nobody can tell what it depends on
+    assert all(computed(study))
+    assert all(computed(study))
+    (folder / "own_for_study.py").unlink()
+    sys.modules.pop("own_for_study")
+    results = run_study(study)
+    assert all(each.failed for each in results.values())
+    write_encoder(folder, "encode.version = '2'", scale=0.5)
+    assert not any(computed(study))  # results of before are not lost
+
+
+def test_weights_of_a_network_are_part_of_its_key(folder: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+
+    def write(scale: float) -> None:
+        weights = onnx.numpy_helper.from_array(np.full((3, 4), scale, np.float32), "weights")
+        means = onnx.helper.make_node("GlobalAveragePool", ["image"], ["mean"])
+        flat = onnx.helper.make_node("Flatten", ["mean"], ["flat"])
+        product = onnx.helper.make_node("MatMul", ["flat", "weights"], ["features"])
+        inputs = [onnx.helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, ["n", 3, 8, 8])]
+        outputs = [onnx.helper.make_tensor_value_info("features", onnx.TensorProto.FLOAT, ["n", 4])]
+        graph = onnx.helper.make_graph([means, flat, product], "g", inputs, outputs, [weights])
+        model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+        onnx.save(model, folder / "m.onnx")
+
+    write(1.0)
+    study = written(folder, encoders=[f"onnx:{folder}/m.onnx"], settings={"cache": False})
+    assert all(computed(study))
+    assert not any(computed(study))
+    write(2.0)
+    assert all(computed(study))
+
+
+def test_packs_are_told_apart_by_content(folder: Path) -> None:
+    from transferability import ReferencePack
+    from transferability.relatedness.pack import EncoderMark
+
+    encoder = f"features:{folder}/good/{{data}}.npz"
+
+    def write(seed: int) -> None:
+        labels = np.arange(90) % 3
+        task = Task(3 * np.eye(3, 6)[labels] + np.random.default_rng(seed).normal(size=(90, 6)), labels)
+        ReferencePack.from_task(task, tau=1.0, encoder=EncoderMark(encoder, None)).save(folder / "p.safetensors")
+
+    write(0)
+    study = written(folder, encoders=[encoder], references=[f"pack:{folder}/p.safetensors"])
+    assert all(computed(study))
+    assert not any(computed(study))
+    write(1)
+    assert all(computed(study))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda result: result.pop("made"),
+        lambda result: result.update(entries="none"),
+        lambda result: result["entries"][0].pop("scores"),
+        lambda result: result["entries"][0]["relatedness"].update(bound=None),
+        lambda result: result["entries"][0]["relatedness"].update(bound=10**400),
+        lambda result: result["entries"][0]["relatedness"].update(transferred_loss=None),
+        lambda result: result["entries"][0]["per_sample"].update(bound="%"),
+        lambda result: result["entries"][0]["per_sample"].update(bound="AAA="),
+        lambda result: result["entries"][0]["details"]["points"].update(target_classes=[0]),
+        lambda result: result["skipped"].append(3),
+    ],
+)
+def test_a_result_that_cannot_be_used_is_computed_again(folder: Path, change: Callable[[Any], object]) -> None:
+    study = written(folder, encoders=[f"features:{folder}/good/{{data}}.npz"])
+    run_study(study)
+    expected = [each.to_dict() for each in rankings_of(study, run_study(study))]
+    store = ResultStore(study.results)
+    row = store.results()[0]
+    change(row.result)
+    store.put(row.key, row.kind, row.encoder, row.target, row.result, row.seconds, failed=False)
+    assert computed(study) == [True, False]
+    found = [each.to_dict() for each in rankings_of(study, run_study(study))]
+    assert [each["ranking"][0]["relatedness"]["bound"] for each in found] == [
+        each["ranking"][0]["relatedness"]["bound"] for each in expected
+    ]
+
+
 @pytest.mark.parametrize("criterion", [None, "transferred_loss", "bound", "logme"])
 def test_rankings_are_those_of_rank(folder: Path, criterion: str | None) -> None:
     from transferability.pipeline import rank
@@ -156,6 +317,18 @@ def test_a_kill_between_two_pieces_loses_neither(folder: Path) -> None:
         ({"settings": 3}, OptionError, "`settings` must be a table"),
         ({"relatedness": {"tau": -1}}, OptionError, "tau"),
         ({"relatedness": {"taus": 1}}, OptionError, "tau"),
+        ({"relatedness": {"tau": "steep"}}, OptionError, "`tau`"),
+        ({"relatedness": {"tau": [0.1, "a"]}}, OptionError, "`tau` in .relatedness. must be of type float or list of"),
+        ({"relatedness": {"tau": 10**400}}, OptionError, "`tau`"),
+        ({"relatedness": {"learn_map": "no"}}, OptionError, "`learn_map` in .relatedness. must be of type bool"),
+        ({"relatedness": {"matching": [0, 1.5]}}, OptionError, "`matching`"),
+        ({"relatedness": {"seed": -1}}, OptionError, "`seed`"),
+        ({"settings": {"seed": 10**400}}, OptionError, "`seed`"),
+        ({"encoders": 5}, OptionError, "`encoders` must be a list"),
+        ({"encoders": [["a"]]}, OptionError, "`encoders` must be a list"),
+        ({"scores": 5}, OptionError, "`scores` must be a list"),
+        ({"results": "a\0b"}, OptionError, "`results` must be a path"),
+        ({"results": "n" * 300}, OutputError, "File name too long"),
         ({"results": 3}, OptionError, "`results` must be the path"),
         ({"references": ["npz:x.npz"], "targets": ["npz:x.npz"]}, OptionError, "there is no other"),
     ],
@@ -171,5 +344,12 @@ def test_files_that_are_no_study_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="cannot be read"):
         load_study(tmp_path / "missing.toml")
     (tmp_path / "bad.toml").write_text("encoders = [")
+    for text in ("encoders = [", "a = " + "[" * 50_000 + "]" * 50_000, "a = " + "9" * 5000):
+        (tmp_path / "bad.toml").write_text(text)
+        with pytest.raises(DatasetError, match="not valid TOML"):
+            load_study(tmp_path / "bad.toml")
+    (tmp_path / "bad.toml").write_bytes(b'encoders = ["\xff"]')
     with pytest.raises(DatasetError, match="not valid TOML"):
         load_study(tmp_path / "bad.toml")
+    with pytest.raises(DatasetError, match="cannot be read"):
+        load_study(tmp_path)

@@ -6,33 +6,34 @@ import numpy as np
 
 from transferability._array import FloatArray
 from transferability.relatedness.feature_map import AffineMap
-from transferability.relatedness.prepared import Solution
+from transferability.relatedness.solution import Solution
 
-__all__ = ["verdict"]
+__all__ = ["certification"]
 
 
-def verdict(
-    ground_cost: str, space: str, solution: Solution, certified_tau: float, *, labelled: bool
-) -> tuple[bool, str]:
+def certification(solution: Solution, certified_tau: float, *, labelled: bool) -> tuple[bool, str]:
     """Return whether the bound is a theorem on the sample it was measured on, and why or why not."""
+    cost = solution.cost
     if not labelled:
         return False, (
             "Not certified: the target's labels were guessed, so the bound speaks of the guesses, not of the truth."
         )
-    if ground_cost == "loss":
+    if cost.name == "exact":
+        return True, "Certified: the exact cost is the change of the loss of every pair of points."
+    if cost.name == "loss":
         return True, "Certified: the loss cost bounds the change of the loss for every pair of points."
-    if space == "reference":
+    if cost.space == "reference":
         return True, f"Certified: −log h_R is {certified_tau:.4g}-Lipschitz everywhere."
-    if solution.push is None and not _returns(solution.feature_map, solution.geometry.classifier.weights):
+    if solution.push is None and not _returns(solution.feature_map, cost.classifier.weights):
         return False, (
             "Not certified: the map to the reference cannot be undone in directions that the classifier uses, so "
             "the reference's points do not keep their loss. Use space='reference' for a bound that holds."
         )
-    allowed = solution.tau * (1 + 1e-9)
+    allowed = cost.tau * (1 + 1e-9)
     if solution.push is None and certified_tau <= allowed:
         return True, f"Certified: −log h_R(A⁻¹ z) is {certified_tau:.4g}-Lipschitz, no more than τ."
     return False, (
-        f"Not certified: the bound uses τ = {solution.tau:.4g}, but after the map the classifier's constant "
+        f"Not certified: the bound uses τ = {cost.tau:.4g}, but after the map the classifier's constant "
         f"is {certified_tau:.4g}. Use space='reference' for a bound that holds."
     )
 

@@ -1,0 +1,144 @@
+"""What a value read from a file must look like: checked once, on reading, with one sentence that names the field.
+
+A shape is written as the value itself would be:
+
+- a type: `str`, `bool`, `int` (64 bits), `float` (finite, or an int), `None`; `object` for anything;
+- a tuple: one of several shapes, `(float, None)`;
+- a list of one shape: a list of any length, `[float]`; of several: a list of that length, `[str, float]`;
+- a dict: an object with at least these keys, those that end in "?" may be missing; `{str: shape}`: any keys.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from transferability.errors import FileDamagedError
+
+__all__ = ["ShapeError", "check_shape", "read_json"]
+
+Shape = Any
+_LARGEST = 1e100  # no run writes more, and squares of it are finite
+_NAMES = {str: "a text", bool: "true or false", int: "a whole number", float: "a finite number", None: "null"}
+
+
+class ShapeError(ValueError):
+    """A value that does not have the shape; the message is the end of a sentence that begins with the file."""
+
+
+def check_shape(value: Any, shape: Shape, where: str = "") -> None:
+    """Raise `ShapeError` unless a value has a shape.
+
+    Examples
+    --------
+    >>> check_shape({"name": "a", "losses": [0.5, None]}, {"name": str, "losses": [(float, None)]})
+    >>> check_shape({"losses": ["0.5"]}, {"losses": [float]})
+    Traceback (most recent call last):
+    ...
+    transferability._schema.ShapeError: `losses[0]` must be a finite number; got '0.5'
+    """
+    if isinstance(shape, tuple):
+        _check_any(value, shape, where)
+    elif isinstance(shape, list):
+        _check_list(value, shape, where)
+    elif isinstance(shape, dict):
+        _check_object(value, shape, where)
+    elif not _is_a(value, shape):
+        raise _wrong(where, _NAMES[shape], value)
+
+
+def read_json(path: Path, shape: Shape = object) -> Any:
+    """Read a JSON file of a shape.
+
+    Raises
+    ------
+    FileDamagedError
+        If it cannot be read, is no JSON (nan and infinity are none), or has another shape.
+    """
+    try:
+        value = json.loads(path.read_text("utf-8"), parse_constant=_refuse)
+    except (OSError, ValueError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        message = f"`{path}` cannot be read ({reason}). Write it again."
+        raise FileDamagedError(message) from error
+    try:
+        check_shape(value, shape)
+    except ShapeError as error:
+        message = f"in `{path}` {error}. Write it again."
+        raise FileDamagedError(message) from error
+    return value
+
+
+def _check_any(value: Any, shapes: tuple[Shape, ...], where: str) -> None:
+    error: ShapeError | None = None
+    for shape in shapes:
+        try:
+            check_shape(value, shape, where)
+        except ShapeError as found:
+            if error is None or not isinstance(value, list | dict):
+                error = found
+        else:
+            return
+    if not isinstance(value, list | dict) and all(shape is None or isinstance(shape, type) for shape in shapes):
+        raise _wrong(where, " or ".join(_NAMES[shape] for shape in shapes), value)
+    assert error is not None
+    raise error
+
+
+def _check_list(value: Any, shapes: list[Shape], where: str) -> None:
+    if not isinstance(value, list):
+        raise _wrong(where, "a list", value)
+    if len(shapes) > 1 and len(value) != len(shapes):
+        raise _wrong(where, f"a list of {len(shapes)}", value)
+    if shapes == [float] and all(type(each) is float and -_LARGEST <= each <= _LARGEST for each in value):
+        return  # the common case, of many thousands
+    for position, each in enumerate(value):
+        check_shape(each, shapes[position if len(shapes) > 1 else 0], f"{where}[{position}]")
+
+
+def _check_object(value: Any, shapes: dict[Any, Shape], where: str) -> None:
+    if not isinstance(value, dict):
+        raise _wrong(where, "an object", value)
+    if list(shapes) == [str]:
+        for key, each in value.items():
+            check_shape(each, shapes[str], f"{where}.{key[:60]}" if where else key[:60])
+        return
+    for name, shape in shapes.items():
+        key = name.removesuffix("?")
+        place = f"{where}.{key}" if where else key
+        if key in value:
+            check_shape(value[key], shape, place)
+        elif key == name:
+            message = f"`{place}` is missing"
+            raise ShapeError(message)
+
+
+def _is_a(value: Any, shape: Shape) -> bool:
+    if shape is object:
+        return True
+    if shape is None:
+        return value is None
+    if shape is float:
+        return type(value) in (int, float) and -_LARGEST <= value <= _LARGEST and not math.isnan(value)
+    if shape is int:
+        return type(value) is int and -(2**63) <= value < 2**63
+    return isinstance(value, shape)
+
+
+def _wrong(where: str, wanted: str, value: Any) -> ShapeError:
+    shown = f"a {type(value).__name__} of {len(value)}" if isinstance(value, list | dict) else _short(value)
+    return ShapeError(f"`{where}` must be {wanted}; got {shown}" if where else f"there must be {wanted}; got {shown}")
+
+
+def _short(value: Any) -> str:
+    if type(value) is int and abs(value) > 10**60:  # Python refuses to write out those of 5,000 digits
+        return "a number of more than sixty digits"
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _refuse(constant: str) -> None:
+    message = f"{constant} is no JSON"
+    raise ValueError(message)

@@ -1,0 +1,210 @@
+r"""The smallest ground cost that keeps its promise: ``exact``, the default.
+
+.. math:: c\bigl((u, j), v\bigr) = \bigl(\ell_j(v) - \ell_j(u)\bigr)_+, \qquad \ell_j = -\log h_j .
+
+A ground cost must cover the change of the loss from `u` to `v`; this one is that change, where it is a rise. It depends
+on two numbers, so the sorted coupling is optimal, and for a class i made of one reference class
+
+.. math::
+    \text{reference loss} + \text{mismatch} = \int_0^1 \max\bigl(Q_R(p), Q_T(p)\bigr) \, dp
+
+over the quantiles of the losses. It says how much harder the target's samples are than the reference's, not where they
+lie: that is what the other costs are for. The map is fitted by softmax regression (`fit_cross_entropy`), with a ridge
+towards the reference classifier, calibrated to the target.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+import numpy as np
+
+from transferability._array import FloatArray, IntArray
+from transferability.relatedness.certificate import (
+    Certificate,
+    Coupler,
+    certify_sample,
+    losses_of,
+    transformed_losses,
+)
+from transferability.relatedness.costs.base import FittedMap, GroundCost, HeldOut, class_weights
+from transferability.relatedness.costs.ridge_path import ridge_path
+from transferability.relatedness.feature_map import AffineMap, fit_cross_entropy
+from transferability.relatedness.label_transform import LabelTransform
+from transferability.relatedness.matching import ClassPoints, PairCosts, QuantilePairCosts
+from transferability.relatedness.sample import Sample, hold_out
+from transferability.relatedness.scale import best_scale, doubt, minimize_over_scales
+from transferability.transport.cost import exact_cost
+from transferability.transport.coupling import MAX_POINTS, Coupling, couple
+from transferability.transport.sorted import sorted_coupling
+
+__all__ = ["ExactCost", "sorted_coupler"]
+
+_MOST_ROWS = 4_000  # that strengths of the ridge are compared on
+_DEFAULT_RIDGE = 0.1
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ExactCost(GroundCost):
+    """The rise of the loss from one point to the other."""
+
+    name: ClassVar[str] = "exact"
+
+    def price(self, left: FloatArray, labels: IntArray, right: FloatArray) -> FloatArray:
+        """Return ``max(ℓ_j(v) − ℓ_j(u), 0)`` for each pair."""
+        return exact_cost(left, labels, right)
+
+    def coupler(
+        self,
+        left: FloatArray,
+        labels: IntArray,
+        right: FloatArray,
+        *,
+        max_points: int = MAX_POINTS,
+        rng: np.random.Generator | None = None,
+    ) -> Coupler:
+        """Couple in sorted order; a class made of several reference classes is a transport problem after all."""
+        return sorted_coupler(left, labels, right, max_points=max_points, rng=rng)
+
+    def pair_costs(self, reference: ClassPoints, target: ClassPoints, losses: FloatArray) -> PairCosts:
+        """Return the integrals of ``max(Q_R, Q_T)``."""
+        return QuantilePairCosts(reference, target)
+
+    def best_scale(
+        self,
+        held_out: HeldOut,
+        target: Sample,
+        feature_map: AffineMap,
+        transform: LabelTransform,
+        certificate: Certificate,
+    ) -> float:
+        """Return the scale at which the bound between held-out reference rows and the target is smallest."""
+        right = self.logit_map(feature_map).apply(target.features)
+        linear = doubt(*held_out) + doubt(right, transform.class_map[target.labels])
+
+        def value(scale: float) -> float:
+            left = Sample(scale * held_out.logits, held_out.labels)
+            return _bound(left, scale * right, target.labels, transform) + scale * linear
+
+        return minimize_over_scales(value)
+
+    def fit(
+        self,
+        reference: Sample,
+        held_out: HeldOut,
+        target: Sample,
+        transform: LabelTransform,
+        rng: np.random.Generator,
+        *,
+        scale: bool,
+    ) -> FittedMap:
+        """Fit the map by softmax regression on the target, with a ridge towards the calibrated reference classifier.
+
+        The reference classifier and the regression have a scale each, chosen on held-out rows: what the map does to the
+        scale of the target's logits is the map's own affair.
+        """
+        n_classes, d = len(transform.shares), target.features.shape[1]
+        priors = np.bincount(target.labels, minlength=n_classes) / len(target.labels)
+        sigma = best_scale(*held_out, weight=class_weights(held_out, transform, priors)) if scale else 1.0
+        with np.errstate(divide="ignore"):
+            log_shares = np.log(transform.B(priors))
+        start = self.start(d)
+        if scale:
+            start = _sharpened(start, _best_sharpness(start, target, transform, priors))
+
+        def regress(rows: IntArray, place_map: AffineMap, ridge: float, *, careful: bool = False) -> AffineMap:
+            weight = np.full(len(rows), 1.0 / len(rows))
+            features, shares = target.features[rows], log_shares[target.labels[rows]]
+            return fit_cross_entropy(features, shares, weight, place_map, start, ridge, careful=careful)
+
+        def finished(place_map: AffineMap, ridge: float, bound: float) -> FittedMap:
+            feature_map = self.scaled(sigma).lift(place_map, d)
+            return FittedMap(feature_map, ridge, sigma, bound, ())
+
+        everything = np.arange(len(target.labels))
+        some = _at_most(target.labels, _MOST_ROWS, rng)
+        seen, unseen = (some[rows] for rows in hold_out(target.labels[some], rng))
+        if len(unseen) == 0 or len(held_out.labels) == 0:
+            place_map = regress(everything, start, _DEFAULT_RIDGE, careful=True)
+            return finished(place_map, _DEFAULT_RIDGE, float("nan"))
+        rest = target.take(unseen)
+        left = Sample(sigma * held_out.logits, held_out.labels)
+
+        def sharpness(place_map: AffineMap) -> float:
+            return _best_sharpness(place_map, rest, transform, priors) if scale else 1.0
+
+        def judge(place_map: AffineMap) -> float:
+            right = sharpness(place_map) * place_map.apply(rest.features)
+            return _bound(left, right, rest.labels, transform)
+
+        choice = ridge_path(start, lambda place_map, ridge: regress(seen, place_map, ridge), judge)
+        place_map = start
+        if np.isfinite(choice.ridge):
+            place_map = regress(everything, choice.place_map, choice.ridge, careful=True)
+        return finished(_sharpened(place_map, sharpness(choice.place_map)), choice.ridge, choice.bound)
+
+
+def sorted_coupler(
+    left: FloatArray,
+    labels: IntArray,
+    right: FloatArray,
+    *,
+    max_points: int = MAX_POINTS,
+    rng: np.random.Generator | None = None,
+) -> Coupler:
+    """Return the coupler of the exact cost for logits: sorted, or by transport where several classes are mixed."""
+    own = losses_of(left, labels)
+
+    def coupler(rows: IntArray, masses: FloatArray | int, columns: IntArray) -> Coupling:
+        classes = labels[rows]
+        if (classes == classes[0]).all():
+            there = losses_of(right[columns], np.full(len(columns), classes[0]))
+            return sorted_coupling(own[rows], there, None if isinstance(masses, int) else masses)
+        return couple(
+            lambda r, c: exact_cost(left[rows[r]], classes[r], right[columns[c]]),
+            masses,
+            len(columns),
+            max_points=max_points,
+            rng=rng,
+        )
+
+    return coupler
+
+
+def _bound(left: Sample, right: FloatArray, target_labels: IntArray, transform: LabelTransform) -> float:
+    """Return the bound between logits and labels of reference rows, and those of target rows."""
+    coupler = sorted_coupler(left.features, left.labels, right)
+    losses = losses_of(left.features, left.labels)
+    return certify_sample(coupler, losses, left.labels, target_labels, transform).bound
+
+
+def _best_sharpness(place_map: AffineMap, target: Sample, transform: LabelTransform, priors: FloatArray) -> float:
+    """Return the factor of a map's logits at which ``h'`` loses least on a sample."""
+    logits = place_map.apply(target.features)
+    if (transform.shares.max(axis=1) == 1).all():  # B only adds constants
+        return best_scale(logits, transform.class_map[target.labels])
+
+    linear = doubt(logits, transform.class_map[target.labels])
+
+    def loss(factor: float) -> float:
+        losses, _ = transformed_losses(factor * logits, target.labels, transform, priors)
+        return float(np.mean(losses)) + factor * linear  # type: ignore[arg-type]  # there are labels
+
+    return minimize_over_scales(loss)
+
+
+def _sharpened(place_map: AffineMap, factor: float) -> AffineMap:
+    return AffineMap(factor * place_map.matrix, factor * place_map.offset)
+
+
+def _at_most(labels: IntArray, n: int, rng: np.random.Generator) -> IntArray:
+    """Draw so many rows, stratified: of each class its share, and one at least."""
+    if len(labels) <= n:
+        return np.arange(len(labels))
+    rows = rng.permutation(len(labels))
+    rows = rows[np.argsort(labels[rows], kind="stable")]
+    counts = np.bincount(labels)
+    rank = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
+    chosen: IntArray = np.sort(rows[rank < np.repeat(np.maximum(1, counts * n // len(labels)), counts)])
+    return chosen

@@ -1,0 +1,133 @@
+"""The bound and the transferred classifier of a solution, measured on one part of the target."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from transferability._array import BoolArray, FloatArray, IntArray
+from transferability.relatedness.certificate import AccuracyTerms, Certificate, transformed_losses
+from transferability.relatedness.problem import keep_classes
+from transferability.relatedness.sample import Sample
+from transferability.relatedness.solution import Solution
+from transferability.relatedness.solve import certify_solution
+from transferability.transport.coupling import MAX_POINTS
+
+__all__ = ["Measurement", "measure", "pool"]
+
+_SMALL_BLOCK = 100
+
+
+class Measurement(NamedTuple):
+    """What is known on one part of the target."""
+
+    certificate: Certificate
+    losses: FloatArray | None  # (n,), of h'; None without labels
+    correct: BoolArray | None  # (n,), whether h' is right
+    accuracy_terms: AccuracyTerms | None
+
+
+def measure(
+    solution: Solution,
+    reference: Sample,
+    features: FloatArray,
+    truth: IntArray | None,
+    guesses: IntArray | None,
+    *,
+    seed: int,
+    quick: bool = False,
+) -> Measurement:
+    """Measure a solution.
+
+    Parameters
+    ----------
+    solution : Solution
+    reference : Sample
+        Standardised, all classes.
+    features : array of shape (n, d)
+        Of the target, standardised.
+    truth : array of int of shape (n,), or None
+        Labels of the target.
+    guesses : array of int of shape (n,), or None
+        What stands in for the truth where that is unknown; by default what ``h'`` predicts.
+    seed : int
+    quick : bool, default=False
+        Small blocks, and the bound alone: for a bound that is information only.
+    """
+    reference = keep_classes(reference, solution.kept)
+    logits = solution.cost.logit_map(solution.feature_map).apply(features)
+    losses, predictions = transformed_losses(logits, truth, solution.transform, solution.priors)
+    labels = truth if truth is not None else predictions if guesses is None else guesses
+    target = Sample(features, labels)
+    block = _SMALL_BLOCK if quick else MAX_POINTS
+    certificate = certify_solution(solution, reference, target, seed, max_points=block)
+    if quick:
+        return Measurement(certificate, None, None, None)
+    if truth is None:
+        return Measurement(certificate, None, None, None)
+    correct = predictions == truth
+    terms = _accuracy_terms(solution, reference, truth, correct)
+    return Measurement(certificate, losses, correct, terms)
+
+
+def _accuracy_terms(solution: Solution, reference: Sample, truth: IntArray, correct: BoolArray) -> AccuracyTerms:
+    shares, n_targets = solution.transform.shares, len(solution.transform.shares)
+    logits = solution.cost.classifier.logits(reference.features)
+    told = transformed_losses(logits, None, solution.transform, solution.priors)[1]  # target class of reference points
+    counts = np.bincount(reference.labels, minlength=shares.shape[1])
+    mass = shares[:, reference.labels] / np.maximum(counts, 1)[reference.labels]  # (K_T, n_R), rows sum to 1
+    right = mass @ (logits.argmax(axis=1) == reference.labels)
+    after = (mass * (told[None, :] == np.arange(n_targets)[:, None])).sum(axis=1)
+    members = np.bincount(truth, minlength=n_targets)
+    accuracy = np.bincount(truth[correct], minlength=n_targets) / np.maximum(members, 1)
+    priors = members / len(truth)
+    return AccuracyTerms(priors * (1 - right), priors * (right - after), priors * (after - accuracy))
+
+
+def pool(parts: Sequence[tuple[IntArray, Measurement]]) -> Measurement:
+    """Return what folds have measured together, over all of their rows.
+
+    Each fold's bound holds on its own rows, so the mean weighted by their numbers bounds the mean loss of the fold
+    classifiers.
+
+    Parameters
+    ----------
+    parts : sequence of (rows, measurement)
+        Together every row once.
+    """
+    n = sum(len(rows) for rows, _ in parts)
+    weights = [len(rows) / n for rows, _ in parts]
+
+    def mean(arrays: Sequence[FloatArray]) -> FloatArray:
+        total: FloatArray = np.sum([w * each for w, each in zip(weights, arrays, strict=True)], axis=0)
+        return total
+
+    def scatter(arrays: Sequence[FloatArray | BoolArray | None]) -> FloatArray | None:
+        known = [each for each in arrays if each is not None]
+        if len(known) < len(parts):
+            return None
+        values: FloatArray = np.empty(n, dtype=known[0].dtype)
+        for (rows, _), each in zip(parts, known, strict=True):
+            values[rows] = each
+        return values
+
+    measured = [each for _, each in parts]
+    certificates = [each.certificate for each in measured]
+    accuracies = [each.accuracy_terms for each in measured if each.accuracy_terms is not None]
+    return Measurement(
+        certificate=Certificate(
+            reference_loss=mean([each.reference_loss for each in certificates]),
+            label_mismatch=mean([each.label_mismatch for each in certificates]),
+            distribution_mismatch=mean([each.distribution_mismatch for each in certificates]),
+            priors=mean([each.priors for each in certificates]),
+            exact=all(each.exact for each in certificates),
+            per_point=scatter([each.per_point for each in certificates]),
+        ),
+        losses=scatter([each.losses for each in measured]),
+        correct=scatter([each.correct for each in measured]),  # type: ignore[arg-type]  # bools stay bools
+        accuracy_terms=AccuracyTerms(*(mean(columns) for columns in zip(*accuracies, strict=True)))
+        if len(accuracies) == len(parts)
+        else None,
+    )

@@ -1,0 +1,146 @@
+"""References that nobody brings: the union of those given, and the target's own other half."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from transferability._array import IntArray
+from transferability.errors import LabelError
+from transferability.relatedness.measure import pool
+from transferability.relatedness.problem import Reference
+from transferability.relatedness.relate_samples import (
+    Folds,
+    PreparedTarget,
+    Related,
+    build_result,
+    prepare_target,
+    relate_parts,
+)
+from transferability.relatedness.result import Relatedness
+from transferability.relatedness.sample import hold_out, stratified_folds
+from transferability.relatedness.solve import SolverOptions
+from transferability.relatedness.standardize import Scaler
+from transferability.task import Task
+
+__all__ = ["OWN_HALF", "UNION", "is_union", "relate_to_own_half", "union_of"]
+
+UNION = "all references"
+OWN_HALF = "own other half"
+_FOLDS = 5  # of each half
+_LEAST_ROWS = 4  # of a class: two in each half
+
+
+class _Union(Task):
+    """All references as one task; its features are standardised already, each reference's by its own scaler."""
+
+
+def is_union(task: Task) -> bool:
+    """Whether a task was made by `union_of`."""
+    return isinstance(task, _Union)
+
+
+def union_of(tasks: Sequence[tuple[Task, Task | None]], *, standardize: bool) -> tuple[Task, Task | None]:
+    """Return one task with the classes of all references, named "reference: class", and its test part.
+
+    Each reference is standardised by itself, as it would be alone. The union has a test part where all of them have.
+    References of another dimension than the first are left out: there is no common space to compare in.
+    """
+    tasks = [pair for pair in tasks if pair[0].n_features == tasks[0][0].n_features]
+    scalers = [Scaler.fit(task.features) if standardize else Scaler.identity(task.n_features) for task, _ in tasks]
+    starts = np.cumsum([0, *(task.n_classes for task, _ in tasks)])
+    names = [
+        f"{task.name}: {name}"
+        for task, _ in tasks
+        for name in (task.class_names or tuple(map(str, range(task.n_classes))))
+    ]
+
+    def together(parts: Sequence[Task]) -> Task:
+        features = [scaler.apply(part.features) for scaler, part in zip(scalers, parts, strict=True)]
+        labels = [part.require_labels() + start for part, start in zip(parts, starts[:-1], strict=True)]
+        return _Union(np.concatenate(features), np.concatenate(labels), UNION, names)
+
+    tests = [test for _, test in tasks if test is not None]
+    return together([task for task, _ in tasks]), together(tests) if len(tests) == len(tasks) else None
+
+
+def relate_to_own_half(
+    options: SolverOptions, target: Task, test: Task | None, folds: int | Folds | None, *, standardize: bool
+) -> Relatedness:
+    """Relate each half of the target's rows to the other half as its reference.
+
+    Parameters
+    ----------
+    options : SolverOptions
+        Classes stand for themselves, whatever its `matching` says.
+    target : Task
+        With labels, four rows of each class at least.
+    test : Task, optional
+        With a test part one half is the reference, the other the target, and they are measured there, once.
+    folds : int or folds of all rows, optional
+        How rows are measured that the transformations have not seen; by default five, where there is no test part.
+
+    Raises
+    ------
+    LabelError
+        If the target has no labels, or a class has fewer than four rows.
+    """
+    started = time.perf_counter()
+    labels = target.require_labels()
+    few = np.flatnonzero(np.bincount(labels) < _LEAST_ROWS)
+    if len(few):
+        name = few[0] if target.class_names is None else target.class_names[few[0]]
+        message = (
+            f"class {name!r} of {target.name!r} has fewer than {_LEAST_ROWS} rows; without a reference each half of "
+            "the target needs two rows of each class. Add rows, or give a reference."
+        )
+        raise LabelError(message)
+    options = options._replace(matching="identity")
+    halves = stratified_folds(labels, target.features, 2, options.seed)
+    related: list[tuple[IntArray, Related]] = []
+    made: list[tuple[Reference, PreparedTarget]] = []
+    for other_rows, rows in halves:  # the half that is the reference, and the half that is measured
+        reference = _split_reference(target.subset(other_rows), options, standardize=standardize)
+        inner = _folds_within(target, rows, folds, options.seed) if test is None else None
+        prepared = prepare_target(target.subset(rows), test, inner, standardize=standardize, seed=options.seed)
+        related.append((rows, relate_parts(options, reference, prepared, on_test=True)))
+        made.append((reference, prepared))
+        if test is not None:
+            break  # the other way round would measure the same rows again
+    together = related[0][1]
+    if test is None:
+        together = together._replace(
+            measured=pool([(rows, each.measured) for rows, each in related]),
+            fit_bound=float(np.mean([each.fit_bound for _, each in related])),
+            fold_shares=np.mean([each.fold_shares for _, each in related if each.fold_shares is not None], axis=0),
+        )
+    reference, prepared = made[0]
+    seconds = time.perf_counter() - started
+    return build_result(options, reference, prepared.whole, together, "folds" if test is None else "test", seconds)
+
+
+def _split_reference(task: Task, options: SolverOptions, *, standardize: bool) -> Reference:
+    """Return a half as a reference; what its classifier is measured on, it has not seen."""
+    fit_rows, test_rows = hold_out(task.require_labels(), np.random.default_rng(options.seed))
+    named = Task(task.features, task.labels, OWN_HALF, task.class_names)
+    return Reference.prepare(
+        named.subset(np.sort(fit_rows)),
+        named.subset(np.sort(test_rows)),
+        standardize=standardize,
+        calibrate=options.scale,
+        seed=options.seed,
+    )
+
+
+def _folds_within(target: Task, rows: IntArray, folds: int | Folds | None, seed: int) -> Folds:
+    """Return folds of the rows of a half, numbered within it; those of the whole, where they were given."""
+    if folds is None or isinstance(folds, int | np.integer):
+        labels = target.require_labels()[rows]
+        n_folds = max(2, min(int(folds or _FOLDS), int(np.bincount(labels).min())))
+        return stratified_folds(labels, target.features[rows], n_folds, seed)
+    place = np.full(len(target), -1)
+    place[rows] = np.arange(len(rows))
+    within = [(place[np.intersect1d(fit, rows)], place[np.intersect1d(test, rows)]) for fit, test in folds]
+    return [(fit, test) for fit, test in within if len(test)]

@@ -1,0 +1,231 @@
+"""One reference, one target: solve on fitting rows, measure on rows that nothing was fitted on, build the result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from transferability._array import FloatArray, IntArray
+from transferability.errors import LabelError, OptionError
+from transferability.relatedness.certificate import losses_of
+from transferability.relatedness.certification import certification
+from transferability.relatedness.lipschitz import SoftmaxClassifier, fit_lipschitz_softmax
+from transferability.relatedness.measure import Measurement, measure, pool
+from transferability.relatedness.problem import Reference, Target
+from transferability.relatedness.result import Relatedness
+from transferability.relatedness.sample import stratified_folds
+from transferability.relatedness.solution import Solution, full_transform
+from transferability.relatedness.solve import SolverOptions, best_solution
+from transferability.task import Task
+
+__all__ = ["Folds", "PreparedTarget", "Related", "build_result", "prepare_target", "relate_parts", "relate_samples"]
+
+Folds = Sequence[tuple[IntArray, IntArray]]
+"""Fitting rows and test rows of each fold."""
+
+
+class _Part(NamedTuple):
+    """A target to fit on, and where to measure."""
+
+    fit: Target
+    features: FloatArray  # standardised, of the rows to measure on
+    truth: IntArray | None
+    rows: IntArray  # their places among all that are measured
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedTarget:
+    """A target, standardised and split, the same way whatever reference comes."""
+
+    whole: Target
+    parts: tuple[_Part, ...]
+    evaluated_on: str  # "fit", "test" or "folds"
+
+
+class Related(NamedTuple):
+    """A solution and what was measured."""
+
+    solution: Solution  # fitted to all fitting rows
+    tau_path: list[tuple[float, float]]
+    measured: Measurement
+    fit_bound: float
+    fold_shares: FloatArray | None  # (K_T,), of the folds, that chose the reference class of the solution
+    own: SoftmaxClassifier | None
+    own_loss: float | None
+    own_accuracy: float | None
+
+
+def prepare_target(
+    target: Task, test: Task | None, folds: int | Folds | None, *, standardize: bool, seed: int
+) -> PreparedTarget:
+    """Standardise and split a target.
+
+    Raises
+    ------
+    OptionError
+        If folds are no split of the rows.
+    LabelError
+        If a class has a single row, and folds are asked for.
+    """
+    whole = Target.prepare(target, standardize=standardize)
+    if folds is None:
+        features = whole.features if test is None else whole.scaler.apply(test.features)
+        truth = target.labels if test is None else test.labels
+        rows = np.arange(len(features))
+        return PreparedTarget(whole, (_Part(whole, features, truth, rows),), "fit" if test is None else "test")
+    parts = []
+    for fit_rows, test_rows in _checked_folds(target, folds, seed):
+        fit = Target.prepare(target.subset(fit_rows), standardize=standardize)
+        truth = None if target.labels is None else target.labels[test_rows]
+        parts.append(_Part(fit, fit.scaler.apply(target.features[test_rows]), truth, test_rows))
+    return PreparedTarget(whole, tuple(parts), "folds")
+
+
+def _checked_folds(target: Task, folds: int | Folds, seed: int) -> Folds:
+    n = len(target)
+    if target.labels is not None:
+        alone = np.flatnonzero(np.bincount(target.labels) == 1)
+        if len(alone):
+            name = alone[0] if target.class_names is None else target.class_names[alone[0]]
+            message = (
+                f"class {name!r} of {target.name!r} has a single row, and with folds each class needs two: one to fit "
+                "on and one to measure on. Add rows, or leave the class out."
+            )
+            raise LabelError(message)
+    if isinstance(folds, int | np.integer):
+        if not 2 <= folds <= n:
+            message = f"`folds` must lie between 2 and the {n} rows of the target; got {folds}."
+            raise OptionError(message)
+        return stratified_folds(target.labels, target.features, int(folds), seed)
+    tested = np.concatenate([np.asarray(rows, dtype=np.int64) for _, rows in folds]) if len(folds) else np.zeros(0)
+    if not np.array_equal(np.sort(tested), np.arange(n)) or any(len(np.intersect1d(*pair)) for pair in folds):
+        message = (
+            f"`folds` must measure each of the {n} rows of the target once, on other rows than it is fitted on; got "
+            f"{len(folds)} folds that do not. Give (fitting rows, test rows) for each fold."
+        )
+        raise OptionError(message)
+    return folds
+
+
+def relate_samples(
+    options: SolverOptions, reference: Task, reference_test: Task | None, target: PreparedTarget, *, standardize: bool
+) -> Relatedness:
+    """Relate a prepared target to one reference."""
+    started = time.perf_counter()
+    prepared = Reference.prepare(
+        reference, reference_test, standardize=standardize, calibrate=options.scale, seed=options.seed
+    )
+    related = relate_parts(options, prepared, target, on_test=reference_test is not None)
+    evaluated_on = "test" if target.evaluated_on == "fit" and reference_test is not None else target.evaluated_on
+    return build_result(options, prepared, target.whole, related, evaluated_on, time.perf_counter() - started)
+
+
+def relate_parts(options: SolverOptions, reference: Reference, target: PreparedTarget, *, on_test: bool) -> Related:
+    """Solve on the whole target, and measure each part by a solution that has not seen it."""
+    whole, seed = target.whole, options.seed
+    solution, path = best_solution(options, reference, whole)
+    folds = [solution]
+    if target.evaluated_on == "folds":
+        folds = [best_solution(options, reference, part.fit)[0] for part in target.parts]
+    measured = []
+    for part, each in zip(target.parts, folds, strict=True):
+        on_fit = target.evaluated_on == "fit"
+        guesses = each.labels if on_fit and part.truth is None else None
+        measured.append((part.rows, measure(each, reference.measured, part.features, part.truth, guesses, seed=seed)))
+    together = pool(measured) if len(measured) > 1 else measured[0][1]
+    fit_bound = together.certificate.bound
+    if target.evaluated_on != "fit" or on_test:
+        # Beside rows that nothing was fitted on, the fitting part's bound is information only.
+        quick = measure(solution, reference.fit, whole.features, whole.labels, solution.labels, seed=seed, quick=True)
+        fit_bound = quick.certificate.bound
+    shares = None
+    if len(folds) > 1:
+        chosen = _class_map(solution)
+        shares = np.mean([_class_map(each) == chosen for each in folds], axis=0)
+    own = _own_classifier(whole, solution, target) if target.evaluated_on != "folds" else (None, None, None)
+    return Related(solution, path, together, fit_bound, shares, *own)
+
+
+def _class_map(solution: Solution) -> IntArray:
+    chosen: IntArray = solution.kept[solution.transform.class_map]
+    return chosen
+
+
+def _own_classifier(
+    whole: Target, solution: Solution, target: PreparedTarget
+) -> tuple[SoftmaxClassifier | None, float | None, float | None]:
+    """Train h_T: h' need not be τ-Lipschitz in the target's space; h_T comes from a class that holds it."""
+    part = target.parts[0]
+    if whole.labels is None or part.truth is None:
+        return None, None, None
+    rows = solution.cost.classifier.weights @ solution.feature_map.matrix
+    squares = np.einsum("kd,kd->k", rows, rows)
+    widest = float(np.sqrt(np.maximum(squares[:, None] + squares - 2 * rows @ rows.T, 0.0).max()))
+    own = fit_lipschitz_softmax(whole.features, whole.labels, max(solution.cost.classifier.certified_tau, widest, 1e-9))
+    logits = own.logits(part.features)
+    loss = float(losses_of(logits, part.truth).mean())
+    return own, loss, float((logits.argmax(axis=1) == part.truth).mean())
+
+
+def build_result(
+    options: SolverOptions, reference: Reference, target: Target, related: Related, evaluated_on: str, seconds: float
+) -> Relatedness:
+    """Return the result that users see."""
+    solution, measured = related.solution, related.measured
+    certificate, cost = measured.certificate, solution.cost
+    transform = full_transform(
+        cost.classifier,
+        solution.transform,
+        solution.kept,
+        solution.priors,
+        solution.feature_map,
+        reference.task.n_classes,
+        (reference.scaler, target.scaler),
+    )
+    certified_tau = cost.classifier.certified_tau if options.space == "reference" else transform.lipschitz
+    losses, correct = measured.losses, measured.correct
+    # A transformation that was fitted to guesses is as good as any: the bound speaks of the labels it is measured on.
+    certified, reason = certification(solution, certified_tau, labelled=losses is not None)
+    return Relatedness(
+        reference=reference.task.name,
+        target=target.task.name,
+        certificate_terms=certificate,
+        transform=transform,
+        tau=solution.tau,
+        scale=solution.scale,
+        certified_tau=certified_tau,
+        certified=certified,
+        certificate=reason,
+        transferred_loss=None if losses is None else float(losses.mean()),
+        transferred_accuracy=None if correct is None else float(correct.mean()),
+        transferability=related.own_loss,
+        transferability_accuracy=related.own_accuracy,
+        class_map=np.where(certificate.priors > 0, _class_map(solution), -1),
+        fit_bound=related.fit_bound,
+        evaluated_on=evaluated_on,
+        ground_cost=options.ground_cost,
+        space=options.space,
+        solver=options.solver,
+        ridge=solution.ridge,
+        history=solution.history,
+        seconds=seconds,
+        reference_classifier=cost.classifier,
+        target_classifier=related.own,
+        reference_class_names=_names(reference.task, reference.task.n_classes),
+        target_class_names=_names(target.task, len(solution.transform.shares)),
+        transferred_losses=None if losses is None else losses.astype(np.float32),
+        transferred_correct=correct,
+        pseudo_labels=solution.labels if target.labels is None else None,
+        tau_path=tuple(related.tau_path) if len(related.tau_path) > 1 else (),
+        accuracy_terms=measured.accuracy_terms,
+        match_certainty=solution.certainty,
+        fold_shares=related.fold_shares,
+    )
+
+
+def _names(task: Task, n_classes: int) -> tuple[str, ...]:
+    return task.class_names if task.class_names is not None else tuple(str(k) for k in range(n_classes))

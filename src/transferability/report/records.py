@@ -1,0 +1,256 @@
+"""The files of a folder of results, read back: what is in them is checked, field by field, before it is used."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from transferability._criteria import TRANSFERRED
+from transferability._schema import ShapeError, check_shape, read_json
+from transferability.errors import DatasetError, FileDamagedError
+from transferability.ranking.result import SCHEMA_VERSION
+
+__all__ = ["DETAIL", "ENTRY", "RECORDS", "Stored", "check_points", "check_result", "read_measured", "read_study"]
+
+RECORDS = ("ranking.json", "relate.json")
+Stored = tuple[Mapping[str, Any], Sequence[Mapping[str, Any] | None]]
+"""A record and its details."""
+
+_TERMS = {"reference_loss": float, "label_mismatch": float, "distribution_mismatch": float}
+_RELATEDNESS = {
+    **_TERMS,
+    "reference": str,
+    "target": str,
+    "bound": float,
+    "transferred_loss": (float, None),
+    "transferred_accuracy": (float, None),
+    "transferability": (float, None),
+    "transferability_accuracy": (float, None),
+    "tau": float,
+    "certified_tau": (float, None),
+    "certified": bool,
+    "certificate": str,
+    "fit_bound": (float, None),
+    "evaluated_on": str,
+    "ground_cost": str,
+    "solver": str,
+    "seconds": float,
+    "ridge": (float, None),
+    "exact_transport": bool,
+    "tau_path": [[float, float]],
+    "history": [float],
+    "reference_classifier": {"loss": float, "accuracy": float, "converged": bool},
+    "per_class": [{**_TERMS, "target_class": str, "reference_class": (str, None), "prior": float}],
+    "panel?": [{"reference": str, "bound": float}],
+}
+"""What a report needs of a `Relatedness.to_dict()`."""
+_MADE = {
+    "at": str,
+    "machine": str,
+    "versions": {str: str},
+    "settings": {str: object},
+    "estimator": {str: object},
+    "data": [{"role": str, "name": str, "fit_rows": int, "test_rows": int, "fingerprint?": str, "notes?": [str]}],
+    "command?": str,
+}
+_SHARED = {"schema": int, "made?": object}
+ENTRY = {
+    "encoder": str,
+    "n_parameters": (int, None),
+    "seconds": float,
+    "scores": {str: float},
+    "notes": {str: str},
+    "cache_keys?": [{"data": str, "key": str}],
+    "standing?": (None, {"low": float, "high": float, "behind": float}),
+    "relatedness": _RELATEDNESS,
+}
+_RANKING = {
+    **_SHARED,
+    "target": str,
+    "references": [str],
+    "criterion": str,
+    "ranking": [ENTRY],
+    "columns?": [{"name": str, "higher_is_better": bool}],
+    "skipped": [{"encoder": str, "reason": str}],
+}
+_RELATION = {**_SHARED, "encoder": (str, None), "results": [_RELATEDNESS]}
+_PLACE = [int, int]
+_POINTS = {
+    "grid": int,
+    "reference": [_PLACE],
+    "before": [_PLACE],
+    "after": [_PLACE],
+    "reference_classes": [int],
+    "target_classes": [int],
+}
+DETAIL = {
+    "points?": (None, _POINTS),
+    "lookalikes?": [[[str, float]]],
+    "class_accuracy?": (None, [(float, None)]),
+    "target_samples?": {str: [object]},  # in a file keys of samples, in a study the samples themselves
+    "reference_samples?": {str: [object]},
+}
+"""Of `Details.to_dict()`."""
+_KEYS = {"target_samples?": {str: [str]}, "reference_samples?": {str: [str]}}
+_DETAILS = {"samples": {str: {str: str}}, "details": [(None, {**DETAIL, **_KEYS})]}
+
+_log = logging.getLogger(__name__)
+
+
+def read_study(folder: Path) -> list[Stored]:
+    """Read the records of a folder, or of the folders within it, with their details.
+
+    Details that are damaged are left out, with a line in the log: the numbers do not need them.
+
+    Raises
+    ------
+    DatasetError
+        If there are none.
+    FileDamagedError
+        If one of the records is not what it should be.
+    """
+    found = _records_in(folder)
+    if not found and os.path.isdir(folder):  # noqa: PTH112
+        found = [each for inner in sorted(folder.iterdir()) if inner.is_dir() for each in _records_in(inner)]
+    if not found:
+        message = (
+            f"`{folder}` must hold {' or '.join(RECORDS)}, or folders that do. "
+            "Write them with `transferability rank … --out` or `transferability relate … --out`."
+        )
+        raise DatasetError(message)
+    return found
+
+
+def read_measured(path: Path) -> dict[str, dict[str, float]]:
+    """Read accuracies that were measured after fine-tuning.
+
+    Parameters
+    ----------
+    path : Path
+        A CSV file with the columns `encoder`, `accuracy` and, of several targets, `target`; or what
+        `transferability validate --json` printed.
+
+    Returns
+    -------
+    dict of target to dict of encoder to accuracy
+        Under "" where no target is named: for every one.
+
+    Raises
+    ------
+    DatasetError
+        If the file or a column is missing, or a row holds no accuracy between 0 and 1.
+    FileDamagedError
+        If a JSON file is none.
+    """
+    if path.suffix == ".json":
+        rows: Sequence[Any] = read_json(path, {"observations": [object]})["observations"]
+    else:
+        try:
+            rows = list(csv.DictReader(path.read_text("utf-8-sig").splitlines()))
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            message = f"`{path}` cannot be read ({error}). Give a CSV file of columns encoder, accuracy."
+            raise DatasetError(message) from error
+    found: dict[str, dict[str, float]] = {}
+    for number, row in enumerate(rows, start=1):
+        try:
+            encoder, target, accuracy = row["encoder"], row.get("target") or "", float(row["accuracy"])
+            if not (0 <= accuracy <= 1 and isinstance(encoder, str) and isinstance(target, str)):
+                raise ValueError
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+            message = (
+                f"row {number} of `{path}` must hold an encoder and its accuracy between 0 and 1; got {row!r:.200}. "
+                "The first line names the columns: encoder,accuracy or target,encoder,accuracy."
+            )
+            raise DatasetError(message) from error
+        found.setdefault(target, {})[encoder] = accuracy
+    return found
+
+
+def _records_in(folder: Path) -> list[Stored]:
+    found: list[Stored] = []
+    for name in RECORDS:
+        path = folder / name
+        if os.path.isfile(path):  # noqa: PTH113 - False for names that cannot be, where Path raises
+            record = read_json(path)
+            try:
+                _check_record(record)
+            except ShapeError as error:
+                message = f"in `{path}` {error}. Write it again."
+                raise FileDamagedError(message) from error
+            found.append((record, _details_of(path.with_suffix(".details.json"))))
+    return found
+
+
+def _check_record(record: Any) -> None:
+    """Raise `ShapeError` unless a record has all that a report needs."""
+    check_shape(record, {})
+    if not isinstance(record.get("ranking", record.get("results")), list):
+        message = "there must be a ranking or relations; there is neither"
+        raise ShapeError(message)
+    ranks = "ranking" in record
+    check_shape(record, {"schema": int})
+    if record["schema"] != (SCHEMA_VERSION if ranks else 1):
+        message = f"the layout must be {SCHEMA_VERSION}, which this version reads; got {record['schema']}"
+        raise ShapeError(message)
+    check_shape(record, _RANKING if ranks else _RELATION)
+    if record.get("made"):
+        check_shape(record["made"], _MADE, "made")
+    entries = [each["relatedness"] for each in record["ranking"]] if ranks else record["results"]
+    if not entries:
+        message = "there must be a result; there is none"
+        raise ShapeError(message)
+    for number, each in enumerate(entries):
+        check_result(each, f"{'ranking' if ranks else 'results'}[{number}]")
+    if ranks and record["criterion"] in TRANSFERRED and entries[0][record["criterion"]] is None:
+        message = f"`{record['criterion']}`, which it is sorted by, must be known of the first encoder"
+        raise ShapeError(message)
+
+
+def check_result(result: Mapping[str, Any], where: str) -> None:
+    """Raise `ShapeError` where numbers do not belong together, which no shape tells."""
+    for loss, accuracy in (TRANSFERRED, ("transferability", "transferability_accuracy")):
+        if (result[loss] is None) != (result[accuracy] is None):
+            message = f"`{where}` must have both `{loss}` and `{accuracy}`, or neither"
+            raise ShapeError(message)
+    if result["tau"] <= 0 or any(tau <= 0 for tau, _ in result["tau_path"]):
+        message = f"τ of `{where}` must be positive"
+        raise ShapeError(message)
+    if not result["per_class"]:
+        message = f"`{where}` must have classes"
+        raise ShapeError(message)
+
+
+def _details_of(path: Path) -> Sequence[Mapping[str, Any] | None]:
+    """Return details with the samples back in their places; none if there are none, or none that can be read."""
+    if not path.is_file():
+        return []
+    try:
+        packed = read_json(path, _DETAILS)
+        for number, each in enumerate(packed["details"]):
+            check_points(each, f"details[{number}]")
+    except (FileDamagedError, ShapeError) as error:
+        _log.warning("details of %s are left out: %s", path.parent, error)
+        return []
+    samples = packed["samples"]
+    details = [None if each is None else dict(each) for each in packed["details"]]
+    for one in filter(None, details):
+        for side in ("target_samples", "reference_samples"):
+            parts = one.get(side, {}).items()
+            one[side] = {name: [samples[key] for key in keys if key in samples] for name, keys in parts}
+    return details
+
+
+def check_points(detail: Mapping[str, Any] | None, where: str) -> None:
+    """Raise `ShapeError` unless there is a class for each point of a picture."""
+    points = None if detail is None else detail.get("points")
+    if points is None:
+        return
+    n_reference, n_target = len(points["reference_classes"]), len(points["target_classes"])
+    lengths = (len(points["reference"]), len(points["after"]), len(points["before"]) or n_target)
+    if lengths != (n_reference, n_target, n_target) or not 1 <= points["grid"] <= 10**6:
+        message = f"`{where}.points` must have a class for each point; got {lengths} for {n_reference} and {n_target}"
+        raise ShapeError(message)
