@@ -6,6 +6,7 @@ found by their types, or named behind the '#' as for tables (`tables.py`).
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -258,7 +259,7 @@ def _quietly(library: Any) -> Iterator[None]:
     loggers = library.utils.logging, hub_logging
     verbosity, shown = [each.get_verbosity() for each in loggers], library.is_progress_bar_enabled()
     for each in loggers:
-        each.set_verbosity_error()
+        each.set_verbosity(logging.CRITICAL)
     library.disable_progress_bars()
     try:
         yield

@@ -51,7 +51,7 @@ def load_parquet(spec: str) -> Dataset:
     from pyarrow import parquet
 
     try:
-        table = parquet.ParquetFile(path).read()
+        table = parquet.ParquetFile(path, page_checksum_verification=True).read()
         table.validate(full=True)
         table.column_names  # noqa: B018 - decodes them
     except Exception as error:  # Arrow's errors, the disk's, those of a decompressor
