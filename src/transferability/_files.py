@@ -63,6 +63,8 @@ class Features:
         Numbers to predict, or 0 and 1 for each of several labels, in place of classes.
     key : str or None
         What they are kept under in the cache; None where they are not.
+    notes : tuple of str
+        What must be said of them: that an encoder read the beginnings of some texts only.
     """
 
     features: FloatArray
@@ -72,6 +74,7 @@ class Features:
     name: str = "features"
     targets: FloatArray | None = None
     key: str | None = None
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.features)
@@ -211,8 +214,8 @@ def read_arrays(path: Path) -> Arrays:
     FileDamagedError
         If the file is truncated, of another format, or holds pickled objects.
     """
-    if not path.is_file():
-        message = f"{path} is not a file." if path.exists() else f"there is no file {path}."
+    if not os.path.isfile(path):  # noqa: PTH113 - False for names that cannot be, where Path raises
+        message = f"{path} is not a file." if os.path.exists(path) else f"there is no file {path}."  # noqa: PTH110
         raise DatasetError(message)
     if path.suffix == ".safetensors":
         return _read_safetensors(path)

@@ -10,11 +10,12 @@ import pytest
 
 from transferability import Task, certify
 from transferability.relatedness.certificate import transformed_losses
+from transferability.relatedness.costs import GROUND_COSTS
 from transferability.relatedness.feature_map import AffineMap
-from transferability.relatedness.geometry import Geometry, Sample
 from transferability.relatedness.label_transform import LabelTransform
 from transferability.relatedness.lipschitz import SoftmaxClassifier, fit_lipschitz_softmax
-from transferability.relatedness.matching import ClassPoints, match_classes
+from transferability.relatedness.matching import ClassPoints, assign_classes
+from transferability.relatedness.sample import Sample
 
 HERE = Path(__file__).parent / "relatedness"
 VALUES = json.loads((HERE / "values.json").read_text())
@@ -45,8 +46,8 @@ def test_terms(stored: dict[str, np.ndarray], kind: str, labels: str) -> None:
     reference = Sample(stored["reference"], stored["reference_labels"])
     target = Sample(stored["target"], stored["target_labels"])
     feature_map = AffineMap(stored["map"], stored["offset"])
-    geometry = Geometry(classifier, kind, "reference", classifier.certified_tau)
-    found = geometry.certify(reference, target, feature_map, transform)
+    cost = GROUND_COSTS[kind](classifier, classifier.certified_tau)
+    found = cost.certify(reference, target, feature_map, transform)
     assert found.terms == pytest.approx([expected[term] for term in TERMS], rel=TOLERANCE)
     assert found.bound >= expected["transferred_loss"]
     logits = classifier.logits(feature_map.apply(target.features))
@@ -76,18 +77,18 @@ def test_best_classes(stored: dict[str, np.ndarray], kind: str) -> None:
     classifier = classifier_of(stored)
     reference = Sample(stored["reference"], stored["reference_labels"])
     target = Sample(stored["target"], stored["target_labels"])
-    geometry = Geometry(classifier, kind, "reference", classifier.certified_tau)
-    places = geometry.places(reference, target, AffineMap(stored["map"], stored["offset"]))
+    cost = GROUND_COSTS[kind](classifier, classifier.certified_tau)
+    places = cost.places(reference, target, AffineMap(stored["map"], stored["offset"]))
     rng = np.random.default_rng(0)
     points = [
         ClassPoints(place, part.labels, k, rng)
         for place, part, k in zip(places, (reference, target), (5, 3), strict=True)
     ]
-    losses = geometry.losses(reference)
+    losses = cost.losses(reference)
     per_class = np.bincount(reference.labels, weights=losses) / np.bincount(reference.labels)
-    chosen = match_classes(*points, per_class, geometry.cost_tau)
+    chosen = assign_classes(cost.pair_costs(*points, per_class), points[1].priors)
     assert chosen.tolist() == VALUES[kind]["best"]["class_map"]
-    found = geometry.certify(
+    found = cost.certify(
         reference,
         target,
         AffineMap(stored["map"], stored["offset"]),

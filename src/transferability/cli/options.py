@@ -115,7 +115,7 @@ def parse_folds(text: str) -> int | Literal["auto"]:
     """Read ``auto`` or a number."""
     if text == "auto":
         return "auto"
-    if not text.isdecimal() or int(text) < 1:
+    if not text.isdecimal() or len(text) > 9 or int(text) < 1:
         message = f"`--folds` must be a whole number ≥ 1 or auto; got {text!r}."
         raise OptionError(message)
     return int(text)

@@ -18,7 +18,18 @@ from transferability.pipeline.packs import PREFIX, PackSource
 from transferability.relatedness.pack import ReferencePack
 from transferability.task import Task
 
-__all__ = ["AnyEncoder", "Data", "Part", "Progress", "Settings", "Split", "as_list", "load_part", "prepare"]
+__all__ = [
+    "AnyEncoder",
+    "Data",
+    "Part",
+    "Progress",
+    "Settings",
+    "Split",
+    "as_list",
+    "load_part",
+    "prepare",
+    "without_folds",
+]
 
 Data = str | Dataset | ReferencePack
 AnyEncoder = str | Encoder | FeatureFiles
@@ -118,6 +129,13 @@ def load_part(data: Data, settings: Settings) -> Part:
     if isinstance(data, ReferencePack) or (isinstance(data, str) and data.startswith(PREFIX)):
         return PackSource(data)
     return prepare(data, settings)
+
+
+def without_folds(parts: Sequence[Part]) -> list[Part]:
+    """Return the parts as they are where a pack takes part: statistics are not cross-fitted, targets have one split."""
+    if not any(isinstance(part, PackSource) for part in parts):
+        return list(parts)
+    return [part._replace(folds=None) if isinstance(part, Split) else part for part in parts]
 
 
 def as_list(data: Data | Sequence[Data]) -> list[Data]:

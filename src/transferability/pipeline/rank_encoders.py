@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from transferability._criteria import TRANSFERRED, unknown
 from transferability.errors import RowError, TaskError, TransferabilityError
-from transferability.pipeline.data import AnyEncoder, Data, Progress, Settings, as_list, load_part
+from transferability.pipeline.data import AnyEncoder, Data, Progress, Settings, as_list, load_part, without_folds
 from transferability.pipeline.describe import describe_run
 from transferability.pipeline.extraction import Extraction, load, views_of
 from transferability.pipeline.measure import Measurement, score_columns
@@ -82,7 +82,8 @@ def rank(
     estimator = relatedness or TaskRelatedness(seed=settings.seed)
     columns = score_columns(scores, criterion)
     given = [] if references is None else as_list(references)
-    target_part, *reference_parts = parts = [load_part(each, settings) for each in (target, *given)]
+    parts = without_folds([load_part(each, settings) for each in (target, *given)])
+    target_part, *reference_parts = parts
     if any(isinstance(part, PackSource) for part in parts):
         estimator = by_statistics(estimator)
     # Known before hours of extraction. Data without labels may still get them from the files of `features:`.

@@ -33,7 +33,6 @@ __all__ = [
     "TransportPairCosts",
     "assign_classes",
     "gradient_matching",
-    "match_classes",
     "random_matching",
 ]
 
@@ -76,7 +75,21 @@ class PairCosts(Protocol):
 
 
 class TransportPairCosts:
-    """``L_j + OT(R_j, T_i)`` for all pairs of classes: lower bounds first, exact where asked for."""
+    """``L_j + OT(R_j, T_i)`` for all pairs of classes: lower bounds first, exact where asked for.
+
+    Parameters
+    ----------
+    reference, target : ClassPoints
+        Points in logit space for the loss cost (``tau=None``), in reference feature space for the Euclidean one.
+    losses : array of shape (K_R,)
+        Mean loss of each reference class.
+    tau : float or None
+        Lipschitz constant of the Euclidean cost; None for the loss cost.
+
+    Notes
+    -----
+    Cost O(K_T K_R K) for the bounds, one transport of at most 200 × 200 points per entry made exact.
+    """
 
     def __init__(self, reference: ClassPoints, target: ClassPoints, losses: FloatArray, tau: float | None) -> None:
         self.reference, self.target, self.losses, self.tau = reference, target, losses, tau
@@ -128,25 +141,6 @@ def _quantiles(values: FloatArray) -> FloatArray:
     ranks = ((np.arange(_QUANTILES) + 0.5) / _QUANTILES * len(values)).astype(np.int64)
     chosen: FloatArray = np.sort(values, axis=0)[ranks]
     return chosen
-
-
-def match_classes(reference: ClassPoints, target: ClassPoints, losses: FloatArray, tau: float | None) -> IntArray:
-    """Return the reference class for each target class that makes the bound smallest, shape (K_T,).
-
-    Parameters
-    ----------
-    reference, target : ClassPoints
-        Points in logit space for the loss cost (``tau=None``), in reference feature space for the Euclidean one.
-    losses : array of shape (K_R,)
-        Mean loss of each reference class.
-    tau : float or None
-        Lipschitz constant of the Euclidean cost; None for the loss cost.
-
-    Notes
-    -----
-    Cost O(K_T K_R K) for the bounds, one transport of at most 200 × 200 points per entry made exact.
-    """
-    return assign_classes(TransportPairCosts(reference, target, losses, tau), target.priors)
 
 
 def assign_classes(costs: PairCosts, priors: FloatArray) -> IntArray:

@@ -159,7 +159,7 @@ def test_a_study_without_room_says_so(run: Run) -> None:
     with no_file_larger_than(0):
         code, out, err = run("study", "study.toml")
     assert (code, out) == (1, "")
-    assert "error: results file study.sqlite cannot be" in err
+    assert "study.sqlite cannot be written: File too large" in err
     assert len(err.splitlines()) == 1
 
 

@@ -6,7 +6,7 @@ from scipy.optimize import linprog
 from scipy.special import log_softmax, softmax
 
 from transferability.errors import TaskError
-from transferability.relatedness.certificate import certify_sample, losses_of, transformed_losses
+from transferability.relatedness.certificate import by_transport, certify_sample, losses_of, transformed_losses
 from transferability.relatedness.label_transform import LabelTransform
 from transferability.transport.cost import loss_cost
 
@@ -31,7 +31,8 @@ def test_terms_are_the_definition_with_shared_and_split_classes(seed: int) -> No
     shares = rng.dirichlet([0.7] * 4, size=3)
     transform = LabelTransform(shares)
     losses = -log_softmax(u_logits, axis=1)[np.arange(30), j]
-    found = certify_sample(lambda r, c: loss_cost(u_logits[r], j[r], v_logits[c]), losses, j, y, transform)
+    coupler = by_transport(lambda r, c: loss_cost(u_logits[r], j[r], v_logits[c]))
+    found = certify_sample(coupler, losses, j, y, transform)
 
     priors = np.bincount(y) / 24
     B, D = transform.B(priors), transform.D(priors)
@@ -75,12 +76,9 @@ def test_unused_reference_classes_do_not_steal_predictions() -> None:
 
 def test_a_reference_class_that_is_needed_must_have_samples() -> None:
     transform = LabelTransform.from_class_map(np.array([0, 2]), 3)
+    free = by_transport(lambda r, c: np.zeros((len(r), len(c))))
     with pytest.raises(TaskError, match="reference class 2 is part of the transformation but has no sample"):
-        certify_sample(
-            lambda r, c: np.zeros((len(r), len(c))), np.zeros(2), np.array([0, 1]), np.array([0, 1]), transform
-        )
+        certify_sample(free, np.zeros(2), np.array([0, 1]), np.array([0, 1]), transform)
     # Not needed where the target class is not there either.
-    found = certify_sample(
-        lambda r, c: np.zeros((len(r), len(c))), np.ones(2), np.array([0, 1]), np.array([0, 0]), transform
-    )
+    found = certify_sample(free, np.ones(2), np.array([0, 1]), np.array([0, 0]), transform)
     assert found.terms == (1.0, 0.0, 0.0)

@@ -40,7 +40,7 @@ NAMELESS = Task(GOOD.features, name="nameless")
         (
             lambda: TaskRelatedness(matching=[0.5, 1]),
             OptionError,
-            r"`matching` must be one of .*or one reference class",
+            r"`matching` must be one of .*one reference class \(int\) per target class, or shares",
         ),
         (lambda: TaskRelatedness(matching=[]), OptionError, r"`matching` must be one of .*got \[\]"),
         (lambda: TaskRelatedness(seed=-1), OptionError, r"`seed` must be an integer ≥ 0; got -1"),

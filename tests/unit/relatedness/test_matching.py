@@ -6,9 +6,19 @@ from scipy.special import xlogy
 
 from transferability.relatedness import matching
 from transferability.relatedness.label_transform import LabelTransform
-from transferability.relatedness.matching import ClassPoints, gradient_matching, match_classes, random_matching
+from transferability.relatedness.matching import (
+    ClassPoints,
+    TransportPairCosts,
+    assign_classes,
+    gradient_matching,
+    random_matching,
+)
 from transferability.transport.cost import euclidean_cost, loss_cost
 from transferability.transport.coupling import optimal_coupling
+
+
+def best_classes(reference: ClassPoints, target: ClassPoints, losses: np.ndarray, tau: float | None) -> np.ndarray:
+    return assign_classes(TransportPairCosts(reference, target, losses, tau), target.priors)
 
 
 class Problem:
@@ -46,7 +56,7 @@ class Problem:
         return min(self.price(np.array(each)) for each in itertools.product(range(n_references), repeat=n_targets))
 
     def match(self) -> np.ndarray:
-        return match_classes(self.reference, self.target, self.losses, self.tau)
+        return best_classes(self.reference, self.target, self.losses, self.tau)
 
 
 @pytest.mark.parametrize("tau", [None, 0.5])
@@ -94,8 +104,9 @@ def test_planted_classes_are_found(tau: float | None, n_references: int) -> None
     reference = ClassPoints(centres[j] + rng.normal(size=(len(j), n_references)), j, n_references, rng)
     target = ClassPoints(centres[planted][y] + rng.normal(size=(len(y), n_references)), y, 6, rng)
     losses = np.full(n_references, 0.1)
-    assert match_classes(reference, target, losses, tau).tolist() == planted.tolist()
-    learned = gradient_matching(reference, target, losses, tau, np.random.default_rng(0))
+    assert best_classes(reference, target, losses, tau).tolist() == planted.tolist()
+    costs = TransportPairCosts(reference, target, losses, tau)
+    learned = gradient_matching(costs, reference.priors, target.priors, np.random.default_rng(0))
     assert learned.class_map.tolist() == planted.tolist()
 
 
@@ -106,7 +117,7 @@ def test_each_shared_class_serves_its_neighbours() -> None:
     j, y = np.repeat([0, 1], 20), np.repeat(np.arange(4), 15)
     reference = ClassPoints(centres[j] + rng.normal(size=(40, 2)), j, 2, rng)
     target = ClassPoints(centres[home][y] + rng.normal(size=(60, 2)), y, 4, rng)
-    assert match_classes(reference, target, np.zeros(2), 1.0).tolist() == home.tolist()
+    assert best_classes(reference, target, np.zeros(2), 1.0).tolist() == home.tolist()
 
 
 @pytest.mark.parametrize("tau", [None, 0.5])
@@ -116,7 +127,8 @@ def test_gradient_keeps_the_constraint_and_is_no_worse_than_a_plain_choice(
 ) -> None:
     problem = Problem(5, n_targets, n_references, tau, 2.0)
     rng = np.random.default_rng(0)
-    learned = gradient_matching(problem.reference, problem.target, problem.losses, tau, rng)
+    costs = TransportPairCosts(problem.reference, problem.target, problem.losses, tau)
+    learned = gradient_matching(costs, problem.reference.priors, problem.target.priors, rng)
     B, D = learned.B(problem.priors), learned.D(problem.priors)
     np.testing.assert_allclose(B @ D, problem.priors, atol=1e-12)
     price = float((B * D * problem.costs).sum() - xlogy(B * D, np.where(B * D > 0, B, 1)).sum())

@@ -68,12 +68,12 @@ class TestDefinitions:
             REFERENCE, TARGET, learn_map=False, ground_cost="gamma", tau=0.5, covariance_weight=weight, space=space
         )
         wanted = sum(p * moment_distance(*r, *t, weight) for p, r, t in self.pairs(result))
-        factor = result.certified_tau if space == "reference" else result.tau
+        factor = result.certified_tau if space == "reference" else result.scale * result.tau
         assert_allclose(result.distribution_mismatch, factor * wanted, rtol=1e-10)
 
     def test_the_other_terms_are_those_of_samples(self) -> None:
-        samples = TaskRelatedness(tau=0.5).fit(REFERENCE, TARGET, REFERENCE_TEST, TARGET_TEST)
-        result = fit(REFERENCE, TARGET, REFERENCE_TEST, TARGET_TEST, tau=0.5)
+        samples = TaskRelatedness(tau=0.5, scale=False).fit(REFERENCE, TARGET, REFERENCE_TEST, TARGET_TEST)
+        result = fit(REFERENCE, TARGET, REFERENCE_TEST, TARGET_TEST, tau=0.5, scale=False)
         assert_allclose(result.reference_loss, samples.reference_loss, rtol=1e-9)
         assert result.label_mismatch == samples.label_mismatch == 0.0
         assert_array_equal(result.class_map, samples.class_map)
@@ -83,9 +83,10 @@ class TestDefinitions:
 @pytest.mark.parametrize("covariance", ["full", "shared", "low-rank"])
 def test_close_to_samples_where_classes_are_gaussian(covariance: str) -> None:
     """The loss cost of Gaussians under one coupling is no less than under the best; a few hundredths of a nat here."""
-    samples = TaskRelatedness(tau=0.5).fit(REFERENCE, TARGET, REFERENCE_TEST, TARGET_TEST)
+    options = {"tau": 0.5, "ground_cost": "loss", "scale": False}
+    samples = TaskRelatedness(**options).fit(REFERENCE, TARGET, REFERENCE_TEST, TARGET_TEST)
     pack = ReferencePack.from_task(REFERENCE, REFERENCE_TEST, tau=0.5, covariance=covariance, rank=2)
-    result = fit(pack, TARGET, None, TARGET_TEST, tau=0.5)
+    result = fit(pack, TARGET, None, TARGET_TEST, **options)
     assert abs(result.bound - samples.bound) < 0.05
     assert result.transferred_loss <= result.bound  # how far below is left open by a price that is all but zero
     assert result.transferred_accuracy > 0.95
@@ -159,9 +160,10 @@ def test_the_map_helps(ground_cost: str, space: str) -> None:
     rng = np.random.default_rng(10)
     turned = Task(TARGET.features @ np.linalg.qr(rng.normal(size=(5, 5)))[0] * 3 + 1, TARGET.labels)
     options = {"ground_cost": ground_cost, "space": space, "tau": 0.5, "matching": [2, 0, 1]}
-    fixed = fit(REFERENCE, turned, learn_map=False, **options)
-    learned = fit(REFERENCE, turned, **options)
+    fixed = fit(REFERENCE, turned, learn_map=False, scale=False, **options)
+    learned = fit(REFERENCE, turned, scale=False, **options)
     assert learned.distribution_mismatch < 0.7 * fixed.distribution_mismatch
+    assert fit(REFERENCE, turned, **options).bound < fit(REFERENCE, turned, learn_map=False, **options).bound
 
 
 def test_merged_packs_have_no_classifier_and_need_none() -> None:
