@@ -13,12 +13,6 @@ DEFAULT_TAU: Literal["scaled"] = "scaled"
 flatter classifier than wide ones. How sure the classifier is, is the scale's affair: τ regularises its direction, and
 from 16 to 64 / √d the bound is nearly the same (`experiments/tau_scale.py`).
 """
-PAPER_TAU", "first_tau", "solve_for_tau"]
-
-DEFAULT_TAU: Literal["scaled"] = "scaled"
-"""The default. Standardised features lie about √d apart, so that one number for all would leave narrow encoders a
-flatter classifier than wide ones. How sure the classifier is, is the scale's affair: τ decides its direction only.
-"""
 PAPER_TAU = 0.2
 """The paper's value; packs hold a classifier for it."""
 
