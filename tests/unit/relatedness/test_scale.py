@@ -122,7 +122,7 @@ def test_certified_constant_is_that_of_the_scaled_classifier(ground_cost: str) -
 
 @pytest.mark.parametrize("seed", range(5))
 def test_predictions_of_one_to_one_classes_do_not_know_the_scale(seed: int) -> None:
-    logits, labels, _, _ = problem(seed)
+    logits = problem(seed)[0]
     transform = LabelTransform.from_class_map(np.array([2, 0, 3]), 4)
     priors = np.array([0.2, 0.5, 0.3])
     _, predictions = transformed_losses(logits, None, transform, priors)
