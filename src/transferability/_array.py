@@ -43,7 +43,20 @@ def as_numpy(array: Array) -> npt.NDArray[Any]:
     refuse_masked(array, "an array")
     if hasattr(array, "detach"):  # a torch tensor, perhaps on a GPU, perhaps with a gradient
         array = array.detach().cpu()
+    elif not isinstance(array, np.ndarray) and hasattr(array, "__array_namespace__"):
+        array = _on_host(array)
     return np.asarray(array)  # an ndarray as it is; numpy.matrix, whose rows are matrices, becomes one
+
+
+def _on_host(array: Array) -> Array:
+    """Return an array that NumPy can read, from whatever device it is on."""
+    import array_api_compat
+
+    if array_api_compat.is_cupy_array(array):
+        return array.get()
+    devices = array_api_compat.array_namespace(array).__array_namespace_info__().devices()
+    host = next((device for device in devices if "cpu" in str(device).lower()), None)
+    return array if host is None or array.device == host else array.to_device(host)
 
 
 def refuse_masked(array: Any, argument: str) -> None:

@@ -289,7 +289,7 @@ def check_positive(value: Any, argument: str, *, zero: bool = False) -> float:
     """Return `value` as a finite positive float (or zero, if allowed), else raise `OptionError`."""
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number) or number < 0 or (number == 0 and not zero):
         wanted = "a finite number ≥ 0" if zero else "a finite number > 0"

@@ -20,6 +20,7 @@ __all__ = [
     "MissingExtraError",
     "OptionError",
     "OutputError",
+    "RowError",
     "TaskError",
     "TransferabilityError",
     "UnknownNameError",
@@ -59,6 +60,10 @@ class EncoderError(TransferabilityError, ValueError):
 
 class DatasetError(TransferabilityError, ValueError):
     """Data that cannot be read; the message names the file or the row."""
+
+
+class RowError(DatasetError):
+    """A row that cannot be read: the data are at fault, whichever encoder comes upon it."""
 
 
 class FileDamagedError(TransferabilityError, ValueError):

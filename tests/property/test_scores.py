@@ -152,8 +152,14 @@ def _cuda_array(array: np.ndarray) -> Any:
     return torch.from_numpy(array.copy()).cuda()
 
 
+def _second_device(array: np.ndarray) -> Any:
+    """Return a copy on a device that refuses to compute with arrays of another one, as a GPU does."""
+    return array_api_strict.asarray(array, device=array_api_strict.Device("device1"))
+
+
 NAMESPACES = [
     pytest.param(array_api_strict.asarray, id="strict"),
+    pytest.param(_second_device, id="strict, second device"),
     pytest.param(_torch_array, id="torch"),
     pytest.param(_cuda_array, id="cuda", marks=pytest.mark.gpu),
 ]
@@ -163,12 +169,43 @@ NAMESPACES = [
 @pytest.mark.parametrize("name", ON_SAMPLES)
 def test_other_array_libraries(name: str, convert: Any) -> None:
     inputs = problem(1)
-    if name in {"ot_nce", "otce"} and convert is array_api_strict.asarray:
-        features = inputs.features  # a Task holds NumPy arrays
-    else:
-        features = convert(inputs.features)
-    converted = replace(inputs, features=features, source_probabilities=convert(inputs.source_probabilities))
+    converted = replace(
+        inputs,
+        features=convert(inputs.features),
+        labels=convert(inputs.labels),
+        source_probabilities=convert(inputs.source_probabilities),
+    )
     assert value(name, converted) == pytest.approx(value(name, inputs), rel=1e-9)
+
+
+@pytest.mark.parametrize("convert", NAMESPACES)
+def test_statistics_of_other_array_libraries(convert: Any) -> None:
+    inputs = problem(5)
+    targets = np.random.default_rng(0).normal(size=(90, 2))
+    halves = [
+        class_moments(convert(inputs.features[rows]), convert(inputs.labels[rows]), n_classes=4)
+        for rows in (slice(0, 40), slice(40, None))
+    ]
+    merged, expected = merge_moments(halves), class_moments(inputs.features, inputs.labels)
+    pairs = [
+        (merged.mean, expected.mean),
+        (merged.class_means, expected.class_means),
+        (merged.scatter, expected.scatter),
+        (merged.between(), expected.between()),
+        (merged.gram(), expected.gram()),
+        (float(scores.logme_from_moments(merged)), float(scores.logme_from_moments(expected))),
+        (float(scores.h_score_from_moments(merged)), float(scores.h_score_from_moments(expected))),
+        (
+            float(scores.h_score_from_moments(merged, shrinkage="ledoit-wolf")),
+            float(scores.h_score_from_moments(expected, shrinkage="ledoit-wolf")),
+        ),
+        (
+            float(scores.logme(convert(inputs.features), convert(targets), regression=True)),
+            float(scores.logme(inputs.features, targets, regression=True)),
+        ),
+    ]
+    for one, other in pairs:
+        np.testing.assert_allclose(as_numpy(one) if hasattr(one, "shape") else one, other, rtol=1e-9)
 
 
 @pytest.mark.parametrize("convert", NAMESPACES)

@@ -70,7 +70,7 @@ Sort = Annotated[
         "transferred_accuracy where the target has samples with labels, else bound."
     ),
 ]
-Tau = Annotated[str, typer.Option(help="Lipschitz constant: a number, several with commas, scaled (4 / √d), or auto.")]
+Tau = Annotated[str, typer.Option(help="Lipschitz constant: a number, several with commas, scaled (32 / √d), or auto.")]
 Unlabelled = Annotated[
     bool, typer.Option("--unlabelled", help="Pretend that the target has no labels. The bound is then not certified.")
 ]
@@ -115,7 +115,7 @@ def parse_folds(text: str) -> int | Literal["auto"]:
     """Read ``auto`` or a number."""
     if text == "auto":
         return "auto"
-    if not text.isdecimal() or int(text) < 1:
+    if not text.isdecimal() or len(text) > 9 or int(text) < 1:
         message = f"`--folds` must be a whole number ≥ 1 or auto; got {text!r}."
         raise OptionError(message)
     return int(text)

@@ -18,14 +18,17 @@ import numpy as np
 from transferability._array import IntArray
 from transferability._identifiers import split_fragment
 from transferability.datasets.base import Dataset
+from transferability.datasets.column_kinds import kind_of
 from transferability.datasets.columns import Cells, from_columns
-from transferability.datasets.roles import Roles, parse_roles
+from transferability.datasets.hub_files import require_own_files, require_own_state
+from transferability.datasets.roles import ROLES, Roles, parse_roles
 from transferability.datasets.tables import first_missing
 from transferability.errors import DatasetError, OptionError, TransferabilityError, nearest_names, require_extra
 
 __all__ = ["load_hub"]
 
 _FORMATS = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".arrow": "arrow"}
+_LABELS = ("label", "labels")  # columns that are never the text
 _SHUFFLE_BUFFER = 10_000  # rows held while a stream is shuffled: hub data are often sorted by class
 
 
@@ -140,8 +143,9 @@ def _rows(library: Any, source: _Source, limit: int | None, seed: int) -> Any:
 def _open(library: Any, source: _Source) -> Any:
     """Return a data set, or all its splits."""
     path = source.path
-    options = {"split": source.split or None, "streaming": source.streaming}
+    options: dict[str, Any] = {"split": source.split or None, "streaming": source.streaming}
     if (path / "state.json").is_file() or (path / "dataset_dict.json").is_file():
+        require_own_state(path)
         saved = library.load_from_disk(str(path))
         if source.split and hasattr(saved, "keys"):
             if source.split not in saved:
@@ -153,14 +157,29 @@ def _open(library: Any, source: _Source) -> Any:
         if path.suffix.lower() not in _FORMATS:
             message = f"{path} must be one of {', '.join(sorted(_FORMATS))}."
             raise DatasetError(message)
-        extra = {"sep": "\t"} if path.suffix.lower() == ".tsv" else {}
-        return library.load_dataset(_FORMATS[path.suffix.lower()], data_files=str(path), **options, **extra)
+        kind = _FORMATS[path.suffix.lower()]
+        if kind == "csv":
+            options |= {"converters": _uncast(source.roles)} | ({"sep": "\t"} if path.suffix.lower() == ".tsv" else {})
+        return library.load_dataset(kind, data_files=str(path), **options)
     if path.is_dir():
+        builder = library.load_dataset_builder(str(path), source.config)
+        require_own_files(path, builder.config.data_files or {})
+        if hasattr(builder.config, "converters"):
+            options["converters"] = _uncast(source.roles)
         return library.load_dataset(str(path), source.config, **options)
     if source.name.startswith((".", "/", "~")) or source.name.count("/") > 1:  # hub names have at most one slash
         message = f"there is no file or folder {path}."
         raise DatasetError(message)
+    builder = library.load_dataset_builder(source.name, source.config, revision=source.revision)
+    if hasattr(builder.config, "converters"):
+        options["converters"] = _uncast(source.roles)
     return library.load_dataset(source.name, source.config, revision=source.revision, **options)
+
+
+def _uncast(roles: Roles) -> dict[str, Any]:
+    """Return which columns of CSV files stay texts: pandas would make 1 of "01", and nothing of "NA"."""
+    columns = [part for role in ROLES for name in getattr(roles, role) for part in (name, *name.split("+"))]
+    return dict.fromkeys([*_LABELS, "text", "image", *columns], str)
 
 
 def _only_split(found: Any, source: _Source) -> Any:
@@ -176,12 +195,34 @@ def _dataset(library: Any, rows: Any, source: _Source) -> Dataset:
     named = f"hf:{source.name}{':' if source.split else ''}{source.split}"
     roles = _find_roles(library, rows.features, source.roles, named)
     folder = source.path.parent if source.path.is_file() else source.path
-    return from_columns(source.short, _HubTable(named, folder, rows), roles)
+    allowed = (folder,) if source.path.exists() else _caches(library)
+    table = _HubTable(named, folder, rows, allowed)
+    notes: tuple[str, ...] = ()
+    if roles.label and not source.roles.label and table.kind(roles.label[0]) == "numbers":
+        column = roles.label[0]
+        if not all(value is None or float(value).is_integer() for value in table.values(column)):
+            roles = replace(roles, label=(), target=(column,))
+            notes = (f"column {column!r} holds fractions: they are numbers to predict (target), not classes.",)
+    return from_columns(source.short, table, roles, notes)
+
+
+def _caches(library: Any) -> tuple[Path, ...]:
+    """Return where the library keeps what it fetched."""
+    from huggingface_hub import constants
+
+    config = library.config
+    places = config.HF_CACHE_HOME, config.HF_DATASETS_CACHE, config.DOWNLOADED_DATASETS_PATH, constants.HF_HUB_CACHE
+    return tuple(Path(place) for place in places)
 
 
 def _find_roles(library: Any, features: dict[str, Any], roles: Roles, named: str) -> Roles:
     """Fill in the columns that were not named, by their types; refuse where more than one would do."""
-    texts = [key for key, kind in features.items() if getattr(kind, "dtype", "") in ("string", "large_string")]
+    answers = {*_LABELS, *roles.label, *roles.target, *roles.tags}
+    texts = [
+        key
+        for key, kind in features.items()
+        if getattr(kind, "dtype", "") in ("string", "large_string") and key not in answers
+    ]
     pictures = [key for key, kind in features.items() if isinstance(kind, library.Image)]
     lists = {key: kind.feature for key, kind in features.items() if isinstance(kind, library.List)}
     sentences = [key for key, kind in lists.items() if getattr(kind, "dtype", "") in ("string", "large_string")]
@@ -206,11 +247,7 @@ def _find_roles(library: Any, features: dict[str, Any], roles: Roles, named: str
         return replace(roles, tags=(tagged[0],)) if len(tagged) == 1 else roles
     classes = [key for key, kind in features.items() if isinstance(kind, library.ClassLabel)]
     label = "label" if "label" in features else classes[0] if len(classes) == 1 else None
-    if label is None:
-        return roles
-    if getattr(features[label], "dtype", "").startswith("float"):
-        return replace(roles, target=(label,))
-    return replace(roles, label=(label,))
+    return roles if label is None else replace(roles, label=(label,))
 
 
 @contextmanager
@@ -239,6 +276,14 @@ class _HubTable:
     source: str
     folder: Path
     rows: Any
+    allowed: tuple[Path, ...]
+
+    def kind(self, column: str) -> str:
+        return kind_of(self.rows.features.arrow_schema.field(column).type)
+
+    def head(self, column: str, n: int) -> list[Any]:
+        cells = self.rows.select_columns([column]).with_format("arrow")[:n][column]
+        return list(cells.to_pylist())
 
     @property
     def columns(self) -> list[str]:

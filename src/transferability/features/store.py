@@ -37,6 +37,7 @@ __all__ = [
     "FeatureCache",
     "default_cache_folder",
     "is_whole",
+    "read_counts",
     "read_shard",
     "shard_number",
 ]
@@ -48,6 +49,7 @@ _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f
 _HEX = 32  # 128 bits of a SHA-256: enough against accident, and names stay short enough for any file system
 _NAME = re.compile(rf"(\d+)-([0-9a-f]{{{_HEX}}})-([0-9a-f]{{{_HEX}}})\.safetensors")
 MANIFEST = "manifest.json"
+_COUNTS = "counts"
 
 _log = logging.getLogger(__name__)
 
@@ -137,11 +139,17 @@ class Entry:
             path.unlink(missing_ok=True)
         return None
 
-    def write(self, number: int, fingerprint: str, rows: npt.NDArray[Any]) -> Path:
-        """Write a shard that is locked, then what older contents of these rows and killed processes have left."""
+    def write(
+        self, number: int, fingerprint: str, rows: npt.NDArray[Any], counts: dict[str, int] | None = None
+    ) -> Path:
+        """Write a shard that is locked, then remove what older contents and killed processes have left of these rows.
+
+        `counts` say what of the items did not go into the rows.
+        """
         from safetensors.numpy import save
 
-        content = save({"features": rows})  # without metadata: safetensors writes them in any order
+        # One entry of metadata at most: safetensors writes several in any order, and the same bytes are wanted.
+        content = save({"features": rows}, None if counts is None else {_COUNTS: json.dumps(counts)})
         name = f"{number:05d}-{fingerprint[:_HEX]}-{hashlib.sha256(content).hexdigest()[:_HEX]}.safetensors"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.sign()
@@ -203,9 +211,8 @@ def read_shard(path: Path) -> npt.NDArray[Any]:
         If it is no file of features.
     """
     try:
-        with path.open("rb") as stream:
-            length = int.from_bytes(stream.read(8), "little")
-            header = json.loads(stream.read(min(length, 1 << 20)))["features"]
+        length, header = _header(path)
+        header = header["features"]
         rows: npt.NDArray[Any] = np.memmap(
             path,
             dtype=_DTYPES[header["dtype"]],
@@ -217,3 +224,20 @@ def read_shard(path: Path) -> npt.NDArray[Any]:
         message = f"file {path} is damaged or was removed meanwhile: {error}. Run the command again."
         raise FileDamagedError(message) from error
     return np.asarray(rows) if sys.byteorder == "little" else rows.astype(rows.dtype.newbyteorder("="))
+
+
+def read_counts(path: Path) -> dict[str, int] | None:
+    """Return what `Entry.write` was told of the items of a shard, if anything."""
+    try:
+        found = json.loads(_header(path)[1]["__metadata__"][_COUNTS])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return {str(key): int(value) for key, value in found.items()}
+
+
+def _header(path: Path) -> tuple[int, dict[str, Any]]:
+    """Return the length of a file's header, and what it says."""
+    with path.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        header: dict[str, Any] = json.loads(stream.read(min(length, 1 << 20)))
+    return length, header

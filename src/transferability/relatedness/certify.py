@@ -82,7 +82,7 @@ def certify(
         smallest bound.
     scale : float or (reference, target), default=1.0
         Factor of the logits, > 0. The bound holds for every one. A pair of further samples of the two tasks: the factor
-        with the smallest bound there, a little less where the classifier is right on all of them (`scale.doubt`).
+        with the smallest bound there, a little less where the classifier is right on all of them (`relatedness.scale`).
 
     Returns
     -------

@@ -6,6 +6,7 @@ Whatever a file holds is checked before it is used: a pack may come from anybody
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +65,8 @@ def write_pack(pack: ReferencePack, path: Path) -> Path:
 
 def read_pack(path: Path) -> ReferencePack:
     """Read and check a pack."""
-    if not path.is_file():
-        message = f"{path} is not a file." if path.exists() else f"there is no file {path}."
+    if not os.path.isfile(path):  # noqa: PTH113 - False for names that cannot be, where Path raises
+        message = f"{path} is not a file." if os.path.exists(path) else f"there is no file {path}."  # noqa: PTH110
         raise DatasetError(message)
     arrays, metadata = read_tensors(path, "a reference pack")
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ _MADE = {
     "versions": {str: str},
     "settings": {str: object},
     "estimator": {str: object},
-    "data": [{"role": str, "name": str, "fit_rows": int, "test_rows": int, "fingerprint?": str}],
+    "data": [{"role": str, "name": str, "fit_rows": int, "test_rows": int, "fingerprint?": str, "notes?": [str]}],
     "command?": str,
 }
 _SHARED = {"schema": int, "made?": object}
@@ -113,7 +114,7 @@ def read_study(folder: Path) -> list[Stored]:
         If one of the records is not what it should be.
     """
     found = _records_in(folder)
-    if not found and folder.is_dir():
+    if not found and os.path.isdir(folder):  # noqa: PTH112
         found = [each for inner in sorted(folder.iterdir()) if inner.is_dir() for each in _records_in(inner)]
     if not found:
         message = (
@@ -173,7 +174,7 @@ def _records_in(folder: Path) -> list[Stored]:
     found: list[Stored] = []
     for name in RECORDS:
         path = folder / name
-        if path.is_file():
+        if os.path.isfile(path):  # noqa: PTH113 - False for names that cannot be, where Path raises
             record = read_json(path)
             try:
                 _check_record(record)

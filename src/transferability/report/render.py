@@ -95,7 +95,7 @@ def to_markdown(summary: Mapping[str, Any]) -> str:
 
 def _markdown_of_part(part: Mapping[str, Any]) -> list[str]:
     said = part["answer"]
-    lines = [f"## {_cell(said['headline'])}", "", _cell(said["sentence"], 1500), ""]
+    lines = [f"## {_cell(said['headline'])}", "", _paragraph(said["sentence"]), ""]
     scores = [column["name"] for column in part["columns"]]
     what = "encoder" if part["kind"] == "ranking" else "target"
     head = ["", what, "reference", "accuracy of h′", "loss of h′", "bound", *(label for _, label, _ in TERMS), *scores]
@@ -108,7 +108,7 @@ def _markdown_of_part(part: Mapping[str, Any]) -> list[str]:
         rows.append(row + [number(entry["scores"].get(name), 4) for name in scores])
     lines += _markdown_table(head, rows)
     first = part["entries"][0]["result"]
-    lines += [_cell(first["in_words"], 1500), ""]
+    lines += [_paragraph(first["in_words"]), ""]
     classes = [
         [row["target_class"], row["reference_class"] or "–", percent(row["prior"]), number(row["cost"])]
         for row in first["classes"]
@@ -117,19 +117,29 @@ def _markdown_of_part(part: Mapping[str, Any]) -> list[str]:
     lines += [f"- skipped {_cell(each['encoder'])}: {_cell(each['reason'])}" for each in part["skipped"]]
     made = part["made"]
     if made:
-        versions = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
-        lines += ["", f"Made {made['at']} on {_cell(made['machine'])} with {versions}."]
+        lines += [
+            f"- {_cell(data['name'])}: {_cell(note, 600)}" for data in made["data"] for note in data.get("notes", ())
+        ]
+        versions = _cell(", ".join(f"{name} {version}" for name, version in made["versions"].items()), 2000)
+        lines += ["", f"Made {_cell(made['at'])} on {_cell(made['machine'])} with {versions}."]
     return [*lines, ""]
 
 
 def _markdown_table(head: list[str], rows: list[list[str]]) -> list[str]:
-    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    lines = ["| " + " | ".join(map(_cell, head)) + " |", "|" + " --- |" * len(head)]
     return [*lines, *("| " + " | ".join(_cell(cell) for cell in row) + " |" for row in rows), ""]
 
 
 def _cell(text: str, length: int = 200) -> str:
-    """Escape what Markdown, and the HTML within it, would take for more than text."""
-    return re.sub(r"([\\`*_{}\[\]<>#|!&~$])", r"\\\1", show(" ".join(text.split()), length))
+    """Escape what Markdown, and the HTML within it, would take for more than text: addresses become no links either."""
+    escaped = re.sub(r"([\\`*_{}\[\]<>#|!&~$@])", r"\\\1", show(" ".join(text.split()), length))
+    escaped = re.sub(r"(?i)\b(https?|ftp|mailto|xmpp):", r"\1\\:", escaped)
+    return re.sub(r"(?i)\b(www)\.", r"\1\\.", escaped)
+
+
+def _paragraph(text: str) -> str:
+    """Escape a text that begins a line, where marks and numbers would make lists, rules and headings."""
+    return re.sub(r"^(\d*)([-+=.)])", r"\1\\\2", _cell(text, 1500))
 
 
 def show(text: Any, length: int = 90) -> str:

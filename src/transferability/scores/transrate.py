@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import array_api_compat
 import numpy as np
 
 from transferability._array import Array, Namespace
@@ -76,7 +77,8 @@ def transrate(features: Any, labels: Any, *, epsilon: float = 1e-4) -> TransRate
     order = np.argsort(checked, kind="stable")
     classes = np.split(order, np.cumsum(np.bincount(checked))[:-1])
     for rows in classes:
-        rate -= _coding_rate(xp, xp.take(array, xp.asarray(rows), axis=0), mean, epsilon) / len(classes)
+        own = xp.take(array, xp.asarray(rows, device=array_api_compat.device(array)), axis=0)
+        rate -= _coding_rate(xp, own, mean, epsilon) / len(classes)
     return TransRateResult(rate)
 
 

@@ -23,12 +23,16 @@ import dataclasses
 import inspect
 import os
 import tomllib
+import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from transferability._writing import check_output
 from transferability.errors import DatasetError, OptionError, nearest_names
 from transferability.pipeline import Settings
 from transferability.pipeline.measure import score_columns
@@ -85,8 +89,9 @@ def load_study(path: str | os.PathLike[str]) -> Study:
     except OSError as error:
         message = f"study file {path} cannot be read: {error.strerror}. Write one; `study --help` shows what is in it."
         raise DatasetError(message) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        message = f"study file {path} is not valid TOML: {error}. Texts stand in quotes, lists in brackets."
+    except (ValueError, RecursionError) as error:  # of TOML, of UTF-8, and of numbers of thousands of digits
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        message = f"study file {path} is not valid TOML: {reason}. Texts stand in quotes, lists in brackets."
         raise DatasetError(message) from error
     _check_keys(given, _KEYS, str(path))
     settings = _settings(_table(given, "settings"))
@@ -102,7 +107,7 @@ def load_study(path: str | os.PathLike[str]) -> Study:
         references=_names(given.get("references", ()), "references", required=True),
         targets=_names(given.get("targets", ()), "targets", required=True),
         scores=scores,
-        results=Path(results).expanduser(),
+        results=_results(results),
         settings=settings,
         relatedness=_relatedness(_table(given, "relatedness"), settings.seed),
     )
@@ -111,6 +116,14 @@ def load_study(path: str | os.PathLike[str]) -> Study:
             message = f"`references` must hold one that is not the target; for {target!r} there is no other. Add one."
             raise OptionError(message)
     return study
+
+
+def _results(place: str) -> Path:
+    path = Path(place).expanduser()
+    if not os.path.isfile(path):  # noqa: PTH113 - for names that cannot be, False
+        # One that is there may be read where nothing can be written.
+        check_output(path, argument="results")
+    return path
 
 
 def _check_keys(given: Mapping[str, Any], known: Iterable[str], where: str) -> None:
@@ -129,33 +142,60 @@ def _table(given: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _names(values: Any, name: str, *, required: bool = False) -> tuple[str, ...]:
-    if isinstance(values, str) or not all(isinstance(each, str) and each for each in values) or required > bool(values):
-        message = f'`{name}` must be a list of identifiers in quotes, such as ["packaged:mnist"]; got {values!r}.'
+    if not (isinstance(values, list | tuple) and all(isinstance(each, str) and each for each in values)) or (
+        required and not values
+    ):
+        message = f'`{name}` must be a list of identifiers in quotes, such as ["packaged:mnist"]; got {values!r:.200}.'
         raise OptionError(message)
     return tuple(dict.fromkeys(values))
 
 
 def _settings(given: Mapping[str, Any]) -> Settings:
-    _check_keys(given, [field.name for field in dataclasses.fields(Settings)], "[settings]")
-    hints = typing.get_type_hints(Settings)
-    for key, value in given.items():
-        if not _fits(value, hints[key]):
-            wanted = [each for each in typing.get_args(hints[key]) or (hints[key],) if each is not type(None)]
-            names = " or ".join(each.__name__ if isinstance(each, type) else repr(each) for each in wanted)
-            message = f"`{key}` in [settings] must be of type {names}; got {value!r}."
-            raise OptionError(message)
+    hints = {field.name: typing.get_type_hints(Settings)[field.name] for field in dataclasses.fields(Settings)}
+    _check_types(given, hints, "settings")
     return Settings(**given)
 
 
+def _relatedness(given: Mapping[str, Any], seed: int) -> TaskRelatedness:
+    hints = typing.get_type_hints(TaskRelatedness.__init__)
+    _check_types(given, {name: hints[name] for name in inspect.signature(TaskRelatedness).parameters}, "relatedness")
+    return TaskRelatedness(**{"seed": seed, **given})
+
+
+def _check_types(given: Mapping[str, Any], hints: Mapping[str, Any], table: str) -> None:
+    _check_keys(given, hints, f"[{table}]")
+    for key, value in given.items():
+        if not _fits(value, hints[key]):
+            wanted = " or ".join(dict.fromkeys(_in_words(each) for each in _alternatives(hints[key])))
+            message = f"`{key}` in [{table}] must be of type {wanted}; got {value!r:.200}."
+            raise OptionError(message)
+
+
 def _fits(value: Any, hint: Any) -> bool:
-    """Tell whether a value read from TOML is of the type that a field of `Settings` declares."""
-    if typing.get_origin(hint) is typing.Literal:
-        return value in typing.get_args(hint)
-    if typing.get_args(hint):  # a union
+    """Tell whether a value read from TOML is of the type that a field or an argument declares."""
+    origin = typing.get_origin(hint)
+    if origin is typing.Literal:
+        return isinstance(value, str) and value in typing.get_args(hint)
+    if origin is Sequence:
+        (inner,) = typing.get_args(hint)
+        return isinstance(value, list) and all(_fits(each, inner) for each in value)
+    if origin in (typing.Union, types.UnionType):
         return any(_fits(value, each) for each in typing.get_args(hint))
+    if hint is int:
+        return type(value) is int and abs(value) < 2**63
     return type(value) in ((int, float) if hint is float else (hint,))
 
 
-def _relatedness(given: Mapping[str, Any], seed: int) -> TaskRelatedness:
-    _check_keys(given, list(inspect.signature(TaskRelatedness).parameters), "[relatedness]")
-    return TaskRelatedness(**{"seed": seed, **given})
+def _alternatives(hint: Any) -> list[Any]:
+    """Return the types of a union, or of a union of its own, that TOML can write."""
+    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    known = [*typing.get_args(hint)] if union else [hint]
+    return [each for each in known if each is not type(None) and typing.get_origin(each) is not np.ndarray]
+
+
+def _in_words(hint: Any) -> str:
+    if typing.get_origin(hint) is typing.Literal:
+        return " or ".join(map(repr, typing.get_args(hint)))
+    if typing.get_origin(hint) is Sequence:
+        return f"list of {_in_words(typing.get_args(hint)[0])}"
+    return str(getattr(hint, "__name__", hint))

@@ -157,7 +157,7 @@ def test_relate_prints_a_matrix_for_several(files: dict[str, str]) -> None:
     arguments = ["--reference", files["near"], "--reference", files["goal"]]
     out, _ = run("relate", *arguments, "--target", files["goal"], "--target", files["near"])
     header = next(line for line in out.splitlines() if line.startswith("target"))
-    assert header.split() == ["target", "near", "goal", "nearest"]
+    assert header.split() == ["target", "near", "goal", "closest"]
     assert sum(line.startswith(("goal", "near")) for line in out.splitlines()) == 2
 
 
@@ -240,7 +240,7 @@ def test_rank_feature_files_of_encoders(tmp_path: Path, files: dict[str, str]) -
     accuracies = [each["relatedness"]["transferred_accuracy"] for each in found["ranking"]]
     for each, accuracy in zip(found["ranking"], accuracies, strict=True):  # the interval is that of the criterion
         assert each["standing"]["low"] <= accuracy <= each["standing"]["high"]
-        assert each["relatedness"]["tau"] == 4 / np.sqrt(5)  # five features
+        assert each["relatedness"]["tau"] == pytest.approx(4 / np.sqrt(5))  # five features
 
     for sort in ("transferred_accuracy", "transferred_loss", "bound", "logme"):
         table, _ = run("rank", *arguments, "--sort", sort, "--no-cache")

@@ -7,6 +7,7 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -298,6 +299,21 @@ def test_text_is_cut_in_the_middle_and_cleaned() -> None:
     assert show("\u202eexe.txt עברית") == "\ufffdexe.txt עברית"
 
 
+def test_of_many_classes_the_most_costly_are_shown(ranking: Ranking) -> None:
+    record = json.loads(json.dumps(ranking.to_dict()))
+    result = record["ranking"][0]["relatedness"]
+    order = np.random.default_rng(0).permutation(90)
+    result["per_class"] = [
+        {"target_class": f"class {cost}", "reference_class": None, "prior": 1 / 90}
+        | {"reference_loss": 0.25 * cost, "label_mismatch": 0.5 * cost, "distribution_mismatch": 0.25 * cost}
+        for cost in order.tolist()
+    ]
+    classes = summarize_records([(record, [])])["parts"][0]["entries"][0]["result"]["classes"]
+    shown = [row["cost"] for row in classes]
+    assert sorted(shown) == list(range(30, 90))
+    assert [row["number"] for row in classes] == sorted(row["number"] for row in classes)
+
+
 # ── Markdown ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -313,6 +329,34 @@ def test_markdown_tables_have_as_many_cells_as_columns(hostile_ranking: Ranking,
             else:
                 widths = []
         assert "<script>" not in text
+
+
+def test_markdown_takes_nothing_from_files_for_more_than_text(ranking: Ranking) -> None:
+    # Whatever a file says: names, reasons, versions, scores.
+    hostile = "<img src=x> [a](javascript:b) https://x.example www.x.example a@x.example `c` *d* | zz &amp; $f$ # g"
+    record = json.loads(json.dumps(ranking.to_dict()))
+    record["target"] = record["made"]["at"] = record["made"]["machine"] = hostile
+    record["made"]["versions"] = {hostile: hostile}
+    record["columns"] = [{"name": hostile, "higher_is_better": True}]
+    record["skipped"] = [{"encoder": hostile, "reason": hostile}]
+    for entry in record["ranking"]:
+        entry["encoder"] = entry["relatedness"]["reference"] = hostile
+        entry["relatedness"]["certificate"] = hostile
+        entry["relatedness"]["per_class"][0] |= {"target_class": hostile, "reference_class": hostile}
+    text = to_markdown(summarize_records([(record, [])]))
+    assert text.count("x.example") > 20
+    for mark in ("<img", "[a](", "https://", "www.", "a@x", " `c", "*d*", "| zz", "&amp;", "$f$", "# g"):
+        assert not re.search(rf"(?<!\\){re.escape(mark)}", text), mark
+
+
+@pytest.mark.parametrize("start", ["- a", "+ a", "1. a", "12) a", "=== a", "--- a"])
+def test_no_paragraph_becomes_a_list_a_rule_or_a_heading(ranking: Ranking, start: str) -> None:
+    summary = summarize(ranking)
+    part = summary["parts"][0]
+    part["answer"]["sentence"] = part["entries"][0]["result"]["in_words"] = start
+    lines = to_markdown(summary).splitlines()
+    assert start not in lines
+    assert sum(line.replace("\\", "") == start for line in lines) == 2
 
 
 # ── files ────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -124,3 +124,15 @@ def test_n_leep_refuses() -> None:
         scores.n_leep(np.eye(4), [0, 1, 0, 1], n_components=5)
     with pytest.raises(FeatureError, match="must vary"):
         scores.n_leep(np.ones((4, 2)), [0, 1, 0, 1])
+
+
+def test_linear_probe_takes_no_scale_from_held_out_rows() -> None:
+    # Noise beside a feature that tells the classes, and one row where that feature is huge. Measured with that row
+    # among them, the deviation would make it so small that the ridge takes it away.
+    rng = np.random.default_rng(0)
+    labels = np.arange(120) % 2
+    x = np.stack([2.0 * labels - 1 + 0.1 * rng.normal(size=120), rng.normal(size=120)], axis=1)
+    x[1, 0] = 1e5
+    found = scores.linear_probe(x, labels, n_folds=4, strength=10.0)
+    assert sorted(found.fold_accuracies)[-1] == 1.0  # the fold that holds the row out
+    assert sorted(found.fold_accuracies)[-2] < 0.8

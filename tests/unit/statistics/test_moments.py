@@ -100,3 +100,15 @@ def test_refusals(data: tuple[np.ndarray, np.ndarray]) -> None:
         merge_moments([])
     with pytest.raises(FeatureError, match="smaller than"):
         class_moments(x * 1e30, y)
+
+
+def test_shrinkage_is_never_more_than_all() -> None:
+    from sklearn.covariance import ledoit_wolf
+
+    # Points on every axis vary alike in all directions: next to nothing to shrink, and much sampling error.
+    x = np.concatenate([np.eye(4), -np.eye(4)]) + 0.01 * np.random.default_rng(0).normal(size=(8, 4))
+    moments = class_moments(x, np.arange(8) % 2)
+    squares = float((moments.scatter**2).sum()) / 64
+    distance = squares - (np.trace(moments.scatter) / 8) ** 2 / 4
+    assert 0 < distance < 0.01 * (moments.fourth / 8 - squares) / 8
+    assert ledoit_wolf_shrinkage(moments) == ledoit_wolf(x)[1] == 1.0

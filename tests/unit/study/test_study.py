@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from transferability import Task
-from transferability.errors import DatasetError, OptionError, TransferabilityError, UnknownNameError
+from transferability.errors import DatasetError, OptionError, OutputError, TransferabilityError, UnknownNameError
 from transferability.features import write_features
+from transferability.pipeline import prepare
 from transferability.ranking.store import ResultStore
 from transferability.study import Study, load_study, plan_study, rankings_of, run_study
 
@@ -104,14 +105,24 @@ def computed(study: Study) -> list[bool]:
 
 def test_labels_that_change_are_measured_anew(folder: Path) -> None:
     study = written(folder)
-    assert all(computed(study))
-    labels = np.arange(90) % 3
-    labels[:10] = labels[:10][::-1]
-    rng = np.random.default_rng(1)  # the pictures stay
+    rng = np.random.default_rng(1)
     pixels = rng.integers(0, 255, (90, 2, 2), dtype=np.uint8)
-    np.savez(folder / "scans.npz", x=pixels, y=np.arange(90) % 3)
+
+    def split_of(labels: np.ndarray) -> list[list[int]]:
+        np.savez(folder / "scans.npz", x=pixels, y=labels)
+        part = prepare(study.targets[0], study.settings)
+        return [part.fit_rows.tolist(), part.test_rows.tolist()]
+
+    labels = np.arange(90) % 3
+    split = split_of(labels)
+    assert all(computed(study))
     assert not any(computed(study))
-    np.savez(folder / "scans.npz", x=pixels, y=labels)
+    for row in range(0, 90, 3):  # two rows change classes; somewhere the split, which goes by classes, stays the same
+        labels[[row, row + 1]] = labels[[row + 1, row]]
+        if split_of(labels) == split:
+            break
+        labels[[row, row + 1]] = labels[[row + 1, row]]
+    assert (labels != np.arange(90) % 3).sum() == 2
     assert [cell.done for cell in plan_study(study)] == [False, True, False, True]
 
 
@@ -306,6 +317,18 @@ def test_a_kill_between_two_pieces_loses_neither(folder: Path) -> None:
         ({"settings": 3}, OptionError, "`settings` must be a table"),
         ({"relatedness": {"tau": -1}}, OptionError, "tau"),
         ({"relatedness": {"taus": 1}}, OptionError, "tau"),
+        ({"relatedness": {"tau": "steep"}}, OptionError, "`tau`"),
+        ({"relatedness": {"tau": [0.1, "a"]}}, OptionError, "`tau` in .relatedness. must be of type float or list of"),
+        ({"relatedness": {"tau": 10**400}}, OptionError, "`tau`"),
+        ({"relatedness": {"learn_map": "no"}}, OptionError, "`learn_map` in .relatedness. must be of type bool"),
+        ({"relatedness": {"matching": [0, 1.5]}}, OptionError, "`matching`"),
+        ({"relatedness": {"seed": -1}}, OptionError, "`seed`"),
+        ({"settings": {"seed": 10**400}}, OptionError, "`seed`"),
+        ({"encoders": 5}, OptionError, "`encoders` must be a list"),
+        ({"encoders": [["a"]]}, OptionError, "`encoders` must be a list"),
+        ({"scores": 5}, OptionError, "`scores` must be a list"),
+        ({"results": "a\0b"}, OptionError, "`results` must be a path"),
+        ({"results": "n" * 300}, OutputError, "File name too long"),
         ({"results": 3}, OptionError, "`results` must be the path"),
         ({"references": ["npz:x.npz"], "targets": ["npz:x.npz"]}, OptionError, "there is no other"),
     ],
@@ -321,5 +344,12 @@ def test_files_that_are_no_study_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="cannot be read"):
         load_study(tmp_path / "missing.toml")
     (tmp_path / "bad.toml").write_text("encoders = [")
+    for text in ("encoders = [", "a = " + "[" * 50_000 + "]" * 50_000, "a = " + "9" * 5000):
+        (tmp_path / "bad.toml").write_text(text)
+        with pytest.raises(DatasetError, match="not valid TOML"):
+            load_study(tmp_path / "bad.toml")
+    (tmp_path / "bad.toml").write_bytes(b'encoders = ["\xff"]')
     with pytest.raises(DatasetError, match="not valid TOML"):
         load_study(tmp_path / "bad.toml")
+    with pytest.raises(DatasetError, match="cannot be read"):
+        load_study(tmp_path)

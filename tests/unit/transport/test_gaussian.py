@@ -120,13 +120,14 @@ def test_gamma_is_equation_five() -> None:
     assert_allclose(moment_distance(x.mean(axis=0), sigma[0], y.mean(axis=0), sigma[1], 0.3), wanted, rtol=1e-12)
 
 
-def test_expected_loss_cost_of_two_classes() -> None:
-    """For two classes max Δ − Δ_0 is the positive part of a normal: E max(0, g) = m Φ(m/s) + s φ(m/s)."""
+@pytest.mark.parametrize("label", [0, 1])
+def test_expected_loss_cost_of_two_classes(label: int) -> None:
+    """For two classes max Δ − Δ_j is the positive part of a normal: E max(0, g) = m Φ(m/s) + s φ(m/s)."""
     from scipy.stats import norm
 
     draws = np.random.default_rng(9).standard_normal((200_000, 2))
     root = np.array([[1.0, 0.0], [0.5, 2.0]])
     step = np.array([0.2, 0.9])
-    m, s = step[1] - step[0], np.linalg.norm(root[1] - root[0])
+    m, s = step[1 - label] - step[label], np.linalg.norm(root[1] - root[0])
     wanted = m * norm.cdf(m / s) + s * norm.pdf(m / s)
-    assert_allclose(expected_loss_cost(step, root, 0, np.concatenate([draws, -draws])), wanted, rtol=5e-3)
+    assert_allclose(expected_loss_cost(step, root, label, np.concatenate([draws, -draws])), wanted, rtol=5e-3)

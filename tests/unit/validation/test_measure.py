@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 
 from transferability.encoders.function import FunctionEncoder
 from transferability.errors import OptionError
 from transferability.pipeline import Settings, prepare
 from transferability.ranking.store import ResultStore
-from transferability.validation.linear_probe import probe
+from transferability.validation.linear_probe import STRENGTHS, probe
 from transferability.validation.measure import measure
 from transferability.validation.settings import FineTuning
 
@@ -78,3 +79,27 @@ def test_any_encoder_can_be_probed_and_the_result_is_kept(part, tmp_path) -> Non
 def test_no_seeds_are_refused(make_encoder, part) -> None:
     with pytest.raises(OptionError, match="`seeds` must hold one number or more"):
         measure(make_encoder(), part, seeds=[])
+
+
+def test_the_ridge_is_chosen_by_rows_that_the_classifier_did_not_see() -> None:
+    # More features than rows and little signal: what fits the training part best is the worst on others.
+    rng = np.random.default_rng(1)
+    labels = np.arange(160) % 2
+    features = rng.normal(size=(160, 90)) + 0.8 * labels[:, None] * (np.arange(90) < 4)
+    found = probe(features[:80], labels[:80], features[80:], labels[80:])
+    scaled = (features - features[:80].mean(0)) / features[:80].std(0)
+    overfitted = LogisticRegression(C=1 / (80 * STRENGTHS[0]), max_iter=2000).fit(scaled[:80], labels[:80])
+    loss = log_loss(labels[80:], overfitted.predict_proba(scaled[80:]))
+    assert found.loss < 0.5 * loss
+
+
+def test_the_probe_takes_no_scale_from_the_rows_it_is_measured_on() -> None:
+    rng = np.random.default_rng(2)
+    labels = np.arange(160) % 2
+    features = rng.normal(size=(160, 10)) + 3 * labels[:, None]
+    expected = probe(features[:80], labels[:80], features[80:], labels[80:])
+    features[-1] *= 1e6  # right by a mile
+    features[-1] = np.abs(features[-1]) * (2 * labels[-1] - 1)
+    found = probe(features[:80], labels[:80], features[80:], labels[80:])
+    assert found.accuracy >= expected.accuracy
+    assert found.epochs == expected.epochs

@@ -81,11 +81,11 @@ class ExactCost(GroundCost):
     ) -> float:
         """Return the scale at which the bound between held-out reference rows and the target is smallest."""
         right = self.logit_map(feature_map).apply(target.features)
-        slope = doubt(*held_out, weight=class_weights(held_out, transform, certificate.priors))
+        linear = doubt(*held_out) + doubt(right, transform.class_map[target.labels])
 
         def value(scale: float) -> float:
             left = Sample(scale * held_out.logits, held_out.labels)
-            return _bound(left, scale * right, target.labels, transform) + scale * slope
+            return _bound(left, scale * right, target.labels, transform) + scale * linear
 
         return minimize_over_scales(value)
 
@@ -181,14 +181,15 @@ def _bound(left: Sample, right: FloatArray, target_labels: IntArray, transform: 
 
 def _best_sharpness(place_map: AffineMap, target: Sample, transform: LabelTransform, priors: FloatArray) -> float:
     """Return the factor of a map's logits at which ``h'`` loses least on a sample."""
-    logits, classes = place_map.apply(target.features), transform.class_map[target.labels]
+    logits = place_map.apply(target.features)
     if (transform.shares.max(axis=1) == 1).all():  # B only adds constants
-        return best_scale(logits, classes)
-    slope = doubt(logits, classes)
+        return best_scale(logits, transform.class_map[target.labels])
+
+    linear = doubt(logits, transform.class_map[target.labels])
 
     def loss(factor: float) -> float:
         losses, _ = transformed_losses(factor * logits, target.labels, transform, priors)
-        return float(np.mean(losses)) + factor * slope  # type: ignore[arg-type]  # there are labels
+        return float(np.mean(losses)) + factor * linear  # type: ignore[arg-type]  # there are labels
 
     return minimize_over_scales(loss)
 
