@@ -45,8 +45,8 @@ def demo(
     sure = f" On new pictures: at least {interval.low:.1%}, with 95 % confidence." if interval else ""
     notice(
         f"In words: the classifier trained on {best.reference}, transferred to {best.target} by the fitted map, is "
-        f"right in {best.transferred_accuracy:.1%}.{sure} Its loss is {best.transferred_loss:.2f} nats, the bound on it "
-        f"{best.bound:.2f}; guessing costs {best.log_n_classes:.2f}."
+        f"right in {best.transferred_accuracy:.1%}.{sure} Its loss is {best.transferred_loss:.2f} nats, the bound on "
+        f"it {best.bound:.2f}; guessing costs {best.log_n_classes:.2f}."
     )
     write_ranking(ranking, folder)
     if ranking.skipped:

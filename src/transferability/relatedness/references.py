@@ -93,8 +93,8 @@ def relate_to_own_half(
     few = np.flatnonzero(np.bincount(labels) < _LEAST_ROWS)
     if len(few):
         message = (
-            f"class {class_name(target, few[0])} of {target.name!r} has fewer than {_LEAST_ROWS} rows; without a reference each half of "
-            "the target needs two rows of each class. Add rows, or give a reference."
+            f"class {class_name(target, few[0])} of {target.name!r} has fewer than {_LEAST_ROWS} rows; without a "
+            "reference each half of the target needs two rows of each class. Add rows, or give a reference."
         )
         raise LabelError(message)
     options = options._replace(matching="identity")

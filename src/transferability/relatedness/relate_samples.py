@@ -100,8 +100,8 @@ def _checked_folds(target: Task, folds: int | Folds, seed: int) -> Folds:
         alone = np.flatnonzero(np.bincount(target.labels) == 1)
         if len(alone):
             message = (
-                f"class {class_name(target, alone[0])} of {target.name!r} has a single row, and with folds each class needs two: one to fit "
-                "on and one to measure on. Add rows, or leave the class out."
+                f"class {class_name(target, alone[0])} of {target.name!r} has a single row, and with folds each class "
+                "needs two: one to fit on and one to measure on. Add rows, or leave the class out."
             )
             raise LabelError(message)
     if isinstance(folds, int | np.integer):
