@@ -9,13 +9,7 @@ strings, the names and ids are JSON lists in the header's metadata.
 from __future__ import annotations
 
 import json
-import lzma
-import math
 import os
-import struct
-import tokenize
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from transferability._archives import read_npz
 from transferability._array import FloatArray, IntArray
 from transferability._tensors import Arrays, read_tensors, write_tensors
 from transferability._validate import check_features, check_targets
@@ -46,11 +41,6 @@ __all__ = [
 ]
 
 SUFFIXES = (".npz", ".safetensors")
-_NPZ_ERRORS = (
-    ValueError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, KeyError, NotImplementedError,
-    RuntimeError, TypeError, SyntaxError, MemoryError, OverflowError, struct.error, tokenize.TokenError,
-)  # fmt: skip
-"""What zipfile and numpy raise on damaged archives; RuntimeError stands for a password."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +63,8 @@ class Features:
         Numbers to predict, or 0 and 1 for each of several labels, in place of classes.
     key : str or None
         What they are kept under in the cache; None where they are not.
+    notes : tuple of str
+        What must be said of them: that an encoder read the beginnings of some texts only.
     """
 
     features: FloatArray
@@ -82,6 +74,7 @@ class Features:
     name: str = "features"
     targets: FloatArray | None = None
     key: str | None = None
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.features)
@@ -120,6 +113,8 @@ def read_features(path: str | os.PathLike[str]) -> Features:
         raise FeatureError(message)
     features = check_features(arrays["features"], f"features of {path}")
     labels, ids, names = (arrays.get(key) for key in ("labels", "ids", "class_names"))
+    if labels is not None and labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
     for key, array, n_entries in (
         ("labels", labels, len(features)),
         ("ids", ids, len(features)),
@@ -224,42 +219,7 @@ def read_arrays(path: Path) -> Arrays:
         raise DatasetError(message)
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
-    return _read_npz(path)
-
-
-def _read_npz(path: Path) -> Arrays:
-    try:
-        with path.open("rb") as stream:
-            archive = np.load(stream, allow_pickle=False)
-            if isinstance(archive, np.lib.npyio.NpzFile):
-                return {key: _member(archive, key) for key in archive.files}
-        message = f"file {path} is a single array, not an .npz archive. Save it: numpy.savez(path, features=array)."
-        raise FileDamagedError(message)
-    except FileDamagedError:
-        raise
-    except _NPZ_ERRORS as error:
-        if "pickle" in str(error):
-            message = f"file {path} holds pickled objects, which can run code when they are read. "
-            message += "Save plain arrays of numbers or strings: numpy.savez(path, features=…, labels=…)."
-        else:
-            message = f"file {path} is damaged or not an .npz archive: {error}. Write or copy it again."
-        raise FileDamagedError(message) from error
-
-
-def _member(archive: Any, key: str) -> npt.NDArray[Any]:
-    """Return an array of an archive, whose header must not promise more than there is: memory would be taken for it."""
-    name = key if key in archive.zip.namelist() else f"{key}.npy"
-    with archive.zip.open(name) as stream:
-        version = np.lib.format.read_magic(stream)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read(stream)
-        promised = math.prod(shape) * dtype.itemsize
-        there = archive.zip.getinfo(name).file_size - stream.tell()
-    if promised != there and not dtype.hasobject:  # numpy has its own words for objects
-        message = f"{name} should hold {promised:,} bytes and holds {there:,}"
-        raise ValueError(message)
-    array: npt.NDArray[Any] = archive[key]
-    return array
+    return read_npz(path)
 
 
 def _read_safetensors(path: Path) -> Arrays:

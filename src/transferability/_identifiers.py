@@ -53,7 +53,7 @@ def split_fragment(text: str) -> tuple[Path, str]:
     ('reviews.csv', 'text=body')
     """
     whole = Path(text).expanduser()
-    if "#" not in text or whole.exists():
+    if "#" not in text or _exists(whole):
         return whole, ""
     path, _, fragment = text.rpartition("#")
     return Path(path).expanduser(), fragment
@@ -68,3 +68,10 @@ def file_name(text: str) -> str:
     'timm-resnet18.a1_in1k'
     """
     return "".join(character if character.isalnum() or character in "-_." else "-" for character in text)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name too long for any file
+        return False

@@ -20,11 +20,13 @@ __all__ = [
     "MissingExtraError",
     "OptionError",
     "OutputError",
+    "RowError",
     "TaskError",
     "TransferabilityError",
     "UnknownNameError",
     "nearest_names",
     "one_line",
+    "passes_through",
     "require_extra",
 ]
 
@@ -61,6 +63,10 @@ class DatasetError(TransferabilityError, ValueError):
     """Data that cannot be read; the message names the file or the row."""
 
 
+class RowError(DatasetError):
+    """A row that cannot be read: the data are at fault, whichever encoder comes upon it."""
+
+
 class FileDamagedError(TransferabilityError, ValueError):
     """A file that is truncated, corrupt or of another format than its name says."""
 
@@ -87,6 +93,14 @@ def nearest_names(name: str, valid: Iterable[str]) -> str:
     if len(names) <= 40:
         hint += f"Valid names: {', '.join(names)}."
     return hint.strip()
+
+
+def passes_through(error: BaseException) -> bool:
+    """Tell whether an error is not about what a library did: one of ours, or somebody who wants to stop.
+
+    Libraries in Rust panic, and user code exits, with what is no `Exception`.
+    """
+    return isinstance(error, TransferabilityError | KeyboardInterrupt | GeneratorExit)
 
 
 def one_line(error: BaseException, most: int = 300) -> str:

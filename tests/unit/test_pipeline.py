@@ -25,8 +25,9 @@ def test_the_encoder_that_sees_the_classes_comes_first() -> None:
     assert (ranking.target, ranking.references, ranking.criterion) == ("bands", ("lines",), "transferred_accuracy")
     best, worst = (entry.relatedness for entry in ranking.entries)
     assert best.transferred_accuracy > worst.transferred_accuracy
-    assert (best.tau, worst.tau) == pytest.approx((4 / np.sqrt(12), 4 / np.sqrt(6)))  # as many features
-    assert best.evaluated_on == "test"
+    assert (best.tau, worst.tau) == pytest.approx((32 / np.sqrt(12), 32 / np.sqrt(6)))  # as many features
+    assert best.evaluated_on == "folds"
+    assert len(best.transferred_correct) == len(TARGET)
     assert best.transferred_accuracy == 1
     assert best.class_map.tolist() == [0, 1, 2]
     assert best.target_class_names == ("top", "middle", "bottom")
@@ -67,7 +68,8 @@ def test_scores_stand_beside_the_bound_and_can_sort(criterion: str) -> None:
     assert [column.name for column in ranking.columns] == ["h_score", criterion]
     for entry in ranking.entries:
         assert set(entry.scores) == {"h_score", criterion}
-    fit, _ = prepare(TARGET, SETTINGS).tasks(extract_features(GOOD, TARGET, cache=False))
+    fit, test = prepare(TARGET, SETTINGS).target_tasks(extract_features(GOOD, TARGET, cache=False))
+    assert (len(fit), test) == (len(TARGET), None)  # cross-fitted: scores see all rows
     expected = float(scores.h_score(fit.features, fit.labels))
     assert ranking.best.scores["h_score"] == pytest.approx(expected, rel=1e-9)
 
@@ -128,7 +130,7 @@ def test_each_sample_is_right_or_wrong_and_the_interval_is_of_their_share() -> N
         assert (correct.dtype, correct.shape) == (np.dtype(bool), result.transferred_losses.shape)
         assert correct.mean() == result.transferred_accuracy
         assert standing.low <= result.transferred_accuracy <= standing.high
-    assert ranking.standings[1].behind > 0.9
+    assert ranking.p_best[0] == 1 > 0.05 > ranking.p_best[1]  # of noise
 
 
 def test_all_scores_at_once_and_what_could_not_be_computed_says_why() -> None:
@@ -241,7 +243,7 @@ def test_by_statistics_accuracy_and_loss_are_known_where_the_target_has_samples(
     assert ranking.standings[0].low <= result.transferred_accuracy <= ranking.standings[0].high
     private = rank(make_pack(TARGET, GOOD, settings=SETTINGS), pack, [GOOD], settings=SETTINGS)
     assert private.criterion == "bound"
-    assert private.standings == [None]
+    assert private.standings == private.p_best == [None]
 
 
 # ── relate ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -253,7 +255,8 @@ def test_every_target_meets_every_reference() -> None:
     for result in results:
         assert [each.reference for each in result.panel] == ["lines", "negatives"]
         assert all(each.certified and each.bound >= each.transferred_loss for each in result.panel)
-    assert {each.tau for result in results for each in result.panel} == {0.2}
+    taus = [each.tau for result in results for each in result.panel]
+    assert taus == pytest.approx([32 / np.sqrt(12)] * 4)
 
 
 def test_one_of_each_needs_no_list() -> None:

@@ -10,7 +10,7 @@ from bands import GOOD, REFERENCE, SETTINGS, TARGET, stripes
 
 from transferability import scores
 from transferability.errors import LabelError, OptionError
-from transferability.pipeline import Settings, make_pack, prepare, rank, relate
+from transferability.pipeline import Settings, make_pack, rank, relate
 
 # ── layers and probabilities ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -58,7 +58,7 @@ def test_layers_are_ranked_as_encoders_are_from_one_pass_over_each_data_set() ->
         "layered/layer=early",
         "layered/layer=late",
     ]
-    assert len(encoder.passes) == 2
+    assert len(encoder.passes) == 3 + 2  # the trial, and one pass over each
     assert all(set(each) == {"early", "late", "features"} for each in encoder.passes)
     early = next(entry for entry in ranking.entries if entry.encoder.endswith("early"))
     assert early.scores["logme"] == pytest.approx(
@@ -71,8 +71,7 @@ def test_layers_are_ranked_as_encoders_are_from_one_pass_over_each_data_set() ->
 
 
 def fitting_rows(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    kept = prepare(TARGET, SETTINGS).fit_rows
-    return features[kept].astype(np.float32), TARGET.labels[kept]
+    return features.astype(np.float32), TARGET.labels  # all rows: the target is cross-fitted
 
 
 def test_one_layer_is_taken_by_name_or_number() -> None:
@@ -86,10 +85,9 @@ def test_one_layer_is_taken_by_name_or_number() -> None:
 def test_an_encoder_with_a_head_gives_its_own_source_probabilities() -> None:
     encoder = Layered()
     entry = rank(TARGET, REFERENCE, [encoder], scores=["leep", "nce"], settings=SETTINGS).best
-    split = prepare(TARGET, SETTINGS)
-    batch = [Layered.preprocess(each) for each in TARGET.items(split.fit_rows)]
+    batch = [Layered.preprocess(each) for each in TARGET.items(range(len(TARGET)))]
     own = Layered().forward(batch, ["probabilities"])["probabilities"]
-    assert entry.scores["leep"] == pytest.approx(float(scores.leep(own, TARGET.labels[split.fit_rows])), rel=1e-6)
+    assert entry.scores["leep"] == pytest.approx(float(scores.leep(own, TARGET.labels)), rel=1e-6)
     assert "the encoder's own" in entry.notes["leep"]
     # Without such a score nobody asks for them.
     fresh = Layered()

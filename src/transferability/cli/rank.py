@@ -152,6 +152,7 @@ def caveats(ranking: Ranking) -> list[str]:
             "accuracy, transferred loss: of the reference's classifier, transferred to the target by the fitted map, "
             f"{MEASURED_ON[best.evaluated_on]}; bound: an upper bound on that loss on these rows, where certified."
         )
+    texts += [f"{data['name']}: {note}" for data in ranking.made.get("data", ()) for note in data.get("notes", ())]
     texts.append(best.certificate)
     for entry in ranking.entries:
         result = entry.relatedness

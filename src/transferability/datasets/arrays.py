@@ -129,7 +129,7 @@ class _FeatureRows:
 def _labels(
     values: Any | None, class_names: npt.ArrayLike | None, source: str, n_rows: int
 ) -> tuple[IntArray | None, tuple[str, ...] | None]:
-    given = None if class_names is None else [str(each) for each in np.asarray(class_names).tolist()]
+    given = None if class_names is None else _names(class_names, source)
     if values is None:
         return None, None if given is None else tuple(given)
     numbers, names = number_labels(values, source, given)
@@ -137,3 +137,15 @@ def _labels(
         message = f"labels of {source} must have one entry per row; got {len(numbers)} for {n_rows} rows."
         raise LabelError(message)
     return numbers, tuple(names)
+
+
+def _names(class_names: npt.ArrayLike, source: str) -> list[str]:
+    names = np.asarray(class_names)
+    if names.ndim != 1 or names.dtype.kind not in "SUiu":
+        message = f"`class_names` of {source} must be a list of texts; got {names.dtype} of shape {names.shape}."
+        raise LabelError(message)
+    try:
+        return [each.decode("utf-8") if isinstance(each, bytes) else str(each) for each in names.tolist()]
+    except UnicodeDecodeError as error:
+        message = f"`class_names` of {source} must be texts; got bytes that are not UTF-8: {error}. Save them as texts."
+        raise LabelError(message) from error

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from transferability._array import BoolArray, FloatArray, IntArray
 from transferability._validate import number_classes
-from transferability.errors import DatasetError, LabelError, TransferabilityError
+from transferability.errors import DatasetError, LabelError, RowError, TransferabilityError
 
 __all__ = ["Dataset", "Ids", "Item", "Modality", "number_labels"]
 
@@ -131,10 +131,21 @@ class Dataset:
 
         Raises
         ------
-        DatasetError
+        RowError
             If one cannot be read; the message names its id.
         """
         return [self._at(int(self.rows[row]), self.read) for row in rows]
+
+    def content_of(self, row: int) -> bytes:
+        """Return the bytes that decide the item of a row.
+
+        Raises
+        ------
+        RowError
+            If they cannot be read; the message names the row's id.
+        """
+        content: bytes = self._at(int(self.rows[row]), self.content)
+        return content
 
     def subset(self, rows: Sequence[int] | IntArray) -> Dataset:
         """Return the data set of these rows; ids, labels and class numbers stay what they are."""
@@ -170,12 +181,14 @@ class Dataset:
     def _at(self, position: int, get: Callable[[int], Any]) -> Any:
         try:
             return get(position)
+        except DatasetError as error:
+            raise RowError(str(error)) from error
         except TransferabilityError:
             raise
         except (OSError, ValueError) as error:
             message = f"row {str(self.all_ids[position])!r} of data {self.name!r} cannot be read: {error}. "
             message += "Replace or remove it."
-            raise DatasetError(message) from error
+            raise RowError(message) from error
 
 
 def number_labels(values: Any, source: str, class_names: Sequence[str] | None = None) -> tuple[IntArray, list[str]]:

@@ -15,8 +15,10 @@ import numpy as np
 from transferability._array import FloatArray, IntArray
 from transferability.datasets._ids import NumberedRows, WordIds
 from transferability.datasets.base import Dataset, Item
-from transferability.datasets.pictures import open_picture
-from transferability.datasets.roles import Roles
+from transferability.datasets.column_kinds import require_kinds
+from transferability.datasets.column_labels import class_candidates, number_cells, target_cells
+from transferability.datasets.pictures import inspect_picture, open_picture, picture_bytes
+from transferability.datasets.roles import ROLES, Roles
 from transferability.errors import DatasetError, LabelError
 
 __all__ = ["Cells", "Table", "from_columns"]
@@ -40,12 +42,22 @@ class Table(Protocol):
         """Where relative paths of pictures begin."""
 
     @property
+    def allowed(self) -> tuple[Path, ...]:
+        """Folders below which pictures may lie."""
+
+    @property
     def columns(self) -> list[str]:
         """Names, in order."""
 
     @property
     def numbers(self) -> IntArray:
         """What each row is called, in messages and as its id: its number in the file."""
+
+    def kind(self, column: str) -> str:
+        """Return what a column holds, as `column_kinds.kind_of` says it."""
+
+    def head(self, column: str, n: int) -> list[Any]:
+        """Return the first cells of a column."""
 
     def cells(self, column: str) -> Cells:
         """Return one column, to be read row by row."""
@@ -60,7 +72,7 @@ class Table(Protocol):
         """Return what the format itself says the integers in a column, or in its lists, mean."""
 
 
-def from_columns(name: str, table: Table, roles: Roles) -> Dataset:
+def from_columns(name: str, table: Table, roles: Roles, notes: tuple[str, ...] = ()) -> Dataset:
     """Return the data set that these columns make.
 
     Parameters
@@ -71,6 +83,8 @@ def from_columns(name: str, table: Table, roles: Roles) -> Dataset:
         Its rows, those of another split already left out.
     roles : Roles
         Which column is what.
+    notes : tuple of str
+        What is known already of how the data were read.
 
     Raises
     ------
@@ -80,33 +94,46 @@ def from_columns(name: str, table: Table, roles: Roles) -> Dataset:
         If a row has no label or target, or one that cannot be used, naming the row.
     """
     roles = roles.checked(table.source, table.columns)
+    for role in ROLES:
+        for column in getattr(roles, role):
+            require_kinds(role, column, table.kind(column), table.source)
     if roles.words:
-        return _word_data(name, table, roles)
+        return _word_data(name, table, roles, notes)
     items = roles.text or roles.image
     for column in items:
-        row = table.first_missing(column, or_empty=len(items) == 2)
+        row = table.first_missing(column, or_empty=bool(roles.image) or len(items) == 2)
         if row is not None:
             kind = "image" if roles.image else "text"
             message = f"row {table.numbers[row]} of {table.source} has no {kind} in column {column!r}. "
             message += "Fill it or drop the row."
             raise DatasetError(message)
     cells = tuple(table.cells(column) for column in items)
-    reader: _Texts | _Pictures
-    reader = _Texts(cells) if roles.text else _Pictures(cells[0], table.numbers, table.source, table.folder)
+    pictures = None
+    if roles.image:
+        allowed = (*table.allowed, *((table.folder / roles.within,) if roles.within else ()))
+        places = tuple(folder.expanduser().resolve() for folder in allowed)
+        pictures = _Pictures(cells[0], table.numbers, table.source, table.folder, places)
+    reader = pictures or _Texts(cells)
     labels, class_names, targets = None, None, None
     if roles.label:
-        labels, class_names = _classes(table, roles.label[0])
-    if roles.target:
+        labels, class_names, more = _classes(table, roles.label[0])
+        notes += more
+    elif roles.target:
         targets = _targets(table, roles.target)
+    else:
+        unused = [column for column in table.columns if column not in items and table.columns.count(column) == 1]
+        notes += class_candidates((column, table.head(column, 10_000)) for column in unused if column != "split")
     return Dataset(
         name=name,
         modality="text" if roles.text else "image",
         all_ids=NumberedRows(table.numbers),
         read=reader.read,
         content=reader.content,
+        inspect=None if pictures is None else pictures.inspect,
         all_labels=labels,
         class_names=class_names,
         all_targets=targets,
+        notes=notes,
     )
 
 
@@ -131,6 +158,7 @@ class _Pictures:
     numbers: IntArray
     source: str
     folder: Path
+    allowed: tuple[Path, ...]
 
     def read(self, row: int) -> Item:
         where = self._where(row)
@@ -139,7 +167,11 @@ class _Pictures:
 
     def content(self, row: int) -> bytes:
         where = self._where(row)
-        return where if isinstance(where, bytes) else where.read_bytes()
+        return where if isinstance(where, bytes) else picture_bytes(where)
+
+    def inspect(self, row: int) -> int:
+        where = self._where(row)
+        return inspect_picture(where, f"in row {self.numbers[row]}" if isinstance(where, bytes) else str(where))
 
     def _where(self, row: int) -> Path | bytes:
         value = self.cells[row]
@@ -148,10 +180,20 @@ class _Pictures:
         if isinstance(value, bytes):
             return value
         if isinstance(value, str) and value:
-            return self.folder / value
+            return self._allowed(value, row)
         message = f"row {self.numbers[row]} of {self.source} must hold a path or the bytes of a picture; got "
         message += f"{'nothing' if value in (None, '') else type(value).__name__}."
         raise DatasetError(message)
+
+    def _allowed(self, value: str, row: int) -> Path:
+        """Return the path that a cell names, unless it leads to somebody else's files."""
+        path = self.folder / value
+        place = path.resolve()
+        if not any(place.is_relative_to(folder) for folder in self.allowed):
+            message = f"row {self.numbers[row]} of {self.source} must name a picture below {self.folder}; got "
+            message += f"{value!r}. Write #within=FOLDER to allow pictures below another folder too."
+            raise DatasetError(message)
+        return path
 
 
 @dataclass(frozen=True)
@@ -169,7 +211,7 @@ class _Words:
         return b"".join((np.array(head, dtype="<i8").tobytes(), *words))
 
 
-def _word_data(name: str, table: Table, roles: Roles) -> Dataset:
+def _word_data(name: str, table: Table, roles: Roles, notes: tuple[str, ...]) -> Dataset:
     """Return one row per word that has a tag; without tags, one row per word."""
     sentences = [_words(value, row, roles.words[0], table) for row, value in enumerate(table.values(roles.words[0]))]
     lengths = np.array([len(words) for words in sentences], dtype=np.int64)
@@ -191,7 +233,10 @@ def _word_data(name: str, table: Table, roles: Roles) -> Dataset:
         sentence_of, position_of = sentence_of[labelled], position_of[labelled]
         kept = [tag for tag, keep in zip(tags, labelled.tolist(), strict=True) if keep]
         where = [f"row {table.numbers[sentence]}" for sentence in sentence_of]
-        labels, class_names = _number(kept, where, column, table)
+        labels, class_names, more = number_cells(kept, where, column, table.source, table.class_names(column))
+        notes += more
+        if not all(labelled.tolist()):
+            notes += (f"{int((~labelled).sum()):,} words without a tag are left out.",)
     reader = _Words(sentences, sentence_of, position_of)
     return Dataset(
         name=name,
@@ -201,11 +246,16 @@ def _word_data(name: str, table: Table, roles: Roles) -> Dataset:
         content=reader.content,
         all_labels=labels,
         class_names=class_names,
+        notes=notes,
     )
 
 
 def _words(value: Any, row: int, column: str, table: Table) -> tuple[str, ...]:
-    words = tuple(value.split()) if isinstance(value, str) else tuple(str(word) for word in value or ())
+    words = (
+        tuple(value.split())
+        if isinstance(value, str)
+        else tuple("" if word is None else str(word) for word in value or ())
+    )
     if not words or not all(word.strip() for word in words):
         message = (
             f"row {table.numbers[row]} of {table.source} has {'an empty word' if words else 'no words'} in column "
@@ -215,57 +265,19 @@ def _words(value: Any, row: int, column: str, table: Table) -> tuple[str, ...]:
     return words
 
 
-def _classes(table: Table, column: str) -> tuple[IntArray | None, tuple[str, ...] | None]:
-    values = table.values(column)
-    if table.class_names(column) is not None and values and all(value == -1 for value in values):
-        return None, None  # how hubs publish a test part whose labels are kept secret
-    return _number(values, [f"row {number}" for number in table.numbers], column, table)
-
-
-def _number(values: list[Any], where: list[str], column: str, table: Table) -> tuple[IntArray, tuple[str, ...]]:
-    """Give each value its number in sorted order: stars 1 to 5 become 0 to 4, named "1" to "5"."""
-    known = table.class_names(column)
-    for row, value in enumerate(values):
-        if value is None or value == "" or (isinstance(value, float) and value != value):
-            message = f"{where[row]} of {table.source} has no label in column {column!r}. Fill it or drop the row."
-            raise LabelError(message)
-        if not isinstance(value, (int, str)) and not (isinstance(value, float) and value.is_integer()):
-            message = f"labels in column {column!r} of {table.source} must be integers or strings; {where[row]} has "
-            message += f"{value!r}. Number or name the classes, or write target={column} for numbers to predict."
-            raise LabelError(message)
-        if known is not None and not (isinstance(value, int) and 0 <= value < len(known)):
-            message = f"labels in column {column!r} of {table.source} must be from 0 to {len(known) - 1}; {where[row]} "
-            message += f"has {value!r}. Drop the row."
-            raise LabelError(message)
-    try:
-        classes = sorted(set(values))
-    except TypeError:  # strings beside numbers
-        message = f"labels in column {column!r} of {table.source} must be all integers or all strings; got both."
-        raise LabelError(message) from None
-    number = {value: index for index, value in enumerate(classes)}
-    names = tuple(
-        str(known[each] if known is not None else int(each) if isinstance(each, float) else each) for each in classes
-    )
-    return np.array([number[value] for value in values], dtype=np.int64), names
+def _classes(table: Table, column: str) -> tuple[IntArray | None, tuple[str, ...] | None, tuple[str, ...]]:
+    values, known = table.values(column), table.class_names(column)
+    if (
+        known is not None and values and all(value == -1 for value in values)
+    ):  # how hubs keep the labels of tests secret
+        return None, None, (f"every label in column {column!r} is -1: the rows are read without labels.",)
+    return number_cells(values, [f"row {number}" for number in table.numbers], column, table.source, known)
 
 
 def _targets(table: Table, columns: tuple[str, ...]) -> FloatArray:
     """Return (n,) of one column of numbers, (n, k) of several, of lists of numbers, or of lists of class numbers."""
-    parts = []
-    for column in columns:
-        values, known = table.values(column), table.class_names(column)
-        if known is not None and values and isinstance(values[0], list):  # several classes of each row: 0 and 1
-            values = [None if each is None else [float(k in each) for k in range(len(known))] for each in values]
-        rows: list[FloatArray] = []
-        for row, value in enumerate(values):
-            try:
-                numbers = np.array(value, dtype=np.float64)
-            except (TypeError, ValueError):
-                numbers = np.array(np.nan)
-            if value is None or not np.isfinite(numbers).all() or (rows and numbers.shape != rows[0].shape):
-                message = f"row {table.numbers[row]} of {table.source} must have a finite number, or a list of as many "
-                message += f"as the other rows, in column {column!r}; got {value!r}. Fill it or drop the row."
-                raise LabelError(message)
-            rows.append(numbers)
-        parts.append(np.stack(rows))  # (n,) or (n, k)
+    parts = [
+        target_cells(table.values(column), table.numbers, column, table.source, table.class_names(column))
+        for column in columns
+    ]
     return parts[0] if len(parts) == 1 else np.column_stack(parts)

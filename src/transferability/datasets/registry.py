@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import importlib
 
+import numpy as np
+
+from transferability._array import IntArray
 from transferability._identifiers import split_identifier
+from transferability._validate import check_seed
 from transferability.datasets.base import Dataset
 from transferability.datasets.sampling import stratified_sample
+from transferability.errors import DatasetError, TransferabilityError
 
 __all__ = ["load_dataset"]
 
@@ -29,11 +34,12 @@ def load_dataset(identifier: str, limit: int | None = None, seed: int = 0) -> Da
 
     ===========================  ======================================================================================
     `npz:FILE`, `…#PART`         pictures `images`/`x`, `labels`/`y`; with a part `x_PART`, `y_PART`
-    `folder:DIR`                 one folder of pictures per class, or pictures without labels
+    `folder:DIR[:SPLIT]`         one folder of pictures per class, or pictures without labels; within folders train, val
+                                 and test, where there are such: then test (or val) measures and train fits
     `csv:FILE`, `…#COLUMNS`      columns `text` or `image` (a path relative to the file) and `label`, or named behind
                                  '#': `#text=review,label=stars`; pairs `#text=a+b`; numbers to predict, or several
                                  labels, `#target=a+b`; words and their tags `#words=a,tags=b`; `#train` picks rows by
-                                 a column `split`
+                                 a column `split`; `#within=DIR` allows pictures elsewhere than below the file's folder
     `parquet:FILE`               the same
     `conll:FILE`, `…#COLUMN`     labelled words, one a line
     `hf:NAME[:SPLIT]`            the datasets library: a name on the hub, a folder of `save_to_disk`, files; columns by
@@ -62,7 +68,7 @@ def load_dataset(identifier: str, limit: int | None = None, seed: int = 0) -> Da
     MissingExtraError
         If a library is missing, naming the extra.
     OptionError
-        If `limit` leaves a class without a sample.
+        If `limit` leaves a class without a sample, or if `seed` is no integer from 0.
 
     Examples
     --------
@@ -75,9 +81,27 @@ def load_dataset(identifier: str, limit: int | None = None, seed: int = 0) -> Da
         "data",
         "Write folder:DIR for pictures in class folders, csv:FILE, parquet:FILE, npz:FILE, hf:NAME.",
     )
+    check_seed(seed)
     module, function = _LOADERS[prefix].split(":")
     load = getattr(importlib.import_module(module), function)
-    dataset: Dataset = load(rest, limit, seed) if prefix == "hf" else load(rest)  # a stream is cut off as it is read
+    try:
+        # A stream is cut off as it is read.
+        dataset: Dataset = load(rest, limit, seed) if prefix == "hf" else load(rest)
+    except TransferabilityError:
+        raise
+    except Exception as error:  # of the disk, of a decoder, of a library: the cause stays behind the sentence
+        reason = " ".join(str(error).split())[:300].rstrip(".")
+        message = f"data {identifier!r:.300} cannot be read: {type(error).__name__}{': ' * bool(reason)}{reason}. "
+        raise DatasetError(message + "Check the path and its permissions, or write the data again.") from error
     if limit is not None and limit != len(dataset):
-        dataset = dataset.subset(stratified_sample(dataset.labels, len(dataset), limit, seed))
+        dataset = dataset.subset(stratified_sample(_strata(dataset, limit), len(dataset), limit, seed))
     return dataset
+
+
+def _strata(dataset: Dataset, limit: int) -> IntArray | None:
+    """Return what a sample keeps the shares of: classes, and where there is room the data's own splits too."""
+    labels, in_test = dataset.labels, dataset.in_test
+    if labels is None or in_test is None:
+        return labels
+    both = 2 * labels + in_test
+    return both if limit >= len(np.unique(both)) else labels

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from transferability.errors import DatasetError, nearest_names
 
-__all__ = ["Roles", "parse_roles", "require_column"]
+__all__ = ["ROLES", "Roles", "parse_roles", "require_column"]
 
-_ROLES = ("text", "image", "words", "label", "target", "tags")
+ROLES = ("text", "image", "words", "label", "target", "tags")
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class Roles:
         Numbers to predict, or 0 and 1 for several labels.
     tags : tuple of str
         The class of each of the `words`.
+    within : str
+        A folder, as seen from the table's, below which pictures may lie too; "" for none.
     """
 
     text: tuple[str, ...] = ()
@@ -35,6 +37,7 @@ class Roles:
     label: tuple[str, ...] = ()
     target: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    within: str = ""
 
     def checked(self, source: str, columns: Sequence[str]) -> Roles:
         """Return these roles once it is sure that each column is there and fits the others.
@@ -44,8 +47,8 @@ class Roles:
         DatasetError
             If a column is missing or there twice, or if two roles exclude each other.
         """
-        divided = {role: _divide(getattr(self, role), source, columns) for role in _ROLES}
-        roles = Roles(**divided)
+        divided = {role: _divide(getattr(self, role), source, columns) for role in ROLES}
+        roles = Roles(**divided, within=self.within)
         items = [role for role in ("text", "image", "words") if getattr(roles, role)]
         answers = [role for role in ("label", "target", "tags") if getattr(roles, role)]
         if len(items) != 1 or len(answers) > 1 or ("tags" in answers and items != ["words"]):
@@ -67,6 +70,8 @@ class Roles:
 def parse_roles(fragment: str, usage: str) -> tuple[Roles, str]:
     """Read what stands behind the '#': `role=column` or `role=column+column`, separated by commas; a word picks rows.
 
+    `within=FOLDER` is no column: it allows pictures below another folder than the table's.
+
     Parameters
     ----------
     fragment : str
@@ -86,18 +91,20 @@ def parse_roles(fragment: str, usage: str) -> tuple[Roles, str]:
         For an unknown role.
     """
     found: dict[str, tuple[str, ...]] = {}
-    rows = ""
+    rows = within = ""
     for part in filter(None, fragment.split(",")):
         role, equals, column = part.partition("=")
         if not equals:
             rows = part
-        elif role not in _ROLES:
+        elif role == "within":
+            within = column
+        elif role not in ROLES:
             message = f"columns are chosen as {usage}#text=COLUMN,label=COLUMN; got {part!r}. "
-            message += nearest_names(role, _ROLES)
+            message += nearest_names(role, (*ROLES, "within"))
             raise DatasetError(message)
         else:
             found[role] = (column,)
-    return Roles(**found), rows
+    return Roles(**found, within=within), rows
 
 
 def require_column(name: str, source: str, columns: Sequence[str]) -> None:

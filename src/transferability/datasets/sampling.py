@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from transferability._array import BoolArray, IntArray
+from transferability._validate import check_seed
 from transferability.errors import OptionError
 
 __all__ = ["folds", "split", "stratified_sample"]
@@ -16,6 +17,8 @@ __all__ = ["folds", "split", "stratified_sample"]
 
 def stratified_sample(labels: IntArray | None, n_samples: int, size: int, seed: int = 0) -> npt.NDArray[np.int64]:
     """Return `size` row numbers, ascending, with the class shares of the whole.
+
+    Each class keeps at least two rows, one to fit on and one to measure on, where `size` has room for that, else one.
 
     Parameters
     ----------
@@ -31,19 +34,19 @@ def stratified_sample(labels: IntArray | None, n_samples: int, size: int, seed: 
     Raises
     ------
     OptionError
-        If `size` is not positive, or smaller than the number of classes: each class keeps at least one row.
+        If `size` is not positive, or smaller than the number of classes.
 
     Examples
     --------
     >>> stratified_sample(np.array([0, 0, 0, 0, 1, 1]), 6, 3)
     array([0, 2, 5])
     """
-    if size < 1:
-        message = f"`limit` must be at least 1; got {size}."
+    if not isinstance(size, int | np.integer) or size < 1:
+        message = f"`limit` must be an integer, at least 1; got {size!r}."
         raise OptionError(message)
     if size >= n_samples:
         return np.arange(n_samples)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(check_seed(seed))
     if labels is None:
         return np.sort(rng.permutation(n_samples)[:size])
     classes, counts = np.unique(labels, return_counts=True)
@@ -93,7 +96,7 @@ def split(
     if not 0 < test_share < 1:
         message = f"`test_share` must be between 0 and 1; got {test_share}."
         raise OptionError(message)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(check_seed(seed))
     grouped = None if groups is None else _Grouped.of(labels, groups)
     if grouped is not None and len(grouped.sizes) < len(labels):
         in_test = grouped.in_test(test_share, rng)
@@ -147,7 +150,7 @@ def folds(
         message = f"`n_folds` must be an integer from 2 to the number of {what}, {len(grouped.sizes)}; got {n_folds!r}."
         raise OptionError(message)
     wanted = [(count / n_folds,) * n_folds for count in grouped.class_counts]
-    fold_of = grouped.deal(wanted, np.random.default_rng(seed))[grouped.group_of]
+    fold_of = grouped.deal(wanted, np.random.default_rng(check_seed(seed)))[grouped.group_of]
     return [(np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)) for fold in range(n_folds)]
 
 
@@ -225,11 +228,14 @@ class _Grouped:
 
 
 def _quotas(counts: IntArray, size: int) -> npt.NDArray[np.int64]:
-    """Share `size` rows among classes in proportion to `counts`, by largest remainder, at least one each."""
+    """Share `size` rows among classes in proportion to `counts`, by largest remainder, at least two each or one."""
+    fewest = np.minimum(counts, 2)
+    if fewest.sum() > size:
+        fewest = np.minimum(counts, 1)
     exact = counts * (size / counts.sum())
-    quotas: npt.NDArray[np.int64] = np.maximum(np.floor(exact).astype(np.int64), 1)
-    while quotas.sum() > size:  # the minimum of one for many rare classes: who has most to spare gives one back
-        quotas[np.argmax(np.where(quotas > 1, quotas - exact, -np.inf))] -= 1
+    quotas: npt.NDArray[np.int64] = np.maximum(np.floor(exact).astype(np.int64), fewest)
+    while quotas.sum() > size:  # the minimum of many rare classes: who has most to spare gives one back
+        quotas[np.argmax(np.where(quotas > fewest, quotas - exact, -np.inf))] -= 1
     remainder_order = np.argsort(-(exact - quotas), kind="stable")
     quotas[remainder_order[: size - quotas.sum()]] += 1
     return quotas

@@ -7,9 +7,10 @@ without '=' picks the rows whose column `split` says so.
 `text=COLUMN`               texts; `text=COLUMN+COLUMN` pairs of texts
 `image=COLUMN`              pictures: paths relative to the file, bytes, or records with `bytes` as hubs store them
 `words=COLUMN`              sentences as lists of words, or as texts that spaces divide; every word is a row
-`label=COLUMN`              classes, integers or strings
+`label=COLUMN`              classes, integers or strings; nothing is cast: in a CSV file "01" and "1" are two classes
 `target=COLUMN[+COLUMN…]`   numbers to predict, or 0 and 1 for each of several labels; also a column of lists
 `tags=COLUMN`               classes of the words, one each
+`within=FOLDER`             allows pictures below this folder too, as seen from the file's; else only below the file's
 ==========================  ==========================================================================================
 """
 
@@ -25,7 +26,10 @@ import numpy as np
 from transferability._array import IntArray
 from transferability._identifiers import split_fragment
 from transferability.datasets.base import Dataset
+from transferability.datasets.column_kinds import kind_of
 from transferability.datasets.columns import Cells, from_columns
+from transferability.datasets.conll_file import read_conll
+from transferability.datasets.csv_file import read_csv
 from transferability.datasets.roles import Roles, parse_roles, require_column
 from transferability.errors import DatasetError, FileDamagedError, nearest_names, require_extra
 
@@ -36,81 +40,47 @@ def load_csv(spec: str) -> Dataset:
     """Return the rows of a CSV file in UTF-8 with a header line; `.tsv` is separated by tabs."""
     path, roles, part = _parse(spec, "csv")
     require_extra("pyarrow", "tables", f"data 'csv:{spec}'")
-    import pyarrow as pa
-    from pyarrow import csv
-
-    # A review that says "12" is still a text.
-    texts = {
-        part for name in (*roles.text, *roles.image, *roles.words, *roles.tags) for part in (name, *name.split("+"))
-    }
-    try:
-        table = csv.read_csv(
-            path,
-            parse_options=csv.ParseOptions(
-                delimiter="\t" if path.suffix.lower() == ".tsv" else ",", newlines_in_values=True
-            ),
-            convert_options=csv.ConvertOptions(column_types=dict.fromkeys(texts | {"text", "image"}, pa.string())),
-        )
-    except (pa.ArrowInvalid, OSError) as error:
-        message = f"file {path} is not a CSV file in UTF-8: {error}. Mend or export it again."
-        raise FileDamagedError(message) from error
-    return _dataset(path, table, roles, part)
+    table, notes = read_csv(path)
+    return _dataset(path, table, roles, part, notes)
 
 
 def load_parquet(spec: str) -> Dataset:
     """Return the rows of a Parquet file."""
     path, roles, part = _parse(spec, "parquet")
     require_extra("pyarrow", "tables", f"data 'parquet:{spec}'")
-    import pyarrow as pa
     from pyarrow import parquet
 
     try:
-        table = parquet.ParquetFile(path).read()
-    except (pa.ArrowInvalid, OSError) as error:
-        message = f"file {path} is damaged or not a Parquet file: {error}. Write or copy it again."
+        table = parquet.ParquetFile(path, page_checksum_verification=True).read()
+        table.validate(full=True)
+        table.column_names  # noqa: B018 - decodes them
+    except Exception as error:  # Arrow's errors, the disk's, those of a decompressor
+        reason = " ".join(str(error).split())[:300].rstrip(".")
+        message = f"file {path} is damaged or not a Parquet file: {reason}. Write or copy it again."
         raise FileDamagedError(message) from error
-    return _dataset(path, table, roles, part)
+    return _dataset(path, table, roles, part, ())
 
 
 def load_conll(spec: str) -> Dataset:
     """Return the labelled words of `FILE` or `FILE#COLUMN`: one word a line, sentences apart by empty lines.
 
     The word comes first on its line and its tag last, or in the COLUMN given, counted from 0; tabs or spaces divide.
-    Lines of `-DOCSTART-` are passed over. Row ids are SENTENCE:POSITION.
+    Lines of `-DOCSTART-` and comments (`# key = value`) are passed over. Row ids are SENTENCE:POSITION.
     """
     path, fragment = split_fragment(spec)
     _require_file(path)
-    if fragment and not fragment.isdigit():
-        message = f"the column of tags must be a number from 0: conll:{path}#3; got {fragment!r}."
+    if fragment and not (fragment.isascii() and fragment.isdecimal() and len(fragment) < 6):
+        message = f"the column of tags must be a number from 0: conll:{path}#3; got {fragment!r:.100}."
         raise DatasetError(message)
     require_extra("pyarrow", "tables", f"data 'conll:{spec}'")
     import pyarrow as pa
 
-    sentences: list[list[str]] = [[]]
-    tags: list[list[str]] = [[]]
-    try:
-        lines = path.read_text("utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        message = f"file {path} is not a CoNLL file in UTF-8: {error}. Export it again."
-        raise FileDamagedError(message) from error
-    for number, line in enumerate(lines, start=1):
-        parts = line.split("\t") if "\t" in line else line.split()
-        if not line.strip() or parts[0] == "-DOCSTART-":
-            if sentences[-1]:
-                sentences.append([])
-                tags.append([])
-            continue
-        column = int(fragment) if fragment else len(parts) - 1
-        if len(parts) < 2 or column >= len(parts):
-            message = f"line {number} of {path} must hold a word and its tag in column {column or 1}; got {line!r}."
-            raise FileDamagedError(message)
-        sentences[-1].append(parts[0])
-        tags[-1].append(parts[column])
-    kept = len(sentences) if sentences[-1] else len(sentences) - 1  # the file may end in an empty line
-    table = ArrowTable(
-        str(path), path.parent, pa.table({"words": sentences[:kept], "tags": tags[:kept]}), np.arange(kept)
+    sentences, tags, notes = read_conll(path, int(fragment) if fragment else None)
+    table = pa.table(
+        {"words": pa.array(sentences, pa.list_(pa.string())), "tags": pa.array(tags, pa.list_(pa.string()))}
     )
-    return from_columns(path.stem, table, Roles(words=("words",), tags=("tags",)))
+    source = ArrowTable(str(path), path.parent, table, np.arange(len(sentences)))
+    return from_columns(path.stem, source, Roles(words=("words",), tags=("tags",)), notes)
 
 
 @dataclass(frozen=True)
@@ -126,6 +96,19 @@ class ArrowTable:
     def columns(self) -> list[str]:
         """Names, in order."""
         return list(self.table.column_names)
+
+    @property
+    def allowed(self) -> tuple[Path, ...]:
+        """Pictures lie below the table's folder."""
+        return (self.folder,)
+
+    def kind(self, column: str) -> str:
+        """Return what a column holds."""
+        return kind_of(self.table.schema.field(column).type)
+
+    def head(self, column: str, n: int) -> list[Any]:
+        """Return the first cells of a column."""
+        return list(self.table[column].slice(0, n).to_pylist())
 
     def cells(self, column: str) -> Cells:
         """Return one column, to be read row by row."""
@@ -180,13 +163,14 @@ def _require_file(path: Path) -> None:
         raise DatasetError(message)
 
 
-def _dataset(path: Path, table: Any, roles: Roles, part: str) -> Dataset:
+def _dataset(path: Path, table: Any, roles: Roles, part: str, notes: tuple[str, ...]) -> Dataset:
     columns = list(table.column_names)
     if not (roles.text or roles.image or roles.words):
         usual = next((role for role in ("text", "image") if role in columns), None)
         if usual is None:
-            message = f"{path} must have a column 'text' or 'image'; it has {', '.join(map(repr, columns))}. "
-            message += f"Name one: {path.name}#text=COLUMN."
+            message = f"{path} must have a column 'text' or 'image'; it has {', '.join(map(repr, columns[:40]))}. "
+            alike = next((name for name in columns if name.strip().casefold() in ("text", "texts")), "COLUMN")
+            message += f"Name one: {path.name}#text={alike}."
             raise DatasetError(message)
         roles = replace(roles, text=("text",)) if usual == "text" else replace(roles, image=("image",))
     if "label" in columns and not (roles.label or roles.target or roles.words):
@@ -196,8 +180,12 @@ def _dataset(path: Path, table: Any, roles: Roles, part: str) -> Dataset:
         require_column("split", str(path), columns)
         numbers = _rows_of_split(path, table["split"].to_pylist(), part)
         table = table.take(numbers)
+    elif columns.count("split") == 1:
+        names = sorted({str(name) for name in table["split"].to_pylist()})
+        if 1 < len(names) <= 10:
+            notes += (f"rows of all splits are read ({', '.join(map(repr, names))}); write #{names[-1]} for one.",)
     name = f"{path.stem}_{part}" if part else path.stem
-    return from_columns(name, ArrowTable(str(path), path.parent, table, numbers), roles)
+    return from_columns(name, ArrowTable(str(path), path.parent, table, numbers), roles, notes)
 
 
 def _rows_of_split(path: Path, parts: list[Any], wanted: str) -> IntArray:

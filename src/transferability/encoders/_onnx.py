@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from transferability.errors import EncoderError, OptionError, nearest_names, require_extra
+from transferability.errors import EncoderError, OptionError, nearest_names, one_line, require_extra
 
 __all__ = ["file_hashes", "layer_tensors", "open_session", "read_graph"]
 
@@ -27,12 +27,41 @@ def read_graph(path: Path, name: str) -> Any:
     try:
         graph = onnx.load(path, load_external_data=False)
     except Exception as error:  # protobuf's DecodeError has no base of its own
-        message = f"encoder {name!r} cannot be loaded: {path} is damaged or not an ONNX file ({error})."
+        message = f"encoder {name!r} cannot be loaded: {path} is damaged or not an ONNX file ({one_line(error)})."
         raise EncoderError(message) from error
     if not graph.graph.output:
         message = f"encoder {name!r} cannot be loaded: {path} is damaged or not an ONNX file (no graph in it)."
         raise EncoderError(message)
+    _weight_files(graph, path, name)
     return graph
+
+
+def _weight_files(graph: Any, path: Path, name: str) -> list[Path]:
+    """Return the files beside a graph that it keeps weights in.
+
+    A graph that comes from somewhere names them: it must not name what is not part of it, such as a file of somebody
+    else or a device that is read for ever.
+    """
+    from onnx.external_data_helper import _get_all_tensors, uses_external_data
+
+    tensors = [tensor for tensor in _get_all_tensors(graph) if uses_external_data(tensor)]
+    named = sorted({entry.value for tensor in tensors for entry in tensor.external_data if entry.key == "location"})
+    folders = {path.parent.resolve(), path.resolve().parent}  # a hub's cache has links to files beside each other
+    files = []
+    for location in named:
+        file = path.parent / location
+        if Path(os.path.normpath(location)).parts[:1] in ((os.pardir,), (os.sep,)) or Path(location).is_absolute():
+            reason = "which is outside its folder. Weights must be beside the graph."
+        elif not file.exists():
+            reason = "which is not there. Copy it beside the graph."
+        elif not file.is_file() or not any(file.resolve().is_relative_to(folder) for folder in folders):
+            reason = "which is no file of its folder. Weights must be plain files beside the graph."
+        else:
+            files.append(file)
+            continue
+        message = f"encoder {name!r} cannot be loaded: {path} keeps weights in {location[:200]!r}, {reason}"
+        raise EncoderError(message)
+    return files
 
 
 def open_session(graph: Any, path: Path, outputs: list[str], name: str, device: str | None) -> Any:
@@ -61,7 +90,7 @@ def open_session(graph: Any, path: Path, outputs: list[str], name: str, device: 
     try:
         return runtime.InferenceSession(source, options, providers=providers)
     except Exception as error:  # it has many of its own, without a common base
-        message = f"encoder {name!r} cannot be loaded: {str(error).splitlines()[0][:300]}"
+        message = f"encoder {name!r} cannot be loaded: {one_line(error)}."
         raise EncoderError(message) from error
 
 
@@ -109,8 +138,10 @@ def _providers(device: str | None, runtime: Any) -> list[str]:
     raise OptionError(message)
 
 
-def file_hashes(graph: Any, path: Path) -> list[str]:
+def file_hashes(graph: Any, path: Path, name: str) -> list[str]:
     """Return the hash of the file and of those that it keeps weights in."""
-    entries = [entry for tensor in graph.graph.initializer for entry in tensor.external_data]
-    others = sorted({entry.value for entry in entries if entry.key == "location"})
-    return [hashlib.sha256(file.read_bytes()).hexdigest() for file in (path, *(path.parent / each for each in others))]
+    found = []
+    for file in (path, *_weight_files(graph, path, name)):
+        with file.open("rb") as stream:
+            found.append(hashlib.file_digest(stream, "sha256").hexdigest())
+    return found

@@ -184,7 +184,7 @@ class _OnnxTextEncoder:
         self.name = name
         self.n_parameters = sum(int(np.prod(tensor.dims)) for tensor in graph.graph.initializer)
         self._output = output
-        self._hashes = file_hashes(graph, path)
+        self._hashes = file_hashes(graph, path, name)
         self._session = open_session(graph, path, [output], name, device)
         self._tokenizer = tokenizer
         self._max_length = 128  # as sentence-transformers has it for these models

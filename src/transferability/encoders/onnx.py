@@ -8,15 +8,16 @@ from dataclasses import replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from transferability._identifiers import split_fragment
 from transferability.encoders._onnx import file_hashes, layer_tensors, open_session, read_graph
+from transferability.encoders._onnx_layout import channel_axis, channel_axis_of_shape
 from transferability.encoders.base import FEATURES, Encoder, Identity, Item, Modality, Outputs, Preprocess
-from transferability.encoders.pictures import PictureInput
+from transferability.encoders.pictures import PictureInput, PixelType
 from transferability.errors import EncoderError
 
 __all__ = ["OnnxPictureEncoder", "Pooling", "load"]
@@ -46,7 +47,10 @@ def load(spec: str, *, device: str | None) -> Encoder:
     ImageNet's mean and deviation unless the graph's metadata say otherwise: `mean` and `std`, JSON lists with one
     number per channel for pixels in 0..1. Grey inputs get pixels in 0..1 as they are.
 
-    An output (n, c, h, w) is averaged over h and w, (n, positions, d) over the positions. Hidden layers are what
+    The input's type decides what it gets: floating pixels normalised as above, or uint8 pixels as they are.
+
+    An output (n, c, h, w) or (n, h, w, c) is averaged over h and w, (n, positions, d) over the positions; which axis
+    counts channels is found in the graph. Hidden layers are what
     activations, sums, concatenations, normalisations and poolings of the graph give, where they can be averaged so.
     """
     name = f"onnx:{spec}"
@@ -92,10 +96,12 @@ class OnnxPictureEncoder:
         self.name = name
         self.n_parameters = sum(int(np.prod(tensor.dims)) for tensor in graph.graph.initializer)
         self._output = output or graph.graph.output[0].name
-        self._hashes = file_hashes(graph, path)
+        self._hashes = file_hashes(graph, path, name)
         # With another pooling nobody can tell which axis of a hidden tensor counts the pictures.
         layers = layer_tensors(graph) if pooling == "mean" else []
         self.outputs = (FEATURES, *(layer for layer in layers if layer != self._output))
+        tensors = (self._output, *self.outputs[1:])
+        self._axes = {tensor: channel_axis(graph, tensor) for tensor in tensors if pooling == "mean"}
         self.pooling = pooling
         self.source_class_names: tuple[str, ...] | None = None
         self.preprocess: Preprocess | None = picture.one
@@ -144,7 +150,10 @@ class OnnxPictureEncoder:
         if len(batch) < size:  # the graph takes full batches only
             batch = np.concatenate([batch, np.repeat(batch[-1:], size - len(batch), axis=0)])
         found = session.run(tensors, {self._input.name: batch})
-        return [_pool(values, self._pooling, self.name)[: len(pictures)].astype(np.float32) for values in found]
+        return [
+            _pool(values, self._pooling, self._axes.get(tensor), self.name)[: len(pictures)].astype(np.float32)
+            for tensor, values in zip(tensors, found, strict=True)
+        ]
 
 
 def _batch_size(graph: Any, value: Any) -> int | None:
@@ -167,11 +176,19 @@ def _picture_input(graph: Any, name: str) -> PictureInput:
         message += f"{', '.join(value.name for value in inputs) or 'none'}, the first of {len(shape)} dimensions."
         raise EncoderError(message)
     last = shape[3] in (1, 3) and shape[1] not in (1, 3)
+    channels = shape[3] if last else shape[1]
+    if channels not in (0, 1, 3):  # 0: left open
+        message = f"encoder {name!r} must take pictures of 3 channels, or of 1 in grey; its input has shape "
+        raise EncoderError(message + f"({', '.join(map(_said, _dimensions(inputs[0])))}).")
     height, width = shape[1:3] if last else shape[2:4]
     picture = PictureInput((height or 224, width or 224), layout="NHWC" if last else "NCHW")
-    if (shape[3] if last else shape[1]) == 1:
+    if channels == 1:
         picture = replace(picture, channels="L", mean=0.0, std=1.0)
+    picture = replace(picture, dtype=_pixel_type(inputs[0], name))
     metadata = {entry.key: entry.value for entry in graph.metadata_props}
+    if picture.dtype == "uint8" and metadata.keys() & {"mean", "std"}:
+        message = f"encoder {name!r} takes pixels as they are, uint8, and its metadata say `mean` or `std` for them. "
+        raise EncoderError(message + "Remove these, or export it with a floating input.")
     try:
         given = {key: tuple(map(float, json.loads(metadata[key]))) for key in ("mean", "std") if key in metadata}
         return replace(picture, **given)  # type: ignore[arg-type]
@@ -181,15 +198,40 @@ def _picture_input(graph: Any, name: str) -> PictureInput:
         raise EncoderError(message) from error
 
 
-def _pool(values: npt.NDArray[Any], pooling: Pooling, name: str) -> npt.NDArray[Any]:
+def _pixel_type(value: Any, name: str) -> PixelType:
+    """Return the type of the pixels that an input takes."""
+    import onnx
+
+    kind = onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type).lower()
+    kind = {"float": "float32", "double": "float64"}.get(kind, kind)
+    if kind in get_args(PixelType):
+        return cast(PixelType, kind)
+    message = f"encoder {name!r} must take pixels of {', '.join(get_args(PixelType))}; its input is {kind}. "
+    raise EncoderError(message + "Export it with one of these.")
+
+
+def _said(size: int | str) -> str:
+    return str(size or "?")
+
+
+def _dimensions(value: Any) -> list[int | str]:
+    return [each.dim_param or each.dim_value for each in value.type.tensor_type.shape.dim]
+
+
+def _pool(values: npt.NDArray[Any], pooling: Pooling, axis: int | None, name: str) -> npt.NDArray[Any]:
+    """Return one row per picture; `axis` counts the channels where the graph tells."""
+    values = values.astype(np.float32, copy=False)  # a mean of float16 loses digits
     if pooling == "first position":
         values = values[:, 0]  # (n, positions, d) -> (n, d)
     elif pooling == "time first":
         values = np.mean(values, axis=0)  # (time, n, d) -> (n, d)
-    elif values.ndim == 4:
-        values = np.mean(values, axis=(2, 3))  # (n, c, h, w) -> (n, c)
-    elif values.ndim == 3:
-        values = np.mean(values, axis=1)  # (n, positions, d) -> (n, d)
+    elif values.ndim in (3, 4):
+        axis = axis if axis is not None or values.ndim == 3 else channel_axis_of_shape(values.shape)
+        if values.ndim == 4 and axis is None:
+            message = f"encoder {name!r} gives {values.shape[1:]} for a picture, and which of these counts channels "
+            raise EncoderError(message + "cannot be told. Name another tensor: #NAME.")
+        values = np.moveaxis(values, -1 if axis is None else axis, -1)  # (n, …, c)
+        values = values.reshape(len(values), -1, values.shape[-1]).mean(axis=1)  # (n, positions, c) -> (n, c)
     if values.ndim != 2:
         message = f"encoder {name!r} must give 2 to 4 dimensions; got shape {values.shape}. Name another tensor: #NAME."
         raise EncoderError(message)

@@ -15,7 +15,9 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "PictureInput"]
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "PictureInput", "PixelType"]
+
+PixelType = Literal["float32", "float16", "float64", "uint8"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -45,6 +47,8 @@ class PictureInput:
         Per channel in the order fed, for pixels in 0..1.
     layout : {"NCHW", "NHWC"}
         Order of the axes of a batch.
+    dtype : {"float32", "float16", "float64", "uint8"}
+        Of the batch; uint8 are pixels as they are, without mean and deviation.
     """
 
     size: tuple[int, int] = (224, 224)
@@ -55,26 +59,28 @@ class PictureInput:
     mean: tuple[float, ...] | float = IMAGENET_MEAN
     std: tuple[float, ...] | float = IMAGENET_STD
     layout: Literal["NCHW", "NHWC"] = "NCHW"
+    dtype: PixelType = "float32"
 
-    def batch(self, pictures: Sequence[Image.Image]) -> npt.NDArray[np.float32]:
-        """Return the pictures as one float32 batch, (n, c, h, w) or (n, h, w, c)."""
+    def batch(self, pictures: Sequence[Image.Image]) -> npt.NDArray[Any]:
+        """Return the pictures as one batch, (n, c, h, w) or (n, h, w, c)."""
         pixels = np.stack([self._window(picture) for picture in pictures])  # (n, h, w, c) uint8
         if self.channels == "BGR":
             pixels = pixels[..., ::-1]
         mean, std = np.asarray(self.mean, np.float32), np.asarray(self.std, np.float32)
-        values = (pixels.astype(np.float32) / np.float32(255) - mean) / std
+        values = pixels if self.dtype == "uint8" else (pixels.astype(np.float32) / np.float32(255) - mean) / std
         if self.layout == "NCHW":
             values = values.transpose(0, 3, 1, 2)  # (n, h, w, c) -> (n, c, h, w)
-        return np.ascontiguousarray(values, dtype=np.float32)
+        return np.ascontiguousarray(values, dtype=self.dtype)
 
-    def one(self, picture: Image.Image) -> npt.NDArray[np.float32]:
+    def one(self, picture: Image.Image) -> npt.NDArray[Any]:
         """Return one picture as an array (c, h, w) or (h, w, c)."""
-        row: npt.NDArray[np.float32] = self.batch([picture])[0]
+        row: npt.NDArray[Any] = self.batch([picture])[0]
         return row
 
     def identity(self) -> dict[str, Any]:
-        """Return every field, for cache keys."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        """Return every field, for cache keys; the type of pixels where it is not float32."""
+        fields = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        return {key: value for key, value in fields.items() if (key, value) != ("dtype", "float32")}
 
     def _window(self, picture: Image.Image) -> npt.NDArray[np.uint8]:
         from PIL.Image import Resampling

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator
+import logging
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,17 @@ import numpy.typing as npt
 from transferability._array import FloatArray
 from transferability._files import Features
 from transferability.datasets import Dataset
-from transferability.errors import EncoderError
-from transferability.features.job import Done, Job
+from transferability.errors import EncoderError, FileDamagedError
+from transferability.features.job import Counts, Done, Job
+from transferability.features.local import run
 from transferability.features.model import where
 from transferability.features.shards import Shard
 from transferability.features.store import read_shard
-from transferability.features.upkeep import SIZE_VARIABLE, parse_size, prune
+from transferability.features.upkeep import prune, size_limit
 
-__all__ = ["as_float32", "assemble", "check_width", "finish", "in_order", "with_rows"]
+__all__ = ["as_float32", "assemble", "check_width", "finish", "in_order", "notes_of", "rows_of", "with_rows"]
+
+_log = logging.getLogger(__name__)
 
 
 def in_order(done: Iterable[Done]) -> Iterator[Done]:
@@ -38,16 +41,44 @@ def in_order(done: Iterable[Done]) -> Iterator[Done]:
 def assemble(job: Job, done: Iterable[Done]) -> dict[str, Features]:
     """Return whole outputs, their shards put together."""
     whole: dict[str, npt.NDArray[np.float32]] = {}
-    for shard, parts in done:
-        for output, part in parts.items():
-            rows = as_float32(part)
+    counts: list[Counts] = []
+    for each in done:
+        shard = each.shard
+        counts += [] if each.counts is None else [each.counts]
+        for output, rows in rows_of(job, each).items():
             if output not in whole:
                 whole[output] = np.empty((len(job.dataset), rows.shape[1]), dtype=np.float32)
             check_width(job, shard, rows.shape[1], whole[output].shape[1])
             whole[output][shard.start : shard.stop] = rows
     finish(job)
     keys = {output: entry.key for output, entry in job.entries().items()}
-    return {output: replace(with_rows(whole[output], job.dataset), key=keys.get(output)) for output in job.outputs}
+    notes = notes_of(job, counts)
+    return {
+        output: replace(with_rows(whole[output], job.dataset), key=keys.get(output), notes=notes)
+        for output in job.outputs
+    }
+
+
+def rows_of(job: Job, done: Done) -> dict[str, npt.NDArray[np.float32]]:
+    """Return the rows of a shard; where its files have vanished meanwhile, it is computed once more."""
+    try:
+        return {output: as_float32(part) for output, part in done.parts.items()}
+    except FileDamagedError:
+        (again,) = run(replace(job, cache=None), [done.shard])
+        return {output: as_float32(part) for output, part in again.parts.items()}
+
+
+def notes_of(job: Job, counts: Sequence[Counts]) -> tuple[str, ...]:
+    """Return what must be said of the features of a data set: that texts were cut."""
+    texts, longer = sum(each.texts for each in counts), sum(each.longer for each in counts)
+    if longer == 0:
+        return ()
+    limit = max(each.limit for each in counts)
+    note = (
+        f"{100 * longer / texts:.2g} % of the texts of data {job.dataset.name!r} ({longer:,} of {texts:,}) are longer "
+    )
+    note += f"than the {limit:,} tokens that encoder {job.encoder.name!r} reads; the rest of them is cut off"
+    return (note,)
 
 
 def check_width(job: Job, shard: Shard, width: int, before: int) -> None:
@@ -66,9 +97,12 @@ def finish(job: Job) -> None:
     entries = job.entries().values()
     for entry in entries:
         entry.touch()
-    limit = os.environ.get(SIZE_VARIABLE)
-    if limit:
-        prune(job.cache, parse_size(limit, SIZE_VARIABLE), spare=[entry.key for entry in entries])
+    limit = size_limit()
+    if limit is not None:
+        try:
+            prune(job.cache, limit, spare=[entry.key for entry in entries])
+        except OSError as error:  # never at the cost of a result
+            _log.warning("the cache could not be kept within its limit: %s", error)
 
 
 def as_float32(part: Path | npt.NDArray[Any]) -> npt.NDArray[np.float32]:

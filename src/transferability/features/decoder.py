@@ -16,7 +16,7 @@ from transferability.encoders.base import Preprocess
 from transferability.features.prepare import Batch, prepare
 from transferability.features.workers import WorkerLostError, Workers
 
-__all__ = ["Decoder", "n_processors"]
+__all__ = ["Decoder", "most_workers", "n_processors"]
 
 _PAYS = 20.0  # seconds that the model would still wait; starting a worker takes a few, and a core
 _WARM_UP = 3  # batches that tell nothing about those after them
@@ -29,6 +29,11 @@ _log = logging.getLogger(__name__)
 def n_processors() -> int:
     """Return how many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def most_workers() -> int:
+    """Return how many worker processes may be asked for: beyond a few per processor they wait for each other."""
+    return max(64, 8 * n_processors())
 
 
 class Decoder:
@@ -102,7 +107,10 @@ class Decoder:
         except Exception as error:  # noqa: BLE001 - pickle raises what it likes
             _log.info("decoding stays in this process: the data cannot be sent to others (%s)", error)
             return
-        self._workers = Workers(self._count, payload.getvalue())
+        try:
+            self._workers = Workers(self._count, payload.getvalue())
+        except OSError as error:
+            _log.warning("decoding stays in this process: %d others cannot be started (%s)", self._count, error)
 
 
 class _Bounded(io.BytesIO):

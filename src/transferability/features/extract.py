@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -13,10 +14,18 @@ import numpy as np
 from transferability._files import Features
 from transferability.datasets import Dataset
 from transferability.encoders import FEATURES, Encoder, FeatureFiles, OutputView
-from transferability.errors import EncoderError, OptionError
-from transferability.features.assemble import as_float32, assemble, check_width, finish, in_order, with_rows
+from transferability.errors import EncoderError, OptionError, OutputError
+from transferability.features.assemble import (
+    assemble,
+    check_width,
+    finish,
+    in_order,
+    notes_of,
+    rows_of,
+    with_rows,
+)
 from transferability.features.files import feature_writer
-from transferability.features.job import ENCODERS_FOR, NOUNS, Executor, Progress, make_job
+from transferability.features.job import ENCODERS_FOR, NOUNS, Counts, Executor, Progress, make_job
 from transferability.features.local import run
 from transferability.features.shards import Shard, parse_share, pick, plan
 from transferability.features.store import DType, FeatureCache
@@ -29,6 +38,8 @@ __all__ = [
     "extract_share",
     "extract_to_files",
 ]
+
+_log = logging.getLogger(__name__)
 
 
 def extract_features(
@@ -154,9 +165,12 @@ def extract_blocks(
         return
     base, output = _base_and_output(encoder)
     job = make_job(base, dataset, (output,), batch_size, cache, workers, dtype)
-    for shard, parts in in_order(run(job, job.shards(), progress)):
-        yield with_rows(as_float32(parts[output]), dataset.subset(shard.rows))
+    counts: list[Counts] = []
+    for each in in_order(run(job, job.shards(), progress)):
+        counts += [] if each.counts is None else [each.counts]
+        yield with_rows(rows_of(job, each)[output], dataset.subset(each.shard.rows))
     finish(job)
+    _say(notes_of(job, counts))
 
 
 def extract_to_files(
@@ -198,15 +212,22 @@ def extract_to_files(
     named = {output if each == FEATURES else each: Path(path) for each, path in paths.items()}
     job = make_job(base, dataset, tuple(named), batch_size, cache, workers, dtype)
     widths: dict[str, int] = {}
+    counts: list[Counts] = []
     with ExitStack() as stack:
         writers = {each: stack.enter_context(feature_writer(path, dataset)) for each, path in named.items()}
-        for shard, parts in in_order(executor(job, job.shards(), progress)):
-            for each, part in parts.items():
-                rows = as_float32(part)
-                check_width(job, shard, rows.shape[1], widths.setdefault(each, rows.shape[1]))
+        for done in in_order(executor(job, job.shards(), progress)):
+            counts += [] if done.counts is None else [done.counts]
+            for each, rows in rows_of(job, done).items():
+                check_width(job, done.shard, rows.shape[1], widths.setdefault(each, rows.shape[1]))
                 writers[each].add(rows)
     finish(job)
+    _say(notes_of(job, counts))
     return {asked: widths[each] for asked, each in zip(paths, named, strict=True)}
+
+
+def _say(notes: Sequence[str]) -> None:
+    for note in notes:
+        _log.warning("%s.", note)
 
 
 class ShareDone(NamedTuple):
@@ -253,6 +274,8 @@ def extract_share(
     ------
     OptionError
         If the share is no ``i/n`` or nothing can be kept: without a cache, or for an encoder without identity.
+    OutputError
+        If the cache has no room.
     EncoderError, DatasetError
         As `extract_features`.
     """
@@ -264,8 +287,11 @@ def extract_share(
         message = "`shard` must go with a cache, where the shares meet; "
         message += f"encoder {encoder.name!r} cannot tell its identity." if cache else "got none. Leave it on."
         raise OptionError(message)
-    for _ in run(job, pick(job.shards(), number, n_shares), progress):
-        pass
+    for done in run(job, pick(job.shards(), number, n_shares), progress):
+        if not all(isinstance(part, Path) for part in done.parts.values()):
+            message = f"the cache folder must have room for shard {done.shard.number}, which could not be kept in "
+            message += f"{job.cache.folder}. Free some, or set TRANSFERABILITY_CACHE to a folder that has it."
+            raise OutputError(message)
     finish(job)
     there = set.intersection(*(entry.numbers() for entry in job.entries().values()))
     missing = tuple(shard for shard in job.shards() if shard.number not in there)

@@ -13,12 +13,14 @@ import numpy.typing as npt
 from transferability._validate import check_choice
 from transferability.datasets import Dataset
 from transferability.encoders import Encoder, accepts, outputs_of
-from transferability.errors import EncoderError, OptionError, nearest_names
+from transferability.errors import EncoderError, OptionError, nearest_names, one_line, passes_through
+from transferability.features.decoder import most_workers
 from transferability.features.fingerprints import describe
 from transferability.features.shards import SHARD_ROWS, Shard, plan
 from transferability.features.store import DType, Entry, FeatureCache
+from transferability.features.upkeep import size_limit
 
-__all__ = ["ENCODERS_FOR", "NOUNS", "Done", "Executor", "Job", "Progress", "make_job"]
+__all__ = ["ENCODERS_FOR", "NOUNS", "Counts", "Done", "Executor", "Job", "Parts", "Progress", "make_job"]
 
 _BATCH_SIZE = 32
 _ON_GPU = 128  # halved where memory does not suffice
@@ -41,11 +43,27 @@ Progress = Callable[[int, int], None]
 """Called with the number of rows done and the number of all."""
 
 
+Parts = dict[str, Path | npt.NDArray[np.floating[Any]]]
+
+
+class Counts(NamedTuple):
+    """What an encoder of texts did not read of them."""
+
+    texts: int
+    longer: int
+    limit: int
+
+    def __add__(self, other: object) -> Counts:  # of two sets of texts; a tuple would be joined
+        assert isinstance(other, Counts)
+        return Counts(self.texts + other.texts, self.longer + other.longer, max(self.limit, other.limit))
+
+
 class Done(NamedTuple):
     """A shard that is finished: each output as a file of the store or, where none is kept, as rows."""
 
     shard: Shard
-    parts: dict[str, Path | npt.NDArray[np.floating[Any]]]
+    parts: Parts
+    counts: Counts | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +102,16 @@ class Executor(Protocol):
         """Yield `Done`, one for each shard, in any order."""
 
 
+def _identity(encoder: Encoder) -> dict[str, Any] | None:
+    try:
+        return encoder.identity()
+    except BaseException as error:
+        if passes_through(error):
+            raise
+        message = f"encoder {encoder.name!r} cannot tell its identity: {type(error).__name__}: {one_line(error)}."
+        raise EncoderError(message) from error
+
+
 def make_job(
     encoder: Encoder,
     dataset: Dataset,
@@ -99,6 +127,9 @@ def make_job(
         if value is not None and value < least:
             message = f"`{name}` must be at least {least}; got {value}."
             raise OptionError(message)
+    if workers is not None and workers > most_workers():
+        message = f"`workers` must be at most {most_workers()} on this machine; got {workers}. By default there are as "
+        raise OptionError(message + "many as pay.")
     if not accepts(encoder, dataset.modality):
         message = f"encoder {encoder.name!r} takes {NOUNS[encoder.modality or 'array']}; data {dataset.name!r} are "
         message += f"{NOUNS[dataset.modality]}. {ENCODERS_FOR[dataset.modality]}"
@@ -108,9 +139,10 @@ def make_job(
         if output not in known:
             message = f"`outputs` must be among those of encoder {encoder.name!r}; got {output!r}. "
             raise OptionError(message + nearest_names(output, known))
-    identity = encoder.identity()
+    identity = _identity(encoder)
     device = str((identity or {}).get("device", "")).lower()
     size = _PICTURES_ON_CPU if "cpu" in device and dataset.modality == "image" else _BATCH_SIZE
     size = _ON_GPU if "cuda" in device else size
+    size_limit()  # said now if it is none, and not when all is done
     store = (cache if isinstance(cache, FeatureCache) else FeatureCache()) if cache and identity is not None else None
     return Job(encoder, dataset, outputs, batch_size or size, dtype, workers, store)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +13,12 @@ import numpy.typing as npt
 from transferability._array import as_numpy
 from transferability.datasets import Dataset
 from transferability.encoders import Encoder, forward
-from transferability.errors import EncoderError, TransferabilityError
+from transferability.encoders._state import undisturbed
+from transferability.errors import EncoderError, one_line, passes_through
 from transferability.features.prepare import Batch
 from transferability.features.store import DType
 
-__all__ = ["Model", "where"]
+__all__ = ["Model", "preparing", "where"]
 
 _log = logging.getLogger(__name__)
 
@@ -75,14 +77,15 @@ class Model:
     def _attempt(self, rows: Sequence[int], batch: Batch) -> Rows | None:
         """Return the outputs, or None if memory does not suffice."""
         try:
-            found = forward(self._encoder, batch, self._outputs)
+            with undisturbed():
+                found = forward(self._encoder, batch, self._outputs)
             return {name: self._checked(as_numpy(found[name]), name, rows) for name in self._outputs}
-        except TransferabilityError:
-            raise
-        except Exception as error:
+        except BaseException as error:
+            if passes_through(error):
+                raise
             if not _out_of_memory(error):
                 message = f"encoder {self._encoder.name!r} failed on {where(self._dataset, rows)}: "
-                message += f"{type(error).__name__}: {error}"
+                message += f"{type(error).__name__}: {one_line(error)}."
                 raise EncoderError(message) from error
         # Here and not above: while the error is handled, its traceback keeps the tensors that filled the memory.
         if "torch" in sys.modules:
@@ -117,6 +120,19 @@ class Model:
         return rounded
 
 
+@contextmanager
+def preparing(encoder: Encoder, dataset: Dataset, rows: Sequence[int]) -> Iterator[None]:
+    """Turn what the preprocessing of an encoder raises on these rows into a sentence."""
+    try:
+        yield
+    except BaseException as error:
+        if passes_through(error):
+            raise
+        message = f"the preprocessing of encoder {encoder.name!r} failed on {where(dataset, rows)}: "
+        message += f"{type(error).__name__}: {one_line(error)}."
+        raise EncoderError(message) from error
+
+
 def where(dataset: Dataset, rows: Sequence[int]) -> str:
     """Return rows in words, by their ids."""
     first, last = (repr(str(dataset.all_ids[dataset.rows[row]])) for row in (rows[0], rows[-1]))
@@ -125,7 +141,7 @@ def where(dataset: Dataset, rows: Sequence[int]) -> str:
     return f"{said} of data {dataset.name!r}"
 
 
-def _out_of_memory(error: Exception) -> bool:
+def _out_of_memory(error: BaseException) -> bool:
     """Tell by name and words, since each library has an error of its own and none may be imported here."""
     said = str(error).lower()
     return (

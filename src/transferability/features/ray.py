@@ -21,7 +21,7 @@ from transferability import errors
 from transferability.encoders import Encoder, FeatureFiles, OutputView
 from transferability.errors import EncoderError, OptionError, TransferabilityError, require_extra
 from transferability.features.decoder import n_processors
-from transferability.features.job import Done, Job, Progress
+from transferability.features.job import Counts, Done, Job, Parts, Progress
 from transferability.features.local import run
 from transferability.features.shards import Shard
 
@@ -99,11 +99,12 @@ class RayExecutor:
             if row["error"]:
                 name, message = json.loads(row["error"])
                 raise getattr(errors, name)(message)
-            for position, parts in json.loads(row["done"]):
+            for position, parts, counts in json.loads(row["done"]):
                 n_done += len(shards[position].rows)
                 if progress is not None:
                     progress(n_done, n_rows)
-                yield Done(shards[position], {output: Path(path) for output, path in parts.items()})
+                files: Parts = {output: Path(path) for output, path in parts.items()}
+                yield Done(shards[position], files, None if counts is None else Counts(*counts))
 
 
 class _Actor:
@@ -132,7 +133,7 @@ class _Actor:
             self._error = error
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        done: list[tuple[int, dict[str, str]]] = []
+        done: list[tuple[int, dict[str, str], Counts | None]] = []
         try:
             if self._error is not None:
                 raise self._error
@@ -142,13 +143,13 @@ class _Actor:
             error = json.dumps((type(raised).__name__, str(raised)))
         return {"done": np.array([json.dumps(done)]), "error": np.array([error])}
 
-    def _compute(self, positions: list[int]) -> Iterator[tuple[int, dict[str, str]]]:
-        for shard, parts in run(self._job, [self._shards[position] for position in positions]):
+    def _compute(self, positions: list[int]) -> Iterator[tuple[int, dict[str, str], Counts | None]]:
+        for shard, parts, counts in run(self._job, [self._shards[position] for position in positions]):
             if not all(isinstance(part, Path) for part in parts.values()):
                 message = f"the cache folder must have room on every machine; shard {shard.number} could not be kept. "
                 message += "Free some, or set TRANSFERABILITY_CACHE to a folder that has it."
                 raise OptionError(message)
-            yield self._shards.index(shard), {output: str(part) for output, part in parts.items()}
+            yield self._shards.index(shard), {output: str(part) for output, part in parts.items()}, counts
 
 
 def _check_same(encoder: Encoder, identity: dict[str, Any]) -> None:

@@ -14,23 +14,23 @@ import numpy as np
 import numpy.typing as npt
 
 from transferability.datasets import Dataset
-from transferability.encoders import FEATURES, Encoder, preprocess_of
+from transferability.encoders import FEATURES, PROBABILITIES, Encoder, preprocess_of
 from transferability.encoders.base import TextReader
 from transferability.errors import EncoderError
-from transferability.features.inference import Model, Rows, where
-from transferability.features.preprocessing import prepare
+from transferability.features.model import Model, preparing, where
+from transferability.features.prepare import prepare
 
 __all__ = ["try_encoder"]
 
-_ROUNDING = {"float32": 5e-3, "bfloat16": 0.1, "float16": 0.05}
+_ROUNDING = {"float32": 5e-3, "float16": 0.05, "bfloat16": 0.1}
 """Of the length of a row: kernels differ with the size of a batch, and a GPU's products are rounded."""
-_PAIR = 2
-_MANY = 32  # items that differ; rows that are all the same beside them are no accident
+_SAME = 1e-6  # of the largest number: rows that differ by less are one row
+_MANY = 32  # rows that are all the same for so many items are no accident
 
 _tried: WeakKeyDictionary[Encoder, set[tuple[str, ...]]] = WeakKeyDictionary()
 
 
-def try_encoder(encoder: Encoder, dataset: Dataset, outputs: Sequence[str], *, alone: bool) -> None:
+def try_encoder(encoder: Encoder, dataset: Dataset, outputs: Sequence[str], *, one_by_one: bool) -> None:
     """Encode a few items of a data set in several ways; once per encoder, kind of item and outputs in a process.
 
     Parameters
@@ -38,7 +38,7 @@ def try_encoder(encoder: Encoder, dataset: Dataset, outputs: Sequence[str], *, a
     encoder : Encoder
     dataset : Dataset
     outputs : sequence of str
-    alone : bool
+    one_by_one : bool
         Whether each item will be encoded by itself anyway, in batches of one.
 
     Raises
@@ -49,7 +49,105 @@ def try_encoder(encoder: Encoder, dataset: Dataset, outputs: Sequence[str], *, a
     """
     known = _tried.setdefault(encoder, set())
     case = (dataset.modality, *outputs)
-    if case in known:
-        return
-    _Trial(encoder, dataset, outputs).run(alone=alone)
-    known.add(case)
+    if case not in known:
+        _Trial(encoder, dataset, outputs).run(one_by_one=one_by_one)
+        known.add(case)
+
+
+class _Trial:
+    def __init__(self, encoder: Encoder, dataset: Dataset, outputs: Sequence[str]) -> None:
+        self._encoder = encoder
+        self._dataset = dataset
+        self._outputs = outputs
+        self._model = Model(encoder, dataset, outputs, "float32")
+        precision = str((encoder.identity() or {}).get("precision", "float32"))
+        self._rounding = _ROUNDING.get(precision, _ROUNDING["float32"])
+
+    def run(self, *, one_by_one: bool) -> None:
+        candidates = _spread(len(self._dataset), _MANY)
+        if isinstance(self._encoder, TextReader):
+            self._check_words(candidates)
+        first, *others = self._pair(candidates)
+        alone, again = self._encode([first]), self._encode([first])
+        for output in self._outputs:
+            self._check_same(alone[output][0], again[output][0], first, "encoded again", _RANDOM)
+        if not others:
+            return
+        if one_by_one:
+            self._check_different(candidates, alone, self._encode(others))
+            return
+        together = self._encode([first, *others])
+        beside = f"beside {where(self._dataset, others)}"
+        for output in self._outputs:
+            self._check_same(alone[output][0], together[output][0], first, beside, _MIXED)
+        self._check_different(candidates, together)
+
+    def _pair(self, candidates: Sequence[int]) -> list[int]:
+        """Return two rows whose items differ, of texts the shortest and the longest; one if there are no two."""
+        items = self._dataset.items(candidates) if self._dataset.modality in ("text", "tokens") else None
+        if items is not None:
+            lengths = [len(str(item)) if str(item).strip() else -1 for item in items]
+            order = sorted(range(len(items)), key=lambda place: lengths[place])
+            spoken = [place for place in order if lengths[place] > 0] or order
+            pair = [spoken[0], spoken[-1]]
+            return [candidates[place] for place in pair[: 1 + (items[pair[0]] != items[pair[1]])]]
+        first = self._prepared(candidates[:1])
+        for other in candidates[1:]:
+            if not _equal(first, self._prepared([other])):
+                return [candidates[0], other]
+        return [candidates[0]]
+
+    def _prepared(self, rows: Sequence[int]) -> npt.NDArray[np.generic]:
+        with preparing(self._encoder, self._dataset, rows):
+            return np.asarray(prepare(self._dataset, preprocess_of(self._encoder), rows)[0])
+
+    def _encode(self, rows: Sequence[int]) -> dict[str, npt.NDArray[np.floating]]:
+        with preparing(self._encoder, self._dataset, rows):
+            batch = prepare(self._dataset, preprocess_of(self._encoder), rows)
+        return self._model(rows, batch)
+
+    def _check_words(self, candidates: Sequence[int]) -> None:
+        assert isinstance(self._encoder, TextReader)
+        if self._encoder.reading(self._dataset.items(candidates)).unknown:
+            message = f"encoder {self._encoder.name!r} knows no word of {where(self._dataset, candidates)}: its "
+            message += "tokeniser makes unknown tokens of all of them. Is it the tokeniser that belongs to the model?"
+            raise EncoderError(message)
+
+    def _check_same(
+        self, one: npt.NDArray[np.floating], other: npt.NDArray[np.floating], row: int, how: str, reason: str
+    ) -> None:
+        length = max(float(np.linalg.norm(one)), float(np.linalg.norm(other)), float(np.finfo(np.float32).tiny))
+        difference = float(np.linalg.norm(one - other)) / length
+        if difference > self._rounding:
+            message = f"encoder {self._encoder.name!r} must give an item the same features every time; those of "
+            message += f"{where(self._dataset, [row])} differ by {difference:.2g} of their length when it is {how}. "
+            raise EncoderError(message + reason)
+
+    def _check_different(self, candidates: Sequence[int], *found: dict[str, npt.NDArray[np.floating]]) -> None:
+        """Refuse rows that are all the same; of hidden layers a constant one may be among many."""
+        layers = [output for output in self._outputs if output != PROBABILITIES]
+        output = FEATURES if FEATURES in layers else layers[0] if len(layers) == 1 else None
+        if output is None or not _constant(np.concatenate([each[output] for each in found])):
+            return
+        rows = [self._encode([row])[output] for row in candidates]
+        if _constant(np.concatenate(rows)):
+            message = f"encoder {self._encoder.name!r} must give different items different features; those of "
+            message += f"{where(self._dataset, candidates)} are all the same. Weights, tokeniser or preprocessing do "
+            raise EncoderError(message + "not belong to each other, or something is missing.")
+
+
+_RANDOM = "Something in it is random: switch off masking, dropout or sampling."
+_MIXED = "It mixes the items of a batch. Encode them one by one: `batch_size` 1; or mask what fills a batch up."
+
+
+def _spread(n_rows: int, most: int) -> list[int]:
+    """Return rows from all over a data set, the first among them."""
+    return [int(row) for row in np.unique(np.linspace(0, n_rows - 1, min(n_rows, most)).astype(int))]
+
+
+def _equal(one: npt.NDArray[np.generic], other: npt.NDArray[np.generic]) -> bool:
+    return one.shape == other.shape and bool((one == other).all())
+
+
+def _constant(rows: npt.NDArray[np.floating]) -> bool:
+    return bool(np.ptp(rows, axis=0).max() <= _SAME * np.abs(rows).max())

@@ -46,16 +46,13 @@ class Workers:
     def __init__(self, count: int, payload: bytes) -> None:
         self._idle: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="worker")
-        self._processes = [
-            subprocess.Popen(
-                [sys.executable, "-c", _START],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                pipesize=1 << 20,  # a batch of pictures is several megabytes
-                env={**os.environ, **_ONE_THREAD},
-            )
-            for _ in range(count)
-        ]
+        self._processes: list[subprocess.Popen[bytes]] = []
+        try:
+            for _ in range(count):
+                self._processes.append(_start())
+        except OSError:
+            self.close()
+            raise
         self._starting = [self._threads.submit(self._greet, process, payload) for process in self._processes]
 
     @property
@@ -84,7 +81,7 @@ class Workers:
             process.communicate()  # reaps it and closes its pipes
 
     def _greet(self, process: subprocess.Popen[bytes], payload: bytes) -> None:
-        _exchange(process, pickle.dumps(sys.path) + payload)
+        _exchange(process, pickle.dumps(_search_path()) + payload)
         self._idle.put(process)
 
     def _ask(self, rows: Sequence[int]) -> Batch:
@@ -94,6 +91,27 @@ class Workers:
         finally:
             self._idle.put(process)  # one that is lost too: whoever gets it next is told at once
         return batch
+
+
+def _start() -> subprocess.Popen[bytes]:
+    """Start a process that waits to be told where modules are: isolated, it looks at no folder of its own accord."""
+    return subprocess.Popen(
+        [sys.executable, "-I", "-c", _START],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        pipesize=1 << 20,  # a batch of pictures is several megabytes
+        env={**os.environ, **_ONE_THREAD},
+    )
+
+
+def _search_path() -> list[str]:
+    """Return where this process finds modules, the working folder last.
+
+    A command does not look there. A script that lies there, or an interpreter that was started there, may need its own
+    modules; but nothing beside the user's data may take the name of a library's module.
+    """
+    entries = list(dict.fromkeys(os.path.abspath(entry) for entry in sys.path))  # noqa: PTH100 - "" is this folder
+    return sorted(entries, key=lambda entry: entry == os.getcwd())  # noqa: PTH109
 
 
 def _exchange(process: subprocess.Popen[bytes], request: bytes) -> Any:

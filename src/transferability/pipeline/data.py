@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from transferability._array import IntArray
-from transferability.datasets import Dataset, folds, load_dataset, split
+from transferability.datasets import Dataset, folds, load_dataset, same_rows, split_rows
 from transferability.encoders import Encoder, FeatureFiles
 from transferability.encoders.base import Precision
 from transferability.errors import TaskError
@@ -18,7 +18,19 @@ from transferability.pipeline.packs import PREFIX, PackSource
 from transferability.relatedness.pack import ReferencePack
 from transferability.task import Task
 
-__all__ = ["AnyEncoder", "Data", "Part", "Progress", "Settings", "Split", "as_list", "load_part", "prepare"]
+__all__ = [
+    "AnyEncoder",
+    "Data",
+    "Part",
+    "Progress",
+    "Settings",
+    "Split",
+    "as_list",
+    "load_part",
+    "note_overlap",
+    "prepare",
+    "without_folds",
+]
 
 Data = str | Dataset | ReferencePack
 AnyEncoder = str | Encoder | FeatureFiles
@@ -43,6 +55,7 @@ class Settings:
     workers: int | None = None  # processes that decode
     device: str | None = None
     cache: bool = True
+    trust_remote_code: bool = False  # run code that comes with `hf:` and `st:` models; never from a study file
 
 
 _FOLDS = 5
@@ -94,20 +107,23 @@ def prepare(data: str | Dataset, settings: Settings) -> Split:
     lonely = np.flatnonzero(np.bincount(labels) == 1)
     if len(lonely):
         name = str(lonely[0]) if dataset.class_names is None else dataset.class_names[lonely[0]]
-        message = (
-            f"class {name!r} of data {dataset.name!r} has a single row; at least two are needed, one to fit on and one "
-            "to measure on. Add rows, or leave the class out."
-        )
-        raise TaskError(message)
-    fit_rows, test_rows = split(labels, settings.test_share, settings.seed)
-    return Split(dataset, fit_rows, test_rows, _folds(labels, settings))
+        limited = isinstance(data, str) and settings.limit is not None and settings.limit == len(dataset)
+        message = f"class {name!r} of data {dataset.name!r} has a single row"
+        message += f" among the {settings.limit} that `limit` leaves" if limited else ""
+        message += "; at least two are needed, one to fit on and one to measure on. "
+        raise TaskError(message + ("Raise the limit, or add rows." if limited else "Add rows, or leave the class out."))
+    rows = split_rows(dataset, settings.test_share, settings.seed)
+    if rows.notes:
+        dataset = replace(dataset, notes=(*dataset.notes, *rows.notes))
+    own = dataset.in_test is not None and settings.folds == "auto"
+    return Split(dataset, rows.fit_rows, rows.test_rows, None if own else _folds(labels, rows.groups, settings))
 
 
-def _folds(labels: IntArray, settings: Settings) -> tuple[tuple[IntArray, IntArray], ...] | None:
+def _folds(labels: IntArray, groups: IntArray, settings: Settings) -> tuple[tuple[IntArray, IntArray], ...] | None:
     """Return the folds of a target, None for one split."""
     few = _FOLDS if len(labels) < _MANY_ROWS else 1
-    n_folds = min(few if settings.folds == "auto" else settings.folds, len(labels))
-    return None if n_folds < 2 else tuple(folds(labels, n_folds, settings.seed))
+    n_folds = min(few if settings.folds == "auto" else settings.folds, len(np.unique(groups)))
+    return None if n_folds < 2 else tuple(folds(labels, n_folds, settings.seed, groups))
 
 
 def load_part(data: Data, settings: Settings) -> Part:
@@ -115,6 +131,25 @@ def load_part(data: Data, settings: Settings) -> Part:
     if isinstance(data, ReferencePack) or (isinstance(data, str) and data.startswith(PREFIX)):
         return PackSource(data)
     return prepare(data, settings)
+
+
+def without_folds(parts: Sequence[Part]) -> list[Part]:
+    """Return the parts as they are where a pack takes part: statistics are not cross-fitted, targets have one split."""
+    if not any(isinstance(part, PackSource) for part in parts):
+        return list(parts)
+    return [part._replace(folds=None) if isinstance(part, Split) else part for part in parts]
+
+
+def note_overlap(target: Part, references: Sequence[Part]) -> Part:
+    """Return the target with a note on each reference that has rows of it: the reference's classifier has seen them."""
+    if not isinstance(target, Split):
+        return target
+    notes = []
+    for part in references:
+        shared = same_rows(target.dataset, part.dataset) if isinstance(part, Split) else 0
+        if shared:
+            notes.append(f"{shared:,} of {len(target.dataset):,} rows are in the reference {part.name!r} too.")
+    return target._replace(dataset=replace(target.dataset, notes=(*target.dataset.notes, *notes)))
 
 
 def as_list(data: Data | Sequence[Data]) -> list[Data]:

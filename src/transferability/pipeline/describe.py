@@ -30,6 +30,7 @@ def describe_run(estimator: TaskRelatedness, settings: Settings, parts: Sequence
     data = [
         {"name": part.name, "kind": part.dataset.modality, "role": "reference" if k else "target"}
         | _rows(part, is_target=k == 0)
+        | ({"notes": list(part.dataset.notes)} if part.dataset.notes else {})
         for k, part in enumerate(parts)
         if isinstance(part, Split)
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from transferability.errors import OptionError
-from transferability.pipeline.data import AnyEncoder, Data, Progress, Settings, as_list, load_part
+from transferability.pipeline.data import AnyEncoder, Data, Progress, Settings, as_list, load_part, without_folds
 from transferability.pipeline.describe import SampleCache, described
 from transferability.pipeline.extraction import Extraction, load
 from transferability.pipeline.measure import relatedness_of
@@ -50,8 +50,9 @@ def relate(
         raise OptionError(message)
     estimator = relatedness or TaskRelatedness(seed=settings.seed)
     loaded = None if encoder is None else load(encoder, settings)
-    reference_parts = [load_part(each, settings) for each in as_list(references)]
-    target_parts = [load_part(each, settings) for each in as_list(targets)]
+    given = as_list(references)
+    parts = without_folds([load_part(each, settings) for each in (*given, *as_list(targets))])
+    reference_parts, target_parts = parts[: len(given)], parts[len(given) :]
     sources = [part for part in (*reference_parts, *target_parts) if isinstance(part, PackSource)]
     estimator = by_statistics(estimator) if sources else estimator
     # Packs on both sides need no encoder, only to be of one.

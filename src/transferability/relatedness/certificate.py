@@ -100,7 +100,10 @@ def by_transport(
 
 def losses_of(logits: FloatArray, labels: IntArray) -> FloatArray:
     """Return the cross-entropy of each sample, in nats, shape (n,)."""
-    losses: FloatArray = logsumexp(logits, axis=1) - logits[np.arange(len(labels)), labels]
+    margins = logits - logits[np.arange(len(labels)), labels][:, None]
+    largest = margins.max(axis=1)
+    np.subtract(margins, largest[:, None], out=margins)
+    losses: FloatArray = largest + np.log(np.exp(margins, out=margins).sum(axis=1))
     return np.maximum(losses, 0.0)
 
 

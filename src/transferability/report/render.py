@@ -117,6 +117,9 @@ def _markdown_of_part(part: Mapping[str, Any]) -> list[str]:
     lines += [f"- skipped {_cell(each['encoder'])}: {_cell(each['reason'])}" for each in part["skipped"]]
     made = part["made"]
     if made:
+        lines += [
+            f"- {_cell(data['name'])}: {_cell(note, 600)}" for data in made["data"] for note in data.get("notes", ())
+        ]
         versions = _cell(", ".join(f"{name} {version}" for name, version in made["versions"].items()), 2000)
         lines += ["", f"Made {_cell(made['at'])} on {_cell(made['machine'])} with {versions}."]
     return [*lines, ""]

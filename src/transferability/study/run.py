@@ -16,7 +16,7 @@ from transferability.encoders import FeatureFiles, forward, identity_of, preproc
 from transferability.encoders.identity import hash_json
 from transferability.errors import TransferabilityError
 from transferability.pipeline import Progress, Split, describe_run
-from transferability.pipeline.data import Part, load_part
+from transferability.pipeline.data import Part, load_part, without_folds
 from transferability.pipeline.extraction import Extraction, Loaded, load, views_of
 from transferability.pipeline.measure import Measurement, score_columns
 from transferability.pipeline.packs import PackSource, by_statistics, mark_of
@@ -30,7 +30,7 @@ __all__ = ["Cell", "plan_study", "run_study"]
 
 _KIND = "relatedness"
 _LAYOUT = 5  # raise it whenever the same key would mean another result
-_WITHOUT_EFFECT = ("batch_size", "workers", "device", "cache")  # on the numbers, beyond rounding
+_WITHOUT_EFFECT = ("batch_size", "workers", "device", "cache", "trust_remote_code")  # on the numbers, beyond rounding
 _PROBE = 8  # items that an encoder is tried on for an estimate
 
 
@@ -62,7 +62,8 @@ class _Inventory:
 
     def __init__(self, study: Study) -> None:
         self.study = study
-        self.parts = {name: load_part(name, study.settings) for name in (*study.targets, *study.references)}
+        names = list(dict.fromkeys((*study.targets, *study.references)))
+        self.parts = dict(zip(names, without_folds([load_part(name, study.settings) for name in names]), strict=True))
         self._stamps = {name: _stamp(part) for name, part in self.parts.items() if isinstance(part, Split)}
         has_packs = any(isinstance(part, PackSource) for part in self.parts.values())
         self.estimator = by_statistics(study.relatedness) if has_packs else study.relatedness

@@ -194,6 +194,19 @@ def test_subset_of_a_subset_keeps_ids_and_items():
         data.subset([])
 
 
+@pytest.mark.parametrize("prefix", ["folder", "csv", "parquet", "npz", "features", "conll", "hf"])
+def test_paths_that_no_file_can_have(prefix):
+    for path in ("x" * 5000, "a/" * 3000, "a\0b", "/root/\udcff"):
+        with pytest.raises(TransferabilityError) as caught:
+            load_dataset(f"{prefix}:{path}")
+        assert "\n" not in str(caught.value)
+
+
+def test_a_seed_below_zero_is_refused_before_anything_is_read():
+    with pytest.raises(OptionError, match="`seed` must be an integer from 0; got -1"):
+        load_dataset("npz:nowhere", limit=3, seed=-1)
+
+
 def test_every_error_of_data_is_ours():
     for kind in (DatasetError, FileDamagedError, LabelError, OptionError, UnknownNameError):
         assert issubclass(kind, TransferabilityError)

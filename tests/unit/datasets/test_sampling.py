@@ -19,8 +19,10 @@ def test_sample_has_the_size_asked_for_every_class_and_nearly_its_share(labels, 
     assert len(np.unique(labels[rows])) == n_classes
     for label in np.unique(labels):
         share = (labels == label).sum() * min(size / len(labels), 1)
-        # Within one of the exact share, but for rows that rarer classes needed for their one.
-        assert share - n_classes <= (labels[rows] == label).sum() <= max(share + 1, 1)
+        # Within one of the exact share, but for rows that rarer classes needed for their two.
+        assert share - 2 * n_classes <= (labels[rows] == label).sum() <= max(share + 1, 2)
+        if size >= 2 * n_classes:
+            assert (labels[rows] == label).sum() >= min(2, (labels == label).sum())
 
 
 def test_sample_is_decided_by_its_seed():
@@ -30,7 +32,7 @@ def test_sample_is_decided_by_its_seed():
     assert len(stratified_sample(None, 100, 10)) == 10
 
 
-@pytest.mark.parametrize(("size", "match"), [(0, "at least 1"), (1, "every class")])
+@pytest.mark.parametrize(("size", "match"), [(0, "at least 1"), (1.5, "an integer"), (1, "every class")])
 def test_sample_refuses(size, match):
     with pytest.raises(OptionError, match=match):
         stratified_sample(np.array([0, 1, 1]), 3, size)
@@ -47,6 +49,18 @@ def test_split_is_a_partition_with_every_class_of_two_on_both_sides(labels, shar
         else:
             assert in_fit >= 1
             assert abs(in_test - share * (in_fit + in_test)) <= 1
+
+
+@pytest.mark.parametrize("seed", [-1, 0.5, "1"])
+def test_seeds_that_are_none(seed):
+    labels = np.array([0, 1, 0, 1])
+    for use in (
+        lambda: split(labels, seed=seed),
+        lambda: folds(labels, 2, seed),
+        lambda: stratified_sample(None, 4, 2, seed),
+    ):
+        with pytest.raises(OptionError, match="`seed` must be an integer from 0"):
+            use()
 
 
 def test_split_refuses_a_share_of_all():

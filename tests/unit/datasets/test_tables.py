@@ -130,8 +130,10 @@ def test_pictures_by_path_by_bytes_and_as_hubs_store_them(tmp_path):
         assert data.items([0])[0].getpixel((0, 0)) == (1, 2, 3)
         prints.add(data.fingerprint())
     assert len(prints) == 1  # the same picture, wherever it lies
-    with pytest.raises(DatasetError, match=r"row 0 .* must hold a path"):
-        load_dataset(f"parquet:{path}#image=wrong").items([0])
+    with pytest.raises(
+        DatasetError, match=r"column 'wrong' of .* must hold texts, bytes or records .*it holds integers"
+    ):
+        load_dataset(f"parquet:{path}#image=wrong")
 
 
 def test_csv_of_pictures_names_the_one_that_is_missing(tmp_path):

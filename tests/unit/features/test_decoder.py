@@ -1,18 +1,24 @@
 """Who decodes: processes beside this one, a thread, and reading ahead."""
 
+import os
 import pickle
+import subprocess
+import sys
 import threading
 from concurrent.futures import Future
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from transferability.datasets import load_dataset
-from transferability.errors import DatasetError
+from transferability.encoders.function import FunctionEncoder
+from transferability.errors import DatasetError, OptionError
 from transferability.features import decoder as decoder_module
+from transferability.features import extract_features
 from transferability.features.ahead import ahead
 from transferability.features.decoder import Decoder
-from transferability.features.workers import WorkerLostError, Workers
+from transferability.features.workers import WorkerLostError, Workers, _search_path
 
 
 @pytest.fixture
@@ -102,3 +108,63 @@ def test_ahead_keeps_order_raises_in_place_and_stops():
     with ahead(iter(range(10**9)), lambda: 2) as numbers:
         assert next(numbers) == 0
     assert not [thread for thread in threading.enumerate() if thread.name == "ahead"]
+
+
+LAUNCH = """
+import sys
+from transferability.datasets import load_dataset
+from transferability.encoders.function import FunctionEncoder
+from transferability.features import extract_features
+from transferability.features import workers
+import numpy as np
+started = []
+start = workers._start
+workers._start = lambda: started.append(start()) or started[-1]
+wait = workers.Workers.__init__
+def waiting(self, count, payload):
+    wait(self, count, payload)
+    for each in self._starting:
+        each.result(60)
+workers.Workers.__init__ = waiting
+mean = FunctionEncoder("mean", lambda items: np.array([[np.asarray(item).mean(), item.width] for item in items]))
+found = extract_features(mean, load_dataset("folder:pictures"), cache=False, workers=1, batch_size=4)
+print(len(started), found.features.shape)
+"""
+
+
+@pytest.mark.slow
+def test_workers_run_no_file_of_the_working_folder(tmp_path):
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    (here / "pictures").mkdir(parents=True)
+    elsewhere.mkdir()
+    for number in range(8):
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(here / "pictures" / f"{number}.png")
+    names = ("pickle", "numpy", "sitecustomize", "usercustomize", "transferability", "PIL", "struct", "site")
+    for name in names:
+        (here / f"{name}.py").write_text(f"open({str(tmp_path / 'trace')!r}, 'a').write({name!r})\nraise SystemExit\n")
+    (elsewhere / "launch.py").write_text(LAUNCH)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
+    done = subprocess.run(
+        [sys.executable, str(elsewhere / "launch.py")], cwd=here, capture_output=True, text=True, env=environment
+    )
+    assert done.stdout.split("\n")[0] == "1 (8, 2)", done.stderr
+    assert not (tmp_path / "trace").exists()
+
+
+def test_modules_are_looked_for_in_the_working_folder_last(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["", "/somewhere", str(tmp_path), "/elsewhere"])
+    assert _search_path() == ["/somewhere", "/elsewhere", str(tmp_path)]
+
+
+def test_processes_that_cannot_be_started_are_done_without(digits, monkeypatch, caplog):
+    def refuse(*_, **__):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("transferability.features.workers._start", refuse)
+    decoder = Decoder(digits, np.asarray, workers=2)
+    assert "2 others cannot be started" in caplog.text
+    assert decoder.submit(range(3)).result(30).shape == (3, 8, 8, 3)
+    decoder.close()
+    with pytest.raises(OptionError, match=r"`workers` must be at most \d+ on this machine; got 3000000"):
+        extract_features(FunctionEncoder("mine", len), digits, workers=3_000_000)

@@ -32,6 +32,10 @@ def darkness(picture):
     return 255.0 - np.asarray(picture, dtype=np.float32).mean(axis=2)
 
 
+TRIAL = [1, 1, 2]
+"""How many items an encoder gets at once before it is trusted."""
+
+
 class Layers:
     """An encoder of three outputs that can be checked by hand; remembers its passes and its most rows."""
 
@@ -93,7 +97,7 @@ def test_many_outputs_in_one_pass_each_under_its_own_key(digits, cache):
     encoder = Layers()
     found = extract_outputs(encoder, digits, ["columns", "features", "columns"], cache=cache, batch_size=8)
     assert list(found) == ["columns", "features"]
-    assert sum(encoder.passes) == len(digits)
+    assert sum(encoder.passes) == sum(TRIAL) + len(digits)
     for output, features in found.items():
         np.testing.assert_array_equal(features.features, expected(digits, output))
         assert features.labels.tolist() == digits.labels.tolist()
@@ -103,7 +107,7 @@ def test_many_outputs_in_one_pass_each_under_its_own_key(digits, cache):
     extract_features(again, digits, cache=cache)
     assert not again.passes
     extract_outputs(again, digits, ["columns", "rows"], cache=cache)  # one there, one missing
-    assert sum(again.passes) == len(digits)
+    assert sum(again.passes) == sum(TRIAL) + len(digits)
     assert {kept.output for kept in upkeep.contents(cache)} == {"columns", "features", "rows"}
 
 
@@ -181,8 +185,33 @@ def test_texts_of_a_length_go_together_and_come_back_in_order(tmp_path, cache):
         FunctionEncoder("test:count", count), load_dataset(f"csv:{tmp_path / 't.csv'}"), batch_size=15, cache=False
     )
     assert found.features[:, 0].tolist() == [len(text) for text in texts]
-    assert [length for batch in batches for length in batch] == list(range(40, 0, -1))
-    assert [len(batch) for batch in batches] == [15, 15, 10]
+    assert batches[:3] == [[3], [3], [3, 40]]  # the trial
+    assert [length for batch in batches[3:] for length in batch] == list(range(40, 0, -1))
+    assert [len(batch) for batch in batches[3:]] == [15, 15, 10]
+
+
+@pytest.mark.parametrize("batch_size", [20, 32, 1000])
+def test_batches_may_be_larger_than_shards(digits, cache, tmp_path, batch_size):
+    encoder = Layers()
+    found = extract_features(encoder, digits, cache=cache, batch_size=batch_size)
+    np.testing.assert_array_equal(found.features, expected(digits, "features"))
+    assert max(encoder.passes) == min(batch_size, 60)
+    small = FeatureCache(tmp_path / "small", shard_rows=16)
+    extract_features(Layers(), digits, cache=small, batch_size=16)
+    assert files(cache) == files(small)
+
+
+def test_large_batches_leave_out_what_is_there(digits, cache):
+    extract_features(Layers(), digits, cache=cache, batch_size=16)
+    whole = files(cache)
+    first, _, third, _ = sorted(path for path in whole if path.suffix == ".safetensors")
+    for name in (first, third):
+        (cache.folder / name).unlink()
+    encoder = Layers()
+    found = extract_features(encoder, digits, cache=cache, batch_size=32)
+    np.testing.assert_array_equal(found.features, expected(digits, "features"))
+    assert encoder.passes == [*TRIAL, 32]
+    assert files(cache) == whole
 
 
 # --- memory
@@ -192,7 +221,7 @@ def test_batches_are_halved_until_they_fit_and_stay_so(digits, cache):
     encoder = Layers(most=5)
     found = extract_features(encoder, digits, cache=cache, batch_size=16)
     np.testing.assert_array_equal(found.features, expected(digits, "features"))
-    assert encoder.passes == [16, 8, *[4] * 15]
+    assert encoder.passes == [*TRIAL, 16, 8, *[4] * 15]
 
 
 def test_one_item_that_does_not_fit_is_said(digits):
@@ -234,7 +263,7 @@ def test_only_the_shard_whose_rows_changed_is_computed_again(tmp_path, cache):
     encoder, data = Layers(), load_dataset(f"folder:{tmp_path / 'data'}")
     found = extract_features(encoder, data, cache=cache)
     np.testing.assert_array_equal(found.features, expected(data, "features"))
-    assert sum(encoder.passes) == 16
+    assert sum(encoder.passes) == sum(TRIAL) + 16
     assert len(list(cache.folder.rglob("*.safetensors"))) == 3
 
 
@@ -254,7 +283,7 @@ def test_a_shard_that_another_process_computes_is_waited_for(digits, cache):
 
     encoder = Layers()
     extract_features(encoder, digits, cache=Holding(cache.folder.parent, shard_rows=16), batch_size=16)
-    assert encoder.passes == [16]
+    assert encoder.passes == [*TRIAL, 16]
     assert files(cache) == whole
 
 
@@ -315,9 +344,7 @@ def test_features_do_not_depend_on_who_decodes(tmp_path, digits, cache, monkeypa
 
 
 def test_a_preprocessing_that_fails_is_the_encoders(digits):
-    with pytest.raises(
-        EncoderError, match=r"preprocessing of encoder 'test:layers' failed on rows .*ZeroDivisionError"
-    ):
+    with pytest.raises(EncoderError, match=r"preprocessing of encoder 'test:layers' failed on row .*ZeroDivisionError"):
         extract_features(Layers(lambda item: 1 / 0), digits, cache=False)
     with pytest.raises(OptionError, match="`workers` must be at least 0; got -1"):
         extract_features(Layers(), digits, workers=-1)

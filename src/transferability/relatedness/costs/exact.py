@@ -34,7 +34,7 @@ from transferability.relatedness.feature_map import AffineMap, fit_cross_entropy
 from transferability.relatedness.label_transform import LabelTransform
 from transferability.relatedness.matching import ClassPoints, PairCosts, QuantilePairCosts
 from transferability.relatedness.sample import Sample, hold_out
-from transferability.relatedness.scale import best_scale, minimize_over_scales
+from transferability.relatedness.scale import best_scale, doubt, minimize_over_scales
 from transferability.transport.cost import exact_cost
 from transferability.transport.coupling import MAX_POINTS, Coupling, couple
 from transferability.transport.sorted import sorted_coupling
@@ -81,11 +81,13 @@ class ExactCost(GroundCost):
     ) -> float:
         """Return the scale at which the bound between held-out reference rows and the target is smallest."""
         right = self.logit_map(feature_map).apply(target.features)
-        return minimize_over_scales(
-            lambda scale: _bound(
-                Sample(scale * held_out.logits, held_out.labels), scale * right, target.labels, transform
-            )
-        )
+        linear = doubt(*held_out) + doubt(right, transform.class_map[target.labels])
+
+        def value(scale: float) -> float:
+            left = Sample(scale * held_out.logits, held_out.labels)
+            return _bound(left, scale * right, target.labels, transform) + scale * linear
+
+        return minimize_over_scales(value)
 
     def fit(
         self,
@@ -183,9 +185,11 @@ def _best_sharpness(place_map: AffineMap, target: Sample, transform: LabelTransf
     if (transform.shares.max(axis=1) == 1).all():  # B only adds constants
         return best_scale(logits, transform.class_map[target.labels])
 
+    linear = doubt(logits, transform.class_map[target.labels])
+
     def loss(factor: float) -> float:
         losses, _ = transformed_losses(factor * logits, target.labels, transform, priors)
-        return float(np.mean(losses))  # type: ignore[arg-type]  # there are labels
+        return float(np.mean(losses)) + factor * linear  # type: ignore[arg-type]  # there are labels
 
     return minimize_over_scales(loss)
 
