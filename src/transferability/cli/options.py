@@ -74,7 +74,7 @@ Sort = Annotated[
         "transferred_accuracy where the target has samples with labels, else bound."
     ),
 ]
-Tau = Annotated[str, typer.Option(help="Lipschitz constant: a number, several with commas, scaled (4 / √d), or auto.")]
+Tau = Annotated[str, typer.Option(help="Lipschitz constant: a number, several with commas, scaled (32 / √d), or auto.")]
 Unlabelled = Annotated[
     bool, typer.Option("--unlabelled", help="Pretend that the target has no labels. The bound is then not certified.")
 ]

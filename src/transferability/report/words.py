@@ -20,6 +20,13 @@ __all__ = [
 
 Entry = Mapping[str, Any]
 _WITHIN_NOISE = 2.0  # standard errors
+_CONFIDENCE = 0.95  # of what a ranking says of new data
+_NAMED = 3  # encoders, before they are only counted
+_BEST: dict[Quantity, str] = {
+    TRANSFERRED_ACCURACY: "be the most accurate on new data",
+    TRANSFERRED_LOSS: "lose least on new data",
+    BOUND: "have the smallest bound on other rows",
+}
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -60,7 +67,7 @@ def answer(target: str, criterion: str, entries: Sequence[Entry], truth: str | N
     """
     best = entries[0]
     runner_up = entries[1] if len(entries) > 1 else None
-    sentence = _how_sure(best, runner_up, criterion) + _cost(best, entries, truth)
+    sentence = _how_sure(best, entries[1:], criterion) + _cost(best, entries, truth)
     facts = _facts(best, quantity_of(criterion))
     if runner_up is not None:
         facts.append({"label": "Runner-up", "value": runner_up["name"], "note": _behind(best, runner_up, criterion)})
@@ -70,7 +77,7 @@ def answer(target: str, criterion: str, entries: Sequence[Entry], truth: str | N
 def _facts(best: Entry, resampled: Quantity) -> list[dict[str, str]]:
     """Return what is known of the first: what its moved classifier does, what bounds its loss, what training gives."""
     result, standing = best["result"], best["standing"]
-    known = f"95 % interval {interval(resampled, standing['low'], standing['high'])}" if standing else ""
+    known = _on_new_data(resampled, standing) if standing else ""
     promise = f"what can be promised on the {result['evaluated_on']} part" if result["certified"] else ""
     bound = {
         "label": "Bound on the target loss" if result["certified"] else "Estimate of the target loss, no bound",
@@ -109,49 +116,57 @@ def _behind(best: Entry, runner_up: Entry, criterion: str) -> str:
     return f"{what} {second - first:+.3f} nats"
 
 
-def _how_sure(best: Entry, runner_up: Entry | None, criterion: str) -> str:
-    if runner_up is None:
+def _on_new_data(quantity: Quantity, standing: Mapping[str, Any]) -> str:
+    """Say where a value lies on new data; a bound promises nothing of them, so how much it varies."""
+    ends = interval(quantity, standing["low"], standing["high"])
+    if quantity == BOUND:
+        return f"varies with the sample, about {ends}"
+    return f"on new data {ends}, with 95 % confidence for all encoders at once"
+
+
+def _how_sure(best: Entry, others: Sequence[Entry], criterion: str) -> str:
+    if not others:
         return "It is the only encoder that was ranked, so nothing can be said of a choice"
+    runner_up = others[0]
     if criterion not in QUANTITIES:
         first, second = (number(each["scores"].get(criterion), 4) for each in (best, runner_up))
         return f"By {criterion} it leads {runner_up['name']} with {first} against {second}"
-    start, stayed = _lead(best["result"], runner_up["result"], runner_up["name"], criterion)
-    standing = runner_up["standing"]
-    if standing is None or not stayed:
-        return start
-    share = standing["behind"]
-    return f"{start}{stayed} in {_share(share)} of 1,000 resamples: {_verdict(share)}"
+    return _lead(best["result"], runner_up["result"], runner_up["name"], criterion) + _rivals(others, criterion)
 
 
-def _lead(best: Mapping[str, Any], second: Mapping[str, Any], other: str, criterion: str) -> tuple[str, str]:
-    """Say how far the first is ahead, and how to go on about resamples; "" for this where the second is not known."""
+def _rivals(others: Sequence[Entry], criterion: str) -> str:
+    """Say which of the others can be the best on new data; "" where that is not known."""
+    p_values = [(each["name"], (each["standing"] or {}).get("p_best")) for each in others]
+    tested = [(name, p) for name, p in p_values if p is not None]
+    if not tested:
+        return ""
+    can_be = [name for name, p in tested if p > 1 - _CONFIDENCE]
+    best = _BEST[quantity_of(criterion)]
+    sure = f"({100 * _CONFIDENCE:.0f} % confidence)"
+    if not can_be:
+        return f"; no other encoder can {best} {sure}"
+    named = ", ".join(can_be[:_NAMED]) + (f" and {len(can_be) - _NAMED} more" if len(can_be) > _NAMED else "")
+    return f"; {named} can {best} too {sure}"
+
+
+def _lead(best: Mapping[str, Any], second: Mapping[str, Any], other: str, criterion: str) -> str:
+    """Say how far the first is ahead."""
     if criterion == BOUND:
         start = f"Its bound of {number(best['bound'])} nats is"
-        return f"{start} {number(second['bound'] - best['bound'])} below that of {other}", " and stayed below"
+        return f"{start} {number(second['bound'] - best['bound'])} below that of {other}"
     loses = f"Its moved classifier loses {number(best['transferred_loss'])} nats"
     right = f"Its moved classifier is right in {percent(best['transferred_accuracy'])}"
     if second[criterion] is None and criterion == TRANSFERRED_LOSS:
-        return f"{loses}; what that of {other} loses is not known", ""
+        return f"{loses}; what that of {other} loses is not known"
     if second[criterion] is None:
-        return f"{right}; how often that of {other} is right is not known", ""
+        return f"{right}; how often that of {other} is right is not known"
     less = number(second["transferred_loss"] - best["transferred_loss"])
     if criterion == TRANSFERRED_LOSS:
-        return f"{loses}, {less} less than that of {other}", ", and stayed below"
+        return f"{loses}, {less} less than that of {other}"
     points = 100 * (best["transferred_accuracy"] - second["transferred_accuracy"])
     if points == 0:
-        return f"{right}, as often as that of {other}, and loses {less} nats less", "; it was ahead"
-    return f"{right}, {points:.1f} points more than that of {other}", ", and stayed ahead"
-
-
-def _share(value: float) -> str:
-    return "all" if value == 1 else f"{100 * value:.1f} %"
-
-
-def _verdict(share: float) -> str:
-    for least, words in ((0.99, "a sure lead"), (0.95, "a likely lead"), (0.8, "a lean, no more")):
-        if share >= least:
-            return words
-    return "too close to call"
+        return f"{right}, as often as that of {other}, and loses {less} nats less"
+    return f"{right}, {points:.1f} points more than that of {other}"
 
 
 def _cost(best: Entry, entries: Sequence[Entry], truth: str | None) -> str:
