@@ -18,7 +18,7 @@ import numpy as np
 
 from transferability import Task, TaskRelatedness
 
-TAUS = (0.02, 0.05, "scaled", 0.2, 0.5, 1.0, 2.0)
+TAUS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)  # times 1 / √d
 REFERENCES = ("mnist", "cifar10", "fashion_mnist")
 RESULTS = Path(__file__).parent / "results" / "tau_scale.json"
 
@@ -40,17 +40,22 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--rows", type=int, default=500)
     parser.add_argument("--targets", nargs="*", default=["cifar10", "mnist_m_cifar", "omniglot_alphabet"])
+    parser.add_argument("--references", nargs="*", default=list(REFERENCES))
+    parser.add_argument("--encoders", nargs="*", help="by default all there are")
     options = parser.parse_args()
     found: dict[str, list[list[float]]] = {str(tau): [] for tau in TAUS}
     started = time.process_time()
     for path in sorted((options.data / "real_zoo").glob("*.npz")):
+        if options.encoders and path.stem not in options.encoders:
+            continue
         tasks = tasks_of(path, options.rows)
         for target in options.targets:
-            for reference in (*REFERENCES, None):
+            for reference in (*options.references, None):
                 if reference == target:
                     continue
                 for tau in TAUS:
-                    model = TaskRelatedness(tau)
+                    alive = int((np.ptp(tasks[target].features, axis=0) > 0).sum())
+                    model = TaskRelatedness(tau / alive**0.5)
                     fit, test = None, None
                     if reference is not None:
                         rows = np.arange(len(tasks[reference]))

@@ -29,6 +29,7 @@ __all__ = [
     "Sort",
     "Tau",
     "TestShare",
+    "TrustRemoteCode",
     "Union",
     "Unlabelled",
     "Wide",
@@ -60,6 +61,9 @@ Pool = Annotated[
     str | None, typer.Option(help="How positions become one row, where there is a choice: mean, cls, max.")
 ]
 Precision = Annotated[Literal["float32", "bfloat16", "float16"], typer.Option(help="What the encoder computes in.")]
+TrustRemoteCode = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Run code that comes with hf: and st: models. Read it first.")
+]
 DType = Annotated[
     Literal["float32", "float16"], typer.Option(help="What the cache keeps; float16 takes half the room.")
 ]
@@ -70,7 +74,7 @@ Sort = Annotated[
         "transferred_accuracy where the target has samples with labels, else bound."
     ),
 ]
-Tau = Annotated[str, typer.Option(help="Lipschitz constant: a number, several with commas, scaled (4 / √d), or auto.")]
+Tau = Annotated[str, typer.Option(help="Lipschitz constant: a number, several with commas, scaled (32 / √d), or auto.")]
 Unlabelled = Annotated[
     bool, typer.Option("--unlabelled", help="Pretend that the target has no labels. The bound is then not certified.")
 ]
@@ -140,6 +144,7 @@ def _settings(
     workers: Workers = None,
     device: Device = None,
     no_cache: NoCache = False,
+    trust_remote_code: TrustRemoteCode = False,
 ) -> Settings:
     return Settings(
         limit=limit,
@@ -154,6 +159,7 @@ def _settings(
         workers=workers,
         device=device,
         cache=not no_cache,
+        trust_remote_code=trust_remote_code,
     )
 
 

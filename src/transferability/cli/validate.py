@@ -1,4 +1,4 @@
-"""`transferability validate`: do moved classifier, bound and scores foretell what training gives?"""
+"""`transferability validate`: do transferred accuracy, bound and scores predict what training gives?"""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from transferability.cli.options import BatchSize, Device, JsonFlag, Limit, NoCache, Seed, TestShare
+from transferability.cli.options import BatchSize, Device, JsonFlag, Limit, NoCache, Seed, TestShare, TrustRemoteCode
 from transferability.cli.output import (
     EXIT_PARTIAL,
     notice,
@@ -45,13 +45,14 @@ def validate(
     batch_size: BatchSize = None,
     device: Device = None,
     no_cache: NoCache = False,
+    trust_remote_code: TrustRemoteCode = False,
     out: Annotated[
         Path | None, typer.Option(help="SQLite file of results: what it holds is not computed again.")
     ] = None,
     plots: Annotated[Path | None, typer.Option(help="Folder for scatter plots, one for each score.")] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Train encoders on targets, and see how well moved classifier, bound and scores had foretold the accuracies.
+    """Train encoders on targets, and compare the accuracies with transferred accuracy, bound and scores.
 
     Learning rate, weight decay, what batch normalisation does and the moment to stop are chosen on a fifth of the rows
     kept back; accuracies are of the test share. With --out a run that was stopped goes on where it stopped.
@@ -73,7 +74,13 @@ def validate(
         folder = check_output(plots, folder=True, argument="plots")
         require_extra("matplotlib", "plot", "`--plots`")
     settings = Settings(
-        limit=limit, test_share=test_share, seed=seed, batch_size=batch_size, device=device, cache=not no_cache
+        limit=limit,
+        test_share=test_share,
+        seed=seed,
+        batch_size=batch_size,
+        device=device,
+        cache=not no_cache,
+        trust_remote_code=trust_remote_code,
     )
     with show_progress() as progress:
         found = validate_encoders(
