@@ -157,7 +157,7 @@ def test_relate_prints_a_matrix_for_several(files: dict[str, str]) -> None:
     arguments = ["--reference", files["near"], "--reference", files["goal"]]
     out, _ = run("relate", *arguments, "--target", files["goal"], "--target", files["near"])
     header = next(line for line in out.splitlines() if line.startswith("target"))
-    assert header.split() == ["target", "near", "goal", "nearest"]
+    assert header.split() == ["target", "near", "goal", "closest"]
     assert sum(line.startswith(("goal", "near")) for line in out.splitlines()) == 2
 
 
