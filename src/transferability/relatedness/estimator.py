@@ -41,22 +41,23 @@ __all__ = ["TaskRelatedness"]
 
 
 class TaskRelatedness:
-    r"""How related a target is to a reference, as a bound on the target's loss.
+    r"""Task-relatedness of a reference and a target: an upper bound on the transferred loss, and its terms.
 
     Parameters
     ----------
-    tau : float, sequence of float, "scaled" or "auto", default=0.2
-        Lipschitz constant of the reference classifier, in nats per unit of (standardised) feature distance. Of several,
-        the one with the smallest held-out bound on the fitting tasks is taken; "auto" walks in factors of two. "scaled"
-        is 4 / √d, which treats encoders of few and of many features alike: what `rank` takes.
-    ground_cost : {"loss", "euclidean", "gamma"}, default="loss"
-        How transport is priced (see `transport.cost`). The Euclidean cost is the paper's; the loss cost is never larger
-        and makes encoders of different dimension comparable. "gamma" is Eq. 5 of the paper, for solver="statistics".
-    space : {"reference", "target"}, default="reference"
+    tau : float, sequence of float, "scaled" or "auto", default="scaled"
+        Lipschitz constant of the reference classifier, in nats per unit of (standardised) feature distance. "scaled" is
+        4 / √d, which treats encoders of few and of many features alike. Of several, the one with the smallest held-out
+        bound on the fitting tasks is taken; "auto" searches in factors of two.
+    ground_cost : {"exact", "loss", "euclidean", "gamma"}, optional
+        How transport is priced (see `transport.cost`). "exact" gives the smallest bound and is the default of
+        solver="alternating"; "loss", never larger than the Euclidean cost, is that of "statistics"; "euclidean", the
+        paper's, that of "sgd". "gamma" is Eq. 5 of the paper, for solver="statistics".
+    space : {"reference", "target"}, optional
         Where the Euclidean cost is measured. In the target's space (the paper's form) τ is that of ``h_R``; the bound
-        is certified only if ``h_R ∘ A^{-1}`` has no larger constant. The loss cost is the same in both.
+        is certified only if ``h_R ∘ A^{-1}`` has no larger constant. Default: "reference"; "target" for solver="sgd".
     matching : {"assignment", "identity", "random", "gradient"} or array of int, default="assignment"
-        Which reference class stands for which target class: the cheapest one-to-one choice; the same number; a random
+        The reference class of each target class: the cheapest one-to-one choice; the same number; a random
         choice (the paper's default); shares learned by descent (the paper's LearnedAll); or given, one reference class
         per target class. For a target without labels "assignment" and "gradient" mean the classes predicted most.
     learn_map : bool, default=True
@@ -68,10 +69,17 @@ class TaskRelatedness:
     standardize : bool, default=True
         Bring each feature of each task to mean zero and deviation one, measured on the fitting part, and cut it off at
         ten deviations. The cut is part of the map: the bound holds with it.
+    scale : bool, default=True
+        Fit the scale of the logits of the reference classifier, on rows that the bound is not measured on. False is the
+        paper's form.
+    union : bool, default=False
+        Of several references, add their union as one more: each target class may match a class of any of them.
+    epochs, batch_size : int, default=1001, 500
+        Of solver="sgd". The defaults are those of the authors' small-scale script; the paper has 2,000 epochs.
     covariance_weight : float, default=0.01
         λ of Eq. 5, for ``ground_cost="gamma"`` only; ≥ 0. The paper's value.
     seed : int, default=0
-        Same seed, same machine, same number.
+        The same seed on the same machine gives the same numbers.
 
     Raises
     ------
@@ -156,7 +164,7 @@ class TaskRelatedness:
         target : Task
             With or without labels. Without, `class_names` says how many classes there are (else: as many as the
             reference has), and the labels are guessed.
-        reference_test, target_test : Task, or sequence of Task for a panel, optional
+        reference_test, target_test : Task, or sequence of Task for several references, optional
             Samples that nothing is fitted on. The bound is measured on them where they are given.
         folds : int, or sequence of (fitting rows, test rows), optional
             Cross-fitting: every row of the target is measured once, by a transformation that was fitted without it. The
@@ -170,8 +178,8 @@ class TaskRelatedness:
         Raises
         ------
         TaskError
-            If the tasks do not fit each other: dimensions of train and test, classes missing from a test part, a panel
-            of another length than its test parts.
+            If the tasks do not fit each other: dimensions of train and test, classes missing from a test part,
+            references and test parts of different number.
         LabelError
             If a reference has no labels; with ``solver="statistics"`` also if the target has none. With folds, if a
             class has a single row.
