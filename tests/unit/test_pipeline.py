@@ -25,7 +25,7 @@ def test_the_encoder_that_sees_the_classes_comes_first() -> None:
     assert (ranking.target, ranking.references, ranking.criterion) == ("bands", ("lines",), "transferred_accuracy")
     best, worst = (entry.relatedness for entry in ranking.entries)
     assert best.transferred_accuracy > worst.transferred_accuracy
-    assert (best.tau, worst.tau) == pytest.approx((4 / np.sqrt(12), 4 / np.sqrt(6)))  # as many features
+    assert (best.tau, worst.tau) == pytest.approx((32 / np.sqrt(12), 32 / np.sqrt(6)))  # as many features
     assert best.evaluated_on == "folds"
     assert len(best.transferred_correct) == len(TARGET)
     assert best.transferred_accuracy == 1
@@ -256,7 +256,7 @@ def test_every_target_meets_every_reference() -> None:
         assert [each.reference for each in result.panel] == ["lines", "negatives"]
         assert all(each.certified and each.bound >= each.transferred_loss for each in result.panel)
     taus = [each.tau for result in results for each in result.panel]
-    assert taus == pytest.approx([4 / np.sqrt(12)] * 4)
+    assert taus == pytest.approx([32 / np.sqrt(12)] * 4)
 
 
 def test_one_of_each_needs_no_list() -> None:

@@ -76,7 +76,7 @@ Sort = Annotated[
 Tau = Annotated[
     str,
     typer.Option(
-        help="Lipschitz constant of the reference classifier: a number, several with commas, scaled (4 / √d), or auto."
+        help="Lipschitz constant of the reference classifier: a number, several with commas, scaled (32 / √d), or auto."
     ),
 ]
 Unlabelled = Annotated[

@@ -28,7 +28,7 @@ def pack(
     tau: Annotated[
         str,
         typer.Option(
-            help="Lipschitz constants of the classifiers: a number, several with commas, scaled (4 / √d), or auto."
+            help="Lipschitz constants of the classifiers: a number, several with commas, scaled (32 / √d), or auto."
         ),
     ] = "auto",
     covariance: Annotated[

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from transferability._array import IntArray
-from transferability.datasets import Dataset, folds, load_dataset, split_rows
+from transferability.datasets import Dataset, folds, load_dataset, same_rows, split_rows
 from transferability.encoders import Encoder, FeatureFiles
 from transferability.encoders.base import Precision
 from transferability.errors import TaskError
@@ -27,6 +27,7 @@ __all__ = [
     "Split",
     "as_list",
     "load_part",
+    "note_overlap",
     "prepare",
     "without_folds",
 ]
@@ -136,6 +137,18 @@ def without_folds(parts: Sequence[Part]) -> list[Part]:
     if not any(isinstance(part, PackSource) for part in parts):
         return list(parts)
     return [part._replace(folds=None) if isinstance(part, Split) else part for part in parts]
+
+
+def note_overlap(target: Part, references: Sequence[Part]) -> Part:
+    """Return the target with a note on each reference that has rows of it: the reference's classifier has seen them."""
+    if not isinstance(target, Split):
+        return target
+    notes = []
+    for part in references:
+        shared = same_rows(target.dataset, part.dataset) if isinstance(part, Split) else 0
+        if shared:
+            notes.append(f"{shared:,} of {len(target.dataset):,} rows are in the reference {part.name!r} too.")
+    return target._replace(dataset=replace(target.dataset, notes=(*target.dataset.notes, *notes)))
 
 
 def as_list(data: Data | Sequence[Data]) -> list[Data]:

@@ -8,7 +8,16 @@ from dataclasses import replace
 
 from transferability._criteria import TRANSFERRED, unknown
 from transferability.errors import RowError, TaskError, TransferabilityError
-from transferability.pipeline.data import AnyEncoder, Data, Progress, Settings, as_list, load_part, without_folds
+from transferability.pipeline.data import (
+    AnyEncoder,
+    Data,
+    Progress,
+    Settings,
+    as_list,
+    load_part,
+    note_overlap,
+    without_folds,
+)
 from transferability.pipeline.describe import describe_run
 from transferability.pipeline.extraction import Extraction, load, views_of
 from transferability.pipeline.measure import Measurement, score_columns
@@ -83,7 +92,7 @@ def rank(
     columns = score_columns(scores, criterion)
     given = [] if references is None else as_list(references)
     parts = without_folds([load_part(each, settings) for each in (target, *given)])
-    target_part, *reference_parts = parts
+    target_part, *reference_parts = note_overlap(parts[0], parts[1:]), *parts[1:]
     if any(isinstance(part, PackSource) for part in parts):
         estimator = by_statistics(estimator)
     # Known before hours of extraction. Data without labels may still get them from the files of `features:`.
@@ -114,5 +123,5 @@ def rank(
         message = f"no encoder could be ranked. {reasons}"
         raise TaskError(message)
     target_name, *names = [part.name for part in parts]
-    made = describe_run(estimator, settings, parts)
+    made = describe_run(estimator, settings, [target_part, *reference_parts])
     return Ranking.sort(entries, skipped, criterion, columns, target_name, names, made)

@@ -46,36 +46,41 @@ class TaskRelatedness:
     Parameters
     ----------
     tau : float, sequence of float, "scaled" or "auto", default="scaled"
-        Lipschitz constant of the reference classifier, in nats per unit of (standardised) feature distance. "scaled" is
-        4 / √d, which treats encoders of few and of many features alike. Of several, the one with the smallest held-out
-        bound on the fitting tasks is taken; "auto" searches in factors of two.
+        Lipschitz constant of the reference classifier when it is trained, in nats per unit of (standardised) feature
+        distance. "scaled" is 32 / √d for d features that are not constant. Of several, the one with the smallest
+        held-out bound on the fitting tasks is taken; "auto" searches in factors of two. The paper has 0.2.
     ground_cost : {"exact", "loss", "euclidean", "gamma"}, optional
-        How transport is priced (see `transport.cost`). "exact" gives the smallest bound and is the default of
-        solver="alternating"; "loss", never larger than the Euclidean cost, is that of "statistics"; "euclidean", the
-        paper's, that of "sgd". "gamma" is Eq. 5 of the paper, for solver="statistics".
+        How transport is priced (see `transport.cost`): by the change of the loss itself, which gives the smallest
+        bound; by the change of the logits; by distance (the paper's); "gamma" is Eq. 5 of the paper, for
+        solver="statistics". By default "exact"; "loss" with solver="statistics"; "euclidean" with solver="sgd".
     space : {"reference", "target"}, optional
-        Where the Euclidean cost is measured. In the target's space (the paper's form) τ is that of ``h_R``; the bound
-        is certified only if ``h_R ∘ A^{-1}`` has no larger constant. Default: "reference"; "target" for solver="sgd".
-    matching : {"assignment", "identity", "random", "gradient"} or array of int, default="assignment"
-        The reference class of each target class: the cheapest one-to-one choice; the same number; a random
-        choice (the paper's default); shares learned by descent (the paper's LearnedAll); or given, one reference class
-        per target class. For a target without labels "assignment" and "gradient" mean the classes predicted most.
+        Where the Euclidean cost is measured; by default the reference's. In the target's space (the paper's form, and
+        the default with solver="sgd") τ is that of ``h_R``; the bound is certified only if ``h_R ∘ A^{-1}`` has no
+        larger constant. The other costs are the same in both.
+    matching : {"assignment", "identity", "random", "gradient"} or array, default="assignment"
+        The reference class of each target class: the cheapest one-to-one choice; the same number; a random choice
+        (the paper's default); shares learned by descent (the paper's LearnedAll); or given: one reference class
+        per target class, or an array of shares of shape (K_T, K_R). Between assignments whose costs differ by less than
+        two standard errors, "assignment" prefers classes of the same name. For a target without labels "assignment" and
+        "gradient" mean the classes predicted most.
     learn_map : bool, default=True
         False leaves the features where they are (the paper's FixedAll).
     solver : {"alternating", "sgd", "statistics"}, default="alternating"
-        "sgd" is the paper's Algorithm 1, with its Euclidean cost in the target's space whatever else is said.
-        "statistics" needs counts, means and covariances of the classes only, takes reference packs, and gives an
-        estimate of the bound, never a certified one.
+        "sgd" is the paper's Algorithm 1, with its Euclidean cost in the target's space. "statistics" needs counts,
+        means and covariances of the classes only, takes reference packs, and gives an estimate of the bound, never a
+        certified one.
     standardize : bool, default=True
         Bring each feature of each task to mean zero and deviation one, measured on the fitting part, and cut it off at
         ten deviations. The cut is part of the map: the bound holds with it.
     scale : bool, default=True
-        Fit the scale of the logits of the reference classifier, on rows that the bound is not measured on. False is the
-        paper's form.
+        Fit the scale of the reference classifier's logits on held-out fitting rows, and calibrate the transferred
+        classifier. False leaves them as they were trained, as the paper does.
     union : bool, default=False
-        Of several references, add their union as one more: each target class may match a class of any of them.
-    epochs, batch_size : int, default=1001, 500
-        Of solver="sgd". The defaults are those of the authors' small-scale script; the paper has 2,000 epochs.
+        Of several references, relate the target to all of them together as well: each target class may take its
+        reference class from any of them.
+    epochs, batch_size : int, default=1001 and 500
+        Of Algorithm 1 (the authors' code; the paper's text: 2,000 epochs). The batch should be larger than the number
+        of features.
     covariance_weight : float, default=0.01
         λ of Eq. 5, for ``ground_cost="gamma"`` only; ≥ 0. The paper's value.
     seed : int, default=0
@@ -84,12 +89,13 @@ class TaskRelatedness:
     Raises
     ------
     OptionError
-        If an option is outside its range.
+        If an option is outside its range, or contradicts the solver.
 
     Notes
     -----
-    Cost: O(n d K) per step of the two classifiers, about a hundred steps each; the map sees at most 2,000 target
-    points; the final transport is exact up to 1,000 points on a side per class and in blocks beyond.
+    Cost: O(n d K) per step of the two classifiers and of the map, about a hundred steps each; with the exact cost the
+    bound is a sort. With the other two the map sees at most 2,000 target points, and the final transport is exact up to
+    1,000 points on a side per class and in blocks beyond.
 
     References
     ----------

@@ -8,6 +8,7 @@ the reference pack. Nothing here bounds the loss on samples: the result is an es
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from typing import Literal, NamedTuple, cast
 
@@ -31,7 +32,7 @@ from transferability.relatedness.sample import Sample
 from transferability.relatedness.scale import minimize_over_scales
 from transferability.relatedness.solution import full_transform
 from transferability.relatedness.standardize import Scaler
-from transferability.relatedness.tau import solve_for_tau
+from transferability.relatedness.tau import first_tau, solve_for_tau
 from transferability.statistics.classes import CovarianceForm, class_statistics
 from transferability.statistics.gaussians import ClassGaussians
 from transferability.task import Task
@@ -120,13 +121,26 @@ def relate_statistics(
     side = _target_side(options, target, target_test)
     solver = _Solver(options, pack, side)
     with threads_for(float(pack.n_features) ** 3):
-        # "auto" is the choice among the pack's own classifiers, whose losses are known; without any it is a walk.
-        taus = tuple(head.tau for head in pack.heads) if options.tau == "auto" and pack.heads else options.tau
+        taus = _taus_of(options.tau, pack)
         candidates = solve_for_tau(taus, float(pack.n_features), solver.solve, lambda each: each.criterion)
         solved = min(candidates, key=lambda each: each.criterion)
         path = tuple((each.tau, each.criterion) for each in candidates)
         result = _result(options, pack, side, solved, path if len(path) > 1 else ())
     return dataclasses.replace(result, seconds=time.perf_counter() - started)
+
+
+def _taus_of(tau: float | tuple[float, ...] | str, pack: ReferencePack) -> float | tuple[float, ...] | str:
+    """Return the τ to solve for: of a pack's own classifiers, whose losses are known, where there is a choice.
+
+    "auto" is the choice among all of them, "scaled" the one nearest to it; without any, "auto" is a walk.
+    """
+    if not isinstance(tau, str) or not pack.heads:
+        return tau
+    known = [head.tau for head in pack.heads]
+    if tau == "auto":
+        return tuple(known)
+    wanted = first_tau(tau, float(pack.n_features))
+    return min(known, key=lambda each: abs(math.log(each / wanted)))
 
 
 def _as_pack(options: StatisticsOptions, reference: Task | ReferencePack, test: Task | None) -> ReferencePack:

@@ -123,7 +123,7 @@ class ReferencePack:
             A further part, which the losses of the classifiers are measured on. The statistics are of both parts.
         tau : float, sequence of float, "scaled" or "auto", default="auto"
             Lipschitz constants of the classifiers, in nats per unit of standardised feature distance; "scaled" means
-            4 / √d, and "auto" 0.2 and 1, 2, 4 times 4 / √d.
+            32 / √d, and "auto" 0.2 and 1, 1/2, 1/4 times 32 / √d.
         covariance, rank
             As in `class_statistics`. For K classes and d features the file holds 8 (d² + 2 K d) bytes ("shared"), as
             much and 8 K d r ("low-rank"), or 8 K d² ("full").
@@ -273,7 +273,7 @@ def _taus(tau: float | Sequence[float] | Literal["scaled", "auto"], n_features: 
     if isinstance(checked, tuple):
         return sorted(set(checked))
     first = first_tau(checked, n_features)
-    return [first] if checked == "scaled" else sorted({PAPER_TAU, first, 2 * first, 4 * first})
+    return [first] if checked == "scaled" else sorted({PAPER_TAU, first, first / 2, first / 4})
 
 
 def _same_heads(a: ReferencePack, b: ReferencePack) -> bool:

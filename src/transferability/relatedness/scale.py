@@ -92,7 +92,8 @@ def doubt(logits: FloatArray, labels: IntArray) -> float:
 
 def _doubt(margins: FloatArray, share: FloatArray) -> float:
     n, n_classes = margins.shape
-    return -float(share @ margins.sum(axis=1)) / (n_classes - 1 or 1) / (n + 2)
+    total = float(share @ margins.sum(axis=1))
+    return -total / float(max(n_classes - 1, 1) * (n + 2))
 
 
 def minimize_over_scales(value: Callable[[float], float]) -> float:

@@ -10,7 +10,8 @@ __all__ = ["DEFAULT_TAU", "PAPER_TAU", "first_tau", "solve_for_tau"]
 
 DEFAULT_TAU: Literal["scaled"] = "scaled"
 """The default. Standardised features lie about √d apart, so that one number for all would leave narrow encoders a
-flatter classifier than wide ones. How sure the classifier is, is the scale's affair: τ decides its direction only.
+flatter classifier than wide ones. How sure the classifier is, is the scale's affair: τ regularises its direction, and
+from 16 to 64 / √d the bound is nearly the same (`experiments/tau_scale.py`).
 """
 PAPER_TAU = 0.2
 """The paper's value; packs hold a classifier for it."""
@@ -19,7 +20,7 @@ _RANGE = (1e-3, 50.0)
 _WORTH_A_STEP = 0.99  # of the best so far; towards log K the walk would go on for ever, for nothing
 _PATIENCE = 2  # steps that may be no better: a bound from a few rows is noisy
 _LEAST_SPREAD = 1e-3  # features that are all constant
-_FIRST = 4.0  # times 1 / √spread: "scaled", and where the walk of "auto" begins
+_FIRST = 32.0  # times 1 / √spread: "scaled", and where the walk of "auto" begins
 
 S = TypeVar("S")
 
@@ -41,7 +42,7 @@ def solve_for_tau(
     tau : float, tuple of float, "scaled" or "auto"
     spread : float
         Mean squared norm of the reference's features: as many as are alive, where they are standardised. "scaled" is
-        4 / √spread; there the walk of "auto" begins. It goes in factors of two, two steps past the best one each way.
+        32 / √spread; there the walk of "auto" begins. It goes in factors of two, two steps past the best one each way.
     solve : callable
         τ to solution.
     criterion : callable

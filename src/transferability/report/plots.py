@@ -48,8 +48,8 @@ _LONGEST_NAME = 28
 def plot_terms(results: Sequence[Relatedness], ax: Axes | None = None, *, names: Sequence[str] | None = None) -> Axes:
     """Stack the three terms of each result and mark the losses that they bound (as the paper's Fig. 3).
 
-    The ring is the transferred loss; the end of the bar is the bound on it, on the rows measured. The diamond is the loss
-    of a classifier trained on the target.
+    The ring is the transferred loss; the end of the bar is the bound on it, on the rows measured. The diamond is the
+    loss of a classifier trained on the target.
     """
     rows = terms_table(results, names)
     ax = _axes(ax, 1.8 + 1.1 * len(rows), 3.6)
@@ -58,7 +58,10 @@ def plot_terms(results: Sequence[Relatedness], ax: Axes | None = None, *, names:
         heights = [float(row[name]) for row in rows]
         ax.bar(range(len(rows)), heights, bottom=base, width=0.6, label=label, color=colour)
         base = [low + height for low, height in zip(base, heights, strict=True)]
-    for name, label, marker in (("transferred_loss", "transferred loss", "o"), ("transferability", "loss of a trained classifier", "D")):
+    for name, label, marker in (
+        ("transferred_loss", "transferred loss", "o"),
+        ("transferability", "loss of a trained classifier", "D"),
+    ):
         known = [(x, row[name]) for x, row in enumerate(rows) if row[name] is not None]
         if known:
             xs, ys = [x for x, _ in known], [y for _, y in known]

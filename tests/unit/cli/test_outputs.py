@@ -210,7 +210,9 @@ def test_long_messages_of_several_lines_are_cut_and_put_on_one(run: Run) -> None
 def test_a_terminal_that_knows_few_letters_gets_escapes(run: Run, tmp_path: Path, encoding: str) -> None:
     code = "from transferability.cli.app import main; main()"
     environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run([sys.executable, "-c", code, *RANK, "--wide"], env=environment, capture_output=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *RANK, "--wide"], env=environment, capture_output=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert rb"\u03c4" in done.stdout
 
