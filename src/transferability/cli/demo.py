@@ -41,10 +41,12 @@ def demo(
         ranking = rank(_TARGET, _REFERENCE, _ENCODERS, settings=Settings(limit=_ROWS), progress=progress)
     show_ranking(ranking)
     best = ranking.best.relatedness
+    interval = ranking.standings[0]
+    sure = f" On new pictures: at least {interval.low:.1%}, with 95 % confidence." if interval else ""
     notice(
-        f"In words: the classifier trained on {best.reference}, moved to {best.target} by the fitted map, is right in "
-        f"{best.transferred_accuracy:.0%} of the cases there. It loses {best.transferred_loss:.2f} nats, at most "
-        f"{best.bound:.2f} by the bound."
+        f"In words: the classifier trained on {best.reference}, transferred to {best.target} by the fitted map, is right "
+        f"in {best.transferred_accuracy:.1%}.{sure} Its loss is {best.transferred_loss:.2f} nats, the bound on it "
+        f"{best.bound:.2f}; guessing costs {best.log_n_classes:.2f}."
     )
     write_ranking(ranking, folder)
     if ranking.skipped:

@@ -1,4 +1,4 @@
-"""`transferability validate`: do moved classifier, bound and scores foretell what training gives?"""
+"""`transferability validate`: do transferred accuracy, bound and scores predict what training gives?"""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def validate(
     plots: Annotated[Path | None, typer.Option(help="Folder for scatter plots, one for each score.")] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Train encoders on targets, and see how well moved classifier, bound and scores had foretold the accuracies.
+    """Train encoders on targets, and compare the accuracies with transferred accuracy, bound and scores.
 
     Learning rate, weight decay, what batch normalisation does and the moment to stop are chosen on a fifth of the rows
     kept back; accuracies are of the test share. With --out a run that was stopped goes on where it stopped.

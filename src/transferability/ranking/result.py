@@ -65,7 +65,7 @@ class Ranked:
     def per_sample(self, quantity: Quantity) -> FloatArray | BoolArray | None:
         """Return each target sample's part of a quantity, shape (n,); their mean is the quantity. None where unknown.
 
-        Of the transferred accuracy: whether the moved classifier is right on the sample.
+        Of the transferred accuracy: whether the transferred classifier is right on the sample.
         """
         result = self.relatedness
         parts: FloatArray | BoolArray | None
