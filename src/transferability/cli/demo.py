@@ -41,11 +41,13 @@ def demo(
         ranking = rank(_TARGET, _REFERENCE, _ENCODERS, settings=Settings(limit=_ROWS), progress=progress)
     show_ranking(ranking)
     best = ranking.best.relatedness
+    interval = ranking.standings[0]
+    sure = f" On new pictures: at least {interval.low:.1%}, with 95 % confidence." if interval else ""
     notice(
-        f"In words: with {ranking.best.encoder}, the classifier trained on {best.reference} classifies "
-        f"{best.transferred_accuracy:.0%} of {best.target} correctly after the transfer (largest class "
-        f"{best.chance:.0%}). Its loss is {best.transferred_loss:.2f} nats (guessing: {best.log_n_classes:.2f}); the "
-        f"bound on that loss is {best.bound:.2f} nats."
+        f"In words: the classifier trained on {best.reference}, transferred to {best.target}, is right in "
+        f"{best.transferred_accuracy:.1%} (largest class {best.chance:.1%}).{sure} Its loss is "
+        f"{best.transferred_loss:.2f} nats (guessing: {best.log_n_classes:.2f}), the bound on that loss {best.bound:.2f} "
+        f"nats."
     )
     write_ranking(ranking, folder)
     if ranking.skipped:

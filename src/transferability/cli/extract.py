@@ -19,6 +19,7 @@ from transferability.cli.options import (
     Pool,
     Precision,
     Seed,
+    TrustRemoteCode,
     Workers,
 )
 from transferability.cli.output import notice, print_json, say, show_progress
@@ -62,6 +63,7 @@ def extract(
     batch_size: BatchSize = None,
     device: Device = None,
     no_cache: NoCache = False,
+    trust_remote_code: TrustRemoteCode = False,
     json: JsonFlag = False,
 ) -> None:
     """Extract the features of a data set, with its labels, into a feature file.
@@ -85,7 +87,13 @@ def extract(
         check_output(out, folder=layer == "all", suffixes=() if layer == "all" else SUFFIXES)
     dataset = load_dataset(data, limit=limit, seed=seed)
     load = partial(
-        load_encoder, encoder, device=device, layer=None if layer == "all" else layer, pool=pool, precision=precision
+        load_encoder,
+        encoder,
+        device=device,
+        layer=None if layer == "all" else layer,
+        pool=pool,
+        precision=precision,
+        trust_remote_code=trust_remote_code,
     )
     loaded = load()
     layers = hidden_layers(loaded) if layer == "all" and not isinstance(loaded, FeatureFiles) else ()

@@ -29,6 +29,7 @@ __all__ = [
     "Sort",
     "Tau",
     "TestShare",
+    "TrustRemoteCode",
     "Union",
     "Unlabelled",
     "Wide",
@@ -62,6 +63,9 @@ Pool = Annotated[
 ]
 Precision = Annotated[
     Literal["float32", "bfloat16", "float16"], typer.Option(help="Number format the encoder computes in.")
+]
+TrustRemoteCode = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Run code that comes with hf: and st: models; read it first.")
 ]
 DType = Annotated[
     Literal["float32", "float16"], typer.Option(help="Number format of the feature cache; float16 halves its size.")
@@ -156,6 +160,7 @@ def _settings(
     workers: Workers = None,
     device: Device = None,
     no_cache: NoCache = False,
+    trust_remote_code: TrustRemoteCode = False,
 ) -> Settings:
     return Settings(
         limit=limit,
@@ -170,6 +175,7 @@ def _settings(
         workers=workers,
         device=device,
         cache=not no_cache,
+        trust_remote_code=trust_remote_code,
     )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from transferability.cli.options import JsonFlag, Sort
+from transferability.cli.options import JsonFlag, Sort, TrustRemoteCode
 from transferability.cli.output import EXIT_FAILED, EXIT_PARTIAL, notice, print_json, print_table, show_progress
 from transferability.cli.rank import show_ranking
 
@@ -28,6 +29,7 @@ def study(
     refresh: Annotated[bool, typer.Option("--refresh", help="Recompute finished pairs too.")] = False,
     sort: Sort = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the report, with one subfolder per target.")] = None,
+    trust_remote_code: TrustRemoteCode = False,
     json: JsonFlag = False,
 ) -> None:
     """Rank many encoders for several targets, and compute each pair once.
@@ -43,6 +45,7 @@ def study(
     from transferability.study import load_study, plan_study, rankings_of, run_study
 
     wanted = load_study(file)
+    wanted = replace(wanted, settings=replace(wanted.settings, trust_remote_code=trust_remote_code))
     folder = None if out is None else check_output(out, folder=True)
     if dry_run:
         _show_plan(plan_study(wanted), json=json)

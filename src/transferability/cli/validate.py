@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from transferability.cli.options import BatchSize, Device, JsonFlag, Limit, NoCache, Seed, TestShare
+from transferability.cli.options import BatchSize, Device, JsonFlag, Limit, NoCache, Seed, TestShare, TrustRemoteCode
 from transferability.cli.output import (
     EXIT_PARTIAL,
     notice,
@@ -48,6 +48,7 @@ def validate(
     batch_size: BatchSize = None,
     device: Device = None,
     no_cache: NoCache = False,
+    trust_remote_code: TrustRemoteCode = False,
     out: Annotated[
         Path | None, typer.Option(help="SQLite file of results; finished runs in it are not repeated.")
     ] = None,
@@ -76,7 +77,13 @@ def validate(
         folder = check_output(plots, folder=True, argument="plots")
         require_extra("matplotlib", "plot", "`--plots`")
     settings = Settings(
-        limit=limit, test_share=test_share, seed=seed, batch_size=batch_size, device=device, cache=not no_cache
+        limit=limit,
+        test_share=test_share,
+        seed=seed,
+        batch_size=batch_size,
+        device=device,
+        cache=not no_cache,
+        trust_remote_code=trust_remote_code,
     )
     with show_progress() as progress:
         found = validate_encoders(

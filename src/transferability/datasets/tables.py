@@ -51,7 +51,7 @@ def load_parquet(spec: str) -> Dataset:
     from pyarrow import parquet
 
     try:
-        table = parquet.ParquetFile(path).read()
+        table = parquet.ParquetFile(path, page_checksum_verification=True).read()
         table.validate(full=True)
         table.column_names  # noqa: B018 - decodes them
     except Exception as error:  # Arrow's errors, the disk's, those of a decompressor
@@ -169,7 +169,8 @@ def _dataset(path: Path, table: Any, roles: Roles, part: str, notes: tuple[str, 
         usual = next((role for role in ("text", "image") if role in columns), None)
         if usual is None:
             message = f"{path} must have a column 'text' or 'image'; it has {', '.join(map(repr, columns[:40]))}. "
-            message += f"Name one: {path.name}#text=COLUMN."
+            alike = next((name for name in columns if name.strip().casefold() in ("text", "texts")), "COLUMN")
+            message += f"Name one: {path.name}#text={alike}."
             raise DatasetError(message)
         roles = replace(roles, text=("text",)) if usual == "text" else replace(roles, image=("image",))
     if "label" in columns and not (roles.label or roles.target or roles.words):

@@ -15,7 +15,7 @@ from transferability.encoders._state import undisturbed
 from transferability.encoders.base import Encoder, Precision
 from transferability.encoders.outputs import select
 from transferability.encoders.precomputed import FeatureFiles
-from transferability.errors import EncoderError, OptionError, TransferabilityError, one_line
+from transferability.errors import EncoderError, OptionError, one_line, passes_through
 
 __all__ = ["ENTRY_POINT_GROUP", "load_encoder"]
 
@@ -123,9 +123,9 @@ def _one_sentence(identifier: str) -> Iterator[None]:
     try:
         with undisturbed():
             yield
-    except TransferabilityError:
-        raise
-    except (Exception, SystemExit) as error:  # plugins have errors of their own
+    except BaseException as error:  # plugins have errors of their own
+        if passes_through(error):
+            raise
         message = f"encoder {identifier!r} cannot be loaded: {type(error).__name__}: {one_line(error)}."
         raise EncoderError(message) from error
 

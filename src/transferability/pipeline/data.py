@@ -55,6 +55,7 @@ class Settings:
     workers: int | None = None  # processes that decode
     device: str | None = None
     cache: bool = True
+    trust_remote_code: bool = False  # run code that comes with `hf:` and `st:` models; never from a study file
 
 
 _FOLDS = 5

@@ -26,7 +26,7 @@ from transferability.relatedness.certificate import (
 )
 from transferability.relatedness.costs.exact import sorted_coupler
 from transferability.relatedness.label_transform import LabelTransform
-from transferability.relatedness.scale import minimize_over_scales
+from transferability.relatedness.scale import doubt, minimize_over_scales
 from transferability.task import Task
 from transferability.transport.cost import euclidean_cost, loss_cost
 
@@ -82,7 +82,7 @@ def certify(
         smallest bound.
     scale : float or (reference, target), default=1.0
         Factor of the logits, > 0. The bound holds for every one. A pair of further samples of the two tasks: the factor
-        with the smallest bound there.
+        with the smallest bound there, a little less where the classifier is right on all of them (`relatedness.scale`).
 
     Returns
     -------
@@ -128,7 +128,10 @@ def certify(
     classes = _checked_classes(class_map, seen.left.shape[1], target.n_classes)
     if isinstance(scale, tuple):
         other = _Seen.of(*scale, classifier, feature_map)
-        factor = minimize_over_scales(lambda each: _certified(other, classes, ground_cost, tau, each)[0].bound)
+        slope = doubt(other.left, other.reference_labels)
+        factor = minimize_over_scales(
+            lambda each: _certified(other, classes, ground_cost, tau, each)[0].bound + each * slope
+        )
     else:
         factor = check_positive(scale, "scale")
     terms, transform = _certified(seen, classes, ground_cost, tau, factor)

@@ -16,6 +16,7 @@ from transferability.relatedness.relate_samples import (
     PreparedTarget,
     Related,
     build_result,
+    class_name,
     prepare_target,
     relate_parts,
 )
@@ -91,9 +92,8 @@ def relate_to_own_half(
     labels = target.require_labels()
     few = np.flatnonzero(np.bincount(labels) < _LEAST_ROWS)
     if len(few):
-        name = few[0] if target.class_names is None else target.class_names[few[0]]
         message = (
-            f"class {name!r} of {target.name!r} has fewer than {_LEAST_ROWS} rows; without a reference each half of "
+            f"class {class_name(target, few[0])} of {target.name!r} has fewer than {_LEAST_ROWS} rows; without a reference each half of "
             "the target needs two rows of each class. Add rows, or give a reference."
         )
         raise LabelError(message)

@@ -22,7 +22,16 @@ from transferability.relatedness.solution import Solution, full_transform
 from transferability.relatedness.solve import SolverOptions, best_solution
 from transferability.task import Task
 
-__all__ = ["Folds", "PreparedTarget", "Related", "build_result", "prepare_target", "relate_parts", "relate_samples"]
+__all__ = [
+    "Folds",
+    "PreparedTarget",
+    "Related",
+    "build_result",
+    "class_name",
+    "prepare_target",
+    "relate_parts",
+    "relate_samples",
+]
 
 Folds = Sequence[tuple[IntArray, IntArray]]
 """Fitting rows and test rows of each fold."""
@@ -90,9 +99,8 @@ def _checked_folds(target: Task, folds: int | Folds, seed: int) -> Folds:
     if target.labels is not None:
         alone = np.flatnonzero(np.bincount(target.labels) == 1)
         if len(alone):
-            name = alone[0] if target.class_names is None else target.class_names[alone[0]]
             message = (
-                f"class {name!r} of {target.name!r} has a single row, and with folds each class needs two: one to fit "
+                f"class {class_name(target, alone[0])} of {target.name!r} has a single row, and with folds each class needs two: one to fit "
                 "on and one to measure on. Add rows, or leave the class out."
             )
             raise LabelError(message)
@@ -101,14 +109,38 @@ def _checked_folds(target: Task, folds: int | Folds, seed: int) -> Folds:
             message = f"`folds` must lie between 2 and the {n} rows of the target; got {folds}."
             raise OptionError(message)
         return stratified_folds(target.labels, target.features, int(folds), seed)
-    tested = np.concatenate([np.asarray(rows, dtype=np.int64) for _, rows in folds]) if len(folds) else np.zeros(0)
-    if not np.array_equal(np.sort(tested), np.arange(n)) or any(len(np.intersect1d(*pair)) for pair in folds):
+    return _given_folds(target, folds)
+
+
+def _given_folds(target: Task, folds: Folds) -> Folds:
+    """Return the user's own folds, checked."""
+    n = len(target)
+    try:
+        pairs = [(np.asarray(fit), np.asarray(test)) for fit, test in folds]
+        rows = [each for pair in pairs for each in pair]
+        fits = all(each.ndim == 1 and each.size and each.dtype.kind in "iu" for each in rows)
+        fits = fits and all(each.min() >= 0 and each.max() < n for each in rows)
+        fits = fits and np.array_equal(np.sort(np.concatenate([test for _, test in pairs])), np.arange(n))
+        fits = fits and not any(len(np.intersect1d(*pair)) for pair in pairs)
+    except (TypeError, ValueError):  # no pairs, or none at all
+        fits = False
+    if not fits:
         message = (
             f"`folds` must measure each of the {n} rows of the target once, on other rows than it is fitted on; got "
-            f"{len(folds)} folds that do not. Give (fitting rows, test rows) for each fold."
+            "folds that do not. Give (fitting rows, test rows) for each fold."
         )
         raise OptionError(message)
-    return folds
+    if target.labels is not None:
+        for k, (fit, _) in enumerate(pairs):
+            absent = np.setdiff1d(np.arange(target.n_classes), target.labels[fit])
+            if len(absent):
+                message = (
+                    f"`folds` must leave rows of every class to fit on; fold {k} has none of class "
+                    f"{class_name(target, absent[0])} of {target.name!r}. Spread the classes over the folds: "
+                    f"folds={len(pairs)} does."
+                )
+                raise OptionError(message)
+    return pairs
 
 
 def relate_samples(
@@ -225,6 +257,11 @@ def build_result(
         match_certainty=solution.certainty,
         fold_shares=related.fold_shares,
     )
+
+
+def class_name(task: Task, k: int) -> str:
+    """Return what an error message calls a class."""
+    return str(k) if task.class_names is None else repr(task.class_names[k])
 
 
 def _names(task: Task, n_classes: int) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from transferability._array import FloatArray, IntArray
 
-__all__ = ["Sample", "hold_out"]
+__all__ = ["Sample", "hold_out", "stratified_folds"]
 
 _HELD_OUT = 0.25
 
@@ -40,16 +40,27 @@ def stratified_folds(
 ) -> list[tuple[IntArray, IntArray]]:
     """Return (fitting rows, test rows) of each fold: each row is in one test part, each class spread over the folds.
 
-    Rows with the same features stay together: what was fitted on one of them has seen the others.
+    Rows with the same features and label stay together: what was fitted on one of them has seen the others. Where a
+    class has too few different rows for that, they are dealt one by one. No test part is empty.
     """
-    rng = np.random.default_rng(seed)
-    # Equal rows have equal products; others almost surely have not.
-    products = features @ np.random.default_rng(0).normal(size=features.shape[1])
-    _, first, group = np.unique(products, return_index=True, return_inverse=True)
-    order = rng.permutation(len(first))
-    if labels is not None:
-        order = order[np.argsort(labels[first[order]], kind="stable")]
+    classes = np.zeros(len(features), dtype=np.int64) if labels is None else labels
+    group = _equal_rows(features, classes, least=2 * n_folds)
+    first = np.unique(group, return_index=True)[1]
+    order = np.random.default_rng(seed).permutation(len(first))
+    order = order[np.argsort(classes[first[order]], kind="stable")]
     fold_of_group = np.empty(len(first), dtype=np.int64)
     fold_of_group[order] = np.arange(len(first)) % n_folds
     fold = fold_of_group[group]
     return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(n_folds)]
+
+
+def _equal_rows(features: FloatArray, classes: IntArray, *, least: int) -> IntArray:
+    """Return the group of equal rows of each row, (n,); single rows in classes with fewer than `least` groups."""
+    plain = np.ascontiguousarray(features + 0.0)  # −0 is 0
+    as_bytes = plain.view(np.dtype((np.void, plain.shape[1] * plain.itemsize))).ravel()
+    kinds = np.unique(as_bytes, return_inverse=True)[1]
+    _, first, group = np.unique(np.stack([classes, kinds]), axis=1, return_index=True, return_inverse=True)
+    few = np.bincount(classes[first], minlength=int(classes.max()) + 1) < least
+    alone = few[classes]
+    group[alone] = len(first) + np.arange(int(alone.sum()))
+    return np.unique(group, return_inverse=True)[1]

@@ -17,7 +17,13 @@ from transferability.ranking.agreement import agreement
 from transferability.ranking.result import Ranking
 from transferability.relatedness.result import Relatedness
 from transferability.report.tables import grid
-from transferability.report.words import answer, certificate_in_words, relation_answer
+from transferability.report.words import (
+    accuracy_in_words,
+    answer,
+    certificate_in_words,
+    match_in_words,
+    relation_answer,
+)
 
 __all__ = ["SCHEMA_VERSION", "details_of", "pack_details", "relation_record", "summarize", "summarize_records"]
 
@@ -214,6 +220,7 @@ def _result(record: Record, detail: Mapping[str, Any] | None, samples: dict[str,
                 "cost": row["reference_loss"] + row["label_mismatch"] + row["distribution_mismatch"],
                 "accuracy": accuracy[i] if i < len(accuracy) else None,
                 "lookalikes": lookalikes[i] if i < len(lookalikes) else [],
+                "how_sure": match_in_words(row),
                 "samples": [_keep(samples, each) for each in seen["target"].get(row["target_class"], [])],
                 "reference_samples": [
                     _keep(samples, each) for each in seen["reference"].get(row["reference_class"], [])
@@ -232,6 +239,7 @@ def _result(record: Record, detail: Mapping[str, Any] | None, samples: dict[str,
     result["points"] = detail.get("points")
     result["stayed"] = record["solver"] == "alternating" and record["ridge"] is None
     result["in_words"] = certificate_in_words(record)
+    result["in_accuracy"] = accuracy_in_words(record)
     return result
 
 

@@ -169,3 +169,33 @@ def test_messages_of_libraries_are_one_short_line(digits):
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 600
     assert json.dumps(str(caught.value))
+
+
+class Panic(BaseException):
+    """As libraries in Rust raise."""
+
+
+@pytest.mark.parametrize(
+    "error", [Panic("broken"), SystemExit(3), MemoryError(), UnicodeError("bad"), OSError(5, "I/O")]
+)
+def test_whatever_an_encoder_raises_names_it(digits, error):
+    def failing(items):
+        raise error
+
+    with pytest.raises(EncoderError, match="encoder 'mine'"):
+        extract_features(FunctionEncoder("mine", failing), digits, cache=False)
+
+    class Nameless(FunctionEncoder):
+        def identity(self):
+            raise error
+
+    with pytest.raises(EncoderError, match="encoder 'mine' cannot tell its identity"):
+        extract_features(Nameless("mine", pixels), digits, cache=False)
+
+
+def test_who_wants_to_stop_is_not_the_encoders_fault(digits):
+    def stopping(items):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        extract_features(FunctionEncoder("mine", stopping), digits, cache=False)

@@ -44,7 +44,7 @@ def test_a_task_related_to_itself_costs_its_own_loss(ground_cost: str, scale: bo
     task = clusters(0)
     if scale:  # classes that overlap, so that no scale makes the loss zero
         task = Task(task.features + 2 * np.random.default_rng(9).normal(size=(90, 6)), task.labels)
-    result = TaskRelatedness(ground_cost=ground_cost, scale=scale, learn_map=False).fit(task, task)
+    result = TaskRelatedness(0.2, ground_cost=ground_cost, scale=scale, learn_map=False).fit(task, task)
     assert result.distribution_mismatch == pytest.approx(0, abs=1e-12)
     assert result.label_mismatch == 0
     standardised = (task.features - task.features.mean(axis=0)) / task.features.std(axis=0)
@@ -119,7 +119,7 @@ def test_dimensions_may_differ(d_reference: int, d_target: int) -> None:
     result = TaskRelatedness(0.5).fit(reference, target)
     assert result.transform.map.shape == (d_reference, d_target)
     assert result.certified
-    assert result.bound >= result.transferred_loss
+    assert result.bound >= result.transferred_loss * (1 - 1e-12)  # the exact cost may leave nothing in between
 
 
 def test_predictions_are_those_that_the_result_speaks_of() -> None:
@@ -209,7 +209,7 @@ def test_auto_walks_to_where_the_bound_stops_falling() -> None:
 def test_scaled_goes_with_the_number_of_features() -> None:
     for d in (6, 24):
         result = TaskRelatedness("scaled").fit(clusters(0, d=d), clusters(1, d=d))
-        assert result.tau == 4 / np.sqrt(d)
+        assert result.tau == pytest.approx(32 / np.sqrt(d), rel=1e-12)
         assert result.bound == TaskRelatedness(result.tau).fit(clusters(0, d=d), clusters(1, d=d)).bound
     with pytest.raises(OptionError, match="scaled"):
         TaskRelatedness("scale")
@@ -287,7 +287,7 @@ def test_class_names_say_how_many_classes_to_guess(matching: str | list[int]) ->
 
 def test_target_space_is_certified_only_where_the_constant_holds() -> None:
     reference, target = clusters(0), clusters(1)
-    fixed = TaskRelatedness(ground_cost="euclidean", space="target", learn_map=False).fit(reference, target)
+    fixed = TaskRelatedness(0.2, ground_cost="euclidean", space="target", learn_map=False).fit(reference, target)
     assert fixed.certified  # A is the identity
     assert fixed.certified_tau == pytest.approx(fixed.scale * fixed.tau, rel=1e-6)
     assert "Certified: −log h_R(A⁻¹ z)" in fixed.certificate

@@ -47,7 +47,7 @@ def test_made_of_a_task(pack: ReferencePack) -> None:
 
 def test_tau_auto_holds_the_usual_one_and_a_walk() -> None:
     pack = ReferencePack.from_task(task())
-    assert_allclose([head.tau for head in pack.heads], sorted([0.2, *(4 / np.sqrt(6) * np.array([1, 2, 4]))]))
+    assert_allclose([head.tau for head in pack.heads], sorted([0.2, *(32 / np.sqrt(6) * np.array([0.25, 0.5, 1]))]))
 
 
 def test_written_and_read_is_the_same(pack: ReferencePack, tmp_path: Path) -> None:

@@ -1,0 +1,118 @@
+"""The three ground costs: each covers the change of the loss, none is smaller than the exact one, and so the bounds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.distance import cdist
+from scipy.special import log_softmax
+
+from transferability.relatedness.certificate import transformed_losses
+from transferability.relatedness.costs import GROUND_COSTS
+from transferability.relatedness.feature_map import AffineMap
+from transferability.relatedness.label_transform import LabelTransform
+from transferability.relatedness.lipschitz import SoftmaxClassifier
+from transferability.relatedness.sample import Sample
+
+ORDER = ("exact", "loss", "euclidean")
+PROBLEMS = {
+    "seed": st.integers(0, 2**31),
+    "n_references": st.integers(2, 5),
+    "n_targets": st.integers(2, 5),
+    "shares": st.sampled_from(["one class each", "mixed"]),
+    "size": st.sampled_from([1e-3, 0.3, 1.0, 30.0]),
+}
+
+
+class Problem:
+    """A classifier that nobody trained, samples of both tasks, a map and shares."""
+
+    def __init__(self, seed: int, n_references: int, n_targets: int, shares: str, size: float) -> None:
+        rng = np.random.default_rng(seed)
+        d, d_target = rng.integers(1, 5, size=2)
+        weights, intercept = size * rng.normal(size=(n_references, d)), rng.normal(size=n_references)
+        self.tau = float(cdist(weights, weights).max())
+        self.classifier = SoftmaxClassifier(weights, intercept, 0.0, 0.0, self.tau, 0.0, True, 0)
+        j = rng.permutation(np.concatenate([np.arange(n_references), rng.integers(n_references, size=20)]))
+        y = rng.permutation(np.concatenate([np.arange(n_targets), rng.integers(n_targets, size=15)]))
+        self.reference = Sample(rng.normal(size=(len(j), d)), j)
+        self.target = Sample(rng.normal(size=(len(y), d_target)) + 1, y)
+        self.map = AffineMap(rng.normal(size=(d, d_target)), rng.normal(size=d))
+        if shares == "mixed":
+            self.transform = LabelTransform(rng.dirichlet(np.full(n_references, 0.5), size=n_targets))
+        else:
+            self.transform = LabelTransform.from_class_map(rng.integers(n_references, size=n_targets), n_references)
+        self.other_priors = rng.dirichlet(np.ones(n_targets)) + 1e-3
+        self.other_priors /= self.other_priors.sum()
+
+    def bound(self, name: str, B: np.ndarray | None = None) -> float:
+        cost = GROUND_COSTS[name](self.classifier, self.tau)
+        return cost.certify(self.reference, self.target, self.map, self.transform, B).bound
+
+
+@given(**PROBLEMS)
+@settings(max_examples=150, deadline=None)
+def test_costs_and_bounds_are_ordered_and_cover_the_change_of_the_loss(**options) -> None:
+    problem = Problem(**options)
+    u, j = problem.reference
+    v = problem.map.apply(problem.target.features)
+    before = -log_softmax(problem.classifier.logits(u), axis=1)[np.arange(len(j)), j]
+    there = -log_softmax(problem.classifier.logits(v), axis=1)
+    change = there.T[j] - before[:, None]
+    slack = 1e-9 * (1 + np.abs(there).max())
+    prices = []
+    for name in ORDER:
+        cost = GROUND_COSTS[name](problem.classifier, problem.tau)
+        left, right = cost.places(problem.reference, problem.target, problem.map)
+        prices.append(cost.price(left, j, right))
+        assert (prices[-1] >= change - slack).all()
+        assert (prices[-1] >= 0).all()
+    np.testing.assert_allclose(prices[0], np.maximum(change, 0), atol=slack)
+    assert (prices[0] <= prices[1] + slack).all()
+    assert (prices[1] <= prices[2] + slack).all()
+    bounds = [problem.bound(name) for name in ORDER]
+    assert bounds[0] <= bounds[1] + slack
+    assert bounds[1] <= bounds[2] + slack
+
+
+@given(**PROBLEMS)
+@settings(max_examples=150, deadline=None)
+def test_a_frozen_label_map_is_bounded_by_the_cross_entropy(**options) -> None:
+    """h′ keeps the B of other priors: the bound holds with the cross-entropy, which is never below the entropy."""
+    problem = Problem(**options)
+    B = problem.transform.B(problem.other_priors)
+    logits = problem.classifier.logits(problem.map.apply(problem.target.features))
+    losses, _ = transformed_losses(logits, problem.target.labels, problem.transform, problem.other_priors)
+    priors = np.bincount(problem.target.labels, minlength=len(problem.other_priors)) / len(problem.target.labels)
+    joint = priors[:, None] * problem.transform.shares
+    used = joint > 0
+    for name in ORDER:
+        cost = GROUND_COSTS[name](problem.classifier, problem.tau)
+        found = cost.certify(problem.reference, problem.target, problem.map, problem.transform, B)
+        assert found.bound >= losses.mean() - 1e-9 * (1 + found.bound)
+        assert found.terms[1] == pytest.approx(-(joint[used] * np.log(B[used])).sum(), abs=1e-12)
+        own = cost.certify(problem.reference, problem.target, problem.map, problem.transform)
+        assert own.terms[1] <= found.terms[1] + 1e-12
+        assert (own.terms[0], own.terms[2]) == (found.terms[0], found.terms[2])
+        assert found.per_point.mean() == pytest.approx(found.bound, rel=1e-9)
+
+
+@given(**{**PROBLEMS, "shares": st.just("one class each")})
+@settings(max_examples=60, deadline=None)
+def test_exact_bound_is_the_integral_of_the_larger_loss(**options) -> None:
+    problem = Problem(**options)
+    found = GROUND_COSTS["exact"](problem.classifier, problem.tau).certify(
+        problem.reference, problem.target, problem.map, problem.transform
+    )
+    log_u = log_softmax(problem.classifier.logits(problem.reference.features), axis=1)
+    log_v = log_softmax(problem.classifier.logits(problem.map.apply(problem.target.features)), axis=1)
+    total = 0.0
+    for i, j in enumerate(problem.transform.class_map):
+        a = np.sort(-log_u[problem.reference.labels == j, j])
+        b = np.sort(-log_v[problem.target.labels == i, j])
+        both = np.lcm(len(a), len(b))  # each value as often as makes both samples equally long
+        larger = np.maximum(np.repeat(a, both // len(a)), np.repeat(b, both // len(b)))
+        total += np.mean(problem.target.labels == i) * larger.mean()
+    assert found.terms[0] + found.terms[2] == pytest.approx(total, rel=1e-9, abs=1e-12)
