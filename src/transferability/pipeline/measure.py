@@ -113,7 +113,7 @@ class Measurement:
     ) -> tuple[dict[str, float], dict[str, str]]:
         """Return the values of the scores on the fitting part, and notes on those that need one.
 
-        The closest reference is the reference of the scores that want one. Its classifier also stands in for the
+        The closest reference is the reference of the scores that want one. Its classifier also replaces the
         encoder's own where source-class probabilities are wanted and the encoder gives none.
         """
         closest = nearest(panel, result)

@@ -1,4 +1,4 @@
-r"""Which reference class stands for which target class.
+r"""Class matching: the reference class of each target class.
 
 For a fixed feature map the cheapest one-to-one choice is a linear assignment with cost
 
@@ -64,7 +64,7 @@ class MatchCertainty(NamedTuple):
 
 
 class PairCosts(Protocol):
-    """What it costs to let a reference class stand for a target class."""
+    """What it costs to match a reference class with a target class."""
 
     @property
     def values(self) -> FloatArray:

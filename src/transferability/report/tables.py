@@ -101,13 +101,13 @@ def points_table(result: Relatedness) -> Rows:
 
 
 def agreement_table(ranking: Ranking, measured: dict[str, float] | None = None, criterion: str | None = None) -> Rows:
-    """Return a score and the accuracy it should foretell; one row per encoder that has both.
+    """Return a score and the accuracy it should predict; one row per encoder that has both.
 
     Parameters
     ----------
     ranking : Ranking
     measured : dict of encoder to accuracy, optional
-        Accuracies after fine-tuning. Without them, that of a linear classifier trained on the target stands in.
+        Fine-tuned accuracies. Without them, the accuracy of a linear classifier trained on the target is used.
     criterion : str, optional
         "transferred_accuracy", "transferred_loss", "bound" or a score; by default what the ranking is sorted by.
     """

@@ -26,7 +26,7 @@ def probe(
 ) -> Measured:
     """Return what a linear classifier of the features is worth on the test rows.
 
-    The ridge with the smallest loss on a validation part stands; the classifier is then fitted on all fitting rows.
+    The ridge with the smallest loss on a validation part is taken; the classifier is then fitted on all fitting rows.
 
     Parameters
     ----------
