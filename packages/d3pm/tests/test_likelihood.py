@@ -6,7 +6,18 @@ import math
 import pytest
 import torch
 
-from d3pm import Absorbing, ContinuousSchedule, Custom, Uniform, inverse_betas, linear_betas, negative_log_likelihood
+from d3pm import (
+    Absorbing,
+    AbsorbingUniform,
+    ContinuousSchedule,
+    Conventions,
+    Custom,
+    DiscretizedGaussian,
+    Uniform,
+    inverse_betas,
+    linear_betas,
+    negative_log_likelihood,
+)
 from d3pm.errors import OptionError, TokenError
 from d3pm.likelihood import Likelihood, time_grid
 from d3pm.losses import continuous_bound_term, masked_bound_term, sample_times
@@ -70,17 +81,20 @@ PROCESSES = {
     "uniform": lambda: Uniform(3, linear_betas(4, 0.2, 0.9)),
     "absorbing": lambda: Absorbing(3, inverse_betas(4)),
     "custom": lambda: Custom(torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4]]).expand(4, 3, 3)),
+    "gaussian": lambda: DiscretizedGaussian(3, torch.linspace(0.2, 3.0, 4)),
+    "absorbing_uniform": lambda: AbsorbingUniform(3, [0.1, 0.2, 0.3, 0.6], [0.1, 0.1, 0.1, 0.3]),
 }
+MASKED = ("absorbing", "absorbing_uniform")  # with a mask that is a symbol of its own
 
 
 @pytest.mark.parametrize("mode", ["joint", "mixture"])
 @pytest.mark.parametrize("first", ["direct", "eq4"])
 @pytest.mark.parametrize("name", PROCESSES)
 def test_bound_is_at_least_exact_and_estimates_agree(name, first, mode):
-    process = PROCESSES[name]()
-    forbid = 2 if name == "absorbing" else None
+    process, conventions = PROCESSES[name](), Conventions(mode, first)
+    forbid = 2 if name in MASKED else None
     denoiser = contextual(3, forbid)
-    clean = 2 if name == "absorbing" else 3
+    clean = 2 if name in MASKED else 3
     for step in (1, 2, 3):
         every, p = exact_model(process, denoiser, 2, step, mode, first)
         assert float(p.sum()) == pytest.approx(1.0, abs=1e-10)
@@ -90,11 +104,11 @@ def test_bound_is_at_least_exact_and_estimates_agree(name, first, mode):
     x_0 = torch.tensor([[0, 1]]).expand(4000, 2)
     exact = exact_bound(process, denoiser, x_0[0], 2, mode, first)
     g = torch.Generator().manual_seed(0)
-    estimate = negative_log_likelihood(process, denoiser, x_0, step=2, mode=mode, first=first, generator=g)
-    sampled = negative_log_likelihood(process, denoiser, x_0, step=2, mode=mode, first=first, n_times=4, generator=g)
+    estimate = negative_log_likelihood(process, denoiser, x_0, step=2, conventions=conventions, generator=g)
+    sampled = negative_log_likelihood(process, denoiser, x_0, step=2, conventions=conventions, n_times=4, generator=g)
     for step in (1, 3):  # some of four times, or both of two
         some = negative_log_likelihood(
-            process, denoiser, x_0, step=step, mode=mode, first=first, n_times=3, generator=g
+            process, denoiser, x_0, step=step, conventions=conventions, n_times=3, generator=g
         )
         exact_some = exact_bound(process, denoiser, x_0[0], step, mode, first)
         tolerance = 5 * float(some.nats.std()) / 4000**0.5 + 1e-9

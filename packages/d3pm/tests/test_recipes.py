@@ -31,7 +31,7 @@ def test_recipes_read_and_build(name, tmp_path):
         np.save(tmp_path / "e.npy", np.random.default_rng(0).normal(size=(spec.n_tokens, 3)))
     config = Config.from_dict({**config.to_dict(), "process": small})
     process = build_process(config.process, spec, np.full(spec.n_tokens, 1 / spec.n_tokens))
-    config.loss.check(process)
+    config.loss.check(process, config.conventions)
     with torch.device("meta"):
         denoiser = build_denoiser(config, spec, n_states_of(config.process, spec))
     assert sum(p.numel() for p in denoiser.parameters()) > 10_000
@@ -51,6 +51,8 @@ def test_recipe_refusals(tmp_path):
     (tmp_path / "broken.toml").write_text("[train\n")
     with pytest.raises(ConfigError, match="TOML"):
         load_recipe(str(tmp_path / "broken.toml"))
+    with pytest.raises(ConfigError, match=r"table \[conventions\]"):
+        load_recipe("digits", ("loss.first=direct",))
     assert load_recipe("digits", ("train.lr=1",)).train.lr == 1.0
 
 

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from d3pm import Absorbing, ContinuousSchedule, Uniform, cosine_betas, inverse_betas, linear_betas
+from d3pm import Absorbing, ContinuousSchedule, Conventions, Uniform, cosine_betas, inverse_betas, linear_betas
 from d3pm.errors import OptionError, TokenError
 from d3pm.sampling import sample, sample_first_hitting, sampling_times
-from test_likelihood import PROCESSES, contextual, exact_model
+from test_likelihood import MASKED, PROCESSES, contextual, exact_model
 
 N = 20_000  # five standard deviations of a frequency are 0.018 at most
 
@@ -31,15 +31,31 @@ def frequencies(x, n_states):
 
 @pytest.mark.parametrize("step", [1, 2])
 @pytest.mark.parametrize("mode", ["joint", "mixture"])
+@pytest.mark.parametrize("first", ["direct", "eq4"])
 @pytest.mark.parametrize("name", PROCESSES)
-def test_ancestral_sampling_follows_the_model(name, mode, step):
-    process, forbid = PROCESSES[name](), 2 if name == "absorbing" else None
-    denoiser = contextual(3, forbid)
-    # A masked model leaves alone what is unmasked, which is equation 4 at the last step too.
-    _, p = exact_model(process, denoiser, 2, step, mode, "eq4" if forbid else "direct")
-    denoiser.forbid = forbid
-    x = sample(process, denoiser, (N, 2), n_steps=4 // step, mode=mode, generator=torch.Generator().manual_seed(0))
+def test_samples_follow_the_model_that_is_evaluated(name, first, mode, step):
+    """For every convention: drawing x_0 from p̃ where the model is equation 4's is off by up to 0.2."""
+    process, forbid = PROCESSES[name](), 2 if name in MASKED else None
+    denoiser, conventions = contextual(3, forbid), Conventions(mode, first)
+    _, p = exact_model(process, denoiser, 2, step, mode, first)
+    denoiser.forbid, denoiser.conventions = forbid, conventions
+    x = sample(process, denoiser, (N, 2), n_steps=4 // step, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(frequencies(x, 3), p, rtol=0, atol=0.018)
+
+
+@pytest.mark.parametrize("first", ["direct", "eq4"])
+@pytest.mark.parametrize("name", PROCESSES)
+def test_argmax_is_the_likeliest_value_of_the_last_law(name, first):
+    process, forbid, seen = PROCESSES[name](), 2 if name in MASKED else None, []
+    denoiser = contextual(3, forbid)
+    denoiser.forbid = forbid
+    g, conventions = torch.Generator().manual_seed(0), Conventions(first=first, final="argmax")
+    watch = lambda t, x: seen.append((t, x))  # noqa: E731
+    x = sample(process, denoiser, (50, 2), conventions=conventions, watch=watch, generator=g)
+    assert [t for t, _ in seen] == [4, 3, 2, 1, 0]
+    logits = denoiser(seen[-2][1], torch.full((50,), 0.25))
+    law = logits if first == "direct" else process.reverse(seen[-2][1], logits, 1)
+    assert torch.equal(x, law.argmax(-1))
 
 
 def test_unmasking_shortcut_and_cache_change_nothing():
@@ -77,7 +93,7 @@ def test_first_hitting_runs_the_net_once_per_token():
 
 @pytest.mark.parametrize("name", PROCESSES)
 def test_infilling_keeps_what_is_given(name):
-    process, forbid = PROCESSES[name](), 2 if name == "absorbing" else None
+    process, forbid = PROCESSES[name](), 2 if name in MASKED else None
     given = torch.tensor([[1, 0]]).expand(500, 2)
     keep = torch.tensor([[True, False]]).expand(500, 2)
     g = torch.Generator().manual_seed(0)
@@ -94,21 +110,6 @@ def test_infilling_of_a_masked_model_conditions_exactly():
         x = sampler(process, denoiser, (N, 2), given=given, keep=keep, generator=torch.Generator().manual_seed(3))
         expected = denoiser(torch.tensor([[1, 2]]), torch.zeros(1))[0, 1].softmax(-1)
         torch.testing.assert_close(frequencies(x, 3)[3:6], expected, rtol=0, atol=0.018)
-
-
-def test_argmax_and_watching():
-    process, seen = Uniform(3, linear_betas(4, 0.2, 0.9)), []
-    x = sample(
-        process,
-        contextual(3),
-        (50, 2),
-        final="argmax",
-        watch=lambda t, x: seen.append((t, x)),
-        generator=torch.Generator().manual_seed(0),
-    )
-    assert [t for t, _ in seen] == [4, 3, 2, 1, 0]
-    last = seen[-2][1]
-    assert torch.equal(x, contextual(3)(last, torch.full((50,), 0.25)).argmax(-1))
 
 
 def test_same_seed_same_sample():
@@ -139,7 +140,9 @@ def test_refusals():
     with pytest.raises(OptionError, match="T = 4"):
         sample(process, contextual(3), (1, 2), n_steps=5)
     with pytest.raises(OptionError, match="'argmax'"):
-        sample(process, contextual(3), (1, 2), final="argmx")
+        Conventions(final="argmx")
+    with pytest.raises(OptionError, match="continuous time"):
+        sample(Uniform(3, ContinuousSchedule()), contextual(3), (1, 2), conventions=Conventions(first="direct"))
     with pytest.raises(OptionError, match="both"):
         sample(process, contextual(3), (1, 2), given=torch.zeros(1, 2, dtype=torch.long))
     with pytest.raises(TokenError, match="given"):

@@ -5,6 +5,7 @@ Read `processes.base` first, then `losses`, `sampling`, `training`.
 
 from importlib.metadata import version as _version
 
+from d3pm.conventions import Conventions
 from d3pm.likelihood import Likelihood, negative_log_likelihood
 from d3pm.losses import Objective, bound_term, training_loss
 from d3pm.processes.base import Process
@@ -27,6 +28,7 @@ __all__ = [
     "AbsorbingUniform",
     "BandDiagonal",
     "ContinuousSchedule",
+    "Conventions",
     "Custom",
     "DiscretizedGaussian",
     "Likelihood",

@@ -143,4 +143,5 @@ def build_denoiser(config: Config, spec: DataSpec, n_states: int) -> Denoiser:
         message = f"`net` must hold options that fit {kind}; {error}."
         raise ConfigError(message) from error
     extra = config.process.kind in ("absorbing", "absorbing_uniform") and config.process.mask == "extra"
-    return Denoiser(backbone, n_states, spec.n_channels, head, skip, forbid=n_states - 1 if extra else None)
+    forbid = n_states - 1 if extra else None
+    return Denoiser(backbone, n_states, spec.n_channels, head, skip, forbid, config.conventions)

@@ -6,6 +6,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +24,8 @@ from d3pm.processes.exponential import NearestNeighbour
 
 __all__ = ["FORMAT", "Checkpoint", "load_checkpoint", "save_checkpoint"]
 
-FORMAT = "d3pm-checkpoint-1"
+FORMAT = "d3pm-checkpoint-2"
+FIRST_FORMAT = "d3pm-checkpoint-1"  # had `mode` and `first` in [loss]
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def load_checkpoint(path: str | Path, device: torch.device | str = "cpu", proces
         raise CheckpointError(message)
     header, tensors = _read(path)
     try:
-        config = Config.from_dict(json.loads(header["config"]), str(path))
+        config = Config.from_dict(_upgraded(header["format"], json.loads(header["config"])), str(path))
         spec = DataSpec.from_dict(json.loads(header["data"]))
         step, described = int(header["step"]), json.loads(header["process"])
     except (KeyError, TypeError, ValueError) as error:
@@ -141,7 +143,19 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     except (SafetensorError, OSError) as error:
         message = f"`checkpoint` {path} is damaged or no safetensors file: {error}. Train or copy it again."
         raise CheckpointError(message) from error
-    if header.get("format") != FORMAT or "frequencies" not in tensors:
+    if header.get("format") not in (FORMAT, FIRST_FORMAT) or "frequencies" not in tensors:
         message = f"`checkpoint` {path} was not written by this d3pm (format {header.get('format')!r}, not {FORMAT!r})."
         raise CheckpointError(message)
     return header, tensors
+
+
+def _upgraded(form: str, config: dict[str, Any]) -> dict[str, Any]:
+    """Return a recipe of the first format as today's: what it was trained with becomes its conventions."""
+    if form != FIRST_FORMAT:
+        return config
+    loss = dict(config["loss"])
+    mode, first = loss.pop("mode"), loss.pop("first")
+    masked = config["process"]["kind"] == "absorbing" and config["process"]["mask"] == "extra"
+    if masked or loss["kind"] != "bound" or config["process"]["steps"] == 0:
+        first = "eq4"  # masked models and continuous time were evaluated so, whatever the recipe said
+    return {**config, "loss": loss, "conventions": {"mode": mode, "first": first, "final": "draw"}}

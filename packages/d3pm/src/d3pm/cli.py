@@ -77,7 +77,9 @@ def sample(
     n: Annotated[int, typer.Option("-n", help="How many.")] = 16,
     steps: Annotated[int | None, typer.Option(help="Steps to take; T by default.")] = None,
     grid: Annotated[str, typer.Option(help="even or cosine.")] = "even",
-    final: Annotated[str, typer.Option(help="draw or argmax at the last step.")] = "draw",
+    final: Annotated[
+        str | None, typer.Option(help="draw or argmax at the last step; the model's own by default.")
+    ] = None,
     first_hitting: Annotated[bool, typer.Option(help="One token at a time, exactly (masked models).")] = False,
     prompt: Annotated[str | None, typer.Option(help="Text to keep; `_` marks what to fill in.")] = None,
     label: Annotated[int | None, typer.Option(help="Class, for conditional models.")] = None,
@@ -126,7 +128,6 @@ def evaluate(
     from d3pm.checkpoint import load_checkpoint
     from d3pm.data import load_data
     from d3pm.evaluation import evaluate as run
-    from d3pm.evaluation import first_of
 
     _threads(threads)
     model = load_checkpoint(checkpoint, device or "cpu")
@@ -145,7 +146,7 @@ def evaluate(
         "marginal_bits": dataset.marginal_bits(),
         "examples": len(result.nats),
         "step": settings.step,
-        "first": first_of(model),
+        **dataclasses.asdict(model.denoiser.conventions),
     }
     if model.spec.modality == "text":
         tokens, _ = dataset.test_examples(settings.examples)

@@ -10,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from d3pm.conventions import Conventions
 from d3pm.errors import ConfigError
 from d3pm.losses import Objective
 
@@ -142,6 +143,7 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     process: ProcessConfig = field(default_factory=ProcessConfig)
     net: dict[str, Any] = field(default_factory=lambda: {"kind": "unet"})
+    conventions: Conventions = field(default_factory=Conventions)
     loss: Objective = field(default_factory=Objective)
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
@@ -154,6 +156,7 @@ class Config:
     def from_dict(values: dict[str, Any], source: str = "recipe") -> Config:
         """Build a configuration, refusing unknown keys and values of another type."""
         sections: dict[str, Any] = {f.name: f.default_factory for f in dataclasses.fields(Config)}
+        _refuse_moved(values, source)
         _refuse_unknown(values, sections, source)
         built: dict[str, Any] = {}
         for name, section in values.items():
@@ -178,6 +181,14 @@ def _section(kind: type, values: dict[str, Any], where: str) -> Any:
             raise ConfigError(message)
         checked[key] = value
     return kind(**checked)
+
+
+def _refuse_moved(values: dict[str, Any], source: str) -> None:
+    loss = values.get("loss")
+    for key in ("mode", "first"):
+        if isinstance(loss, dict) and key in loss:
+            message = f"`{key}` in {source} must be in the table [conventions], not in [loss]: it belongs to the model."
+            raise ConfigError(message)
 
 
 def _refuse_unknown(values: dict[str, Any], known: Any, where: str) -> None:

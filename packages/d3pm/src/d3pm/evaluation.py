@@ -14,19 +14,10 @@ from d3pm.config import EvaluateConfig
 from d3pm.data import Dataset
 from d3pm.errors import DataError, OptionError, require_extra
 from d3pm.likelihood import Likelihood, negative_log_likelihood
-from d3pm.losses import First
 
-__all__ = ["evaluate", "first_of", "sample_quality"]
+__all__ = ["evaluate", "sample_quality"]
 
 _SPLITS = 10  # over which the inception score is averaged, as everywhere
-
-
-def first_of(checkpoint: Checkpoint) -> First:
-    """Return the convention for L_0: equation 4 where masks are a symbol of their own, else as it was trained.
-
-    A masked model copies what is unmasked, at the last step too, so that only equation 4 describes it.
-    """
-    return "eq4" if checkpoint.denoiser.forbid is not None else checkpoint.config.loss.first
 
 
 def evaluate(
@@ -60,8 +51,6 @@ def evaluate(
                 examples[rows].to(device),
                 step=settings.step,
                 n_times=settings.times or None,
-                mode=checkpoint.config.loss.mode,
-                first=first_of(checkpoint),
                 condition=None if labels is None else labels[rows].to(device),
                 generator=generator,
             )

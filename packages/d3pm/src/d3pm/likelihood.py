@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from d3pm.conventions import Conventions, conventions_of
 from d3pm.errors import OptionError
-from d3pm.losses import Denoiser, First, bound_term, continuous_bound_term, fraction, sample_times, stratified
-from d3pm.processes.base import Mode, Process
+from d3pm.losses import Denoiser, bound_term, continuous_bound_term, fraction, sample_times, stratified
+from d3pm.processes.base import Process
 
 __all__ = ["Likelihood", "negative_log_likelihood", "time_grid"]
 
@@ -97,8 +98,7 @@ def negative_log_likelihood(
     *,
     step: int = 1,
     n_times: int | None = None,
-    mode: Mode = "joint",
-    first: First = "direct",
+    conventions: Conventions | None = None,
     condition: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> Likelihood:
@@ -112,8 +112,8 @@ def negative_log_likelihood(
     n_times : int, optional
         Visit this many times per example instead of all: the last step, and others spread evenly at random; unbiased.
         Always so in continuous time (128 by default).
-    mode, first
-        As in `bound_term`.
+    conventions : Conventions, optional
+        The denoiser's own by default.
 
     Returns
     -------
@@ -124,6 +124,7 @@ def negative_log_likelihood(
     The Monte-Carlo variance is estimated from differences of successive terms, which share their mean nearly; it errs
     on the large side. L_0 has no neighbour like it and is left out.
     """
+    conventions = conventions_of(denoiser, conventions).check(process)
     x_0 = process.check_tokens(x_0)
     batch, device = len(x_0), x_0.device
     prior = process.prior_kl().to(device)[x_0].reshape(batch, -1).sum(-1)
@@ -150,8 +151,9 @@ def negative_log_likelihood(
         logits = denoiser(x_t, fraction(process, t), condition)
         log_p = (logits if logits.dtype == torch.float64 else logits.float()).log_softmax(-1)
         if process.n_steps is None:
-            term = continuous_bound_term(process, x_t, x_0, log_p, t)
+            term = continuous_bound_term(process, x_t, x_0, log_p, t, mode=conventions.mode)
         else:
+            mode, first = conventions.mode, conventions.first
             term = bound_term(process, x_t, x_0, log_p, t, step=step, mode=mode, first=first)
         terms.append(term.reshape(batch, -1).double().sum(-1))
     values = torch.stack(terms) * torch.tensor(weights, dtype=torch.float64, device=device)[:, None]  # (times, B)

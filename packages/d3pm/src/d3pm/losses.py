@@ -17,13 +17,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from d3pm.conventions import Conventions, First, conventions_of
 from d3pm.errors import OptionError, check_choice
 from d3pm.processes.base import FLOOR, Mode, Process
 from d3pm.processes.closed import Absorbing
 
 __all__ = [
     "Denoiser",
-    "First",
     "Objective",
     "bound_term",
     "continuous_bound_term",
@@ -35,7 +35,6 @@ __all__ = [
 ]
 
 Denoiser = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-First = Literal["direct", "eq4"]
 
 
 def bound_term(
@@ -47,7 +46,7 @@ def bound_term(
     *,
     step: float = 1,
     mode: Mode = "joint",
-    first: First = "direct",
+    first: First = "eq4",
 ) -> Tensor:
     """Return KL(q(x_{t-step} | x_t, x_0) ‖ p_θ(x_{t-step} | x_t)), or L_0 where that goes back to time 0.
 
@@ -59,12 +58,8 @@ def bound_term(
         log p̃(x_0 | x_t), normalised: a net's logits.log_softmax(-1).
     t : tensor of shape (B,) or ()
     step : int or float, default=1
-    mode : {"joint", "mixture"}, default="joint"
-        See `Process.reverse`.
-    first : {"direct", "eq4"}, default="direct"
-        L_0 is −log p̃(x_0 | x_1), as in the authors' image code and most that follow it, or −log p_θ(x_0 | x_1) by
-        equation 4, as in their text code. Both bound the likelihood of their own decoder. "direct" leaves a cost of
-        reconstruction however large T is; "eq4" does not.
+    mode, first
+        See `Conventions`: L_0 is −log p_θ(x_0 | x_1) by equation 4, or "direct" −log p̃(x_0 | x_1).
 
     Returns
     -------
@@ -101,16 +96,19 @@ def masked_bound_term(
     return torch.where(x_t == process.mask, weight.to(log_p.dtype) * cross_entropy(log_p, x_0), 0.0)
 
 
-def continuous_bound_term(process: Process, x_t: Tensor, x_0: Tensor, log_p: Tensor, t: Tensor) -> Tensor:
+def continuous_bound_term(
+    process: Process, x_t: Tensor, x_0: Tensor, log_p: Tensor, t: Tensor, *, mode: Mode = "joint"
+) -> Tensor:
     r"""Return the integrand of the bound in continuous time, per position, nats per unit of time.
 
     .. math:: Σ_{j ≠ x_t} R_t[j, x_t] (r^θ_j - r_j + r_j \log(r_j / r^θ_j)), \quad r_j = Q̄_t[x_0, j] / Q̄_t[x_0, x_t]
 
     and r^θ the same ratio of p̃ Q̄_t: T · L_{t-1} as T → ∞ (compare Campbell et al., arXiv 2205.14987). For the absorbing
-    process this is `masked_bound_term`.
+    process this is `masked_bound_term`. `mode` is that of `Process.reverse`.
     """
     time = process.spread(t, x_t)
     zero = torch.zeros_like(time)
+    log_p = process.log_prediction(x_t, log_p, time, mode)
     rates = process._log_rates(x_t, time, log_p.dtype)
     log_q = process._log_rows(x_0, zero, time, log_p.dtype)  # (..., K)
     log_p_t = process._log_product(log_p, zero, time)
@@ -163,31 +161,29 @@ class Objective:
         positions with weight one at every masking ratio, a masked language model's objective; for encoders.
     cross_entropy : float, default=0
         λ of equation 5.
-    mode, first
-        As in `bound_term`.
     low, high : float, default=0, 1
         Range of times trained on, as fractions of T. An encoder sees little noise at use: (0.05, 0.6) serves it.
     """
 
     kind: Literal["bound", "masked", "simple"] = "bound"
     cross_entropy: float = 0.0
-    mode: Mode = "joint"
-    first: First = "direct"
     low: float = 0.0
     high: float = 1.0
 
     def __post_init__(self) -> None:
         check_choice(self.kind, ("bound", "masked", "simple"), "kind")
-        check_choice(self.mode, ("joint", "mixture"), "mode")
-        check_choice(self.first, ("direct", "eq4"), "first")
         if self.cross_entropy < 0 or not 0 <= self.low < self.high <= 1:
             message = f"`cross_entropy` must be ≥ 0 and 0 ≤ low < high ≤ 1; got {self}."
             raise OptionError(message)
 
-    def check(self, process: Process) -> None:
-        """Raise `OptionError` if the process cannot be trained with this objective."""
+    def check(self, process: Process, conventions: Conventions) -> None:
+        """Raise `OptionError` if this objective does not train that model of that process."""
+        conventions.check(process)
         if self.kind != "bound" and not isinstance(process, Absorbing):
             message = f"`kind` must be 'bound' for a {process.kind} process; got {self.kind!r}, which needs masks."
+            raise OptionError(message)
+        if self.kind != "bound" and conventions.first != "eq4":
+            message = f"`first` must be 'eq4' with `kind` = {self.kind!r}, the closed form of equation 4; got 'direct'."
             raise OptionError(message)
 
 
@@ -198,6 +194,7 @@ def training_loss(
     x_0: Tensor,
     generator: torch.Generator | None = None,
     condition: Tensor | None = None,
+    conventions: Conventions | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the loss of a batch, and what to log.
 
@@ -205,6 +202,8 @@ def training_loss(
     ----------
     x_0 : integer tensor of shape (B, …)
         Clean tokens, trusted to be in range.
+    conventions : Conventions, optional
+        The denoiser's own by default.
 
     Returns
     -------
@@ -224,19 +223,28 @@ def training_loss(
         loss = (ce * masked).sum() / masked.sum().clamp(min=1)
         bits = loss
     else:
-        term = _term(objective, process, x_t, x_0, log_p, t).mean()
+        conventions = conventions_of(denoiser, conventions)
+        term = _term(objective, conventions, process, x_t, x_0, log_p, t).mean()
         loss = term + objective.cross_entropy * ce.mean() if objective.cross_entropy else term
         bits = term * (process.n_steps or 1)
     ln2 = 0.6931471805599453
     return loss, {"bits": bits.detach() / ln2, "cross_entropy": ce.detach().mean() / ln2}
 
 
-def _term(objective: Objective, process: Process, x_t: Tensor, x_0: Tensor, log_p: Tensor, t: Tensor) -> Tensor:
+def _term(
+    objective: Objective,
+    conventions: Conventions,
+    process: Process,
+    x_t: Tensor,
+    x_0: Tensor,
+    log_p: Tensor,
+    t: Tensor,
+) -> Tensor:
     if objective.kind == "masked":
         return masked_bound_term(process, x_t, x_0, log_p, t)  # type: ignore[arg-type]
     if process.n_steps is None:
-        return continuous_bound_term(process, x_t, x_0, log_p, t)
-    return bound_term(process, x_t, x_0, log_p, t, mode=objective.mode, first=objective.first)
+        return continuous_bound_term(process, x_t, x_0, log_p, t, mode=conventions.mode)
+    return bound_term(process, x_t, x_0, log_p, t, mode=conventions.mode, first=conventions.first)
 
 
 def fraction(process: Process, t: Tensor) -> Tensor:

@@ -13,10 +13,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from d3pm.conventions import Conventions, conventions_of
 from d3pm.errors import OptionError, check_choice
 from d3pm.likelihood import time_grid
 from d3pm.losses import Denoiser, fraction
-from d3pm.processes.base import FLOOR, Mode, Process, draw
+from d3pm.processes.base import FLOOR, Process, draw
 from d3pm.processes.closed import Absorbing
 
 __all__ = ["sample", "sample_first_hitting", "sampling_times"]
@@ -67,8 +68,7 @@ def sample(
     *,
     n_steps: int | None = None,
     grid: Literal["even", "cosine"] = "even",
-    final: Literal["draw", "argmax"] = "draw",
-    mode: Mode = "joint",
+    conventions: Conventions | None = None,
     condition: Tensor | None = None,
     given: Tensor | None = None,
     keep: Tensor | None = None,
@@ -88,11 +88,8 @@ def sample(
         (B, …).
     n_steps, grid
         See `sampling_times`; fewer than T steps go several at a time, exactly.
-    final : {"draw", "argmax"}, default="draw"
-        How x_0 comes from the last p̃. "draw" samples the model whose likelihood the direct bound measures; "argmax" is
-        what both official codes do, and looks cleaner.
-    mode : {"joint", "mixture"}
-        See `Process.reverse`.
+    conventions : Conventions, optional
+        The denoiser's own by default: the model drawn from is the one trained and evaluated.
     condition : tensor of shape (B,), optional
         Class labels.
     given, keep : tensors of shape (B, …), optional
@@ -107,7 +104,7 @@ def sample(
     -------
     integer tensor of shape (B, …)
     """
-    check_choice(final, ("draw", "argmax"), "final")
+    conventions = conventions_of(denoiser, conventions).check(process)
     times = sampling_times(process, n_steps, grid)
     given, keep = _check_given(process, given, keep, tuple(shape), device)
     # A masked model reads the given tokens clean; other processes have them replaced by noisy ones at every step.
@@ -122,12 +119,7 @@ def sample(
         if watch is not None:
             watch(t, x)
         logits = predict(x, fraction(process, t_).expand(len(x)))
-        if s == 0:
-            x = _final(process, x, logits, t_, final, mode, generator)
-        elif _copies(process, denoiser):
-            x = _unmask(process, x, logits, s_, t_, generator)  # type: ignore[arg-type]
-        else:
-            x = draw(process.log_reverse(x, logits.double().log_softmax(-1), s_, t_, mode), generator)
+        x = _step(process, denoiser, conventions, x, logits, s_, t_, generator)
     if keep is not None and given is not None:
         x = torch.where(keep, given, x)
     if watch is not None:
@@ -180,24 +172,39 @@ def sample_first_hitting(
         flat[row, which] = torch.where(n > 0, token, flat[row, which])
 
 
-def _final(
-    process: Process, x: Tensor, logits: Tensor, t: Tensor, final: str, mode: Mode, generator: torch.Generator | None
+def _step(
+    process: Process,
+    denoiser: Denoiser,
+    conventions: Conventions,
+    x: Tensor,
+    logits: Tensor,
+    s: Tensor,
+    t: Tensor,
+    generator: torch.Generator | None,
 ) -> Tensor:
-    """Draw x_0 from p̃ itself, the "direct" convention; a masked model leaves what is unmasked alone."""
-    x_0 = logits.argmax(-1) if final == "argmax" else draw(logits.double(), generator)
-    if isinstance(process, Absorbing) and bool((logits[..., process.mask] <= FLOOR / 2).all()):
-        return torch.where(x == process.mask, x_0, x)
-    return x_0
+    """Draw x_s ~ p_θ(x_s | x_t), or take its likeliest value at the end if the model says so."""
+    last = float(s) == 0
+    argmax = last and conventions.final == "argmax"
+    if _copies(process, denoiser) and not (last and conventions.first == "direct"):
+        return _unmask(process, x, logits, s, t, argmax, generator)  # type: ignore[arg-type]
+    law = conventions.log_reverse(process, x, logits.double().log_softmax(-1), s, t)
+    return law.argmax(-1) if argmax else draw(law, generator)
 
 
 def _unmask(
-    process: Absorbing, x: Tensor, logits: Tensor, s: Tensor, t: Tensor, generator: torch.Generator | None
+    process: Absorbing,
+    x: Tensor,
+    logits: Tensor,
+    s: Tensor,
+    t: Tensor,
+    argmax: bool,
+    generator: torch.Generator | None,
 ) -> Tensor:
     """Take a step of equation 4 for a net that gives the mask no mass: masks turn into x_0 ~ p̃ with probability r_t."""
     reveal = torch.rand(x.shape, dtype=torch.float64, device=x.device, generator=generator)
     hit = (x == process.mask) & (reveal < process.unmask_probability(s, t))
     tokens = x.clone()
-    tokens[hit] = draw(logits[hit].double(), generator)  # only where one is wanted
+    tokens[hit] = logits[hit].argmax(-1) if argmax else draw(logits[hit].double(), generator)
     return tokens
 
 

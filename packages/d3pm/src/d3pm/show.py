@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +30,7 @@ def run_sample(
     n: int,
     steps: int | None,
     grid: str,
-    final: str,
+    final: str | None,
     first_hitting: bool,
     prompt: str | None,
     label: int | None,
@@ -58,13 +59,14 @@ def run_sample(
     if first_hitting:
         tokens = sample_first_hitting(model.process, model.denoiser, shape, **options)
     else:
+        own = model.denoiser.conventions
         tokens = sample(
             model.process,
             model.denoiser,
             shape,
             n_steps=steps,
             grid=grid,
-            final=final,
+            conventions=own if final is None else dataclasses.replace(own, final=final),  # type: ignore[arg-type]
             **options,
         )
     values = tokens.cpu().numpy()

@@ -143,7 +143,7 @@ def train(
     _check(config, dataset)
     frequencies = dataset.frequencies()
     process = build_process(config.process, spec, frequencies)
-    config.loss.check(process)
+    config.loss.check(process, config.conventions)
     with _seeded(settings.seed):
         denoiser: nn.Module = build_denoiser(config, spec, n_states_of(config.process, spec))
     first_step, average = 0, Average(denoiser, settings.ema)
@@ -184,7 +184,8 @@ def train(
         seed = _step_seed(settings.seed, step, runtime.rank)
         generator = torch.Generator(runtime.device).manual_seed(seed)
         with _seeded(seed, runtime.device):  # for dropout
-            return training_loss(config.loss, process, denoise, x_0.to(runtime.device), generator, labels)
+            x_0 = x_0.to(runtime.device)
+            return training_loss(config.loss, process, denoise, x_0, generator, labels, config.conventions)
 
     model.train()
     sums: dict[str, Tensor] = {}
@@ -241,8 +242,9 @@ def _restore(
     average: Average,
 ) -> int:
     checkpoint = load_checkpoint(path, process=process)
-    if checkpoint.config.net != config.net or checkpoint.config.data != config.data:
-        message = f"`resume` needs the recipe that {path} was trained with; its [net] or [data] differ."
+    theirs = checkpoint.config
+    if (theirs.net, theirs.data, theirs.conventions) != (config.net, config.data, config.conventions):
+        message = f"`resume` needs the recipe that {path} was trained with; its [net], [data] or [conventions] differ."
         raise CheckpointError(message)
     denoiser.load_state_dict(checkpoint.section("model"))
     average.values = checkpoint.section("ema")

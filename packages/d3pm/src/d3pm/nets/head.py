@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from d3pm.conventions import Conventions
 from d3pm.errors import OptionError, check_choice
 from d3pm.processes.base import FLOOR
 
@@ -58,6 +59,8 @@ class Denoiser(nn.Module):
         and Gaussian noise this is worth more than anything else in the net; absorbing processes can do without.
     forbid : int, optional
         A state that x_0 never takes: the mask, where it is a symbol of its own. Its probability is set to zero.
+    conventions : Conventions, optional
+        What loss, evaluation and sampling take the logits to mean.
     """
 
     def __init__(
@@ -68,11 +71,13 @@ class Denoiser(nn.Module):
         head: str = "logits",
         skip: str = "learned",
         forbid: int | None = None,
+        conventions: Conventions | None = None,
     ) -> None:
         super().__init__()
         self.head_kind = check_choice(head, ("logits", "logistic"), "head")
         self.skip_kind = check_choice(skip, ("learned", "constant", "none"), "skip")
         self.backbone, self.n_states, self.n_channels, self.forbid = backbone, n_states, n_channels, forbid
+        self.conventions = conventions or Conventions()
         outputs = (n_channels or 1) * (n_states if head == "logits" else 2)
         self.out = nn.Linear(backbone.width, outputs)
         nn.init.zeros_(self.out.weight)  # the final layer starts at zero, so that the skip decides [B.1]
