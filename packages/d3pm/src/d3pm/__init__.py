@@ -9,6 +9,7 @@ from d3pm.conventions import Conventions
 from d3pm.likelihood import Likelihood, negative_log_likelihood
 from d3pm.losses import Objective, bound_term, training_loss
 from d3pm.mutual_information import mutual_information_alphas
+from d3pm.processes.autoregressive import Autoregressive
 from d3pm.processes.base import Process
 from d3pm.processes.closed import Absorbing, AbsorbingUniform, Uniform
 from d3pm.processes.dense import BandDiagonal, Custom, DiscretizedGaussian
@@ -26,6 +27,7 @@ __version__ = _version("d3pm")
 __all__ = [
     "Absorbing",
     "AbsorbingUniform",
+    "Autoregressive",
     "BandDiagonal",
     "ContinuousSchedule",
     "Conventions",

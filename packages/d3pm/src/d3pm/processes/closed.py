@@ -193,7 +193,7 @@ class Uniform(_Clocked):
         return super()._log_rates(x, t, dtype) - math.log(self.n_states)
 
     @property
-    def prior(self) -> Tensor:
+    def stationary(self) -> Tensor:
         """Return the uniform law."""
         return torch.full((self.n_states,), 1 / self.n_states, dtype=torch.float64)
 
@@ -250,7 +250,7 @@ class Absorbing(_Clocked):
         return self._clock.times(-torch.log1p(-ratio))
 
     @property
-    def prior(self) -> Tensor:
+    def stationary(self) -> Tensor:
         """Return all mass on the mask."""
         prior = torch.zeros(self.n_states, dtype=torch.float64)
         prior[self.mask] = 1.0
@@ -313,7 +313,7 @@ class AbsorbingUniform(_Closed):
         return log_w[..., 0], log_w[..., 1], log_w[..., 2]
 
     @property
-    def prior(self) -> Tensor:
+    def stationary(self) -> Tensor:
         """Return the law of a forgotten token at time T."""
         _, to_mask, to_any = self._table[-1].cpu()
         prior = torch.full((self.n_states,), float(to_any) / self.n_states, dtype=torch.float64)
