@@ -6,6 +6,7 @@ Read `processes.base` first, then `losses`, `sampling`, `training`.
 from importlib.metadata import version as _version
 
 from d3pm.conventions import Conventions
+from d3pm.generation import GenerationConfig, generate
 from d3pm.likelihood import Likelihood, negative_log_likelihood
 from d3pm.losses import Objective, bound_term, training_loss
 from d3pm.mutual_information import mutual_information_alphas
@@ -33,6 +34,7 @@ __all__ = [
     "Conventions",
     "Custom",
     "DiscretizedGaussian",
+    "GenerationConfig",
     "Likelihood",
     "NearestNeighbour",
     "NearestNeighbourMask",
@@ -42,6 +44,7 @@ __all__ = [
     "__version__",
     "bound_term",
     "cosine_betas",
+    "generate",
     "inverse_betas",
     "linear_betas",
     "mutual_information_alphas",

@@ -52,6 +52,11 @@ class Autoregressive(Absorbing):
         """Return one for the tokens that come between t and s, else zero."""
         return (self._masked(t) & ~self._masked(s)).double()
 
+    def unmasked_share(self, t: Tensor) -> Tensor:
+        """Raise: each position has a share of its own."""
+        message = "`process` must mask all positions alike; an autoregressive one masks from the right. Use sample()."
+        raise OptionError(message)
+
     def time_of_ratio(self, ratio: Tensor) -> Tensor:
         """Return the share of masked tokens itself."""
         return ratio.float()

@@ -245,6 +245,10 @@ class Absorbing(_Clocked):
             raise OptionError(message)
         return rate * (-exponent).exp() / -torch.expm1(-exponent)
 
+    def unmasked_share(self, t: Tensor) -> Tensor:
+        """Return ᾱ_t, the probability that a token is not masked at t."""
+        return (-self._clock.exponent(t)).exp()
+
     def time_of_ratio(self, ratio: Tensor) -> Tensor:
         """Return t/T, float32, at which the process has masked that share of its tokens."""
         return self._clock.times(-torch.log1p(-ratio))
