@@ -10,7 +10,7 @@ from torch import Tensor
 
 from d3pm.conventions import Conventions, conventions_of
 from d3pm.errors import OptionError
-from d3pm.losses import Denoiser, bound_term, continuous_bound_term, fraction, sample_times, stratified
+from d3pm.losses import Denoiser, ask, bound_term, continuous_bound_term, fraction, sample_times, stratified
 from d3pm.processes.base import Process
 
 __all__ = ["Likelihood", "negative_log_likelihood", "time_grid"]
@@ -31,35 +31,45 @@ class Likelihood:
     variance : tensor of shape (B,)
         Of `nats`, from drawing x_t (and t, if not all were visited).
     n_positions : int
-        Positions per example, D.
+        Positions per example, D; of padded examples the longest possible.
+    lengths : tensor of shape (B,) or None
+        Real positions of each example, where they differ.
     """
 
     nats: Tensor
     prior: Tensor
     variance: Tensor
     n_positions: int
+    lengths: Tensor | None = None
+
+    @property
+    def mean_positions(self) -> float:
+        """Return the mean number of positions per example."""
+        return self.n_positions if self.lengths is None else float(self.lengths.double().mean())
 
     @property
     def bits_per_position(self) -> float:
         """Return the mean bound in bits per dimension (images) or per character (text)."""
-        return float(self.nats.mean()) / (self.n_positions * LN2)
+        return float(self.nats.mean()) / (self.mean_positions * LN2)
 
     @property
     def prior_bits(self) -> float:
         """Return the mean L_T in bits per position."""
-        return float(self.prior.mean()) / (self.n_positions * LN2)
+        return float(self.prior.mean()) / (self.mean_positions * LN2)
 
     @property
     def monte_carlo_error(self) -> float:
         """Return the standard error of `bits_per_position` from the draws alone, these examples given."""
-        return math.sqrt(float(self.variance.sum())) / (len(self.nats) * self.n_positions * LN2)
+        return math.sqrt(float(self.variance.sum())) / (len(self.nats) * self.mean_positions * LN2)
 
     @property
     def standard_error(self) -> float:
         """Return the standard error of `bits_per_position` as an estimate for all such data (draws and examples)."""
         if len(self.nats) < 2:
             return math.nan
-        return float(self.nats.std()) / (math.sqrt(len(self.nats)) * self.n_positions * LN2)
+        # Of examples that differ in length, what counts is how they depart from the mean per position.
+        expected = 0.0 if self.lengths is None else self.bits_per_position * LN2 * self.lengths
+        return float((self.nats - expected).std()) / (math.sqrt(len(self.nats)) * self.mean_positions * LN2)
 
     def perplexity(self, n_words: int) -> float:
         """Return exp(total nats / number of words, ends of sentences included)."""
@@ -73,6 +83,7 @@ class Likelihood:
             torch.cat([p.prior for p in parts]),
             torch.cat([p.variance for p in parts]),
             parts[0].n_positions,
+            None if parts[0].lengths is None else torch.cat([p.lengths for p in parts if p.lengths is not None]),
         )
 
 
@@ -101,6 +112,7 @@ def negative_log_likelihood(
     conventions: Conventions | None = None,
     condition: Tensor | None = None,
     generator: torch.Generator | None = None,
+    attention_mask: Tensor | None = None,
 ) -> Likelihood:
     """Bound −log p(x_0) by L_vb, drawing a fresh x_t for every term.
 
@@ -114,6 +126,8 @@ def negative_log_likelihood(
         Always so in continuous time (128 by default).
     conventions : Conventions, optional
         The denoiser's own by default.
+    attention_mask : bool tensor of shape (B, N), optional
+        False at padding, which the denoiser is told (as its fourth argument) and the bound leaves out.
 
     Returns
     -------
@@ -127,7 +141,8 @@ def negative_log_likelihood(
     conventions = conventions_of(denoiser, conventions).check(process)
     x_0 = process.check_tokens(x_0)
     batch, device = len(x_0), x_0.device
-    prior = process.prior_kl().to(device)[x_0].reshape(batch, -1).sum(-1)
+    real = torch.ones_like(x_0, dtype=torch.bool) if attention_mask is None else attention_mask
+    prior = (process.prior_kl().to(device)[x_0] * real).reshape(batch, -1).sum(-1)
     if n_times is not None and n_times < 2:
         message = f"`n_times` must be at least 2; got {n_times}."
         raise OptionError(message)
@@ -148,16 +163,17 @@ def negative_log_likelihood(
     terms = []
     for t in times:
         x_t = process.corrupt(x_0, process.spread(t, x_0), generator)
-        logits = denoiser(x_t, fraction(process, t), condition)
+        logits = ask(denoiser, x_t, fraction(process, t), condition, attention_mask)
         log_p = (logits if logits.dtype == torch.float64 else logits.float()).log_softmax(-1)
         if process.n_steps is None:
             term = continuous_bound_term(process, x_t, x_0, log_p, t, mode=conventions.mode)
         else:
             mode, first = conventions.mode, conventions.first
             term = bound_term(process, x_t, x_0, log_p, t, step=step, mode=mode, first=first)
-        terms.append(term.reshape(batch, -1).double().sum(-1))
+        terms.append(torch.where(real, term, 0.0).reshape(batch, -1).double().sum(-1))
     values = torch.stack(terms) * torch.tensor(weights, dtype=torch.float64, device=device)[:, None]  # (times, B)
     n_alike = len(values) - (process.n_steps is not None)  # all but L_0
     differences = values[1:n_alike] - values[: n_alike - 1]
     variance = differences.square().sum(0) / 2 * (n_alike / (n_alike - 1) if n_alike > 1 else math.nan)
-    return Likelihood(values.sum(0) + prior, prior, variance, x_0[0].numel())
+    lengths = None if attention_mask is None else attention_mask.sum(-1)
+    return Likelihood(values.sum(0) + prior, prior, variance, x_0[0].numel(), lengths)
