@@ -183,6 +183,41 @@ def test_continuous_bound_is_the_limit_of_the_discrete_one(kind):
     assert gaps[2] < 2e-3 * float(limit.max())
 
 
+def steep(x_t, time, condition=None):
+    """A net that knows nothing near the data: the variance is in the last terms."""
+    logits = contextual(3)(x_t, time)
+    return logits * (4 * time.double()[:, None, None])
+
+
+@pytest.mark.parametrize("denoiser", [contextual(3), steep])
+@pytest.mark.parametrize(
+    ("n_steps", "n_times"), [(10, None), (150, None), (151, None), (100, 8), (100, 5), (3, 2), (None, 16), (None, 6)]
+)
+def test_the_monte_carlo_error_covers(n_steps, n_times, denoiser):
+    """100 estimates from 60 examples: their spread is the error they report; about 95 % lie within two of it."""
+    schedule = ContinuousSchedule("cosine") if n_steps is None else inverse_betas(n_steps)
+    process, g = Uniform(3, schedule), torch.Generator().manual_seed(0)
+    x_0 = torch.tensor([[0, 1]]).expand(6000, 2)
+    whole = negative_log_likelihood(process, denoiser, x_0, n_times=n_times, generator=g)
+    estimates = [
+        Likelihood(nats, prior, variance, 2)
+        for nats, prior, variance in zip(
+            whole.nats.split(60), whole.prior.split(60), whole.variance.split(60), strict=True
+        )
+    ]
+    bits = torch.tensor([e.bits_per_position for e in estimates])
+    errors = torch.tensor([e.monte_carlo_error for e in estimates])
+    assert 0.9 < float(whole.variance.mean() / whole.nats.var()) < 1.1
+    inside = (bits - whole.bits_per_position).abs() <= 2 * errors
+    assert 0.85 <= float(inside.double().mean()) < 1
+
+
+def test_nets_that_give_no_numbers_have_no_likelihood():
+    net = lambda x_t, time, condition: torch.full((*x_t.shape, 3), torch.nan)  # noqa: E731
+    with pytest.raises(TokenError, match="Look at the net"):
+        negative_log_likelihood(Uniform(3, linear_betas(4)), net, torch.tensor([[0, 1]]))
+
+
 def test_continuous_likelihood_runs_and_is_stratified():
     process = Uniform(3, ContinuousSchedule("cosine"))
     x_0 = torch.tensor([[0, 1], [2, 2]]).repeat(200, 1)

@@ -8,17 +8,17 @@ from importlib.metadata import version as _version
 from d3pm.conventions import Conventions
 from d3pm.likelihood import Likelihood, negative_log_likelihood
 from d3pm.losses import Objective, bound_term, training_loss
+from d3pm.mutual_information import mutual_information_alphas
 from d3pm.processes.base import Process
 from d3pm.processes.closed import Absorbing, AbsorbingUniform, Uniform
 from d3pm.processes.dense import BandDiagonal, Custom, DiscretizedGaussian
-from d3pm.processes.exponential import NearestNeighbour, nearest_neighbour_rate
+from d3pm.processes.exponential import NearestNeighbour, NearestNeighbourMask, nearest_neighbour_rate
 from d3pm.sampling import sample, sample_first_hitting
 from d3pm.schedules import (
     ContinuousSchedule,
     cosine_betas,
     inverse_betas,
     linear_betas,
-    mutual_information_alphas,
 )
 
 __version__ = _version("d3pm")
@@ -33,6 +33,7 @@ __all__ = [
     "DiscretizedGaussian",
     "Likelihood",
     "NearestNeighbour",
+    "NearestNeighbourMask",
     "Objective",
     "Process",
     "Uniform",

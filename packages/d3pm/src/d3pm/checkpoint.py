@@ -20,7 +20,6 @@ from d3pm.data import DataSpec
 from d3pm.errors import CheckpointError
 from d3pm.nets.head import Denoiser
 from d3pm.processes.base import Process
-from d3pm.processes.exponential import NearestNeighbour
 
 __all__ = ["CHECKPOINT", "FORMAT", "Checkpoint", "load_checkpoint", "save_checkpoint"]
 
@@ -39,7 +38,7 @@ class Checkpoint:
     step : int
         Training steps taken.
     tensors : dict
-        All tensors of the file: "model.…", "ema.…", "optimizer.…", "frequencies".
+        All tensors of the file: "model.…", "ema.…", "optimizer.…", "process.…", "frequencies".
     path : Path
     """
 
@@ -68,12 +67,10 @@ def save_checkpoint(
     """Write the file in full beside its place and then move it there: a crash leaves the old one whole."""
     tensors = {
         f"{section}.{key}": value.detach().cpu().contiguous().clone()
-        for section, values in sections.items()
+        for section, values in {**sections, "process": process.stored}.items()
         for key, value in values.items()
     }
     tensors["frequencies"] = torch.from_numpy(np.ascontiguousarray(frequencies))
-    if isinstance(process, NearestNeighbour):
-        tensors["rate"] = process.rate.cpu()
     header = {
         "format": FORMAT,
         "step": str(step),
@@ -116,7 +113,10 @@ def load_checkpoint(path: str | Path, device: torch.device | str = "cpu", proces
     except (KeyError, TypeError, ValueError) as error:
         message = f"`checkpoint` {path} has a damaged header ({error}). Train or copy it again."
         raise CheckpointError(message) from error
-    own = build_process(config.process, spec, tensors["frequencies"].numpy(), tensors.get("rate"))
+    stored = {key: tensors[f"process.{key}"] for key in ("betas", "alphas", "rate") if f"process.{key}" in tensors}
+    if "rate" in tensors:  # of the first format
+        stored["rate"] = tensors["rate"]
+    own = build_process(config.process, spec, tensors["frequencies"].numpy(), stored)
     for other, whose in ((own, "this version builds"), (process, "was asked for")):
         if other is not None and other.describe() != described:
             message = (

@@ -82,7 +82,8 @@ class ProcessConfig:
 
     Attributes
     ----------
-    kind : {"uniform", "absorbing", "gaussian", "band", "nearest_neighbour", "absorbing_uniform"}
+    kind : {"uniform", "absorbing", "gaussian", "band", "nearest_neighbour", "nearest_neighbour_mask",
+        "absorbing_uniform"}
     steps : int
         T; 0 for continuous time.
     schedule : str
@@ -97,6 +98,8 @@ class ProcessConfig:
         Of band: the largest jump.
     neighbours, embeddings
         Of nearest_neighbour: how many, in which embeddings (an .npy file of shape (K, d)).
+    mask_rate : float
+        Of nearest_neighbour_mask: the rate of masking, in the unit of the rate of wandering.
     """
 
     kind: str = "absorbing"
@@ -109,6 +112,7 @@ class ProcessConfig:
     width: int = 1
     neighbours: int = 5
     embeddings: str = ""
+    mask_rate: float = 1.0
 
     def __post_init__(self) -> None:
         check_number(self.steps, "process.steps", 0, whole=True)

@@ -165,7 +165,7 @@ def sample_first_hitting(
         ratio = torch.where(n > 0, ratio * u.pow(1 / n.clamp(min=1)), ratio)
         if watch is not None:
             watch(float(ratio.mean()), x)
-        logits = denoiser(x, _time_of_ratio(process, ratio), condition)
+        logits = denoiser(x, process.time_of_ratio(ratio), condition)
         which = draw(torch.where(masked, 0.0, FLOOR), generator)  # any masked position, one per example
         row = torch.arange(len(x), device=device)
         token = draw(logits.reshape(len(x), flat.shape[1], -1)[row, which].double(), generator)
@@ -215,17 +215,6 @@ def _copies(process: Process, denoiser: Denoiser) -> bool:
 def _times(process: Process, t: float, device: torch.device | str) -> Tensor:
     dtype = torch.float64 if process.n_steps is None else torch.int64
     return torch.tensor(t, dtype=dtype, device=device)
-
-
-def _time_of_ratio(process: Absorbing, ratio: Tensor) -> Tensor:
-    """Return t/T at which the process has masked that share of its tokens."""
-    if process.n_steps is None:
-        grid = torch.linspace(0, 1, 1001, dtype=torch.float64, device=ratio.device)
-    else:
-        grid = torch.arange(process.n_steps + 1, device=ratio.device)
-    masked = -torch.expm1(-process._exponent(grid))
-    index = torch.searchsorted(masked, ratio.clamp(max=float(masked[-1])))
-    return index.clamp(1, len(grid) - 1).float() / (len(grid) - 1)
 
 
 def _check_given(

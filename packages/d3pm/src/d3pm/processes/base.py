@@ -14,6 +14,7 @@ An impossible event has log-probability FLOOR, finite so that sums and gradients
 from __future__ import annotations
 
 import hashlib
+import math
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -75,6 +76,11 @@ class Process:
     def parameters(self) -> dict[str, Tensor]:
         """Return the tensors that define the process, for its fingerprint."""
         raise NotImplementedError
+
+    @property
+    def stored(self) -> dict[str, Tensor]:
+        """Return the tensors that a checkpoint keeps, so that no schedule is computed twice."""
+        return {}
 
     # ------------------------------------------------------------------ matrices, to look at
 
@@ -192,8 +198,13 @@ class Process:
         `log_p` is log p̃(x_0 | x_t), (..., K), normalised: here and in what follows.
         """
         prediction = self.log_prediction(x_t, log_p, t, mode)
-        joint = self._log_columns(x_t, s, t, prediction.dtype)
-        joint = joint + self._log_product(prediction, torch.zeros_like(s), s)
+        zero, columns = torch.zeros_like(s), self._log_columns(x_t, s, t, prediction.dtype)
+        joint = columns + self._log_product(prediction, zero, s)
+        lost = joint.amax(-1, keepdim=True) < IMPOSSIBLE
+        if bool(lost.any()):
+            # p̃ gives no mass to any state that leads to x_t: the limit of a p̃ that gives a little to all of them.
+            even = torch.full_like(prediction, -math.log(self.n_states))
+            joint = torch.where(lost, columns + self._log_product(even, zero, s), joint)
         return joint.log_softmax(-1).to(log_p.dtype)
 
     def log_prediction(self, x_t: Tensor, log_p: Tensor, t: Tensor, mode: Mode) -> Tensor:
@@ -249,6 +260,7 @@ class Process:
                 f"got {values.dtype} of shape {tuple(values.shape)}."
             )
             raise TokenError(message)
+        check_numbers(values, argument)
         return values
 
     def _check_time(self, t: Time, *, zero: bool = False) -> Tensor:
@@ -295,6 +307,7 @@ def draw(log_p: Tensor, generator: torch.Generator | None = None) -> Tensor:
     Inversion of the distribution function, summed in float64, with one 53-bit uniform per position. Gumbel noise in
     float32, the usual way, cuts off the tail and so lowers the temperature (arXiv 2409.02908).
     """
+    check_numbers(log_p, "logits")
     p = (log_p - log_p.amax(-1, keepdim=True)).exp()
     u = torch.rand(p.shape[:-1], dtype=torch.float64, device=p.device, generator=generator)
     return invert(p.cumsum(-1, dtype=torch.float64), u)
@@ -306,6 +319,17 @@ def invert(cumulative: Tensor, u: Tensor) -> Tensor:
     if cumulative.ndim == 1:
         return torch.searchsorted(cumulative, target.contiguous(), right=True)[..., 0]
     return torch.searchsorted(cumulative, target, right=True)[..., 0]
+
+
+def check_numbers(logits: Tensor, argument: str) -> None:
+    """Raise `TokenError` where logits are NaN or +inf, or leave no state possible: nothing can be drawn from them."""
+    good = logits.amax(-1).isfinite()  # NaN if any is
+    if not bool(good.all()):
+        message = (
+            f"`{argument}` must be numbers, one of them finite at every position; got NaN or infinite ones at "
+            f"{int((~good).sum())} of {good.numel()} positions. Look at the net's weights and at its input."
+        )
+        raise TokenError(message)
 
 
 def log_positive(p: Tensor) -> Tensor:
