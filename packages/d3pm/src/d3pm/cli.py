@@ -202,6 +202,18 @@ def encode(
     typer.echo(str(out))
 
 
+@app.command()
+def export(
+    checkpoint: CheckpointArgument,
+    out: Annotated[Path, typer.Option(help="Folder for the model and its tokenizer.")],
+) -> None:
+    """Write a model that started from a Hugging Face masked language model as one."""
+    from d3pm.checkpoint import load_checkpoint
+    from d3pm.huggingface import export_masked_lm
+
+    typer.echo(str(export_masked_lm(load_checkpoint(checkpoint), out)))
+
+
 def _threads(n: int | None) -> None:
     if n is not None:
         import torch

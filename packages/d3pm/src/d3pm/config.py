@@ -46,7 +46,8 @@ class DataConfig:
     alphabet : str
         "text8": a–z and the space, all else becomes a space; or the very characters to keep.
     tokenizer : str
-        "bpe" (byte-pair encoding) or "sentencepiece" (as the paper): how a vocabulary is learned.
+        "bpe" (byte-pair encoding) or "sentencepiece" (as the paper), learned on the training part; or the folder of a
+        Hugging Face tokenizer with a mask token.
     vocabulary : int
         Size of a vocabulary that is learned.
     flip : bool

@@ -13,7 +13,7 @@ import numpy as np
 
 from d3pm.config import DataConfig
 from d3pm.data import Dataset, DataSpec, count_classes
-from d3pm.errors import DataError, TruncationWarning, check_choice
+from d3pm.errors import DataError, TruncationWarning
 from d3pm.tables import is_table, read_table
 from d3pm.text import learn_bpe, learn_unigram, words_per_token
 
@@ -98,13 +98,16 @@ def _spec(config: DataConfig, train: _Part) -> DataSpec:
     if config.kind == "text":
         alphabet = string.ascii_lowercase + " " if config.alphabet == "text8" else config.alphabet
         spec = DataSpec("text", shape, len(alphabet), alphabet=alphabet)
-    else:
-        check_choice(config.tokenizer, ("bpe", "sentencepiece"), "tokenizer")
+    elif config.tokenizer in ("bpe", "sentencepiece"):
         learn = learn_bpe if config.tokenizer == "bpe" else learn_unigram
         lines = (line for item in train.lines for line in item.split("\n"))
         tokenizer = learn(lines, config.vocabulary)
         spec = DataSpec("text", shape, 0, tokenizer=tokenizer)
         spec = dataclasses.replace(spec, n_tokens=spec.codec.n_tokens)
+    else:
+        from d3pm.huggingface import tokenizer_spec
+
+        spec = tokenizer_spec(config.tokenizer, config.length)
     return spec
 
 

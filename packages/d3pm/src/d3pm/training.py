@@ -22,6 +22,7 @@ from d3pm.checkpoint import CHECKPOINT, Checkpoint, load_checkpoint, save_checkp
 from d3pm.config import Config, TrainConfig
 from d3pm.data import Batch, Dataset, load_data
 from d3pm.errors import CheckpointError, ConfigError, DataError, check_choice
+from d3pm.huggingface import load_pretrained, resolve_net
 from d3pm.losses import training_loss
 from d3pm.metrics import MetricsLog, Reporter
 from d3pm.runtime import choose_runtime
@@ -68,6 +69,7 @@ def train(
         If the recipe, its data or the checkpoint to resume do not fit together, or `out` holds a run and `resume` is
         false.
     """
+    config = resolve_net(config)
     settings, path = config.train, Path(out) / CHECKPOINT
     _check_folder(path, resume)
     runtime = choose_runtime(device, distributed)
@@ -76,6 +78,8 @@ def train(
     run = _Run(config, dataset, runtime, path)
     if path.exists() and run.resume() >= settings.steps:
         return path
+    if not run.step and config.net.get("kind") == "masked_lm":
+        run.start_from(config.net.get("path", ""))
     log = None
     if runtime.rank == 0:
         log = MetricsLog(path.parent, run.step, tensorboard, report)
@@ -122,6 +126,11 @@ class _Run:
         _restore_optimizer(self.optimizer, checkpoint.section("optimizer"))
         self.step = checkpoint.step
         return self.step
+
+    def start_from(self, folder: str) -> None:
+        """Take the weights of the Hugging Face model there, if there are any."""
+        load_pretrained(self.denoiser, folder, self.dataset.spec.shape[0])
+        self.average = Average(self.denoiser, self.config.train.ema)
 
     def begin(self) -> None:
         """Move everything to the device and make the net ready to be called."""

@@ -50,6 +50,19 @@ class TimeEmbedding(nn.Module):
         return hidden + self.classes(condition)
 
 
+def _head(backbone: nn.Module, outputs: int) -> nn.Module:
+    """Return the last layer; it starts at zero, so that the skip decides [B.1]. A backbone may have one of its own."""
+    kernel = getattr(backbone, "head_kernel", 1)
+    if kernel == 0:
+        return nn.Identity()
+    layer = nn.Linear(backbone.width, outputs)
+    if kernel > 1:
+        layer = _PictureHead(backbone.width, outputs, kernel, padding="same")
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
 class _PictureHead(nn.Conv2d):
     """A convolution over features whose channels come last, (B, H, W, width)."""
 
@@ -95,12 +108,7 @@ class Denoiser(nn.Module):
         self.backbone, self.n_states, self.n_channels, self.forbid = backbone, n_states, n_channels, forbid
         self.conventions = conventions or Conventions()
         outputs = (n_channels or 1) * (n_states if head == "logits" else 2)
-        if getattr(backbone, "head_kernel", 1) > 1:
-            self.out: nn.Module = _PictureHead(backbone.width, outputs, backbone.head_kernel, padding="same")
-        else:
-            self.out = nn.Linear(backbone.width, outputs)
-        nn.init.zeros_(self.out.weight)  # the final layer starts at zero, so that the skip decides [B.1]
-        nn.init.zeros_(self.out.bias)
+        self.out = _head(backbone, outputs)
         if self.skip_kind == "learned":
             self.skip_scale = nn.Sequential(TimeEmbedding(32), nn.SiLU(), nn.Linear(32, 1))
             nn.init.constant_(self.skip_scale[-1].bias, math.log(math.expm1(2.0)))  # softplus of it is 2
@@ -113,8 +121,7 @@ class Denoiser(nn.Module):
     @property
     def time_free(self) -> bool:
         """Return whether the output ignores time, so that a sampler may keep it while x_t stays the same."""
-        embedding = getattr(self.backbone, "time", None)
-        return bool(embedding is not None and embedding.time_free and self.skip_kind != "learned")
+        return bool(getattr(self.backbone, "time_free", False) and self.skip_kind != "learned")
 
     def forward(
         self, x_t: Tensor, time: Tensor, condition: Tensor | None = None, attention_mask: Tensor | None = None

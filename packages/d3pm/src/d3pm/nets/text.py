@@ -52,6 +52,7 @@ class Transformer(nn.Module):
         self.embedding = nn.Embedding(n_states, width)
         nn.init.normal_(self.embedding.weight)
         self.time = TimeEmbedding(width, n_classes, time_free=time_free)
+        self.time_free = time_free
         self.positions = _RelativePositions(n_heads)  # shared by all layers, as in T5
         self.layers = nn.ModuleList(_Layer(width, n_heads, hidden, dropout) for _ in range(n_layers))
         self.leave = nn.RMSNorm(width)
@@ -146,6 +147,7 @@ class DilatedConv(nn.Module):
         self.width = width
         self.embedding = nn.Embedding(n_states, width)
         self.time = TimeEmbedding(width, n_classes, time_free=time_free)
+        self.time_free = time_free
         self.blocks = nn.ModuleList(_ConvBlock(width, kernel, d, dropout) for d in dilations)
         self.leave = nn.LayerNorm(width)
         self.layer_names = [f"blocks.{i}" for i in range(len(dilations))]

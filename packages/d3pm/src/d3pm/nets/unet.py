@@ -68,6 +68,7 @@ class UNet(nn.Module):
         else:
             self.embedding = None
         self.time = TimeEmbedding(width, n_classes, time_free=time_free, n_out=4 * width)
+        self.time_free = time_free
         self.enter = nn.Conv2d(width if self.embedding is not None else channels, width, 3, padding=1)
         self.layer_names: list[str] = []
 
