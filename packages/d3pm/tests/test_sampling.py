@@ -91,15 +91,104 @@ def test_first_hitting_runs_the_net_once_per_token():
     assert denoiser.calls == 7
 
 
-@pytest.mark.parametrize("name", PROCESSES)
+CONDITIONAL = {
+    **PROCESSES,
+    "absorbing_mid": lambda: Absorbing(3, inverse_betas(4), mask=1),
+    "continuous": lambda: Uniform(3, ContinuousSchedule("cosine")),
+}
+
+
+@pytest.mark.parametrize("first", ["direct", "eq4"])
+@pytest.mark.parametrize("name", [n for n in CONDITIONAL if n not in ("absorbing", "continuous")])
+def test_infilling_without_masks_follows_the_conditional_law(name, first):
+    """The exact law of the second token given the first: replacement alone is off by up to 0.2 in total variation."""
+    process, forbid = CONDITIONAL[name](), 2 if name in MASKED else None
+    denoiser = contextual(3, forbid)
+    denoiser.forbid, denoiser.conventions = forbid, Conventions(first=first)
+    _, p = exact_model(process, denoiser, 2, 1, "joint", first)
+    given, keep = torch.tensor([[1, 0]]).expand(3000, 2), torch.tensor([[True, False]]).expand(3000, 2)
+    g = torch.Generator().manual_seed(0)
+    x = sample(process, denoiser, (3000, 2), given=given, keep=keep, n_particles=64, generator=g)
+    assert (x[:, 0] == 1).all()
+    expected = p.reshape(3, 3)[1] / p.reshape(3, 3)[1].sum()
+    total_variation = (torch.bincount(x[:, 1], minlength=3) / 3000 - expected).abs().sum() / 2
+    assert float(total_variation) < 0.03
+
+
+@pytest.mark.parametrize("name", CONDITIONAL)
 def test_infilling_keeps_what_is_given(name):
-    process, forbid = PROCESSES[name](), 2 if name in MASKED else None
+    process, forbid = CONDITIONAL[name](), 2 if name in MASKED else None
     given = torch.tensor([[1, 0]]).expand(500, 2)
     keep = torch.tensor([[True, False]]).expand(500, 2)
     g = torch.Generator().manual_seed(0)
-    x = sample(process, contextual(3, forbid), (500, 2), given=given, keep=keep, generator=g)
+    x = sample(process, contextual(3, forbid), (500, 2), n_steps=4, given=given, keep=keep, generator=g)
     assert (x[:, 0] == 1).all()
     assert len(x[:, 1].unique()) > 1
+
+
+def test_first_hitting_fills_in_whatever_the_layout_of_what_is_given():
+    """Columns of a matrix, expanded rows: the samples used to stay masks."""
+    process, denoiser = Absorbing(3, inverse_betas(4)), Masked()
+    across = torch.tensor([[1, 0], [0, 1], [1, 1]])
+    keep = torch.tensor([[True, False], [False, True], [False, False]])
+    for given, kept in ((across.mT.contiguous().mT, keep.mT.contiguous().mT), (across[:1].expand(3, 2), keep)):
+        x = sample_first_hitting(
+            process, denoiser, (3, 2), given=given, keep=kept, generator=torch.Generator().manual_seed(0)
+        )
+        assert (x < 2).all()
+        assert torch.equal(x[kept], given[kept])
+
+
+class Exact:
+    """p̃ of the data law p0 (K, K) itself: of each token given the other's x_t ("joint"), by summing."""
+
+    def __init__(self, p0, process, forbid=None):
+        self.p0, self.process, self.forbid = p0, process, forbid
+
+    def __call__(self, x_t, time, condition=None):
+        end = self.process.n_steps
+        Q = torch.stack([self.process.cumulative(round(float(t) * end)) for t in time[:1]])[0]
+        columns = Q[:, x_t].permute(1, 2, 0)  # (B, 2, K): q(x_t | x_0 = k)
+        first, second = columns[:, 1] @ self.p0.mT, columns[:, 0] @ self.p0
+        return torch.stack([first, second], 1).clamp(min=1e-300).log()
+
+
+P0 = torch.tensor([[0.45, 0.03, 0.02], [0.02, 0.03, 0.01], [0.02, 0.02, 0.40]], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("n_steps", [10, 40])
+def test_infilling_with_an_exact_net(n_steps):
+    """One particle is no conditioning, however many steps; sixty-four are right to the noise of the draws."""
+    process = Uniform(3, linear_betas(n_steps, 0.02, 0.9) * 10 / n_steps)
+    given, keep = torch.tensor([[0, 2]]).expand(2000, 2), torch.tensor([[False, True]]).expand(2000, 2)
+    joint = exact_model(process, Exact(P0, process), 2, 1, "joint", "eq4")[1].reshape(3, 3)
+    expected, errors = joint[:, 2] / joint[:, 2].sum(), {}
+    for n_particles in (1, 64):
+        x = sample(
+            process, Exact(P0, process), (2000, 2), given=given, keep=keep, n_particles=n_particles,
+            generator=torch.Generator().manual_seed(0),
+        )  # fmt: skip
+        errors[n_particles] = float((torch.bincount(x[:, 0], minlength=3) / 2000 - expected).abs().sum() / 2)
+    assert errors[64] < 0.03
+    assert errors[1] > 0.1
+
+
+@pytest.mark.parametrize("name", ["uniform", "absorbing"])
+def test_corrections_mend_few_steps(name):
+    """With an exact net what is wrong is that a step draws tokens independently, and corrections forget that."""
+    p0 = P0
+    if name == "absorbing":
+        p0 = torch.tensor([[0.49, 0.01, 0.0], [0.01, 0.49, 0.0], [0.0, 0.0, 0.0]], dtype=torch.float64)
+    p0 = p0 / p0.sum()
+    process = Uniform(3, linear_betas(20, 0.02, 0.5)) if name == "uniform" else Absorbing(3, inverse_betas(20))
+    denoiser = Exact(p0, process, 2 if name == "absorbing" else None)
+    n_steps, off = 20 if name == "uniform" else 4, {}
+    for n_corrections in (0, 8):
+        g = torch.Generator().manual_seed(0)
+        x = sample(process, denoiser, (N, 2), n_steps=n_steps, n_corrections=n_corrections, generator=g)
+        off[n_corrections] = float((frequencies(x, 3) - p0.flatten()).abs().sum() / 2)
+    assert off[0] > 0.02
+    assert off[8] < 0.75 * off[0]
 
 
 def test_infilling_of_a_masked_model_conditions_exactly():

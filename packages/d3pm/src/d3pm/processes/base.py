@@ -187,6 +187,10 @@ class Process:
         """Draw x_t as `q_sample` does, trusting its input; t broadcasts against x_0."""
         return draw(self._log_rows(x_0, torch.zeros_like(t), t, torch.float32), generator)
 
+    def advance(self, x_s: Tensor, s: Tensor, t: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Draw x_t ~ q(x_t | x_s), trusting its input; s and t broadcast against x_s."""
+        return draw(self._log_rows(x_s, s, t, torch.float64), generator)
+
     def log_posterior(self, x_t: Tensor, x_0: Tensor, s: Tensor, t: Tensor, dtype: torch.dtype) -> Tensor:
         """Return log q(x_s | x_t, x_0), (..., K): equation 3, whose denominator is the normaliser."""
         joint = self._log_columns(x_t, s, t, dtype) + self._log_rows(x_0, torch.zeros_like(s), s, dtype)
