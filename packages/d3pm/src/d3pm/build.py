@@ -16,6 +16,7 @@ from d3pm.data import DataSpec
 from d3pm.errors import ConfigError, D3PMError, check_choice
 from d3pm.mutual_information import mutual_information_alphas
 from d3pm.nets.head import Denoiser
+from d3pm.nets.masked_lm import MaskedLanguageModel
 from d3pm.nets.text import DilatedConv, Transformer
 from d3pm.nets.unet import UNet
 from d3pm.processes.autoregressive import Autoregressive
@@ -38,7 +39,12 @@ KINDS = (
     "absorbing_uniform",
     "autoregressive",
 )
-NETS: dict[str, type[nn.Module]] = {"unet": UNet, "transformer": Transformer, "dilated_conv": DilatedConv}
+NETS: dict[str, type[nn.Module]] = {
+    "unet": UNet,
+    "transformer": Transformer,
+    "dilated_conv": DilatedConv,
+    "masked_lm": MaskedLanguageModel,
+}
 
 
 def has_extra_mask(config: ProcessConfig) -> bool:
@@ -50,8 +56,15 @@ def has_extra_mask(config: ProcessConfig) -> bool:
 
 
 def n_states_of(config: ProcessConfig, spec: DataSpec) -> int:
-    """Return K: the data's values, and one more where the mask is a symbol of its own."""
-    return spec.n_tokens + has_extra_mask(config)
+    """Return K: the data's values, and one more for a mask that is a symbol of its own and not in the vocabulary."""
+    return spec.n_tokens + (has_extra_mask(config) and spec.mask is None)
+
+
+def mask_of(config: ProcessConfig, spec: DataSpec) -> int:
+    """Return the state that masks: the vocabulary's own mask, one more symbol, or the middle of the values."""
+    if not has_extra_mask(config):
+        return n_states_of(config, spec) // 2
+    return spec.n_tokens if spec.mask is None else spec.mask
 
 
 def build_process(
@@ -82,9 +95,12 @@ def _process(
 ) -> Process:
     check_choice(config.kind, KINDS, "kind")
     K = n_states_of(config, spec)
-    mask = K - 1 if config.mask == "extra" else K // 2
+    mask = mask_of(config, spec)
     if config.kind in ("gaussian", "band"):
         return _dense(config, K)
+    if config.kind == "nearest_neighbour_mask" and spec.mask is not None:
+        message = "`kind` must be absorbing for a vocabulary with a mask of its own; got nearest_neighbour_mask."
+        raise ConfigError(message)
     if config.kind in ("nearest_neighbour", "nearest_neighbour_mask"):
         return _nearest_neighbour(config, spec.n_tokens, frequencies, stored)
     if config.kind == "autoregressive":
@@ -166,7 +182,14 @@ def _rate(config: ProcessConfig, n_tokens: int) -> Tensor:
     if not config.embeddings or not path.is_file():
         message = f"`embeddings` must name an .npy file of shape ({n_tokens}, d); got {config.embeddings!r}."
         raise ConfigError(message)
-    embeddings = np.load(path, allow_pickle=False)
+    try:
+        embeddings = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        message = f"`embeddings` must name an .npy file of shape ({n_tokens}, d); {path} cannot be read: {error}."
+        raise ConfigError(message) from error
+    if not isinstance(embeddings, np.ndarray) or not np.isfinite(embeddings).all():
+        message = f"`embeddings` must be finite numbers of shape ({n_tokens}, d); {path} holds something else."
+        raise ConfigError(message)
     if embeddings.ndim != 2 or len(embeddings) != n_tokens:
         message = f"`embeddings` must have shape ({n_tokens}, d); {path} has {embeddings.shape}."
         raise ConfigError(message)
@@ -177,26 +200,30 @@ def build_denoiser(config: Config, spec: DataSpec, n_states: int) -> Denoiser:
     """Return the denoiser of a recipe, with weights drawn from torch's global generator."""
     options = dict(config.net)
     kind = check_choice(options.pop("kind", "unet"), NETS, "net.kind")
-    head, skip = options.pop("head", "logits"), options.pop("skip", "learned")
     fixed: dict[str, Any] = {"n_states": n_states, "n_classes": spec.n_classes}
     if kind == "unet":
         fixed["n_channels"] = spec.n_channels
     if (kind == "unet") != (spec.modality == "image"):
-        message = (
-            f"`net.kind` must be {'unet' if spec.modality == 'image' else 'transformer or dilated_conv'}; got {kind}."
-        )
+        fitting = ", ".join(name for name in NETS if (name == "unet") == (spec.modality == "image"))
+        message = f"`net.kind` must be one of {fitting} for {spec.modality} data; got {kind}."
         raise ConfigError(message)
+    outer: tuple[str, ...] = ()
+    head, skip = "logits", "none"
+    if kind == "masked_lm":  # has a head of its own; where its weights come from is no part of the net
+        options.pop("path", None)
+    else:
+        head, skip, outer = options.pop("head", "logits"), options.pop("skip", "learned"), ("head", "skip")
     known = set(inspect.signature(NETS[kind]).parameters) - set(fixed)
     for key in options:
         if key not in known:
-            message = f"`{key}` in [net] must be an option of {kind}: {', '.join(sorted(known))}, head, skip."
+            message = f"`{key}` in [net] must be an option of {kind}: {', '.join([*sorted(known), *outer])}."
             raise ConfigError(message)
     try:
         backbone = NETS[kind](**fixed, **options)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         if isinstance(error, D3PMError):
             raise
         message = f"`net` must hold options that fit {kind}; {error}."
         raise ConfigError(message) from error
-    forbid = n_states - 1 if has_extra_mask(config.process) else None
+    forbid = mask_of(config.process, spec) if has_extra_mask(config.process) else None
     return Denoiser(backbone, n_states, spec.n_channels, head, skip, forbid, config.conventions)

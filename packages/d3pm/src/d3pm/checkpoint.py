@@ -21,8 +21,9 @@ from d3pm.errors import CheckpointError
 from d3pm.nets.head import Denoiser
 from d3pm.processes.base import Process
 
-__all__ = ["FORMAT", "Checkpoint", "load_checkpoint", "save_checkpoint"]
+__all__ = ["CHECKPOINT", "FORMAT", "Checkpoint", "load_checkpoint", "save_checkpoint"]
 
+CHECKPOINT = "checkpoint.safetensors"
 FORMAT = "d3pm-checkpoint-2"
 FIRST_FORMAT = "d3pm-checkpoint-1"  # had `mode` and `first` in [loss]
 
@@ -100,7 +101,7 @@ def load_checkpoint(path: str | Path, device: torch.device | str = "cpu", proces
     """
     path = Path(path)
     if path.is_dir():
-        path = path / "checkpoint.safetensors"
+        path = path / CHECKPOINT
     if not path.is_file():
         message = f"`checkpoint` must be a file written by d3pm train, or its folder; there is none at {path}."
         raise CheckpointError(message)

