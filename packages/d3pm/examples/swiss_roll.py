@@ -47,7 +47,7 @@ class Net(nn.Module):
             nn.Linear(2 * K + 1, 256), nn.SiLU(), nn.Linear(256, 256), nn.SiLU(), nn.Linear(256, 2 * K)
         )
 
-    def forward(self, x_t, time, condition=None):
+    def forward(self, x_t, time, condition=None):  # noqa: D102
         one_hot = nn.functional.one_hot(x_t, K).float()
         out = self.layers(torch.cat([one_hot.flatten(1), time[:, None]], -1)).reshape(-1, 2, K)
         return out + 4 * one_hot  # x_t is the best guess of x_0 where there is little noise
