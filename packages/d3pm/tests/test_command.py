@@ -35,7 +35,12 @@ def test_command_from_training_to_features(tmp_path):
     assert values["bits"] > 1
     assert values["examples"] == 20
     picture, way = tmp_path / "s.png", tmp_path / "way.png"
-    for extra in (["--steps", "3"], ["--first-hitting"]):
+    for extra in (
+        ["--steps", "3", "--corrections", "1", "--temperature", "0.8"],
+        ["--first-hitting"],
+        ["--method", "confidence", "--steps", "3", "--top-p", "0.9"],
+        ["--method", "remasking", "--steps", "3"],
+    ):
         result = runner.invoke(
             app, ["sample", str(out), "-n", "2", "--out", str(picture), "--progress", str(way), *extra]
         )
@@ -68,7 +73,9 @@ def test_command_fills_in_text(tmp_path):
         app, ["train", "characters", "--data", str(text), "--out", str(out), "--device", "cpu", *options]
     )
     assert result.exit_code == 0, result.output
-    result = runner.invoke(app, ["sample", str(out), "-n", "2", "--steps", "4", "--prompt", "The qu___ brown"])
+    result = runner.invoke(
+        app, ["sample", str(out), "-n", "2", "--steps", "4", "--prompt", "The qu___ brown", "--block", "5"]
+    )
     lines = result.stdout.rstrip("\n").split("\n")
     assert [line[:6] + line[9:15] for line in lines] == ["the qu brown"] * 2
     assert all(len(line) <= 16 for line in lines)

@@ -48,10 +48,7 @@ def test_samples_follow_their_label(run):
 
 def test_labels_of_the_command(run, tmp_path):
     pytest.importorskip("PIL")
-    options = {
-        "n": 2, "steps": None, "grid": "even", "final": "draw", "first_hitting": False, "prompt": None,
-        "progress": None, "seed": 0, "device": "cpu", "say": print,
-    }  # fmt: skip
+    options = {"n": 2, "device": "cpu"}
     run_sample(run[0], out=tmp_path / "x.png", label=1, **options)
     assert (tmp_path / "x.png").exists()
     with pytest.raises(OptionError, match="from 0 to 1"):
@@ -96,10 +93,7 @@ def test_a_model_without_a_null_class_is_no_encoder(tmp_path):
     with pytest.raises(OptionError, match="null class"):
         DiffusionEncoder(path, device="cpu")
     with pytest.raises(OptionError, match="null class"):
-        run_sample(
-            path, out=tmp_path / "x.png", n=1, steps=None, grid="even", final=None, first_hitting=False, prompt=None,
-            label=1, guidance=1.0, progress=None, seed=0, device="cpu", say=print,
-        )  # fmt: skip
+        run_sample(path, out=tmp_path / "x.png", n=1, label=1, guidance=1.0, device="cpu")
 
 
 @pytest.mark.parametrize("scale", [0.0, 1.5])

@@ -21,6 +21,7 @@ from d3pm import (
 from d3pm.errors import OptionError, TokenError
 from d3pm.likelihood import Likelihood, time_grid
 from d3pm.losses import continuous_bound_term, masked_bound_term, sample_times
+from d3pm.sampling import sample
 from reference import golden
 
 
@@ -210,6 +211,39 @@ def test_the_monte_carlo_error_covers(n_steps, n_times, denoiser):
     assert 0.9 < float(whole.variance.mean() / whole.nats.var()) < 1.1
     inside = (bits - whole.bits_per_position).abs() <= 2 * errors
     assert 0.85 <= float(inside.double().mean()) < 1
+
+
+@pytest.mark.parametrize("name", ["uniform", "gaussian", "absorbing_uniform", "custom"])
+def test_a_learned_prior_is_the_best_and_is_used(name):
+    """Where T steps do not mix: L_T falls to I(x_T; x_0), no law does better, the bound holds and samples follow."""
+    process = {
+        "uniform": lambda: Uniform(3, linear_betas(3, 0.1, 0.2)),
+        "gaussian": lambda: DiscretizedGaussian(3, torch.tensor([0.3, 0.3, 0.3])),
+        "absorbing_uniform": lambda: AbsorbingUniform(3, [0.1, 0.1], [0.1, 0.2]),
+        "custom": PROCESSES["custom"],
+    }[name]()
+    masked = name in MASKED
+    p0 = torch.tensor([0.75, 0.25, 0.0] if masked else [0.7, 0.25, 0.05], dtype=torch.float64)
+    before, described = float(p0 @ process.prior_kl()), process.describe()
+    process.learn_prior(p0)
+    after, law = float(p0 @ process.prior_kl()), process.prior
+    assert after < before
+    Q = process.cumulative(process.n_steps)
+    information = float(torch.special.entr(p0 @ Q).sum() - p0 @ torch.special.entr(Q).sum(-1))
+    assert after == pytest.approx(information, abs=1e-5)
+    for i in range(3):  # a step towards any state makes it worse
+        process.learned_prior = 0.98 * law + 0.02 * torch.nn.functional.one_hot(torch.tensor(i), 3)
+        assert float(p0 @ process.prior_kl()) > after
+    process.learned_prior = law
+    assert process.describe() != described
+    denoiser = contextual(3, 2 if masked else None)
+    every, p = exact_model(process, denoiser, 2, 1, "joint", "eq4")
+    for x_0 in states(2, 2):
+        bound = exact_bound(process, denoiser, x_0, 1, "joint", "eq4")
+        assert bound >= -math.log(float(p[(every == x_0).all(-1)])) - 1e-12
+    x = sample(process, denoiser, (20_000, 2), generator=torch.Generator().manual_seed(0))
+    found = torch.bincount((x * torch.tensor([3, 1])).sum(-1), minlength=9).double() / 20_000
+    torch.testing.assert_close(found, p, rtol=0, atol=0.018)
 
 
 def test_nets_that_give_no_numbers_have_no_likelihood():

@@ -147,7 +147,8 @@ class Exact:
 
     def __call__(self, x_t, time, condition=None):
         end = self.process.n_steps
-        Q = torch.stack([self.process.cumulative(round(float(t) * end)) for t in time[:1]])[0]
+        t = round(float(time[0]) * end)  # at T all is masked, and what is not says nothing
+        Q = self.process.cumulative(min(t, end - 1) if self.forbid is not None else t)
         columns = Q[:, x_t].permute(1, 2, 0)  # (B, 2, K): q(x_t | x_0 = k)
         first, second = columns[:, 1] @ self.p0.mT, columns[:, 0] @ self.p0
         return torch.stack([first, second], 1).clamp(min=1e-300).log()

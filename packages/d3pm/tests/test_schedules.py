@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import numpy as np
@@ -88,6 +89,8 @@ def test_a_stored_schedule_is_not_computed_again(kind, tmp_path):
     )
     spec = DataSpec("text", (4,), 6, alphabet="abcde ")
     first = build_process(config, spec, frequent(6).numpy())
+    learned = build_process(dataclasses.replace(config, prior="learned"), spec, frequent(6).numpy(), first.stored)
+    assert learned.describe() != first.describe()
     (tmp_path / "e.npy").unlink()
     again = build_process(config, spec, None, first.stored)
     assert again.describe() == first.describe()

@@ -19,6 +19,7 @@ from d3pm.nets.head import Denoiser
 from d3pm.nets.masked_lm import MaskedLanguageModel
 from d3pm.nets.text import DilatedConv, Transformer
 from d3pm.nets.unet import UNet
+from d3pm.processes.autoregressive import Autoregressive
 from d3pm.processes.base import Process
 from d3pm.processes.closed import Absorbing, AbsorbingUniform, Uniform
 from d3pm.processes.dense import BandDiagonal, DiscretizedGaussian
@@ -36,6 +37,7 @@ KINDS = (
     "nearest_neighbour",
     "nearest_neighbour_mask",
     "absorbing_uniform",
+    "autoregressive",
 )
 NETS: dict[str, type[nn.Module]] = {
     "unet": UNet,
@@ -48,7 +50,7 @@ NETS: dict[str, type[nn.Module]] = {
 def has_extra_mask(config: ProcessConfig) -> bool:
     """Return whether the process has a mask that is a symbol of its own, which x_0 never is."""
     check_choice(config.mask, ("extra", "middle"), "mask")
-    if config.kind == "nearest_neighbour_mask":
+    if config.kind in ("nearest_neighbour_mask", "autoregressive"):
         return True
     return config.kind in ("absorbing", "absorbing_uniform") and config.mask == "extra"
 
@@ -82,6 +84,15 @@ def build_process(
     stored : mapping of tensors, optional
         `Process.stored` of the process when it was first built: nothing of it is computed again.
     """
+    process = _process(config, spec, frequencies, stored or {})
+    if check_choice(config.prior, ("stationary", "learned"), "prior") == "learned":
+        process.learn_prior(_frequencies(frequencies, process.n_states))
+    return process
+
+
+def _process(
+    config: ProcessConfig, spec: DataSpec, frequencies: np.ndarray | None, stored: Mapping[str, Tensor]
+) -> Process:
     check_choice(config.kind, KINDS, "kind")
     K = n_states_of(config, spec)
     mask = mask_of(config, spec)
@@ -91,8 +102,15 @@ def build_process(
         message = "`kind` must be absorbing for a vocabulary with a mask of its own; got nearest_neighbour_mask."
         raise ConfigError(message)
     if config.kind in ("nearest_neighbour", "nearest_neighbour_mask"):
-        return _nearest_neighbour(config, spec.n_tokens, frequencies, stored or {})
-    betas = (stored or {}).get("betas")
+        return _nearest_neighbour(config, spec.n_tokens, frequencies, stored)
+    if config.kind == "autoregressive":
+        if len(spec.shape) != 1:
+            message = (
+                f"`kind` = autoregressive needs tokens along one axis, in order; the data have shape {spec.shape}."
+            )
+            raise ConfigError(message)
+        return Autoregressive(K, spec.shape[0])
+    betas = stored.get("betas")
     if betas is None:
         betas = _betas(config, K, frequencies)
     if config.kind == "uniform":
@@ -152,7 +170,7 @@ def _betas(config: ProcessConfig, n_states: int, frequencies: np.ndarray | None)
 
 def _frequencies(frequencies: np.ndarray | None, n_states: int) -> np.ndarray:
     if frequencies is None:
-        message = "`schedule` = mutual_information needs the frequencies of the training data."
+        message = "`schedule` = mutual_information and `prior` = learned need the frequencies of the training data."
         raise ConfigError(message)
     p0 = np.zeros(n_states)
     p0[: len(frequencies)] = frequencies

@@ -20,6 +20,8 @@ DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; CUDA 
 DataOption = Annotated[str | None, typer.Option("--data", help="A file or folder in place of the recipe's data.")]
 ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads.")]
 SeedOption = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Same seed, same numbers.")]
+StepsOption = Annotated[int | None, typer.Option(min=1, help="Steps of the samples; T by default.")]
+FinalOption = Annotated[str | None, typer.Option(help="draw or argmax at the last step; the model's own by default.")]
 CheckpointArgument = Annotated[Path, typer.Argument(help="A checkpoint, or the folder of a training run.")]
 
 
@@ -81,12 +83,17 @@ def sample(
     checkpoint: CheckpointArgument,
     out: Annotated[Path | None, typer.Option(help=".png, .npz or .txt; text goes to the screen without it.")] = None,
     n: Annotated[int, typer.Option("-n", min=1, help="How many.")] = 16,
-    steps: Annotated[int | None, typer.Option(min=1, help="Steps to take; T by default.")] = None,
+    method: Annotated[
+        str, typer.Option(help="ancestral, or for masked models first_hitting, confidence, remasking.")
+    ] = "ancestral",
+    steps: StepsOption = None,
     grid: Annotated[str, typer.Option(help="even or cosine.")] = "even",
-    final: Annotated[
-        str | None, typer.Option(help="draw or argmax at the last step; the model's own by default.")
-    ] = None,
-    first_hitting: Annotated[bool, typer.Option(help="One token at a time, exactly (masked models).")] = False,
+    final: FinalOption = None,
+    temperature: Annotated[float, typer.Option(min=0, help="Below 1: likely tokens become likelier.")] = 1.0,
+    top_p: Annotated[float, typer.Option(help="Keep the likeliest tokens that have this probability.")] = 1.0,
+    corrections: Annotated[int, typer.Option(min=0, help="Corrector steps after each step (ancestral).")] = 0,
+    block: Annotated[int, typer.Option(min=0, help="Fill in from left to right, so many tokens at a time.")] = 0,
+    first_hitting: Annotated[bool, typer.Option(help="Short for --method first_hitting.")] = False,
     prompt: Annotated[str | None, typer.Option(help="Text to keep; `_` marks what to fill in.")] = None,
     label: Annotated[int | None, typer.Option(min=0, help="Class, for conditional models.")] = None,
     guidance: Annotated[
@@ -98,17 +105,25 @@ def sample(
     device: DeviceOption = None,
 ) -> None:
     """Draw samples from a checkpoint."""
+    from d3pm.generation import GenerationConfig
     from d3pm.show import run_sample
 
     _threads(threads)
+    generation = GenerationConfig(
+        method="first_hitting" if first_hitting else method,  # type: ignore[arg-type]
+        n_steps=steps,
+        grid=grid,  # type: ignore[arg-type]
+        final=final,  # type: ignore[arg-type]
+        temperature=temperature,
+        top_p=top_p,
+        n_corrections=corrections,
+        block=block,
+    )
     run_sample(
         checkpoint,
-        out=out,
+        out,
         n=n,
-        steps=steps,
-        grid=grid,
-        final=final,
-        first_hitting=first_hitting,
+        generation=generation,
         prompt=prompt,
         label=label,
         guidance=guidance,
@@ -128,6 +143,8 @@ def evaluate(
     step: Annotated[int | None, typer.Option(min=1, help="Steps at once.")] = None,
     seed: SeedOption = 0,
     quality: Annotated[int, typer.Option(min=0, help="Samples to measure IS and FID with; 0 for none.")] = 0,
+    sample_steps: StepsOption = None,
+    final: FinalOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on the standard output.")] = False,
     threads: ThreadsOption = None,
     device: DeviceOption = None,
@@ -163,9 +180,11 @@ def evaluate(
     if words:
         values["perplexity"] = result.perplexity(words)
     if quality:
+        from d3pm.generation import GenerationConfig
         from d3pm.show import measure_quality
 
-        values.update(measure_quality(model, dataset, quality, seed))
+        generation = GenerationConfig(n_steps=sample_steps, final=final)  # type: ignore[arg-type]
+        values.update(measure_quality(model, dataset, quality, seed, generation))
     if as_json:
         typer.echo(to_json(values))
         return

@@ -84,9 +84,9 @@ class ProcessConfig:
     Attributes
     ----------
     kind : {"uniform", "absorbing", "gaussian", "band", "nearest_neighbour", "nearest_neighbour_mask",
-        "absorbing_uniform"}
+        "absorbing_uniform", "autoregressive"}
     steps : int
-        T; 0 for continuous time.
+        T; 0 for continuous time. An autoregressive process has as many as tokens.
     schedule : str
         "linear", "cosine", "inverse" or "mutual_information"; in continuous time "linear", "cosine" or "geometric".
     start, stop : float
@@ -99,6 +99,8 @@ class ProcessConfig:
         Of band: the largest jump.
     neighbours, embeddings
         Of nearest_neighbour: how many, in which embeddings (an .npy file of shape (K, d)).
+    prior : str
+        "stationary", or "learned": the law of x_T in the training data, for processes that do not mix in T steps.
     mask_rate : float
         Of nearest_neighbour_mask: the rate of masking, in the unit of the rate of wandering.
     """
@@ -114,6 +116,7 @@ class ProcessConfig:
     neighbours: int = 5
     embeddings: str = ""
     mask_rate: float = 1.0
+    prior: str = "stationary"
 
     def __post_init__(self) -> None:
         check_number(self.steps, "process.steps", 0, whole=True)

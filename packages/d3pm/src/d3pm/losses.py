@@ -156,23 +156,24 @@ class Objective:
 
     Attributes
     ----------
-    kind : {"bound", "masked", "simple"}
+    kind : {"bound", "masked", "simple", "cross_entropy"}
         "bound": the term of L_vb, plus `cross_entropy` times the cross-entropy (L_λ; λ = 0.001 for the paper's images,
         0.01 for its absorbing text). "masked": the absorbing process's closed form. "simple": cross-entropy at masked
         positions with weight one at every masking ratio, a masked language model's objective; for encoders.
+        "cross_entropy": the auxiliary term of equation 5 alone, at all positions and times, for any process.
     cross_entropy : float, default=0
         λ of equation 5.
     low, high : float, default=0, 1
         Range of times trained on, as fractions of T. An encoder sees little noise at use: (0.05, 0.6) serves it.
     """
 
-    kind: Literal["bound", "masked", "simple"] = "bound"
+    kind: Literal["bound", "masked", "simple", "cross_entropy"] = "bound"
     cross_entropy: float = 0.0
     low: float = 0.0
     high: float = 1.0
 
     def __post_init__(self) -> None:
-        check_choice(self.kind, ("bound", "masked", "simple"), "kind")
+        check_choice(self.kind, ("bound", "masked", "simple", "cross_entropy"), "kind")
         if self.cross_entropy < 0 or not 0 <= self.low < self.high <= 1:
             message = f"`cross_entropy` must be ≥ 0 and 0 ≤ low < high ≤ 1; got {self}."
             raise OptionError(message)
@@ -180,10 +181,14 @@ class Objective:
     def check(self, process: Process, conventions: Conventions) -> None:
         """Raise `OptionError` if this objective does not train that model of that process."""
         conventions.check(process)
-        if self.kind != "bound" and not isinstance(process, Absorbing):
-            message = f"`kind` must be 'bound' for a {process.kind} process; got {self.kind!r}, which needs masks."
+        masks = self.kind in ("masked", "simple")
+        if masks and not isinstance(process, Absorbing):
+            message = (
+                f"`kind` must be 'bound' or 'cross_entropy' for a {process.kind} process; "
+                f"got {self.kind!r}, which needs masks."
+            )
             raise OptionError(message)
-        if self.kind != "bound" and conventions.first != "eq4":
+        if masks and conventions.first != "eq4":
             message = f"`first` must be 'eq4' with `kind` = {self.kind!r}, the closed form of equation 4; got 'direct'."
             raise OptionError(message)
 
@@ -214,7 +219,8 @@ def training_loss(
     loss : scalar tensor
         Nats per position, without a factor T in discrete time.
     metrics : dict
-        "bits": an estimate of the bound in bits per position, less L_T ("simple": of the cross-entropy);
+        "bits": an estimate of the bound in bits per position, less L_T ("simple", "cross_entropy": of the
+        cross-entropy);
         "cross_entropy": in bits.
     """
     t = sample_times(process, len(x_0), generator, x_0.device, objective.low, objective.high)
@@ -227,6 +233,8 @@ def training_loss(
         masked = masked if attention_mask is None else masked * attention_mask
         loss = (ce * masked).sum() / masked.sum().clamp(min=1)
         bits = loss
+    elif objective.kind == "cross_entropy":
+        bits = loss = ce.mean()
     else:
         conventions = conventions_of(denoiser, conventions)
         term = _mean(_term(objective, conventions, process, x_t, x_0, log_p, t), attention_mask)

@@ -68,14 +68,44 @@ class Process:
         raise OptionError(message)
 
     @property
-    def prior(self) -> Tensor:
-        """Return p(x_T), (K,) float64: where generation starts."""
+    def stationary(self) -> Tensor:
+        """Return the law that the process tends to, (K,) float64."""
         raise NotImplementedError
 
     @property
     def parameters(self) -> dict[str, Tensor]:
         """Return the tensors that define the process, for its fingerprint."""
         raise NotImplementedError
+
+    # ------------------------------------------------------------------ where generation starts
+
+    learned_prior: Tensor | None = None
+
+    @property
+    def prior(self) -> Tensor:
+        """Return p(x_T), (K,) float64: the stationary law, or one that was learned."""
+        return self.stationary if self.learned_prior is None else self.learned_prior
+
+    def learn_prior(self, frequencies: Any) -> Process:
+        """Start generation from the law of x_T in the training data, in place; return the process.
+
+        p_0 Q̄_T minimises the mean of L_T over all laws of a token (the learned prior of the paper's footnote 5, in
+        closed form), and leaves I(x_T; x_0) of it: what matters where T steps do not mix.
+
+        Parameters
+        ----------
+        frequencies : tensor of shape (K,)
+            Of the states in the training data. A millionth of uniform is mixed in, for states not seen.
+        """
+        p = torch.as_tensor(frequencies, dtype=torch.float64).cpu()
+        if p.shape != (self.n_states,) or bool((p < 0).any()) or abs(float(p.sum()) - 1) > 1e-6:
+            message = f"`frequencies` must be probabilities of shape ({self.n_states},); got shape {tuple(p.shape)}."
+            raise OptionError(message)
+        smooth = (1 - 1e-6) * p / p.sum() + 1e-6 / self.n_states
+        time = torch.as_tensor(self.final_time)
+        law = self._log_product(smooth.log(), torch.zeros_like(time), time).exp()
+        self.learned_prior = law / law.sum()
+        return self
 
     @property
     def stored(self) -> dict[str, Tensor]:
@@ -298,7 +328,8 @@ class Process:
     def describe(self) -> dict[str, str | int | None]:
         """Return kind, K, T and a digest of the parameters: two processes with one description are the same."""
         digest = hashlib.sha256()
-        for name, value in sorted(self.parameters.items()):
+        learned = {} if self.learned_prior is None else {"learned_prior": self.learned_prior}
+        for name, value in sorted({**self.parameters, **learned}.items()):
             digest.update(name.encode())
             # Rounded to nine digits: libraries of mathematics differ in the last one.
             digest.update("".join(f"{float(v):.9e}" for v in value.double().cpu().flatten()[:100_000]).encode())

@@ -193,7 +193,7 @@ class Uniform(_Clocked):
         return super()._log_rates(x, t, dtype) - math.log(self.n_states)
 
     @property
-    def prior(self) -> Tensor:
+    def stationary(self) -> Tensor:
         """Return the uniform law."""
         return torch.full((self.n_states,), 1 / self.n_states, dtype=torch.float64)
 
@@ -245,12 +245,16 @@ class Absorbing(_Clocked):
             raise OptionError(message)
         return rate * (-exponent).exp() / -torch.expm1(-exponent)
 
+    def unmasked_share(self, t: Tensor) -> Tensor:
+        """Return ᾱ_t, the probability that a token is not masked at t."""
+        return (-self._clock.exponent(t)).exp()
+
     def time_of_ratio(self, ratio: Tensor) -> Tensor:
         """Return t/T, float32, at which the process has masked that share of its tokens."""
         return self._clock.times(-torch.log1p(-ratio))
 
     @property
-    def prior(self) -> Tensor:
+    def stationary(self) -> Tensor:
         """Return all mass on the mask."""
         prior = torch.zeros(self.n_states, dtype=torch.float64)
         prior[self.mask] = 1.0
@@ -313,7 +317,7 @@ class AbsorbingUniform(_Closed):
         return log_w[..., 0], log_w[..., 1], log_w[..., 2]
 
     @property
-    def prior(self) -> Tensor:
+    def stationary(self) -> Tensor:
         """Return the law of a forgotten token at time T."""
         _, to_mask, to_any = self._table[-1].cpu()
         prior = torch.full((self.n_states,), float(to_any) / self.n_states, dtype=torch.float64)

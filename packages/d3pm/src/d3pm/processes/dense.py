@@ -128,7 +128,7 @@ class _Dense(Process):
         return invert(cdf[which, x_0], u)
 
     @property
-    def prior(self) -> Tensor:
+    def stationary(self) -> Tensor:
         """Return the uniform law where Q̄_T is doubly stochastic, else the law of x_T from a uniform x_0."""
         law = self._last.cpu().mean(0)
         even = torch.full_like(law, 1 / self.n_states)
@@ -359,9 +359,9 @@ class Custom(_Dense):
         return log_positive(columns).to(dtype)
 
     @property
-    def prior(self) -> Tensor:
+    def stationary(self) -> Tensor:
         """Return the prior given, or what the matrices imply."""
-        return super().prior if self._prior is None else self._prior
+        return super().stationary if self._prior is None else self._prior
 
     @property
     def parameters(self) -> dict[str, Tensor]:

@@ -77,7 +77,7 @@ class NearestNeighbour(Process):
         return super().to(device)
 
     @property
-    def prior(self) -> Tensor:
+    def stationary(self) -> Tensor:
         """Return the uniform law, stationary since R is symmetric."""
         return torch.full((self.n_states,), 1 / self.n_states, dtype=torch.float64)
 
@@ -153,7 +153,7 @@ class NearestNeighbourMask(NearestNeighbour):
         return rates.to(dtype)
 
     @property
-    def prior(self) -> Tensor:
+    def stationary(self) -> Tensor:
         """Return the mask, and the uniform law for what has not been masked by T."""
         time = torch.as_tensor(self.final_time)
         stay, masked = (float(w.exp()) for w in self._unmasked(torch.zeros_like(time), time))
