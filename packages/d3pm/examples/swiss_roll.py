@@ -27,8 +27,8 @@ from d3pm import (
     training_loss,
 )
 
-K, T = 50, 100
-TIMES = (0, 20, 40, 60, 100)
+K, T, WAVES = 50, 100, 12
+TIMES = (0, 5, 10, 30, 100)
 
 
 def swiss_roll(n):
@@ -38,19 +38,24 @@ def swiss_roll(n):
     return torch.from_numpy(((points - low) / (high - low) * (K - 1)).round().astype(np.int64))
 
 
+def waves(x, n):
+    """Sines and cosines of x in [0, 1] with up to n / 2 periods: neighbours look alike, and are told apart."""
+    angles = x[..., None] * torch.pi * torch.arange(1, n + 1)
+    return torch.cat([angles.sin(), angles.cos()], -1).flatten(1)
+
+
 class Net(nn.Module):
-    """Both coordinates, each as a one-hot vector, and the time; out come logits for either."""
+    """Both coordinates and the time; out come logits for either coordinate."""
 
     def __init__(self):
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Linear(2 * K + 1, 256), nn.SiLU(), nn.Linear(256, 256), nn.SiLU(), nn.Linear(256, 2 * K)
+            nn.Linear(6 * WAVES, 256), nn.SiLU(), nn.Linear(256, 256), nn.SiLU(), nn.Linear(256, 2 * K)
         )
 
-    def forward(self, x_t, time, condition=None):  # noqa: D102
-        one_hot = nn.functional.one_hot(x_t, K).float()
-        out = self.layers(torch.cat([one_hot.flatten(1), time[:, None]], -1)).reshape(-1, 2, K)
-        return out + 4 * one_hot  # x_t is the best guess of x_0 where there is little noise
+    def forward(self, x_t, time, condition=None):
+        seen = torch.cat([waves(x_t.float() / K, WAVES), waves(time.sqrt()[:, None], WAVES)], -1)
+        return self.layers(seen).reshape(-1, 2, K)
 
 
 def train(process, data, steps):
@@ -79,7 +84,7 @@ def main():
     data = swiss_roll(4000)
     processes = {
         "uniform": Uniform(K, cosine_betas(T)),
-        "Gaussian": DiscretizedGaussian(K, linear_betas(T, 1e-4, 0.04)),
+        "Gaussian": DiscretizedGaussian(K, linear_betas(T, 1e-3, 0.12)),
         "absorbing": Absorbing(K, inverse_betas(T), mask=K // 2),
     }
     net = train(processes["Gaussian"], data, options.steps)

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from d3pm import Absorbing, Conventions, Objective, Uniform, cosine_betas, inverse_betas, negative_log_likelihood
+from d3pm import (
+    Absorbing,
+    ContinuousSchedule,
+    Conventions,
+    Objective,
+    Uniform,
+    cosine_betas,
+    inverse_betas,
+    negative_log_likelihood,
+)
 from d3pm.config import Config
 from d3pm.corpus import encode_examples
 from d3pm.data import Batch, Dataset, DataSpec
@@ -33,10 +42,10 @@ def peeking(n_states, seen):
     return denoiser
 
 
-@pytest.mark.parametrize("kind", ["masked", "simple", "bound"])
+@pytest.mark.parametrize("kind", ["masked", "simple", "bound", "counted", "cross_entropy"])
 def test_the_loss_leaves_padding_out(kind):
     """What padding holds changes nothing, and the mean is over real positions."""
-    process = Absorbing(5, inverse_betas(10))
+    process = Absorbing(5, ContinuousSchedule("linear") if kind == "counted" else inverse_betas(10))
     losses, seen = [], []
     for filler in (0, 3):
         x_0 = torch.where(REAL, torch.arange(18).reshape(3, 6) % 4, filler)

@@ -24,13 +24,23 @@ def test_recipes_read_and_build(name, tmp_path):
         "mnist": DataSpec("image", (28, 28), levels),
         "images": DataSpec("image", (32, 32, 3), levels),
         "text": DataSpec("text", (config.data.length,), 27, alphabet="abcdefghijklmnopqrstuvwxyz "),
-        "tokens": DataSpec("text", (config.data.length,), config.data.vocabulary, tokenizer="{}"),
+        "tokens": DataSpec(
+            "text",
+            (config.data.length,),
+            config.data.vocabulary,
+            tokenizer="{}",
+            mask=4 if config.net["kind"] == "masked_lm" else None,
+        ),
     }[config.data.kind]
     small = {**config.to_dict()["process"], "steps": min(config.process.steps, 10)}
     if config.process.kind == "nearest_neighbour":
         small["embeddings"] = str(tmp_path / "e.npy")
         np.save(tmp_path / "e.npy", np.random.default_rng(0).normal(size=(spec.n_tokens, 3)))
-    config = Config.from_dict({**config.to_dict(), "process": small})
+    net = dict(config.net)
+    if net["kind"] == "masked_lm":
+        pytest.importorskip("transformers")
+        net["config"] = {"model_type": "bert", "vocab_size": spec.n_tokens, "num_hidden_layers": 1}
+    config = Config.from_dict({**config.to_dict(), "process": small, "net": net})
     process = build_process(config.process, spec, np.full(spec.n_tokens, 1 / spec.n_tokens))
     config.loss.check(process, config.conventions)
     with torch.device("meta"):

@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.nn import functional as F
 
 from d3pm.build import build_denoiser, build_process, n_states_of
 from d3pm.config import Config
@@ -107,7 +108,10 @@ def load_checkpoint(path: str | Path, device: torch.device | str = "cpu", proces
         raise CheckpointError(message)
     header, tensors = _read(path)
     try:
-        config = Config.from_dict(_upgraded(header["format"], json.loads(header["config"])), str(path))
+        recipe = json.loads(header["config"])
+        if header["format"] == FIRST_FORMAT:
+            recipe, tensors = _upgraded(recipe), _upgraded_tensors(tensors, recipe["net"].get("kind", "unet"))
+        config = Config.from_dict(recipe, str(path))
         spec = DataSpec.from_dict(json.loads(header["data"]))
         step, described = int(header["step"]), json.loads(header["process"])
     except (KeyError, TypeError, ValueError) as error:
@@ -150,13 +154,29 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     return header, tensors
 
 
-def _upgraded(form: str, config: dict[str, Any]) -> dict[str, Any]:
+def _upgraded(config: dict[str, Any]) -> dict[str, Any]:
     """Return a recipe of the first format as today's: what it was trained with becomes its conventions."""
-    if form != FIRST_FORMAT:
-        return config
     loss = dict(config["loss"])
     mode, first = loss.pop("mode"), loss.pop("first")
     masked = config["process"]["kind"] == "absorbing" and config["process"]["mask"] == "extra"
     if masked or loss["kind"] != "bound" or config["process"]["steps"] == 0:
         first = "eq4"  # masked models and continuous time were evaluated so, whatever the recipe said
-    return {**config, "loss": loss, "conventions": {"mode": mode, "first": first, "final": "draw"}}
+    conventions = {"mode": mode, "first": first, "final": "draw"}
+    return {**config, "loss": loss, "train": {**config["train"], "class_dropout": 0.0}, "conventions": conventions}
+
+
+def _upgraded_tensors(tensors: dict[str, Tensor], net: str) -> dict[str, Tensor]:
+    """Return weights of the first format as today's nets hold them, and no optimiser's state, which would not fit.
+
+    The head of pictures was a 1 × 1 convolution, the centre of today's 3 × 3; there was no null class.
+    """
+    upgraded = {}
+    for key, value in tensors.items():
+        if key.startswith("optimizer."):
+            continue
+        if key in ("model.out.weight", "ema.out.weight") and net == "unet":
+            value = F.pad(value[..., None, None], (1, 1, 1, 1))
+        if key.endswith(".backbone.time.classes.weight"):
+            value = F.pad(value, (0, 0, 0, 1))
+        upgraded[key] = value
+    return upgraded

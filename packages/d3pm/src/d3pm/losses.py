@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from d3pm.conventions import Conventions, First, conventions_of
+from d3pm.counted import counted_masks, masks_linearly
 from d3pm.errors import OptionError, check_choice
 from d3pm.processes.base import FLOOR, Mode, Process
 from d3pm.processes.closed import Absorbing
@@ -159,10 +160,12 @@ class Objective:
 
     Attributes
     ----------
-    kind : {"bound", "masked", "simple", "cross_entropy"}
+    kind : {"bound", "masked", "counted", "simple", "cross_entropy"}
         "bound": the term of L_vb, plus `cross_entropy` times the cross-entropy (L_λ; λ = 0.001 for the paper's images,
-        0.01 for its absorbing text). "masked": the absorbing process's closed form. "simple": cross-entropy at masked
-        positions with weight one at every masking ratio, a masked language model's objective; for encoders.
+        0.01 for its absorbing text). "masked": the absorbing process's closed form. "counted": the same bound in
+        continuous time with less variance, by masking an exact number of positions; see `d3pm.counted`. "simple":
+        cross-entropy at masked positions with weight one at every masking ratio, a masked language model's objective;
+        for encoders.
         "cross_entropy": the auxiliary term of equation 5 alone, at all positions and times, for any process.
     cross_entropy : float, default=0
         λ of equation 5.
@@ -170,13 +173,13 @@ class Objective:
         Range of times trained on, as fractions of T. An encoder sees little noise at use: (0.05, 0.6) serves it.
     """
 
-    kind: Literal["bound", "masked", "simple", "cross_entropy"] = "bound"
+    kind: Literal["bound", "masked", "counted", "simple", "cross_entropy"] = "bound"
     cross_entropy: float = 0.0
     low: float = 0.0
     high: float = 1.0
 
     def __post_init__(self) -> None:
-        check_choice(self.kind, ("bound", "masked", "simple", "cross_entropy"), "kind")
+        check_choice(self.kind, ("bound", "masked", "counted", "simple", "cross_entropy"), "kind")
         if self.cross_entropy < 0 or not 0 <= self.low < self.high <= 1:
             message = f"`cross_entropy` must be ≥ 0 and 0 ≤ low < high ≤ 1; got {self}."
             raise OptionError(message)
@@ -187,12 +190,15 @@ class Objective:
         if conventions.mode == "score" and (self.kind != "bound" or self.cross_entropy):
             message = f"`kind` must be 'bound' without cross-entropy for a net of scores, which says no p̃; got {self}."
             raise OptionError(message)
-        masks = self.kind in ("masked", "simple")
+        masks = self.kind in ("masked", "counted", "simple")
         if masks and not isinstance(process, Absorbing):
             message = (
                 f"`kind` must be 'bound' or 'cross_entropy' for a {process.kind} process; "
                 f"got {self.kind!r}, which needs masks."
             )
+            raise OptionError(message)
+        if self.kind == "counted" and not masks_linearly(process):
+            message = "`kind` = 'counted' needs continuous time, process.steps = 0, and process.schedule = 'linear'."
             raise OptionError(message)
         if masks and conventions.first != "eq4":
             message = f"`first` must be 'eq4' with `kind` = {self.kind!r}, the closed form of equation 4; got 'direct'."
@@ -230,7 +236,12 @@ def training_loss(
         "cross_entropy": in bits.
     """
     t = sample_times(process, len(x_0), generator, x_0.device, objective.low, objective.high)
-    x_t = process.corrupt(x_0, process.spread(t, x_0), generator)
+    weight = None
+    if objective.kind == "counted":
+        masked, t, weight = counted_masks(x_0, t, generator, attention_mask)
+        x_t = torch.where(masked, process.mask, x_0)  # type: ignore[attr-defined]
+    else:
+        x_t = process.corrupt(x_0, process.spread(t, x_0), generator)
     # The bound is in float32 whatever the net ran in.
     logits = ask(denoiser, x_t, fraction(process, t), condition, attention_mask).float()
     conventions = conventions_of(denoiser, conventions)
@@ -243,6 +254,8 @@ def training_loss(
         bits = loss
     elif objective.kind == "cross_entropy":
         bits = loss = _mean(ce, attention_mask)
+    elif weight is not None:
+        bits = loss = _mean(ce * weight, attention_mask)
     else:
         term = _mean(_term(objective, conventions, process, x_t, x_0, log_p, t), attention_mask)
         loss = term + objective.cross_entropy * _mean(ce, attention_mask) if objective.cross_entropy else term
