@@ -6,12 +6,14 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.nn import functional as F
 
 from d3pm.build import build_denoiser, build_process, n_states_of
 from d3pm.config import Config
@@ -19,11 +21,12 @@ from d3pm.data import DataSpec
 from d3pm.errors import CheckpointError
 from d3pm.nets.head import Denoiser
 from d3pm.processes.base import Process
-from d3pm.processes.exponential import NearestNeighbour
 
-__all__ = ["FORMAT", "Checkpoint", "load_checkpoint", "save_checkpoint"]
+__all__ = ["CHECKPOINT", "FORMAT", "Checkpoint", "load_checkpoint", "save_checkpoint"]
 
-FORMAT = "d3pm-checkpoint-1"
+CHECKPOINT = "checkpoint.safetensors"
+FORMAT = "d3pm-checkpoint-2"
+FIRST_FORMAT = "d3pm-checkpoint-1"  # had `mode` and `first` in [loss]
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Checkpoint:
     step : int
         Training steps taken.
     tensors : dict
-        All tensors of the file: "model.…", "ema.…", "optimizer.…", "frequencies".
+        All tensors of the file: "model.…", "ema.…", "optimizer.…", "process.…", "frequencies".
     path : Path
     """
 
@@ -65,12 +68,10 @@ def save_checkpoint(
     """Write the file in full beside its place and then move it there: a crash leaves the old one whole."""
     tensors = {
         f"{section}.{key}": value.detach().cpu().contiguous().clone()
-        for section, values in sections.items()
+        for section, values in {**sections, "process": process.stored}.items()
         for key, value in values.items()
     }
     tensors["frequencies"] = torch.from_numpy(np.ascontiguousarray(frequencies))
-    if isinstance(process, NearestNeighbour):
-        tensors["rate"] = process.rate.cpu()
     header = {
         "format": FORMAT,
         "step": str(step),
@@ -101,19 +102,25 @@ def load_checkpoint(path: str | Path, device: torch.device | str = "cpu", proces
     """
     path = Path(path)
     if path.is_dir():
-        path = path / "checkpoint.safetensors"
+        path = path / CHECKPOINT
     if not path.is_file():
         message = f"`checkpoint` must be a file written by d3pm train, or its folder; there is none at {path}."
         raise CheckpointError(message)
     header, tensors = _read(path)
     try:
-        config = Config.from_dict(json.loads(header["config"]), str(path))
+        recipe = json.loads(header["config"])
+        if header["format"] == FIRST_FORMAT:
+            recipe, tensors = _upgraded(recipe), _upgraded_tensors(tensors, recipe["net"].get("kind", "unet"))
+        config = Config.from_dict(recipe, str(path))
         spec = DataSpec.from_dict(json.loads(header["data"]))
         step, described = int(header["step"]), json.loads(header["process"])
     except (KeyError, TypeError, ValueError) as error:
         message = f"`checkpoint` {path} has a damaged header ({error}). Train or copy it again."
         raise CheckpointError(message) from error
-    own = build_process(config.process, spec, tensors["frequencies"].numpy(), tensors.get("rate"))
+    stored = {key: tensors[f"process.{key}"] for key in ("betas", "alphas", "rate") if f"process.{key}" in tensors}
+    if "rate" in tensors:  # of the first format
+        stored["rate"] = tensors["rate"]
+    own = build_process(config.process, spec, tensors["frequencies"].numpy(), stored)
     for other, whose in ((own, "this version builds"), (process, "was asked for")):
         if other is not None and other.describe() != described:
             message = (
@@ -141,7 +148,35 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     except (SafetensorError, OSError) as error:
         message = f"`checkpoint` {path} is damaged or no safetensors file: {error}. Train or copy it again."
         raise CheckpointError(message) from error
-    if header.get("format") != FORMAT or "frequencies" not in tensors:
+    if header.get("format") not in (FORMAT, FIRST_FORMAT) or "frequencies" not in tensors:
         message = f"`checkpoint` {path} was not written by this d3pm (format {header.get('format')!r}, not {FORMAT!r})."
         raise CheckpointError(message)
     return header, tensors
+
+
+def _upgraded(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a recipe of the first format as today's: what it was trained with becomes its conventions."""
+    loss = dict(config["loss"])
+    mode, first = loss.pop("mode"), loss.pop("first")
+    masked = config["process"]["kind"] == "absorbing" and config["process"]["mask"] == "extra"
+    if masked or loss["kind"] != "bound" or config["process"]["steps"] == 0:
+        first = "eq4"  # masked models and continuous time were evaluated so, whatever the recipe said
+    conventions = {"mode": mode, "first": first, "final": "draw"}
+    return {**config, "loss": loss, "train": {**config["train"], "class_dropout": 0.0}, "conventions": conventions}
+
+
+def _upgraded_tensors(tensors: dict[str, Tensor], net: str) -> dict[str, Tensor]:
+    """Return weights of the first format as today's nets hold them, and no optimiser's state, which would not fit.
+
+    The head of pictures was a 1 × 1 convolution, the centre of today's 3 × 3; there was no null class.
+    """
+    upgraded = {}
+    for key, value in tensors.items():
+        if key.startswith("optimizer."):
+            continue
+        if key in ("model.out.weight", "ema.out.weight") and net == "unet":
+            value = F.pad(value[..., None, None], (1, 1, 1, 1))
+        if key.endswith(".backbone.time.classes.weight"):
+            value = F.pad(value, (0, 0, 0, 1))
+        upgraded[key] = value
+    return upgraded

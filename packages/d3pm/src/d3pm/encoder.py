@@ -20,7 +20,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from d3pm.checkpoint import Checkpoint, load_checkpoint
-from d3pm.data import quantise
+from d3pm.corpus import encode_examples, say_cut
+from d3pm.data import Batch, quantise
+from d3pm.device import choose_device
 from d3pm.errors import DataError, OptionError, check_choice
 from d3pm.losses import fraction
 
@@ -56,9 +58,16 @@ class DiffusionEncoder:
         Share of T at which tokens are shown: 0 is clean.
     n_draws : int, default=1
         Noisy copies to average over, where t > 0.
-    pool : {"mean", "max", "grid"}, default="mean"
-        Over positions; "grid" keeps the four quarters of a picture apart.
+    pool : {"mean", "max", "grid"}, optional
+        Over positions; "grid" keeps the four quarters of a picture apart. By default "grid" for pictures, "mean" for
+        texts.
     device : str, optional
+        CUDA where there is one, by default.
+
+    Notes
+    -----
+    A conditional model is told no class (the null class that it was trained with). Texts are read at their own length,
+    without padding; one that is longer than the model reads is cut, with a `TruncationWarning` the first time.
 
     Examples
     --------
@@ -74,18 +83,31 @@ class DiffusionEncoder:
         layer: str | None = None,
         t: float = 0.0,
         n_draws: int = 1,
-        pool: Pool = "mean",
+        pool: Pool | None = None,
         device: str | None = None,
         name: str | None = None,
     ) -> None:
-        chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        self.checkpoint = checkpoint if isinstance(checkpoint, Checkpoint) else load_checkpoint(checkpoint, chosen)
-        self.device = torch.device(chosen)
+        if isinstance(checkpoint, Checkpoint):
+            self.checkpoint = checkpoint
+            self.device = next(checkpoint.denoiser.parameters()).device if device is None else choose_device(device)
+            checkpoint.denoiser.to(self.device)
+            checkpoint.process.to(self.device)
+        else:
+            self.device = choose_device(device)
+            self.checkpoint = load_checkpoint(checkpoint, self.device)
+        if self.checkpoint.spec.n_classes and not self.checkpoint.config.train.class_dropout:
+            message = (
+                "`checkpoint` must have a null class to encode without labels; this one was trained with "
+                "train.class_dropout = 0. Train it with 0.1, or without data.conditional."
+            )
+            raise OptionError(message)
         self._backbone = self.checkpoint.denoiser.backbone
         self.layers: list[str] = list(self._backbone.layer_names)
         self.layer = self.layers[int(DEFAULT_DEPTH * (len(self.layers) - 1))] if layer is None else layer
         check_choice(self.layer, self.layers, "layer")
+        pool = pool or ("grid" if self.modality == "image" else "mean")
         self.t, self.n_draws, self.pool = _check_noise(t, n_draws, pool, self.modality)
+        self._said_cut = False
         self.name = name or f"d3pm:{self.checkpoint.path}"
 
     # ------------------------------------------------------------------ what a ranking of encoders asks for
@@ -114,6 +136,8 @@ class DiffusionEncoder:
             "t": self.t,
             "n_draws": self.n_draws,
             "pool": self.pool,
+            "padding": "masked",
+            "condition": "none",
             "torch": torch.__version__,
         }
 
@@ -157,7 +181,8 @@ class DiffusionEncoder:
         Parameters
         ----------
         items : sequence
-            PIL pictures, uint8 arrays (n, H, W[, C]), texts, or an integer tensor of the model's own tokens (n, …).
+            PIL pictures, uint8 arrays (n, H, W[, C]), texts, or the model's own tokens: an integer tensor (n, …), or a
+            `Batch` of them where they differ in length.
         layer, t, n_draws, pool
             In place of the encoder's own.
         """
@@ -186,73 +211,75 @@ class DiffusionEncoder:
             pool or self.pool,
             self.modality,
         )
-        tokens, lengths = self.tokens(items)
+        batch = self.tokens(items)
         process = self.checkpoint.process
         whole = process.n_steps or 1
         time = torch.tensor(share * whole if process.n_steps is None else round(share * whole), device=self.device)
         time = time.double() if process.n_steps is None else time.long()
-        condition = torch.zeros(len(tokens), dtype=torch.long, device=self.device) if self._conditional else None
         sums: dict[str, Tensor] = {}
         for draw in range(draws):
-            x_t = tokens if float(time) == 0 else self._noisy(tokens, time, draw)
-            hidden = self._hidden(x_t, fraction(process, time).expand(len(tokens)), layers, condition)
+            x_t = batch.tokens if float(time) == 0 else self._noisy(batch, time, draw)
+            hidden = self._hidden(x_t, fraction(process, time).expand(len(x_t)), batch.attention_mask, layers)
             for name, value in hidden.items():
-                features = self._pooled(value, lengths, pool)
+                features = self._pooled(value, batch.attention_mask, pool)
                 sums[name] = sums.get(name, torch.zeros((), device=self.device)) + features / draws
         return {name: value.float().cpu().numpy() for name, value in sums.items()}
 
-    @property
-    def _conditional(self) -> bool:
-        return self.checkpoint.spec.n_classes > 0
-
-    def _noisy(self, tokens: Tensor, time: Tensor, draw: int) -> Tensor:
-        """Return x_t; the noise of an item depends on the item alone, not on its batch."""
-        rows = []
-        for row in tokens:
-            digest = hashlib.sha256(row.cpu().numpy().tobytes() + bytes([draw % 256, draw // 256])).digest()
+    def _noisy(self, batch: Batch, time: Tensor, draw: int) -> Tensor:
+        """Return x_t; the noise of an item depends on the item alone, not on its batch or its padding."""
+        x_t = batch.tokens.clone()
+        for i, row in enumerate(batch.tokens):
+            real = row if batch.attention_mask is None else row[batch.attention_mask[i]]
+            digest = hashlib.sha256(real.cpu().numpy().tobytes() + bytes([draw % 256, draw // 256])).digest()
             generator = torch.Generator(self.device).manual_seed(int.from_bytes(digest[:7], "big"))
-            rows.append(self.checkpoint.process.corrupt(row[None], time.reshape(1, *(1,) * row.ndim), generator))
-        return torch.cat(rows)
+            noisy = self.checkpoint.process.corrupt(real[None], time.reshape(1, *(1,) * real.ndim), generator)[0]
+            x_t[i] = noisy if batch.attention_mask is None else row.masked_scatter(batch.attention_mask[i], noisy)
+        return x_t
 
-    def _hidden(self, x_t: Tensor, time: Tensor, layers: list[str], condition: Tensor | None) -> dict[str, Tensor]:
+    def _hidden(self, x_t: Tensor, time: Tensor, attention_mask: Tensor | None, layers: list[str]) -> dict[str, Tensor]:
         """Run the backbone and catch what its layers put out."""
         caught: dict[str, Tensor] = {}
 
-        def catch(name: str) -> Callable[[Any, Any, Tensor], None]:
-            return lambda module, inputs, output: caught.__setitem__(name, output)
+        def catch(name: str) -> Callable[[Any, Any, Any], None]:
+            # A layer of a Hugging Face model may return a tuple, its features first.
+            return lambda module, inputs, output: caught.__setitem__(
+                name, output[0] if isinstance(output, tuple) else output
+            )
 
         hooks = [self._backbone.get_submodule(name).register_forward_hook(catch(name)) for name in layers]
         try:
-            self._backbone(x_t, time, condition)
+            self._backbone(x_t, time, None, attention_mask)
         finally:
             for hook in hooks:
                 hook.remove()
         return caught
 
-    def _pooled(self, hidden: Tensor, lengths: Tensor | None, pool: Pool) -> Tensor:
+    def _pooled(self, hidden: Tensor, attention_mask: Tensor | None, pool: Pool) -> Tensor:
         """Return (n, features) of a layer's output: (n, width, H, W), (n, N, width) or (n, width, N)."""
-        axes = self._backbone.position_axes
         if pool == "grid":
             return F.adaptive_avg_pool2d(hidden, 2).flatten(1)
-        if axes == (1,):
+        if self._backbone.position_axes == (1,):
             hidden = hidden.transpose(1, 2)  # (n, width, N)
-        if lengths is not None:
-            real = torch.arange(hidden.shape[-1], device=self.device) < lengths[:, None]  # (n, N)
+        if attention_mask is not None:
+            real = attention_mask[:, None]
             if pool == "max":
-                return hidden.masked_fill(~real[:, None], -torch.inf).amax(-1)
-            return (hidden * real[:, None]).sum(-1) / lengths[:, None]
+                return hidden.masked_fill(~real, -torch.inf).amax(-1)
+            return torch.where(real, hidden, 0.0).sum(-1) / real.sum(-1)
         flat = hidden.flatten(2)
         return flat.amax(-1) if pool == "max" else flat.mean(-1)
 
-    def tokens(self, items: Any) -> tuple[Tensor, Tensor | None]:
-        """Return items as the model's tokens (n, …), and of texts their lengths.
+    def tokens(self, items: Any) -> Batch:
+        """Return items as the model's tokens (n, …), without labels.
 
-        Pictures are brought to the model's size, colours and levels as its training data were; texts are cut or padded
-        (with spaces) to its length.
+        Pictures are brought to the model's size, colours and levels as its training data were; texts that are longer
+        than the model reads are cut.
         """
         spec = self.checkpoint.spec
+        if isinstance(items, Batch):
+            items = items.to(self.device)
+            return Batch(self.checkpoint.process.check_tokens(items.tokens, "items"), None, items.attention_mask)
         if isinstance(items, Tensor):
-            return self.checkpoint.process.check_tokens(items, "items").to(self.device), None
+            return Batch(self.checkpoint.process.check_tokens(items, "items").to(self.device), None, None)
         if spec.modality == "text":
             for item in items:
                 if not isinstance(item, str):
@@ -260,19 +287,16 @@ class DiffusionEncoder:
                     raise DataError(message)
             return self._text_tokens(list(items))
         make = PictureTokens(tuple(spec.shape), spec.n_tokens)
-        return torch.from_numpy(np.stack([make(item) for item in items])).to(self.device), None
+        return Batch(torch.from_numpy(np.stack([make(item) for item in items])).to(self.device), None, None)
 
-    def _text_tokens(self, texts: list[str]) -> tuple[Tensor, Tensor]:
-        spec = self.checkpoint.spec
-        length = spec.shape[0]
-        filler = spec.alphabet.index(" ") if spec.alphabet else 0
-        tokens = np.full((len(texts), length), filler, dtype=np.int64)
-        lengths = np.ones(len(texts), dtype=np.int64)
-        for row, text in enumerate(texts):
-            codes = spec.encode_text(text)[:length]
-            tokens[row, : len(codes)] = codes
-            lengths[row] = max(1, len(codes))
-        return torch.from_numpy(tokens).to(self.device), torch.from_numpy(lengths).to(self.device)
+    def _text_tokens(self, texts: list[str]) -> Batch:
+        tokens, lengths, _, cut = encode_examples(self.checkpoint.spec, texts)
+        if cut and not self._said_cut:
+            say_cut(cut, len(texts), self.checkpoint.spec.shape[0])
+            self._said_cut = True
+        longest = int(lengths.max(initial=1))
+        real = torch.from_numpy(np.arange(longest) < lengths[:, None])
+        return Batch(torch.from_numpy(tokens[:, :longest]), None, real).to(self.device)
 
 
 def encoder_factory(spec: str, *, device: str | None = None, pool: Pool | None = None) -> DiffusionEncoder:
