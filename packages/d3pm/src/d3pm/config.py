@@ -13,6 +13,7 @@ from typing import Any
 from d3pm.conventions import Conventions
 from d3pm.errors import ConfigError, check_choice, check_number
 from d3pm.losses import Objective
+from d3pm.sections import build_section, refuse_moved, refuse_unknown
 
 __all__ = ["Config", "DataConfig", "EvaluateConfig", "ProcessConfig", "TrainConfig", "load_recipe", "recipe_names"]
 
@@ -223,48 +224,16 @@ class Config:
     def from_dict(values: dict[str, Any], source: str = "recipe") -> Config:
         """Build a configuration, refusing unknown keys and values of another type."""
         sections: dict[str, Any] = {f.name: f.default_factory for f in dataclasses.fields(Config)}
-        _refuse_moved(values, source)
-        _refuse_unknown(values, sections, source)
+        refuse_moved(values, source)
+        refuse_unknown(values, sections, source)
         built: dict[str, Any] = {}
         for name, section in values.items():
             if not isinstance(section, dict):
                 message = f"`{name}` in {source} must be a table: [{name}]."
                 raise ConfigError(message)
             kind = type(sections[name]())
-            built[name] = dict(section) if kind is dict else _section(kind, section, f"[{name}] of {source}")
+            built[name] = dict(section) if kind is dict else build_section(kind, section, f"[{name}] of {source}")
         return Config(**built)
-
-
-def _section(kind: type, values: dict[str, Any], where: str) -> Any:
-    fields = {f.name: f.default for f in dataclasses.fields(kind)}
-    _refuse_unknown(values, fields, where)
-    checked = {}
-    for key, value in values.items():
-        wanted = type(fields[key])
-        if wanted is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)  # TOML writes 1 for 1.0
-        if type(value) is not wanted:
-            message = f"`{key}` in {where} must be of type {wanted.__name__}; got {value!r}."
-            raise ConfigError(message)
-        checked[key] = value
-    return kind(**checked)
-
-
-def _refuse_moved(values: dict[str, Any], source: str) -> None:
-    loss = values.get("loss")
-    for key in ("mode", "first"):
-        if isinstance(loss, dict) and key in loss:
-            message = f"`{key}` in {source} must be in the table [conventions], not in [loss]: it belongs to the model."
-            raise ConfigError(message)
-
-
-def _refuse_unknown(values: dict[str, Any], known: Any, where: str) -> None:
-    for key in values:
-        if key not in known:
-            close = difflib.get_close_matches(key, list(known), n=1)
-            hint = f" Did you mean `{close[0]}`?" if close else f" Known: {', '.join(known)}."
-            message = f"`{key}` in {where} must be a known key.{hint}"
-            raise ConfigError(message)
 
 
 def recipe_names() -> list[str]:

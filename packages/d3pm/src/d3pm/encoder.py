@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,29 +20,18 @@ from torch.nn import functional as F
 
 from d3pm.checkpoint import Checkpoint, load_checkpoint
 from d3pm.corpus import encode_examples, say_cut
-from d3pm.data import Batch, quantise
+from d3pm.data import Batch
 from d3pm.device import choose_device
 from d3pm.errors import DataError, OptionError, check_choice
 from d3pm.losses import fraction
+from d3pm.nets.layers import layer_outputs
+from d3pm.picture_tokens import PictureTokens
 
 __all__ = ["DiffusionEncoder", "Pool", "encoder_factory"]
 
 Pool = Literal["mean", "max", "grid"]
 DEFAULT_DEPTH = 2 / 3
 FEATURES = "features"
-
-
-@dataclass(frozen=True)
-class PictureTokens:
-    """From a picture to the model's tokens; holds no model, so that other processes can do it."""
-
-    shape: tuple[int, ...]
-    n_tokens: int
-
-    def __call__(self, item: Any) -> np.ndarray:
-        """Return the tokens of a PIL picture or uint8 array, as the training data had them."""
-        # 0 … 255 whatever the training data's range was: sixteenths of it for the digits
-        return quantise(_to_picture(item, self.shape), self.n_tokens).astype(np.int64)
 
 
 class DiffusionEncoder:
@@ -219,7 +207,8 @@ class DiffusionEncoder:
         sums: dict[str, Tensor] = {}
         for draw in range(draws):
             x_t = batch.tokens if float(time) == 0 else self._noisy(batch, time, draw)
-            hidden = self._hidden(x_t, fraction(process, time).expand(len(x_t)), batch.attention_mask, layers)
+            shares = fraction(process, time).expand(len(x_t))
+            hidden = layer_outputs(self._backbone, layers, x_t, shares, None, batch.attention_mask)
             for name, value in hidden.items():
                 features = self._pooled(value, batch.attention_mask, pool)
                 sums[name] = sums.get(name, torch.zeros((), device=self.device)) + features / draws
@@ -235,24 +224,6 @@ class DiffusionEncoder:
             noisy = self.checkpoint.process.corrupt(real[None], time.reshape(1, *(1,) * real.ndim), generator)[0]
             x_t[i] = noisy if batch.attention_mask is None else row.masked_scatter(batch.attention_mask[i], noisy)
         return x_t
-
-    def _hidden(self, x_t: Tensor, time: Tensor, attention_mask: Tensor | None, layers: list[str]) -> dict[str, Tensor]:
-        """Run the backbone and catch what its layers put out."""
-        caught: dict[str, Tensor] = {}
-
-        def catch(name: str) -> Callable[[Any, Any, Any], None]:
-            # A layer of a Hugging Face model may return a tuple, its features first.
-            return lambda module, inputs, output: caught.__setitem__(
-                name, output[0] if isinstance(output, tuple) else output
-            )
-
-        hooks = [self._backbone.get_submodule(name).register_forward_hook(catch(name)) for name in layers]
-        try:
-            self._backbone(x_t, time, None, attention_mask)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        return caught
 
     def _pooled(self, hidden: Tensor, attention_mask: Tensor | None, pool: Pool) -> Tensor:
         """Return (n, features) of a layer's output: (n, width, H, W), (n, N, width) or (n, width, N)."""
@@ -331,22 +302,3 @@ def _check_noise(t: float, n_draws: int, pool: str, modality: str) -> tuple[floa
         raise OptionError(message)
     check_choice(pool, ("mean", "max", "grid") if modality == "image" else ("mean", "max"), "pool")
     return float(t), int(n_draws), pool
-
-
-def _to_picture(item: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """Return uint8 (H, W) or (H, W, 3) of a PIL picture or an array, resized with antialiasing."""
-    array = np.asarray(item)
-    if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
-        message = f"`items` must be PIL pictures or uint8 arrays (H, W) or (H, W, 3); got {array.dtype} {array.shape}."
-        raise DataError(message)
-    array = array[..., None] if array.ndim == 2 else array[..., :3]
-    wanted = shape[2] if len(shape) == 3 else 1
-    values = torch.tensor(array).permute(2, 0, 1)[None].float()  # (1, C, H, W)
-    if wanted == 1 and values.shape[1] == 3:
-        values = (values * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(
-            1, keepdim=True
-        )  # luma, as PIL's "L"
-    if values.shape[-2:] != shape[:2]:
-        values = F.interpolate(values, shape[:2], mode="bilinear", antialias=True, align_corners=False)
-    values = values.expand(1, wanted, *shape[:2])[0].permute(1, 2, 0)
-    return values.round().clamp(0, 255).byte().numpy().reshape(shape)

@@ -13,24 +13,21 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from d3pm.build import build_denoiser, build_process, n_states_of
-from d3pm.checkpoint import CHECKPOINT, Checkpoint, load_checkpoint, save_checkpoint
+from d3pm.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from d3pm.config import Config, TrainConfig
 from d3pm.data import Batch, Dataset, load_data
-from d3pm.errors import CheckpointError, ConfigError, DataError, check_choice
+from d3pm.errors import ConfigError, DataError, check_choice
 from d3pm.huggingface import load_pretrained, resolve_net
 from d3pm.losses import training_loss
 from d3pm.metrics import MetricsLog, Reporter
+from d3pm.resumption import check_folder, check_same, optimizer_tensors, restore_optimizer
 from d3pm.runtime import choose_runtime
 
 __all__ = ["Average", "learning_rate", "train"]
-
-# What a resumed run may change: where the data lie, how often it reports, how fast it computes, how it is evaluated.
-FREE = (("data", "path"), ("train", "log_every"), ("train", "checkpoint_every"), ("train", "compile"))
 
 
 def train(
@@ -71,7 +68,7 @@ def train(
     """
     config = resolve_net(config)
     settings, path = config.train, Path(out) / CHECKPOINT
-    _check_folder(path, resume)
+    check_folder(path, resume)
     runtime = choose_runtime(device, distributed)
     dataset = load_data(config.data) if data is None else data
     _check(config, dataset)
@@ -120,10 +117,10 @@ class _Run:
     def resume(self) -> int:
         """Take up the checkpoint, if it is of this recipe and these data; return its step."""
         checkpoint = load_checkpoint(self.path, process=self.process)
-        _check_same(checkpoint, self.config, self.frequencies)
+        check_same(checkpoint, self.config, self.frequencies)
         self.denoiser.load_state_dict(checkpoint.section("model"))
         self.average.values = checkpoint.section("ema")
-        _restore_optimizer(self.optimizer, checkpoint.section("optimizer"))
+        restore_optimizer(self.optimizer, checkpoint.section("optimizer"))
         self.step = checkpoint.step
         return self.step
 
@@ -195,7 +192,7 @@ class _Run:
             sections = {
                 "model": self.denoiser.state_dict(),
                 "ema": self.average.values,
-                "optimizer": _optimizer_tensors(self.optimizer),
+                "optimizer": optimizer_tensors(self.optimizer),
             }
             spec = self.dataset.spec
             save_checkpoint(self.path, self.config, spec, self.process, self.step, sections, self.frequencies)
@@ -252,16 +249,6 @@ def learning_rate(config: TrainConfig, step: int) -> float:
     return config.lr
 
 
-def _check_folder(path: Path, resume: bool) -> None:
-    """Refuse to write over a run."""
-    if path.exists() and not resume:
-        message = (
-            f"`out` must be a folder without a run; {path} is the checkpoint of one. Choose another folder, or go on "
-            "from there: --resume."
-        )
-        raise CheckpointError(message)
-
-
 def _check(config: Config, dataset: Dataset) -> None:
     """Refuse data out of range, and objectives that do not fit the mask."""
     largest = int(max(dataset.train.max(), dataset.test.max()))
@@ -273,47 +260,6 @@ def _check(config: Config, dataset: Dataset) -> None:
             f"`kind` = {config.loss.kind} needs mask = extra; a mask that is a value of the data may be x_0 itself."
         )
         raise ConfigError(message)
-
-
-def _check_same(checkpoint: Checkpoint, config: Config, frequencies: np.ndarray) -> None:
-    """Refuse to resume a run with other settings or data: its numbers would be those of neither."""
-    theirs, ours = _fixed(checkpoint.config), _fixed(config)
-    different = [key for key in {**theirs, **ours} if theirs.get(key) != ours.get(key)]
-    if different:
-        changes = ", ".join(f"[{a}] {b} was {theirs.get((a, b))!r}, now {ours.get((a, b))!r}" for a, b in different)
-        message = f"`resume` needs the recipe that {checkpoint.path} was trained with: {changes}."
-        raise CheckpointError(message)
-    known = checkpoint.tensors["frequencies"].numpy()
-    if known.shape != frequencies.shape or not np.allclose(known, frequencies, rtol=1e-9, atol=0):
-        message = f"`resume` needs the data that {checkpoint.path} was trained on; these have other frequencies."
-        raise CheckpointError(message)
-
-
-def _fixed(config: Config) -> dict[tuple[str, str], Any]:
-    """Return the settings that a run keeps, by section and key."""
-    kept = {(section, key): value for section, values in config.to_dict().items() for key, value in values.items()}
-    # A longer run with the same rates is the same run, longer.
-    free = [*FREE, *([("train", "steps")] if config.train.decay != "cosine" else [])]
-    return {name: value for name, value in kept.items() if name not in free and name[0] != "evaluate"}
-
-
-def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    return {
-        f"{index}.{name}": value
-        for index, parameter in enumerate(parameters)
-        for name, value in optimizer.state.get(parameter, {}).items()
-    }
-
-
-def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    for index, parameter in enumerate(parameters):
-        if f"{index}.step" in tensors:
-            state = {name: tensors[f"{index}.{name}"] for name in ("step", "exp_avg", "exp_avg_sq")}
-            optimizer.state[parameter] = {
-                name: value if name == "step" else value.to(parameter.device) for name, value in state.items()
-            }
 
 
 def _step_seed(seed: int, step: int, rank: int) -> int:
