@@ -8,7 +8,7 @@ from scipy.special import softmax
 
 from transferability.errors import OptionError
 from transferability.relatedness.algorithm1 import Batch, Problem, Transforms, _Adam, couple_batch, run_algorithm1
-from transferability.relatedness.lipschitz import SoftmaxClassifier
+from transferability.relatedness.lipschitz import SoftmaxClassifier, fit_lipschitz_softmax
 from transferability.relatedness.sample import Sample
 from transferability.transport.coupling import optimal_coupling
 
