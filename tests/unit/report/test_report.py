@@ -140,8 +140,8 @@ unsure = {"standing": None}
         (
             [entry("a", 1, 0.9), entry("b", 1.2, 0.9, 0.5)],
             "transferred_accuracy",
-            "is 90.0 %, the same as that of b, with a loss that is 0.050 nats smaller; b can be the most accurate on new data "
-            "too (95 % confidence); no other",
+            "is 90.0 %, the same as that of b, with a loss that is 0.050 nats smaller; b can be the most accurate on "
+            "new data too (95 % confidence); no other",
         ),
         ([entry("a", 1, 0.8) | unsure, entry("b", 1.2, 0.7) | unsure], "transferred_accuracy", "than that of b; no"),
         ([entry("a", 1, 0.8), entry("b", 1.2, None)], "transferred_accuracy", "is 80.0 %; that of b is not known"),
