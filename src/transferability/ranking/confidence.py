@@ -33,7 +33,7 @@ def intervals_of(
     Parameters
     ----------
     parts : sequence of array of shape (n_rows,), or None
-        Part of the quantity of each row, encoder by encoder; their mean is the quantity. Of an accuracy: whether the row
+        Part of the quantity of each row, encoder by encoder; their mean is the quantity. Of an accuracy: whether a row
         was classified right. None where unknown.
     quantity : {"transferred_accuracy", "transferred_loss", "bound"}
         Which it is. Losses are smoothed: the interval is of the loss of (1 − ε) h′ + ε / K.
