@@ -92,6 +92,9 @@ Folds = Annotated[
     str,
     typer.Option(help="Folds that the target is measured in; 1 for one split. auto: 5 below 2,000 rows, else 1."),
 ]
+NearDuplicates = Annotated[
+    bool, typer.Option("--near-duplicates", help="Keep pictures that look the same on one side of every split.")
+]
 Matching = Annotated[str, typer.Option(help="assignment, identity, random, gradient, or reference classes as 3,0,1.")]
 
 
@@ -136,6 +139,7 @@ def _settings(
     test_share: TestShare = 0.3,
     folds: Folds = "auto",
     seed: Seed = 0,
+    near_duplicates: NearDuplicates = False,
     layer: Layer = None,
     pool: Pool = None,
     precision: Precision = "float32",
@@ -151,6 +155,7 @@ def _settings(
         test_share=test_share,
         folds=parse_folds(folds),
         seed=seed,
+        near_duplicates=near_duplicates,
         layer=layer,
         pool=pool,
         precision=precision,
