@@ -48,6 +48,7 @@ class Settings:
     test_share: float = 0.3  # of each class, kept for measuring; of a target only where it is not cross-fitted
     folds: int | Literal["auto"] = "auto"  # of the target; 1: one split; auto: 5 below 2,000 rows, else 1
     seed: int = 0
+    near_duplicates: bool = False  # pictures that look the same stay on one side of a split too
     use_labels: bool = True  # False: the target is treated as unlabelled
     layer: str | int | None = None  # a hidden layer in place of the features, or "all": every layer ranked by itself
     pool: str | None = None  # how positions become one row, where an encoder has the choice
@@ -114,7 +115,7 @@ def prepare(data: Any, settings: Settings) -> Split:
         message += f" among the {settings.limit} that `limit` leaves" if limited else ""
         message += "; at least two are needed, one to fit on and one to measure on. "
         raise TaskError(message + ("Raise the limit, or add rows." if limited else "Add rows, or leave the class out."))
-    rows = split_rows(dataset, settings.test_share, settings.seed)
+    rows = split_rows(dataset, settings.test_share, settings.seed, near=settings.near_duplicates)
     if rows.notes:
         dataset = replace(dataset, notes=(*dataset.notes, *rows.notes))
     own = dataset.in_test is not None and settings.folds == "auto"
