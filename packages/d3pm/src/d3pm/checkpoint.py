@@ -6,7 +6,6 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,12 +19,12 @@ from d3pm.data import DataSpec
 from d3pm.errors import CheckpointError
 from d3pm.nets.head import Denoiser
 from d3pm.processes.base import Process
+from d3pm.upgrade import FIRST_FORMAT, upgraded_config, upgraded_tensors
 
 __all__ = ["CHECKPOINT", "FORMAT", "Checkpoint", "load_checkpoint", "save_checkpoint"]
 
 CHECKPOINT = "checkpoint.safetensors"
 FORMAT = "d3pm-checkpoint-2"
-FIRST_FORMAT = "d3pm-checkpoint-1"  # had `mode` and `first` in [loss]
 
 
 @dataclass(frozen=True)
@@ -107,8 +106,11 @@ def load_checkpoint(path: str | Path, device: torch.device | str = "cpu", proces
         raise CheckpointError(message)
     header, tensors = _read(path)
     try:
-        config = Config.from_dict(_upgraded(header["format"], json.loads(header["config"])), str(path))
-        spec = DataSpec.from_dict(json.loads(header["data"]))
+        values, spec = json.loads(header["config"]), DataSpec.from_dict(json.loads(header["data"]))
+        if header["format"] == FIRST_FORMAT:
+            values = upgraded_config(values)
+            tensors = upgraded_tensors(tensors, values["net"]["kind"], spec.n_classes)
+        config = Config.from_dict(values, str(path))
         step, described = int(header["step"]), json.loads(header["process"])
     except (KeyError, TypeError, ValueError) as error:
         message = f"`checkpoint` {path} has a damaged header ({error}). Train or copy it again."
@@ -148,15 +150,3 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         message = f"`checkpoint` {path} was not written by this d3pm (format {header.get('format')!r}, not {FORMAT!r})."
         raise CheckpointError(message)
     return header, tensors
-
-
-def _upgraded(form: str, config: dict[str, Any]) -> dict[str, Any]:
-    """Return a recipe of the first format as today's: what it was trained with becomes its conventions."""
-    if form != FIRST_FORMAT:
-        return config
-    loss = dict(config["loss"])
-    mode, first = loss.pop("mode"), loss.pop("first")
-    masked = config["process"]["kind"] == "absorbing" and config["process"]["mask"] == "extra"
-    if masked or loss["kind"] != "bound" or config["process"]["steps"] == 0:
-        first = "eq4"  # masked models and continuous time were evaluated so, whatever the recipe said
-    return {**config, "loss": loss, "conventions": {"mode": mode, "first": first, "final": "draw"}}
