@@ -79,9 +79,8 @@ def test_command_fills_in_text(tmp_path):
         app, ["train", "characters", "--data", str(text), "--out", str(out), "--device", "cpu", *options]
     )
     assert result.exit_code == 0, result.output
-    result = runner.invoke(
-        app, ["sample", str(out), "-n", "2", "--steps", "4", "--prompt", "The qu___ brown", "--block", "5"]
-    )
+    asked = ["--steps", "4", "--prompt", "The qu___ brown", "--block", "5"]
+    result = runner.invoke(app, ["sample", str(out), "-n", "2", *asked])
     lines = result.stdout.rstrip("\n").split("\n")
     assert [line[:6] + line[9:15] for line in lines] == ["the qu brown"] * 2
     assert all(len(line) <= 16 for line in lines)

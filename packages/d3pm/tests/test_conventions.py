@@ -66,16 +66,26 @@ def test_the_command_samples_the_model_that_was_trained(mixture_run, tmp_path):
 
 @pytest.mark.parametrize(("kind", "trained", "first"), [("bound", "direct", "direct"), ("masked", "direct", "eq4")])
 def test_checkpoints_of_the_first_format_are_read(dataset, tmp_path, kind, trained, first):
-    """They had mode and first in [loss]; masked models were evaluated by equation 4 whatever that said."""
+    """They had mode and first in [loss], a 1 × 1 head and no null class; masked models were evaluated by equation 4."""
     config = tiny("absorbing" if kind == "masked" else "uniform", steps=1)
-    path = train(config, tmp_path, data=dataset, device="cpu")
+    conditional = dataclasses.replace(dataset, spec=dataclasses.replace(dataset.spec, n_classes=2))
+    path = train(config, tmp_path, data=conditional, device="cpu")
     with safe_open(path, framework="pt") as file:
         header, tensors = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     old = json.loads(header["config"])
-    del old["conventions"]
+    del old["conventions"], old["train"]["class_dropout"]
     old["loss"] |= {"mode": "mixture", "first": trained}
+    for section in ("model", "ema"):
+        head, classes = f"{section}.out.weight", f"{section}.backbone.time.classes.weight"
+        tensors[head], tensors[classes] = tensors[head][..., 1, 1].contiguous(), tensors[classes][:2].contiguous()
     save_file(tensors, path, {**header, "format": "d3pm-checkpoint-1", "config": json.dumps(old)})
-    assert load_checkpoint(path).denoiser.conventions == Conventions("mixture", first)
+    model = load_checkpoint(path)
+    assert model.denoiser.conventions == Conventions("mixture", first)
+    # The head is what it was: features times the old weights.
+    x_t, label = dataset.test_examples(8).tokens, torch.arange(8) % 2
+    hidden = model.denoiser.backbone(x_t, torch.full((8,), 0.5), label)  # (B, H, W, width)
+    expected = hidden @ tensors["ema.out.weight"].mT + tensors["ema.out.bias"]
+    torch.testing.assert_close(model.denoiser.out(hidden), expected)
 
 
 def test_bert_is_evaluated_as_it_was_trained():

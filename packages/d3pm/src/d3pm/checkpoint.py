@@ -109,7 +109,7 @@ def load_checkpoint(path: str | Path, device: torch.device | str = "cpu", proces
         values, spec = json.loads(header["config"]), DataSpec.from_dict(json.loads(header["data"]))
         if header["format"] == FIRST_FORMAT:
             values = upgraded_config(values)
-            tensors = upgraded_tensors(tensors, values["net"]["kind"], spec.n_classes)
+            tensors = upgraded_tensors(tensors, values["net"].get("kind", "unet"), spec.n_classes)
         config = Config.from_dict(values, str(path))
         step, described = int(header["step"]), json.loads(header["process"])
     except (KeyError, TypeError, ValueError) as error:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from d3pm.errors import OptionError, check_choice
 from d3pm.processes.base import Mode, Process
+from d3pm.processes.closed import Absorbing, Uniform
 
 __all__ = ["Conventions", "Final", "First", "conventions_of"]
 
@@ -28,8 +29,10 @@ class Conventions:
 
     Attributes
     ----------
-    mode : {"joint", "mixture"}, default="joint"
-        How p̃ is read; see `Process.reverse`.
+    mode : {"joint", "mixture", "score"}, default="joint"
+        How the logits are read. "joint" and "mixture": as p̃; see `Process.reverse`. "score": as the ratios of SEDD,
+        log p_t(x_t with j in its place) / p_t(x_t) less that at x_t; for uniform and absorbing processes in continuous
+        time with a schedule that ends at a finite exponent ("geometric"). Their bound is the score entropy.
     first : {"eq4", "direct"}, default="eq4"
         The law of x_0 in the last reverse step. "eq4": p_θ(x_0 | x_1) by equation 4 like every other step, as in the
         authors' text code; its cost L_0 vanishes as T grows, and a masked model keeps the tokens it has. "direct": p̃
@@ -44,7 +47,7 @@ class Conventions:
     final: Final = "draw"
 
     def __post_init__(self) -> None:
-        check_choice(self.mode, ("joint", "mixture"), "mode")
+        check_choice(self.mode, ("joint", "mixture", "score"), "mode")
         check_choice(self.first, ("eq4", "direct"), "first")
         check_choice(self.final, ("draw", "argmax"), "final")
 
@@ -53,13 +56,28 @@ class Conventions:
         if self.first == "direct" and process.n_steps is None:
             message = "`first` must be 'eq4' in continuous time, whose last step is infinitely short; got 'direct'."
             raise OptionError(message)
+        if self.mode == "score" and not (process.n_steps is None and _ends(process)):
+            message = (
+                "`mode` = 'score' needs a uniform or absorbing process in continuous time with the schedule "
+                f"'geometric'; got a {process.kind} process."
+            )
+            raise OptionError(message)
         return self
+
+    def read(self, logits: Tensor) -> Tensor:
+        """Return what losses take for log p̃: normalised logits, or scores as they are."""
+        return logits if self.mode == "score" else logits.log_softmax(-1)
 
     def log_reverse(self, process: Process, x_t: Tensor, log_p: Tensor, s: Tensor, t: Tensor) -> Tensor:
         """Return log p_θ(x_s | x_t), (..., K), of log p̃ (..., K); s and t are one time for all."""
         if self.first == "direct" and float(s) == 0:
             return log_p
         return process.log_reverse(x_t, log_p, s, t, self.mode)
+
+
+def _ends(process: Process) -> bool:
+    """Return whether the exponent at the end is finite, so that scores can be brought back from there."""
+    return isinstance(process, Uniform | Absorbing) and bool(process.final_exponent.isfinite())
 
 
 def conventions_of(denoiser: Any, conventions: Conventions | None = None) -> Conventions:

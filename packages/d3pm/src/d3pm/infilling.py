@@ -58,7 +58,7 @@ def sample_given(
         if watch is not None:
             watch(t, x[::n_particles])
         logits = denoiser(x, fraction(process, t_).expand(len(x)), labels)
-        law = conventions.log_reverse(process, x, logits.double().log_softmax(-1), s_, t_)
+        law = conventions.log_reverse(process, x, conventions.read(logits.double()), s_, t_)
         path = process.log_posterior(x, y_0, s_, t_, torch.float64)  # certain of y_0 at s = 0
         argmax = s == 0 and conventions.final == "argmax"
         free = law.argmax(-1) if argmax else draw(law, generator)

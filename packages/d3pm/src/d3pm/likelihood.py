@@ -174,7 +174,7 @@ def _term(
     x_t = process.corrupt(x_0, process.spread(t, x_0), generator)
     logits = ask(denoiser, x_t, fraction(process, t), condition, attention_mask)
     check_numbers(logits, "logits")
-    log_p = (logits if logits.dtype == torch.float64 else logits.float()).log_softmax(-1)
+    log_p = conventions.read(logits if logits.dtype == torch.float64 else logits.float())
     if process.n_steps is None:
         term = continuous_bound_term(process, x_t, x_0, log_p, t, mode=conventions.mode)
     else:

@@ -106,17 +106,20 @@ def continuous_bound_term(
     .. math:: Σ_{j ≠ x_t} R_t[j, x_t] (r^θ_j - r_j + r_j \log(r_j / r^θ_j)), \quad r_j = Q̄_t[x_0, j] / Q̄_t[x_0, x_t]
 
     and r^θ the same ratio of p̃ Q̄_t: T · L_{t-1} as T → ∞ (compare Campbell et al., arXiv 2205.14987). For the absorbing
-    process this is `masked_bound_term`. `mode` is that of `Process.reverse`.
+    process this is `masked_bound_term`. `mode` is that of `Conventions`: with "score", `log_p` holds the net's logits,
+    and this is SEDD's denoising score entropy (arXiv 2310.16834).
     """
     time = process.spread(t, x_t)
     zero = torch.zeros_like(time)
-    log_p = process.log_prediction(x_t, log_p, time, mode)
     rates = process._log_rates(x_t, time, log_p.dtype)
     log_q = process._log_rows(x_0, zero, time, log_p.dtype)  # (..., K)
-    log_p_t = process._log_product(log_p, zero, time)
     here = x_t[..., None]
     log_r = log_q - log_q.gather(-1, here)
-    log_r_theta = log_p_t - log_p_t.gather(-1, here)
+    if mode == "score":
+        log_r_theta = process.log_score(x_t, log_p, time)
+    else:
+        log_p_t = process._log_product(process.log_prediction(x_t, log_p, time, mode), zero, time)
+        log_r_theta = log_p_t - log_p_t.gather(-1, here)
     gap = (rates + log_r_theta).exp() - (rates + log_r).exp()
     gap = gap + torch.where(log_r > FLOOR / 2, (rates + log_r).exp() * (log_r - log_r_theta), 0.0)
     return gap.scatter(-1, here, 0.0).sum(-1)
@@ -184,6 +187,9 @@ class Objective:
     def check(self, process: Process, conventions: Conventions) -> None:
         """Raise `OptionError` if this objective does not train that model of that process."""
         conventions.check(process)
+        if conventions.mode == "score" and (self.kind != "bound" or self.cross_entropy):
+            message = f"`kind` must be 'bound' without cross-entropy for a net of scores, which says no p̃; got {self}."
+            raise OptionError(message)
         masks = self.kind in ("masked", "counted", "simple")
         if masks and not isinstance(process, Absorbing):
             message = (
@@ -237,8 +243,10 @@ def training_loss(
     else:
         x_t = process.corrupt(x_0, process.spread(t, x_0), generator)
     # The bound is in float32 whatever the net ran in.
-    log_p = ask(denoiser, x_t, fraction(process, t), condition, attention_mask).float().log_softmax(-1)
-    ce = cross_entropy(log_p, x_0)
+    logits = ask(denoiser, x_t, fraction(process, t), condition, attention_mask).float()
+    conventions = conventions_of(denoiser, conventions)
+    log_p = conventions.read(logits)
+    ce = cross_entropy(log_p, x_0) if conventions.mode != "score" else cross_entropy(logits.log_softmax(-1), x_0)
     if objective.kind == "simple":
         masked = (x_t == process.mask).to(ce.dtype)  # type: ignore[attr-defined]
         masked = masked if attention_mask is None else masked * attention_mask
@@ -249,7 +257,6 @@ def training_loss(
     elif weight is not None:
         bits = loss = _mean(ce * weight, attention_mask)
     else:
-        conventions = conventions_of(denoiser, conventions)
         term = _mean(_term(objective, conventions, process, x_t, x_0, log_p, t), attention_mask)
         loss = term + objective.cross_entropy * _mean(ce, attention_mask) if objective.cross_entropy else term
         bits = term * (process.n_steps or 1)

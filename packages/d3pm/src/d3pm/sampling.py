@@ -202,14 +202,14 @@ def step_back(
     """Draw x_s ~ p_θ(x_s | x_t), or take its likeliest value at the end if the model says so."""
     last = float(s) == 0
     argmax = last and conventions.final == "argmax"
-    if copies(process, denoiser) and not (last and conventions.first == "direct"):
+    if copies(process, denoiser) and conventions.mode != "score" and not (last and conventions.first == "direct"):
         # Equation 4 for a net that gives the mask no mass: masks turn into x_0 ~ p̃ with probability r_t.
         reveal = torch.rand(x.shape, dtype=torch.float64, device=x.device, generator=generator)
         hit = (x == process.mask) & (reveal < process.unmask_probability(s, t))  # type: ignore[attr-defined]
         tokens = x.clone()
         tokens[hit] = logits[hit].argmax(-1) if argmax else draw(logits[hit].double(), generator)
         return tokens
-    law = conventions.log_reverse(process, x, logits.double().log_softmax(-1), s, t)
+    law = conventions.log_reverse(process, x, conventions.read(logits.double()), s, t)
     return law.argmax(-1) if argmax else draw(law, generator)
 
 

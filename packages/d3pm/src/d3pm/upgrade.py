@@ -33,7 +33,7 @@ def upgraded_tensors(tensors: dict[str, Tensor], net: str, n_classes: int) -> di
     for key, value in tensors.items():
         if key.startswith("optimizer."):
             continue
-        if net == "unet" and key.endswith(".out.weight") and key.count(".") == 2 and value.ndim == 2:
+        if net == "unet" and key in ("model.out.weight", "ema.out.weight") and value.ndim == 2:
             value = F.pad(value[..., None, None], (1, 1, 1, 1))
         if key.endswith("backbone.time.classes.weight") and len(value) == n_classes:
             value = torch.cat([value, value.mean(0, keepdim=True)])

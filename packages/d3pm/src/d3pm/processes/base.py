@@ -27,7 +27,7 @@ __all__ = ["FLOOR", "Mode", "Process", "draw", "invert", "log_positive"]
 FLOOR = -1e30
 IMPOSSIBLE = -1e29  # anything below is a sum in which FLOOR took part
 
-Mode = Literal["joint", "mixture"]
+Mode = Literal["joint", "mixture", "score"]
 Time: TypeAlias = int | float | Tensor
 
 
@@ -75,6 +75,15 @@ class Process:
     @property
     def parameters(self) -> dict[str, Tensor]:
         """Return the tensors that define the process, for its fingerprint."""
+        raise NotImplementedError
+
+    def log_score(self, x_t: Tensor, logits: Tensor, t: Tensor) -> Tensor:
+        """Return log r^θ, (..., K), of a net that learns the ratios p_t(x_t with j in its place) / p_t(x_t) itself."""
+        message = f"`mode` = 'score' needs a uniform or absorbing process in continuous time; this one is {self.kind}."
+        raise OptionError(message)
+
+    def _log_reverse_of_score(self, x_t: Tensor, log_score: Tensor, s: Tensor, t: Tensor) -> Tensor:
+        """Return log p_θ(x_s | x_t) of such ratios, not normalised."""
         raise NotImplementedError
 
     # ------------------------------------------------------------------ where generation starts
@@ -229,8 +238,10 @@ class Process:
     def log_reverse(self, x_t: Tensor, log_p: Tensor, s: Tensor, t: Tensor, mode: Mode = "joint") -> Tensor:
         """Return log p_θ(x_s | x_t), (..., K): equation 4, (x_t Q_{s:t}ᵀ) ⊙ (p̃ Q̄_s), normalised.
 
-        `log_p` is log p̃(x_0 | x_t), (..., K), normalised: here and in what follows.
+        `log_p` is log p̃(x_0 | x_t), (..., K), normalised: here and in what follows. In mode "score" the net's logits.
         """
+        if mode == "score":
+            return self._log_reverse_of_score(x_t, self.log_score(x_t, log_p, t), s, t).log_softmax(-1)
         prediction = self.log_prediction(x_t, log_p, t, mode)
         zero, columns = torch.zeros_like(s), self._log_columns(x_t, s, t, prediction.dtype)
         joint = columns + self._log_product(prediction, zero, s)

@@ -143,10 +143,31 @@ class _Clocked(_Closed):
         self._clock = Clock.of_betas(betas)
         self.n_steps = self._clock.n_steps
 
+    @property
+    def final_exponent(self) -> Tensor:
+        """Return −log ᾱ at the end of time; infinite where nothing of x_0 is left."""
+        return self._clock.exponent(torch.as_tensor(self.final_time))
+
     def _jump(self, s: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """Return log S and log(1 − S) of Q_{s:t}."""
         passed = self._clock.passed(s, t)
         return (-passed).clamp(min=FLOOR), log_positive(-torch.expm1(-passed))
+
+    def log_score(self, x_t: Tensor, logits: Tensor, t: Tensor) -> Tensor:
+        """Return log r^θ, (..., K), as SEDD's nets say it (arXiv 2310.16834): zero at x_t itself."""
+        return logits - logits.gather(-1, x_t[..., None])
+
+    def _log_reverse_of_score(self, x_t: Tensor, log_score: Tensor, s: Tensor, t: Tensor) -> Tensor:
+        """Return log of (r Q_{s:t}⁻¹) ⊙ Q_{s:t}[:, x_t]: equation 4, whose p̃ Q̄_s is r brought back from t to s.
+
+        SEDD's analytic step. Ratios that belong to no distribution may be negative when brought back; they count as 0.
+        """
+        keep, to_mask, to_any = (w.exp()[..., None].to(log_score.dtype) for w in self._weights(s, t))
+        law = log_score.softmax(-1)
+        arrived = to_any / self.n_states * torch.ones_like(law)
+        arrived[..., self.mask] += to_mask[..., 0]
+        back = (law - arrived) / keep
+        return log_positive(back) + self._log_columns(x_t, s, t, log_score.dtype)
 
     def _log_rates(self, x: Tensor, t: Tensor, dtype: torch.dtype) -> Tensor:
         rate = self._clock.rate(t)
@@ -229,6 +250,21 @@ class Absorbing(_Clocked):
 
     def _log_rates(self, x: Tensor, t: Tensor, dtype: torch.dtype) -> Tensor:
         return super()._log_rates(x, t, dtype).masked_fill((x != self.mask)[..., None], FLOOR)
+
+    def log_score(self, x_t: Tensor, logits: Tensor, t: Tensor) -> Tensor:
+        """Return log r^θ, (..., K): at a mask ᾱ/(1 − ᾱ) times what the net says, which for an exact net is p̃."""
+        exponent = self._clock.exponent(t)
+        scale = (-exponent - log_positive(-torch.expm1(-exponent))).to(logits.dtype)
+        here = torch.nn.functional.one_hot(x_t, self.n_states).bool()
+        return torch.where(here, 0.0, logits + scale[..., None])
+
+    def _log_reverse_of_score(self, x_t: Tensor, log_score: Tensor, s: Tensor, t: Tensor) -> Tensor:
+        """Return what `Process` documents; a token that is not masked stays, and x_0 is no mask."""
+        law = super()._log_reverse_of_score(x_t, log_score, s, t)
+        at_mask = torch.arange(self.n_states, device=x_t.device) == self.mask
+        law = torch.where(at_mask & (s == 0)[..., None] & (x_t == self.mask)[..., None], FLOOR, law)
+        stay = torch.full_like(law, FLOOR).scatter_(-1, x_t[..., None], 0.0)
+        return torch.where((x_t == self.mask)[..., None], law, stay)
 
     def unmask_probability(self, s: Tensor, t: Tensor) -> Tensor:
         """Return the probability that a token masked at t was not yet masked at s: (ᾱ_s − ᾱ_t)/(1 − ᾱ_t)."""
