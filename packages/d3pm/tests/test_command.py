@@ -55,6 +55,12 @@ def test_command_from_training_to_features(tmp_path):
     assert "mid.0" in result.stdout
 
 
+def values_of(text):
+    """Characters in the last twentieth of a file."""
+    whole = len(text.read_text())
+    return whole - int(whole * 0.95)
+
+
 def test_command_fills_in_text(tmp_path):
     text = tmp_path / "text.txt"
     text.write_text("the quick brown fox jumps over the lazy dog " * 60)
@@ -81,6 +87,10 @@ def test_command_fills_in_text(tmp_path):
     values = json.loads(runner.invoke(app, ["evaluate", str(out), "--json"]).stdout)
     assert values["unit"] == "bits/char"
     assert values["perplexity"] > 1
+    features = tmp_path / "f.npz"
+    assert runner.invoke(app, ["encode", str(out), "--out", str(features)]).exit_code == 0
+    with np.load(features) as archive:  # of a stream, in pieces of the model's length
+        assert archive["features"].shape == (values_of(text) // 16, 8)
 
 
 MISTAKES = [

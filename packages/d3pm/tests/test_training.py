@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from d3pm.checkpoint import load_checkpoint
@@ -167,6 +168,39 @@ def test_checkpoints_of_something_else_are_refused(run, dataset, tmp_path):
     save_file({"a": torch.zeros(1)}, tmp_path / "foreign.safetensors")
     with pytest.raises(CheckpointError, match="not written by"):
         load_checkpoint(tmp_path / "foreign.safetensors")
+
+
+@pytest.mark.parametrize("n_classes", [0, 2])
+def test_models_of_the_first_format_compute_what_they_did(dataset, tmp_path, n_classes):
+    """Their last layer was linear, and they had no null class."""
+    spec = DataSpec("image", (4, 4), 4, n_classes=n_classes)
+    data = Dataset(spec, dataset.train, dataset.test, dataset.train_labels, dataset.test_labels)
+    config = tiny(steps=3)
+    path = train(config, tmp_path, data=data, device="cpu")
+    with safe_open(path, framework="pt") as file:
+        header, tensors = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    for part in ("model", "ema"):
+        key, classes = f"{part}.out.weight", f"{part}.backbone.time.classes.weight"
+        tensors[key] = tensors[key][:, :, 1, 1].contiguous()
+        if n_classes:
+            tensors[classes] = tensors[classes][:2].contiguous()
+    old = json.loads(header["config"])
+    del old["conventions"], old["train"]["class_dropout"], old["train"]["accumulate"]
+    old["loss"] |= {"mode": "joint", "first": "eq4"}
+    first = tmp_path / "first" / "checkpoint.safetensors"
+    first.parent.mkdir()
+    save_file(tensors, first, {**header, "format": "d3pm-checkpoint-1", "config": json.dumps(old)})
+    model = load_checkpoint(first)
+    x, labels = data.test_examples(5).tokens, torch.tensor([0, 1, 0, 1, 1]) if n_classes else None
+    with torch.no_grad():
+        features = model.denoiser.backbone(x, torch.full((5,), 0.5), labels)
+        expected = features @ tensors["ema.out.weight"].T + tensors["ema.out.bias"]
+        found = model.denoiser(x, torch.full((5,), 0.5), labels)
+    skip = found[..., :4] - expected[..., :4]  # what is added at x_t
+    assert torch.allclose(skip.gather(-1, x[..., None]).std(), torch.tensor(0.0), atol=1e-5)
+    assert torch.allclose(skip.scatter(-1, x[..., None], 0.0), torch.zeros(5, 4, 4, 4), atol=1e-5)
+    with pytest.raises(CheckpointError, match="earlier"):
+        train(config, first.parent, data=data, device="cpu", resume=True)
 
 
 def test_settings_that_do_not_fit_are_refused(dataset, tmp_path):

@@ -6,14 +6,12 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.nn import functional as F
 
 from d3pm.build import build_denoiser, build_process, n_states_of
 from d3pm.config import Config
@@ -21,12 +19,12 @@ from d3pm.data import DataSpec
 from d3pm.errors import CheckpointError
 from d3pm.nets.head import Denoiser
 from d3pm.processes.base import Process
+from d3pm.upgrade import FIRST_FORMAT, upgraded_config, upgraded_tensors
 
 __all__ = ["CHECKPOINT", "FORMAT", "Checkpoint", "load_checkpoint", "save_checkpoint"]
 
 CHECKPOINT = "checkpoint.safetensors"
 FORMAT = "d3pm-checkpoint-2"
-FIRST_FORMAT = "d3pm-checkpoint-1"  # had `mode` and `first` in [loss]
 
 
 @dataclass(frozen=True)
@@ -108,11 +106,11 @@ def load_checkpoint(path: str | Path, device: torch.device | str = "cpu", proces
         raise CheckpointError(message)
     header, tensors = _read(path)
     try:
-        recipe = json.loads(header["config"])
+        values, spec = json.loads(header["config"]), DataSpec.from_dict(json.loads(header["data"]))
         if header["format"] == FIRST_FORMAT:
-            recipe, tensors = _upgraded(recipe), _upgraded_tensors(tensors, recipe["net"].get("kind", "unet"))
-        config = Config.from_dict(recipe, str(path))
-        spec = DataSpec.from_dict(json.loads(header["data"]))
+            values = upgraded_config(values)
+            tensors = upgraded_tensors(tensors, values["net"].get("kind", "unet"), spec.n_classes)
+        config = Config.from_dict(values, str(path))
         step, described = int(header["step"]), json.loads(header["process"])
     except (KeyError, TypeError, ValueError) as error:
         message = f"`checkpoint` {path} has a damaged header ({error}). Train or copy it again."
@@ -152,31 +150,3 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         message = f"`checkpoint` {path} was not written by this d3pm (format {header.get('format')!r}, not {FORMAT!r})."
         raise CheckpointError(message)
     return header, tensors
-
-
-def _upgraded(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a recipe of the first format as today's: what it was trained with becomes its conventions."""
-    loss = dict(config["loss"])
-    mode, first = loss.pop("mode"), loss.pop("first")
-    masked = config["process"]["kind"] == "absorbing" and config["process"]["mask"] == "extra"
-    if masked or loss["kind"] != "bound" or config["process"]["steps"] == 0:
-        first = "eq4"  # masked models and continuous time were evaluated so, whatever the recipe said
-    conventions = {"mode": mode, "first": first, "final": "draw"}
-    return {**config, "loss": loss, "train": {**config["train"], "class_dropout": 0.0}, "conventions": conventions}
-
-
-def _upgraded_tensors(tensors: dict[str, Tensor], net: str) -> dict[str, Tensor]:
-    """Return weights of the first format as today's nets hold them, and no optimiser's state, which would not fit.
-
-    The head of pictures was a 1 × 1 convolution, the centre of today's 3 × 3; there was no null class.
-    """
-    upgraded = {}
-    for key, value in tensors.items():
-        if key.startswith("optimizer."):
-            continue
-        if key in ("model.out.weight", "ema.out.weight") and net == "unet":
-            value = F.pad(value[..., None, None], (1, 1, 1, 1))
-        if key.endswith(".backbone.time.classes.weight"):
-            value = F.pad(value, (0, 0, 0, 1))
-        upgraded[key] = value
-    return upgraded

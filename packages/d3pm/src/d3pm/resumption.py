@@ -31,6 +31,12 @@ def check_folder(path: Path, resume: bool) -> None:
 
 def check_same(checkpoint: Checkpoint, config: Config, frequencies: np.ndarray) -> None:
     """Refuse to resume a run with other settings or data: its numbers would be those of neither."""
+    if checkpoint.step and not checkpoint.section("optimizer"):
+        message = (
+            f"`resume` needs a checkpoint of this version; {checkpoint.path} is of an earlier one, which can be used "
+            "but not trained on. Start a new run."
+        )
+        raise CheckpointError(message)
     theirs, ours = _fixed(checkpoint.config), _fixed(config)
     different = [key for key in {**theirs, **ours} if theirs.get(key) != ours.get(key)]
     if different:
