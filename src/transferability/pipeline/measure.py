@@ -100,6 +100,7 @@ class Measurement:
             notes = {column.name: "needs samples of the target, not a pack." for column in self.columns}
         else:
             values, notes = self._scores(view, fit, panel, result, extraction.probabilities(target))
+        notes |= extraction.notes(view, [target, *references])
         keys = extraction.cache_keys(view, [target, *references])
         return Ranked(view.name, view.n_parameters, result, values, notes, time.perf_counter() - started, keys)
 

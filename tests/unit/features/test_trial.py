@@ -124,7 +124,7 @@ def test_texts_that_are_cut_are_counted_also_from_the_cache(texts, tmp_path, cap
     cache = FeatureCache(tmp_path / "cache", shard_rows=16)
     for options in ({"cache": False}, {"cache": cache}, {"cache": cache, "batch_size": 33}):
         found = extract_features(Words(), texts, **options)
-        assert found.notes == (f"{NOTE}; the rest of them is cut off",)
+        assert found.notes == (f"{NOTE}; the rest of them is cut off.",)
     extract_to_files(Words(), texts, {"features": tmp_path / "f.npz"}, cache=cache)
     list(extract_blocks(Words(), texts, cache=False))
     assert [record.message.count(NOTE) for record in caplog.records] == [1, 1]
