@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -94,6 +95,34 @@ def test_an_encoder_is_tried_once(digits, monkeypatch):
     assert len(runs) == 1
     extract_features(FunctionEncoder("mine", pixels), digits, cache=False)
     assert len(runs) == 2
+
+
+@dataclass
+class Plain:
+    """An encoder that cannot be hashed."""
+
+    name: str = "plain"
+    modality: str = "image"
+    n_parameters: int = 0
+
+    def identity(self):
+        return None
+
+    def encode(self, items):
+        return pixels(items)
+
+
+class Slotted:
+    """One that cannot be referred to weakly."""
+
+    __slots__ = ()
+    name, modality, n_parameters = "slotted", "image", 0
+    identity, encode = Plain.identity, Plain.encode
+
+
+@pytest.mark.parametrize("kind", [Plain, Slotted])
+def test_encoders_of_any_class_are_tried(digits, kind):
+    assert extract_features(kind(), digits, cache=False).features.shape == (40, 64)
 
 
 class Words:
