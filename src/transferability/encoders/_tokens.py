@@ -29,10 +29,11 @@ def check_vocabulary(tokenizer: Any, name: str) -> None:
 def token_limit(tokenizer: Any, model: Any) -> int:
     """Return how many tokens of a text a model reads."""
     positions = getattr(model.config, "max_position_embeddings", None) or _MAX_TOKENS
+    positions = positions if positions > 0 else _MAX_TOKENS  # XLNet says −1: as many as there are
     for path, module in model.named_modules():
         padding = getattr(module, "padding_idx", None)
         if path.endswith("position_embeddings") and padding is not None:  # RoBERTa counts positions from behind it
-            positions = min(positions, module.num_embeddings - padding - 1)
+            positions = min(positions, len(module.weight) - padding - 1)
     named = tokenizer.model_max_length
     return int(min(named, positions) if named < 10**6 else min(positions, _MAX_TOKENS))
 
