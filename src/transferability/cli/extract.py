@@ -32,13 +32,15 @@ __all__ = ["extract"]
 
 
 def extract(
-    encoder: Annotated[str, typer.Option(help="timm:NAME, hf:ORG/NAME, st:NAME, torchvision:NAME, onnx:FILE, …")],
-    data: Annotated[str, typer.Option(help="folder:DIR, csv:FILE, parquet:FILE, npz:FILE, packaged:NAME, …")],
+    encoder: Annotated[
+        str, typer.Option(help="Encoder: timm:NAME, hf:ORG/NAME, st:NAME, torchvision:NAME, onnx:FILE, …")
+    ],
+    data: Annotated[str, typer.Option(help="Data: folder:DIR, csv:FILE, parquet:FILE, npz:FILE, packaged:NAME, …")],
     out: Annotated[
         Path | None,
         typer.Option(
-            help="A .npz or .safetensors file; by default <data>-<encoder>.safetensors here. "
-            "With --layer all a folder, for one file per layer."
+            help="Feature file to write, .npz or .safetensors; with --layer all a folder. By default "
+            "<data>-<encoder>.safetensors in the current folder."
         ),
     ] = None,
     layer: Layer = None,
@@ -49,12 +51,12 @@ def extract(
     shard: Annotated[
         str | None,
         typer.Option(
-            help="i/n: compute the i-th of n shares into the cache, and write no file. For several machines or shells "
-            "that see one cache folder; the same command without --shard then writes the file."
+            help="Compute share i of n (i/n) into the cache and write no file, for several machines or shells that see "
+            "one cache folder. The same command without --shard then writes the file."
         ),
     ] = None,
     executor: Annotated[
-        Literal["local", "ray"], typer.Option(help="Who computes: this process, or the actors of a Ray cluster.")
+        Literal["local", "ray"], typer.Option(help="Where to compute: this process, or the actors of a Ray cluster.")
     ] = "local",
     limit: Limit = None,
     seed: Seed = 0,
@@ -66,7 +68,7 @@ def extract(
 ) -> None:
     """Extract the features of a data set, with its labels, into a feature file.
 
-    Killed at any moment, the same command goes on where it was.
+    After an interruption the same command continues.
 
     Example: transferability extract --encoder timm:resnet18.a1_in1k --data folder:photos --out photos.safetensors
     """

@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 RANDOM = "random"
-"""Revision that stands for untrained weights: the baseline that every trained encoder should beat."""
+"""Revision of untrained weights: the baseline that every trained encoder should beat."""
 _PLAIN_TENSORS = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 
 

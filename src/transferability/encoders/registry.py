@@ -56,7 +56,7 @@ def load_encoder(
     `openclip:ARCH/PRETRAINED`      open_clip's picture towers; also `openclip:ARCH/FILE`, `openclip:hf-hub:ORG/NAME`
     `onnx:FILE[#OUTPUT]`            ONNX Runtime, pictures; any tensor of the graph
     `python:module:function`        a function from a list of items to an array
-    `features:PATTERN`              feature files, `{data}` stands for the data's name
+    `features:PATTERN`              feature files; `{data}` is replaced by the data's name
     `packaged:NAME`                 weights that come in a package: `packaged:efficientnet-lite0`, …
     `timm:NAME@random`              untrained, also for torchvision: the baseline
     ==============================  ===================================================================================

@@ -33,8 +33,8 @@ def intervals_of(
     Parameters
     ----------
     parts : sequence of array of shape (n_rows,), or None
-        Part of the quantity of each row, encoder by encoder; their mean is the quantity. Of an accuracy: whether the row
-        was classified right. None where unknown.
+        Part of the quantity of each row, encoder by encoder; their mean is the quantity. Of an accuracy: whether the
+        row was classified right. None where unknown.
     quantity : {"transferred_accuracy", "transferred_loss", "bound"}
         Which it is. Losses are smoothed: the interval is of the loss of (1 − ε) h′ + ε / K.
     n_classes : int

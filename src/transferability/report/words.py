@@ -1,4 +1,4 @@
-"""What the numbers say, in sentences: the accuracy of the moved classifier orders, the bound promises."""
+"""What the numbers say, in sentences: transferred accuracy ranks, the bound explains."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from transferability._criteria import BOUND, QUANTITIES, TRANSFERRED_ACCURACY, TRANSFERRED_LOSS, Quantity, quantity_of
 
 __all__ = [
+    "accuracy_in_words",
     "amount",
     "answer",
     "certificate_in_words",
@@ -20,6 +21,16 @@ __all__ = [
 
 Entry = Mapping[str, Any]
 _WITHIN_NOISE = 2.0  # standard errors
+_MEASURED_ON = {
+    "test": "on the test part",
+    "folds": "on all rows, each by a classifier fitted without it",
+    "fit": "on the fitting part: it says nothing of other rows",
+}
+_LOST = (
+    ("on_reference", "on the reference already"),
+    ("to_labels", "to classes that share a reference class"),
+    ("on_target", "on the target (negative: gained)"),
+)
 _CONFIDENCE = 0.95  # of what a ranking says of new data
 _NAMED = 3  # encoders, before they are only counted
 _BEST: dict[Quantity, str] = {
@@ -74,35 +85,38 @@ def answer(target: str, criterion: str, entries: Sequence[Entry], truth: str | N
     return {"headline": f"Take {best['name']} for {target}.", "sentence": sentence, "facts": facts}
 
 
-def _facts(best: Entry, resampled: Quantity) -> list[dict[str, str]]:
-    """Return what is known of the first: what its moved classifier does, what bounds its loss, what training gives."""
+def _facts(best: Entry, quantity: Quantity) -> list[dict[str, str]]:
+    """Return what is known of the first: its transferred classifier, the bound on its loss, a classifier trained."""
     result, standing = best["result"], best["standing"]
-    known = _on_new_data(resampled, standing) if standing else ""
-    promise = f"what can be promised on the {result['evaluated_on']} part" if result["certified"] else ""
+    known = _on_new_data(quantity, standing) if standing else ""
+    part = _MEASURED_ON[result["evaluated_on"]]
+    guessing = f"guessing costs {number(result['log_n_classes'])} nats" if "log_n_classes" in result else ""
     bound = {
-        "label": "Bound on the target loss" if result["certified"] else "Estimate of the target loss, no bound",
+        "label": "Bound on the transferred loss"
+        if result["certified"]
+        else "Estimate of the transferred loss, no bound",
         "value": amount(BOUND, result["bound"]),
-        "note": known if resampled == BOUND else promise,
+        "note": "; ".join(filter(None, [known if quantity == BOUND else part, guessing])),
     }
     if result["transferred_accuracy"] is None:
         return [bound]
-    of, part = f"of {result['reference']}'s classifier, moved", f"on the {result['evaluated_on']} part"
-    loses = f"loses {amount(TRANSFERRED_LOSS, result['transferred_loss'])} {part}"
-    right = f"right in {percent(result['transferred_accuracy'])} {part}"
-    loss, accuracy = result["transferability"], percent(result["transferability_accuracy"])
-    if resampled == TRANSFERRED_ACCURACY:
-        moved = {"label": f"Accuracy {of}", "value": percent(result["transferred_accuracy"]), "note": loses}
-        note = f"on the target itself; loses {number(loss)} nats"
-        trained = {"label": "Accuracy of a linear classifier, trained", "value": accuracy, "note": note}
-    else:
-        moved = {"label": f"Loss {of}", "value": f"{number(result['transferred_loss'])} nats", "note": right}
-        note = f"on the target itself; right in {accuracy}"
-        trained = {"label": "Loss of a linear classifier, trained", "value": f"{number(loss)} nats", "note": note}
-    if resampled == BOUND:
-        return [bound, moved, trained]
-    if known:
-        moved["note"] = f"{known}; {moved['note']}"
-    return [moved, bound, trained]
+    chance = f"largest class {percent(result['chance'])}" if "chance" in result else ""
+    accuracy, loss = percent(result["transferred_accuracy"]), amount(TRANSFERRED_LOSS, result["transferred_loss"])
+    shown = {"label": "Transferred accuracy", "value": accuracy, "note": f"loss {loss}"}
+    if quantity != TRANSFERRED_ACCURACY:
+        shown = {"label": "Transferred loss", "value": loss, "note": f"accuracy {accuracy}"}
+    notes = [known if quantity != BOUND else "", shown["note"], part, chance]
+    shown["note"] = "; ".join(filter(None, notes))
+    facts = [bound, shown] if quantity == BOUND else [shown, bound]
+    trained = best.get("probe")
+    if trained is not None:
+        note = f"on the same rows; loss {amount(TRANSFERRED_LOSS, trained['loss'])}"
+        facts.append({"label": "Linear probe", "value": percent(trained["accuracy"]), "note": note})
+    elif result["transferability"] is not None:
+        trained = percent(result["transferability_accuracy"])
+        note = f"on the target; loss {amount(TRANSFERRED_LOSS, result['transferability'])}"
+        facts.append({"label": "Linear classifier trained on the target", "value": trained, "note": note})
+    return facts
 
 
 def _behind(best: Entry, runner_up: Entry, criterion: str) -> str:
@@ -154,19 +168,18 @@ def _lead(best: Mapping[str, Any], second: Mapping[str, Any], other: str, criter
     if criterion == BOUND:
         start = f"Its bound of {number(best['bound'])} nats is"
         return f"{start} {number(second['bound'] - best['bound'])} below that of {other}"
-    loses = f"Its moved classifier loses {number(best['transferred_loss'])} nats"
-    right = f"Its moved classifier is right in {percent(best['transferred_accuracy'])}"
-    if second[criterion] is None and criterion == TRANSFERRED_LOSS:
-        return f"{loses}; what that of {other} loses is not known"
+    loss = f"Its transferred loss is {number(best['transferred_loss'])} nats"
+    accuracy = f"Its transferred accuracy is {percent(best['transferred_accuracy'])}"
     if second[criterion] is None:
-        return f"{right}; how often that of {other} is right is not known"
+        known = loss if criterion == TRANSFERRED_LOSS else accuracy
+        return f"{known}; that of {other} is not known"
     less = number(second["transferred_loss"] - best["transferred_loss"])
     if criterion == TRANSFERRED_LOSS:
-        return f"{loses}, {less} less than that of {other}"
+        return f"{loss}, {less} less than that of {other}"
     points = 100 * (best["transferred_accuracy"] - second["transferred_accuracy"])
     if points == 0:
-        return f"{right}, as often as that of {other}, and loses {less} nats less"
-    return f"{right}, {points:.1f} points more than that of {other}"
+        return f"{accuracy}, the same as that of {other}, with a loss that is {less} nats smaller"
+    return f"{accuracy}, {points:.1f} points more than that of {other}"
 
 
 def _cost(best: Entry, entries: Sequence[Entry], truth: str | None) -> str:
@@ -194,7 +207,7 @@ def relation_answer(results: Sequence[Mapping[str, Any]], encoder: str | None) -
     headline = f"{first['target']} is most like {first['reference']}{seen_by}."
     if len(results) > 1:
         headline = f"{len(results)} targets, and what they are like{seen_by}."
-    return {"headline": headline, "sentence": f"By the smallest bound on the target loss: {shown}.", "facts": []}
+    return {"headline": headline, "sentence": f"By the smallest bound on the transferred loss: {shown}.", "facts": []}
 
 
 def match_in_words(row: Mapping[str, Any]) -> str:
@@ -210,18 +223,30 @@ def match_in_words(row: Mapping[str, Any]) -> str:
     return "sure" if margin is not None else "–"
 
 
+def accuracy_in_words(result: Mapping[str, Any]) -> str:
+    """Say where accuracy is lost, in points, beside chance; "" where that is not known."""
+    lost, accuracy = result.get("accuracy_lost"), result["transferred_accuracy"]
+    if lost is None or accuracy is None:
+        return ""
+    parts = ", ".join(f"{100 * lost[name]:.1f} {what}" for name, what in _LOST)
+    below = "; it is below chance" if accuracy < result["chance"] else ""
+    return (
+        f"Transferred accuracy {percent(accuracy)} (largest class {percent(result['chance'])}{below}). "
+        f"Points lost: {parts}. Guessing costs {number(result['log_n_classes'])} nats."
+    )
+
+
 def certificate_in_words(result: Mapping[str, Any]) -> str:
-    """Say what the certificate promises, and what it does not."""
-    part = "test part" if result["evaluated_on"] == "test" else "part that was fitted"
-    loses = "" if result["transferred_loss"] is None else f" It does lose {number(result['transferred_loss'])}."
-    moved = "" if result["solver"] == "alternating" and result["ridge"] is None else " and moved by the fitted map"
-    promise = (
-        f"On the {part} of {result['target']}, the classifier trained on {result['reference']}{moved} "
-        f"loses {'at most' if result['certified'] else 'an estimated'} {number(result['bound'])} nats on average."
-        f"{loses}"
+    """Say what is bounded, on which rows, and why."""
+    mapped = "" if result["solver"] == "alternating" and result["ridge"] is None else " by the fitted map"
+    loss = "" if result["transferred_loss"] is None else f" of {number(result['transferred_loss'])} nats"
+    claim = (
+        f"The classifier trained on {result['reference']}, transferred to {result['target']}{mapped}, has a mean loss"
+        f"{loss}, {_MEASURED_ON[result['evaluated_on']]}. "
+        f"{'The bound on it' if result['certified'] else 'The estimate'} is {number(result['bound'])} nats."
     )
     blocks = (
         "" if result["exact_transport"] else " The transport was solved in blocks: feasible, so a little too large."
     )
-    scope = " It speaks of these samples; other samples of the same task vary around it." * result["certified"]
-    return f"{promise} {result['certificate']}{blocks}{scope}"
+    scope = " The bound speaks of these rows and promises nothing of others." * result["certified"]
+    return f"{claim} {result['certificate']}{blocks}{scope}"

@@ -51,7 +51,7 @@ class Study:
     Attributes
     ----------
     encoders, references, targets : tuple of str
-        Identifiers. A target that is among the references too is left out of its own panel.
+        Identifiers. A target that is among the references too is left out of its own references.
     scores : tuple of str
     results : Path
         The SQLite file.
@@ -92,7 +92,7 @@ def load_study(path: str | os.PathLike[str]) -> Study:
         raise DatasetError(message) from error
     except (ValueError, RecursionError) as error:  # of TOML, of UTF-8, and of numbers of thousands of digits
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
-        message = f"study file {path} is not valid TOML: {reason}. Texts stand in quotes, lists in brackets."
+        message = f"study file {path} is not valid TOML: {reason}. Put texts in quotes and lists in brackets."
         raise DatasetError(message) from error
     _check_keys(given, _KEYS, str(path))
     settings = _settings(_table(given, "settings"))

@@ -53,7 +53,7 @@ def validate(
     targets : sequence of str or Dataset
         With labels.
     references : sequence of str or Dataset
-        The panel of transferred accuracy, transferred loss and bound. Without any, the other targets serve; one target
+        The references of transferred accuracy, transferred loss and bound. By default the other targets; one target
         alone has none of these.
     method : {"finetune", "probe"}
     seeds : sequence of int
