@@ -121,5 +121,6 @@ def _changed(array: Any, chance: random.Random) -> Any:
     if what == 5:
         return array.astype(chance.choice([np.float16, np.float32, np.float64, np.int8, np.uint64, bool]))
     values = array.copy()
-    values.flat[chance.randrange(values.size)] = chance.choice([0, 1, -1, 127, 1e18, -1e18, *[np.nan, np.inf] * 2])
+    hostile = [0, 1, 127, 10**18] if array.dtype.kind in "iub" else [0, -1, 1e18, -1e18, 1e300, np.nan, np.inf]
+    values.flat[chance.randrange(values.size)] = chance.choice(hostile)
     return values

@@ -65,11 +65,11 @@ for row in ranking.frame():
     right = f"{row['transferred_accuracy']:.0%}"
     print(f"{row['encoder']:7} right in {right}, loss {row['transferred_loss']:.2f}, at most {row['bound']:.2f}")
 """,
-    """How sure is the order? Draw the target's samples again, a thousand times, and see how often the first stays
-first.""",
+    """How sure is the order? Each accuracy has an interval for new data, and some encoders can be the best: both
+statements hold for the whole list at once, with 95 % confidence.""",
     """
-for entry, standing in zip(ranking.entries[1:], ranking.standings[1:], strict=True):
-    print(f"{entry.encoder:7} {standing.low:.0%} to {standing.high:.0%}, behind the first in {standing.behind:.0%}")
+for entry, interval, p in zip(ranking.entries, ranking.standings, ranking.p_best, strict=True):
+    print(f"{entry.encoder:7} {interval.low:.0%} to {interval.high:.0%}", "can be the best" if p > 0.05 else "")
 """,
     """Every result has pictures. This one is the paper's Fig. 3: the three terms, stacked, and the losses
 they bound.""",

@@ -1,4 +1,4 @@
-"""The page `docs/commands.md`, from the help of the commands. `python docs/tools/commands.py` writes it."""
+"""Write the page `docs/commands.md` from the help of the commands: `python docs/tools/commands.py`."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ __all__ = ["PAGE", "page"]
 PAGE = Path(__file__).parents[1] / "commands.md"
 _START = """# The command
 
-What `--help` says. Results go to stdout, progress and notices to stderr. Exit status: 0 done, 1 failed, 2 wrong usage,
-3 finished with some encoders skipped. A known error is one sentence; `--debug` before the command's name adds the
-traceback, `--quiet` leaves out notices.
+This page lists the commands and options as `--help` prints them; the [glossary](glossary.md) explains the terms.
+Results go to stdout, progress and notices to stderr. Exit status: 0 done, 1 failed, 2 wrong usage, 3 finished with some
+encoders skipped. A known error is one sentence. `--debug` before the command's name adds the traceback,
+`--quiet` hides notices.
 
-<!-- This page is made by docs/tools/commands.py; what you write here will be lost. -->
+<!-- docs/tools/commands.py generates this page; edits here are lost. -->
 """
 
 

@@ -1,9 +1,9 @@
-"""What encoders are ranked by: one of three quantities of the moved classifier, or a score.
+"""The criteria of a ranking: three quantities of the transferred classifier, or a score.
 
-h′ is the reference's classifier, moved to the target by the fitted map. The *transferred accuracy* says how often it is
-right there (higher is better), the *transferred loss* what it loses there, the *bound* what the certificate promises
-that loss not to exceed (both in nats, lower is better). The first two are known only with samples of the target and
-their labels. The accuracy orders encoders more as fine-tuning does: it does not depend on how sure τ lets h′ be.
+The transferred classifier h′ is the reference's classifier, applied to the target through the fitted map. The
+*transferred accuracy* is its accuracy (higher is better), the *transferred loss* its mean cross-entropy, the *bound* an
+upper bound on that loss on the rows measured (both in nats, lower is better). The first two need samples of the target
+and their labels. The transferred accuracy does not depend on τ through the confidence of h′.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -131,7 +132,9 @@ def read_tensors(path: Path, what: str) -> tuple[Arrays, dict[str, str]]:
     except (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         message = f"file {path} is damaged or not {what}: {error}. Write or copy it again."
         raise FileDamagedError(message) from error
-    expected = metadata.pop(_CHECKSUM, None)
+    # A checksum under another name is one whose name was damaged.
+    renamed = next((value for value in metadata.values() if re.fullmatch("[0-9a-f]{64}", value)), None)
+    expected = metadata.pop(_CHECKSUM, renamed)
     if expected is not None:
         found = {
             name: (_safetensors_type(array.dtype), array.shape, hashlib.sha256(_bytes(array)).hexdigest())

@@ -26,6 +26,7 @@ __all__ = [
     "UnknownNameError",
     "nearest_names",
     "one_line",
+    "passes_through",
     "require_extra",
 ]
 
@@ -92,6 +93,14 @@ def nearest_names(name: str, valid: Iterable[str]) -> str:
     if len(names) <= 40:
         hint += f"Valid names: {', '.join(names)}."
     return hint.strip()
+
+
+def passes_through(error: BaseException) -> bool:
+    """Tell whether an error is not about what a library did: one of ours, or somebody who wants to stop.
+
+    Libraries in Rust panic, and user code exits, with what is no `Exception`.
+    """
+    return isinstance(error, TransferabilityError | KeyboardInterrupt | GeneratorExit)
 
 
 def one_line(error: BaseException, most: int = 300) -> str:

@@ -17,6 +17,6 @@ def test_every_command_is_on_it() -> None:
     for command in ("demo", "rank", "relate", "study", "score", "extract", "pack", "report", "validate"):
         assert f"\n## transferability {command}\n" in page
     assert "\n### transferability cache prune\n" in page
-    assert "| `--limit` | Use at most so many rows" in page
+    assert "| `--limit` | Maximum rows per data set (stratified)." in page
     assert "(`float32` or `float16`; default `float32`)" in page
-    assert "Same seed, same numbers. (default `0`)" in page
+    assert "the same seed gives the same numbers. (default `0`)" in page

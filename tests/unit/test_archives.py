@@ -9,7 +9,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from transferability._files import read_arrays, read_features
+from transferability._files import read_arrays, read_features, write_features
 from transferability.datasets import load_dataset
 from transferability.errors import FeatureError, FileDamagedError
 
@@ -172,3 +172,10 @@ def test_safetensors_that_lie(tmp_path, head, data):
         read_features(path)
     assert "f.safetensors" in str(caught.value)
     assert len(str(caught.value)) < 800
+
+
+def test_a_checksum_whose_name_is_damaged_is_still_one(tmp_path):
+    path = write_features(tmp_path / "f.safetensors", FEATURES, LABELS)
+    path.write_bytes(path.read_bytes().replace(b'"sha256"', b'"{ha256"'))
+    with pytest.raises(FileDamagedError, match="does not fit its checksum"):
+        read_features(path)

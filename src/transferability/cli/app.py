@@ -53,7 +53,7 @@ def common(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notices.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Hide progress and notices.")] = False,
 ) -> None:
     """Options that every command understands."""
     state.debug, state.quiet = debug, quiet

@@ -1,4 +1,4 @@
-"""`transferability cache`: what is kept on disk, and how to be rid of it."""
+"""`transferability cache`: list, check and remove cached features."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ __all__ = ["cache"]
 
 cache = typer.Typer(
     name="cache",
-    help="Features kept on disk: list, check and remove them. The folder is TRANSFERABILITY_CACHE, if that is set.",
+    help="List, check and remove cached features. The folder is TRANSFERABILITY_CACHE where that is set.",
     no_args_is_help=True,
 )
 
-Keys = Annotated[list[str] | None, typer.Argument(help="Beginnings of keys, as `cache ls` shows them.")]
+Keys = Annotated[list[str] | None, typer.Argument(help="First characters of keys, as `cache ls` shows them.")]
 
 
 @cache.command("ls")
 def list_entries(json: JsonFlag = False) -> None:
-    """List what is kept, the least recently used first.
+    """List cached features, the least recently used first.
 
     Example: transferability cache ls
     """
@@ -58,7 +58,7 @@ def list_entries(json: JsonFlag = False) -> None:
 
 @cache.command("size")
 def show_size(json: JsonFlag = False) -> None:
-    """Print how many bytes are kept.
+    """Print the size of the cache.
 
     Example: transferability cache size
     """
@@ -74,9 +74,9 @@ def show_size(json: JsonFlag = False) -> None:
 
 @cache.command()
 def verify(keys: Keys = None, json: JsonFlag = False) -> None:
-    """Read every file kept and compare it with its checksum; those that are damaged are removed.
+    """Compare every cached file with its checksum and remove damaged ones.
 
-    They are computed again when they are wanted next. Exit status 1 if there were any.
+    Removed files are recomputed when they are needed. Exit status 1 if any was damaged.
 
     Example: transferability cache verify
     """
@@ -99,10 +99,10 @@ def verify(keys: Keys = None, json: JsonFlag = False) -> None:
 @cache.command("rm")
 def remove(
     keys: Keys = None,
-    everything: Annotated[bool, typer.Option("--all", help="Remove all that is kept.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Remove all entries.")] = False,
     json: JsonFlag = False,
 ) -> None:
-    """Remove entries by the beginnings of their keys.
+    """Remove entries by the first characters of their keys.
 
     Example: transferability cache rm 3f2a 91bc
     """
@@ -126,12 +126,12 @@ def prune(
         str,
         typer.Option(
             envvar="TRANSFERABILITY_CACHE_SIZE",
-            help="What may stay: 500MB, 20GB. Set TRANSFERABILITY_CACHE_SIZE to have it kept to.",
+            help="Maximum size of the cache: 500MB, 20GB. TRANSFERABILITY_CACHE_SIZE sets it for every run.",
         ),
     ],
     json: JsonFlag = False,
 ) -> None:
-    """Remove the least recently used entries until the cache is no larger than it may be.
+    """Remove the least recently used entries until the cache fits --max-size.
 
     Example: transferability cache prune --max-size 20GB
     """

@@ -19,6 +19,7 @@ from transferability.cli.options import (
     Pool,
     Precision,
     Seed,
+    TrustRemoteCode,
     Workers,
 )
 from transferability.cli.output import notice, print_json, say, show_progress
@@ -31,13 +32,15 @@ __all__ = ["extract"]
 
 
 def extract(
-    encoder: Annotated[str, typer.Option(help="timm:NAME, hf:ORG/NAME, st:NAME, torchvision:NAME, onnx:FILE, …")],
-    data: Annotated[str, typer.Option(help="folder:DIR, csv:FILE, parquet:FILE, npz:FILE, packaged:NAME, …")],
+    encoder: Annotated[
+        str, typer.Option(help="Encoder: timm:NAME, hf:ORG/NAME, st:NAME, torchvision:NAME, onnx:FILE, …")
+    ],
+    data: Annotated[str, typer.Option(help="Data: folder:DIR, csv:FILE, parquet:FILE, npz:FILE, packaged:NAME, …")],
     out: Annotated[
         Path | None,
         typer.Option(
-            help="A .npz or .safetensors file; by default <data>-<encoder>.safetensors here. "
-            "With --layer all a folder, for one file per layer."
+            help="Feature file to write, .npz or .safetensors; with --layer all a folder. By default "
+            "<data>-<encoder>.safetensors in the current folder."
         ),
     ] = None,
     layer: Layer = None,
@@ -48,23 +51,24 @@ def extract(
     shard: Annotated[
         str | None,
         typer.Option(
-            help="i/n: compute the i-th of n shares into the cache, and write no file. For several machines or shells "
-            "that see one cache folder; the same command without --shard then writes the file."
+            help="Compute share i of n (i/n) into the cache and write no file, for several machines or shells that see "
+            "one cache folder. The same command without --shard then writes the file."
         ),
     ] = None,
     executor: Annotated[
-        Literal["local", "ray"], typer.Option(help="Who computes: this process, or the actors of a Ray cluster.")
+        Literal["local", "ray"], typer.Option(help="Where to compute: this process, or the actors of a Ray cluster.")
     ] = "local",
     limit: Limit = None,
     seed: Seed = 0,
     batch_size: BatchSize = None,
     device: Device = None,
     no_cache: NoCache = False,
+    trust_remote_code: TrustRemoteCode = False,
     json: JsonFlag = False,
 ) -> None:
     """Extract the features of a data set, with its labels, into a feature file.
 
-    Killed at any moment, the same command goes on where it was.
+    After an interruption the same command continues.
 
     Example: transferability extract --encoder timm:resnet18.a1_in1k --data folder:photos --out photos.safetensors
     """
@@ -83,7 +87,13 @@ def extract(
         check_output(out, folder=layer == "all", suffixes=() if layer == "all" else SUFFIXES)
     dataset = load_dataset(data, limit=limit, seed=seed)
     load = partial(
-        load_encoder, encoder, device=device, layer=None if layer == "all" else layer, pool=pool, precision=precision
+        load_encoder,
+        encoder,
+        device=device,
+        layer=None if layer == "all" else layer,
+        pool=pool,
+        precision=precision,
+        trust_remote_code=trust_remote_code,
     )
     loaded = load()
     layers = hidden_layers(loaded) if layer == "all" and not isinstance(loaded, FeatureFiles) else ()

@@ -29,6 +29,7 @@ __all__ = [
     "Sort",
     "Tau",
     "TestShare",
+    "TrustRemoteCode",
     "Union",
     "Unlabelled",
     "Wide",
@@ -41,54 +42,76 @@ __all__ = [
 ]
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-Limit = Annotated[
-    int | None, typer.Option(help="Use at most so many rows of each data set, with its class shares.", min=2)
-]
-TestShare = Annotated[float, typer.Option(help="Share of each class kept for measuring the bound.", min=0.01, max=0.99)]
-Seed = Annotated[int, typer.Option(help="Same seed, same numbers.", min=0)]
-BatchSize = Annotated[int | None, typer.Option(help="Items the encoder sees at once.", min=1)]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps. By default the best there is.")]
-NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither read nor keep features on disk.")]
+Limit = Annotated[int | None, typer.Option(help="Maximum rows per data set (stratified). By default all rows.", min=2)]
+TestShare = Annotated[float, typer.Option(help="Share of each class kept for measuring.", min=0.01, max=0.99)]
+Seed = Annotated[int, typer.Option(help="Seed of every random choice; the same seed gives the same numbers.", min=0)]
+BatchSize = Annotated[int | None, typer.Option(help="Items per forward pass. By default chosen by the encoder.", min=1)]
+Device = Annotated[str | None, typer.Option(help="Device: cpu, cuda, cuda:1 or mps. By default the fastest available.")]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Do not read or write the feature cache.")]
 Workers = Annotated[
     int | None,
-    typer.Option(help="Processes that decode; 0 for none. By default they are started when the encoder waits.", min=0),
+    typer.Option(help="Decoding processes; 0 for none. By default started when the encoder waits for items.", min=0),
 ]
 Layer = Annotated[
-    str | None, typer.Option(help="A hidden layer by name or number (negative from the end), or all, in one pass.")
+    str | None,
+    typer.Option(
+        help="Hidden layer: a name, a number (negative from the end), or all (one pass). By default the features."
+    ),
 ]
 Pool = Annotated[
-    str | None, typer.Option(help="How positions become one row, where there is a choice: mean, cls, max.")
+    str | None, typer.Option(help="Pooling over positions: mean, cls or max. By default the encoder's own.")
 ]
-Precision = Annotated[Literal["float32", "bfloat16", "float16"], typer.Option(help="What the encoder computes in.")]
+Precision = Annotated[
+    Literal["float32", "bfloat16", "float16"], typer.Option(help="Number format the encoder computes in.")
+]
+TrustRemoteCode = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Run code that comes with hf: and st: models; read it first.")
+]
 DType = Annotated[
-    Literal["float32", "float16"], typer.Option(help="What the cache keeps; float16 takes half the room.")
+    Literal["float32", "float16"], typer.Option(help="Number format of the feature cache; float16 halves its size.")
 ]
 Sort = Annotated[
     str | None,
     typer.Option(
-        help="What to sort by: transferred_accuracy, transferred_loss, bound, or the name of a score. By default "
+        help="Sort by transferred_accuracy, transferred_loss, bound, or the name of a score. By default "
         "transferred_accuracy where the target has samples with labels, else bound."
     ),
 ]
-Tau = Annotated[str, typer.Option(help="Lipschitz constant: a number, several with commas, scaled (32 / √d), or auto.")]
+Tau = Annotated[
+    str,
+    typer.Option(
+        help="Lipschitz constant of the reference classifier: a number, several with commas, scaled (32 / √d), or auto."
+    ),
+]
 Unlabelled = Annotated[
-    bool, typer.Option("--unlabelled", help="Pretend that the target has no labels. The bound is then not certified.")
+    bool, typer.Option("--unlabelled", help="Ignore the target's labels. The bound is then an estimate, not certified.")
 ]
 GroundCost = Annotated[
     str | None,
     typer.Option(
-        help="exact (the smallest bound), loss, euclidean (the paper's), or gamma (its Eq. 5, by statistics). "
-        "By default exact; loss for packs; euclidean for sgd."
+        help="Ground cost of the transport: exact (smallest bound), loss, euclidean (the paper's) or gamma (its Eq. 5, "
+        "by statistics). By default exact; loss for packs; euclidean for sgd."
     ),
 ]
-NoScale = Annotated[bool, typer.Option("--no-scale", help="Leave the logits of the reference classifier unscaled.")]
-Union = Annotated[bool, typer.Option("--union", help="Relate to all references together as well.")]
-Wide = Annotated[bool, typer.Option("--wide", help="Show the terms of the bound, in nats and in points of accuracy.")]
+NoScale = Annotated[bool, typer.Option("--no-scale", help="Do not scale the logits of the reference classifier.")]
+Union = Annotated[bool, typer.Option("--union", help="Add the union of all references as one more reference.")]
+Wide = Annotated[
+    bool,
+    typer.Option(
+        "--wide", help="Show the three terms of the bound, in nats and in points of accuracy, with τ and scale."
+    ),
+]
 Folds = Annotated[
     str,
-    typer.Option(help="Folds that the target is measured in; 1 for one split. auto: 5 below 2,000 rows, else 1."),
+    typer.Option(help="Folds of the target for cross-fitting; 1 for a single split. auto: 5 below 2,000 rows, else 1."),
 ]
-Matching = Annotated[str, typer.Option(help="assignment, identity, random, gradient, or reference classes as 3,0,1.")]
+Matching = Annotated[
+    str,
+    typer.Option(help="Class matching: assignment, identity, random, gradient, or reference classes such as 3,0,1."),
+]
+NearDuplicates = Annotated[
+    bool, typer.Option("--near-duplicates", help="Keep pictures that look the same on one side of every split.")
+]
 
 
 def parse_tau(text: str) -> float | list[float] | str:
@@ -132,6 +155,7 @@ def _settings(
     test_share: TestShare = 0.3,
     folds: Folds = "auto",
     seed: Seed = 0,
+    near_duplicates: NearDuplicates = False,
     layer: Layer = None,
     pool: Pool = None,
     precision: Precision = "float32",
@@ -140,12 +164,14 @@ def _settings(
     workers: Workers = None,
     device: Device = None,
     no_cache: NoCache = False,
+    trust_remote_code: TrustRemoteCode = False,
 ) -> Settings:
     return Settings(
         limit=limit,
         test_share=test_share,
         folds=parse_folds(folds),
         seed=seed,
+        near_duplicates=near_duplicates,
         layer=layer,
         pool=pool,
         precision=precision,
@@ -154,6 +180,7 @@ def _settings(
         workers=workers,
         device=device,
         cache=not no_cache,
+        trust_remote_code=trust_remote_code,
     )
 
 

@@ -1,4 +1,4 @@
-"""`transferability pack`: what is needed of labelled data to be compared with, in one small file."""
+"""`transferability pack`: statistics of labelled data in one file."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ def pack(
     *,
     data: Annotated[str, typer.Option(help="Labelled data: folder:DIR, csv:FILE, npz:FILE, packaged:NAME, …")],
     encoder: Annotated[
-        str | None, typer.Option(help="timm:NAME, hf:ORG/NAME, …; leave out for data that are features already.")
+        str | None, typer.Option(help="Encoder: timm:NAME, hf:ORG/NAME, …; leave out for feature files.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="A .safetensors file; by default <data>-<encoder>.pack.safetensors here.")
+        Path | None,
+        typer.Option(help="File to write. By default <data>-<encoder>.pack.safetensors in the current folder."),
     ] = None,
     tau: Annotated[
         str,
@@ -32,18 +33,16 @@ def pack(
     ] = "auto",
     covariance: Annotated[
         Literal["low-rank", "shared", "full"],
-        typer.Option(
-            help="What is kept of the classes' covariances: one shared and a sketch each, one shared, or all."
-        ),
+        typer.Option(help="Covariances to keep: a sketch per class and one shared, one shared, or all."),
     ] = "low-rank",
-    rank: Annotated[int, typer.Option(help="Columns of the sketches, for low-rank.", min=1)] = 16,
+    rank: Annotated[int, typer.Option(help="Columns of each sketch, for low-rank.", min=1)] = 16,
     settings: Settings,
     json: JsonFlag = False,
 ) -> None:
-    """Make a reference pack: statistics of labelled data under one encoder, without a sample.
+    """Make a reference pack: statistics of labelled data under one encoder, without samples.
 
-    With it, `rank` and `relate` compare targets with these data wherever the file goes: --reference pack:FILE. Of a
-    private target, the pack is what may leave the building: --target pack:FILE.
+    `rank` and `relate` take it as --reference pack:FILE or --target pack:FILE, for data that are too large or too
+    private to copy.
 
     Example: transferability pack --encoder timm:resnet18.a1_in1k --data folder:photos --out photos.pack.safetensors
     """

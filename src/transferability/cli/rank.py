@@ -47,17 +47,18 @@ __all__ = ["caveats", "rank", "show_ranking", "write_ranking"]
 @with_settings
 def rank(
     *,
-    target: Annotated[str, typer.Option(help="Data the encoder is wanted for: folder:DIR, csv:FILE, npz:FILE, …")],
+    target: Annotated[str, typer.Option(help="Target data: folder:DIR, csv:FILE, npz:FILE, …")],
     reference: Annotated[
         list[str] | None,
         typer.Option(
-            help="Labelled data, or pack:FILE, to compare with; repeat for several. By default the target's other half."
+            help="Reference: labelled data or pack:FILE; repeat for several. By default the target's own other half."
         ),
     ] = None,
     encoder: Annotated[
-        list[str], typer.Option(help="timm:NAME, hf:ORG/NAME, st:NAME, torchvision:NAME, onnx:FILE, …; repeat.")
+        list[str],
+        typer.Option(help="Encoder: timm:NAME, hf:ORG/NAME, st:NAME, torchvision:NAME, onnx:FILE, …; repeat."),
     ],
-    score: Annotated[list[str] | None, typer.Option(help="Another score to show; repeat, or 'all'.")] = None,
+    score: Annotated[list[str] | None, typer.Option(help="Further score to show; repeat, or all.")] = None,
     sort: Sort = None,
     tau: Tau = str(DEFAULT_TAU),
     ground_cost: GroundCost = None,
@@ -69,13 +70,13 @@ def rank(
     wide: Wide = False,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for all results: report.html, ranking.json, one transformation per encoder."),
+        typer.Option(help="Folder for all results: report.html, ranking.json and one transformation per encoder."),
     ] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Rank encoders for a target by transferred accuracy: that of a reference's classifier, transferred to the target.
+    """Rank encoders for a target by transferred accuracy: the accuracy of a reference's classifier on the target.
 
-    Shown with it: its loss, and a bound on that loss whose terms explain it. Nothing is fine-tuned.
+    The table also shows the transferred loss, a bound on it, and an interval for new data. Nothing is fine-tuned.
 
     Example: transferability rank --target folder:photos --encoder timm:resnet18.a1_in1k
     --encoder torchvision:resnet50
@@ -116,14 +117,20 @@ def rank(
 
 def show_ranking(ranking: Ranking, *, wide: bool = False) -> None:
     """Print the table, and the caveats."""
-    columns = ["", "encoder", "reference", "accuracy", "95 % interval", "transferred loss", "bound"]
+    columns = ["", "encoder", "reference", "accuracy", "95 % interval", "linear probe", "transferred loss", "bound"]
     columns += [*_TERMS, *_POINTS, "τ", "scale"] if wide else []
     columns += ["parameters", *(column.name for column in ranking.columns), "seconds"]
     rows = []
     for place, (entry, interval) in enumerate(zip(ranking.entries, ranking.standings, strict=True), start=1):
         result = entry.relatedness
         row = [str(place), entry.encoder, result.reference, percent(result.transferred_accuracy)]
-        row += [_interval(ranking.criterion, interval), number(result.transferred_loss), number(result.bound)]
+        trained = None if entry.probe is None else entry.probe.accuracy
+        row += [
+            _interval(ranking.criterion, interval),
+            percent(trained),
+            number(result.transferred_loss),
+            number(result.bound),
+        ]
         row += _explanation(result) if wide else []
         row += [_millions(entry.n_parameters)]
         row += [number(entry.scores.get(column.name), 4) for column in ranking.columns]

@@ -1,4 +1,4 @@
-"""`transferability relate`: which reference is a target like, under one encoder."""
+"""`transferability relate`: how related targets are to references under one encoder."""
 
 from __future__ import annotations
 
@@ -46,25 +46,26 @@ _TERMS = ("reference loss", "label mismatch", "distribution mismatch")
 @with_settings
 def relate(
     *,
-    reference: Annotated[
-        list[str], typer.Option(help="Labelled data, or pack:FILE, to compare with; repeat for a matrix.")
-    ],
-    target: Annotated[
-        list[str], typer.Option(help="Data, or pack:FILE, that the question is about; repeat for a matrix.")
-    ],
+    reference: Annotated[list[str], typer.Option(help="Reference: labelled data or pack:FILE; repeat for a matrix.")],
+    target: Annotated[list[str], typer.Option(help="Target: data or pack:FILE; repeat for a matrix.")],
     encoder: Annotated[
-        str | None, typer.Option(help="timm:NAME, hf:ORG/NAME, …; leave out for data that are features already.")
+        str | None, typer.Option(help="Encoder: timm:NAME, hf:ORG/NAME, …; leave out for feature files.")
     ] = None,
     tau: Tau = str(DEFAULT_TAU),
     ground_cost: GroundCost = None,
     space: Annotated[
-        str | None, typer.Option(help="reference (certified) or target (the paper's form; default with sgd).")
+        str | None,
+        typer.Option(
+            help="Space of the Euclidean cost: reference (certified, default) or target (the paper's, default of sgd)."
+        ),
     ] = None,
     matching: Matching = "assignment",
     solver: Annotated[
-        str, typer.Option(help="alternating, sgd (the paper's Algorithm 1), or statistics.")
+        str, typer.Option(help="Solver: alternating, sgd (the paper's Algorithm 1), or statistics.")
     ] = "alternating",
-    fixed_map: Annotated[bool, typer.Option("--fixed-map", help="Leave features as they are (FixedAll).")] = False,
+    fixed_map: Annotated[
+        bool, typer.Option("--fixed-map", help="Do not fit a feature map (the paper's FixedAll).")
+    ] = False,
     no_scale: NoScale = False,
     union: Union = False,
     unlabelled: Unlabelled = False,
@@ -72,7 +73,7 @@ def relate(
     out: Annotated[Path | None, typer.Option(help="Folder for all results: report.html and relate.json.")] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Relate targets to references: the bound, its three terms, and which class stands for which.
+    """Relate targets to references: the bound, its three terms, and the reference class of each target class.
 
     Example: transferability relate --reference packaged:mnist --target packaged:digits --encoder timm:resnet18.a1_in1k
     """
@@ -131,7 +132,11 @@ def _show_pair(result: Relatedness) -> None:
         ["bound", number(result.bound), f"sum of the next three; {guessing}"],
         ["  reference loss", number(result.reference_loss), "loss of the reference classifier, re-weighted"],
         ["  label mismatch", number(result.label_mismatch), "entropy of sharing reference classes"],
-        ["  distribution mismatch", number(result.distribution_mismatch), "cost of moving reference to target"],
+        [
+            "  distribution mismatch",
+            number(result.distribution_mismatch),
+            "cost of the transport from reference to target",
+        ],
         ["transferred loss", number(result.transferred_loss), f"of the transferred classifier, {measured}"],
         ["transferred accuracy", percent(result.transferred_accuracy), f"largest class {percent(result.chance)}"],
     ]
@@ -157,4 +162,4 @@ def _show_pair(result: Relatedness) -> None:
         for row in result.per_class()
     ]
     header = ["target class", "reference class", "how sure", "prior", *_TERMS]
-    print_table("Which reference class stands for which target class", header, classes, left=3, first=_FIRST)
+    print_table("Reference class of each target class", header, classes, left=3, first=_FIRST)

@@ -1,4 +1,4 @@
-"""`transferability report`: the report of results that are there already."""
+"""`transferability report`: the report of existing results."""
 
 from __future__ import annotations
 
@@ -15,19 +15,17 @@ __all__ = ["report"]
 
 def report(
     folder: Annotated[
-        Path, typer.Argument(help="Written by `rank --out` or `relate --out`; or a folder of such, one per target.")
+        Path, typer.Argument(help="Folder written by `rank --out` or `relate --out`, or a folder of such folders.")
     ],
     measured: Annotated[
         Path | None,
-        typer.Option(
-            help="Accuracies (0 to 1) after fine-tuning: a CSV of encoder, accuracy, or the JSON of `validate`."
-        ),
+        typer.Option(help="Fine-tuned accuracies (0 to 1): a CSV of encoder, accuracy, or the JSON of `validate`."),
     ] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Write report.html and report.md of a folder of results, without computing them again.
+    """Write report.html and report.md from a folder of results, without recomputing them.
 
-    The page is one file that needs nothing beside itself: open it, send it, print it.
+    report.html is one self-contained file.
 
     Example: transferability report results
     """

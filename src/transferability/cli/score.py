@@ -22,14 +22,16 @@ SCHEMA_VERSION = 1
 
 
 def score(
-    features: Annotated[Path, typer.Option(help="Features of the target: .npz or .safetensors.")],
-    source: Annotated[Path | None, typer.Option(help="Labelled reference features from the same encoder.")] = None,
+    features: Annotated[Path, typer.Option(help="Feature file of the target, .npz or .safetensors.")],
+    source: Annotated[
+        Path | None, typer.Option(help="Feature file of a labelled reference, from the same encoder.")
+    ] = None,
     score: Annotated[list[str] | None, typer.Option(help="Score to compute; repeat. By default all.")] = None,
     parameters: Annotated[
-        int | None, typer.Option(help="Number of parameters of the encoder, for the static baseline.", min=1)
+        int | None, typer.Option(help="Number of parameters of the encoder, for the score size.", min=1)
     ] = None,
     unlabelled: Annotated[
-        bool, typer.Option("--unlabelled", help="Use pseudo-labels from --source even if there are labels.")
+        bool, typer.Option("--unlabelled", help="Ignore the labels; use pseudo-labels from --source.")
     ] = False,
     seed: Seed = 0,
     json: JsonFlag = False,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from transferability.cli.options import JsonFlag, Sort
+from transferability.cli.options import JsonFlag, Sort, TrustRemoteCode
 from transferability.cli.output import EXIT_FAILED, EXIT_PARTIAL, notice, print_json, print_table, show_progress
 from transferability.cli.rank import show_ranking
 
@@ -19,21 +20,22 @@ __all__ = ["study"]
 
 
 def study(
-    file: Annotated[Path, typer.Argument(help="A TOML file: lists encoders, references, targets, scores; settings.")],
+    file: Annotated[
+        Path, typer.Argument(help="Study file (TOML): encoders, references, targets, scores and settings.")
+    ],
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="List what is there, what would run and how long it may take.")
+        bool, typer.Option("--dry-run", help="List finished and pending pairs with estimated seconds; compute nothing.")
     ] = False,
-    refresh: Annotated[bool, typer.Option("--refresh", help="Compute what is there as well.")] = False,
+    refresh: Annotated[bool, typer.Option("--refresh", help="Recompute finished pairs too.")] = False,
     sort: Sort = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for the report, and the ranking of each target in a folder of its own.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the report, with one subfolder per target.")] = None,
+    trust_remote_code: TrustRemoteCode = False,
     json: JsonFlag = False,
 ) -> None:
-    """Rank many encoders for several targets; whatever was computed once is not computed again.
+    """Rank many encoders for several targets, and compute each pair once.
 
-    Results go to one SQLite file as they come. Killed at any moment, the same command goes on; with more encoders,
-    targets or scores in the file it computes what is new.
+    Results are written to one SQLite file as they finish. After an interruption the same command continues; after a
+    change of the study file it computes only what is new.
 
     Example: transferability study study.toml --out report, where study.toml holds
     encoders = ["timm:resnet18.a1_in1k", "timm:vit_small_patch16_224.augreg_in21k"];
@@ -43,6 +45,7 @@ def study(
     from transferability.study import load_study, plan_study, rankings_of, run_study
 
     wanted = load_study(file)
+    wanted = replace(wanted, settings=replace(wanted.settings, trust_remote_code=trust_remote_code))
     folder = None if out is None else check_output(out, folder=True)
     if dry_run:
         _show_plan(plan_study(wanted), json=json)

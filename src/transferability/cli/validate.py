@@ -1,4 +1,4 @@
-"""`transferability validate`: do moved classifier, bound and scores foretell what training gives?"""
+"""`transferability validate`: how well transferred accuracy, bound and scores agree with trained accuracy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from transferability.cli.options import BatchSize, Device, JsonFlag, Limit, NoCache, Seed, TestShare
+from transferability.cli.options import BatchSize, Device, JsonFlag, Limit, NoCache, Seed, TestShare, TrustRemoteCode
 from transferability.cli.output import (
     EXIT_PARTIAL,
     notice,
@@ -27,34 +27,38 @@ __all__ = ["validate"]
 
 def validate(
     encoder: Annotated[
-        list[str], typer.Option(help="timm:NAME, torchvision:NAME, hf:ORG/NAME, st:NAME, packaged:NAME, …; repeat.")
+        list[str],
+        typer.Option(help="Encoder: timm:NAME, torchvision:NAME, hf:ORG/NAME, st:NAME, packaged:NAME, …; repeat."),
     ],
     target: Annotated[list[str], typer.Option(help="Labelled data to train on: folder:DIR, npz:FILE, …; repeat.")],
     reference: Annotated[
-        list[str] | None, typer.Option(help="Panel of both losses; repeat. By default the other targets.")
+        list[str] | None, typer.Option(help="Reference: labelled data; repeat. By default the other targets.")
     ] = None,
-    method: Annotated[str, typer.Option(help="finetune (end to end, torch encoders) or probe (frozen).")] = "finetune",
-    seeds: Annotated[int, typer.Option(help="Training runs of each encoder on each target.", min=1)] = 3,
+    method: Annotated[
+        str, typer.Option(help="Training: finetune (end to end, torch encoders) or probe (frozen features).")
+    ] = "finetune",
+    seeds: Annotated[int, typer.Option(help="Training runs per encoder and target.", min=1)] = 3,
     score: Annotated[
-        list[str] | None, typer.Option(help="Scores to hold against accuracy; repeat. All of them.")
+        list[str] | None, typer.Option(help="Score to compare with accuracy; repeat. By default all.")
     ] = None,
-    epochs: Annotated[int, typer.Option(help="Passes over the training part at most.", min=1)] = 20,
+    epochs: Annotated[int, typer.Option(help="Maximum passes over the training part.", min=1)] = 20,
     limit: Limit = None,
     test_share: TestShare = 0.3,
     seed: Seed = 0,
     batch_size: BatchSize = None,
     device: Device = None,
     no_cache: NoCache = False,
+    trust_remote_code: TrustRemoteCode = False,
     out: Annotated[
-        Path | None, typer.Option(help="SQLite file of results: what it holds is not computed again.")
+        Path | None, typer.Option(help="SQLite file of results; finished runs in it are not repeated.")
     ] = None,
-    plots: Annotated[Path | None, typer.Option(help="Folder for scatter plots, one for each score.")] = None,
+    plots: Annotated[Path | None, typer.Option(help="Folder for scatter plots, one per score.")] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Train encoders on targets, and see how well moved classifier, bound and scores had foretold the accuracies.
+    """Train encoders on targets, and measure how well transferred accuracy, bound and scores predict the accuracies.
 
-    Learning rate, weight decay, what batch normalisation does and the moment to stop are chosen on a fifth of the rows
-    kept back; accuracies are of the test share. With --out a run that was stopped goes on where it stopped.
+    Learning rate, weight decay, the mode of batch normalisation and the number of epochs are chosen on a fifth of the
+    training rows; accuracies are of the test share. With --out an interrupted run continues.
 
     Example: transferability validate --target folder:photos --target folder:sketches --method probe
     --encoder timm:resnet18.a1_in1k --encoder torchvision:resnet50 --encoder timm:resnet18@random --out study.sqlite
@@ -73,7 +77,13 @@ def validate(
         folder = check_output(plots, folder=True, argument="plots")
         require_extra("matplotlib", "plot", "`--plots`")
     settings = Settings(
-        limit=limit, test_share=test_share, seed=seed, batch_size=batch_size, device=device, cache=not no_cache
+        limit=limit,
+        test_share=test_share,
+        seed=seed,
+        batch_size=batch_size,
+        device=device,
+        cache=not no_cache,
+        trust_remote_code=trust_remote_code,
     )
     with show_progress() as progress:
         found = validate_encoders(
@@ -103,7 +113,9 @@ def _show(found: Validation) -> None:
         [each.target, each.encoder, percent(each.accuracy), *(number(each.values.get(name), 4) for name in shown)]
         for each in sorted(found.observations, key=lambda each: (found.targets.index(each.target), -each.accuracy))
     ]
-    print_table(f"Accuracy after {what}, and what was said before", ["target", "encoder", "accuracy", *shown], rows, 2)
+    print_table(
+        f"Accuracy after {what}, and the predictions made before", ["target", "encoder", "accuracy", *shown], rows, 2
+    )
     if not found.means:
         notice("agreement needs three encoders or more that differ; there are fewer.")
     else:

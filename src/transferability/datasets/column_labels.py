@@ -15,7 +15,7 @@ from transferability._array import FloatArray, IntArray
 from transferability._validate import in_class_order
 from transferability.errors import LabelError
 
-__all__ = ["Classes", "class_candidates", "number_cells", "target_cells"]
+__all__ = ["Classes", "alike_names", "class_candidates", "number_cells", "target_cells"]
 
 _MISSING = frozenset({"na", "n/a", "#n/a", "nan", "null", "none", "nil", "-", "?"})
 _SAMPLE = 10_000  # rows that a look at an unused column reads
@@ -59,7 +59,11 @@ def number_cells(
         _refuse_numbers(names, where, named, column)
     classes = in_class_order(set(names))
     number = {name: index for index, name in enumerate(classes)}
-    return Classes(np.array([number[name] for name in names], dtype=np.int64), classes, _alike(classes, named))
+    return Classes(
+        np.array([number[name] for name in names], dtype=np.int64),
+        classes,
+        alike_names(classes, named) + _missing_names(classes, named),
+    )
 
 
 def target_cells(
@@ -106,6 +110,18 @@ def class_candidates(columns: Iterable[tuple[str, Sequence[Any]]]) -> tuple[str,
     if len(notes) > 3:
         notes = [*notes[:3], f"{len(notes) - 3} further columns look like classes"]
     return ("no labels are read: " + "; ".join(notes) + ".",) if notes else ()
+
+
+def alike_names(classes: Sequence[str], named: str) -> tuple[str, ...]:
+    """Return a sentence on classes that somebody may take for one."""
+    spellings = defaultdict(list)
+    for name in classes:
+        spellings[" ".join(name.split()).casefold()].append(name)
+    doubles = [names for names in spellings.values() if len(names) > 1]
+    if not doubles:
+        return ()
+    shown = "; ".join(" and ".join(map(repr, names)) for names in doubles[:3])
+    return (f"classes of {named} that differ only in case or spaces are kept apart: {shown}.",)
 
 
 def _number_known(
@@ -164,20 +180,12 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def _alike(classes: Sequence[str], named: str) -> tuple[str, ...]:
-    """Return a sentence on classes that somebody may take for one, or for none."""
-    spellings = defaultdict(list)
-    for name in classes:
-        spellings[" ".join(name.split()).casefold()].append(name)
-    doubles = [names for names in spellings.values() if len(names) > 1]
-    notes = []
-    if doubles:
-        shown = "; ".join(" and ".join(map(repr, names)) for names in doubles[:3])
-        notes.append(f"classes of {named} that differ only in case or spaces are kept apart: {shown}.")
+def _missing_names(classes: Sequence[str], named: str) -> tuple[str, ...]:
+    """Return a sentence on classes that somebody may take for no label at all."""
     missing = [name for name in classes if name.strip().casefold() in _MISSING]
-    if missing:
-        notes.append(f"{', '.join(map(repr, missing))} is read as the name of a class of {named}, not as missing.")
-    return tuple(notes)
+    if not missing:
+        return ()
+    return (f"{', '.join(map(repr, missing))} is read as the name of a class of {named}, not as missing.",)
 
 
 def _shown(value: Any) -> str:

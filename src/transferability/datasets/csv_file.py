@@ -9,7 +9,7 @@ from typing import Any
 
 from transferability.errors import FileDamagedError
 
-__all__ = ["read_csv"]
+__all__ = ["header_of", "read_csv"]
 
 _HEAD = 1 << 16
 _DELIMITERS = (";", "\t", "|")
@@ -40,9 +40,7 @@ def read_csv(path: Path) -> tuple[Any, tuple[str, ...]]:
     from pyarrow import csv as arrow_csv
 
     try:
-        with pa.input_stream(str(path)) as stream:  # unpacks .gz, .bz2, .zst
-            head = stream.read(_HEAD)
-        delimiter, names = _header(path, head)
+        delimiter, names = header_of(path)
         table = arrow_csv.read_csv(
             str(path),
             parse_options=arrow_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
@@ -62,8 +60,18 @@ def read_csv(path: Path) -> tuple[Any, tuple[str, ...]]:
     return table, (f"columns of {path.name} are separated by {shown}.",)
 
 
-def _header(path: Path, head: bytes) -> tuple[str, list[str]]:
-    """Return the separator and the names of the columns."""
+def header_of(path: Path) -> tuple[str, list[str]]:
+    """Return what separates the columns of a CSV file, and their names.
+
+    Raises
+    ------
+    FileDamagedError
+        If it is no CSV file in UTF-8.
+    """
+    import pyarrow as pa
+
+    with pa.input_stream(str(path)) as stream:  # unpacks .gz, .bz2, .zst
+        head = stream.read(_HEAD)
     for mark, what, fix in _OTHER_FORMATS:
         if head.startswith(mark):
             message = f"file {path} is not a CSV file in UTF-8: it is {what}. {fix}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,17 +13,19 @@ from transferability._array import BoolArray, IntArray
 from transferability.datasets._ids import PackedIds
 from transferability.datasets._listing import LeftOut, entries_of, identity, pictures_below
 from transferability.datasets.base import Dataset, Item
+from transferability.datasets.column_labels import alike_names
 from transferability.datasets.pictures import inspect_picture, open_picture, picture_bytes
 from transferability.errors import DatasetError, nearest_names
 
 __all__ = ["load_folder"]
 
 _KINDS = ("train", "validation", "test")  # in this order: the last that is there measures, those before it fit
-_SPLITS = {
+_NAMES = {
     name: kind
     for kind, names in zip(_KINDS, ("train training", "val valid validation dev eval", "test testing"), strict=True)
     for name in names.split()
 }
+_BESIDE = frozenset({"set", "data", "dataset", "image", "images", "img", "imgs", "photos", "pictures", "seg", "split"})
 
 
 def load_folder(spec: str) -> Dataset:
@@ -32,9 +35,9 @@ def load_folder(spec: str) -> Dataset:
     only, and no folders, is a data set without labels. Row ids are paths within the folder. What is left out (files
     that are no pictures by their suffix, hidden files, links that lead nowhere or back) is counted in `Dataset.notes`.
 
-    Folders called train, val (valid, validation, dev, eval) and test, in place of classes, are splits: the classes lie
-    within them. All rows are read; the test split (without one, the validation split) is for measuring, the others are
-    for fitting. `DIR:SPLIT` reads one split alone.
+    Folders called train, val (valid, validation, dev, eval) and test in place of classes, or "training_set" and "test
+    images", are splits: the classes lie within them. All rows are read; the test split (without one, the validation
+    split) is for measuring, the others are for fitting. `DIR:SPLIT` reads one split alone.
 
     Raises
     ------
@@ -152,6 +155,10 @@ class _Listing:
         names = sorted({name for _, name, _ in self.counts if name is not None})
         place = {name: number for number, name in enumerate(names)}
         labels = np.repeat([place[name] for _, name, _ in self.counts if name is not None], numbers) if names else None
+        self.notes += alike_names(names, f"folder {self.root}")
+        if len(names) == 1 and not splits and any(path.is_dir() for path in (self.root / names[0]).iterdir()):
+            inner = self.root / names[0]
+            self.notes.append(f"{names[0]!r} is the only class; if its folders are classes, write folder:{inner}.")
         used = sorted({splits[split] for split, *_ in self.counts if split}, key=_KINDS.index)
         if len(used) < 2:
             return labels, tuple(names) or None, None
@@ -184,7 +191,7 @@ def _parse(spec: str) -> tuple[Path, str]:
 
 def _splits(root: Path, folders: list[str]) -> dict[str, str]:
     """Return the folders that are splits, and of which kind; {} where folders are classes."""
-    splits = {name: _SPLITS[name.casefold()] for name in folders if name.casefold() in _SPLITS}
+    splits = {name: kind for name in folders if (kind := _kind(name))}
     if len(splits) == len(folders):
         return splits
     kinds = set(splits.values())
@@ -196,6 +203,13 @@ def _splits(root: Path, folders: list[str]) -> dict[str, str]:
             message += f"{name!r}). Move {name!r} elsewhere, or choose a split: folder:{root}:{next(iter(splits))}."
             raise DatasetError(message)
     return splits
+
+
+def _kind(name: str) -> str | None:
+    """Return which split a folder is by its name, None for any other folder."""
+    words = re.findall("[a-z]+", name.casefold())
+    kinds = [_NAMES[word] for word in words if word in _NAMES]
+    return kinds[0] if len(kinds) == 1 and all(word in _NAMES or word in _BESIDE for word in words) else None
 
 
 def _wanted(root: Path, splits: dict[str, str], split: str) -> list[str]:

@@ -6,29 +6,27 @@ found by their types, or named behind the '#' as for tables (`tables.py`).
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
-
-from transferability._array import IntArray
 from transferability._identifiers import split_fragment
 from transferability.datasets.base import Dataset
-from transferability.datasets.column_kinds import kind_of
-from transferability.datasets.columns import Cells, from_columns
+from transferability.datasets.columns import from_columns
+from transferability.datasets.csv_file import header_of, read_csv
 from transferability.datasets.hub_files import require_own_files, require_own_state
+from transferability.datasets.hub_table import LABELS, HubTable, find_roles
+from transferability.datasets.json_file import read_json
 from transferability.datasets.roles import ROLES, Roles, parse_roles
-from transferability.datasets.tables import first_missing
 from transferability.errors import DatasetError, OptionError, TransferabilityError, nearest_names, require_extra
 
-__all__ = ["load_hub"]
+__all__ = ["load_hub", "rows_as_data"]
 
 _FORMATS = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".arrow": "arrow"}
-_LABELS = ("label", "labels")  # columns that are never the text
 _SHUFFLE_BUFFER = 10_000  # rows held while a stream is shuffled: hub data are often sorted by class
 
 
@@ -99,7 +97,10 @@ def load_hub(spec: str, limit: int | None = None, seed: int = 0) -> Dataset:
         )
         message += "split and the network; without a network, fetch them elsewhere and carry HF_HOME over."
         raise DatasetError(message) from error
-    return _dataset(library, found, source)
+    named = f"hf:{source.name}{':' if source.split else ''}{source.split}"
+    folder = source.path.parent if source.path.is_file() else source.path
+    allowed = (folder,) if source.path.exists() else _caches(library)
+    return _dataset(library, found, source.roles, _Place(source.short, named, folder, allowed))
 
 
 def _parse(spec: str) -> _Source:
@@ -131,9 +132,7 @@ def _rows(library: Any, source: _Source, limit: int | None, seed: int) -> Any:
     found = _open(library, source)
     if hasattr(found, "keys"):  # one entry per split
         found = _only_split(found, source)
-    for column, kind in (found.features or {}).items():
-        if isinstance(kind, library.Image):
-            found = found.cast_column(column, library.Image(decode=False))
+    found = _undecoded(library, found)
     if source.streaming:
         kept = list(found.shuffle(seed=seed, buffer_size=_SHUFFLE_BUFFER).take(limit))
         found = library.Dataset.from_list(kept, features=found.features)
@@ -158,28 +157,40 @@ def _open(library: Any, source: _Source) -> Any:
             message = f"{path} must be one of {', '.join(sorted(_FORMATS))}."
             raise DatasetError(message)
         kind = _FORMATS[path.suffix.lower()]
+        if kind in ("csv", "json") and not source.streaming:  # in memory, because the library would cast texts
+            table = read_csv(path)[0] if kind == "csv" else read_json(path)
+            return _part(library, library.Dataset(library.table.InMemoryTable(table)), source)
         if kind == "csv":
-            options |= {"converters": _uncast(source.roles)} | ({"sep": "\t"} if path.suffix.lower() == ".tsv" else {})
+            options |= _as_texts(path)
         return library.load_dataset(kind, data_files=str(path), **options)
     if path.is_dir():
         builder = library.load_dataset_builder(str(path), source.config)
         require_own_files(path, builder.config.data_files or {})
         if hasattr(builder.config, "converters"):
-            options["converters"] = _uncast(source.roles)
+            options |= _as_texts(Path(str(next(iter(builder.config.data_files.values()))[0])))
         return library.load_dataset(str(path), source.config, **options)
     if source.name.startswith((".", "/", "~")) or source.name.count("/") > 1:  # hub names have at most one slash
         message = f"there is no file or folder {path}."
         raise DatasetError(message)
     builder = library.load_dataset_builder(source.name, source.config, revision=source.revision)
-    if hasattr(builder.config, "converters"):
-        options["converters"] = _uncast(source.roles)
+    if hasattr(builder.config, "converters"):  # a CSV file elsewhere: its header is not known
+        columns = [part for role in ROLES for name in getattr(source.roles, role) for part in (name, *name.split("+"))]
+        options["converters"] = dict.fromkeys([*LABELS, "text", "image", *columns], str)
     return library.load_dataset(source.name, source.config, revision=source.revision, **options)
 
 
-def _uncast(roles: Roles) -> dict[str, Any]:
-    """Return which columns of CSV files stay texts: pandas would make 1 of "01", and nothing of "NA"."""
-    columns = [part for role in ROLES for name in getattr(roles, role) for part in (name, *name.split("+"))]
-    return dict.fromkeys([*_LABELS, "text", "image", *columns], str)
+def _part(library: Any, rows: Any, source: _Source) -> Any:
+    """Return the rows of a file that a split asks for: its only one is "train", or a part of it, "train[:10%]"."""
+    if source.split in ("", "train"):
+        return rows
+    (part,) = library.ReadInstruction.from_spec(source.split).to_absolute({"train": len(rows)})
+    return rows.select(range(part.from_ or 0, len(rows) if part.to is None else part.to))
+
+
+def _as_texts(path: Path) -> dict[str, Any]:
+    """Return options by which CSV files like this one stay texts: pandas would make 1 of "01", and nothing of "NA"."""
+    separator, columns = header_of(path)
+    return {"sep": separator, "converters": dict.fromkeys(columns, str), "keep_default_na": False}
 
 
 def _only_split(found: Any, source: _Source) -> Any:
@@ -191,19 +202,45 @@ def _only_split(found: Any, source: _Source) -> Any:
     return found[names[0]]
 
 
-def _dataset(library: Any, rows: Any, source: _Source) -> Dataset:
-    named = f"hf:{source.name}{':' if source.split else ''}{source.split}"
-    roles = _find_roles(library, rows.features, source.roles, named)
-    folder = source.path.parent if source.path.is_file() else source.path
-    allowed = (folder,) if source.path.exists() else _caches(library)
-    table = _HubTable(named, folder, rows, allowed)
+def rows_as_data(rows: Any, name: str) -> Dataset:
+    """Return the data set of a `datasets.Dataset` in memory; its pictures may lie wherever it says.
+
+    Raises
+    ------
+    DatasetError, LabelError
+        As `load_hub`.
+    """
+    library = require_extra("datasets", "datasets", f"data {name!r}")
+    rows = _undecoded(library, rows.with_format(None))
+    return _dataset(library, rows, Roles(), _Place(name, f"data {name!r}", Path(), (Path("/"),)))
+
+
+class _Place(NamedTuple):
+    """What data are called, in tables and in messages, and where their pictures lie."""
+
+    name: str
+    named: str
+    folder: Path
+    allowed: tuple[Path, ...]
+
+
+def _undecoded(library: Any, rows: Any) -> Any:
+    for column, kind in (rows.features or {}).items():
+        if isinstance(kind, library.Image):
+            rows = rows.cast_column(column, library.Image(decode=False))
+    return rows
+
+
+def _dataset(library: Any, rows: Any, asked: Roles, place: _Place) -> Dataset:
+    roles = find_roles(library, rows, asked, place.named)
+    table = HubTable(place.named, place.folder, rows, place.allowed)
     notes: tuple[str, ...] = ()
-    if roles.label and not source.roles.label and table.kind(roles.label[0]) == "numbers":
+    if roles.label and not asked.label and table.kind(roles.label[0]) == "numbers":
         column = roles.label[0]
         if not all(value is None or float(value).is_integer() for value in table.values(column)):
             roles = replace(roles, label=(), target=(column,))
             notes = (f"column {column!r} holds fractions: they are numbers to predict (target), not classes.",)
-    return from_columns(source.short, table, roles, notes)
+    return from_columns(place.name, table, roles, notes)
 
 
 def _caches(library: Any) -> tuple[Path, ...]:
@@ -215,41 +252,6 @@ def _caches(library: Any) -> tuple[Path, ...]:
     return tuple(Path(place) for place in places)
 
 
-def _find_roles(library: Any, features: dict[str, Any], roles: Roles, named: str) -> Roles:
-    """Fill in the columns that were not named, by their types; refuse where more than one would do."""
-    answers = {*_LABELS, *roles.label, *roles.target, *roles.tags}
-    texts = [
-        key
-        for key, kind in features.items()
-        if getattr(kind, "dtype", "") in ("string", "large_string") and key not in answers
-    ]
-    pictures = [key for key, kind in features.items() if isinstance(kind, library.Image)]
-    lists = {key: kind.feature for key, kind in features.items() if isinstance(kind, library.List)}
-    sentences = [key for key, kind in lists.items() if getattr(kind, "dtype", "") in ("string", "large_string")]
-    if not (roles.text or roles.image or roles.words):
-        tagged = [key for key, kind in lists.items() if isinstance(kind, library.ClassLabel)]
-        if len(pictures) == 1:
-            roles = replace(roles, image=(pictures[0],))
-        elif "image" in texts and "text" not in texts:  # paths
-            roles = replace(roles, image=("image",))
-        elif "text" in texts or len(texts) == 1:
-            roles = replace(roles, text=("text" if "text" in texts else texts[0],))
-        elif len(sentences) == 1 and not texts:
-            roles = replace(roles, words=(sentences[0],))
-        if not (roles.text or roles.image or roles.words) or (roles.text and len(sentences) == 1 and tagged):
-            message = f"which column of {named} holds the items cannot be told from {', '.join(map(repr, features))}. "
-            message += "Name it: hf:…#image=COLUMN or text=COLUMN, two for pairs: text=COLUMN+COLUMN; words=COLUMN."
-            raise DatasetError(message)
-    if roles.label or roles.target or roles.tags:
-        return roles
-    if roles.words:
-        tagged = [key for key, kind in lists.items() if isinstance(kind, library.ClassLabel)]
-        return replace(roles, tags=(tagged[0],)) if len(tagged) == 1 else roles
-    classes = [key for key, kind in features.items() if isinstance(kind, library.ClassLabel)]
-    label = "label" if "label" in features else classes[0] if len(classes) == 1 else None
-    return roles if label is None else replace(roles, label=(label,))
-
-
 @contextmanager
 def _quietly(library: Any) -> Iterator[None]:
     """Keep the libraries from writing to the terminal; what goes wrong is told once, in our sentence."""
@@ -258,7 +260,7 @@ def _quietly(library: Any) -> Iterator[None]:
     loggers = library.utils.logging, hub_logging
     verbosity, shown = [each.get_verbosity() for each in loggers], library.is_progress_bar_enabled()
     for each in loggers:
-        each.set_verbosity_error()
+        each.set_verbosity(logging.CRITICAL)
     library.disable_progress_bars()
     try:
         yield
@@ -267,60 +269,3 @@ def _quietly(library: Any) -> Iterator[None]:
             each.set_verbosity(level)
         if shown:
             library.enable_progress_bars()
-
-
-@dataclass(frozen=True)
-class _HubTable:
-    """A `datasets.Dataset` as `columns.Table`."""
-
-    source: str
-    folder: Path
-    rows: Any
-    allowed: tuple[Path, ...]
-
-    def kind(self, column: str) -> str:
-        return kind_of(self.rows.features.arrow_schema.field(column).type)
-
-    def head(self, column: str, n: int) -> list[Any]:
-        cells = self.rows.select_columns([column]).with_format("arrow")[:n][column]
-        return list(cells.to_pylist())
-
-    @property
-    def columns(self) -> list[str]:
-        return list(self.rows.column_names)
-
-    @property
-    def numbers(self) -> IntArray:
-        return np.arange(len(self.rows))
-
-    def cells(self, column: str) -> Cells:
-        return _HubCells(self.rows.select_columns([column]), column)
-
-    def values(self, column: str) -> list[Any]:
-        values: list[Any] = []
-        for chunk in self._chunks(column):
-            values += chunk.to_pylist()
-        return values
-
-    def first_missing(self, column: str, *, or_empty: bool) -> int | None:
-        return first_missing(self._chunks(column), or_empty=or_empty)
-
-    def class_names(self, column: str) -> Sequence[str] | None:
-        kind = self.rows.features[column]
-        names: Sequence[str] | None = getattr(getattr(kind, "feature", kind), "names", None)
-        return names
-
-    def _chunks(self, column: str) -> Iterator[Any]:
-        for batch in self.rows.select_columns([column]).with_format("arrow").iter(batch_size=1000):
-            yield from batch[column].chunks
-
-
-@dataclass(frozen=True)
-class _HubCells:
-    """One column of a `datasets.Dataset`, which stays where it is: a pickle holds no rows of files on disk."""
-
-    rows: Any
-    column: str
-
-    def __getitem__(self, row: int, /) -> Any:
-        return self.rows[row][self.column]

@@ -68,7 +68,7 @@ class Roles:
 
 
 def parse_roles(fragment: str, usage: str) -> tuple[Roles, str]:
-    """Read what stands behind the '#': `role=column` or `role=column+column`, separated by commas; a word picks rows.
+    """Read the text after the '#': `role=column` or `role=column+column`, separated by commas; a word picks rows.
 
     `within=FOLDER` is no column: it allows pictures below another folder than the table's.
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy.typing as npt
 import torch
 
 from transferability.encoders.base import Identity, Precision
-from transferability.errors import EncoderError, OptionError, TransferabilityError, one_line
+from transferability.errors import EncoderError, OptionError, one_line, passes_through
 
 __all__ = [
     "RANDOM",
@@ -31,7 +32,7 @@ __all__ = [
 ]
 
 RANDOM = "random"
-"""Revision that stands for untrained weights: the baseline that every trained encoder should beat."""
+"""Revision of untrained weights: the baseline that every trained encoder should beat."""
 _PLAIN_TENSORS = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 
 
@@ -62,10 +63,10 @@ def loading(name: str) -> Iterator[None]:
     try:
         with redirect_stdout(sys.stderr):  # torch.hub announces its downloads where data belong
             yield
-    except TransferabilityError:
-        raise
-    except Exception as error:  # the libraries below share no base of errors
-        message = f"encoder {name!r} cannot be loaded: {_reason(error)}"
+    except BaseException as error:  # the libraries below share no base of errors
+        if passes_through(error):
+            raise
+        message = f"encoder {name!r} cannot be loaded: {_reason(error, name)}"
         raise EncoderError(message) from error
     finally:
         if before is None:
@@ -74,7 +75,7 @@ def loading(name: str) -> Iterator[None]:
             os.environ[_PLAIN_TENSORS] = before
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException, name: str) -> str:
     """Return why a library could not load, and what to do."""
     said = str(error)
     if "trust_remote_code" in said:
@@ -87,8 +88,10 @@ def _reason(error: Exception) -> str:
             "its weights are a pickle that holds more than tensors, which can run code when it is read. "
             "Save them again as safetensors."
         )
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or "out of memory" in said.lower():
         return "memory does not suffice. Choose a smaller encoder."
+    if Path(name.partition(":")[2].removeprefix("local-dir:")).expanduser().exists():
+        return f"{one_line(error)}."
     return (
         f"{one_line(error)}. If it must be downloaded, check its name and the network; "
         "without a network, fetch it elsewhere and carry the cache over (HF_HOME, TORCH_HOME)."

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from transferability._array import as_numpy
 from transferability.encoders.base import Encoder, Identity, Item, Modality
 from transferability.encoders.identity import source_hash
-from transferability.errors import EncoderError, nearest_names, one_line
+from transferability.errors import EncoderError, nearest_names, one_line, passes_through
 
 __all__ = ["FunctionEncoder", "load"]
 
@@ -89,7 +89,9 @@ def _import(module_name: str, name: str) -> ModuleType:
     sys.path.insert(0, here)  # a command's path does not hold the folder it is called in
     try:
         return importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        if passes_through(error):
+            raise
         reason = f"{type(error).__name__}: {one_line(error)}"
         message = f"encoder {name!r}: module {module_name!r} cannot be imported ({reason})."
         raise EncoderError(message) from error

@@ -15,7 +15,7 @@ from transferability.encoders._state import undisturbed
 from transferability.encoders.base import Encoder, Precision
 from transferability.encoders.outputs import select
 from transferability.encoders.precomputed import FeatureFiles
-from transferability.errors import EncoderError, OptionError, TransferabilityError, one_line
+from transferability.errors import EncoderError, OptionError, one_line, passes_through
 
 __all__ = ["ENTRY_POINT_GROUP", "load_encoder"]
 
@@ -56,7 +56,7 @@ def load_encoder(
     `openclip:ARCH/PRETRAINED`      open_clip's picture towers; also `openclip:ARCH/FILE`, `openclip:hf-hub:ORG/NAME`
     `onnx:FILE[#OUTPUT]`            ONNX Runtime, pictures; any tensor of the graph
     `python:module:function`        a function from a list of items to an array
-    `features:PATTERN`              feature files, `{data}` stands for the data's name
+    `features:PATTERN`              feature files; `{data}` is replaced by the data's name
     `packaged:NAME`                 weights that come in a package: `packaged:efficientnet-lite0`, …
     `timm:NAME@random`              untrained, also for torchvision: the baseline
     ==============================  ===================================================================================
@@ -123,9 +123,9 @@ def _one_sentence(identifier: str) -> Iterator[None]:
     try:
         with undisturbed():
             yield
-    except TransferabilityError:
-        raise
-    except (Exception, SystemExit) as error:  # plugins have errors of their own
+    except BaseException as error:  # plugins have errors of their own
+        if passes_through(error):
+            raise
         message = f"encoder {identifier!r} cannot be loaded: {type(error).__name__}: {one_line(error)}."
         raise EncoderError(message) from error
 

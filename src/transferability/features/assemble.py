@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,9 +20,11 @@ from transferability.features.local import run
 from transferability.features.model import where
 from transferability.features.shards import Shard
 from transferability.features.store import read_shard
-from transferability.features.upkeep import SIZE_VARIABLE, parse_size, prune
+from transferability.features.upkeep import prune, size_limit
 
 __all__ = ["as_float32", "assemble", "check_width", "finish", "in_order", "notes_of", "rows_of", "with_rows"]
+
+_log = logging.getLogger(__name__)
 
 
 def in_order(done: Iterable[Done]) -> Iterator[Done]:
@@ -72,10 +74,9 @@ def notes_of(job: Job, counts: Sequence[Counts]) -> tuple[str, ...]:
     if longer == 0:
         return ()
     limit = max(each.limit for each in counts)
-    note = (
-        f"{100 * longer / texts:.2g} % of the texts of data {job.dataset.name!r} ({longer:,} of {texts:,}) are longer "
-    )
-    note += f"than the {limit:,} tokens that encoder {job.encoder.name!r} reads; the rest of them is cut off"
+    share = f"{100 * longer / texts:.0f}" if 100 * longer >= texts else "less than 1"
+    note = f"{share} % of the texts of data {job.dataset.name!r} ({longer:,} of {texts:,}) are longer than the "
+    note += f"{limit:,} tokens that encoder {job.encoder.name!r} reads; the rest of them is cut off"
     return (note,)
 
 
@@ -95,9 +96,12 @@ def finish(job: Job) -> None:
     entries = job.entries().values()
     for entry in entries:
         entry.touch()
-    limit = os.environ.get(SIZE_VARIABLE)
-    if limit:
-        prune(job.cache, parse_size(limit, SIZE_VARIABLE), spare=[entry.key for entry in entries])
+    limit = size_limit()
+    if limit is not None:
+        try:
+            prune(job.cache, limit, spare=[entry.key for entry in entries])
+        except OSError as error:  # never at the cost of a result
+            _log.warning("the cache could not be kept within its limit: %s", error)
 
 
 def as_float32(part: Path | npt.NDArray[Any]) -> npt.NDArray[np.float32]:

@@ -14,7 +14,7 @@ import numpy as np
 from transferability._files import Features
 from transferability.datasets import Dataset
 from transferability.encoders import FEATURES, Encoder, FeatureFiles, OutputView
-from transferability.errors import EncoderError, OptionError
+from transferability.errors import EncoderError, OptionError, OutputError
 from transferability.features.assemble import (
     assemble,
     check_width,
@@ -274,6 +274,8 @@ def extract_share(
     ------
     OptionError
         If the share is no ``i/n`` or nothing can be kept: without a cache, or for an encoder without identity.
+    OutputError
+        If the cache has no room.
     EncoderError, DatasetError
         As `extract_features`.
     """
@@ -285,8 +287,11 @@ def extract_share(
         message = "`shard` must go with a cache, where the shares meet; "
         message += f"encoder {encoder.name!r} cannot tell its identity." if cache else "got none. Leave it on."
         raise OptionError(message)
-    for _ in run(job, pick(job.shards(), number, n_shares), progress):
-        pass
+    for done in run(job, pick(job.shards(), number, n_shares), progress):
+        if not all(isinstance(part, Path) for part in done.parts.values()):
+            message = f"the cache folder must have room for shard {done.shard.number}, which could not be kept in "
+            message += f"{job.cache.folder}. Free some, or set TRANSFERABILITY_CACHE to a folder that has it."
+            raise OutputError(message)
     finish(job)
     there = set.intersection(*(entry.numbers() for entry in job.entries().values()))
     missing = tuple(shard for shard in job.shards() if shard.number not in there)

@@ -13,11 +13,12 @@ import numpy.typing as npt
 from transferability._validate import check_choice
 from transferability.datasets import Dataset
 from transferability.encoders import Encoder, accepts, outputs_of
-from transferability.errors import EncoderError, OptionError, nearest_names
+from transferability.errors import EncoderError, OptionError, nearest_names, one_line, passes_through
 from transferability.features.decoder import most_workers
 from transferability.features.fingerprints import describe
 from transferability.features.shards import SHARD_ROWS, Shard, plan
 from transferability.features.store import DType, Entry, FeatureCache
+from transferability.features.upkeep import size_limit
 
 __all__ = ["ENCODERS_FOR", "NOUNS", "Counts", "Done", "Executor", "Job", "Parts", "Progress", "make_job"]
 
@@ -101,6 +102,16 @@ class Executor(Protocol):
         """Yield `Done`, one for each shard, in any order."""
 
 
+def _identity(encoder: Encoder) -> dict[str, Any] | None:
+    try:
+        return encoder.identity()
+    except BaseException as error:
+        if passes_through(error):
+            raise
+        message = f"encoder {encoder.name!r} cannot tell its identity: {type(error).__name__}: {one_line(error)}."
+        raise EncoderError(message) from error
+
+
 def make_job(
     encoder: Encoder,
     dataset: Dataset,
@@ -128,9 +139,10 @@ def make_job(
         if output not in known:
             message = f"`outputs` must be among those of encoder {encoder.name!r}; got {output!r}. "
             raise OptionError(message + nearest_names(output, known))
-    identity = encoder.identity()
+    identity = _identity(encoder)
     device = str((identity or {}).get("device", "")).lower()
     size = _PICTURES_ON_CPU if "cpu" in device and dataset.modality == "image" else _BATCH_SIZE
     size = _ON_GPU if "cuda" in device else size
+    size_limit()  # said now if it is none, and not when all is done
     store = (cache if isinstance(cache, FeatureCache) else FeatureCache()) if cache and identity is not None else None
     return Job(encoder, dataset, outputs, batch_size or size, dtype, workers, store)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +24,7 @@ from transferability.features.ahead import ahead
 from transferability.features.decoder import Decoder
 from transferability.features.fingerprints import fingerprint
 from transferability.features.job import Counts, Done, Job, Progress
-from transferability.features.model import Model, Rows, preparing
+from transferability.features.model import Model, Rows, preparing, where
 from transferability.features.prepare import Batch
 from transferability.features.shards import Shard
 from transferability.features.store import Entry, FeatureCache, read_counts
@@ -31,6 +34,7 @@ __all__ = ["run"]
 
 _log = logging.getLogger(__name__)
 
+_PATIENCE = 5.0  # seconds after which is said whom it waits for
 _POLL = 0.1  # seconds between two looks at a shard that another process computes
 
 
@@ -75,7 +79,10 @@ def run(job: Job, shards: Sequence[Shard], progress: Progress | None = None) -> 
     writing: deque[Future[Done]] = deque()
     claims: set[_Claim] = set()
     stop = threading.Event()
+    stack = ExitStack()
     try:
+        if job.cache is not None:
+            stack.enter_context(job.cache.locks.lease([entry.key for entry in job.entries().values()]))
         with ahead(_requests(job, shards, decoder, claims, stop), lambda: decoder.ahead) as requests:
             try:
                 for each in requests:
@@ -105,6 +112,7 @@ def run(job: Job, shards: Sequence[Shard], progress: Progress | None = None) -> 
         writer.shutdown()
         for claim in claims:
             claim.release()
+        stack.close()
 
 
 def _requests(
@@ -138,14 +146,31 @@ def _requests(
                     yield from batches()
     yield from batches()
     for shard, mark in others:
+        since = time.monotonic()
         while (found := _claim(job, entries, name, shard, mark)) is None and not stop.wait(_POLL):
-            pass
+            if time.monotonic() - since > _PATIENCE:
+                _say_whom(job, _lock_name(name, mark), shard)
+                since = math.inf
         if isinstance(found, Done):
             yield found
         elif found is not None:
             claims.add(found)
             group.append(found)
             yield from batches()
+
+
+def _lock_name(name: str, mark: str) -> str:
+    return f"{name[:32]}-{mark[:32]}"
+
+
+def _say_whom(job: Job, lock: str, shard: Shard) -> None:
+    assert job.cache is not None  # else nobody is waited for
+    _log.warning(
+        "waiting for %s, which computes %s with encoder %r.",
+        job.cache.locks.owner(lock),
+        where(job.dataset, shard.rows),
+        job.encoder.name,
+    )
 
 
 def _order(dataset: Dataset, claims: Sequence[_Claim]) -> Sequence[int]:
@@ -181,7 +206,7 @@ def _claim(job: Job, entries: dict[str, Entry], name: str, shard: Shard, mark: s
     found = _find(entries, shard, mark)
     if len(found) == len(entries):
         return _done(shard, found)
-    lock = job.cache.acquire(f"{name[:32]}-{mark[:32]}")
+    lock = job.cache.acquire(_lock_name(name, mark))
     if lock is None:
         return None
     found = _find(entries, shard, mark)  # finished just now, perhaps

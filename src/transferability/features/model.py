@@ -14,7 +14,7 @@ from transferability._array import as_numpy
 from transferability.datasets import Dataset
 from transferability.encoders import Encoder, forward
 from transferability.encoders._state import undisturbed
-from transferability.errors import EncoderError, TransferabilityError, one_line
+from transferability.errors import EncoderError, one_line, passes_through
 from transferability.features.prepare import Batch
 from transferability.features.store import DType
 
@@ -80,9 +80,9 @@ class Model:
             with undisturbed():
                 found = forward(self._encoder, batch, self._outputs)
             return {name: self._checked(as_numpy(found[name]), name, rows) for name in self._outputs}
-        except TransferabilityError:
-            raise
-        except Exception as error:
+        except BaseException as error:
+            if passes_through(error):
+                raise
             if not _out_of_memory(error):
                 message = f"encoder {self._encoder.name!r} failed on {where(self._dataset, rows)}: "
                 message += f"{type(error).__name__}: {one_line(error)}."
@@ -125,9 +125,9 @@ def preparing(encoder: Encoder, dataset: Dataset, rows: Sequence[int]) -> Iterat
     """Turn what the preprocessing of an encoder raises on these rows into a sentence."""
     try:
         yield
-    except TransferabilityError:
-        raise
-    except Exception as error:
+    except BaseException as error:
+        if passes_through(error):
+            raise
         message = f"the preprocessing of encoder {encoder.name!r} failed on {where(dataset, rows)}: "
         message += f"{type(error).__name__}: {one_line(error)}."
         raise EncoderError(message) from error
@@ -141,7 +141,7 @@ def where(dataset: Dataset, rows: Sequence[int]) -> str:
     return f"{said} of data {dataset.name!r}"
 
 
-def _out_of_memory(error: Exception) -> bool:
+def _out_of_memory(error: BaseException) -> bool:
     """Tell by name and words, since each library has an error of its own and none may be imported here."""
     said = str(error).lower()
     return (

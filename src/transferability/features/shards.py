@@ -1,7 +1,8 @@
 """Which rows go into which file: decided by their number alone, never by who computes them.
 
-A batch never crosses a shard, and a shard is computed from its first row on. So one process, several shells and a
-cluster make the same files, and a run that was killed goes on where the last finished file ends.
+A shard is computed from its first row on, and a batch crosses shards only if it is larger than they are. So one
+process, several shells and a cluster make the same files, and a run that was killed goes on where the last finished
+file ends.
 """
 
 from __future__ import annotations
@@ -28,11 +29,6 @@ class Shard(NamedTuple):
     def rows(self) -> range:
         """The rows, as positions in the data set."""
         return range(self.start, self.stop)
-
-    def batches(self, size: int, order: Sequence[int] | None = None) -> list[Sequence[int]]:
-        """Return the rows, in an order of their own or as they are, in batches of `size`; the last may be smaller."""
-        rows = self.rows if order is None else order
-        return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
 def plan(n_rows: int, shard_rows: int = SHARD_ROWS) -> list[Shard]:

@@ -15,7 +15,6 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,8 @@ import numpy.typing as npt
 
 from transferability._writing import temporary_sibling, to_disk, write_through_temporary
 from transferability.encoders.identity import hash_json
-from transferability.errors import FileDamagedError, OptionError
+from transferability.errors import FileDamagedError
+from transferability.features.locks import Locks, names
 from transferability.features.shards import SHARD_ROWS
 
 __all__ = [
@@ -50,6 +50,7 @@ _HEX = 32  # 128 bits of a SHA-256: enough against accident, and names stay shor
 _NAME = re.compile(rf"(\d+)-([0-9a-f]{{{_HEX}}})-([0-9a-f]{{{_HEX}}})\.safetensors")
 MANIFEST = "manifest.json"
 _COUNTS = "counts"
+_ATTEMPTS = 5
 
 _log = logging.getLogger(__name__)
 
@@ -83,11 +84,6 @@ class FeatureCache:
         key = hash_json(about)
         return Entry(self.folder / key[:2] / key, key, {**about, **names, "key": key})
 
-    def entries(self) -> Iterator[Path]:
-        """Yield the folders of all entries of any key."""
-        for manifest in sorted(self.folder.glob(f"??/*/{MANIFEST}")):
-            yield manifest.parent
-
     def acquire(self, name: str) -> Any | None:
         """Return a lock that one process at a time can hold, or None if another has it; a killed one lets go of it.
 
@@ -96,19 +92,9 @@ class FeatureCache:
         OptionError
             If the folder cannot be written.
         """
-        import filelock
-
-        path = self.folder / "locks" / f"{name}.lock"
-        lock = filelock.FileLock(path, thread_local=False)  # acquired in one thread, released in another
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lock.acquire(blocking=False)
-        except filelock.Timeout:
-            return None
-        except OSError as error:
-            message = f"the cache folder must be writable; {self.folder} is not ({error.strerror}). "
-            message += "Set TRANSFERABILITY_CACHE to one that is, or turn the cache off."
-            raise OptionError(message) from error
+        lock = self.locks.acquire(f"{name}.lock")
+        if lock is not None:
+            self.locks.note_owner(name)
         return lock
 
     def release(self, lock: Any) -> None:
@@ -117,9 +103,13 @@ class FeatureCache:
         Without its file, two processes may once in a while hold what was one lock. Both then compute the same bytes and
         rename them to the same name: the price of a folder that does not fill with empty files.
         """
-        with suppress(OSError):  # Windows removes no open file
-            Path(lock.lock_file).unlink(missing_ok=True)
-        lock.release()
+        self.locks.forget_owner(Path(lock.lock_file).stem)
+        self.locks.release(lock)
+
+    @property
+    def locks(self) -> Locks:
+        """The locks of processes that use this cache."""
+        return Locks(self.folder / "locks")
 
 
 @dataclass(frozen=True)
@@ -132,11 +122,15 @@ class Entry:
 
     def find(self, number: int, fingerprint: str) -> Path | None:
         """Return the file of a shard made from rows of this fingerprint; a damaged one is removed first."""
-        for path in self.folder.glob(f"{number:05d}-{fingerprint[:_HEX]}-*.safetensors"):
+        beginning = f"{number:05d}-{fingerprint[:_HEX]}-"
+        found = [name for name in names(self.folder) if name.startswith(beginning) and shard_number(name) is not None]
+        for path in (self.folder / name for name in found):
             if is_whole(path):
                 return path
-            _log.warning("features in %s are damaged and will be computed again", path)
-            path.unlink(missing_ok=True)
+            if path.exists():  # and was not removed meanwhile
+                _log.warning("features in %s are damaged and will be computed again", path)
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
         return None
 
     def write(
@@ -151,14 +145,20 @@ class Entry:
         # One entry of metadata at most: safetensors writes several in any order, and the same bytes are wanted.
         content = save({"features": rows}, None if counts is None else {_COUNTS: json.dumps(counts)})
         name = f"{number:05d}-{fingerprint[:_HEX]}-{hashlib.sha256(content).hexdigest()[:_HEX]}.safetensors"
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.sign()
         path = self.folder / name
-        with temporary_sibling(path) as temporary:
-            to_disk(temporary, content)
-        for other in (*self.folder.glob(f"{number:05d}-*"), *self.folder.glob(f".{number:05d}-*")):
-            if other != path:
-                other.unlink(missing_ok=True)
+        for attempt in range(_ATTEMPTS):
+            try:
+                self.sign()
+                with temporary_sibling(path) as temporary:
+                    to_disk(temporary, content)
+                break
+            except OSError:
+                if self.folder.is_dir() or attempt == _ATTEMPTS - 1:
+                    raise  # else somebody has emptied the cache in between
+        for other in names(self.folder):
+            if other != name and other.startswith((f"{number:05d}-", f".{number:05d}-")):
+                with suppress(OSError):
+                    (self.folder / other).unlink(missing_ok=True)
         return path
 
     def sign(self) -> None:
@@ -180,8 +180,7 @@ class Entry:
 
     def numbers(self) -> set[int]:
         """Return which shards are there, by their names."""
-        names = (path.name for path in self.folder.glob("*.safetensors"))
-        return {number for number in map(shard_number, names) if number is not None}
+        return {number for number in map(shard_number, names(self.folder)) if number is not None}
 
 
 def shard_number(name: str) -> int | None:
@@ -194,6 +193,8 @@ def is_whole(path: Path) -> bool:
     """Tell whether a shard has the checksum in its name."""
     found = _NAME.fullmatch(path.name)
     try:
+        if not path.is_file():
+            return False
         with path.open("rb") as stream:
             return found is not None and hashlib.file_digest(stream, "sha256").hexdigest()[:_HEX] == found[3]
     except OSError:
@@ -220,7 +221,7 @@ def read_shard(path: Path) -> npt.NDArray[Any]:
             offset=8 + length + int(header["data_offsets"][0]),
             shape=tuple(header["shape"]),
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, IndexError, OverflowError) as error:
         message = f"file {path} is damaged or was removed meanwhile: {error}. Run the command again."
         raise FileDamagedError(message) from error
     return np.asarray(rows) if sys.byteorder == "little" else rows.astype(rows.dtype.newbyteorder("="))

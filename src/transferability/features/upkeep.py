@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-import shutil
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transferability.errors import FileDamagedError, OptionError
-from transferability.features.shards import plan
+from transferability.errors import FileDamagedError, OptionError, OutputError
+from transferability.features.locks import listing
 from transferability.features.store import MANIFEST, SCHEMA, FeatureCache, is_whole, read_shard, shard_number
 
-__all__ = ["SIZE_VARIABLE", "Kept", "clear", "contents", "find", "parse_size", "prune", "remove", "size", "verify"]
+__all__ = [
+    "SIZE_VARIABLE",
+    "Kept",
+    "clear",
+    "contents",
+    "find",
+    "parse_size",
+    "prune",
+    "remove",
+    "size",
+    "size_limit",
+    "verify",
+]
 
 SIZE_VARIABLE = "TRANSFERABILITY_CACHE_SIZE"
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_KEY = re.compile(r"[0-9a-f]{64}")
+_LONGEST_MANIFEST = 1 << 20
 _STALE = 3600.0  # seconds after which a half-written file belongs to nobody
 
 
@@ -39,15 +53,17 @@ class Kept:
     n_features: int | None
     bytes: int
     used: float  # seconds since 1970
+    readable: bool = True  # by this version
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
-        return {**self.__dict__, "folder": str(self.folder)}
+        said = {name: value for name, value in self.__dict__.items() if name != "readable"}
+        return {**said, "folder": str(self.folder)}
 
 
 def contents(cache: FeatureCache) -> list[Kept]:
     """Return the entries of a cache, the least recently used first; those that cannot be read are passed over."""
-    return sorted(_entries(cache), key=lambda kept: (kept.used, kept.key))
+    return sorted((kept for kept in _all(cache) if kept.readable), key=lambda kept: (kept.used, kept.key))
 
 
 def find(cache: FeatureCache, beginnings: Collection[str]) -> list[Kept]:
@@ -72,36 +88,72 @@ def find(cache: FeatureCache, beginnings: Collection[str]) -> list[Kept]:
 
 def size(cache: FeatureCache) -> int:
     """Return the bytes of all files of a cache."""
-    return sum(_bytes(path) for path in cache.folder.rglob("*"))
+    folders = (Path(folder) / name for folder, _, names in os.walk(cache.folder) for name in names)
+    return sum(_bytes(path) for path in folders)
 
 
 def verify(entries: Collection[Kept]) -> list[Path]:
-    """Read every shard; return those that were damaged, which are removed and will be computed again."""
-    damaged = [path for kept in entries for path in _shards(kept.folder) if not is_whole(path)]
-    for path in damaged:
-        path.unlink(missing_ok=True)
+    """Read every shard; return those that were damaged, which are removed and will be computed again.
+
+    Raises
+    ------
+    OutputError
+        If one cannot be removed.
+    """
+    damaged = [path for kept in entries for path in _shards(kept.folder) if not is_whole(path) and path.exists()]
+    _unlink(damaged)
     return damaged
 
 
 def remove(entries: Collection[Kept]) -> int:
-    """Remove entries; return their bytes. The manifest goes last: what is left of a removal is an entry still."""
+    """Remove entries; return their bytes. The manifest goes last: what is left of a removal is an entry still.
+
+    Only what the cache itself has written is removed.
+
+    Raises
+    ------
+    OutputError
+        If a file cannot be removed; the others are.
+    """
+    failed: list[OSError] = []
     for kept in entries:
-        for path in sorted(kept.folder.iterdir(), key=lambda path: path.name == MANIFEST):
-            path.unlink(missing_ok=True)
-        with suppress(OSError):  # somebody has just written into it
-            kept.folder.rmdir()
+        try:
+            _unlink(sorted(_own_files(kept.folder), key=lambda path: path.name == MANIFEST))
+        except OutputError as error:
+            failed.append(error)
+        for folder in (kept.folder, kept.folder.parent):
+            with suppress(OSError):  # somebody has just written into it, or something else is in it
+                folder.rmdir()
+    if failed:
+        raise failed[0]
     return sum(kept.bytes for kept in entries)
 
 
 def clear(cache: FeatureCache) -> tuple[int, int]:
-    """Remove all that a cache has, also what no longer counts as an entry; return the number of entries, and bytes."""
-    n_entries, n_bytes = len(contents(cache)), size(cache)
-    shutil.rmtree(cache.folder, ignore_errors=True)
-    return n_entries, n_bytes
+    """Remove all that a cache has, also what no longer counts as an entry; return the number of entries, and bytes.
+
+    Entries that a run is using stay, and so do files that are not the cache's.
+
+    Raises
+    ------
+    OutputError
+        If a file cannot be removed; the others are.
+    """
+    in_use = cache.locks.leased()
+    entries = [kept for kept in _all(cache) if kept.key not in in_use]
+    n_bytes = remove(entries)
+    for path in _lock_files(cache):
+        cache.locks.remove_unused(path)
+    for folder in (cache.locks.folder, cache.folder):
+        with suppress(OSError):
+            folder.rmdir()
+    return len(entries), n_bytes
 
 
 def prune(cache: FeatureCache, most: int, spare: Collection[str] = ()) -> list[Kept]:
     """Remove the least recently used entries until the cache has at most so many bytes.
+
+    Entries that no version of today reads go first. Those that a run is using stay whatever they take.
 
     Parameters
     ----------
@@ -109,25 +161,47 @@ def prune(cache: FeatureCache, most: int, spare: Collection[str] = ()) -> list[K
     most : int
         Bytes.
     spare : collection of str
-        Keys of entries that stay whatever they take.
+        Keys of entries that stay too.
 
     Returns
     -------
     list of Kept
         What was removed. Half-written files and locks of processes that were killed go too, after an hour.
+
+    Raises
+    ------
+    OutputError
+        If a file cannot be removed.
     """
-    for path in (*cache.folder.glob("??/*/.*"), *cache.folder.glob("locks/*")):
+    halves = [path for kept in _all(cache) for path in _own_files(kept.folder) if _half(path.name)]
+    _unlink(path for path in halves if time.time() - _modified(path) > _STALE)
+    for path in _lock_files(cache):
         if time.time() - _modified(path) > _STALE:
-            path.unlink(missing_ok=True)
+            cache.locks.remove_unused(path)
     surplus = size(cache) - most
     removed: list[Kept] = []
-    for kept in contents(cache):
+    if surplus <= 0:
+        return removed
+    kept_back = {*spare, *cache.locks.leased()}
+    for kept in sorted(_all(cache), key=lambda kept: (kept.readable, kept.used, kept.key)):
         if surplus <= 0:
             break
-        if kept.key not in spare:
+        if kept.key not in kept_back:
             surplus -= remove([kept])
             removed.append(kept)
     return removed
+
+
+def size_limit() -> int | None:
+    """Return what `TRANSFERABILITY_CACHE_SIZE` says, or None.
+
+    Raises
+    ------
+    OptionError
+        If it is no size.
+    """
+    limit = os.environ.get(SIZE_VARIABLE)
+    return parse_size(limit, SIZE_VARIABLE) if limit else None
 
 
 def parse_size(text: str, argument: str = "max-size") -> int:
@@ -150,34 +224,82 @@ def parse_size(text: str, argument: str = "max-size") -> int:
     raise OptionError(message)
 
 
-def _entries(cache: FeatureCache) -> Iterator[Kept]:
-    for folder in cache.entries():
+def _all(cache: FeatureCache) -> Iterator[Kept]:
+    """Yield what has the place and the name of an entry, whatever its manifest says."""
+    for folder in (folder for group in listing(cache.folder) if len(group.name) == 2 for folder in listing(group)):
+        if _KEY.fullmatch(folder.name) and folder.is_dir() and not folder.is_symlink():
+            yield _kept(folder)
+
+
+def _kept(folder: Path) -> Kept:
+    about = _manifest(folder)
+    shards = _shards(folder)
+    with_width = (width for width in map(_width, shards) if width is not None)
+    rows = 0 if about is None else about["data"]["rows"]
+    return Kept(
+        folder=folder,
+        key=folder.name,
+        encoder="?" if about is None else about["encoder_name"],
+        output="?" if about is None else about["output"],
+        dtype="?" if about is None else about["dtype"],
+        data="?" if about is None else about["data_name"],
+        rows=rows,
+        shards=len({shard_number(path.name) for path in shards}),
+        all_shards=0 if about is None else -(-rows // about["shard_rows"]),
+        n_features=None if about is None else next(with_width, None),
+        bytes=sum(map(_bytes, _own_files(folder))),
+        used=_modified(folder / MANIFEST),
+        readable=about is not None,
+    )
+
+
+def _manifest(folder: Path) -> dict[str, Any] | None:
+    """Return what a manifest says, checked; None if there is none that this version could have written."""
+    try:
+        path = folder / MANIFEST
+        about = json.loads(path.read_text("ascii")) if _bytes(path) < _LONGEST_MANIFEST else None
+    except (OSError, ValueError, RecursionError):  # removed meanwhile, damaged, or somebody else's
+        return None
+    texts = ("key", "encoder_name", "output", "dtype", "data_name")
+    if not isinstance(about, dict) or about.get("schema") != SCHEMA or not isinstance(about.get("data"), dict):
+        return None
+    numbers = (about["data"].get("rows"), about.get("shard_rows"))
+    fits = all(isinstance(about.get(name), str) for name in texts) and about["key"] == folder.name
+    fits = fits and all(type(number) is int and 0 < number < 2**53 for number in numbers)
+    return about if fits else None
+
+
+def _own_files(folder: Path) -> list[Path]:
+    """Return the files of an entry that the cache has written, half-written ones too."""
+    names = (path for path in listing(folder) if path.is_file() or path.is_symlink())
+    return [path for path in names if path.name == MANIFEST or shard_number(path.name) is not None or _half(path.name)]
+
+
+def _half(name: str) -> bool:
+    return name.startswith((f".{MANIFEST[:8]}", *(f".{digit}" for digit in "0123456789")))
+
+
+def _lock_files(cache: FeatureCache) -> list[Path]:
+    """Return the files of locks; who has a lock goes with it."""
+    files = [path for path in listing(cache.locks.folder) if path.suffix in (".lock", ".lease", ".owner")]
+    return [path for path in files if path.suffix != ".owner" or path.with_suffix(".lock") not in files]
+
+
+def _unlink(paths: Iterable[Path]) -> None:
+    """Remove files, as many of them as can be removed."""
+    failed: OSError | None = None
+    for path in paths:
         try:
-            about = json.loads((folder / MANIFEST).read_text("ascii"))
-            if about["schema"] != SCHEMA:
-                continue
-            shards = _shards(folder)
-            with_width = (width for width in map(_width, shards) if width is not None)
-            yield Kept(
-                folder=folder,
-                key=about["key"],
-                encoder=about["encoder_name"],
-                output=about["output"],
-                dtype=about["dtype"],
-                data=about["data_name"],
-                rows=about["data"]["rows"],
-                shards=len({shard_number(path.name) for path in shards}),
-                all_shards=len(plan(about["data"]["rows"], about["shard_rows"])),
-                n_features=next(with_width, None),
-                bytes=sum(_bytes(path) for path in folder.iterdir()),
-                used=_modified(folder / MANIFEST),
-            )
-        except (OSError, ValueError, KeyError, TypeError):
-            continue  # removed meanwhile, or no manifest of ours
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            failed = failed or error
+    if failed is not None:
+        message = f"{failed.filename} cannot be removed: {failed.strerror}. Remove it with the permission to do so."
+        raise OutputError(message) from failed
 
 
 def _shards(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*.safetensors") if shard_number(path.name) is not None)
+    return [path for path in listing(folder) if shard_number(path.name) is not None]
 
 
 def _width(shard: Path) -> int | None:

@@ -43,7 +43,14 @@ def load(encoder: AnyEncoder, settings: Settings) -> Loaded:
     if not isinstance(encoder, str):
         return encoder
     layer = None if settings.layer == "all" else settings.layer
-    return load_encoder(encoder, device=settings.device, layer=layer, pool=settings.pool, precision=settings.precision)
+    return load_encoder(
+        encoder,
+        device=settings.device,
+        layer=layer,
+        pool=settings.pool,
+        precision=settings.precision,
+        trust_remote_code=settings.trust_remote_code,
+    )
 
 
 def views_of(encoder: Loaded, settings: Settings) -> list[Loaded]:

@@ -1,6 +1,6 @@
 """Reference packs in a run: which file serves which encoder, and what that does to the estimator.
 
-`pack:FILE` stands wherever data stand in `rank` and `relate`. The file says which encoder made it; with another one it
+`rank` and `relate` take `pack:FILE` wherever they take data. The file says which encoder made it; with another one it
 is refused, because features of different encoders cannot be compared. `{encoder}` in the path stands for the name of
 the encoder at hand, with everything but letters, digits, '-', '_' and '.' replaced by '-'.
 """

@@ -1,93 +1,140 @@
-"""How sure the order of a ranking is: a paired bootstrap over the target's samples."""
+"""What a ranking can say of new data: an interval for each encoder, and which of them can be the best.
+
+Accuracies and losses are measured on rows that nothing was fitted on, so both have finite-sample statements
+(`intervals`, `bounded_means`, `best_set`). A bound has not: it speaks of the rows that it was computed on and promises
+nothing for others. What is returned for it is Student's t of the rows' parts, the transport held: how much the bound
+varies with the sample, approximately.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
+import scipy.special
 
 from transferability._array import BoolArray, FloatArray
+from transferability._criteria import TRANSFERRED_ACCURACY, TRANSFERRED_LOSS, Quantity
+from transferability.ranking.best_set import best_by_accuracy, best_by_loss
+from transferability.ranking.bounded_means import betting_interval, largest_smoothed_loss, smoothed_losses
+from transferability.ranking.intervals import ConfidenceInterval, clopper_pearson, tail_of
 
-__all__ = ["Standing", "standings"]
+__all__ = ["can_be_best", "intervals_of"]
 
-_CHUNK = 2_000_000  # counts held at once
-
-
-@dataclass(frozen=True)
-class Standing:
-    """What resampling says of one encoder, by the quantity that its ranking speaks of.
-
-    That is the transferred accuracy, the transferred loss or the bound, where it is the criterion, else the bound.
-
-    Attributes
-    ----------
-    low, high : float
-        Percentile interval of the quantity.
-    behind : float
-        Share of resamples in which the first encoder was better than this one; ties count half.
-    """
-
-    low: float
-    high: float
-    behind: float
+Parts = Sequence[FloatArray | BoolArray | None]
 
 
-def standings(
-    parts: Sequence[FloatArray | BoolArray | None],
-    *,
-    higher_is_better: bool = False,
-    confidence: float = 0.95,
-    n_resamples: int = 1000,
-    seed: int = 0,
-) -> list[Standing | None]:
-    """Resample the target's samples, the same ones for all encoders.
+def intervals_of(
+    parts: Parts, quantity: Quantity, n_classes: int, n_classifiers: int | None = None, *, confidence: float = 0.95
+) -> list[ConfidenceInterval | None]:
+    """Return where the quantity of each encoder lies on new data; all intervals hold at once.
 
     Parameters
     ----------
-    parts : sequence of array of shape (n_samples,), or None
-        Each sample's part of the quantity, encoder by encoder, best first; their mean is the quantity. For an accuracy
-        whether the sample was classified rightly. None where unknown.
-    higher_is_better : bool, default=False
-        Direction of the quantity.
-    confidence, n_resamples, seed
-        Of the bootstrap.
+    parts : sequence of array of shape (n_rows,), or None
+        Part of the quantity of each row, encoder by encoder; their mean is the quantity. Of an accuracy: whether the
+        row was classified right. None where unknown.
+    quantity : {"transferred_accuracy", "transferred_loss", "bound"}
+        Which it is. Losses are smoothed: the interval is of the loss of (1 − ε) h′ + ε / K.
+    n_classes : int
+        Of the target.
+    n_classifiers : int, optional
+        How many classifiers were measured on these rows, where each encoder is represented by one of several. Default:
+        one for each encoder.
+    confidence : float, default=0.95
 
     Returns
     -------
-    list of Standing or None
-        None where the parts are unknown or belong to other samples than those of the first encoder.
-
-    Notes
-    -----
-    Transformation and, of the bound, coupling are held; what varies is which target samples were drawn.
+    list of ConfidenceInterval or None
+        None where the parts are unknown, or a single row of a bound.
 
     Examples
     --------
     >>> import numpy as np
-    >>> first, second = standings([np.array([0.0, 1.0, 2.0]), np.array([1.0, 2.0, 3.0])])
-    >>> first.low <= 1.0 <= first.high, second.behind
-    (True, 1.0)
+    >>> (found,) = intervals_of([np.ones(42, dtype=bool)], "transferred_accuracy", 10)
+    >>> f"{found.low:.1%} to {found.high:.1%}"
+    '91.6% to 100.0%'
     """
-    if not parts or parts[0] is None:
-        return [None] * len(parts)
-    n = len(parts[0])
-    together = [k for k, each in enumerate(parts) if each is not None and len(each) == n]
-    values = np.stack([np.asarray(parts[k], dtype=np.float64) for k in together], axis=1)  # (n, encoders)
-    rng = np.random.default_rng(seed)
-    share = np.full(n, 1.0 / n)
-    step = max(1, _CHUNK // n)
-    means = [
-        rng.multinomial(n, share, size=min(step, n_resamples - start)) @ values / n
-        for start in range(0, n_resamples, step)
-    ]
-    drawn = np.concatenate(means)  # (n_resamples, encoders)
-    tail = 50 * (1 - confidence)
-    low, high = np.percentile(drawn, [tail, 100 - tail], axis=0)
-    first = drawn[:, :1]
-    better = first > drawn if higher_is_better else first < drawn
-    behind = better.mean(axis=0) + (first == drawn).mean(axis=0) / 2
-    found: list[Standing | None] = [None] * len(parts)
+    n_shared = max(1, sum(each is not None for each in parts) if n_classifiers is None else n_classifiers)
+    found: list[ConfidenceInterval | None] = []
+    for each in parts:
+        if each is None:
+            found.append(None)
+        elif quantity == TRANSFERRED_ACCURACY:
+            n_right = int(np.count_nonzero(each))
+            found.append(clopper_pearson(n_right, len(each), confidence=confidence, n_shared=n_shared))
+        elif quantity == TRANSFERRED_LOSS:
+            losses, largest = smoothed_losses(each, n_classes), largest_smoothed_loss(n_classes)
+            found.append(betting_interval(losses, largest, confidence=confidence, n_shared=n_shared))
+        else:
+            found.append(_student_interval(np.asarray(each, dtype=np.float64), confidence, n_shared))
+    return found
+
+
+def can_be_best(
+    parts: Parts, quantity: Quantity, n_classes: int, n_classifiers: int | None = None, *, confidence: float = 0.95
+) -> list[float | None]:
+    """Return the p-value of "this encoder is the best of the list" for each encoder, shared over all comparisons.
+
+    Those above 1 − confidence can be the best. The best one is among them with that confidence (of a bound: about).
+
+    Parameters
+    ----------
+    parts, quantity, n_classes, n_classifiers, confidence
+        As of `intervals_of`.
+
+    Returns
+    -------
+    list of float or None
+        None where the parts are unknown or belong to other rows than those of the first encoder.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> good, poor = np.arange(60) % 10 > 0, np.arange(60) % 2 > 0
+    >>> [f"{p:.3f}" for p in can_be_best([good, poor], "transferred_accuracy", 2)]
+    ['1.000', '0.000']
+    """
+    p_values: list[float | None] = [None] * len(parts)
+    first = parts[0] if parts else None
+    if first is None:
+        return p_values
+    together = [k for k, each in enumerate(parts) if each is not None and len(each) == len(first)]
+    if n_classifiers is not None:
+        n_classifiers = max(n_classifiers, len(together))
+    rows = np.stack([np.asarray(parts[k]) for k in together], axis=1)  # (n, encoders)
+    found: Sequence[float]
+    if quantity == TRANSFERRED_ACCURACY:
+        found = best_by_accuracy(rows, confidence=confidence, n_classifiers=n_classifiers).p_values
+    elif quantity == TRANSFERRED_LOSS:
+        losses, largest = smoothed_losses(rows, n_classes), largest_smoothed_loss(n_classes)
+        found = best_by_loss(losses, largest, confidence=confidence, n_classifiers=n_classifiers).p_values
+    else:
+        found = _student_best(rows.astype(np.float64))
     for position, k in enumerate(together):
-        found[k] = Standing(float(low[position]), float(high[position]), float(behind[position]))
+        p_values[k] = found[position]
+    return p_values
+
+
+def _student_interval(values: FloatArray, confidence: float, n_shared: int) -> ConfidenceInterval | None:
+    n, mean = len(values), float(values.mean())
+    if n < 2:
+        return None
+    quantile = float(scipy.special.stdtrit(n - 1, 1 - tail_of(confidence, "both", n_shared)))
+    width = quantile * float(values.std(ddof=1)) / math.sqrt(n)
+    return ConfidenceInterval(mean, max(0.0, mean - width), mean + width, confidence, "student", n, n_shared)
+
+
+def _student_best(values: FloatArray) -> list[float]:
+    """Return the p-values of paired t tests of each column against those of a smaller mean, times their number."""
+    n, m = values.shape
+    if n == 1:
+        return [1.0] * m
+    found = []
+    for j in range(m):
+        behind = values[:, [j]] - values  # (n, m): more than zero where another is better
+        error = behind.std(axis=0, ddof=1) / np.sqrt(n)
+        t = float(np.divide(behind.mean(axis=0), error, out=np.zeros(m), where=error > 0).max())
+        found.append(min(1.0, (m - 1) * float(scipy.special.stdtr(n - 1, -t))) if t > 0 else 1.0)
     return found

@@ -39,7 +39,7 @@ from transferability.errors import OptionError
 __all__ = ["ConfidenceInterval", "Method", "Sides", "clopper_pearson", "tail_of"]
 
 Sides = Literal["both", "lower", "upper"]
-Method = Literal["clopper-pearson", "betting", "empirical-bernstein"]
+Method = Literal["clopper-pearson", "betting", "empirical-bernstein", "student"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ class ConfidenceInterval:
         Ends; of a one-sided interval the other end is the smallest or largest possible value.
     confidence : float
         With which all `n_shared` intervals hold at once.
-    method : {"clopper-pearson", "betting", "empirical-bernstein"}
+    method : {"clopper-pearson", "betting", "empirical-bernstein", "student"}
+        Finite-sample all but the last, which is approximate.
     n_rows : int
     n_shared : int
         Number of intervals that are read together.

@@ -19,14 +19,15 @@ from transferability._criteria import (
     unknown,
 )
 from transferability._validate import check_choice
-from transferability.ranking.confidence import Standing, standings
+from transferability.ranking.confidence import can_be_best, intervals_of
+from transferability.ranking.intervals import ConfidenceInterval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from transferability._array import BoolArray, FloatArray
 
-__all__ = ["Ranked", "Ranking", "ScoreColumn", "Skipped"]
+__all__ = ["LinearProbe", "Ranked", "Ranking", "ScoreColumn", "Skipped"]
 
 SCHEMA_VERSION = 1
 
@@ -37,6 +38,14 @@ class ScoreColumn:
 
     name: str
     higher_is_better: bool
+
+
+@dataclass(frozen=True)
+class LinearProbe:
+    """A linear classifier trained on the target's features, its ridge chosen by folds, on rows it has not seen."""
+
+    accuracy: float
+    loss: float  # nats
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +59,7 @@ class Ranked:
     notes: dict[str, str]  # of scores that say nothing here, or were computed on guessed labels: why
     seconds: float
     cache_keys: Sequence[dict[str, str]] = ()  # data and key of the features, where they are kept
+    probe: LinearProbe | None = None  # None without labels or samples of the target
 
     def value(self, criterion: str) -> float:
         """Return what the ranking sorts by; nan where it is not known.
@@ -64,7 +74,7 @@ class Ranked:
     def per_sample(self, quantity: Quantity) -> FloatArray | BoolArray | None:
         """Return each target sample's part of a quantity, shape (n,); their mean is the quantity. None where unknown.
 
-        Of the transferred accuracy: whether the moved classifier is right on the sample.
+        Of the transferred accuracy: whether the transferred classifier is right on the sample.
         """
         result = self.relatedness
         parts: FloatArray | BoolArray | None
@@ -83,6 +93,7 @@ class Ranked:
             "scores": self.scores,
             "notes": self.notes,
             "cache_keys": list(self.cache_keys),
+            "probe": None if self.probe is None else asdict(self.probe),
             "relatedness": self.relatedness.to_dict(),
         }
 
@@ -153,14 +164,30 @@ class Ranking:
         return self.entries[0]
 
     @cached_property
-    def standings(self) -> list[Standing | None]:
-        """Interval of each encoder's value, and how often the first stayed ahead when samples were drawn again.
+    def standings(self) -> list[ConfidenceInterval | None]:
+        """Where each encoder's value lies on new data: 95 % intervals that hold for the whole list at once.
 
         Of the transferred accuracy or loss where the ranking is sorted by it, else of the bound.
         """
+        return intervals_of(*self._measured)
+
+    @cached_property
+    def p_best(self) -> list[float | None]:
+        """P-value of "this encoder is the best of the list on new data": those above 0.05 can be the best.
+
+        By the transferred accuracy or loss where the ranking is sorted by it, else by the bound.
+        """
+        return can_be_best(*self._measured)
+
+    @property
+    def _measured(self) -> tuple[list[FloatArray | BoolArray | None], Quantity, int, int]:
+        """Parts of the quantity by row, the quantity, the number of classes, and of classifiers that were measured."""
         quantity = quantity_of(self.criterion)
         parts = [entry.per_sample(quantity) for entry in self.entries]
-        return standings(parts, higher_is_better=HIGHER_IS_BETTER[quantity])
+        # Each encoder's reference was chosen on these rows, so every reference counts.
+        n_classifiers = sum(max(1, len(entry.relatedness.panel)) for entry in self.entries)
+        n_classes = len(self.entries[0].relatedness.class_map) if self.entries else 1
+        return parts, quantity, n_classes, n_classifiers
 
     def frame(self) -> list[dict[str, Any]]:
         """Return the ranking as a table: one row for each encoder, best first; `pandas.DataFrame` takes it as it is."""
@@ -203,8 +230,8 @@ class Ranking:
             "references": list(self.references),
             "criterion": self.criterion,
             "ranking": [
-                entry.to_dict() | {"standing": None if each is None else asdict(each)}
-                for entry, each in zip(self.entries, self.standings, strict=True)
+                entry.to_dict() | {"standing": None if each is None else asdict(each) | {"p_best": p_best}}
+                for entry, each, p_best in zip(self.entries, self.standings, self.p_best, strict=True)
             ],
             "columns": [asdict(column) for column in self.columns],
             "skipped": [asdict(each) for each in self.skipped],

@@ -11,7 +11,7 @@ For any map :math:`f` from target features to reference features, any label coup
 
 Proof. For a target point :math:`u'` of class :math:`i` coupled with a reference point :math:`u` of class :math:`j`,
 :math:`-\log (B h_R(f(u')))_i \le -\log B_{ij} - \log h_j(f(u'))` because the sum has that summand, and
-:math:`-\log h_j(f(u')) \le -\log h_j(u) + c((u, j), f(u'))` because that is what a ground cost promises. Integrate over
+:math:`-\log h_j(f(u')) \le -\log h_j(u) + c((u, j), f(u'))` because every ground cost satisfies it. Integrate over
 :math:`\pi_i` and :math:`P_T`: the coupling carries mass :math:`M_{ij}` from class :math:`j` to class :math:`i`, so the
 three parts become the three terms. Nothing was assumed of :math:`f`, of the dimensions, or of :math:`h_R` beyond
 the ground cost: with the loss cost any logits will do, with the Euclidean cost any classifier whose

@@ -74,7 +74,7 @@ def certify(
     feature_map : callable (n, d_T) -> (n, d), optional
         From target features to what the classifier takes; by default none.
     class_map : sequence of int of shape (K_T,)
-        The reference class that stands for each target class.
+        The reference class of each target class.
     lipschitz : float, optional
         Lipschitz constant, known to the caller, of every ``−log h_j``; needed for the Euclidean cost.
     ground_cost : {"exact", "loss", "euclidean"}, optional

@@ -29,6 +29,7 @@ __all__ = [
 ]
 
 _MATCHINGS = ("assignment", "identity", "random", "gradient")
+_STEEPEST = 1e9  # τ, beyond which and below whose inverse its squares lose all digits beside others
 _MAGNITUDE = 1e18  # beyond, and below its inverse, squares leave the range of float32
 
 
@@ -122,8 +123,16 @@ def check_tau(tau: Any) -> float | tuple[float, ...] | str:
         if len(tau) == 0:
             message = "`tau` must be a positive number, a sequence of them, 'scaled' or 'auto'; got an empty sequence."
             raise OptionError(message)
-        return tuple(check_positive(each, "tau") for each in tau)
-    return check_positive(tau, "tau")
+        return tuple(_check_one_tau(each) for each in tau)
+    return _check_one_tau(tau)
+
+
+def _check_one_tau(tau: Any) -> float:
+    number = check_positive(tau, "tau")
+    if not 1 / _STEEPEST <= number <= _STEEPEST:
+        message = f"`tau` must lie between {1 / _STEEPEST:.0e} and {_STEEPEST:.0e}; got {number:.3g}. Try 'auto'."
+        raise OptionError(message)
+    return number
 
 
 def check_seed(seed: Any) -> int:

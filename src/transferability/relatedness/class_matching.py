@@ -1,4 +1,4 @@
-"""From the option `matching` to the reference classes that stand for the target's, and how sure that is."""
+"""From the option `matching` to the reference class of each target class, and how sure that is."""
 
 from __future__ import annotations
 

@@ -39,11 +39,11 @@ class Details:
         Places on a grid of `GRID` steps of reference points, target points as they are, and target points after the
         map. `before` is empty where the two tasks differ in dimension.
     reference_classes, target_classes : arrays of int of shape (n,)
-        The target class that each point belongs to, or stands for; −1 for a reference class that stands for none.
+        The target class that each point belongs to or is matched with; −1 for an unmatched reference class.
     lookalikes : tuple of tuples of (reference class, share)
         Per target class: what the reference's classifier takes its mapped samples for, the largest mean probabilities.
     class_accuracy : tuple of float or None
-        Per target class: share of its samples that the moved classifier gets right; nan where there are none, None
+        Per target class: accuracy of the transferred classifier; nan where there are none, None
         without labels.
     target_samples, reference_samples : dict of class name to tuple of dict
         Pictures and texts to look at (see `report.samples`); empty where there are none.
@@ -83,7 +83,7 @@ def describe(result: Relatedness, reference: Task, target: Task, *, seed: int = 
     result : Relatedness
     reference, target : Task
         Samples of the tasks of the result, best those that it was measured on. A target without labels gets the
-        predictions of the moved classifier.
+        predictions of the transferred classifier.
     seed : int, default=0
         Draws the points.
 

@@ -41,14 +41,14 @@ __all__ = ["TaskRelatedness"]
 
 
 class TaskRelatedness:
-    r"""How related a target is to a reference, as a bound on the target's loss.
+    r"""Task-relatedness of a reference and a target: an upper bound on the transferred loss, and its terms.
 
     Parameters
     ----------
     tau : float, sequence of float, "scaled" or "auto", default="scaled"
         Lipschitz constant of the reference classifier when it is trained, in nats per unit of (standardised) feature
         distance. "scaled" is 32 / √d for d features that are not constant. Of several, the one with the smallest
-        held-out bound on the fitting tasks is taken; "auto" walks in factors of two. The paper has 0.2.
+        held-out bound on the fitting tasks is taken; "auto" searches in factors of two. The paper has 0.2.
     ground_cost : {"exact", "loss", "euclidean", "gamma"}, optional
         How transport is priced (see `transport.cost`): by the change of the loss itself, which gives the smallest
         bound; by the change of the logits; by distance (the paper's); "gamma" is Eq. 5 of the paper, for
@@ -58,8 +58,8 @@ class TaskRelatedness:
         the default with solver="sgd") τ is that of ``h_R``; the bound is certified only if ``h_R ∘ A^{-1}`` has no
         larger constant. The other costs are the same in both.
     matching : {"assignment", "identity", "random", "gradient"} or array, default="assignment"
-        Which reference class stands for which target class: the cheapest one-to-one choice; the same number; a random
-        choice (the paper's default); shares learned by descent (the paper's LearnedAll); or given: one reference class
+        The reference class of each target class: the cheapest one-to-one choice; the same number; a random choice
+        (the paper's default); shares learned by descent (the paper's LearnedAll); or given: one reference class
         per target class, or an array of shares of shape (K_T, K_R). Between assignments whose costs differ by less than
         two standard errors, "assignment" prefers classes of the same name. For a target without labels "assignment" and
         "gradient" mean the classes predicted most.
@@ -84,7 +84,7 @@ class TaskRelatedness:
     covariance_weight : float, default=0.01
         λ of Eq. 5, for ``ground_cost="gamma"`` only; ≥ 0. The paper's value.
     seed : int, default=0
-        Same seed, same machine, same number.
+        The same seed on the same machine gives the same numbers.
 
     Raises
     ------
@@ -170,7 +170,7 @@ class TaskRelatedness:
         target : Task
             With or without labels. Without, `class_names` says how many classes there are (else: as many as the
             reference has), and the labels are guessed.
-        reference_test, target_test : Task, or sequence of Task for a panel, optional
+        reference_test, target_test : Task, or sequence of Task for several references, optional
             Samples that nothing is fitted on. The bound is measured on them where they are given.
         folds : int, or sequence of (fitting rows, test rows), optional
             Cross-fitting: every row of the target is measured once, by a transformation that was fitted without it. The
@@ -184,8 +184,8 @@ class TaskRelatedness:
         Raises
         ------
         TaskError
-            If the tasks do not fit each other: dimensions of train and test, classes missing from a test part, a panel
-            of another length than its test parts.
+            If the tasks do not fit each other: dimensions of train and test, classes missing from a test part,
+            references and test parts of different number.
         LabelError
             If a reference has no labels; with ``solver="statistics"`` also if the target has none. With folds, if a
             class has a single row.

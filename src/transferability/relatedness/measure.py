@@ -51,7 +51,7 @@ def measure(
     truth : array of int of shape (n,), or None
         Labels of the target.
     guesses : array of int of shape (n,), or None
-        What stands in for the truth where that is unknown; by default what ``h'`` predicts.
+        What replaces the truth where that is unknown; by default what ``h'`` predicts.
     seed : int
     quick : bool, default=False
         Small blocks, and the bound alone: for a bound that is information only.

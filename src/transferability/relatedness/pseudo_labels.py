@@ -61,7 +61,7 @@ def guess_labels(
     features : array of shape (n, d)
         Of the target, standardised.
     class_map : array of int of shape (K_T,)
-        The reference class that stands for each target class; one-to-one.
+        The reference class of each target class; one-to-one.
     rng : numpy Generator
     """
     cost = EuclideanCost(classifier, classifier.certified_tau or 1.0)

@@ -77,7 +77,7 @@ def relate_to_own_half(
     Parameters
     ----------
     options : SolverOptions
-        Classes stand for themselves, whatever its `matching` says.
+        Each class is matched with itself, whatever its `matching` says.
     target : Task
         With labels, four rows of each class at least.
     test : Task, optional

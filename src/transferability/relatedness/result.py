@@ -254,7 +254,7 @@ class Relatedness:
         ax : Axes, optional
             Where; by default on a figure of its own.
         kind : {"terms", "classes", "points", "tau", "convergence"}, default="terms"
-            The three terms, stacked, against the losses they bound, one bar for each reference of a panel; the terms
+            The three terms, stacked, against the losses they bound, one bar for each reference; the terms
             per target class; target points before and after the map (needs `details`); the bound by τ; the cost of the
             matched pairs, round by round.
         """

@@ -35,13 +35,14 @@ def task_html(task: Task) -> str:
 
 
 def relatedness_html(result: Relatedness) -> str:
-    """Return the terms of a result and what stands for what."""
+    """Return the terms of a result and its class matching."""
     terms = [
         ["bound", number(result.bound)],
         ["= reference loss", number(result.reference_loss)],
         ["+ label mismatch", number(result.label_mismatch)],
         ["+ distribution mismatch", number(result.distribution_mismatch)],
-        ["loss and accuracy of h′", f"{number(result.transferred_loss)}, {percent(result.transferred_accuracy)}"],
+        ["transferred accuracy", percent(result.transferred_accuracy)],
+        ["transferred loss", number(result.transferred_loss)],
         ["τ", f"{result.tau:.3g}"],
     ]
     classes = [
@@ -56,14 +57,14 @@ def relatedness_html(result: Relatedness) -> str:
     return (
         _table(title, [], terms)
         + f"<p>{escape(result.certificate)}</p>"
-        + _table("", ["target class", "stands for it", "part of the bound"], classes)
+        + _table("", ["target class", "reference class", "part of the bound"], classes)
     )
 
 
 def ranking_html(ranking: Ranking) -> str:
     """Return the ranking as a table."""
     scores = [column.name for column in ranking.columns]
-    columns = ["", "encoder", "reference", "accuracy of h′", "loss of h′", "bound", *scores]
+    columns = ["", "encoder", "reference", "transferred accuracy", "transferred loss", "bound", *scores]
     rows = []
     for place, entry in enumerate(ranking.entries, start=1):
         result = entry.relatedness

@@ -128,7 +128,7 @@ def chart(
 
 
 def sample_strips(summary: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return the pictures of each class side by side, under the key that `strip_key` gives; each stands once."""
+    """Return the pictures of each class side by side, under the key that `strip_key` gives; each is stored once."""
     strips: dict[str, list[str]] = {}
     for part in summary["parts"]:
         for entry in part["entries"]:

@@ -48,8 +48,8 @@ _LONGEST_NAME = 28
 def plot_terms(results: Sequence[Relatedness], ax: Axes | None = None, *, names: Sequence[str] | None = None) -> Axes:
     """Stack the three terms of each result and mark the losses that they bound (as the paper's Fig. 3).
 
-    The ring is the loss of h′, by whose accuracy a ranking goes unless told otherwise; the bar's end is what that loss
-    cannot exceed.
+    The ring is the transferred loss; the end of the bar is the bound on it, on the rows measured. The diamond is the
+    loss of a classifier trained on the target.
     """
     rows = terms_table(results, names)
     ax = _axes(ax, 1.8 + 1.1 * len(rows), 3.6)
@@ -58,7 +58,10 @@ def plot_terms(results: Sequence[Relatedness], ax: Axes | None = None, *, names:
         heights = [float(row[name]) for row in rows]
         ax.bar(range(len(rows)), heights, bottom=base, width=0.6, label=label, color=colour)
         base = [low + height for low, height in zip(base, heights, strict=True)]
-    for name, label, marker in (("transferred_loss", "loss of h′", "o"), ("transferability", "loss of h_T", "D")):
+    for name, label, marker in (
+        ("transferred_loss", "transferred loss", "o"),
+        ("transferability", "loss of a trained classifier", "D"),
+    ):
         known = [(x, row[name]) for x, row in enumerate(rows) if row[name] is not None]
         if known:
             xs, ys = [x for x, _ in known], [y for _, y in known]
@@ -70,7 +73,7 @@ def plot_terms(results: Sequence[Relatedness], ax: Axes | None = None, *, names:
 
 
 def plot_classes(result: Relatedness, ax: Axes | None = None) -> Axes:
-    """Draw the terms of each target class, and which reference class stands for it."""
+    """Draw the terms of each target class, with its reference class."""
     rows = result.per_class()[::-1]
     ax = _axes(ax, 5.2, 1.4 + 0.28 * len(rows))
     base = [0.0] * len(rows)
@@ -144,7 +147,7 @@ def plot_agreement(
     criterion: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw a score against the accuracy it should foretell, one point per encoder (see `agreement_table`)."""
+    """Draw a score against the accuracy it should predict, one point per encoder (see `agreement_table`)."""
     rows = agreement_table(ranking, measured, criterion)
     ax = _axes(ax, 4.4, 3.6)
     ax.scatter([row["value"] for row in rows], [row["accuracy"] for row in rows], color=_PALETTE[0], s=28)

@@ -43,6 +43,7 @@ _RELATEDNESS = {
     "exact_transport": bool,
     "tau_path": [[float, float]],
     "history": [float],
+    "class_map": [int],
     "reference_classifier": {"loss": float, "accuracy": float, "converged": bool},
     "per_class": [{**_TERMS, "target_class": str, "reference_class": (str, None), "prior": float}],
     "panel?": [{"reference": str, "bound": float}],
@@ -65,7 +66,8 @@ ENTRY = {
     "scores": {str: float},
     "notes": {str: str},
     "cache_keys?": [{"data": str, "key": str}],
-    "standing?": (None, {"low": float, "high": float, "behind": float}),
+    "probe?": (None, {"accuracy": float, "loss": float}),
+    "standing?": (None, {"low": float, "high": float, "p_best?": (float, None)}),
     "relatedness": _RELATEDNESS,
 }
 _RANKING = {

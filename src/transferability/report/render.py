@@ -98,7 +98,16 @@ def _markdown_of_part(part: Mapping[str, Any]) -> list[str]:
     lines = [f"## {_cell(said['headline'])}", "", _paragraph(said["sentence"]), ""]
     scores = [column["name"] for column in part["columns"]]
     what = "encoder" if part["kind"] == "ranking" else "target"
-    head = ["", what, "reference", "accuracy of h′", "loss of h′", "bound", *(label for _, label, _ in TERMS), *scores]
+    head = [
+        "",
+        what,
+        "reference",
+        "transferred accuracy",
+        "transferred loss",
+        "bound",
+        *(label for _, label, _ in TERMS),
+        *scores,
+    ]
     rows = []
     for entry in part["entries"]:
         result = entry["result"]
@@ -113,7 +122,7 @@ def _markdown_of_part(part: Mapping[str, Any]) -> list[str]:
         [row["target_class"], row["reference_class"] or "–", percent(row["prior"]), number(row["cost"])]
         for row in first["classes"]
     ]
-    lines += _markdown_table(["target class", "stands for it", "share", "part of the bound"], classes)
+    lines += _markdown_table(["target class", "reference class", "share", "part of the bound"], classes)
     lines += [f"- skipped {_cell(each['encoder'])}: {_cell(each['reason'])}" for each in part["skipped"]]
     made = part["made"]
     if made:

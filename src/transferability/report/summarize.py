@@ -17,7 +17,13 @@ from transferability.ranking.agreement import agreement
 from transferability.ranking.result import Ranking
 from transferability.relatedness.result import Relatedness
 from transferability.report.tables import grid
-from transferability.report.words import answer, certificate_in_words, relation_answer
+from transferability.report.words import (
+    accuracy_in_words,
+    answer,
+    certificate_in_words,
+    match_in_words,
+    relation_answer,
+)
 
 __all__ = ["SCHEMA_VERSION", "details_of", "pack_details", "relation_record", "summarize", "summarize_records"]
 
@@ -43,7 +49,7 @@ def summarize(
         Several rankings make a study: one target each.
     measured : mapping of target to mapping of encoder to accuracy, optional
         Accuracies after fine-tuning, as shares; under "" those for every target. Without them the accuracy of a linear
-        classifier trained on the target stands in, and the report says so.
+        classifier trained on the target is used, and the report says so.
 
     Returns
     -------
@@ -78,7 +84,7 @@ def details_of(results: Ranking | Sequence[Relatedness]) -> list[dict[str, Any] 
 
 
 def pack_details(details: Details) -> dict[str, Any]:
-    """Return details in which every sample stands once, under a hash of its content."""
+    """Return details in which every sample is stored once, under a hash of its content."""
     samples: dict[str, Any] = {}
     packed = [None if each is None else dict(each) for each in details]
     for one in filter(None, packed):
@@ -121,7 +127,8 @@ def _ranking_part(
     known = None if measured is None else measured.get(record["target"], measured.get("", {}))
     for place, (entry, detail) in enumerate(zip(record["ranking"], _as_long(details, record["ranking"]), strict=True)):
         result = _result(entry["relatedness"], detail, samples)
-        accuracy = result["transferability_accuracy"] if known is None else known.get(entry["encoder"])
+        trained = entry.get("probe") or {"accuracy": result["transferability_accuracy"]}
+        accuracy = trained["accuracy"] if known is None else known.get(entry["encoder"])
         entries.append(
             {
                 "place": place + 1,
@@ -132,6 +139,7 @@ def _ranking_part(
                 "notes": entry["notes"],
                 "cache_keys": entry.get("cache_keys", []),
                 "standing": entry.get("standing"),
+                "probe": entry.get("probe"),
                 "accuracy": accuracy,
                 "result": result,
             }
@@ -214,6 +222,7 @@ def _result(record: Record, detail: Mapping[str, Any] | None, samples: dict[str,
                 "cost": row["reference_loss"] + row["label_mismatch"] + row["distribution_mismatch"],
                 "accuracy": accuracy[i] if i < len(accuracy) else None,
                 "lookalikes": lookalikes[i] if i < len(lookalikes) else [],
+                "how_sure": match_in_words(row),
                 "samples": [_keep(samples, each) for each in seen["target"].get(row["target_class"], [])],
                 "reference_samples": [
                     _keep(samples, each) for each in seen["reference"].get(row["reference_class"], [])
@@ -232,6 +241,7 @@ def _result(record: Record, detail: Mapping[str, Any] | None, samples: dict[str,
     result["points"] = detail.get("points")
     result["stayed"] = record["solver"] == "alternating" and record["ridge"] is None
     result["in_words"] = certificate_in_words(record)
+    result["in_accuracy"] = accuracy_in_words(record)
     return result
 
 

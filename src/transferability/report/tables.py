@@ -63,6 +63,8 @@ def ranking_table(ranking: Ranking) -> Rows:
                 "label_mismatch": result.label_mismatch,
                 "distribution_mismatch": result.distribution_mismatch,
                 "tau": result.tau,
+                "probe_accuracy": None if entry.probe is None else entry.probe.accuracy,
+                "probe_loss": None if entry.probe is None else entry.probe.loss,
                 "transferability": result.transferability,
                 "transferability_accuracy": result.transferability_accuracy,
                 "n_parameters": entry.n_parameters,
@@ -101,19 +103,19 @@ def points_table(result: Relatedness) -> Rows:
 
 
 def agreement_table(ranking: Ranking, measured: dict[str, float] | None = None, criterion: str | None = None) -> Rows:
-    """Return a score and the accuracy it should foretell; one row per encoder that has both.
+    """Return a score and the accuracy it should predict; one row per encoder that has both.
 
     Parameters
     ----------
     ranking : Ranking
     measured : dict of encoder to accuracy, optional
-        Accuracies after fine-tuning. Without them, that of a linear classifier trained on the target stands in.
+        Fine-tuned accuracies. Without them, the accuracy of a linear classifier trained on the target is used.
     criterion : str, optional
         "transferred_accuracy", "transferred_loss", "bound" or a score; by default what the ranking is sorted by.
     """
     rows = []
     for entry in ranking.entries:
-        own = entry.relatedness.transferability_accuracy
+        own = entry.relatedness.transferability_accuracy if entry.probe is None else entry.probe.accuracy
         accuracy = own if measured is None else measured.get(entry.encoder)
         value = entry.value(criterion or ranking.criterion)
         if accuracy is not None and value == value:

@@ -1,4 +1,4 @@
-"""What the numbers say, in sentences: the accuracy of the moved classifier orders, the bound promises."""
+"""What the numbers say, in sentences: transferred accuracy ranks, the bound explains."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from transferability._criteria import BOUND, QUANTITIES, TRANSFERRED_ACCURACY, TRANSFERRED_LOSS, Quantity, quantity_of
 
 __all__ = [
+    "accuracy_in_words",
     "amount",
     "answer",
     "certificate_in_words",
@@ -20,6 +21,23 @@ __all__ = [
 
 Entry = Mapping[str, Any]
 _WITHIN_NOISE = 2.0  # standard errors
+_MEASURED_ON = {
+    "test": "on the test part",
+    "folds": "on all rows, each by a classifier fitted without it",
+    "fit": "on the fitting part: it says nothing of other rows",
+}
+_LOST = (
+    ("on_reference", "on the reference already"),
+    ("to_labels", "to classes that share a reference class"),
+    ("on_target", "on the target (negative: gained)"),
+)
+_CONFIDENCE = 0.95  # of what a ranking says of new data
+_NAMED = 3  # encoders, before they are only counted
+_BEST: dict[Quantity, str] = {
+    TRANSFERRED_ACCURACY: "be the most accurate on new data",
+    TRANSFERRED_LOSS: "lose least on new data",
+    BOUND: "have the smallest bound on other rows",
+}
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -60,42 +78,45 @@ def answer(target: str, criterion: str, entries: Sequence[Entry], truth: str | N
     """
     best = entries[0]
     runner_up = entries[1] if len(entries) > 1 else None
-    sentence = _how_sure(best, runner_up, criterion) + _cost(best, entries, truth)
+    sentence = _how_sure(best, entries[1:], criterion) + _cost(best, entries, truth)
     facts = _facts(best, quantity_of(criterion))
     if runner_up is not None:
         facts.append({"label": "Runner-up", "value": runner_up["name"], "note": _behind(best, runner_up, criterion)})
     return {"headline": f"Take {best['name']} for {target}.", "sentence": sentence, "facts": facts}
 
 
-def _facts(best: Entry, resampled: Quantity) -> list[dict[str, str]]:
-    """Return what is known of the first: what its moved classifier does, what bounds its loss, what training gives."""
+def _facts(best: Entry, quantity: Quantity) -> list[dict[str, str]]:
+    """Return what is known of the first: its transferred classifier, the bound on its loss, a classifier trained."""
     result, standing = best["result"], best["standing"]
-    known = f"95 % interval {interval(resampled, standing['low'], standing['high'])}" if standing else ""
-    promise = f"what can be promised on the {result['evaluated_on']} part" if result["certified"] else ""
+    known = _on_new_data(quantity, standing) if standing else ""
+    part = _MEASURED_ON[result["evaluated_on"]]
+    guessing = f"guessing costs {number(result['log_n_classes'])} nats" if "log_n_classes" in result else ""
     bound = {
-        "label": "Bound on the target loss" if result["certified"] else "Estimate of the target loss, no bound",
+        "label": "Bound on the transferred loss"
+        if result["certified"]
+        else "Estimate of the transferred loss, no bound",
         "value": amount(BOUND, result["bound"]),
-        "note": known if resampled == BOUND else promise,
+        "note": "; ".join(filter(None, [known if quantity == BOUND else part, guessing])),
     }
     if result["transferred_accuracy"] is None:
         return [bound]
-    of, part = f"of {result['reference']}'s classifier, moved", f"on the {result['evaluated_on']} part"
-    loses = f"loses {amount(TRANSFERRED_LOSS, result['transferred_loss'])} {part}"
-    right = f"right in {percent(result['transferred_accuracy'])} {part}"
-    loss, accuracy = result["transferability"], percent(result["transferability_accuracy"])
-    if resampled == TRANSFERRED_ACCURACY:
-        moved = {"label": f"Accuracy {of}", "value": percent(result["transferred_accuracy"]), "note": loses}
-        note = f"on the target itself; loses {number(loss)} nats"
-        trained = {"label": "Accuracy of a linear classifier, trained", "value": accuracy, "note": note}
-    else:
-        moved = {"label": f"Loss {of}", "value": f"{number(result['transferred_loss'])} nats", "note": right}
-        note = f"on the target itself; right in {accuracy}"
-        trained = {"label": "Loss of a linear classifier, trained", "value": f"{number(loss)} nats", "note": note}
-    if resampled == BOUND:
-        return [bound, moved, trained]
-    if known:
-        moved["note"] = f"{known}; {moved['note']}"
-    return [moved, bound, trained]
+    chance = f"largest class {percent(result['chance'])}" if "chance" in result else ""
+    accuracy, loss = percent(result["transferred_accuracy"]), amount(TRANSFERRED_LOSS, result["transferred_loss"])
+    shown = {"label": "Transferred accuracy", "value": accuracy, "note": f"loss {loss}"}
+    if quantity != TRANSFERRED_ACCURACY:
+        shown = {"label": "Transferred loss", "value": loss, "note": f"accuracy {accuracy}"}
+    notes = [known if quantity != BOUND else "", shown["note"], part, chance]
+    shown["note"] = "; ".join(filter(None, notes))
+    facts = [bound, shown] if quantity == BOUND else [shown, bound]
+    trained = best.get("probe")
+    if trained is not None:
+        note = f"on the same rows; loss {amount(TRANSFERRED_LOSS, trained['loss'])}"
+        facts.append({"label": "Linear probe", "value": percent(trained["accuracy"]), "note": note})
+    elif result["transferability"] is not None:
+        trained = percent(result["transferability_accuracy"])
+        note = f"on the target; loss {amount(TRANSFERRED_LOSS, result['transferability'])}"
+        facts.append({"label": "Linear classifier trained on the target", "value": trained, "note": note})
+    return facts
 
 
 def _behind(best: Entry, runner_up: Entry, criterion: str) -> str:
@@ -109,49 +130,56 @@ def _behind(best: Entry, runner_up: Entry, criterion: str) -> str:
     return f"{what} {second - first:+.3f} nats"
 
 
-def _how_sure(best: Entry, runner_up: Entry | None, criterion: str) -> str:
-    if runner_up is None:
+def _on_new_data(quantity: Quantity, standing: Mapping[str, Any]) -> str:
+    """Say where a value lies on new data; a bound promises nothing of them, so how much it varies."""
+    ends = interval(quantity, standing["low"], standing["high"])
+    if quantity == BOUND:
+        return f"varies with the sample, about {ends}"
+    return f"on new data {ends}, with 95 % confidence for all encoders at once"
+
+
+def _how_sure(best: Entry, others: Sequence[Entry], criterion: str) -> str:
+    if not others:
         return "It is the only encoder that was ranked, so nothing can be said of a choice"
+    runner_up = others[0]
     if criterion not in QUANTITIES:
         first, second = (number(each["scores"].get(criterion), 4) for each in (best, runner_up))
         return f"By {criterion} it leads {runner_up['name']} with {first} against {second}"
-    start, stayed = _lead(best["result"], runner_up["result"], runner_up["name"], criterion)
-    standing = runner_up["standing"]
-    if standing is None or not stayed:
-        return start
-    share = standing["behind"]
-    return f"{start}{stayed} in {_share(share)} of 1,000 resamples: {_verdict(share)}"
+    return _lead(best["result"], runner_up["result"], runner_up["name"], criterion) + _rivals(others, criterion)
 
 
-def _lead(best: Mapping[str, Any], second: Mapping[str, Any], other: str, criterion: str) -> tuple[str, str]:
-    """Say how far the first is ahead, and how to go on about resamples; "" for this where the second is not known."""
+def _rivals(others: Sequence[Entry], criterion: str) -> str:
+    """Say which of the others can be the best on new data; "" where that is not known."""
+    p_values = [(each["name"], (each["standing"] or {}).get("p_best")) for each in others]
+    tested = [(name, p) for name, p in p_values if p is not None]
+    if not tested:
+        return ""
+    can_be = [name for name, p in tested if p > 1 - _CONFIDENCE]
+    best = _BEST[quantity_of(criterion)]
+    sure = f"({100 * _CONFIDENCE:.0f} % confidence)"
+    if not can_be:
+        return f"; no other encoder can {best} {sure}"
+    named = ", ".join(can_be[:_NAMED]) + (f" and {len(can_be) - _NAMED} more" if len(can_be) > _NAMED else "")
+    return f"; {named} can {best} too {sure}"
+
+
+def _lead(best: Mapping[str, Any], second: Mapping[str, Any], other: str, criterion: str) -> str:
+    """Say how far the first is ahead."""
     if criterion == BOUND:
         start = f"Its bound of {number(best['bound'])} nats is"
-        return f"{start} {number(second['bound'] - best['bound'])} below that of {other}", " and stayed below"
-    loses = f"Its moved classifier loses {number(best['transferred_loss'])} nats"
-    right = f"Its moved classifier is right in {percent(best['transferred_accuracy'])}"
-    if second[criterion] is None and criterion == TRANSFERRED_LOSS:
-        return f"{loses}; what that of {other} loses is not known", ""
+        return f"{start} {number(second['bound'] - best['bound'])} below that of {other}"
+    loss = f"Its transferred loss is {number(best['transferred_loss'])} nats"
+    accuracy = f"Its transferred accuracy is {percent(best['transferred_accuracy'])}"
     if second[criterion] is None:
-        return f"{right}; how often that of {other} is right is not known", ""
+        known = loss if criterion == TRANSFERRED_LOSS else accuracy
+        return f"{known}; that of {other} is not known"
     less = number(second["transferred_loss"] - best["transferred_loss"])
     if criterion == TRANSFERRED_LOSS:
-        return f"{loses}, {less} less than that of {other}", ", and stayed below"
+        return f"{loss}, {less} less than that of {other}"
     points = 100 * (best["transferred_accuracy"] - second["transferred_accuracy"])
     if points == 0:
-        return f"{right}, as often as that of {other}, and loses {less} nats less", "; it was ahead"
-    return f"{right}, {points:.1f} points more than that of {other}", ", and stayed ahead"
-
-
-def _share(value: float) -> str:
-    return "all" if value == 1 else f"{100 * value:.1f} %"
-
-
-def _verdict(share: float) -> str:
-    for least, words in ((0.99, "a sure lead"), (0.95, "a likely lead"), (0.8, "a lean, no more")):
-        if share >= least:
-            return words
-    return "too close to call"
+        return f"{accuracy}, the same as that of {other}, with a loss that is {less} nats smaller"
+    return f"{accuracy}, {points:.1f} points more than that of {other}"
 
 
 def _cost(best: Entry, entries: Sequence[Entry], truth: str | None) -> str:
@@ -179,7 +207,7 @@ def relation_answer(results: Sequence[Mapping[str, Any]], encoder: str | None) -
     headline = f"{first['target']} is most like {first['reference']}{seen_by}."
     if len(results) > 1:
         headline = f"{len(results)} targets, and what they are like{seen_by}."
-    return {"headline": headline, "sentence": f"By the smallest bound on the target loss: {shown}.", "facts": []}
+    return {"headline": headline, "sentence": f"By the smallest bound on the transferred loss: {shown}.", "facts": []}
 
 
 def match_in_words(row: Mapping[str, Any]) -> str:
@@ -195,18 +223,30 @@ def match_in_words(row: Mapping[str, Any]) -> str:
     return "sure" if margin is not None else "–"
 
 
+def accuracy_in_words(result: Mapping[str, Any]) -> str:
+    """Say where accuracy is lost, in points, beside chance; "" where that is not known."""
+    lost, accuracy = result.get("accuracy_lost"), result["transferred_accuracy"]
+    if lost is None or accuracy is None:
+        return ""
+    parts = ", ".join(f"{100 * lost[name]:.1f} {what}" for name, what in _LOST)
+    below = "; it is below chance" if accuracy < result["chance"] else ""
+    return (
+        f"Transferred accuracy {percent(accuracy)} (largest class {percent(result['chance'])}{below}). "
+        f"Points lost: {parts}. Guessing costs {number(result['log_n_classes'])} nats."
+    )
+
+
 def certificate_in_words(result: Mapping[str, Any]) -> str:
-    """Say what the certificate promises, and what it does not."""
-    part = "test part" if result["evaluated_on"] == "test" else "part that was fitted"
-    loses = "" if result["transferred_loss"] is None else f" It does lose {number(result['transferred_loss'])}."
-    moved = "" if result["solver"] == "alternating" and result["ridge"] is None else " and moved by the fitted map"
-    promise = (
-        f"On the {part} of {result['target']}, the classifier trained on {result['reference']}{moved} "
-        f"loses {'at most' if result['certified'] else 'an estimated'} {number(result['bound'])} nats on average."
-        f"{loses}"
+    """Say what is bounded, on which rows, and why."""
+    mapped = "" if result["solver"] == "alternating" and result["ridge"] is None else " by the fitted map"
+    loss = "" if result["transferred_loss"] is None else f" of {number(result['transferred_loss'])} nats"
+    claim = (
+        f"The classifier trained on {result['reference']}, transferred to {result['target']}{mapped}, has a mean loss"
+        f"{loss}, {_MEASURED_ON[result['evaluated_on']]}. "
+        f"{'The bound on it' if result['certified'] else 'The estimate'} is {number(result['bound'])} nats."
     )
     blocks = (
         "" if result["exact_transport"] else " The transport was solved in blocks: feasible, so a little too large."
     )
-    scope = " It speaks of these samples; other samples of the same task vary around it." * result["certified"]
-    return f"{promise} {result['certificate']}{blocks}{scope}"
+    scope = " The bound speaks of these rows and promises nothing of others." * result["certified"]
+    return f"{claim} {result['certificate']}{blocks}{scope}"

@@ -1,4 +1,4 @@
-r"""Counts, means and covariances of each class: what stands for the samples where those cannot move.
+r"""Counts, means and covariances of each class, for samples that cannot be copied.
 
 .. math:: n_c,\quad m_c = \frac1{n_c}\sum_{y_i = c} x_i,\quad S_c = \sum_{y_i = c} (x_i - m_c)(x_i - m_c)^\top
 

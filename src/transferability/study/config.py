@@ -40,6 +40,7 @@ from transferability.relatedness.estimator import TaskRelatedness
 
 __all__ = ["Study", "load_study"]
 
+_NEVER_FROM_A_FILE = ("trust_remote_code",)  # whoever runs a study says so, and not whoever has written it
 _KEYS = ("encoders", "references", "targets", "scores", "results", "settings", "relatedness")
 
 
@@ -50,7 +51,7 @@ class Study:
     Attributes
     ----------
     encoders, references, targets : tuple of str
-        Identifiers. A target that is among the references too is left out of its own panel.
+        Identifiers. A target that is among the references too is left out of its own references.
     scores : tuple of str
     results : Path
         The SQLite file.
@@ -91,7 +92,7 @@ def load_study(path: str | os.PathLike[str]) -> Study:
         raise DatasetError(message) from error
     except (ValueError, RecursionError) as error:  # of TOML, of UTF-8, and of numbers of thousands of digits
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
-        message = f"study file {path} is not valid TOML: {reason}. Texts stand in quotes, lists in brackets."
+        message = f"study file {path} is not valid TOML: {reason}. Put texts in quotes and lists in brackets."
         raise DatasetError(message) from error
     _check_keys(given, _KEYS, str(path))
     settings = _settings(_table(given, "settings"))
@@ -151,7 +152,8 @@ def _names(values: Any, name: str, *, required: bool = False) -> tuple[str, ...]
 
 
 def _settings(given: Mapping[str, Any]) -> Settings:
-    hints = {field.name: typing.get_type_hints(Settings)[field.name] for field in dataclasses.fields(Settings)}
+    names = [field.name for field in dataclasses.fields(Settings) if field.name not in _NEVER_FROM_A_FILE]
+    hints = {name: typing.get_type_hints(Settings)[name] for name in names}
     _check_types(given, hints, "settings")
     return Settings(**given)
 

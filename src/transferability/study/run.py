@@ -30,7 +30,7 @@ __all__ = ["Cell", "plan_study", "run_study"]
 
 _KIND = "relatedness"
 _LAYOUT = 5  # raise it whenever the same key would mean another result
-_WITHOUT_EFFECT = ("batch_size", "workers", "device", "cache")  # on the numbers, beyond rounding
+_WITHOUT_EFFECT = ("batch_size", "workers", "device", "cache", "trust_remote_code")  # on the numbers, beyond rounding
 _PROBE = 8  # items that an encoder is tried on for an estimate
 
 

@@ -7,7 +7,7 @@ logits of the reference classifier. Each cost bounds what moving from :math:`u` 
 
 ``exact``
     :math:`c = (\ell_j(u') - \ell_j(u))_+` with :math:`\ell_j = -\log h_j`: the change itself, where it is a rise. No
-    cost that keeps the promise is smaller.
+    cost with this property is smaller.
 ``loss``
     :math:`c = \max_k \Delta_k - \Delta_j` with :math:`\Delta = s(u') - s(u)`. Never negative; zero wherever the target
     point is classified at least as firmly as the reference point; blind to directions that the classifier ignores. It

@@ -1,1 +1,1 @@
-"""Do the scores foretell what training gives? Accuracies by training, and how scores agree with them."""
+"""Accuracies by training, and how well the scores predict them."""

@@ -1,6 +1,6 @@
 """End-to-end fine-tuning of an encoder on a target: the truth that scores are held against. Imports torch.
 
-A linear head stands on the features, which are standardised by the mean and deviation that they have before training:
+A linear head reads the features, which are standardised by the mean and deviation that they have before training:
 encoders differ in the scale of their features by orders of magnitude, and one learning rate must serve them all. AdamW,
 a warm-up of one epoch, then a cosine; the weights with the smallest validation loss are kept. No augmentation: digits,
 letters and signs must not be flipped, and what is right for one data set is wrong for the next.

@@ -61,7 +61,7 @@ class MeanAgreement:
 
 @dataclass(frozen=True, eq=False)
 class Validation:
-    """What was measured, and how well it had been foretold.
+    """What was measured, and how well it was predicted.
 
     Attributes
     ----------

@@ -19,7 +19,7 @@ class FineTuning:
     frozen_norms : tuple of bool
         Whether batch normalisation keeps the mean and deviation it came with; tried only where there is any. With few
         samples a large network does better so, a small one that must change much does not.
-        Every combination of these three is tried for `choice_epochs`; the smallest validation loss stands.
+        Every combination of these three is tried for `choice_epochs`; the smallest validation loss decides.
     head_factor : float
         How many times faster the head learns: it begins at zero.
     epochs, choice_epochs : int

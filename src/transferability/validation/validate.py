@@ -53,7 +53,7 @@ def validate(
     targets : sequence of str or Dataset
         With labels.
     references : sequence of str or Dataset
-        The panel of transferred accuracy, transferred loss and bound. Without any, the other targets serve; one target
+        The references of transferred accuracy, transferred loss and bound. By default the other targets; one target
         alone has none of these.
     method : {"finetune", "probe"}
     seeds : sequence of int
@@ -91,7 +91,12 @@ def validate(
             if progress:
                 progress(f"{name}: {method} on {part.name}", number, len(parts))
             try:
-                encoder = load_encoder(each, device=settings.device) if isinstance(each, str) else each
+                trust = settings.trust_remote_code
+                encoder = (
+                    load_encoder(each, device=settings.device, trust_remote_code=trust)
+                    if isinstance(each, str)
+                    else each
+                )
                 each = encoder  # loaded once
                 others = panel or [other for other in parts if other is not part]
                 values = _foretell(encoder, part, others, names, estimator, settings, store)

@@ -98,6 +98,9 @@ def test_wrong_usage_ends_with_two(arguments: list[str], message: str) -> None:
     ("extra", "message"),
     [
         (["--tau", "steep"], r"`--tau` must be a number, numbers with commas, scaled or auto; got 'steep'"),
+        (["--tau", "1e300"], r"`tau` must lie between 1e-09 and 1e\+09; got 1e\+300"),
+        (["--tau", "1e-300"], r"`tau` must lie between"),
+        (["--tau", "0.1,1e300"], r"`tau` must lie between"),
         (["--tau", "-1"], r"`tau` must be a finite number > 0; got -1"),
         (["--ground-cost", "los"], r"Did you mean 'loss'"),
         (

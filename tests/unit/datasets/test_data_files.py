@@ -243,3 +243,68 @@ def test_what_save_to_disk_left_is_not_trusted(tmp_path, state, match):
     (home / "state.json").write_text(state)
     with pytest.raises((DatasetError, FileDamagedError), match=match):
         load_dataset(f"hf:{home}")
+
+
+# ── JSON ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        (
+            '{"text": "2020-01-01", "label": "2020-02-01"}\n{"text": "x", "label": "2020-02-02"}\n',
+            ("2020-02-01", "2020-02-02"),
+        ),
+        ('[{"text": "2020-01-01", "label": "01"},\n{"text": "x", "label": "1"}]', ("01", "1")),
+        (
+            '{"version": 1, "data": [{"text": "2020-01-01", "label": true},\n{"text": "x", "label": false}]}',
+            ("False", "True"),
+        ),
+        ('\ufeff{"text": "2020-01-01", "label": 2, "more": 1}\r\n\r\n{"text": "x", "label": 1}', ("1", "2")),
+    ],
+)
+def test_texts_of_json_stay_texts(tmp_path, text, names):
+    path = tmp_path / "t.json"
+    path.write_text(text, encoding="utf-8")
+    data = load_dataset(f"hf:{path}")
+    assert (data.items([0]), data.class_names) == (["2020-01-01"], names)
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ('{"text": "a", "label": "x"}\n{"text": "b", "label": 1}\n', "key 'label' of .* must hold values of one type"),
+        ('{"text": "a"}\n3\n', r"record 1 of .* must be an object, .* got 3"),
+        ('{"text": "a"}\n{"text": \n', "line 2 of .* is not JSON"),
+        ('{"text": NaN}\n', "line 1 of .* is not JSON: NaN is no number"),
+        ("[" * 100_000, "is not JSON"),
+        (f'{{"text": "a", "label": {"9" * 400}}}\n', "key 'label' of .* must hold values of one type"),
+        (f'{{"text": "a", "label": {"9" * 5000}}}\n', "line 1 of .* is not JSON"),
+        ("", "no rows|no column|cannot be told"),
+    ],
+)
+def test_json_that_cannot_be_used(tmp_path, text, match):
+    path = tmp_path / "t.jsonl"
+    path.write_text(text)
+    with pytest.raises((DatasetError, FileDamagedError), match=match):
+        load_dataset(f"hf:{path}")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_csv_through_the_datasets_library_is_read_the_same(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("review;stars;label\nNA;5;01\nfine;1;1\nnull;2;1\n")
+    data = load_dataset(f"hf:{path}")
+    assert (data.items(range(3)), data.class_names) == (["NA", "fine", "null"], ("01", "1"))
+    assert load_dataset(f"hf:{path}:train[:2]").items(range(2)) == ["NA", "fine"]
+    with pytest.raises(DatasetError, match=r'Unknown split "test"'):
+        load_dataset(f"hf:{path}:test")
+    stream = load_dataset(f"hf:{path}?streaming", limit=3)
+    assert (sorted(stream.items(range(3))), stream.class_names) == (["NA", "fine", "null"], ("01", "1"))
+
+
+def test_a_folder_of_csv_with_other_separators(tmp_path):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "train.csv").write_text("text;label;n\nNA;01;1\nbad;1;2\n")
+    data = load_dataset(f"hf:{tmp_path / 'home'}")
+    assert (data.items(range(2)), data.class_names) == (["NA", "bad"], ("01", "1"))

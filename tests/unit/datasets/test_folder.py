@@ -288,3 +288,28 @@ def test_a_pipe_that_replaces_a_picture_is_not_waited_for(pets):
     for use in (lambda: data.items([2]), data.fingerprint, lambda: data.inspect(2)):
         with pytest.raises(DatasetError, match="a pipe or a device, not a file"):
             use()
+
+
+@pytest.mark.parametrize(
+    "names", [("training_set", "test_set"), ("seg_train", "seg_test"), ("Train Images", "Val Images")]
+)
+def test_splits_with_words_beside_them(tmp_path, names):
+    data = load_dataset(f"folder:{splits(tmp_path / 'p', names)}")
+    assert (data.class_names, int(data.in_test.sum())) == (("cat", "dog"), 6)
+    assert len(load_dataset(f"folder:{tmp_path / 'p'}:{names[0]}")) == 6
+
+
+@pytest.mark.parametrize("names", [("trainers", "sandals"), ("train station", "test tube"), ("strain", "contest")])
+def test_classes_that_only_look_like_splits(tmp_path, names):
+    for name in names:
+        picture(tmp_path / "p" / name / "1.png")
+    assert load_dataset(f"folder:{tmp_path / 'p'}").class_names == tuple(sorted(names))
+
+
+def test_classes_that_may_be_one_and_a_folder_too_many_are_said(tmp_path):
+    picture(tmp_path / "p" / "photos" / "cat" / "1.png")
+    picture(tmp_path / "p" / "photos" / "Cat" / "1.png")
+    assert (
+        load_dataset(f"folder:{tmp_path / 'p'}").notes[0].startswith("'photos' is the only class; if its folders are")
+    )
+    assert "kept apart: 'Cat' and 'cat'" in load_dataset(f"folder:{tmp_path / 'p' / 'photos'}").notes[0]

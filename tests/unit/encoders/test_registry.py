@@ -67,6 +67,40 @@ def test_a_plugin_joins_through_its_entry_point(on_path):
         load_encoder("timm:nonsense_zzz")
 
 
+FAILING = """
+class CheckpointError(Exception):
+    pass
+
+class Panic(BaseException):
+    pass
+
+def load(spec, *, device):
+    import numpy
+    numpy.seterr(all="raise")
+    errors = {"checkpoint": CheckpointError("no such\\nfile." + 1000 * "x"), "panic": Panic("!"), "exit": SystemExit(1)}
+    raise errors[spec]
+"""
+
+
+@pytest.mark.parametrize("spec", ["checkpoint", "panic", "exit", "nothing"])
+def test_what_a_plugin_raises_is_one_sentence(on_path, spec):
+    (on_path / "failing_plugin.py").write_text(FAILING)
+    info = on_path / "failing_plugin-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: failing-plugin\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[transferability.encoders]\nfailing = failing_plugin:load\nnowhere = no_such_plugin_module:load\n"
+    )
+    before = np.geterr()
+    with pytest.raises(EncoderError, match=f"encoder 'failing:{spec}' cannot be loaded: ") as caught:
+        load_encoder(f"failing:{spec}")
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+    assert np.geterr() == before
+    with pytest.raises(EncoderError, match="'nowhere:x' cannot be loaded: ModuleNotFoundError"):
+        load_encoder("nowhere:x")
+
+
 FUNCTIONS = """
 import numpy as np
 

@@ -129,3 +129,30 @@ def test_other_pickles_are_not_run(tmp_path, bomb, open_clip_tiny, monkeypatch):
         with pytest.raises(EncoderError, match="cannot be loaded"):
             load_encoder(name, "cpu")
         assert not trace.exists(), name
+
+
+def test_a_study_file_cannot_trust_code(tmp_path):
+    from transferability.errors import OptionError
+    from transferability.study import load_study
+
+    lists = 'encoders = ["hf:x/y"]\nreferences = ["packaged:digits"]\ntargets = ["packaged:mnist"]\n'
+    (tmp_path / "s.toml").write_text(f"{lists}[settings]\ntrust_remote_code = true\n")
+    with pytest.raises(OptionError, match=r"\[settings\] must hold keys that there are; got 'trust_remote_code'"):
+        load_study(tmp_path / "s.toml")
+
+
+@pytest.mark.parametrize("trust", [False, True])
+def test_the_command_runs_code_only_when_told(remote, monkeypatch, tmp_path, trust):
+    from typer.testing import CliRunner
+
+    from transferability.cli.app import app
+    from transferability.errors import EncoderError
+
+    folder, trace = remote
+    monkeypatch.setattr(transformers.dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
+    (tmp_path / "t.csv").write_text("text\na cat\nthe dog sat\non the mat\n")
+    command = ["extract", "--encoder", f"hf:{folder}", "--data", f"csv:{tmp_path / 't.csv'}", "--no-cache"]
+    command += ["--device", "cpu", "--out", str(tmp_path / "f.npz"), *(["--trust-remote-code"] if trust else [])]
+    done = CliRunner().invoke(app, command)
+    assert (done.exit_code == 0) == trust == trace.exists()
+    assert trust or isinstance(done.exception, EncoderError)

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transferability.errors import OptionError
-from transferability.features.shards import Shard, parse_share, pick, plan
+from transferability.features.shards import parse_share, pick, plan
 
 
 @given(n_rows=st.integers(1, 5000), shard_rows=st.integers(1, 2000), n_shares=st.integers(1, 20))
@@ -15,13 +15,6 @@ def test_shares_cover_every_row_once(n_rows, shard_rows, n_shares):
     assert sorted(shard for share in shares for shard in share) == shards
     lengths = [len(share) for share in shares]
     assert max(lengths) - min(lengths) <= 1
-
-
-@pytest.mark.parametrize("size", [1, 7, 100, 300])
-def test_batches_stay_within_their_shard(size):
-    batches = Shard(1, 100, 250).batches(size)
-    assert [row for rows in batches for row in rows] == list(range(100, 250))
-    assert all(len(rows) <= size for rows in batches)
 
 
 def test_share_is_written_i_of_n():

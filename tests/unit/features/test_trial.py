@@ -132,6 +132,12 @@ def test_texts_that_are_cut_are_counted_also_from_the_cache(texts, tmp_path, cap
     assert whole.notes == ()
 
 
+def test_texts_that_differ_behind_the_cut_only_are_not_the_encoders_fault(tmp_path):
+    (tmp_path / "t.csv").write_text("text\n" + "\n".join(f"the same {number}" for number in range(20)) + "\n")
+    found = extract_features(Words(), load_dataset(f"csv:{tmp_path / 't.csv'}"), cache=False)
+    assert found.notes[0].startswith("100 % of the texts of data 't' (20 of 20) are longer than the 4 tokens")
+
+
 def test_texts_of_unknown_words_are_refused(tmp_path):
     (tmp_path / "t.csv").write_text("text\nGOOD\nBAD\n")
     with pytest.raises(EncoderError, match="knows no word of rows '0' and others, such as '1' of data 't'"):
@@ -169,3 +175,33 @@ def test_messages_of_libraries_are_one_short_line(digits):
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 600
     assert json.dumps(str(caught.value))
+
+
+class Panic(BaseException):
+    """As libraries in Rust raise."""
+
+
+@pytest.mark.parametrize(
+    "error", [Panic("broken"), SystemExit(3), MemoryError(), UnicodeError("bad"), OSError(5, "I/O")]
+)
+def test_whatever_an_encoder_raises_names_it(digits, error):
+    def failing(items):
+        raise error
+
+    with pytest.raises(EncoderError, match="encoder 'mine'"):
+        extract_features(FunctionEncoder("mine", failing), digits, cache=False)
+
+    class Nameless(FunctionEncoder):
+        def identity(self):
+            raise error
+
+    with pytest.raises(EncoderError, match="encoder 'mine' cannot tell its identity"):
+        extract_features(Nameless("mine", pixels), digits, cache=False)
+
+
+def test_who_wants_to_stop_is_not_the_encoders_fault(digits):
+    def stopping(items):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        extract_features(FunctionEncoder("mine", stopping), digits, cache=False)

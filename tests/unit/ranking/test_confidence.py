@@ -1,39 +1,69 @@
+"""What a ranking says of new data, by the quantity that it is sorted by."""
+
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import scipy.stats
 
-from transferability.ranking.confidence import standings
+from transferability.ranking.best_set import best_by_accuracy, best_by_loss
+from transferability.ranking.bounded_means import betting_interval, largest_smoothed_loss, smoothed_losses
+from transferability.ranking.confidence import can_be_best, intervals_of
+from transferability.ranking.intervals import clopper_pearson
 
-# How many samples both encoders, the first alone, the second alone and neither get right.
-BOTH, FIRST, SECOND, NEITHER = 30, 9, 4, 7
-N = BOTH + FIRST + SECOND + NEITHER
-first = np.repeat([True, True, False, False], [BOTH, FIRST, SECOND, NEITHER])
-second = np.repeat([True, False, True, False], [BOTH, FIRST, SECOND, NEITHER])
-
-
-def test_of_accuracies_the_bootstrap_is_the_multinomial() -> None:
-    # A resample draws N samples: how often each kind comes is multinomial, and so is how often the first is ahead.
-    won, lost = (grid.ravel() for grid in np.mgrid[: N + 1, : N + 1])
-    kinds = np.stack([won, lost, N - won - lost], axis=1)[won + lost <= N]
-    chances = scipy.stats.multinomial.pmf(kinds, N, np.array([FIRST, SECOND, BOTH + NEITHER]) / N)
-    ahead = chances[kinds[:, 0] > kinds[:, 1]].sum() + chances[kinds[:, 0] == kinds[:, 1]].sum() / 2
-    assert chances.sum() == pytest.approx(1)
-
-    found = standings([first, second], higher_is_better=True, n_resamples=20_000)
-    assert found[0].behind == 0.5  # of itself: ties count half
-    assert found[1].behind == pytest.approx(ahead, abs=0.015)  # four standard errors
-    for standing, right in zip(found, (first, second), strict=True):
-        low, high = scipy.stats.binom.ppf([0.025, 0.975], N, right.mean()) / N
-        assert (standing.low, standing.high) == pytest.approx((low, high), abs=1.01 / N)  # the next step
-        assert standing.low < right.mean() < standing.high
+rng = np.random.default_rng(0)
+correct = [rng.random(80) < share for share in (0.95, 0.9, 0.6)]
+losses = [rng.exponential(scale, 80) for scale in (0.2, 0.3, 2.0)]
 
 
-def test_the_direction_decides_who_is_ahead() -> None:
-    up, down = (standings([first, second], higher_is_better=higher)[1] for higher in (True, False))
-    assert (up.low, up.high) == (down.low, down.high)
-    assert up.behind == pytest.approx(1 - down.behind)
-    errors = standings([~first, ~second])[1]
-    assert errors.behind == pytest.approx(up.behind)
-    assert (1 - errors.high, 1 - errors.low) == pytest.approx((up.low, up.high))
+def test_of_accuracies_it_is_the_binomial_shared_over_the_list() -> None:
+    found = intervals_of([*correct, None], "transferred_accuracy", 10)
+    assert found == [*(clopper_pearson(int(each.sum()), 80, n_shared=3) for each in correct), None]
+    several = intervals_of(correct, "transferred_accuracy", 10, 9)
+    assert several[0] == clopper_pearson(int(correct[0].sum()), 80, n_shared=9)
+    expected = best_by_accuracy(np.stack(correct, axis=1)).p_values
+    assert can_be_best(correct, "transferred_accuracy", 10) == pytest.approx(expected)
+    assert expected[2] < 0.01 < expected[1]
+
+
+def test_where_all_are_right_doubt_is_left() -> None:
+    (found,) = intervals_of([np.ones(42, dtype=bool)], "transferred_accuracy", 10)
+    assert found.low == pytest.approx(0.025 ** (1 / 42))
+
+
+def test_of_losses_it_is_that_of_the_smoothed_classifier() -> None:
+    outlier = [np.append(each, np.inf) for each in losses]
+    found = intervals_of(outlier, "transferred_loss", 4)
+    expected = betting_interval(smoothed_losses(outlier[0], 4), largest_smoothed_loss(4), n_shared=3)
+    assert found[0] == expected
+    assert found[0].low < found[0].value < found[0].high < largest_smoothed_loss(4)
+    smooth = smoothed_losses(np.stack(outlier, axis=1), 4)
+    p_values = can_be_best(outlier, "transferred_loss", 4)
+    assert p_values == pytest.approx(best_by_loss(smooth, largest_smoothed_loss(4)).p_values)
+    assert p_values[2] < 0.05 < p_values[1]
+
+
+def test_of_bounds_it_is_how_much_they_vary() -> None:
+    bounds = [each + 0.5 for each in losses]
+    found = intervals_of(bounds, "bound", 4, confidence=0.9)
+    expected = scipy.stats.ttest_1samp(bounds[0], 0).confidence_interval(1 - 0.1 / 3)
+    assert (found[0].low, found[0].high, found[0].method) == (
+        pytest.approx(expected.low),
+        pytest.approx(expected.high),
+        "student",
+    )
+    paired = scipy.stats.ttest_rel(bounds[1], bounds[0], alternative="greater").pvalue
+    assert can_be_best(bounds[:2], "bound", 4) == [1.0, pytest.approx(paired)]
+    assert can_be_best([bounds[0], bounds[0]], "bound", 4) == [1.0, 1.0]
+    assert intervals_of([bounds[0][:1]], "bound", 4) == [None]
+    assert can_be_best([each[:1] for each in bounds], "bound", 4) == [1.0, 1.0, 1.0]
+
+
+def test_what_is_unknown_or_of_other_rows_is_left_out() -> None:
+    parts = [correct[0], None, correct[1][:10], correct[2]]
+    p_values = can_be_best(parts, "transferred_accuracy", 10)
+    assert p_values[1] is p_values[2] is None
+    assert p_values[3] == pytest.approx(best_by_accuracy(np.stack([correct[0], correct[2]], axis=1)).p_values[1])
+    assert [each is None for each in intervals_of(parts, "transferred_accuracy", 10)] == [False, True, False, False]
+    assert can_be_best([None, correct[0]], "transferred_accuracy", 10) == [None, None]
+    assert can_be_best([], "bound", 10) == intervals_of([], "bound", 10) == []

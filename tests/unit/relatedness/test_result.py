@@ -82,7 +82,7 @@ def test_plot_brings_its_own_axes_and_leaves_out_what_is_unknown(result: Related
     matplotlib = pytest.importorskip("matplotlib")
     before = dict(matplotlib.rcParams)
     legend = [text.get_text() for text in result.plot().get_legend().get_texts()]
-    assert "loss of h′" in legend
+    assert "transferred loss" in legend
     unlabelled = TaskRelatedness().fit(task(0, 3, "red"), task(2, 3, "green", labelled=False))
     legend = [text.get_text() for text in unlabelled.plot().get_legend().get_texts()]
     assert legend == ["reference loss", "label mismatch", "distribution mismatch"]

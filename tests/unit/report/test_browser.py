@@ -94,7 +94,7 @@ def test_columns_sort_both_ways_and_say_so(open_page: Any, files: dict[str, Path
     page.get_by_role("button", name="Bound", exact=True).click()
     bounds = {entry.encoder: entry.relatedness.bound for entry in ranking.entries}
     assert names(page) == sorted(ranked, key=bounds.get)
-    page.get_by_role("button", name="Loss, moved", exact=True).click()
+    page.get_by_role("button", name="Transferred loss", exact=True).click()
     assert names(page) == ranked
 
 

@@ -11,7 +11,6 @@ import pytest
 
 from transferability import Task, TaskRelatedness
 from transferability.pipeline import Settings, rank
-from transferability.ranking.confidence import standings
 from transferability.ranking.result import Ranking
 from transferability.relatedness.details import GRID, describe
 from transferability.report.samples import sample_of
@@ -98,21 +97,6 @@ def test_samples_of_pictures_texts_pairs_and_words() -> None:
     assert len(picture) < 6_000
 
 
-def test_standings_of_paired_samples() -> None:
-    rng = np.random.default_rng(0)
-    first = rng.exponential(size=400)
-    near, far = first + rng.normal(0, 1, 400), first + 1 + rng.normal(0, 0.1, 400)
-    own, close, clear, unknown, other = standings([first, near, far, None, far[:10]])
-    assert own.low < first.mean() < own.high
-    assert own.behind == 0.5
-    assert 0.05 < close.behind < 0.95
-    assert clear.behind == 1
-    assert unknown is other is None
-    error = first.std() / np.sqrt(400)  # of the mean: the percentile interval agrees with the normal one
-    assert own.high - own.low == pytest.approx(2 * 1.96 * error, rel=0.15)
-    assert standings([None, first]) == [None, None]
-
-
 class Means:
     """An encoder that says what it is, so that its features are kept."""
 
@@ -165,4 +149,4 @@ def test_features_that_stayed_are_drawn_once(ranking: Ranking) -> None:
     page = to_html(summarize(replace(result, details=describe(result, task, task))))
     assert "Before the map" not in page
     assert "The features stayed where they are" in page
-    assert "moved by the fitted map" not in page
+    assert "by the fitted map" not in page

@@ -95,7 +95,7 @@ class GroundCost(ABC):
 
     @abstractmethod
     def pair_costs(self, reference: ClassPoints, target: ClassPoints, losses: FloatArray) -> PairCosts:
-        """Return what it costs to let each reference class stand for each target class."""
+        """Return what it costs to match each reference class with each target class."""
 
     def coupler(
         self,
@@ -181,7 +181,7 @@ class GroundCost(ABC):
         held_out : HeldOut
             What the reference classifier does on reference rows it has not seen.
         transform : LabelTransform
-            Which reference classes stand for which target class.
+            The reference classes of each target class.
         rng : numpy Generator
             Draws the rows that the strength of the ridge and the scale are chosen on, and those that are matched.
         scale : bool

@@ -1,4 +1,4 @@
-r"""The smallest ground cost that keeps its promise: ``exact``, the default.
+r"""The smallest ground cost that bounds the change of the loss: ``exact``, the default.
 
 .. math:: c\bigl((u, j), v\bigr) = \bigl(\ell_j(v) - \ell_j(u)\bigr)_+, \qquad \ell_j = -\log h_j .
 
