@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from d3pm.checkpoint import load_checkpoint
@@ -34,7 +35,12 @@ def test_command_from_training_to_features(tmp_path):
     assert values["bits"] > 1
     assert values["examples"] == 20
     picture, way = tmp_path / "s.png", tmp_path / "way.png"
-    for extra in (["--steps", "3"], ["--first-hitting"]):
+    for extra in (
+        ["--steps", "3", "--corrections", "1", "--temperature", "0.8"],
+        ["--first-hitting"],
+        ["--method", "confidence", "--steps", "3", "--top-p", "0.9"],
+        ["--method", "remasking", "--steps", "3"],
+    ):
         result = runner.invoke(
             app, ["sample", str(out), "-n", "2", "--out", str(picture), "--progress", str(way), *extra]
         )
@@ -47,6 +53,12 @@ def test_command_from_training_to_features(tmp_path):
         assert archive["features"].shape[0] == archive["labels"].shape[0] == 297
     result = runner.invoke(app, ["encode", str(out), "--out", "unused.npz", "--layers"])
     assert "mid.0" in result.stdout
+
+
+def values_of(text):
+    """Characters in the last twentieth of a file."""
+    whole = len(text.read_text())
+    return whole - int(whole * 0.95)
 
 
 def test_command_fills_in_text(tmp_path):
@@ -67,26 +79,142 @@ def test_command_fills_in_text(tmp_path):
         app, ["train", "characters", "--data", str(text), "--out", str(out), "--device", "cpu", *options]
     )
     assert result.exit_code == 0, result.output
-    result = runner.invoke(app, ["sample", str(out), "-n", "2", "--steps", "4", "--prompt", "The qu___ brown"])
+    asked = ["--steps", "4", "--prompt", "The qu___ brown", "--block", "5"]
+    result = runner.invoke(app, ["sample", str(out), "-n", "2", *asked])
     lines = result.stdout.rstrip("\n").split("\n")
     assert [line[:6] + line[9:15] for line in lines] == ["the qu brown"] * 2
     assert all(len(line) <= 16 for line in lines)
     values = json.loads(runner.invoke(app, ["evaluate", str(out), "--json"]).stdout)
     assert values["unit"] == "bits/char"
     assert values["perplexity"] > 1
+    features = tmp_path / "f.npz"
+    assert runner.invoke(app, ["encode", str(out), "--out", str(features)]).exit_code == 0
+    with np.load(features) as archive:  # of a stream, in pieces of the model's length
+        assert archive["features"].shape == (values_of(text) // 16, 8)
 
 
-def test_mistakes_end_in_one_sentence(tmp_path, monkeypatch, capsys):
-    for arguments, code, sentence in (
-        (["train", "digit"], 1, "Did you mean 'digits'"),
-        (["sample", str(tmp_path)], 1, "there is none"),
-        (["evaluate"], 2, "Missing argument"),
-    ):
-        monkeypatch.setattr(sys, "argv", ["d3pm", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        assert ended.value.code == code
-        assert sentence in capsys.readouterr().err
+MISTAKES = [
+    (["train", "digit"], 1, "Did you mean 'digits'"),
+    (["train", "digits", "--out", "{tmp}/run"], 1, "--resume"),
+    (["train", "digits", "--out", "{tmp}/a", "--set", "train.batch=0"], 1, "train.batch"),
+    (["train", "digits", "--out", "{tmp}/a", "--set", "train.lr=-0.1"], 1, "train.lr"),
+    (["train", "digits", "--out", "{tmp}/a", "--set", "net.width=15"], 1, "even"),
+    (["train", "digits", "--out", "{tmp}/a", "--set", "net.width=wide"], 1, "width"),
+    (["train", "digits", "--out", "{tmp}/a", "--set", "net.multipliers=[1,1,1,1,1]"], 1, "divisible"),
+    (["train", "digits", "--out", "{tmp}/a", "--set", "net.dropout=2.0"], 1, "dropout"),
+    (["train", "digits", "--out", "{tmp}/a", "--device", "cuda"], 1, "device"),
+    (["train", "digits", "--out", "{tmp}/a", "--device", "gpu0"], 1, "device"),
+    (["train", "digits", "--out", "{tmp}/file/run"], 1, "cannot be"),
+    (["train", "characters", "--out", "{tmp}/a", "--data", "{tmp}/x.npy"], 1, "array"),
+    (["train", "digits", "--out", "{tmp}/a", "--data", "{tmp}/x.npy"], 1, "uint8"),
+    (["train", "digits", "--out", "{tmp}/a", "--threads", "0"], 2, "--threads"),
+    (["sample", "{tmp}"], 1, "there is none"),
+    (["sample", "{tmp}/run"], 1, "`out`"),
+    (["sample", "{tmp}/run", "--out", "{tmp}/s.png", "-n", "0"], 2, "-n"),
+    (["sample", "{tmp}/run", "--out", "{tmp}/s.png", "--steps", "0"], 2, "--steps"),
+    (["sample", "{tmp}/run", "--out", "{tmp}/s.png", "--seed", "-1"], 2, "--seed"),
+    (["sample", "{tmp}/run", "--out", "{tmp}/s.png", "--device", "cuda"], 1, "device"),
+    (["sample", "{tmp}/run", "--out", "{tmp}/s.png", "--guidance", "2"], 1, "class-conditional"),
+    (["sample", "{tmp}/run", "--out", "{tmp}/nowhere/s.npz", "-n", "1", "--steps", "2"], 1, "cannot be"),
+    (["evaluate"], 2, "Missing argument"),
+    (["evaluate", "{tmp}/run", "--device", "cuda:9"], 1, "device"),
+    (["evaluate", "{tmp}/run", "--examples", "-3"], 2, "--examples"),
+    (["evaluate", "{tmp}/run", "--step", "0"], 2, "--step"),
+    (["encode", "{tmp}/run", "--out", "{tmp}/features.csv"], 1, ".npz"),
+    (["encode", "{tmp}/run", "--out", "{tmp}/f.npz", "--n-draws", "0"], 2, "--n-draws"),
+    (["encode", "{tmp}/run", "--out", "{tmp}/f.npz", "--device", "cuda"], 1, "device"),
+    (["encode", "{tmp}/run", "--out", "{tmp}/f.npz", "--pool", "sum"], 1, "pool"),
+]
+
+
+@pytest.fixture(scope="module")
+def small_run(tmp_path_factory):
+    pytest.importorskip("sklearn")
+    folder = tmp_path_factory.mktemp("mistakes")
+    np.save(folder / "x.npy", np.zeros(3))
+    (folder / "file").write_text("a file where a folder should be")
+    small = ["net.width=8", "train.steps=1", "train.batch=4"]
+    options = [part for s in small for part in ("--set", s)]
+    arguments = ["train", "digits", "--out", str(folder / "run"), "--device", "cpu", *options]
+    assert runner.invoke(app, arguments).exit_code == 0
+    return folder
+
+
+@pytest.mark.parametrize(("arguments", "code", "sentence"), MISTAKES, ids=[" ".join(m[0]) for m in MISTAKES])
+def test_mistakes_end_in_one_sentence(small_run, monkeypatch, capsys, arguments, code, sentence):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(sys, "argv", ["d3pm", *(a.replace("{tmp}", str(small_run)) for a in arguments)])
+    threads = torch.get_num_threads()
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == code
+    said = capsys.readouterr().err
+    assert sentence in said
+    assert "Traceback" not in said
+    if code == 1:
+        assert len(said.splitlines()) == 1
+    assert torch.get_num_threads() == threads
+
+
+def test_json_has_no_nan(small_run):
+    """The error of the mean of a single example is not known: null, which every reader of JSON understands."""
+
+    def refuse(word):
+        raise AssertionError(word)
+
+    result = runner.invoke(app, ["evaluate", str(small_run / "run"), "--json", "--examples", "1", "--times", "2"])
+    values = json.loads(result.stdout, parse_constant=refuse)
+    assert values["standard_error"] is None
+    assert values["bits"] > 0
+
+
+@pytest.mark.parametrize("command", ["train", "sample", "evaluate", "encode"])
+def test_cuda_is_the_default_where_there_is_one(small_run, monkeypatch, command):
+    """As the help says; the device that each command asks for is seen where all of them choose it."""
+    import d3pm.device
+
+    assert d3pm.device.choose_device().type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+    class ChosenError(Exception):
+        pass
+
+    def device(name):
+        raise ChosenError(name)
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(d3pm.device.torch, "device", device)
+    arguments = {
+        "train": ["digits", "--out", str(small_run / "b")],
+        "sample": [str(small_run / "run"), "--out", str(small_run / "s.png")],
+        "evaluate": [str(small_run / "run")],
+        "encode": [str(small_run / "run"), "--out", str(small_run / "f.npz")],
+    }[command]
+    result = runner.invoke(app, [command, *arguments])
+    assert isinstance(result.exception, ChosenError)
+    assert str(result.exception) == "cuda"
+
+
+def test_perplexity_is_per_word_of_the_text(tmp_path):
+    pytest.importorskip("tokenizers")
+    rng = np.random.default_rng(0)
+    words = np.array(["the", "fox's", "den", "is", "twelve", "metres", "deep"])
+    lines = [" ".join(rng.choice(words, rng.integers(3, 9))) + "." for _ in range(300)]
+    (tmp_path / "lm.txt").write_text("\n".join(lines))
+    small = [
+        "net.width=8", "net.n_heads=2", "net.n_layers=1", "net.hidden=8", "train.steps=2", "train.batch=4",
+        "train.precision=float32", "data.length=4", "data.vocabulary=300", "evaluate.times=2", "evaluate.examples=0",
+    ]  # fmt: skip
+    options = [part for s in small for part in ("--set", s)]
+    arguments = ["train", "tokens", "--data", str(tmp_path / "lm.txt"), "--out", str(tmp_path / "run"), *options]
+    assert runner.invoke(app, [*arguments, "--device", "cpu"]).exit_code == 0
+    values = json.loads(runner.invoke(app, ["evaluate", str(tmp_path / "run"), "--json", "--device", "cpu"]).stdout)
+    held_out = lines[285:]
+    n_words = sum(len(line.split()) + 1 for line in held_out)
+    nats = values["bits"] * np.log(2) * 4 * values["examples"]
+    # All held-out text but what follows the last whole piece of four tokens.
+    assert nats / np.log(values["perplexity"]) == pytest.approx(n_words, abs=4)
+    assert nats / np.log(values["perplexity"]) <= n_words + 1e-6
 
 
 def test_the_two_packages_do_not_import_each_other():

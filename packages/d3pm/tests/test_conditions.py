@@ -1,45 +1,54 @@
 """Class conditions, from data to samples."""
 
+import numpy as np
 import pytest
 import torch
 
+from d3pm import Absorbing, inverse_betas, negative_log_likelihood
 from d3pm.checkpoint import load_checkpoint
 from d3pm.data import Dataset, DataSpec
+from d3pm.encoder import DiffusionEncoder
 from d3pm.errors import OptionError
 from d3pm.evaluation import evaluate
+from d3pm.guidance import Guided
 from d3pm.sampling import sample
 from d3pm.show import run_sample
 from d3pm.training import train
 from runs import stripes, tiny
+from test_likelihood import contextual, exact_model
+
+
+def striped():
+    pictures, labels = stripes()
+    spec = DataSpec("image", (4, 4), 4, n_classes=2)
+    return Dataset(spec, pictures[:300], pictures[300:], labels[:300], labels[300:])
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    pictures, labels = stripes()
-    spec = DataSpec("image", (4, 4), 4, n_classes=2)
-    data = Dataset(spec, pictures[:300], pictures[300:], labels[:300], labels[300:])
+    data = striped()
     return train(tiny(steps=200), tmp_path_factory.mktemp("run"), data=data, device="cpu"), data
 
 
-def test_samples_follow_their_label(run):
+def shows_its_label(x, labels):
     """Stripes across have even rows, stripes down even columns."""
+    along_rows = (x[:, :, 1:] == x[:, :, :-1]).float().mean((1, 2))
+    along_columns = (x[:, 1:] == x[:, :-1]).float().mean((1, 2))
+    return float(torch.where(labels == 0, along_rows > along_columns, along_columns > along_rows).float().mean())
+
+
+def test_samples_follow_their_label(run):
     model = load_checkpoint(run[0])
     labels = torch.arange(100) % 2
     g = torch.Generator().manual_seed(0)
     x = sample(model.process, model.denoiser, (100, 4, 4), condition=labels, generator=g)
-    along_rows = (x[:, :, 1:] == x[:, :, :-1]).float().mean((1, 2))
-    along_columns = (x[:, 1:] == x[:, :-1]).float().mean((1, 2))
-    right = torch.where(labels == 0, along_rows > along_columns, along_columns > along_rows)
-    assert float(right.float().mean()) > 0.8
+    assert shows_its_label(x, labels) > 0.8
     assert evaluate(model, run[1]).bits_per_position < 1.3
 
 
 def test_labels_of_the_command(run, tmp_path):
     pytest.importorskip("PIL")
-    options = {
-        "n": 2, "steps": None, "grid": "even", "final": "draw", "first_hitting": False, "prompt": None,
-        "progress": None, "seed": 0, "device": "cpu", "say": print,
-    }  # fmt: skip
+    options = {"n": 2, "device": "cpu"}
     run_sample(run[0], out=tmp_path / "x.png", label=1, **options)
     assert (tmp_path / "x.png").exists()
     with pytest.raises(OptionError, match="from 0 to 1"):
@@ -48,3 +57,83 @@ def test_labels_of_the_command(run, tmp_path):
         run_sample(run[0], out=tmp_path / "x.txt", label=1, **options)
     with pytest.raises(OptionError, match="characters"):
         run_sample(run[0], out=tmp_path / "x.png", label=1, **{**options, "prompt": "the"})
+
+
+def test_an_encoder_is_told_no_class(run):
+    """The net was told class 0 of every picture; now it is told none, which it was trained for."""
+    model, data = load_checkpoint(run[0]), run[1]
+    encoder = DiffusionEncoder(model, layer="mid.1")
+    tokens = data.test_examples().tokens
+    caught = {}
+    layer = model.denoiser.backbone.get_submodule("mid.1")
+    handle = layer.register_forward_hook(lambda module, inputs, output: caught.update(h=output))
+    features = {}
+    with torch.no_grad():
+        for label in (0, 1, 2):
+            model.denoiser.backbone(tokens, torch.zeros(len(tokens)), torch.full((len(tokens),), label))
+            features[label] = caught["h"].mean((2, 3)).numpy()
+    handle.remove()
+    found = encoder.encode(tokens, pool="mean")
+    assert np.allclose(found, features[2], atol=1e-5)
+    for label in (0, 1):
+        assert np.linalg.norm(found - features[label]) > 0.05 * np.linalg.norm(found)
+    # Without labels the model still models the pictures: the null class was trained, not only made.
+    bits = {}
+    for name, condition in (("none", None), ("wrong", torch.full((len(tokens),), 2))):
+        g = torch.Generator().manual_seed(0)
+        result = negative_log_likelihood(model.process, model.denoiser, tokens, condition=condition, generator=g)
+        bits[name] = result.bits_per_position
+    assert bits["none"] == bits["wrong"] < 0.8 * data.marginal_bits()
+
+
+def test_a_model_without_a_null_class_is_no_encoder(tmp_path):
+    data = striped()
+    settings = tiny(steps=1, class_dropout=0.0)
+    path = train(settings, tmp_path / "run", data=data, device="cpu")
+    with pytest.raises(OptionError, match="null class"):
+        DiffusionEncoder(path, device="cpu")
+    with pytest.raises(OptionError, match="null class"):
+        run_sample(path, out=tmp_path / "x.png", n=1, label=1, guidance=1.0, device="cpu")
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.5])
+def test_guidance_is_the_formula_and_the_samplers_law(scale):
+    """Guided logits are (1 + w) told − w untold; frequencies of samples are those of the chain made of them."""
+    process = Absorbing(3, inverse_betas(4))
+
+    class Told:
+        forbid, n_classes, time_free = 2, 2, True
+
+        def __call__(self, x_t, time, condition=None):
+            shift = condition[:, None, None].double()
+            logits = contextual(3, 2)(x_t, torch.zeros_like(time))
+            return logits + torch.where(torch.arange(3) == 1, shift, 0.0) * (logits > -1e29)
+
+    denoiser, guided = Told(), Guided(Told(), scale)
+    x, t = torch.tensor([[2, 0], [1, 2]]), torch.zeros(2)
+    labels = torch.tensor([0, 1])
+    told, untold = denoiser(x, t, labels), denoiser(x, t, torch.tensor([2, 2]))
+    expected = torch.where(told > -1e29, (1 + scale) * told - scale * untold, -1e30)
+    torch.testing.assert_close(guided(x, t, labels), expected)
+    assert (guided(x, t, labels)[..., 2] == -1e30).all()
+    n = 20_000
+    _, p = exact_model(process, lambda x, t: guided(x, t, torch.zeros(len(x), dtype=torch.long)), 2, 1, "joint", "eq4")
+    zeros = torch.zeros(n, dtype=torch.long)
+    drawn = sample(process, guided, (n, 2), condition=zeros, generator=torch.Generator().manual_seed(0))
+    codes = torch.bincount((drawn * torch.tensor([3, 1])).sum(-1), minlength=9).double() / n
+    torch.testing.assert_close(codes, p, rtol=0, atol=0.018)
+
+
+def test_guidance_shows_classes_more_clearly(run):
+    model = load_checkpoint(run[0])
+    labels = torch.arange(200) % 2
+    shares = []
+    for scale in (0.0, 2.0):
+        g = torch.Generator().manual_seed(0)
+        x = sample(model.process, Guided(model.denoiser, scale), (200, 4, 4), condition=labels, generator=g)
+        shares.append(shows_its_label(x, labels))
+    assert shares[1] > shares[0]
+    with pytest.raises(OptionError, match="condition"):
+        sample(model.process, Guided(model.denoiser, 1.0), (2, 4, 4))
+    with pytest.raises(OptionError, match="scale"):
+        Guided(model.denoiser, -1.0)

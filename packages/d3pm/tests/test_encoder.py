@@ -27,8 +27,11 @@ def test_encoder_layers_noise_and_pools(run):
         alone = np.concatenate([encoder.encode([picture], t=t, n_draws=draws) for picture in grey])
         np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(features, encoder.encode(torch.from_numpy(pictures.astype(np.int64))))
-    assert encoder.encode(list(grey), pool="grid").shape[1] == 4 * features.shape[1]
-    assert (encoder.encode(list(grey), pool="max") >= features - 1e-6).all()
+    assert encoder.pool == "grid"  # of pictures, by default
+    mean = encoder.encode(list(grey), pool="mean")
+    assert features.shape[1] == 4 * mean.shape[1]
+    np.testing.assert_allclose(features.reshape(6, -1, 4).mean(-1), mean, rtol=1e-4, atol=1e-5)
+    assert (encoder.encode(list(grey), pool="max") >= mean - 1e-6).all()
     assert not np.allclose(features, encoder.encode(list(grey), t=0.9))
 
 

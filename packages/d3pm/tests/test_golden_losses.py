@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from d3pm.losses import bound_term, cross_entropy, masked_bound_term
+from d3pm import Conventions, Objective
+from d3pm.losses import bound_term, cross_entropy, masked_bound_term, training_loss
 from reference import double, golden, golden_logits, process_from
 
 CASES = ["uniform", "absorbing_mask_last", "absorbing_mid", "gaussian_paper", "band", "absorbing_uniform"]
@@ -108,3 +109,17 @@ def test_closed_form_of_the_absorbing_process():
             general = bound_term(process, x_t, x_0, log_p, torch.tensor(t), step=step, first="eq4")
             closed = masked_bound_term(process, x_t, x_0, log_p, torch.tensor(t), step=step)
             torch.testing.assert_close(closed, general, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_cross_entropy_alone_is_the_auxiliary_term(case):
+    """The loss L_λ is linear in λ; its slope is what `kind` = cross_entropy descends on, at the same draws."""
+    process, x_0 = process_from(case), torch.randint(7, (50, 3), generator=torch.Generator().manual_seed(0))
+    losses = []
+    for objective in (Objective(cross_entropy=0.5), Objective(), Objective("cross_entropy")):
+        objective.check(process, Conventions())
+        g = torch.Generator().manual_seed(1)
+        net = lambda x_t, time, condition: golden_logits(case, 3)[x_t]  # noqa: E731
+        losses.append(float(training_loss(objective, process, net, x_0, g)[0]))
+    assert losses[0] - losses[1] == pytest.approx(0.5 * losses[2], rel=1e-4)
+    assert losses[2] > 0.1

@@ -6,10 +6,22 @@ import math
 import pytest
 import torch
 
-from d3pm import Absorbing, ContinuousSchedule, Custom, Uniform, inverse_betas, linear_betas, negative_log_likelihood
+from d3pm import (
+    Absorbing,
+    AbsorbingUniform,
+    ContinuousSchedule,
+    Conventions,
+    Custom,
+    DiscretizedGaussian,
+    Uniform,
+    inverse_betas,
+    linear_betas,
+    negative_log_likelihood,
+)
 from d3pm.errors import OptionError, TokenError
 from d3pm.likelihood import Likelihood, time_grid
 from d3pm.losses import continuous_bound_term, masked_bound_term, sample_times
+from d3pm.sampling import sample
 from reference import golden
 
 
@@ -70,17 +82,20 @@ PROCESSES = {
     "uniform": lambda: Uniform(3, linear_betas(4, 0.2, 0.9)),
     "absorbing": lambda: Absorbing(3, inverse_betas(4)),
     "custom": lambda: Custom(torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4]]).expand(4, 3, 3)),
+    "gaussian": lambda: DiscretizedGaussian(3, torch.linspace(0.2, 3.0, 4)),
+    "absorbing_uniform": lambda: AbsorbingUniform(3, [0.1, 0.2, 0.3, 0.6], [0.1, 0.1, 0.1, 0.3]),
 }
+MASKED = ("absorbing", "absorbing_uniform")  # with a mask that is a symbol of its own
 
 
 @pytest.mark.parametrize("mode", ["joint", "mixture"])
 @pytest.mark.parametrize("first", ["direct", "eq4"])
 @pytest.mark.parametrize("name", PROCESSES)
 def test_bound_is_at_least_exact_and_estimates_agree(name, first, mode):
-    process = PROCESSES[name]()
-    forbid = 2 if name == "absorbing" else None
+    process, conventions = PROCESSES[name](), Conventions(mode, first)
+    forbid = 2 if name in MASKED else None
     denoiser = contextual(3, forbid)
-    clean = 2 if name == "absorbing" else 3
+    clean = 2 if name in MASKED else 3
     for step in (1, 2, 3):
         every, p = exact_model(process, denoiser, 2, step, mode, first)
         assert float(p.sum()) == pytest.approx(1.0, abs=1e-10)
@@ -90,11 +105,11 @@ def test_bound_is_at_least_exact_and_estimates_agree(name, first, mode):
     x_0 = torch.tensor([[0, 1]]).expand(4000, 2)
     exact = exact_bound(process, denoiser, x_0[0], 2, mode, first)
     g = torch.Generator().manual_seed(0)
-    estimate = negative_log_likelihood(process, denoiser, x_0, step=2, mode=mode, first=first, generator=g)
-    sampled = negative_log_likelihood(process, denoiser, x_0, step=2, mode=mode, first=first, n_times=4, generator=g)
+    estimate = negative_log_likelihood(process, denoiser, x_0, step=2, conventions=conventions, generator=g)
+    sampled = negative_log_likelihood(process, denoiser, x_0, step=2, conventions=conventions, n_times=4, generator=g)
     for step in (1, 3):  # some of four times, or both of two
         some = negative_log_likelihood(
-            process, denoiser, x_0, step=step, mode=mode, first=first, n_times=3, generator=g
+            process, denoiser, x_0, step=step, conventions=conventions, n_times=3, generator=g
         )
         exact_some = exact_bound(process, denoiser, x_0[0], step, mode, first)
         tolerance = 5 * float(some.nats.std()) / 4000**0.5 + 1e-9
@@ -167,6 +182,74 @@ def test_continuous_bound_is_the_limit_of_the_discrete_one(kind):
         gaps.append(float((discrete - limit).abs().max()))
     assert gaps[1] < gaps[0] / 8
     assert gaps[2] < 2e-3 * float(limit.max())
+
+
+def steep(x_t, time, condition=None):
+    """A net that knows nothing near the data: the variance is in the last terms."""
+    logits = contextual(3)(x_t, time)
+    return logits * (4 * time.double()[:, None, None])
+
+
+@pytest.mark.parametrize("denoiser", [contextual(3), steep])
+@pytest.mark.parametrize(
+    ("n_steps", "n_times"), [(10, None), (150, None), (151, None), (100, 8), (100, 5), (3, 2), (None, 16), (None, 6)]
+)
+def test_the_monte_carlo_error_covers(n_steps, n_times, denoiser):
+    """100 estimates from 60 examples: their spread is the error they report; about 95 % lie within two of it."""
+    schedule = ContinuousSchedule("cosine") if n_steps is None else inverse_betas(n_steps)
+    process, g = Uniform(3, schedule), torch.Generator().manual_seed(0)
+    x_0 = torch.tensor([[0, 1]]).expand(6000, 2)
+    whole = negative_log_likelihood(process, denoiser, x_0, n_times=n_times, generator=g)
+    estimates = [
+        Likelihood(nats, prior, variance, 2)
+        for nats, prior, variance in zip(
+            whole.nats.split(60), whole.prior.split(60), whole.variance.split(60), strict=True
+        )
+    ]
+    bits = torch.tensor([e.bits_per_position for e in estimates])
+    errors = torch.tensor([e.monte_carlo_error for e in estimates])
+    assert 0.9 < float(whole.variance.mean() / whole.nats.var()) < 1.1
+    inside = (bits - whole.bits_per_position).abs() <= 2 * errors
+    assert 0.85 <= float(inside.double().mean()) < 1
+
+
+@pytest.mark.parametrize("name", ["uniform", "gaussian", "absorbing_uniform", "custom"])
+def test_a_learned_prior_is_the_best_and_is_used(name):
+    """Where T steps do not mix: L_T falls to I(x_T; x_0), no law does better, the bound holds and samples follow."""
+    process = {
+        "uniform": lambda: Uniform(3, linear_betas(3, 0.1, 0.2)),
+        "gaussian": lambda: DiscretizedGaussian(3, torch.tensor([0.3, 0.3, 0.3])),
+        "absorbing_uniform": lambda: AbsorbingUniform(3, [0.1, 0.1], [0.1, 0.2]),
+        "custom": PROCESSES["custom"],
+    }[name]()
+    masked = name in MASKED
+    p0 = torch.tensor([0.75, 0.25, 0.0] if masked else [0.7, 0.25, 0.05], dtype=torch.float64)
+    before, described = float(p0 @ process.prior_kl()), process.describe()
+    process.learn_prior(p0)
+    after, law = float(p0 @ process.prior_kl()), process.prior
+    assert after < before
+    Q = process.cumulative(process.n_steps)
+    information = float(torch.special.entr(p0 @ Q).sum() - p0 @ torch.special.entr(Q).sum(-1))
+    assert after == pytest.approx(information, abs=1e-5)
+    for i in range(3):  # a step towards any state makes it worse
+        process.learned_prior = 0.98 * law + 0.02 * torch.nn.functional.one_hot(torch.tensor(i), 3)
+        assert float(p0 @ process.prior_kl()) > after
+    process.learned_prior = law
+    assert process.describe() != described
+    denoiser = contextual(3, 2 if masked else None)
+    every, p = exact_model(process, denoiser, 2, 1, "joint", "eq4")
+    for x_0 in states(2, 2):
+        bound = exact_bound(process, denoiser, x_0, 1, "joint", "eq4")
+        assert bound >= -math.log(float(p[(every == x_0).all(-1)])) - 1e-12
+    x = sample(process, denoiser, (20_000, 2), generator=torch.Generator().manual_seed(0))
+    found = torch.bincount((x * torch.tensor([3, 1])).sum(-1), minlength=9).double() / 20_000
+    torch.testing.assert_close(found, p, rtol=0, atol=0.018)
+
+
+def test_nets_that_give_no_numbers_have_no_likelihood():
+    net = lambda x_t, time, condition: torch.full((*x_t.shape, 3), torch.nan)  # noqa: E731
+    with pytest.raises(TokenError, match="Look at the net"):
+        negative_log_likelihood(Uniform(3, linear_betas(4)), net, torch.tensor([[0, 1]]))
 
 
 def test_continuous_likelihood_runs_and_is_stratified():

@@ -89,11 +89,64 @@ def test_class_conditions_change_the_output():
     torch.nn.init.normal_(model.out.weight)
     x, t = torch.randint(9, (2, 6)), torch.zeros(2)
     assert not torch.allclose(model(x, t, torch.tensor([0, 1])), model(x, t, torch.tensor([2, 1])))
-    with pytest.raises(OptionError, match="condition"):
-        model(x, t)
+    # Told nothing, the net is told the null class, which is one more.
+    torch.testing.assert_close(model(x, t), model(x, t, torch.tensor([3, 3])))
+    assert not torch.allclose(model(x, t), model(x, t, torch.tensor([0, 0])))
+
+
+@pytest.mark.parametrize("name", ["transformer", "dilated_conv"])
+def test_padding_changes_nothing(name):
+    """Logits of a text are those of the text alone, whatever padding holds; in float64 to rounding."""
+    torch.manual_seed(0)
+    model = Denoiser(nets()[name][0], 9).double()
+    for parameter in model.parameters():  # blocks start as shortcuts: give padding a way in
+        torch.nn.init.normal_(parameter, std=0.3)
+    x, t = torch.randint(9, (2, 12)), torch.tensor([0.2, 0.7], dtype=torch.float64)
+    alone = model(x[:, :7], t)
+    for filler in (0, 5):
+        padded = torch.cat([x[:, :7], torch.full((2, 5), filler)], 1)
+        real = (torch.arange(12) < 7).expand(2, -1)
+        torch.testing.assert_close(model(padded, t, None, real)[:, :7], alone, rtol=1e-10, atol=1e-10)
+        assert not torch.allclose(model(padded, t)[:, :7], alone)  # unmasked padding is read
+
+
+def test_the_papers_unet_has_its_weights():
+    """36.6 million with logits over 256 values, 35.7 with the logistic [B.1]: the last layer is a 3 × 3 convolution."""
+    for head, millions in (("logits", 36.6), ("logistic", 35.7)):
+        with torch.device("meta"):
+            model = Denoiser(UNet(256, 3, inputs="scaled"), 256, 3, head=head, skip="constant")
+        assert round(sum(p.numel() for p in model.parameters()) / 1e6, 1) == millions
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "named"),
+    [
+        (UNet, {"width": 0}, "width"),
+        (UNet, {"width": 15}, "even"),
+        (UNet, {"width": 8, "n_blocks": 0}, "n_blocks"),
+        (UNet, {"width": 8, "multipliers": []}, "multipliers"),
+        (UNet, {"width": 8, "multipliers": [1, 0]}, "multipliers"),
+        (Transformer, {"width": 30, "n_heads": 4}, "multiple of n_heads"),
+        (Transformer, {"width": 8, "n_heads": 0}, "n_heads"),
+        (Transformer, {"width": 8.0}, "width"),
+        (Transformer, {"width": -8}, "width"),
+        (Transformer, {"width": 8, "n_layers": 0}, "n_layers"),
+        (DilatedConv, {"width": 7}, "even"),
+        (DilatedConv, {"kernel": 4}, "odd"),
+        (DilatedConv, {"dilations": []}, "dilations"),
+        (DilatedConv, {"dilations": 3}, "dilations"),
+    ],
+)
+def test_sizes_that_no_net_has_are_refused(kind, options, named):
+    with pytest.raises(OptionError, match=named):
+        kind(9, **options)
 
 
 def test_refusals():
+    with pytest.raises(OptionError, match="attention_mask"):
+        UNet(9, None, 8, (1,), 1, ())(
+            torch.zeros(1, 4, 4, dtype=torch.long), torch.zeros(1), None, torch.ones(1, 4, dtype=torch.bool)
+        )
     with pytest.raises(OptionError, match="divisible by 4"):
         UNet(9, None, 8, (1, 1, 1), 1, ())(torch.zeros(1, 6, 6, dtype=torch.long), torch.zeros(1))
     with pytest.raises(OptionError, match="head"):

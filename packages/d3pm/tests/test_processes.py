@@ -42,8 +42,9 @@ def test_fast_kl_equals_the_definition(case):
         assert torch.isfinite(a).all()
 
 
-@pytest.mark.parametrize("scale", [1.0, 100.0, 1e4])
-def test_kl_of_a_table_for_nets_however_certain(scale):
+@pytest.mark.parametrize("mode", ["joint", "mixture"])
+@pytest.mark.parametrize("scale", [1.0, 100.0, 1e3, 1e4])
+def test_kl_of_a_table_for_nets_however_certain(scale, mode):
     """Where p̃ Q̄_s underflows in float32 the number is that of sums in log space, and the gradient is finite."""
     g = torch.Generator().manual_seed(1)
     process = DiscretizedGaussian(32, linear_betas(10, 1e-3, 0.02))
@@ -51,10 +52,14 @@ def test_kl_of_a_table_for_nets_however_certain(scale):
     t = torch.arange(1, 11)[:, None]
     x_t = process.corrupt(x_0, t, g)
     logits = (scale * torch.randn(10, 4, 32, generator=g)).requires_grad_()
-    ours = process.kl(x_t, x_0, logits.log_softmax(-1), t - 1, t)
+    ours = process.kl(x_t, x_0, logits.log_softmax(-1), t - 1, t, mode)
     zero = torch.zeros_like(t)
     log_table = process._log_cumulative((t - 1)[:, 0])  # (10, K, K)
-    log_m = (logits.double().log_softmax(-1)[..., None] + log_table[:, None]).logsumexp(-2)
+    log_p = logits.double().log_softmax(-1)
+    if mode == "mixture":
+        reach = process._log_columns(x_t, zero, t, torch.float64)
+        log_p = torch.where(reach > -1e29, log_p - reach, -1e30)  # what cannot lead to x_t is not mixed in
+    log_m = (log_p[..., None] + log_table[:, None]).logsumexp(-2)
     log_c = process._log_columns(x_t, t - 1, t, torch.float64)
     log_q = (log_c + process._log_rows(x_0, zero, t - 1, torch.float64)).log_softmax(-1)
     exact = (log_q.exp() * (log_q - (log_c + log_m).log_softmax(-1))).sum(-1)
@@ -62,6 +67,82 @@ def test_kl_of_a_table_for_nets_however_certain(scale):
     (gradient,) = torch.autograd.grad(ours.sum(), logits, retain_graph=True)
     (expected,) = torch.autograd.grad(exact.sum(), logits)
     torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("scale", [1.0, 1e3])
+def test_reverse_of_a_table_for_nets_however_certain(scale, dtype):
+    """Where p̃ Q̄_s underflows, equation 4 is that of sums in log space."""
+    g = torch.Generator().manual_seed(1)
+    process = DiscretizedGaussian(32, linear_betas(10, 1e-3, 0.02))
+    x_t, logits = torch.randint(32, (9, 4), generator=g), (scale * torch.randn(9, 4, 32, generator=g)).to(dtype)
+    t = torch.arange(2, 11)
+    log_table = process._log_cumulative(t - 1)
+    log_m = (logits.double().log_softmax(-1)[..., None] + log_table[:, None]).logsumexp(-2)
+    exact = (process._log_columns(x_t, (t - 1)[:, None], t[:, None], torch.float64) + log_m).softmax(-1)
+    torch.testing.assert_close(process.reverse(x_t, logits, t).double(), exact, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_reverse_puts_no_mass_on_impossible_states(case):
+    """A p̃ certain of a state that cannot lead to x_t is smoothed; what Q forbids stays forbidden."""
+    process = process_from(case)
+    states = torch.arange(8)
+    x_t, x_0 = (v.reshape(-1) for v in torch.meshgrid(states, states, indexing="ij"))
+    certain = torch.full((64, 8), -1e30).scatter(1, x_0[:, None], 0.0)
+    for t, step in ((5, 1), (10, 1), (7, 3)):
+        possible_x_t = process.cumulative(t).sum(0)[x_t] > 0
+        for mode in ("joint", "mixture"):
+            law = process.reverse(x_t, certain, t, step=step, mode=mode)
+            reach = process.between(t - step, t)[:, x_t].mT * (process.cumulative(t - step).sum(0) > 0)
+            leads = reach > 0  # (64, K): states at t − step that can be there and lead to x_t
+            torch.testing.assert_close(law.sum(-1), torch.ones(64), rtol=0, atol=1e-5)
+            assert float((law * ~leads)[possible_x_t].abs().max()) == 0
+
+
+@pytest.mark.parametrize("case", ["uniform", "absorbing_mask_last", "absorbing_mid", "absorbing_uniform"])
+def test_a_first_step_that_does_nothing(case):
+    """β_1 = 0: no token is masked at t = 1, and gradients are numbers."""
+    from d3pm.losses import bound_term, masked_bound_term
+
+    betas = torch.tensor([0.0, 0.3, 0.9])
+    process = {
+        "uniform": lambda: Uniform(8, betas),
+        "absorbing_mask_last": lambda: Absorbing(8, betas),
+        "absorbing_mid": lambda: Absorbing(8, betas, mask=3),
+        "absorbing_uniform": lambda: AbsorbingUniform(8, betas / 2, betas / 2),
+    }[case]()
+    g = torch.Generator().manual_seed(0)
+    x_0, t = torch.randint(7, (3, 50), generator=g), torch.tensor([1, 2, 3])
+    x_t = process.q_sample(x_0, t, g)
+    assert torch.equal(x_t[0], x_0[0])
+    logits = torch.randn(3, 50, 8, generator=g)
+    terms = [lambda p: bound_term(process, x_t, x_0, p, t), lambda p: bound_term(process, x_t, x_0, p, t, step=2)]
+    if isinstance(process, Absorbing):
+        terms.append(lambda p: masked_bound_term(process, x_t, x_0, p, t))
+    for term in terms:
+        logits = logits.detach().requires_grad_()
+        value = term(logits.log_softmax(-1))
+        value.sum().backward()
+        assert torch.isfinite(value).all()
+        assert torch.isfinite(logits.grad).all()
+    assert float(logits.grad[0].abs().max()) < 1e-6 or case == "uniform"
+
+
+def test_logits_that_are_no_numbers_are_refused():
+    process = Uniform(4, cosine_betas(10))
+    for wrong in (
+        torch.full((1, 4), torch.nan),
+        torch.tensor([[0.0, 0.0, torch.nan, 0.0]]),
+        torch.full((1, 4), -torch.inf),
+    ):
+        with pytest.raises(TokenError, match="at 1 of 1 positions"):
+            process.reverse([0], wrong, 3)
+        with pytest.raises(TokenError, match="Look at the net"):
+            draw(wrong)
+    one = torch.tensor([[-torch.inf, 0.0, -torch.inf, -torch.inf]])
+    assert draw(one).tolist() == [1]
+    assert float(process.reverse([1], one, 3).sum()) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("case", ["gaussian_paper", "band", "custom"])

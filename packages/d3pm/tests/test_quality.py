@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from torchvision.models import inception_v3
 
 from d3pm.errors import OptionError
 from d3pm.evaluation import sample_quality
@@ -12,6 +11,8 @@ from d3pm.evaluation import sample_quality
 @pytest.mark.slow
 def test_sample_quality_is_torch_fidelitys(tmp_path, monkeypatch):
     """On weights put where the library looks for the published ones, so that nothing is downloaded."""
+    pytest.importorskip("torch_fidelity")
+    inception_v3 = pytest.importorskip("torchvision.models").inception_v3
     weights = "weights-inception-2015-12-05-6726825d.pth"
     monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
     (tmp_path / "checkpoints").mkdir()

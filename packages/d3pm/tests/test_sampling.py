@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from d3pm import Absorbing, ContinuousSchedule, Uniform, cosine_betas, inverse_betas, linear_betas
+from d3pm import Absorbing, ContinuousSchedule, Conventions, Uniform, cosine_betas, inverse_betas, linear_betas
 from d3pm.errors import OptionError, TokenError
 from d3pm.sampling import sample, sample_first_hitting, sampling_times
-from test_likelihood import PROCESSES, contextual, exact_model
+from test_likelihood import MASKED, PROCESSES, contextual, exact_model
 
 N = 20_000  # five standard deviations of a frequency are 0.018 at most
 
@@ -31,15 +31,31 @@ def frequencies(x, n_states):
 
 @pytest.mark.parametrize("step", [1, 2])
 @pytest.mark.parametrize("mode", ["joint", "mixture"])
+@pytest.mark.parametrize("first", ["direct", "eq4"])
 @pytest.mark.parametrize("name", PROCESSES)
-def test_ancestral_sampling_follows_the_model(name, mode, step):
-    process, forbid = PROCESSES[name](), 2 if name == "absorbing" else None
-    denoiser = contextual(3, forbid)
-    # A masked model leaves alone what is unmasked, which is equation 4 at the last step too.
-    _, p = exact_model(process, denoiser, 2, step, mode, "eq4" if forbid else "direct")
-    denoiser.forbid = forbid
-    x = sample(process, denoiser, (N, 2), n_steps=4 // step, mode=mode, generator=torch.Generator().manual_seed(0))
+def test_samples_follow_the_model_that_is_evaluated(name, first, mode, step):
+    """For every convention: drawing x_0 from p̃ where the model is equation 4's is off by up to 0.2."""
+    process, forbid = PROCESSES[name](), 2 if name in MASKED else None
+    denoiser, conventions = contextual(3, forbid), Conventions(mode, first)
+    _, p = exact_model(process, denoiser, 2, step, mode, first)
+    denoiser.forbid, denoiser.conventions = forbid, conventions
+    x = sample(process, denoiser, (N, 2), n_steps=4 // step, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(frequencies(x, 3), p, rtol=0, atol=0.018)
+
+
+@pytest.mark.parametrize("first", ["direct", "eq4"])
+@pytest.mark.parametrize("name", PROCESSES)
+def test_argmax_is_the_likeliest_value_of_the_last_law(name, first):
+    process, forbid, seen = PROCESSES[name](), 2 if name in MASKED else None, []
+    denoiser = contextual(3, forbid)
+    denoiser.forbid = forbid
+    g, conventions = torch.Generator().manual_seed(0), Conventions(first=first, final="argmax")
+    watch = lambda t, x: seen.append((t, x))  # noqa: E731
+    x = sample(process, denoiser, (50, 2), conventions=conventions, watch=watch, generator=g)
+    assert [t for t, _ in seen] == [4, 3, 2, 1, 0]
+    logits = denoiser(seen[-2][1], torch.full((50,), 0.25))
+    law = logits if first == "direct" else process.reverse(seen[-2][1], logits, 1)
+    assert torch.equal(x, law.argmax(-1))
 
 
 def test_unmasking_shortcut_and_cache_change_nothing():
@@ -75,15 +91,105 @@ def test_first_hitting_runs_the_net_once_per_token():
     assert denoiser.calls == 7
 
 
-@pytest.mark.parametrize("name", PROCESSES)
+CONDITIONAL = {
+    **PROCESSES,
+    "absorbing_mid": lambda: Absorbing(3, inverse_betas(4), mask=1),
+    "continuous": lambda: Uniform(3, ContinuousSchedule("cosine")),
+}
+
+
+@pytest.mark.parametrize("first", ["direct", "eq4"])
+@pytest.mark.parametrize("name", [n for n in CONDITIONAL if n not in ("absorbing", "continuous")])
+def test_infilling_without_masks_follows_the_conditional_law(name, first):
+    """The exact law of the second token given the first: replacement alone is off by up to 0.2 in total variation."""
+    process, forbid = CONDITIONAL[name](), 2 if name in MASKED else None
+    denoiser = contextual(3, forbid)
+    denoiser.forbid, denoiser.conventions = forbid, Conventions(first=first)
+    _, p = exact_model(process, denoiser, 2, 1, "joint", first)
+    given, keep = torch.tensor([[1, 0]]).expand(3000, 2), torch.tensor([[True, False]]).expand(3000, 2)
+    g = torch.Generator().manual_seed(0)
+    x = sample(process, denoiser, (3000, 2), given=given, keep=keep, n_particles=64, generator=g)
+    assert (x[:, 0] == 1).all()
+    expected = p.reshape(3, 3)[1] / p.reshape(3, 3)[1].sum()
+    total_variation = (torch.bincount(x[:, 1], minlength=3) / 3000 - expected).abs().sum() / 2
+    assert float(total_variation) < 0.03
+
+
+@pytest.mark.parametrize("name", CONDITIONAL)
 def test_infilling_keeps_what_is_given(name):
-    process, forbid = PROCESSES[name](), 2 if name == "absorbing" else None
+    process, forbid = CONDITIONAL[name](), 2 if name in MASKED else None
     given = torch.tensor([[1, 0]]).expand(500, 2)
     keep = torch.tensor([[True, False]]).expand(500, 2)
     g = torch.Generator().manual_seed(0)
-    x = sample(process, contextual(3, forbid), (500, 2), given=given, keep=keep, generator=g)
+    x = sample(process, contextual(3, forbid), (500, 2), n_steps=4, given=given, keep=keep, generator=g)
     assert (x[:, 0] == 1).all()
     assert len(x[:, 1].unique()) > 1
+
+
+def test_first_hitting_fills_in_whatever_the_layout_of_what_is_given():
+    """Columns of a matrix, expanded rows: the samples used to stay masks."""
+    process, denoiser = Absorbing(3, inverse_betas(4)), Masked()
+    across = torch.tensor([[1, 0], [0, 1], [1, 1]])
+    keep = torch.tensor([[True, False], [False, True], [False, False]])
+    for given, kept in ((across.mT.contiguous().mT, keep.mT.contiguous().mT), (across[:1].expand(3, 2), keep)):
+        x = sample_first_hitting(
+            process, denoiser, (3, 2), given=given, keep=kept, generator=torch.Generator().manual_seed(0)
+        )
+        assert (x < 2).all()
+        assert torch.equal(x[kept], given[kept])
+
+
+class Exact:
+    """p̃ of the data law p0 (K, K) itself: of each token given the other's x_t ("joint"), by summing."""
+
+    def __init__(self, p0, process, forbid=None):
+        self.p0, self.process, self.forbid = p0, process, forbid
+
+    def __call__(self, x_t, time, condition=None):
+        end = self.process.n_steps
+        t = round(float(time[0]) * end)  # at T all is masked, and what is not says nothing
+        Q = self.process.cumulative(min(t, end - 1) if self.forbid is not None else t)
+        columns = Q[:, x_t].permute(1, 2, 0)  # (B, 2, K): q(x_t | x_0 = k)
+        first, second = columns[:, 1] @ self.p0.mT, columns[:, 0] @ self.p0
+        return torch.stack([first, second], 1).clamp(min=1e-300).log()
+
+
+P0 = torch.tensor([[0.45, 0.03, 0.02], [0.02, 0.03, 0.01], [0.02, 0.02, 0.40]], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("n_steps", [10, 40])
+def test_infilling_with_an_exact_net(n_steps):
+    """One particle is no conditioning, however many steps; sixty-four are right to the noise of the draws."""
+    process = Uniform(3, linear_betas(n_steps, 0.02, 0.9) * 10 / n_steps)
+    given, keep = torch.tensor([[0, 2]]).expand(2000, 2), torch.tensor([[False, True]]).expand(2000, 2)
+    joint = exact_model(process, Exact(P0, process), 2, 1, "joint", "eq4")[1].reshape(3, 3)
+    expected, errors = joint[:, 2] / joint[:, 2].sum(), {}
+    for n_particles in (1, 64):
+        x = sample(
+            process, Exact(P0, process), (2000, 2), given=given, keep=keep, n_particles=n_particles,
+            generator=torch.Generator().manual_seed(0),
+        )  # fmt: skip
+        errors[n_particles] = float((torch.bincount(x[:, 0], minlength=3) / 2000 - expected).abs().sum() / 2)
+    assert errors[64] < 0.03
+    assert errors[1] > 0.1
+
+
+@pytest.mark.parametrize("name", ["uniform", "absorbing"])
+def test_corrections_mend_few_steps(name):
+    """With an exact net what is wrong is that a step draws tokens independently, and corrections forget that."""
+    p0 = P0
+    if name == "absorbing":
+        p0 = torch.tensor([[0.49, 0.01, 0.0], [0.01, 0.49, 0.0], [0.0, 0.0, 0.0]], dtype=torch.float64)
+    p0 = p0 / p0.sum()
+    process = Uniform(3, linear_betas(20, 0.02, 0.5)) if name == "uniform" else Absorbing(3, inverse_betas(20))
+    denoiser = Exact(p0, process, 2 if name == "absorbing" else None)
+    n_steps, off = 20 if name == "uniform" else 4, {}
+    for n_corrections in (0, 8):
+        g = torch.Generator().manual_seed(0)
+        x = sample(process, denoiser, (N, 2), n_steps=n_steps, n_corrections=n_corrections, generator=g)
+        off[n_corrections] = float((frequencies(x, 3) - p0.flatten()).abs().sum() / 2)
+    assert off[0] > 0.02
+    assert off[8] < 0.75 * off[0]
 
 
 def test_infilling_of_a_masked_model_conditions_exactly():
@@ -94,21 +200,6 @@ def test_infilling_of_a_masked_model_conditions_exactly():
         x = sampler(process, denoiser, (N, 2), given=given, keep=keep, generator=torch.Generator().manual_seed(3))
         expected = denoiser(torch.tensor([[1, 2]]), torch.zeros(1))[0, 1].softmax(-1)
         torch.testing.assert_close(frequencies(x, 3)[3:6], expected, rtol=0, atol=0.018)
-
-
-def test_argmax_and_watching():
-    process, seen = Uniform(3, linear_betas(4, 0.2, 0.9)), []
-    x = sample(
-        process,
-        contextual(3),
-        (50, 2),
-        final="argmax",
-        watch=lambda t, x: seen.append((t, x)),
-        generator=torch.Generator().manual_seed(0),
-    )
-    assert [t for t, _ in seen] == [4, 3, 2, 1, 0]
-    last = seen[-2][1]
-    assert torch.equal(x, contextual(3)(last, torch.full((50,), 0.25)).argmax(-1))
 
 
 def test_same_seed_same_sample():
@@ -139,7 +230,9 @@ def test_refusals():
     with pytest.raises(OptionError, match="T = 4"):
         sample(process, contextual(3), (1, 2), n_steps=5)
     with pytest.raises(OptionError, match="'argmax'"):
-        sample(process, contextual(3), (1, 2), final="argmx")
+        Conventions(final="argmx")
+    with pytest.raises(OptionError, match="continuous time"):
+        sample(Uniform(3, ContinuousSchedule()), contextual(3), (1, 2), conventions=Conventions(first="direct"))
     with pytest.raises(OptionError, match="both"):
         sample(process, contextual(3), (1, 2), given=torch.zeros(1, 2, dtype=torch.long))
     with pytest.raises(TokenError, match="given"):

@@ -1,10 +1,23 @@
+import dataclasses
 import math
 
+import numpy as np
 import pytest
 import torch
 
-from d3pm import ContinuousSchedule, cosine_betas, inverse_betas, linear_betas, mutual_information_alphas
+from d3pm import (
+    ContinuousSchedule,
+    cosine_betas,
+    inverse_betas,
+    linear_betas,
+    mutual_information_alphas,
+    nearest_neighbour_rate,
+)
+from d3pm.build import build_process
+from d3pm.config import ProcessConfig
+from d3pm.data import DataSpec
 from d3pm.errors import OptionError
+from d3pm.spectrum import Spectrum
 from reference import double, golden
 
 
@@ -35,6 +48,53 @@ def test_mutual_information_takes_a_matrix_for_uniform_too():
     d = golden("mi_schedule")["uniform"]
     ours = mutual_information_alphas(double(d["p0"]), 10, double(d["R"]))
     torch.testing.assert_close(ours.cumsum(0)[:9], double(d["alpha_bar"]), rtol=1e-9, atol=0)
+
+
+def frequent(n_states, seed=0):
+    """Zipf's law in random order."""
+    p = 1 / torch.randperm(n_states, generator=torch.Generator().manual_seed(seed)).double().add(1)
+    return p / p.sum()
+
+
+def information_lost(p0, spectrum, exponents, mask_rate=0.0):
+    """1 − I/H from whole matrices."""
+    entr, lost = torch.special.entr, []
+    for a in exponents:
+        Q = torch.linalg.matrix_exp(a * spectrum.rate)
+        kept = entr(p0 @ Q).sum() - p0 @ entr(Q.clamp(min=0)).sum(-1)
+        lost.append(float(1 - math.exp(-mask_rate * a) * kept / entr(p0).sum()))
+    return torch.tensor(lost, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("mask_rate", [0.0, 0.2])
+@pytest.mark.parametrize(("n_rows", "tolerance"), [(512, 1e-4), (48, 2e-2)])
+def test_interpolated_schedule_loses_information_evenly(n_rows, tolerance, mask_rate, monkeypatch):
+    """With many states the curve is interpolated, and with very many read off rows that stand for all."""
+    monkeypatch.setattr("d3pm.mutual_information._ROWS", n_rows)
+    p0 = frequent(150)
+    rate = nearest_neighbour_rate(torch.randn(150, 4, generator=torch.Generator().manual_seed(0)), 6)
+    spectrum = Spectrum.of_rate(rate)
+    alphas = mutual_information_alphas(p0, 20, spectrum, mask_rate)
+    lost = information_lost(p0, spectrum, alphas.cumsum(0)[:19], mask_rate)
+    torch.testing.assert_close(lost, torch.arange(1, 20, dtype=torch.float64) / 20, rtol=0, atol=tolerance)
+    assert bool((alphas > 0).all())
+
+
+@pytest.mark.parametrize("kind", ["nearest_neighbour", "nearest_neighbour_mask", "uniform"])
+def test_a_stored_schedule_is_not_computed_again(kind, tmp_path):
+    """Built from what a checkpoint keeps, without frequencies or embeddings, the process is the same."""
+    np.save(tmp_path / "e.npy", np.random.default_rng(0).normal(size=(6, 3)))
+    config = ProcessConfig(
+        kind=kind, steps=5, schedule="mutual_information", embeddings=str(tmp_path / "e.npy"), mask_rate=0.3
+    )
+    spec = DataSpec("text", (4,), 6, alphabet="abcde ")
+    first = build_process(config, spec, frequent(6).numpy())
+    learned = build_process(dataclasses.replace(config, prior="learned"), spec, frequent(6).numpy(), first.stored)
+    assert learned.describe() != first.describe()
+    (tmp_path / "e.npy").unlink()
+    again = build_process(config, spec, None, first.stored)
+    assert again.describe() == first.describe()
+    torch.testing.assert_close(again.cumulative(3), first.cumulative(3), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("kind", ["linear", "cosine", "geometric"])

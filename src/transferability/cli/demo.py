@@ -46,8 +46,8 @@ def demo(
     notice(
         f"In words: the classifier trained on {best.reference}, transferred to {best.target}, is right in "
         f"{best.transferred_accuracy:.1%} (largest class {best.chance:.1%}).{sure} Its loss is "
-        f"{best.transferred_loss:.2f} nats (guessing: {best.log_n_classes:.2f}), the bound on that loss {best.bound:.2f} "
-        f"nats."
+        f"{best.transferred_loss:.2f} nats (guessing: {best.log_n_classes:.2f}), the bound on that loss "
+        f"{best.bound:.2f} nats."
     )
     write_ranking(ranking, folder)
     if ranking.skipped:

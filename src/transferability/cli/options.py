@@ -109,6 +109,9 @@ Matching = Annotated[
     str,
     typer.Option(help="Class matching: assignment, identity, random, gradient, or reference classes such as 3,0,1."),
 ]
+NearDuplicates = Annotated[
+    bool, typer.Option("--near-duplicates", help="Keep pictures that look the same on one side of every split.")
+]
 
 
 def parse_tau(text: str) -> float | list[float] | str:
@@ -152,6 +155,7 @@ def _settings(
     test_share: TestShare = 0.3,
     folds: Folds = "auto",
     seed: Seed = 0,
+    near_duplicates: NearDuplicates = False,
     layer: Layer = None,
     pool: Pool = None,
     precision: Precision = "float32",
@@ -167,6 +171,7 @@ def _settings(
         test_share=test_share,
         folds=parse_folds(folds),
         seed=seed,
+        near_duplicates=near_duplicates,
         layer=layer,
         pool=pool,
         precision=precision,

@@ -117,14 +117,20 @@ def rank(
 
 def show_ranking(ranking: Ranking, *, wide: bool = False) -> None:
     """Print the table, and the caveats."""
-    columns = ["", "encoder", "reference", "accuracy", "95 % interval", "transferred loss", "bound"]
+    columns = ["", "encoder", "reference", "accuracy", "95 % interval", "linear probe", "transferred loss", "bound"]
     columns += [*_TERMS, *_POINTS, "τ", "scale"] if wide else []
     columns += ["parameters", *(column.name for column in ranking.columns), "seconds"]
     rows = []
     for place, (entry, interval) in enumerate(zip(ranking.entries, ranking.standings, strict=True), start=1):
         result = entry.relatedness
         row = [str(place), entry.encoder, result.reference, percent(result.transferred_accuracy)]
-        row += [_interval(ranking.criterion, interval), number(result.transferred_loss), number(result.bound)]
+        trained = None if entry.probe is None else entry.probe.accuracy
+        row += [
+            _interval(ranking.criterion, interval),
+            percent(trained),
+            number(result.transferred_loss),
+            number(result.bound),
+        ]
         row += _explanation(result) if wide else []
         row += [_millions(entry.n_parameters)]
         row += [number(entry.scores.get(column.name), 4) for column in ranking.columns]

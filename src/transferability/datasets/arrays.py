@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,13 @@ import numpy.typing as npt
 from transferability._array import FloatArray, IntArray
 from transferability._files import read_arrays, read_features
 from transferability._identifiers import split_fragment
+from transferability._validate import check_features
 from transferability.datasets._ids import NumberedRows
 from transferability.datasets.base import Dataset, Item, number_labels
 from transferability.datasets.pictures import as_uint8
 from transferability.errors import DatasetError, LabelError, nearest_names, require_extra
 
-__all__ = ["load_features", "load_npz", "picture_arrays"]
+__all__ = ["feature_arrays", "labels_of", "load_features", "load_npz", "picture_arrays"]
 
 
 def load_npz(spec: str) -> Dataset:
@@ -54,17 +55,41 @@ def load_features(spec: str) -> Dataset:
         message = f"features:{spec}: there is no file {path}#{part}, and feature files have no parts."
         raise DatasetError(message)
     table = read_features(path)
-    labels, class_names = _labels(table.labels, table.class_names, str(path), len(table))
-    reader = _FeatureRows(table.features)
+    labels, class_names = labels_of(table.labels, table.class_names, str(path), len(table))
+    dataset = _feature_data(path.stem, table.features, labels, class_names)
+    return replace(dataset, all_ids=dataset.all_ids if table.ids is None else table.ids, all_targets=table.targets)
+
+
+def feature_arrays(name: str, features: npt.NDArray[Any], labels: Any | None, source: str) -> Dataset:
+    """Return a data set of rows that are features already; row ids are row numbers.
+
+    Parameters
+    ----------
+    name : str
+        Name of the data set.
+    features : array of shape (n, n_features)
+        Real, finite.
+    labels : array of shape (n,), or None
+        Integers from 0, or strings.
+    source : str
+        What to call it in messages.
+    """
+    checked = check_features(features, f"features of {source}")
+    return _feature_data(name, checked, *labels_of(labels, None, source, len(checked)))
+
+
+def _feature_data(
+    name: str, features: FloatArray, labels: IntArray | None, class_names: tuple[str, ...] | None
+) -> Dataset:
+    reader = _FeatureRows(features)
     return Dataset(
-        name=path.stem,
+        name=name,
         modality="array",
-        all_ids=NumberedRows(np.arange(len(table))) if table.ids is None else table.ids,
+        all_ids=NumberedRows(np.arange(len(features))),
         read=reader.read,
         content=reader.content,
         all_labels=labels,
         class_names=class_names,
-        all_targets=table.targets,
     )
 
 
@@ -88,7 +113,7 @@ def picture_arrays(
     """
     require_extra("PIL", "images", f"data {name!r}")
     pictures = as_uint8(pixels, source)
-    numbers, names = _labels(labels, class_names, source, len(pictures))
+    numbers, names = labels_of(labels, class_names, source, len(pictures))
     reader = _PictureRows(pictures)
     return Dataset(
         name=name,
@@ -126,9 +151,10 @@ class _FeatureRows:
         return b"".join((self.features.dtype.str.encode(), self.features[row].tobytes()))
 
 
-def _labels(
+def labels_of(
     values: Any | None, class_names: npt.ArrayLike | None, source: str, n_rows: int
 ) -> tuple[IntArray | None, tuple[str, ...] | None]:
+    """Return labels as numbers, and the names of the classes; None and None without labels."""
     given = None if class_names is None else _names(class_names, source)
     if values is None:
         return None, None if given is None else tuple(given)

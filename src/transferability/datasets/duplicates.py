@@ -11,6 +11,7 @@ import numpy as np
 
 from transferability._array import IntArray
 from transferability.datasets.base import Dataset
+from transferability.datasets.near_duplicates import near_groups
 from transferability.datasets.sampling import split
 from transferability.errors import DatasetError, TransferabilityError
 
@@ -38,7 +39,7 @@ class RowSplit(NamedTuple):
     notes: tuple[str, ...]
 
 
-def split_rows(dataset: Dataset, test_share: float = 0.3, seed: int = 0) -> RowSplit:
+def split_rows(dataset: Dataset, test_share: float = 0.3, seed: int = 0, *, near: bool = False) -> RowSplit:
     """Split a data set for fitting and measuring: by the splits it comes in, else class by class at random.
 
     Copies of a row stay on one side. A class whose rows are all copies of one is divided all the same, and said. Where
@@ -51,6 +52,8 @@ def split_rows(dataset: Dataset, test_share: float = 0.3, seed: int = 0) -> RowS
         As in `split`.
     seed : int, default=0
         Likewise.
+    near : bool, default=False
+        Keep pictures that look the same together too (`near_groups`): each is decoded once more.
 
     Raises
     ------
@@ -58,8 +61,13 @@ def split_rows(dataset: Dataset, test_share: float = 0.3, seed: int = 0) -> RowS
         If rows cannot be read, as far as that shows without decoding them: all that are found, in one sentence.
     """
     groups = duplicate_groups(dataset)
+    n_contents = len(np.unique(groups))
     labels = np.zeros(len(dataset), dtype=np.int64) if dataset.labels is None else dataset.labels
     notes = _said(dataset, groups)
+    if near:
+        groups = near_groups(dataset, groups)
+        n_alike = n_contents - len(np.unique(groups))
+        notes.append(f"{n_alike:,} further pictures of data {dataset.name!r} look like another; they stay with it.")
     if dataset.in_test is not None:
         fit_rows, test_rows = np.flatnonzero(~dataset.in_test), np.flatnonzero(dataset.in_test)
         repeated = np.isin(groups[test_rows], groups[fit_rows])

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from transferability._identifiers import split_fragment
 from transferability.datasets.base import Dataset
@@ -24,7 +24,7 @@ from transferability.datasets.json_file import read_json
 from transferability.datasets.roles import ROLES, Roles, parse_roles
 from transferability.errors import DatasetError, OptionError, TransferabilityError, nearest_names, require_extra
 
-__all__ = ["load_hub"]
+__all__ = ["load_hub", "rows_as_data"]
 
 _FORMATS = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".arrow": "arrow"}
 _SHUFFLE_BUFFER = 10_000  # rows held while a stream is shuffled: hub data are often sorted by class
@@ -97,7 +97,10 @@ def load_hub(spec: str, limit: int | None = None, seed: int = 0) -> Dataset:
         )
         message += "split and the network; without a network, fetch them elsewhere and carry HF_HOME over."
         raise DatasetError(message) from error
-    return _dataset(library, found, source)
+    named = f"hf:{source.name}{':' if source.split else ''}{source.split}"
+    folder = source.path.parent if source.path.is_file() else source.path
+    allowed = (folder,) if source.path.exists() else _caches(library)
+    return _dataset(library, found, source.roles, _Place(source.short, named, folder, allowed))
 
 
 def _parse(spec: str) -> _Source:
@@ -129,9 +132,7 @@ def _rows(library: Any, source: _Source, limit: int | None, seed: int) -> Any:
     found = _open(library, source)
     if hasattr(found, "keys"):  # one entry per split
         found = _only_split(found, source)
-    for column, kind in (found.features or {}).items():
-        if isinstance(kind, library.Image):
-            found = found.cast_column(column, library.Image(decode=False))
+    found = _undecoded(library, found)
     if source.streaming:
         kept = list(found.shuffle(seed=seed, buffer_size=_SHUFFLE_BUFFER).take(limit))
         found = library.Dataset.from_list(kept, features=found.features)
@@ -201,19 +202,45 @@ def _only_split(found: Any, source: _Source) -> Any:
     return found[names[0]]
 
 
-def _dataset(library: Any, rows: Any, source: _Source) -> Dataset:
-    named = f"hf:{source.name}{':' if source.split else ''}{source.split}"
-    roles = find_roles(library, rows, source.roles, named)
-    folder = source.path.parent if source.path.is_file() else source.path
-    allowed = (folder,) if source.path.exists() else _caches(library)
-    table = HubTable(named, folder, rows, allowed)
+def rows_as_data(rows: Any, name: str) -> Dataset:
+    """Return the data set of a `datasets.Dataset` in memory; its pictures may lie wherever it says.
+
+    Raises
+    ------
+    DatasetError, LabelError
+        As `load_hub`.
+    """
+    library = require_extra("datasets", "datasets", f"data {name!r}")
+    rows = _undecoded(library, rows.with_format(None))
+    return _dataset(library, rows, Roles(), _Place(name, f"data {name!r}", Path(), (Path("/"),)))
+
+
+class _Place(NamedTuple):
+    """What data are called, in tables and in messages, and where their pictures lie."""
+
+    name: str
+    named: str
+    folder: Path
+    allowed: tuple[Path, ...]
+
+
+def _undecoded(library: Any, rows: Any) -> Any:
+    for column, kind in (rows.features or {}).items():
+        if isinstance(kind, library.Image):
+            rows = rows.cast_column(column, library.Image(decode=False))
+    return rows
+
+
+def _dataset(library: Any, rows: Any, asked: Roles, place: _Place) -> Dataset:
+    roles = find_roles(library, rows, asked, place.named)
+    table = HubTable(place.named, place.folder, rows, place.allowed)
     notes: tuple[str, ...] = ()
-    if roles.label and not source.roles.label and table.kind(roles.label[0]) == "numbers":
+    if roles.label and not asked.label and table.kind(roles.label[0]) == "numbers":
         column = roles.label[0]
         if not all(value is None or float(value).is_integer() for value in table.values(column)):
             roles = replace(roles, label=(), target=(column,))
             notes = (f"column {column!r} holds fractions: they are numbers to predict (target), not classes.",)
-    return from_columns(source.short, table, roles, notes)
+    return from_columns(place.name, table, roles, notes)
 
 
 def _caches(library: Any) -> tuple[Path, ...]:

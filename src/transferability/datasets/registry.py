@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -10,10 +14,11 @@ from transferability._array import IntArray
 from transferability._identifiers import split_identifier
 from transferability._validate import check_seed
 from transferability.datasets.base import Dataset
+from transferability.datasets.in_memory import from_memory
 from transferability.datasets.sampling import stratified_sample
 from transferability.errors import DatasetError, TransferabilityError
 
-__all__ = ["load_dataset"]
+__all__ = ["identifier_of", "load_dataset"]
 
 # Prefix -> "module:function"; imported when it is asked for, so that no reader's library loads before it is needed.
 _LOADERS = {
@@ -27,10 +32,15 @@ _LOADERS = {
     "parquet": "transferability.datasets.tables:load_parquet",
     "torchvision": "transferability.datasets.vision:load_torchvision",
 }
+# What files are by their suffix; an .npz that holds `features` is a feature file.
+_BY_SUFFIX = {
+    ".csv": "csv", ".tsv": "csv", ".csv.gz": "csv", ".tsv.gz": "csv", ".parquet": "parquet", ".npz": "npz",
+    ".safetensors": "features", ".conll": "conll", ".json": "hf", ".jsonl": "hf", ".arrow": "hf",
+}  # fmt: skip
 
 
-def load_dataset(identifier: str, limit: int | None = None, seed: int = 0) -> Dataset:
-    """Return the data set that an identifier names.
+def load_dataset(data: Any, limit: int | None = None, seed: int = 0, *, name: str = "data") -> Dataset:
+    """Return the data set that an identifier names, that lies at a path, or that is in memory.
 
     ===========================  ======================================================================================
     `npz:FILE`, `…#PART`         pictures `images`/`x`, `labels`/`y`; with a part `x_PART`, `y_PART`
@@ -52,12 +62,16 @@ def load_dataset(identifier: str, limit: int | None = None, seed: int = 0) -> Da
 
     Parameters
     ----------
-    identifier : str
-        Prefix, colon, and what the prefix makes of the rest.
+    data : str, Path or object
+        An identifier: prefix, colon, and what the prefix makes of the rest. A `Path`, or a str without a prefix that
+        is the path of something: its suffix says which prefix is meant. A data set in memory: a table (pandas, polars,
+        Arrow), a `datasets.Dataset`, a torch `Dataset`, a list of items, or a pair (items, labels): `from_memory`.
     limit : int, optional
         At most so many rows, drawn with the class shares of the whole; without classes, uniformly.
     seed : int, default=0
         Of that draw.
+    name : str, default="data"
+        Of data in memory.
 
     Raises
     ------
@@ -75,13 +89,60 @@ def load_dataset(identifier: str, limit: int | None = None, seed: int = 0) -> Da
     >>> load_dataset("packaged:digits", limit=100)
     Dataset('digits': 100 image rows, 10 classes)
     """
+    check_seed(seed)
+    if isinstance(data, Dataset):
+        dataset = data
+    elif isinstance(data, str | os.PathLike):
+        dataset = _named(identifier_of(data), limit, seed)
+    else:
+        dataset = from_memory(data, name)
+    if limit is not None and limit != len(dataset):
+        dataset = dataset.subset(stratified_sample(_strata(dataset, limit), len(dataset), limit, seed))
+    return dataset
+
+
+def identifier_of(data: str | os.PathLike[str]) -> str:
+    """Return the identifier of a path by what lies there; a str with a known prefix, or of no path, stays what it is.
+
+    Raises
+    ------
+    DatasetError
+        If a path leads to a file of an unknown kind, or if a `Path` leads nowhere.
+    """
+    text = os.fspath(data)
+    path = Path(text).expanduser()
+    if isinstance(data, str) and (data.partition(":")[0] in _LOADERS or not _exists(path)):
+        return data
+    if path.is_dir():
+        is_saved = any((path / name).is_file() for name in ("state.json", "dataset_dict.json"))
+        return f"{'hf' if is_saved else 'folder'}:{text}"
+    if not _exists(path):
+        message = f"there is no file {path}."
+        raise DatasetError(message)
+    kind = _BY_SUFFIX.get("".join(path.suffixes[-2:]).lower()) or _BY_SUFFIX.get(path.suffix.lower())
+    if kind is None:
+        message = f"file {path} must end in one of {', '.join(sorted(_BY_SUFFIX))}, or be named by its kind: csv:FILE."
+        raise DatasetError(message)
+    if kind == "npz" and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            kind = "features" if "features.npy" in archive.namelist() else "npz"
+    return f"{kind}:{text}"
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name too long for any file
+        return False
+
+
+def _named(identifier: str, limit: int | None, seed: int) -> Dataset:
     prefix, rest = split_identifier(
         identifier,
         _LOADERS,
         "data",
         "Write folder:DIR for pictures in class folders, csv:FILE, parquet:FILE, npz:FILE, hf:NAME.",
     )
-    check_seed(seed)
     module, function = _LOADERS[prefix].split(":")
     load = getattr(importlib.import_module(module), function)
     try:
@@ -93,8 +154,6 @@ def load_dataset(identifier: str, limit: int | None = None, seed: int = 0) -> Da
         reason = " ".join(str(error).split())[:300].rstrip(".")
         message = f"data {identifier!r:.300} cannot be read: {type(error).__name__}{': ' * bool(reason)}{reason}. "
         raise DatasetError(message + "Check the path and its permissions, or write the data again.") from error
-    if limit is not None and limit != len(dataset):
-        dataset = dataset.subset(stratified_sample(_strata(dataset, limit), len(dataset), limit, seed))
     return dataset
 
 

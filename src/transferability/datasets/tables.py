@@ -33,7 +33,7 @@ from transferability.datasets.csv_file import read_csv
 from transferability.datasets.roles import Roles, parse_roles, require_column
 from transferability.errors import DatasetError, FileDamagedError, nearest_names, require_extra
 
-__all__ = ["ArrowTable", "first_missing", "load_conll", "load_csv", "load_parquet"]
+__all__ = ["ArrowTable", "first_missing", "load_conll", "load_csv", "load_parquet", "usual_roles"]
 
 
 def load_csv(spec: str) -> Dataset:
@@ -165,16 +165,8 @@ def _require_file(path: Path) -> None:
 
 def _dataset(path: Path, table: Any, roles: Roles, part: str, notes: tuple[str, ...]) -> Dataset:
     columns = list(table.column_names)
-    if not (roles.text or roles.image or roles.words):
-        usual = next((role for role in ("text", "image") if role in columns), None)
-        if usual is None:
-            message = f"{path} must have a column 'text' or 'image'; it has {', '.join(map(repr, columns[:40]))}. "
-            alike = next((name for name in columns if name.strip().casefold() in ("text", "texts")), "COLUMN")
-            message += f"Name one: {path.name}#text={alike}."
-            raise DatasetError(message)
-        roles = replace(roles, text=("text",)) if usual == "text" else replace(roles, image=("image",))
-    if "label" in columns and not (roles.label or roles.target or roles.words):
-        roles = replace(roles, label=("label",))
+    alike = next((name for name in columns if name.strip().casefold() in ("text", "texts")), "COLUMN")
+    roles = usual_roles(columns, str(path), f"Name one: {path.name}#text={alike}.", roles)
     numbers: IntArray = np.arange(table.num_rows)
     if part:
         require_column("split", str(path), columns)
@@ -186,6 +178,27 @@ def _dataset(path: Path, table: Any, roles: Roles, part: str, notes: tuple[str, 
             notes += (f"rows of all splits are read ({', '.join(map(repr, names))}); write #{names[-1]} for one.",)
     name = f"{path.stem}_{part}" if part else path.stem
     return from_columns(name, ArrowTable(str(path), path.parent, table, numbers), roles, notes)
+
+
+def usual_roles(columns: list[str], source: str, fix: str, roles: Roles) -> Roles:
+    """Fill in roles that were not named, by the usual names of columns: text or image, and label.
+
+    Raises
+    ------
+    DatasetError
+        If there is neither text nor image.
+    """
+    if not (roles.text or roles.image or roles.words):
+        usual = next((role for role in ("text", "image") if role in columns), None)
+        if usual is None:
+            message = (
+                f"{source} must have a column 'text' or 'image'; it has {', '.join(map(repr, columns[:40]))}. {fix}"
+            )
+            raise DatasetError(message)
+        roles = replace(roles, text=("text",)) if usual == "text" else replace(roles, image=("image",))
+    if "label" in columns and not (roles.label or roles.target or roles.words):
+        roles = replace(roles, label=("label",))
+    return roles
 
 
 def _rows_of_split(path: Path, parts: list[Any], wanted: str) -> IntArray:

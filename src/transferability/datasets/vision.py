@@ -16,7 +16,7 @@ from transferability.datasets._ids import NumberedRows
 from transferability.datasets.base import Dataset, Item, number_labels
 from transferability.errors import DatasetError, TransferabilityError, UnknownNameError, nearest_names, require_extra
 
-__all__ = ["load_torchvision"]
+__all__ = ["load_torchvision", "targets_of"]
 
 _ROOT = "TRANSFERABILITY_DATA"
 
@@ -55,7 +55,7 @@ def load_torchvision(spec: str) -> Dataset:
         with redirect_stdout(sys.stderr):  # torchvision announces its downloads where data belong
             data = _open(kind, options)
         first, _ = data[0]
-        targets = _targets(data)
+        targets = targets_of(data)
     except TransferabilityError:
         raise
     except Exception as error:  # every data set has its own
@@ -131,7 +131,7 @@ def _open(kind: Any, options: dict[str, Any]) -> Any:
         return kind(**options, download=True)
 
 
-def _targets(data: Any) -> list[Any]:
+def targets_of(data: Any) -> list[Any]:
     """Return the class numbers, without decoding pictures where the data set has them ready."""
     for attribute in ("targets", "labels", "_labels", "y"):
         found = getattr(data, attribute, None)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from transferability.encoders._hub import quietly
 from transferability.encoders._onnx import file_hashes, open_session, read_graph
-from transferability.encoders.base import Encoder, Identity, Item, Modality, Precision
+from transferability.encoders.base import Encoder, Identity, Item, Modality, Precision, Reading
 from transferability.encoders.identity import settings_hash
 from transferability.encoders.onnx import OnnxPictureEncoder, Pooling
 from transferability.encoders.pictures import PictureInput
@@ -209,6 +209,10 @@ class _OnnxTextEncoder:
         }
         (features,) = self._session.run([self._output], feed)
         return np.asarray(features, dtype=np.float32)  # (n, d)
+
+    def reading(self, items: Sequence[Item]) -> Reading:
+        longer = sum(bool(each.overflowing) for each in self._tokenizer.encode_batch(list(items)))
+        return Reading(self._max_length, longer, unknown=False)
 
 
 def _installed(package: str, module: str, name: str) -> Path:

@@ -94,21 +94,27 @@ class Locks:
 
     @contextmanager
     def lease(self, keys: Collection[str]) -> Iterator[None]:
-        """Keep entries from being removed while a run uses them."""
+        """Keep entries from being removed while a run uses them; leases that killed runs left of them are removed."""
         with ExitStack() as stack:
-            for key in keys:
-                try:
-                    lock = self.acquire(f"{key}.{uuid.uuid4().hex}.lease")
-                except OptionError:  # a cache that can only be read: nobody removes anything
-                    break
-                if lock is not None:
+            try:
+                for key in keys:
+                    lock = None
+                    while lock is None:  # unless somebody takes it for abandoned in the moment before
+                        lock = self.acquire(f"{key}.{uuid.uuid4().hex}.lease")
                     stack.callback(self.release, lock)
+                for path in self._leases():
+                    if path.name.partition(".")[0] in keys:
+                        self.remove_unused(path)
+            except OptionError:  # a cache that can only be read: nobody removes anything
+                pass
             yield
 
     def leased(self) -> set[str]:
         """Return the keys of entries that are in use; leases of processes that were killed are removed."""
-        leases = [path for path in listing(self.folder) if path.suffix == ".lease"]
-        return {path.name.partition(".")[0] for path in leases if not self.remove_unused(path)}
+        return {path.name.partition(".")[0] for path in self._leases() if not self.remove_unused(path)}
+
+    def _leases(self) -> list[Path]:
+        return [path for path in listing(self.folder) if path.suffix == ".lease"]
 
     def remove_unused(self, path: Path) -> bool:
         """Remove the file of a lock that nobody holds; return whether it is gone."""

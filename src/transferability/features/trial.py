@@ -129,8 +129,11 @@ class _Trial:
         output = FEATURES if FEATURES in layers else layers[0] if len(layers) == 1 else None
         if output is None or not _constant(np.concatenate([each[output] for each in found])):
             return
+        if isinstance(self._encoder, TextReader):  # what is cut off cannot make a difference; it is counted
+            read = self._encoder.reading
+            candidates = [row for row in candidates if read(self._dataset.items([row])).longer == 0]
         rows = [self._encode([row])[output] for row in candidates]
-        if _constant(np.concatenate(rows)):
+        if len(rows) > 1 and _constant(np.concatenate(rows)):
             message = f"encoder {self._encoder.name!r} must give different items different features; those of "
             message += f"{where(self._dataset, candidates)} are all the same. Weights, tokeniser or preprocessing do "
             raise EncoderError(message + "not belong to each other, or something is missing.")

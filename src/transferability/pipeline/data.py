@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -32,7 +33,8 @@ __all__ = [
     "without_folds",
 ]
 
-Data = str | Dataset | ReferencePack
+Data = str | os.PathLike[str] | Dataset | ReferencePack | Any
+"""An identifier, a path, a data set, what `load_dataset` takes in memory, or a pack."""
 AnyEncoder = str | Encoder | FeatureFiles
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many items are done, and how many there are."""
@@ -46,6 +48,7 @@ class Settings:
     test_share: float = 0.3  # of each class, kept for measuring; of a target only where it is not cross-fitted
     folds: int | Literal["auto"] = "auto"  # of the target; 1: one split; auto: 5 below 2,000 rows, else 1
     seed: int = 0
+    near_duplicates: bool = False  # pictures that look the same stay on one side of a split too
     use_labels: bool = True  # False: the target is treated as unlabelled
     layer: str | int | None = None  # a hidden layer in place of the features, or "all": every layer ranked by itself
     pool: str | None = None  # how positions become one row, where an encoder has the choice
@@ -100,19 +103,19 @@ class Split(NamedTuple):
 Part = Split | PackSource
 
 
-def prepare(data: str | Dataset, settings: Settings) -> Split:
+def prepare(data: Any, settings: Settings) -> Split:
     """Load a data set and split its rows, the same way whatever encoder comes."""
-    dataset = load_dataset(data, limit=settings.limit, seed=settings.seed) if isinstance(data, str) else data
+    dataset = data if isinstance(data, Dataset) else load_dataset(data, limit=settings.limit, seed=settings.seed)
     labels = np.zeros(len(dataset), dtype=np.int64) if dataset.labels is None else dataset.labels
     lonely = np.flatnonzero(np.bincount(labels) == 1)
     if len(lonely):
         name = str(lonely[0]) if dataset.class_names is None else dataset.class_names[lonely[0]]
-        limited = isinstance(data, str) and settings.limit is not None and settings.limit == len(dataset)
+        limited = not isinstance(data, Dataset) and settings.limit is not None and settings.limit == len(dataset)
         message = f"class {name!r} of data {dataset.name!r} has a single row"
         message += f" among the {settings.limit} that `limit` leaves" if limited else ""
         message += "; at least two are needed, one to fit on and one to measure on. "
         raise TaskError(message + ("Raise the limit, or add rows." if limited else "Add rows, or leave the class out."))
-    rows = split_rows(dataset, settings.test_share, settings.seed)
+    rows = split_rows(dataset, settings.test_share, settings.seed, near=settings.near_duplicates)
     if rows.notes:
         dataset = replace(dataset, notes=(*dataset.notes, *rows.notes))
     own = dataset.in_test is not None and settings.folds == "auto"
@@ -153,5 +156,8 @@ def note_overlap(target: Part, references: Sequence[Part]) -> Part:
 
 
 def as_list(data: Data | Sequence[Data]) -> list[Data]:
-    """Return one or several data sets as a list."""
-    return [data] if isinstance(data, str | Dataset | ReferencePack) else list(data)
+    """Return one or several data sets as a list; a pair (items, labels) is one."""
+    named = str, os.PathLike, Dataset, ReferencePack
+    if isinstance(data, list) or (isinstance(data, tuple) and all(isinstance(each, named) for each in data)):
+        return list(data)
+    return [data]

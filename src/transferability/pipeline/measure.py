@@ -16,10 +16,11 @@ from transferability.errors import LabelError, UnknownNameError, nearest_names
 from transferability.pipeline.data import Part, Progress, Split
 from transferability.pipeline.describe import SampleCache, described, nearest
 from transferability.pipeline.extraction import Extraction, Loaded, Panelist
-from transferability.ranking.result import Ranked, ScoreColumn
+from transferability.ranking.result import LinearProbe, Ranked, ScoreColumn
 from transferability.relatedness.estimator import TaskRelatedness
 from transferability.relatedness.pack import ReferencePack
 from transferability.relatedness.result import Relatedness
+from transferability.scores.probing import cross_fitted_probe, probe
 from transferability.scores.registry import ScoreInputs, available, compute_many
 from transferability.task import Task
 
@@ -70,6 +71,20 @@ def relatedness_of(
         return result
 
 
+def _linear_probe(fit: Task | ReferencePack, test: Task | None, target: Part, seed: int) -> LinearProbe | None:
+    """Train a linear classifier on the target, on the rows and folds that the relatedness was fitted on."""
+    if not isinstance(fit, Task) or fit.labels is None or not isinstance(target, Split):
+        return None
+    with threads_for(float(len(fit)) * fit.n_features * fit.n_classes):
+        if target.folds is not None:
+            found = cross_fitted_probe(fit.features, fit.labels, target.folds)
+        elif test is not None and test.labels is not None:
+            found = probe(fit.features, fit.labels, test.features, test.labels, seed=seed)
+        else:
+            return None
+    return LinearProbe(found.accuracy, found.loss)
+
+
 @dataclass(frozen=True)
 class Measurement:
     """What is measured of every encoder and target alike."""
@@ -101,7 +116,9 @@ class Measurement:
         else:
             values, notes = self._scores(view, fit, panel, result, extraction.probabilities(target))
         keys = extraction.cache_keys(view, [target, *references])
-        return Ranked(view.name, view.n_parameters, result, values, notes, time.perf_counter() - started, keys)
+        trained = _linear_probe(fit, test, target, self.seed)
+        seconds = time.perf_counter() - started
+        return Ranked(view.name, view.n_parameters, result, values, notes, seconds, keys, trained)
 
     def _scores(
         self,

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from transferability._array import BoolArray, FloatArray
 
-__all__ = ["Ranked", "Ranking", "ScoreColumn", "Skipped"]
+__all__ = ["LinearProbe", "Ranked", "Ranking", "ScoreColumn", "Skipped"]
 
 SCHEMA_VERSION = 1
 
@@ -38,6 +38,14 @@ class ScoreColumn:
 
     name: str
     higher_is_better: bool
+
+
+@dataclass(frozen=True)
+class LinearProbe:
+    """A linear classifier trained on the target's features, its ridge chosen by folds, on rows it has not seen."""
+
+    accuracy: float
+    loss: float  # nats
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +59,7 @@ class Ranked:
     notes: dict[str, str]  # of scores that say nothing here, or were computed on guessed labels: why
     seconds: float
     cache_keys: Sequence[dict[str, str]] = ()  # data and key of the features, where they are kept
+    probe: LinearProbe | None = None  # None without labels or samples of the target
 
     def value(self, criterion: str) -> float:
         """Return what the ranking sorts by; nan where it is not known.
@@ -84,6 +93,7 @@ class Ranked:
             "scores": self.scores,
             "notes": self.notes,
             "cache_keys": list(self.cache_keys),
+            "probe": None if self.probe is None else asdict(self.probe),
             "relatedness": self.relatedness.to_dict(),
         }
 

@@ -18,6 +18,7 @@ Source: Mehra, Zhang and Hamm, "Understanding the Transferability of Representat
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -39,6 +40,7 @@ _TRANSPORT_WEIGHT = 2.0  # λ
 _LABEL_WEIGHT = 1e8  # ν
 _RATES = {"A": 1e-2, "A_bar": 1e-2, "b": 1e-2, "B": 1e-2, "D": 1e-4}  # of Adam
 _RECORD_EVERY = 100
+_GUESS_EVERY = 10
 
 
 class Algorithm1Terms(NamedTuple):
@@ -63,6 +65,7 @@ class Algorithm1Result(NamedTuple):
     D: FloatArray  # (K_R,), sums to 1
     history: tuple[Algorithm1Terms, ...]  # every hundred epochs and the last
     iterations: int
+    labels: IntArray  # (n_T,), of the target: as given, or the last guesses
 
     @property
     def feature_map(self) -> AffineMap:
@@ -79,9 +82,10 @@ def run_algorithm1(
     learn_map: bool = True,
     epochs: int = 1001,
     batch_size: int = 500,
+    guessed: bool = False,
     rng: np.random.Generator,
 ) -> Algorithm1Result:
-    """Learn the transformations by the paper's Algorithm 1.
+    r"""Learn the transformations by the paper's Algorithm 1.
 
     Parameters
     ----------
@@ -99,6 +103,9 @@ def run_algorithm1(
         Batches, one step each; ≥ 1.
     batch_size : int, default=500
         Points drawn of each task; ≥ 1. Better larger than the dimension: a smaller batch can be matched perfectly.
+    guessed : bool, default=False
+        Whether the target's labels are guesses. They are then guessed anew every ten epochs, as the algorithm's line 7
+        has it: :math:`\arg\max_y (B h_R(\bar A (z - b)))_y`.
     rng : numpy Generator
         Draws the batches and the first `B`.
 
@@ -144,6 +151,9 @@ def run_algorithm1(
 
     for epoch in range(steps):
         now = transforms()
+        if guessed and epoch and epoch % _GUESS_EVERY == 0:
+            labels = guesses(classifier, target.features, now)
+            problem = problem.relabelled(Sample(target.features, labels))
         batch = problem.draw(now, batch_size, rng)
         if epoch % _RECORD_EVERY == 0 or epoch == steps - 1:
             history.append(problem.terms(now, batch, epoch))
@@ -152,7 +162,15 @@ def run_algorithm1(
             slopes |= problem.label_slopes(now, batch)
         adam.step(slopes)
     last = Transforms(*(each.astype(np.float64) for each in transforms()))
-    return Algorithm1Result(last.A, last.A_bar, last.b, last.B, last.D, tuple(history), steps)
+    labels = guesses(classifier, target.features, last) if guessed and free else target.labels
+    return Algorithm1Result(last.A, last.A_bar, last.b, last.B, last.D, tuple(history), steps, labels)
+
+
+def guesses(classifier: SoftmaxClassifier, features: FloatArray, now: Transforms) -> IntArray:
+    """Return the labels that the transferred classifier gives to target features, shape (n,)."""
+    probabilities = softmax(classifier.logits((features - now.b) @ now.A_bar.T), axis=1)
+    labels: IntArray = (probabilities @ now.B.T).argmax(axis=1)
+    return labels
 
 
 def _check_options(B: FloatArray | None, problem: Problem, epochs: int, batch_size: int) -> None:
@@ -212,6 +230,11 @@ class Problem:
             (counts > 0) / np.count_nonzero(counts),
             np.bincount(target.labels, minlength=n_targets) / len(target.labels),
         )
+
+    def relabelled(self, target: Sample) -> Problem:
+        """Return the problem for the same target with other labels."""
+        counts = np.bincount(target.labels, minlength=len(self.target_priors))
+        return dataclasses.replace(self, target=_by_class(target), target_priors=counts / len(target.labels))
 
     def draw(self, now: Transforms, batch_size: int, rng: np.random.Generator) -> Batch:
         """Draw points of each class as `D` and the target's prior say, and couple them."""

@@ -16,7 +16,9 @@ from transferability.relatedness.relate_samples import (
     PreparedTarget,
     Related,
     build_result,
+    check_fold_count,
     class_name,
+    given_folds,
     prepare_target,
     relate_parts,
 )
@@ -93,10 +95,15 @@ def relate_to_own_half(
     few = np.flatnonzero(np.bincount(labels) < _LEAST_ROWS)
     if len(few):
         message = (
-            f"class {class_name(target, few[0])} of {target.name!r} has fewer than {_LEAST_ROWS} rows; without a reference each half of "
-            "the target needs two rows of each class. Add rows, or give a reference."
+            f"class {class_name(target, few[0])} of {target.name!r} has fewer than {_LEAST_ROWS} rows; without a "
+            "reference each half of the target needs two rows of each class. Add rows, or give a reference."
         )
         raise LabelError(message)
+    if folds is not None:
+        if isinstance(folds, int | np.integer):
+            folds = check_fold_count(folds, len(target))
+        else:
+            folds = given_folds(target, folds)
     options = options._replace(matching="identity")
     halves = stratified_folds(labels, target.features, 2, options.seed)
     related: list[tuple[IntArray, Related]] = []
@@ -136,9 +143,9 @@ def _split_reference(task: Task, options: SolverOptions, *, standardize: bool) -
 
 def _folds_within(target: Task, rows: IntArray, folds: int | Folds | None, seed: int) -> Folds:
     """Return folds of the rows of a half, numbered within it; those of the whole, where they were given."""
-    if folds is None or isinstance(folds, int | np.integer):
+    if folds is None or isinstance(folds, int):
         labels = target.require_labels()[rows]
-        n_folds = max(2, min(int(folds or _FOLDS), int(np.bincount(labels).min())))
+        n_folds = max(2, min(folds or _FOLDS, int(np.bincount(labels).min())))
         return stratified_folds(labels, target.features[rows], n_folds, seed)
     place = np.full(len(target), -1)
     place[rows] = np.arange(len(rows))

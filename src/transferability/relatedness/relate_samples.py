@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,7 +27,9 @@ __all__ = [
     "PreparedTarget",
     "Related",
     "build_result",
+    "check_fold_count",
     "class_name",
+    "given_folds",
     "prepare_target",
     "relate_parts",
     "relate_samples",
@@ -100,19 +102,24 @@ def _checked_folds(target: Task, folds: int | Folds, seed: int) -> Folds:
         alone = np.flatnonzero(np.bincount(target.labels) == 1)
         if len(alone):
             message = (
-                f"class {class_name(target, alone[0])} of {target.name!r} has a single row, and with folds each class needs two: one to fit "
-                "on and one to measure on. Add rows, or leave the class out."
+                f"class {class_name(target, alone[0])} of {target.name!r} has a single row, and with folds each class "
+                "needs two: one to fit on and one to measure on. Add rows, or leave the class out."
             )
             raise LabelError(message)
     if isinstance(folds, int | np.integer):
-        if not 2 <= folds <= n:
-            message = f"`folds` must lie between 2 and the {n} rows of the target; got {folds}."
-            raise OptionError(message)
-        return stratified_folds(target.labels, target.features, int(folds), seed)
-    return _given_folds(target, folds)
+        return stratified_folds(target.labels, target.features, check_fold_count(folds, n), seed)
+    return given_folds(target, folds)
 
 
-def _given_folds(target: Task, folds: Folds) -> Folds:
+def check_fold_count(folds: int | np.integer[Any], n: int) -> int:
+    """Return a number of folds that so many rows can have."""
+    if not 2 <= folds <= n:
+        message = f"`folds` must lie between 2 and the {n} rows of the target; got {folds}."
+        raise OptionError(message)
+    return int(folds)
+
+
+def given_folds(target: Task, folds: Folds) -> Folds:
     """Return the user's own folds, checked."""
     n = len(target)
     try:

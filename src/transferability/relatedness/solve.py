@@ -84,7 +84,8 @@ def _solve(options: SolverOptions, reference: Reference, target: Target, tau: fl
     sample = Sample(target.features, labels)
     cost = _cost(options, head.classifier, tau)
     if options.solver == "sgd":
-        solution = _descend(options, head, fit_reference, sample, transform, cost, rng)
+        guessed = target.labels is None
+        solution = _descend(options, head, fit_reference, sample, transform, cost, rng, guessed=guessed)
     else:
         fitted = _fit_map(options, cost, head, fit_reference, sample, transform, guessed_map, rng)
         solution = Solution(
@@ -194,6 +195,8 @@ def _descend(
     transform: LabelTransform,
     cost: GroundCost,
     rng: np.random.Generator,
+    *,
+    guessed: bool,
 ) -> Solution:
     """Run the paper's Algorithm 1."""
     from transferability.relatedness.algorithm1 import run_algorithm1
@@ -208,8 +211,12 @@ def _descend(
         learn_map=options.learn_map,
         epochs=options.epochs,
         batch_size=options.batch_size,
+        guessed=guessed,
         rng=rng,
     )
+    if guessed:
+        target = Sample(target.features, found.labels)
+        priors = _priors(found.labels, len(transform.shares))
     if fixed is None:
         transform = LabelTransform.from_matrices(found.B, found.D)
     push = AffineMap(found.A, found.b)

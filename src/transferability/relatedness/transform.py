@@ -19,6 +19,7 @@ from transferability.relatedness.standardize import Scaler
 __all__ = ["Transform"]
 
 _FORMAT = 1
+_LARGEST = 1e60  # products of three such numbers are finite
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,9 +114,12 @@ def _check_shapes(arrays: Arrays) -> None:
     wanted |= {"map": (n_out, n_in), "B": (n_target, n_reference), "reference_limit": (1,), "target_limit": (1,)}
     for name, shape in wanted.items():
         array = arrays[name]
-        finite = name.endswith("_limit") or np.isfinite(array).all()  # no limit is infinity
-        if array.shape != shape or array.dtype != np.float64 or not finite:
-            message = f"`{name}` must be finite float64 of shape {shape}; got {array.dtype} of shape {array.shape}"
+        least = 1 / _LARGEST if name.endswith("_scale") else 0.0 if name in ("B", "D") else -_LARGEST
+        # No limit is infinity. The comparisons are false for nan.
+        within = name.endswith("_limit") or bool(((array >= least) & (array <= _LARGEST)).all())
+        if array.shape != shape or array.dtype != np.float64 or not within:
+            message = f"`{name}` must be float64 of shape {shape} within {least:.0e} and {_LARGEST:.0e}; "
+            message += f"got {array.dtype} of shape {array.shape}"
             raise ValueError(message)
 
 

@@ -66,6 +66,7 @@ ENTRY = {
     "scores": {str: float},
     "notes": {str: str},
     "cache_keys?": [{"data": str, "key": str}],
+    "probe?": (None, {"accuracy": float, "loss": float}),
     "standing?": (None, {"low": float, "high": float, "p_best?": (float, None)}),
     "relatedness": _RELATEDNESS,
 }

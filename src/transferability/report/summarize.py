@@ -127,7 +127,8 @@ def _ranking_part(
     known = None if measured is None else measured.get(record["target"], measured.get("", {}))
     for place, (entry, detail) in enumerate(zip(record["ranking"], _as_long(details, record["ranking"]), strict=True)):
         result = _result(entry["relatedness"], detail, samples)
-        accuracy = result["transferability_accuracy"] if known is None else known.get(entry["encoder"])
+        trained = entry.get("probe") or {"accuracy": result["transferability_accuracy"]}
+        accuracy = trained["accuracy"] if known is None else known.get(entry["encoder"])
         entries.append(
             {
                 "place": place + 1,
@@ -138,6 +139,7 @@ def _ranking_part(
                 "notes": entry["notes"],
                 "cache_keys": entry.get("cache_keys", []),
                 "standing": entry.get("standing"),
+                "probe": entry.get("probe"),
                 "accuracy": accuracy,
                 "result": result,
             }

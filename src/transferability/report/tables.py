@@ -63,6 +63,8 @@ def ranking_table(ranking: Ranking) -> Rows:
                 "label_mismatch": result.label_mismatch,
                 "distribution_mismatch": result.distribution_mismatch,
                 "tau": result.tau,
+                "probe_accuracy": None if entry.probe is None else entry.probe.accuracy,
+                "probe_loss": None if entry.probe is None else entry.probe.loss,
                 "transferability": result.transferability,
                 "transferability_accuracy": result.transferability_accuracy,
                 "n_parameters": entry.n_parameters,
@@ -113,7 +115,7 @@ def agreement_table(ranking: Ranking, measured: dict[str, float] | None = None, 
     """
     rows = []
     for entry in ranking.entries:
-        own = entry.relatedness.transferability_accuracy
+        own = entry.relatedness.transferability_accuracy if entry.probe is None else entry.probe.accuracy
         accuracy = own if measured is None else measured.get(entry.encoder)
         value = entry.value(criterion or ranking.criterion)
         if accuracy is not None and value == value:

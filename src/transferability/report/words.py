@@ -108,7 +108,11 @@ def _facts(best: Entry, quantity: Quantity) -> list[dict[str, str]]:
     notes = [known if quantity != BOUND else "", shown["note"], part, chance]
     shown["note"] = "; ".join(filter(None, notes))
     facts = [bound, shown] if quantity == BOUND else [shown, bound]
-    if result["transferability"] is not None:
+    trained = best.get("probe")
+    if trained is not None:
+        note = f"on the same rows; loss {amount(TRANSFERRED_LOSS, trained['loss'])}"
+        facts.append({"label": "Linear probe", "value": percent(trained["accuracy"]), "note": note})
+    elif result["transferability"] is not None:
         trained = percent(result["transferability_accuracy"])
         note = f"on the target; loss {amount(TRANSFERRED_LOSS, result['transferability'])}"
         facts.append({"label": "Linear classifier trained on the target", "value": trained, "note": note})

@@ -27,6 +27,9 @@ from transferability.scores.pactran import PactranGammaResult as PactranGammaRes
 from transferability.scores.pactran import PactranGaussianResult as PactranGaussianResult
 from transferability.scores.pactran import PactranResult as PactranResult
 from transferability.scores.pactran import pactran as pactran
+from transferability.scores.probing import ProbeResult as ProbeResult
+from transferability.scores.probing import cross_fitted_probe as cross_fitted_probe
+from transferability.scores.probing import probe as probe
 from transferability.scores.registry import ScoreInfo as ScoreInfo
 from transferability.scores.registry import ScoreInputs as ScoreInputs
 from transferability.scores.registry import available as available
@@ -54,6 +57,7 @@ __all__ = [
     "PactranGammaResult",
     "PactranGaussianResult",
     "PactranResult",
+    "ProbeResult",
     "ScoreInfo",
     "ScoreInputs",
     "ScoreResult",
@@ -63,6 +67,7 @@ __all__ = [
     "available",
     "compute",
     "compute_many",
+    "cross_fitted_probe",
     "h_score",
     "h_score_from_moments",
     "knn",
@@ -75,6 +80,7 @@ __all__ = [
     "ot_nce",
     "otce",
     "pactran",
+    "probe",
     "sfda",
     "size",
     "transrate",

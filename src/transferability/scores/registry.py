@@ -334,7 +334,7 @@ _SCORES = {
             "linear_probe",
             LinearProbeResult,
             "cross-validated accuracy of a softmax regression",
-            "O(n d K) per pass, five fits",
+            "O(n d min(n, d)) per fold, O(n min(n, d) K) per pass",
             "never",
             lambda inputs: linear_probe(inputs.features, inputs.checked_labels, seed=inputs.seed),
         ),

@@ -14,7 +14,7 @@ from transferability._array import BoolArray, FloatArray
 from transferability._criteria import BOUND, TRANSFERRED_ACCURACY, TRANSFERRED_LOSS, Quantity
 from transferability._schema import check_shape
 from transferability.pipeline.measure import score_columns
-from transferability.ranking.result import Ranked, Ranking, Skipped
+from transferability.ranking.result import LinearProbe, Ranked, Ranking, Skipped
 from transferability.ranking.store import StoredResult
 from transferability.report.records import DETAIL, ENTRY, check_points, check_result
 from transferability.study.config import Study
@@ -75,8 +75,15 @@ def unpack_entry(packed: dict[str, Any]) -> Ranked:
         parts[TRANSFERRED_LOSS],
         parts[TRANSFERRED_ACCURACY],
     )
+    trained = packed.get("probe")
     return Ranked(
-        packed["encoder"], packed["n_parameters"], saved, packed["scores"], packed["notes"], packed["seconds"]
+        packed["encoder"],
+        packed["n_parameters"],
+        saved,
+        packed["scores"],
+        packed["notes"],
+        packed["seconds"],
+        probe=None if trained is None else LinearProbe(**trained),
     )
 
 

@@ -16,7 +16,7 @@ from transferability.errors import EncoderError, OptionError
 from transferability.features import extract_features
 from transferability.pipeline import Split
 from transferability.ranking.store import ResultStore, result_key
-from transferability.validation.linear_probe import STRENGTHS, probe
+from transferability.validation.linear_probe import VERSION, probe
 from transferability.validation.settings import FineTuning, Measured, Rates
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def _probe(
         fit, test = part.tasks(features)
         return probe(fit.features, fit.require_labels(), test.features, test.require_labels(), seed=seed).to_dict()
 
-    options = {"strengths": list(STRENGTHS)}
+    options = {"version": VERSION}
     return [_read(work.do("probe", options | {"seed": int(seed)}, partial(run, seed))) for seed in seeds]
 
 

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from transferability.datasets import duplicate_groups, folds, load_dataset, same_rows, split_rows
+from transferability.datasets.near_duplicates import _near
 from transferability.encoders.function import FunctionEncoder
 from transferability.errors import DatasetError, OptionError, RowError, TaskError
 from transferability.pipeline import Settings, rank
@@ -178,3 +179,48 @@ def test_damage_that_shows_late_is_told_once_and_not_per_encoder(tmp_path):
     with pytest.raises(RowError, match=r"^picture .*b/5\.png cannot be read"):
         rank(f"folder:{root}", f"folder:{root}", encoders, settings=Settings(cache=False))
     assert sum(calls) <= 24  # of the first encoder
+
+
+# ── pictures that look the same ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def scene(seed):
+    """Draw something with the low frequencies that photographs have."""
+    rng = np.random.default_rng(seed)
+    return Image.fromarray(rng.integers(0, 256, (14, 14, 3), dtype=np.uint8)).resize((96, 96), Image.Resampling.BICUBIC)
+
+
+def test_pictures_that_look_the_same_are_together(tmp_path):
+    for number in range(12):
+        picture, folder = scene(number), tmp_path / "p" / "ab"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        picture.save(folder / f"{number}.png")
+        picture.save(folder / f"{number}-compressed.jpg", quality=60)
+        picture.resize((64, 64)).save(folder / f"{number}-small.png")
+    data = load_dataset(f"folder:{tmp_path / 'p'}")
+    assert len(set(duplicate_groups(data))) == 36
+    numbers = np.array([int(name.split("/")[1].partition(".")[0].partition("-")[0]) for name in data.ids])
+    parts = split_rows(data, near=True)
+    for number in range(12):
+        assert len(set(parts.groups[numbers == number])) == 1
+    assert len(set(parts.groups)) == 12
+    assert not set(numbers[parts.fit_rows]) & set(numbers[parts.test_rows])
+    assert parts.notes == ("24 further pictures of data 'p' look like another; they stay with it.",)
+    assert prepare(f"folder:{tmp_path / 'p'}", Settings(near_duplicates=True)).dataset.notes == parts.notes
+
+
+def test_near_hashes_are_all_found():
+    rng = np.random.default_rng(0)
+    hashes = rng.random((300, 64)) < 0.5
+    for row in range(100, 200):  # near another, by 0 to 6 bits
+        hashes[row] = hashes[row - 100]
+        hashes[row, rng.permutation(64)[: row % 7]] ^= True
+    distances = (hashes[:, None] != hashes[None]).sum(axis=2)
+    found = {frozenset(pair) for pair in _near(hashes).tolist()}
+    expected = {frozenset(pair) for pair in np.argwhere(distances <= 4).tolist()}
+    assert {pair for pair in found if len(pair) == 2} == {pair for pair in expected if len(pair) == 2}
+
+
+def test_only_pictures_look_the_same(tmp_path):
+    with pytest.raises(OptionError, match=r"`near_duplicates` must be left out .* hold text rows"):
+        split_rows(texts(tmp_path, [("a", 0), ("b", 1)]), near=True)

@@ -132,6 +132,12 @@ def test_texts_that_are_cut_are_counted_also_from_the_cache(texts, tmp_path, cap
     assert whole.notes == ()
 
 
+def test_texts_that_differ_behind_the_cut_only_are_not_the_encoders_fault(tmp_path):
+    (tmp_path / "t.csv").write_text("text\n" + "\n".join(f"the same {number}" for number in range(20)) + "\n")
+    found = extract_features(Words(), load_dataset(f"csv:{tmp_path / 't.csv'}"), cache=False)
+    assert found.notes[0].startswith("100 % of the texts of data 't' (20 of 20) are longer than the 4 tokens")
+
+
 def test_texts_of_unknown_words_are_refused(tmp_path):
     (tmp_path / "t.csv").write_text("text\nGOOD\nBAD\n")
     with pytest.raises(EncoderError, match="knows no word of rows '0' and others, such as '1' of data 't'"):

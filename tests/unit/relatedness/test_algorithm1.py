@@ -8,7 +8,7 @@ from scipy.special import softmax
 
 from transferability.errors import OptionError
 from transferability.relatedness.algorithm1 import Batch, Problem, Transforms, _Adam, couple_batch, run_algorithm1
-from transferability.relatedness.lipschitz import SoftmaxClassifier
+from transferability.relatedness.lipschitz import SoftmaxClassifier, fit_lipschitz_softmax
 from transferability.relatedness.sample import Sample
 from transferability.transport.coupling import optimal_coupling
 
@@ -275,3 +275,22 @@ def test_a_reference_class_without_samples_stays_out() -> None:
 def test_bad_options_get_one_sentence(options: dict, match: str) -> None:
     with pytest.raises(OptionError, match=match):
         run_algorithm1(CLASSIFIER, REFERENCE, TARGET, **({"B": None} | options), rng=np.random.default_rng(0))
+
+
+def test_guessed_labels_are_guessed_anew_while_the_map_is_learned() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(120) % 3
+    centres = 4 * np.eye(3, 5)
+    reference = Sample(centres[labels] + rng.normal(size=(120, 5)), labels)
+    target = centres[labels] + rng.normal(size=(120, 5)) + 0.5
+    classifier = fit_lipschitz_softmax(*reference, 0.5)
+    wrong = labels.copy()
+    wrong[:30] = (wrong[:30] + 1) % 3  # a quarter of the guesses is wrong at first
+    options = {"B": np.eye(3), "epochs": 60, "batch_size": 120}
+    once = run_algorithm1(classifier, reference, Sample(target, wrong), rng=np.random.default_rng(0), **options)
+    anew = run_algorithm1(
+        classifier, reference, Sample(target, wrong), rng=np.random.default_rng(0), guessed=True, **options
+    )
+    np.testing.assert_array_equal(once.labels, wrong)
+    assert np.mean(anew.labels == labels) > 0.95
+    assert not np.array_equal(once.A, anew.A)

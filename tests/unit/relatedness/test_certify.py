@@ -56,7 +56,7 @@ def test_agrees_with_the_estimator_on_its_own_classifier_and_map() -> None:
     rng = np.random.default_rng(0)
     labels = np.arange(60) % 3
     reference, target = (Task(rng.normal(size=(60, 4)) + 3 * np.eye(3, 4)[labels], labels) for _ in range(2))
-    for ground_cost in ("loss", "euclidean"):
+    for ground_cost in ("exact", "loss", "euclidean"):
         result = TaskRelatedness(0.4, ground_cost=ground_cost, standardize=False).fit(reference, target)
         t = result.transform
         again = certify(
@@ -65,6 +65,7 @@ def test_agrees_with_the_estimator_on_its_own_classifier_and_map() -> None:
             result.reference_classifier.logits,
             lambda z, t=t: z @ t.map.T + t.offset,
             class_map=result.class_map,
+            ground_cost=ground_cost,
             lipschitz=result.certified_tau if ground_cost == "euclidean" else None,
         )
         assert again.bound == pytest.approx(result.bound, rel=1e-9)
@@ -95,3 +96,64 @@ def test_bad_input() -> None:
             certify(reference, target, circle, class_map=bad)
     with pytest.raises(OptionError, match="`lipschitz` must be a finite number > 0; got 0"):
         certify(reference, target, circle, class_map=[0, 1], lipschitz=0)
+
+
+# ── ground costs and scale ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("scale", [0.2, 1.0, 6.0])
+@pytest.mark.parametrize("class_map", [[0, 1], [0, 0]])
+def test_every_cost_and_scale_certifies_the_scaled_classifier(seed: int, scale: float, class_map: list[int]) -> None:
+    found = {
+        cost: certify(
+            rings(seed),
+            rings(seed + 50, 1.5),
+            circle,
+            class_map=class_map,
+            ground_cost=cost,
+            scale=scale,
+            lipschitz=3.0 if cost == "euclidean" else None,
+        )
+        for cost in ("exact", "loss", "euclidean")
+    }
+    by_hand = -log_softmax(scale * circle(rings(seed + 50, 1.5).features), axis=1)[
+        np.arange(80), rings(seed + 50).labels
+    ]
+    for each in found.values():
+        assert each.scale == scale
+        assert each.bound >= each.transferred_loss - 1e-9
+        if class_map == [0, 1]:
+            assert each.transferred_loss == pytest.approx(by_hand.mean(), rel=1e-9)
+    assert found["exact"].bound <= found["loss"].bound + 1e-9 <= found["euclidean"].bound + 2e-9
+    one = certify(rings(seed), rings(seed + 50, 1.5), circle, class_map=class_map, ground_cost="loss")
+    assert found["loss"].distribution_mismatch == pytest.approx(scale * one.distribution_mismatch, rel=1e-9)
+    assert found["exact"].transferred_accuracy == one.transferred_accuracy
+
+
+def test_a_scale_is_found_on_further_samples() -> None:
+    far = [rings(7), rings(8, 1.5)]
+    for cost in ("exact", "loss"):
+        fixed = certify(rings(0), rings(1, 1.5), circle, class_map=[0, 1], ground_cost=cost)
+        fitted = certify(rings(0), rings(1, 1.5), circle, class_map=[0, 1], ground_cost=cost, scale=(far[0], far[1]))
+        assert fitted.scale != 1
+        assert fitted.bound < fixed.bound
+        near = [
+            certify(*far, circle, class_map=[0, 1], ground_cost=cost, scale=factor * fitted.scale).bound
+            for factor in (0.5, 1.0, 2.0)
+        ]
+        assert near[1] == min(near)
+
+
+def test_options_of_certify_that_contradict_each_other() -> None:
+    reference, target = rings(0), rings(1)
+    for options in ({"ground_cost": "euclidean"}, {"ground_cost": "exact", "lipschitz": 1.0}):
+        with pytest.raises(
+            OptionError, match="`lipschitz` must be given for ground_cost='euclidean', and for no other"
+        ):
+            certify(reference, target, circle, class_map=[0, 1], **options)
+    with pytest.raises(OptionError, match="`ground_cost` must be one of 'exact', 'loss', 'euclidean'; got 'gamma'"):
+        certify(reference, target, circle, class_map=[0, 1], ground_cost="gamma")
+    for bad in (0.0, -1.0, float("nan"), "auto"):
+        with pytest.raises(OptionError, match="`scale` must be a finite number > 0"):
+            certify(reference, target, circle, class_map=[0, 1], scale=bad)

@@ -84,6 +84,32 @@ def test_tasks_that_do_not_fit(arguments: tuple, error: type[TransferabilityErro
         TaskRelatedness().fit(*arguments)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"solver": "sgd", "ground_cost": "loss"}, r"`ground_cost` must be 'euclidean' with solver='sgd'; got 'loss'"),
+        ({"solver": "sgd", "ground_cost": "exact"}, r"`ground_cost` must be 'euclidean' with solver='sgd'"),
+        ({"solver": "sgd", "space": "reference"}, r"`space` must be 'target' with solver='sgd'"),
+        (
+            {"solver": "statistics", "ground_cost": "exact"},
+            r"'loss' or 'euclidean' or 'gamma' with solver='statistics'",
+        ),
+        ({"ground_cost": "gamma"}, r"got 'gamma'\. Use solver='statistics'"),
+        ({"epochs": 0}, r"`epochs` must be an integer ≥ 1; got 0"),
+        ({"epochs": True}, r"`epochs` must be an integer ≥ 1; got True"),
+        ({"batch_size": 2.5}, r"`batch_size` must be an integer ≥ 1; got 2\.5"),
+        ({"matching": [[0.5, -0.5, 1]]}, r"`matching` must be one of .*or shares ≥ 0 of shape"),
+        ({"matching": [[1, 0, 0], [0, 0, 0]]}, r"`matching` must be one of .*of each row some > 0"),
+        ({"matching": [[np.nan, 1]]}, r"`matching` must be one of"),
+        ({"matching": np.zeros((2, 0))}, r"`matching` must be one of"),
+        ({"matching": np.ones((2, 2, 2))}, r"`matching` must be one of"),
+    ],
+)
+def test_options_that_contradict_each_other(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        TaskRelatedness(**options)
+
+
 def test_options_that_do_not_fit_the_tasks() -> None:
     many = task(n_classes=5)
     with pytest.raises(OptionError, match=r"`matching='identity'` needs a reference class for every target class"):
@@ -93,6 +119,9 @@ def test_options_that_do_not_fit_the_tasks() -> None:
             OptionError, match=r"`matching` must give one reference class from 0 to 2 for each of the 3"
         ):
             TaskRelatedness(matching=bad).fit(GOOD, GOOD)
+    for shares in (np.ones((2, 3)), np.ones((3, 4)), np.ones((3, 2))):
+        with pytest.raises(OptionError, match=r"`matching` must give a share of each of the 3 reference classes"):
+            TaskRelatedness(matching=shares).fit(GOOD, GOOD)
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e30])

@@ -58,7 +58,8 @@ def hostile_names() -> tuple[str, ...]:
 @pytest.fixture(scope="session")
 def ranking() -> Ranking:
     panel = [stripes("lines", 1), stripes("edges", 2)]
-    estimator = TaskRelatedness([0.1, 0.2])  # so that there is a choice to draw
+    # Several τ, so that there is a choice to draw, and a cost whose map moves these features.
+    estimator = TaskRelatedness([0.1, 0.2], ground_cost="loss", scale=False)
     return rank(stripes("bands", 0), panel, ENCODERS, relatedness=estimator, scores=["logme"], settings=SETTINGS)
 
 

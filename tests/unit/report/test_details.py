@@ -149,4 +149,4 @@ def test_features_that_stayed_are_drawn_once(ranking: Ranking) -> None:
     page = to_html(summarize(replace(result, details=describe(result, task, task))))
     assert "Before the map" not in page
     assert "The features stayed where they are" in page
-    assert "moved by the fitted map" not in page
+    assert "by the fitted map" not in page

@@ -126,25 +126,25 @@ unsure = {"standing": None}
         (
             [entry("a", 1, 0.8), entry("b", 1.2, 0.9, 0.03)],
             "transferred_loss",
-            "Its moved classifier loses 0.250 nats, 0.050 less than that of b; no other encoder can lose least on new "
+            "Its transferred loss is 0.250 nats, 0.050 less than that of b; no other encoder can lose least on new "
             "data (95 % confidence); by the probe, b does best",
         ),
         ([entry("a", 1, 0.8) | unsure, entry("b", 1.2, 0.7) | unsure], "transferred_loss", "less than that of b; no"),
-        ([entry("a", 1, 0.8), entry("b", 1.2, None)], "transferred_loss", "what that of b loses is not known"),
+        ([entry("a", 1, 0.8), entry("b", 1.2, None)], "transferred_loss", "that of b is not known"),
         (
             [entry("a", 1, 0.925), *(entry(name, 1.2, 0.9, 0.2) for name in "bcdef"), entry("g", 1.3, 0.5, 0.001)],
             "transferred_accuracy",
-            "Its moved classifier is right in 92.5 %, 2.5 points more than that of b; b, c, d and 2 more can be the "
+            "Its transferred accuracy is 92.5 %, 2.5 points more than that of b; b, c, d and 2 more can be the "
             "most accurate on new data too (95 % confidence); no other",
         ),
         (
             [entry("a", 1, 0.9), entry("b", 1.2, 0.9, 0.5)],
             "transferred_accuracy",
-            "right in 90.0 %, as often as that of b, and loses 0.050 nats less; b can be the most accurate on new data "
-            "too (95 % confidence); no other",
+            "is 90.0 %, the same as that of b, with a loss that is 0.050 nats smaller; b can be the most accurate on "
+            "new data too (95 % confidence); no other",
         ),
         ([entry("a", 1, 0.8) | unsure, entry("b", 1.2, 0.7) | unsure], "transferred_accuracy", "than that of b; no"),
-        ([entry("a", 1, 0.8), entry("b", 1.2, None)], "transferred_accuracy", "how often that of b is right is not"),
+        ([entry("a", 1, 0.8), entry("b", 1.2, None)], "transferred_accuracy", "is 80.0 %; that of b is not known"),
         ([entry("a", 0.5, 0.8), entry("b", 0.25, 0.9)], "logme", "By logme it leads b with 0.5000 against 0.2500"),
     ],
 )
@@ -156,10 +156,10 @@ def test_the_answer_in_every_case(entries: list[dict], criterion: str, words: st
 @pytest.mark.parametrize(
     ("criterion", "of", "interval", "behind"),
     [
-        ("transferred_accuracy", "Accuracy of r's classifier, moved", "90.0 – 110.0 %", "accuracy -5.0 points"),
-        ("transferred_loss", "Loss of r's classifier, moved", "0.900 – 1.100", "loss +0.050 nats"),
-        ("bound", "Bound on the target loss", "0.900 – 1.100", "bound +0.200 nats"),
-        ("logme", "Bound on the target loss", "0.900 – 1.100", "bound +0.200 nats"),
+        ("transferred_accuracy", "Transferred accuracy", "90.0 – 110.0 %", "accuracy -5.0 points"),
+        ("transferred_loss", "Transferred loss", "0.900 – 1.100", "loss +0.050 nats"),
+        ("bound", "Bound on the transferred loss", "0.900 – 1.100", "bound +0.200 nats"),
+        ("logme", "Bound on the transferred loss", "0.900 – 1.100", "bound +0.200 nats"),
     ],
 )
 def test_the_interval_stands_with_what_it_is_of(criterion: str, of: str, interval: str, behind: str) -> None:
@@ -167,11 +167,11 @@ def test_the_interval_stands_with_what_it_is_of(criterion: str, of: str, interva
     assert said["facts"][0]["label"] == of
     assert [each["label"] for each in said["facts"] if interval in each["note"]] == [of]
     assert said["facts"][-1]["note"] == behind
-    moved = next(each for each in said["facts"] if each["label"].endswith("moved"))
-    assert moved["value"] == ("85.0 %" if criterion == "transferred_accuracy" else "0.250 nats")
-    assert ("loses 0.250 nats" if criterion == "transferred_accuracy" else "right in 85.0 %") in moved["note"]
+    shown = next(each for each in said["facts"] if each["label"].startswith("Transferred"))
+    assert shown["value"] == ("85.0 %" if criterion == "transferred_accuracy" else "0.250 nats")
+    assert ("loss 0.250 nats" if criterion == "transferred_accuracy" else "accuracy 85.0 %") in shown["note"]
     bare = answer("t", "bound", [entry("a", 1, None)], None)
-    assert [each["label"] for each in bare["facts"]] == ["Bound on the target loss"]
+    assert [each["label"] for each in bare["facts"]] == ["Bound on the transferred loss"]
 
 
 def test_the_table_marks_what_orders_and_shows_what_is_promised(ranking: Ranking) -> None:

@@ -19,11 +19,12 @@ from d3pm.data import DataSpec
 from d3pm.errors import CheckpointError
 from d3pm.nets.head import Denoiser
 from d3pm.processes.base import Process
-from d3pm.processes.exponential import NearestNeighbour
+from d3pm.upgrade import FIRST_FORMAT, upgraded_config, upgraded_tensors
 
-__all__ = ["FORMAT", "Checkpoint", "load_checkpoint", "save_checkpoint"]
+__all__ = ["CHECKPOINT", "FORMAT", "Checkpoint", "load_checkpoint", "save_checkpoint"]
 
-FORMAT = "d3pm-checkpoint-1"
+CHECKPOINT = "checkpoint.safetensors"
+FORMAT = "d3pm-checkpoint-2"
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Checkpoint:
     step : int
         Training steps taken.
     tensors : dict
-        All tensors of the file: "model.…", "ema.…", "optimizer.…", "frequencies".
+        All tensors of the file: "model.…", "ema.…", "optimizer.…", "process.…", "frequencies".
     path : Path
     """
 
@@ -65,12 +66,10 @@ def save_checkpoint(
     """Write the file in full beside its place and then move it there: a crash leaves the old one whole."""
     tensors = {
         f"{section}.{key}": value.detach().cpu().contiguous().clone()
-        for section, values in sections.items()
+        for section, values in {**sections, "process": process.stored}.items()
         for key, value in values.items()
     }
     tensors["frequencies"] = torch.from_numpy(np.ascontiguousarray(frequencies))
-    if isinstance(process, NearestNeighbour):
-        tensors["rate"] = process.rate.cpu()
     header = {
         "format": FORMAT,
         "step": str(step),
@@ -101,19 +100,25 @@ def load_checkpoint(path: str | Path, device: torch.device | str = "cpu", proces
     """
     path = Path(path)
     if path.is_dir():
-        path = path / "checkpoint.safetensors"
+        path = path / CHECKPOINT
     if not path.is_file():
         message = f"`checkpoint` must be a file written by d3pm train, or its folder; there is none at {path}."
         raise CheckpointError(message)
     header, tensors = _read(path)
     try:
-        config = Config.from_dict(json.loads(header["config"]), str(path))
-        spec = DataSpec.from_dict(json.loads(header["data"]))
+        values, spec = json.loads(header["config"]), DataSpec.from_dict(json.loads(header["data"]))
+        if header["format"] == FIRST_FORMAT:
+            values = upgraded_config(values)
+            tensors = upgraded_tensors(tensors, values["net"].get("kind", "unet"), spec.n_classes)
+        config = Config.from_dict(values, str(path))
         step, described = int(header["step"]), json.loads(header["process"])
     except (KeyError, TypeError, ValueError) as error:
         message = f"`checkpoint` {path} has a damaged header ({error}). Train or copy it again."
         raise CheckpointError(message) from error
-    own = build_process(config.process, spec, tensors["frequencies"].numpy(), tensors.get("rate"))
+    stored = {key: tensors[f"process.{key}"] for key in ("betas", "alphas", "rate") if f"process.{key}" in tensors}
+    if "rate" in tensors:  # of the first format
+        stored["rate"] = tensors["rate"]
+    own = build_process(config.process, spec, tensors["frequencies"].numpy(), stored)
     for other, whose in ((own, "this version builds"), (process, "was asked for")):
         if other is not None and other.describe() != described:
             message = (
@@ -141,7 +146,7 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     except (SafetensorError, OSError) as error:
         message = f"`checkpoint` {path} is damaged or no safetensors file: {error}. Train or copy it again."
         raise CheckpointError(message) from error
-    if header.get("format") != FORMAT or "frequencies" not in tensors:
+    if header.get("format") not in (FORMAT, FIRST_FORMAT) or "frequencies" not in tensors:
         message = f"`checkpoint` {path} was not written by this d3pm (format {header.get('format')!r}, not {FORMAT!r})."
         raise CheckpointError(message)
     return header, tensors

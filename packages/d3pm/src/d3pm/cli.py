@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 
-from d3pm.errors import D3PMError
+from d3pm.errors import D3PMError, TruncationWarning
 
 app = typer.Typer(
     help="Discrete diffusion: train, sample, evaluate, encode.", no_args_is_help=True, pretty_exceptions_enable=False
 )
 
 DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; CUDA where there is one by default.")]
-DataOption = Annotated[str | None, typer.Option("--data", help="A file in place of the recipe's data.")]
+DataOption = Annotated[str | None, typer.Option("--data", help="A file or folder in place of the recipe's data.")]
+ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads.")]
+SeedOption = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Same seed, same numbers.")]
+StepsOption = Annotated[int | None, typer.Option(min=1, help="Steps of the samples; T by default.")]
+FinalOption = Annotated[str | None, typer.Option(help="draw or argmax at the last step; the model's own by default.")]
 CheckpointArgument = Annotated[Path, typer.Argument(help="A checkpoint, or the folder of a training run.")]
 
 
@@ -27,9 +32,10 @@ def train(
     data: DataOption = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Override: section.key=value, repeatable.")] = None,
     resume: Annotated[bool, typer.Option(help="Go on from the checkpoint in --out.")] = False,
+    compile_: Annotated[bool, typer.Option("--compile", help="torch.compile the net; as train.compile=true.")] = False,
     tensorboard: Annotated[bool, typer.Option(help="Write TensorBoard events too.")] = False,
     distributed: Annotated[bool, typer.Option(help="As started by `accelerate launch -m d3pm train`.")] = False,
-    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
+    threads: ThreadsOption = None,
     device: DeviceOption = None,
 ) -> None:
     """Train a denoiser by a recipe."""
@@ -40,6 +46,8 @@ def train(
     overrides = list(set_ or [])
     if data is not None:
         overrides.append(f"data.path={json.dumps(data)}")
+    if compile_:
+        overrides.append("train.compile=true")
     config = load_recipe(recipe, tuple(overrides))
 
     def report(step: int, values: dict[str, float]) -> None:
@@ -74,32 +82,51 @@ def recipes() -> None:
 def sample(
     checkpoint: CheckpointArgument,
     out: Annotated[Path | None, typer.Option(help=".png, .npz or .txt; text goes to the screen without it.")] = None,
-    n: Annotated[int, typer.Option("-n", help="How many.")] = 16,
-    steps: Annotated[int | None, typer.Option(help="Steps to take; T by default.")] = None,
+    n: Annotated[int, typer.Option("-n", min=1, help="How many.")] = 16,
+    method: Annotated[
+        str, typer.Option(help="ancestral, or for masked models first_hitting, confidence, remasking.")
+    ] = "ancestral",
+    steps: StepsOption = None,
     grid: Annotated[str, typer.Option(help="even or cosine.")] = "even",
-    final: Annotated[str, typer.Option(help="draw or argmax at the last step.")] = "draw",
-    first_hitting: Annotated[bool, typer.Option(help="One token at a time, exactly (masked models).")] = False,
+    final: FinalOption = None,
+    temperature: Annotated[float, typer.Option(min=0, help="Below 1: likely tokens become likelier.")] = 1.0,
+    top_p: Annotated[float, typer.Option(help="Keep the likeliest tokens that have this probability.")] = 1.0,
+    corrections: Annotated[int, typer.Option(min=0, help="Corrector steps after each step (ancestral).")] = 0,
+    block: Annotated[int, typer.Option(min=0, help="Fill in from left to right, so many tokens at a time.")] = 0,
+    first_hitting: Annotated[bool, typer.Option(help="Short for --method first_hitting.")] = False,
     prompt: Annotated[str | None, typer.Option(help="Text to keep; `_` marks what to fill in.")] = None,
-    label: Annotated[int | None, typer.Option(help="Class, for conditional models.")] = None,
+    label: Annotated[int | None, typer.Option(min=0, help="Class, for conditional models.")] = None,
+    guidance: Annotated[
+        float, typer.Option(min=0, help="Push samples towards their class (classifier-free guidance).")
+    ] = 0.0,
     progress: Annotated[Path | None, typer.Option(help="A .png of the way from noise to data.")] = None,
-    seed: Annotated[int, typer.Option(help="Same seed, same samples.")] = 0,
-    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
+    seed: SeedOption = 0,
+    threads: ThreadsOption = None,
     device: DeviceOption = None,
 ) -> None:
     """Draw samples from a checkpoint."""
+    from d3pm.generation import GenerationConfig
     from d3pm.show import run_sample
 
     _threads(threads)
+    generation = GenerationConfig(
+        method="first_hitting" if first_hitting else method,  # type: ignore[arg-type]
+        n_steps=steps,
+        grid=grid,  # type: ignore[arg-type]
+        final=final,  # type: ignore[arg-type]
+        temperature=temperature,
+        top_p=top_p,
+        n_corrections=corrections,
+        block=block,
+    )
     run_sample(
         checkpoint,
-        out=out,
+        out,
         n=n,
-        steps=steps,
-        grid=grid,
-        final=final,
-        first_hitting=first_hitting,
+        generation=generation,
         prompt=prompt,
         label=label,
+        guidance=guidance,
         progress=progress,
         seed=seed,
         device=device,
@@ -111,13 +138,15 @@ def sample(
 def evaluate(
     checkpoint: CheckpointArgument,
     data: DataOption = None,
-    examples: Annotated[int | None, typer.Option(help="Test examples; 0 for all.")] = None,
-    times: Annotated[int | None, typer.Option(help="Random times per example; 0 for all T.")] = None,
-    step: Annotated[int | None, typer.Option(help="Steps at once.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
-    quality: Annotated[int, typer.Option(help="Samples to measure IS and FID with; 0 for none.")] = 0,
+    examples: Annotated[int | None, typer.Option(min=0, help="Test examples; 0 for all.")] = None,
+    times: Annotated[int | None, typer.Option(min=0, help="Random times per example; 0 for all T.")] = None,
+    step: Annotated[int | None, typer.Option(min=1, help="Steps at once.")] = None,
+    seed: SeedOption = 0,
+    quality: Annotated[int, typer.Option(min=0, help="Samples to measure IS and FID with; 0 for none.")] = 0,
+    sample_steps: StepsOption = None,
+    final: FinalOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on the standard output.")] = False,
-    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
+    threads: ThreadsOption = None,
     device: DeviceOption = None,
 ) -> None:
     """Bound the negative log-likelihood of test data, in bits."""
@@ -125,42 +154,41 @@ def evaluate(
 
     from d3pm.checkpoint import load_checkpoint
     from d3pm.data import load_data
+    from d3pm.device import choose_device
     from d3pm.evaluation import evaluate as run
-    from d3pm.evaluation import first_of
+    from d3pm.metrics import to_json
 
     _threads(threads)
-    model = load_checkpoint(checkpoint, device or "cpu")
+    model = load_checkpoint(checkpoint, choose_device(device))
     chosen = {"examples": examples, "times": times, "step": step}
     settings = dataclasses.replace(model.config.evaluate, **{k: v for k, v in chosen.items() if v is not None})
     source = model.config.data if data is None else dataclasses.replace(model.config.data, path=data)
     dataset = load_data(source)
     result = run(model, dataset, settings, seed)
-    unit = "bits/char" if model.spec.alphabet else "bits/token" if model.spec.tokenizer else "bits/dim"
     values: dict[str, Any] = {
         "bits": result.bits_per_position,
-        "unit": unit,
+        "unit": model.spec.unit,
         "monte_carlo_error": result.monte_carlo_error,
         "standard_error": result.standard_error,
         "prior_bits": result.prior_bits,
         "marginal_bits": dataset.marginal_bits(),
         "examples": len(result.nats),
         "step": settings.step,
-        "first": first_of(model),
+        **dataclasses.asdict(model.denoiser.conventions),
     }
-    if model.spec.modality == "text":
-        tokens, _ = dataset.test_examples(settings.examples)
-        words = sum(len(model.spec.decode_text(row).split()) for row in tokens.numpy())
-        # Every sentence's end counts as a word, as the paper counts; characters have none.
-        ends = int((tokens == 0).sum()) if model.spec.tokenizer else 0
-        values["perplexity"] = result.perplexity(words + ends)
+    words = dataset.n_words(settings.examples)
+    if words:
+        values["perplexity"] = result.perplexity(words)
     if quality:
+        from d3pm.generation import GenerationConfig
         from d3pm.show import measure_quality
 
-        values.update(measure_quality(model, dataset, quality, seed))
+        generation = GenerationConfig(n_steps=sample_steps, final=final)  # type: ignore[arg-type]
+        values.update(measure_quality(model, dataset, quality, seed, generation))
     if as_json:
-        typer.echo(json.dumps(values))
+        typer.echo(to_json(values))
         return
-    typer.echo(f"{values['bits']:.4f} {unit} (bound; ± {values['monte_carlo_error']:.4f} from the draws)")
+    typer.echo(f"{values['bits']:.4f} {values['unit']} (bound; ± {values['monte_carlo_error']:.4f} from the draws)")
     for key in ("marginal_bits", "prior_bits", "examples", "perplexity", "inception_score", "fid"):
         if key in values:
             typer.echo(f"{key.replace('_', ' ')}: {values[key]:.6g}")
@@ -173,11 +201,11 @@ def encode(
     data: DataOption = None,
     layer: Annotated[str | None, typer.Option(help="Layer; two thirds of the depth by default.")] = None,
     t: Annotated[float, typer.Option(help="Noise, a share of T.")] = 0.0,
-    n_draws: Annotated[int, typer.Option(help="Noisy copies to average.")] = 1,
-    pool: Annotated[str, typer.Option(help="mean, max or grid.")] = "mean",
+    n_draws: Annotated[int, typer.Option(min=1, help="Noisy copies to average.")] = 1,
+    pool: Annotated[str | None, typer.Option(help="mean, max or grid; grid for pictures by default.")] = None,
     part: Annotated[str, typer.Option(help="train or test.")] = "test",
     list_layers: Annotated[bool, typer.Option("--layers", help="Print the layers' names and stop.")] = False,
-    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
+    threads: ThreadsOption = None,
     device: DeviceOption = None,
 ) -> None:
     """Write the features of a layer to a file that `transferability` reads."""
@@ -191,6 +219,18 @@ def encode(
         return
     run_encode(encoder, out, data, part)
     typer.echo(str(out))
+
+
+@app.command()
+def export(
+    checkpoint: CheckpointArgument,
+    out: Annotated[Path, typer.Option(help="Folder for the model and its tokenizer.")],
+) -> None:
+    """Write a model that started from a Hugging Face masked language model as one."""
+    from d3pm.checkpoint import load_checkpoint
+    from d3pm.huggingface import export_masked_lm
+
+    typer.echo(str(export_masked_lm(load_checkpoint(checkpoint), out)))
 
 
 def _threads(n: int | None) -> None:
@@ -208,12 +248,31 @@ def _say(text: str) -> None:
 
 
 def main() -> None:
-    """Run the command; an error of the caller's is one sentence and exit code 1."""
+    """Run the command; an error of the caller's, or of files, is one sentence and exit code 1."""
+    warnings.showwarning = _show_warning
     try:
         app()
     except D3PMError as error:
         sys.stderr.write(f"d3pm: {error}\n")
         raise SystemExit(1) from None
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        sys.stderr.write(f"d3pm: a file cannot be read or written{where}: {error.strerror or error}.\n")
+        raise SystemExit(1) from None
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Show what is said of the caller's data as one sentence, other warnings as Python does."""
+    ours = issubclass(category, TruncationWarning)
+    text = str(message) if ours else warnings.formatwarning(message, category, filename, lineno, line)
+    sys.stderr.write(f"d3pm: {text.rstrip()}\n")
 
 
 if __name__ == "__main__":

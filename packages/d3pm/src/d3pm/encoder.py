@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,28 +19,19 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from d3pm.checkpoint import Checkpoint, load_checkpoint
-from d3pm.data import quantise
+from d3pm.corpus import encode_examples, say_cut
+from d3pm.data import Batch
+from d3pm.device import choose_device
 from d3pm.errors import DataError, OptionError, check_choice
 from d3pm.losses import fraction
+from d3pm.nets.layers import layer_outputs
+from d3pm.picture_tokens import PictureTokens
 
 __all__ = ["DiffusionEncoder", "Pool", "encoder_factory"]
 
 Pool = Literal["mean", "max", "grid"]
 DEFAULT_DEPTH = 2 / 3
 FEATURES = "features"
-
-
-@dataclass(frozen=True)
-class PictureTokens:
-    """From a picture to the model's tokens; holds no model, so that other processes can do it."""
-
-    shape: tuple[int, ...]
-    n_tokens: int
-
-    def __call__(self, item: Any) -> np.ndarray:
-        """Return the tokens of a PIL picture or uint8 array, as the training data had them."""
-        # 0 … 255 whatever the training data's range was: sixteenths of it for the digits
-        return quantise(_to_picture(item, self.shape), self.n_tokens).astype(np.int64)
 
 
 class DiffusionEncoder:
@@ -56,9 +46,16 @@ class DiffusionEncoder:
         Share of T at which tokens are shown: 0 is clean.
     n_draws : int, default=1
         Noisy copies to average over, where t > 0.
-    pool : {"mean", "max", "grid"}, default="mean"
-        Over positions; "grid" keeps the four quarters of a picture apart.
+    pool : {"mean", "max", "grid"}, optional
+        Over positions; "grid" keeps the four quarters of a picture apart. By default "grid" for pictures, "mean" for
+        texts.
     device : str, optional
+        CUDA where there is one, by default.
+
+    Notes
+    -----
+    A conditional model is told no class (the null class that it was trained with). Texts are read at their own length,
+    without padding; one that is longer than the model reads is cut, with a `TruncationWarning` the first time.
 
     Examples
     --------
@@ -74,18 +71,31 @@ class DiffusionEncoder:
         layer: str | None = None,
         t: float = 0.0,
         n_draws: int = 1,
-        pool: Pool = "mean",
+        pool: Pool | None = None,
         device: str | None = None,
         name: str | None = None,
     ) -> None:
-        chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        self.checkpoint = checkpoint if isinstance(checkpoint, Checkpoint) else load_checkpoint(checkpoint, chosen)
-        self.device = torch.device(chosen)
+        if isinstance(checkpoint, Checkpoint):
+            self.checkpoint = checkpoint
+            self.device = next(checkpoint.denoiser.parameters()).device if device is None else choose_device(device)
+            checkpoint.denoiser.to(self.device)
+            checkpoint.process.to(self.device)
+        else:
+            self.device = choose_device(device)
+            self.checkpoint = load_checkpoint(checkpoint, self.device)
+        if self.checkpoint.spec.n_classes and not self.checkpoint.config.train.class_dropout:
+            message = (
+                "`checkpoint` must have a null class to encode without labels; this one was trained with "
+                "train.class_dropout = 0. Train it with 0.1, or without data.conditional."
+            )
+            raise OptionError(message)
         self._backbone = self.checkpoint.denoiser.backbone
         self.layers: list[str] = list(self._backbone.layer_names)
         self.layer = self.layers[int(DEFAULT_DEPTH * (len(self.layers) - 1))] if layer is None else layer
         check_choice(self.layer, self.layers, "layer")
+        pool = pool or ("grid" if self.modality == "image" else "mean")
         self.t, self.n_draws, self.pool = _check_noise(t, n_draws, pool, self.modality)
+        self._said_cut = False
         self.name = name or f"d3pm:{self.checkpoint.path}"
 
     # ------------------------------------------------------------------ what a ranking of encoders asks for
@@ -114,6 +124,8 @@ class DiffusionEncoder:
             "t": self.t,
             "n_draws": self.n_draws,
             "pool": self.pool,
+            "padding": "masked",
+            "condition": "none",
             "torch": torch.__version__,
         }
 
@@ -157,7 +169,8 @@ class DiffusionEncoder:
         Parameters
         ----------
         items : sequence
-            PIL pictures, uint8 arrays (n, H, W[, C]), texts, or an integer tensor of the model's own tokens (n, …).
+            PIL pictures, uint8 arrays (n, H, W[, C]), texts, or the model's own tokens: an integer tensor (n, …), or a
+            `Batch` of them where they differ in length.
         layer, t, n_draws, pool
             In place of the encoder's own.
         """
@@ -186,73 +199,58 @@ class DiffusionEncoder:
             pool or self.pool,
             self.modality,
         )
-        tokens, lengths = self.tokens(items)
+        batch = self.tokens(items)
         process = self.checkpoint.process
         whole = process.n_steps or 1
         time = torch.tensor(share * whole if process.n_steps is None else round(share * whole), device=self.device)
         time = time.double() if process.n_steps is None else time.long()
-        condition = torch.zeros(len(tokens), dtype=torch.long, device=self.device) if self._conditional else None
         sums: dict[str, Tensor] = {}
         for draw in range(draws):
-            x_t = tokens if float(time) == 0 else self._noisy(tokens, time, draw)
-            hidden = self._hidden(x_t, fraction(process, time).expand(len(tokens)), layers, condition)
+            x_t = batch.tokens if float(time) == 0 else self._noisy(batch, time, draw)
+            shares = fraction(process, time).expand(len(x_t))
+            hidden = layer_outputs(self._backbone, layers, x_t, shares, None, batch.attention_mask)
             for name, value in hidden.items():
-                features = self._pooled(value, lengths, pool)
+                features = self._pooled(value, batch.attention_mask, pool)
                 sums[name] = sums.get(name, torch.zeros((), device=self.device)) + features / draws
         return {name: value.float().cpu().numpy() for name, value in sums.items()}
 
-    @property
-    def _conditional(self) -> bool:
-        return self.checkpoint.spec.n_classes > 0
-
-    def _noisy(self, tokens: Tensor, time: Tensor, draw: int) -> Tensor:
-        """Return x_t; the noise of an item depends on the item alone, not on its batch."""
-        rows = []
-        for row in tokens:
-            digest = hashlib.sha256(row.cpu().numpy().tobytes() + bytes([draw % 256, draw // 256])).digest()
+    def _noisy(self, batch: Batch, time: Tensor, draw: int) -> Tensor:
+        """Return x_t; the noise of an item depends on the item alone, not on its batch or its padding."""
+        x_t = batch.tokens.clone()
+        for i, row in enumerate(batch.tokens):
+            real = row if batch.attention_mask is None else row[batch.attention_mask[i]]
+            digest = hashlib.sha256(real.cpu().numpy().tobytes() + bytes([draw % 256, draw // 256])).digest()
             generator = torch.Generator(self.device).manual_seed(int.from_bytes(digest[:7], "big"))
-            rows.append(self.checkpoint.process.corrupt(row[None], time.reshape(1, *(1,) * row.ndim), generator))
-        return torch.cat(rows)
+            noisy = self.checkpoint.process.corrupt(real[None], time.reshape(1, *(1,) * real.ndim), generator)[0]
+            x_t[i] = noisy if batch.attention_mask is None else row.masked_scatter(batch.attention_mask[i], noisy)
+        return x_t
 
-    def _hidden(self, x_t: Tensor, time: Tensor, layers: list[str], condition: Tensor | None) -> dict[str, Tensor]:
-        """Run the backbone and catch what its layers put out."""
-        caught: dict[str, Tensor] = {}
-
-        def catch(name: str) -> Callable[[Any, Any, Tensor], None]:
-            return lambda module, inputs, output: caught.__setitem__(name, output)
-
-        hooks = [self._backbone.get_submodule(name).register_forward_hook(catch(name)) for name in layers]
-        try:
-            self._backbone(x_t, time, condition)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        return caught
-
-    def _pooled(self, hidden: Tensor, lengths: Tensor | None, pool: Pool) -> Tensor:
+    def _pooled(self, hidden: Tensor, attention_mask: Tensor | None, pool: Pool) -> Tensor:
         """Return (n, features) of a layer's output: (n, width, H, W), (n, N, width) or (n, width, N)."""
-        axes = self._backbone.position_axes
         if pool == "grid":
             return F.adaptive_avg_pool2d(hidden, 2).flatten(1)
-        if axes == (1,):
+        if self._backbone.position_axes == (1,):
             hidden = hidden.transpose(1, 2)  # (n, width, N)
-        if lengths is not None:
-            real = torch.arange(hidden.shape[-1], device=self.device) < lengths[:, None]  # (n, N)
+        if attention_mask is not None:
+            real = attention_mask[:, None]
             if pool == "max":
-                return hidden.masked_fill(~real[:, None], -torch.inf).amax(-1)
-            return (hidden * real[:, None]).sum(-1) / lengths[:, None]
+                return hidden.masked_fill(~real, -torch.inf).amax(-1)
+            return torch.where(real, hidden, 0.0).sum(-1) / real.sum(-1)
         flat = hidden.flatten(2)
         return flat.amax(-1) if pool == "max" else flat.mean(-1)
 
-    def tokens(self, items: Any) -> tuple[Tensor, Tensor | None]:
-        """Return items as the model's tokens (n, …), and of texts their lengths.
+    def tokens(self, items: Any) -> Batch:
+        """Return items as the model's tokens (n, …), without labels.
 
-        Pictures are brought to the model's size, colours and levels as its training data were; texts are cut or padded
-        (with spaces) to its length.
+        Pictures are brought to the model's size, colours and levels as its training data were; texts that are longer
+        than the model reads are cut.
         """
         spec = self.checkpoint.spec
+        if isinstance(items, Batch):
+            items = items.to(self.device)
+            return Batch(self.checkpoint.process.check_tokens(items.tokens, "items"), None, items.attention_mask)
         if isinstance(items, Tensor):
-            return self.checkpoint.process.check_tokens(items, "items").to(self.device), None
+            return Batch(self.checkpoint.process.check_tokens(items, "items").to(self.device), None, None)
         if spec.modality == "text":
             for item in items:
                 if not isinstance(item, str):
@@ -260,19 +258,16 @@ class DiffusionEncoder:
                     raise DataError(message)
             return self._text_tokens(list(items))
         make = PictureTokens(tuple(spec.shape), spec.n_tokens)
-        return torch.from_numpy(np.stack([make(item) for item in items])).to(self.device), None
+        return Batch(torch.from_numpy(np.stack([make(item) for item in items])).to(self.device), None, None)
 
-    def _text_tokens(self, texts: list[str]) -> tuple[Tensor, Tensor]:
-        spec = self.checkpoint.spec
-        length = spec.shape[0]
-        filler = spec.alphabet.index(" ") if spec.alphabet else 0
-        tokens = np.full((len(texts), length), filler, dtype=np.int64)
-        lengths = np.ones(len(texts), dtype=np.int64)
-        for row, text in enumerate(texts):
-            codes = spec.encode_text(text)[:length]
-            tokens[row, : len(codes)] = codes
-            lengths[row] = max(1, len(codes))
-        return torch.from_numpy(tokens).to(self.device), torch.from_numpy(lengths).to(self.device)
+    def _text_tokens(self, texts: list[str]) -> Batch:
+        tokens, lengths, _, cut = encode_examples(self.checkpoint.spec, texts)
+        if cut and not self._said_cut:
+            say_cut(cut, len(texts), self.checkpoint.spec.shape[0])
+            self._said_cut = True
+        longest = int(lengths.max(initial=1))
+        real = torch.from_numpy(np.arange(longest) < lengths[:, None])
+        return Batch(torch.from_numpy(tokens[:, :longest]), None, real).to(self.device)
 
 
 def encoder_factory(spec: str, *, device: str | None = None, pool: Pool | None = None) -> DiffusionEncoder:
@@ -307,22 +302,3 @@ def _check_noise(t: float, n_draws: int, pool: str, modality: str) -> tuple[floa
         raise OptionError(message)
     check_choice(pool, ("mean", "max", "grid") if modality == "image" else ("mean", "max"), "pool")
     return float(t), int(n_draws), pool
-
-
-def _to_picture(item: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """Return uint8 (H, W) or (H, W, 3) of a PIL picture or an array, resized with antialiasing."""
-    array = np.asarray(item)
-    if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
-        message = f"`items` must be PIL pictures or uint8 arrays (H, W) or (H, W, 3); got {array.dtype} {array.shape}."
-        raise DataError(message)
-    array = array[..., None] if array.ndim == 2 else array[..., :3]
-    wanted = shape[2] if len(shape) == 3 else 1
-    values = torch.tensor(array).permute(2, 0, 1)[None].float()  # (1, C, H, W)
-    if wanted == 1 and values.shape[1] == 3:
-        values = (values * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(
-            1, keepdim=True
-        )  # luma, as PIL's "L"
-    if values.shape[-2:] != shape[:2]:
-        values = F.interpolate(values, shape[:2], mode="bilinear", antialias=True, align_corners=False)
-    values = values.expand(1, wanted, *shape[:2])[0].permute(1, 2, 0)
-    return values.round().clamp(0, 255).byte().numpy().reshape(shape)

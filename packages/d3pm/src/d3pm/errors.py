@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from types import ModuleType
+from typing import Any
 
 __all__ = [
     "CheckpointError",
@@ -16,7 +18,10 @@ __all__ = [
     "MissingExtraError",
     "OptionError",
     "TokenError",
+    "TruncationWarning",
     "check_choice",
+    "check_list",
+    "check_number",
     "require_extra",
 ]
 
@@ -53,6 +58,10 @@ class MissingExtraError(D3PMError, ImportError):
     """A library that an optional extra installs is not there."""
 
 
+class TruncationWarning(UserWarning):
+    """Texts are longer than the model reads; what is beyond is left out."""
+
+
 def check_choice(value: object, valid: Iterable[str], argument: str) -> str:
     """Return `value` if it is one of `valid`, else raise `OptionError` naming the nearest."""
     names = list(valid)
@@ -62,6 +71,29 @@ def check_choice(value: object, valid: Iterable[str], argument: str) -> str:
     close = difflib.get_close_matches(value, names, n=1, cutoff=0.5) if isinstance(value, str) else []
     if close:
         message += f" Did you mean {close[0]!r}?"
+    raise OptionError(message)
+
+
+def check_number(
+    value: Any, argument: str, low: float, high: float = math.inf, *, whole: bool = False, above: bool = False
+) -> Any:
+    """Return a finite number from `low` to `high` (`above`: larger than `low`), else raise `OptionError`."""
+    kinds = (int,) if whole else (int, float)
+    is_number = isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value)
+    if is_number and (low < value if above else low <= value) and value <= high:
+        return value
+    kind = "a whole number" if whole else "a number"
+    limits = f"above {low:g}" if above else f"at least {low:g}"
+    limits += f" and at most {high:g}" if high < math.inf else ""
+    message = f"`{argument}` must be {kind}, {limits}; got {value!r}."
+    raise OptionError(message)
+
+
+def check_list(values: Any, argument: str) -> Sequence[Any]:
+    """Return `values` if it is a list or tuple with something in it, else raise `OptionError`."""
+    if isinstance(values, (list, tuple)) and values:
+        return values
+    message = f"`{argument}` must be a list with at least one entry; got {values!r}."
     raise OptionError(message)
 
 

@@ -14,19 +14,10 @@ from d3pm.config import EvaluateConfig
 from d3pm.data import Dataset
 from d3pm.errors import DataError, OptionError, require_extra
 from d3pm.likelihood import Likelihood, negative_log_likelihood
-from d3pm.losses import First
 
-__all__ = ["evaluate", "first_of", "sample_quality"]
+__all__ = ["evaluate", "sample_quality"]
 
 _SPLITS = 10  # over which the inception score is averaged, as everywhere
-
-
-def first_of(checkpoint: Checkpoint) -> First:
-    """Return the convention for L_0: equation 4 where masks are a symbol of their own, else as it was trained.
-
-    A masked model copies what is unmasked, at the last step too, so that only equation 4 describes it.
-    """
-    return "eq4" if checkpoint.denoiser.forbid is not None else checkpoint.config.loss.first
 
 
 def evaluate(
@@ -49,21 +40,20 @@ def evaluate(
         raise DataError(message)
     device = next(checkpoint.denoiser.parameters()).device
     generator = torch.Generator(device).manual_seed(seed)
-    examples, labels = dataset.test_examples(settings.examples)
+    examples = dataset.test_examples(settings.examples)
     parts = []
-    for start in range(0, len(examples), settings.batch):
-        rows = slice(start, start + settings.batch)
+    for start in range(0, len(examples.tokens), settings.batch):
+        batch = examples.rows(slice(start, start + settings.batch)).to(device)
         parts.append(
             negative_log_likelihood(
                 checkpoint.process,
                 checkpoint.denoiser,
-                examples[rows].to(device),
+                batch.tokens,
                 step=settings.step,
                 n_times=settings.times or None,
-                mode=checkpoint.config.loss.mode,
-                first=first_of(checkpoint),
-                condition=None if labels is None else labels[rows].to(device),
+                condition=batch.labels,
                 generator=generator,
+                attention_mask=batch.attention_mask,
             )
         )
     return Likelihood.concatenate(parts)

@@ -4,8 +4,9 @@ L_vb = L_T + Σ_{t=2}^T L_{t-1} + L_0 (equation 1). Training draws one time per 
 expected loss is (L_vb − L_T)/T; λ times the cross-entropy of p̃ may be added (equation 5). Terms are in nats, one per
 position; `training_loss` averages over positions.
 
-A denoiser is any callable `denoiser(x_t, time, condition) -> logits` with x_t (B, …) integers, time (B,) = t/T in
-[0, 1] (or t itself in continuous time), condition None or (B,) class labels, and logits (B, …, K).
+A denoiser is any callable `denoiser(x_t, time, condition[, attention_mask]) -> logits` with x_t (B, …) integers, time
+(B,) = t/T in [0, 1] (or t itself in continuous time), condition None or (B,) class labels, logits (B, …, K), and, where
+texts differ in length, attention_mask (B, N), True at real positions.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from d3pm.conventions import Conventions, First, conventions_of
+from d3pm.counted import counted_masks, masks_linearly
 from d3pm.errors import OptionError, check_choice
 from d3pm.processes.base import FLOOR, Mode, Process
 from d3pm.processes.closed import Absorbing
 
 __all__ = [
     "Denoiser",
-    "First",
     "Objective",
     "bound_term",
     "continuous_bound_term",
@@ -35,7 +37,6 @@ __all__ = [
 ]
 
 Denoiser = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-First = Literal["direct", "eq4"]
 
 
 def bound_term(
@@ -47,7 +48,7 @@ def bound_term(
     *,
     step: float = 1,
     mode: Mode = "joint",
-    first: First = "direct",
+    first: First = "eq4",
 ) -> Tensor:
     """Return KL(q(x_{t-step} | x_t, x_0) ‖ p_θ(x_{t-step} | x_t)), or L_0 where that goes back to time 0.
 
@@ -59,12 +60,8 @@ def bound_term(
         log p̃(x_0 | x_t), normalised: a net's logits.log_softmax(-1).
     t : tensor of shape (B,) or ()
     step : int or float, default=1
-    mode : {"joint", "mixture"}, default="joint"
-        See `Process.reverse`.
-    first : {"direct", "eq4"}, default="direct"
-        L_0 is −log p̃(x_0 | x_1), as in the authors' image code and most that follow it, or −log p_θ(x_0 | x_1) by
-        equation 4, as in their text code. Both bound the likelihood of their own decoder. "direct" leaves a cost of
-        reconstruction however large T is; "eq4" does not.
+    mode, first
+        See `Conventions`: L_0 is −log p_θ(x_0 | x_1) by equation 4, or "direct" −log p̃(x_0 | x_1).
 
     Returns
     -------
@@ -101,22 +98,28 @@ def masked_bound_term(
     return torch.where(x_t == process.mask, weight.to(log_p.dtype) * cross_entropy(log_p, x_0), 0.0)
 
 
-def continuous_bound_term(process: Process, x_t: Tensor, x_0: Tensor, log_p: Tensor, t: Tensor) -> Tensor:
+def continuous_bound_term(
+    process: Process, x_t: Tensor, x_0: Tensor, log_p: Tensor, t: Tensor, *, mode: Mode = "joint"
+) -> Tensor:
     r"""Return the integrand of the bound in continuous time, per position, nats per unit of time.
 
     .. math:: Σ_{j ≠ x_t} R_t[j, x_t] (r^θ_j - r_j + r_j \log(r_j / r^θ_j)), \quad r_j = Q̄_t[x_0, j] / Q̄_t[x_0, x_t]
 
     and r^θ the same ratio of p̃ Q̄_t: T · L_{t-1} as T → ∞ (compare Campbell et al., arXiv 2205.14987). For the absorbing
-    process this is `masked_bound_term`.
+    process this is `masked_bound_term`. `mode` is that of `Conventions`: with "score", `log_p` holds the net's logits,
+    and this is SEDD's denoising score entropy (arXiv 2310.16834).
     """
     time = process.spread(t, x_t)
     zero = torch.zeros_like(time)
     rates = process._log_rates(x_t, time, log_p.dtype)
     log_q = process._log_rows(x_0, zero, time, log_p.dtype)  # (..., K)
-    log_p_t = process._log_product(log_p, zero, time)
     here = x_t[..., None]
     log_r = log_q - log_q.gather(-1, here)
-    log_r_theta = log_p_t - log_p_t.gather(-1, here)
+    if mode == "score":
+        log_r_theta = process.log_score(x_t, log_p, time)
+    else:
+        log_p_t = process._log_product(process.log_prediction(x_t, log_p, time, mode), zero, time)
+        log_r_theta = log_p_t - log_p_t.gather(-1, here)
     gap = (rates + log_r_theta).exp() - (rates + log_r).exp()
     gap = gap + torch.where(log_r > FLOOR / 2, (rates + log_r).exp() * (log_r - log_r_theta), 0.0)
     return gap.scatter(-1, here, 0.0).sum(-1)
@@ -157,37 +160,48 @@ class Objective:
 
     Attributes
     ----------
-    kind : {"bound", "masked", "simple"}
+    kind : {"bound", "masked", "counted", "simple", "cross_entropy"}
         "bound": the term of L_vb, plus `cross_entropy` times the cross-entropy (L_λ; λ = 0.001 for the paper's images,
-        0.01 for its absorbing text). "masked": the absorbing process's closed form. "simple": cross-entropy at masked
-        positions with weight one at every masking ratio, a masked language model's objective; for encoders.
+        0.01 for its absorbing text). "masked": the absorbing process's closed form. "counted": the same bound in
+        continuous time with less variance, by masking an exact number of positions; see `d3pm.counted`. "simple":
+        cross-entropy at masked positions with weight one at every masking ratio, a masked language model's objective;
+        for encoders.
+        "cross_entropy": the auxiliary term of equation 5 alone, at all positions and times, for any process.
     cross_entropy : float, default=0
         λ of equation 5.
-    mode, first
-        As in `bound_term`.
     low, high : float, default=0, 1
         Range of times trained on, as fractions of T. An encoder sees little noise at use: (0.05, 0.6) serves it.
     """
 
-    kind: Literal["bound", "masked", "simple"] = "bound"
+    kind: Literal["bound", "masked", "counted", "simple", "cross_entropy"] = "bound"
     cross_entropy: float = 0.0
-    mode: Mode = "joint"
-    first: First = "direct"
     low: float = 0.0
     high: float = 1.0
 
     def __post_init__(self) -> None:
-        check_choice(self.kind, ("bound", "masked", "simple"), "kind")
-        check_choice(self.mode, ("joint", "mixture"), "mode")
-        check_choice(self.first, ("direct", "eq4"), "first")
+        check_choice(self.kind, ("bound", "masked", "counted", "simple", "cross_entropy"), "kind")
         if self.cross_entropy < 0 or not 0 <= self.low < self.high <= 1:
             message = f"`cross_entropy` must be ≥ 0 and 0 ≤ low < high ≤ 1; got {self}."
             raise OptionError(message)
 
-    def check(self, process: Process) -> None:
-        """Raise `OptionError` if the process cannot be trained with this objective."""
-        if self.kind != "bound" and not isinstance(process, Absorbing):
-            message = f"`kind` must be 'bound' for a {process.kind} process; got {self.kind!r}, which needs masks."
+    def check(self, process: Process, conventions: Conventions) -> None:
+        """Raise `OptionError` if this objective does not train that model of that process."""
+        conventions.check(process)
+        if conventions.mode == "score" and (self.kind != "bound" or self.cross_entropy):
+            message = f"`kind` must be 'bound' without cross-entropy for a net of scores, which says no p̃; got {self}."
+            raise OptionError(message)
+        masks = self.kind in ("masked", "counted", "simple")
+        if masks and not isinstance(process, Absorbing):
+            message = (
+                f"`kind` must be 'bound' or 'cross_entropy' for a {process.kind} process; "
+                f"got {self.kind!r}, which needs masks."
+            )
+            raise OptionError(message)
+        if self.kind == "counted" and not masks_linearly(process):
+            message = "`kind` = 'counted' needs continuous time, process.steps = 0, and process.schedule = 'linear'."
+            raise OptionError(message)
+        if masks and conventions.first != "eq4":
+            message = f"`first` must be 'eq4' with `kind` = {self.kind!r}, the closed form of equation 4; got 'direct'."
             raise OptionError(message)
 
 
@@ -198,6 +212,8 @@ def training_loss(
     x_0: Tensor,
     generator: torch.Generator | None = None,
     condition: Tensor | None = None,
+    conventions: Conventions | None = None,
+    attention_mask: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the loss of a batch, and what to log.
 
@@ -205,38 +221,79 @@ def training_loss(
     ----------
     x_0 : integer tensor of shape (B, …)
         Clean tokens, trusted to be in range.
+    conventions : Conventions, optional
+        The denoiser's own by default.
+    attention_mask : bool tensor of shape (B, N), optional
+        False at padding, which the denoiser is told (as its fourth argument) and the loss leaves out.
 
     Returns
     -------
     loss : scalar tensor
         Nats per position, without a factor T in discrete time.
     metrics : dict
-        "bits": an estimate of the bound in bits per position, less L_T ("simple": of the cross-entropy);
+        "bits": an estimate of the bound in bits per position, less L_T ("simple", "cross_entropy": of the
+        cross-entropy);
         "cross_entropy": in bits.
     """
     t = sample_times(process, len(x_0), generator, x_0.device, objective.low, objective.high)
-    x_t = process.corrupt(x_0, process.spread(t, x_0), generator)
+    weight = None
+    if objective.kind == "counted":
+        masked, t, weight = counted_masks(x_0, t, generator, attention_mask)
+        x_t = torch.where(masked, process.mask, x_0)  # type: ignore[attr-defined]
+    else:
+        x_t = process.corrupt(x_0, process.spread(t, x_0), generator)
     # The bound is in float32 whatever the net ran in.
-    log_p = denoiser(x_t, fraction(process, t), condition).float().log_softmax(-1)
-    ce = cross_entropy(log_p, x_0)
+    logits = ask(denoiser, x_t, fraction(process, t), condition, attention_mask).float()
+    conventions = conventions_of(denoiser, conventions)
+    log_p = conventions.read(logits)
+    ce = cross_entropy(log_p, x_0) if conventions.mode != "score" else cross_entropy(logits.log_softmax(-1), x_0)
     if objective.kind == "simple":
         masked = (x_t == process.mask).to(ce.dtype)  # type: ignore[attr-defined]
+        masked = masked if attention_mask is None else masked * attention_mask
         loss = (ce * masked).sum() / masked.sum().clamp(min=1)
         bits = loss
+    elif objective.kind == "cross_entropy":
+        bits = loss = _mean(ce, attention_mask)
+    elif weight is not None:
+        bits = loss = _mean(ce * weight, attention_mask)
     else:
-        term = _term(objective, process, x_t, x_0, log_p, t).mean()
-        loss = term + objective.cross_entropy * ce.mean() if objective.cross_entropy else term
+        term = _mean(_term(objective, conventions, process, x_t, x_0, log_p, t), attention_mask)
+        loss = term + objective.cross_entropy * _mean(ce, attention_mask) if objective.cross_entropy else term
         bits = term * (process.n_steps or 1)
     ln2 = 0.6931471805599453
-    return loss, {"bits": bits.detach() / ln2, "cross_entropy": ce.detach().mean() / ln2}
+    return loss, {"bits": bits.detach() / ln2, "cross_entropy": _mean(ce.detach(), attention_mask) / ln2}
 
 
-def _term(objective: Objective, process: Process, x_t: Tensor, x_0: Tensor, log_p: Tensor, t: Tensor) -> Tensor:
+def ask(
+    denoiser: Denoiser, x_t: Tensor, time: Tensor, condition: Tensor | None, attention_mask: Tensor | None = None
+) -> Tensor:
+    """Return the denoiser's logits; one that reads whole examples only need not know of masks."""
+    if attention_mask is None:
+        return denoiser(x_t, time, condition)
+    return denoiser(x_t, time, condition, attention_mask)  # type: ignore[call-arg]
+
+
+def _mean(values: Tensor, attention_mask: Tensor | None) -> Tensor:
+    """Return the mean over real positions."""
+    if attention_mask is None:
+        return values.mean()
+    return torch.where(attention_mask, values, 0.0).sum() / attention_mask.sum()
+
+
+def _term(
+    objective: Objective,
+    conventions: Conventions,
+    process: Process,
+    x_t: Tensor,
+    x_0: Tensor,
+    log_p: Tensor,
+    t: Tensor,
+) -> Tensor:
     if objective.kind == "masked":
         return masked_bound_term(process, x_t, x_0, log_p, t)  # type: ignore[arg-type]
     if process.n_steps is None:
-        return continuous_bound_term(process, x_t, x_0, log_p, t)
-    return bound_term(process, x_t, x_0, log_p, t, mode=objective.mode, first=objective.first)
+        return continuous_bound_term(process, x_t, x_0, log_p, t, mode=conventions.mode)
+    return bound_term(process, x_t, x_0, log_p, t, mode=conventions.mode, first=conventions.first)
 
 
 def fraction(process: Process, t: Tensor) -> Tensor:

@@ -1,6 +1,9 @@
 """Generation: from the prior back to data, one step, many steps or one token at a time.
 
-All categorical draws are made in float64 by inversion (`processes.base.draw`).
+`sample` goes down a grid of times, x_s ~ p_θ(x_s | x_t), for every process; `sample_first_hitting` reveals the tokens
+of a masked model one by one, exactly. Beside them, `d3pm.unmasking` chooses which token comes next, `d3pm.infilling`
+conditions processes without masks, and `d3pm.generation` puts all of it behind one function. Draws are made in float64
+by inversion (`processes.base.draw`).
 """
 
 from __future__ import annotations
@@ -13,20 +16,20 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from d3pm.conventions import Conventions, conventions_of
 from d3pm.errors import OptionError, check_choice
 from d3pm.likelihood import time_grid
 from d3pm.losses import Denoiser, fraction
-from d3pm.processes.base import FLOOR, Mode, Process, draw
+from d3pm.processes.base import FLOOR, Process, draw
 from d3pm.processes.closed import Absorbing
 
-__all__ = ["sample", "sample_first_hitting", "sampling_times"]
+__all__ = ["Grid", "Watcher", "copies", "sample", "sample_first_hitting", "sampling_times"]
 
+Grid = Literal["even", "cosine"]
 Watcher = Callable[[float, Tensor], None]
 
 
-def sampling_times(
-    process: Process, n_steps: int | None = None, grid: Literal["even", "cosine"] = "even"
-) -> list[float]:
+def sampling_times(process: Process, n_steps: int | None = None, grid: Grid = "even") -> list[float]:
     """Return the times visited, from T (or 1.0) down to 0, ends included.
 
     Parameters
@@ -66,12 +69,13 @@ def sample(
     shape: Sequence[int],
     *,
     n_steps: int | None = None,
-    grid: Literal["even", "cosine"] = "even",
-    final: Literal["draw", "argmax"] = "draw",
-    mode: Mode = "joint",
+    grid: Grid = "even",
+    conventions: Conventions | None = None,
     condition: Tensor | None = None,
     given: Tensor | None = None,
     keep: Tensor | None = None,
+    n_particles: int = 16,
+    n_corrections: int = 0,
     cache: bool = True,
     generator: torch.Generator | None = None,
     device: torch.device | str = "cpu",
@@ -88,18 +92,20 @@ def sample(
         (B, …).
     n_steps, grid
         See `sampling_times`; fewer than T steps go several at a time, exactly.
-    final : {"draw", "argmax"}, default="draw"
-        How x_0 comes from the last p̃. "draw" samples the model whose likelihood the direct bound measures; "argmax" is
-        what both official codes do, and looks cleaner.
-    mode : {"joint", "mixture"}
-        See `Process.reverse`.
+    conventions : Conventions, optional
+        The denoiser's own by default: the model drawn from is the one trained and evaluated.
     condition : tensor of shape (B,), optional
         Class labels.
     given, keep : tensors of shape (B, …), optional
-        Tokens to keep, and True where. An absorbing process sees them clean throughout, which conditions it exactly;
-        other processes see them as noisy as the rest (replacement), which does so nearly.
+        Tokens to keep, and True where. A masked model sees them clean throughout, which conditions it exactly; for
+        others see `d3pm.infilling`.
+    n_particles : int, default=16
+        Of infilling without masks: the error of the conditional law shrinks with it, and the cost grows.
+    n_corrections : int, default=0
+        Predictor–corrector: after each step from t to s, go forward to t by the process and back again so many times.
+        For an exact net the law of x_s stays as it is; errors of earlier steps are forgotten.
     cache : bool, default=True
-        For a time-free denoiser of an absorbing process: run only the examples in which a token has changed.
+        For a time-free denoiser of a masked model: run only the examples in which a token has changed.
     watch : callable, optional
         Called with (t, x_t) at every time of the grid.
 
@@ -107,29 +113,34 @@ def sample(
     -------
     integer tensor of shape (B, …)
     """
-    check_choice(final, ("draw", "argmax"), "final")
-    times = sampling_times(process, n_steps, grid)
-    given, keep = _check_given(process, given, keep, tuple(shape), device)
-    # A masked model reads the given tokens clean; other processes have them replaced by noisy ones at every step.
-    clean = isinstance(process, Absorbing)
-    x = process.prior_sample(tuple(shape), generator, device)
-    predict = _Cached(denoiser, condition, on=cache and clean and bool(getattr(denoiser, "time_free", False)))
+    conventions = conventions_of(denoiser, conventions).check(process)
+    times, shape = sampling_times(process, n_steps, grid), tuple(shape)
+    given, keep = check_given(process, given, keep, shape, device)
+    if given is not None and keep is not None and not reads_clean(process, denoiser, given[keep]):
+        from d3pm.infilling import sample_given
+
+        x = sample_given(process, denoiser, given, keep, times, conventions, condition, n_particles, generator, watch)
+        return x
+    if n_corrections < 0:
+        message = f"`n_corrections` must be ≥ 0; got {n_corrections}."
+        raise OptionError(message)
+    predict = _Cached(denoiser, condition, on=cache and _may_cache(process, denoiser))
+
+    def stay(x: Tensor) -> Tensor:
+        return x if given is None or keep is None else torch.where(keep, given, x)
+
+    def back(x: Tensor, t: Tensor, s: Tensor) -> Tensor:
+        logits = predict(x, fraction(process, t).expand(len(x)))
+        return stay(step_back(process, denoiser, conventions, x, logits, s, t, generator))
+
+    x = stay(process.prior_sample(shape, generator, device))
     for t, s in itertools.pairwise(times):
-        t_, s_ = _times(process, t, device), _times(process, s, device)
-        if keep is not None and given is not None:
-            known = given if clean else process.corrupt(given, t_, generator)
-            x = torch.where(keep, known, x)
         if watch is not None:
             watch(t, x)
-        logits = predict(x, fraction(process, t_).expand(len(x)))
-        if s == 0:
-            x = _final(process, x, logits, t_, final, mode, generator)
-        elif _copies(process, denoiser):
-            x = _unmask(process, x, logits, s_, t_, generator)  # type: ignore[arg-type]
-        else:
-            x = draw(process.log_reverse(x, logits.double().log_softmax(-1), s_, t_, mode), generator)
-    if keep is not None and given is not None:
-        x = torch.where(keep, given, x)
+        t_, s_ = time_tensor(process, t, device), time_tensor(process, s, device)
+        x = back(x, t_, s_)
+        for _ in range(n_corrections if s > 0 else 0):
+            x = back(stay(process.advance(x, s_, t_, generator)), t_, s_)
     if watch is not None:
         watch(0, x)
     return x
@@ -153,87 +164,96 @@ def sample_first_hitting(
     With n tokens masked at masking ratio r the next one appears at ratio r u^{1/n}, wherever the grid of steps lies; it
     is any of the n, with equal chance. Only for a denoiser that gives the mask no probability.
     """
-    if not _copies(process, denoiser):
-        message = (
-            "`process` and `denoiser` must be absorbing with `forbid` at the mask for first-hitting; use sample()."
-        )
-        raise OptionError(message)
-    given, keep = _check_given(process, given, keep, tuple(shape), device)
+    check_masked(process, denoiser, "first-hitting")
+    given, keep = check_given(process, given, keep, tuple(shape), device)
     x = process.prior_sample(tuple(shape), generator, device)
+    fill = torch.ones_like(x, dtype=torch.bool)
     if keep is not None and given is not None:
-        x = torch.where(keep, given, x)
-    flat = x.reshape(len(x), -1)
+        x, fill = torch.where(keep, given, x), ~keep
+    x, fill = x.flatten(1), fill.flatten(1)  # (B, D)
     ratio = torch.ones(len(x), dtype=torch.float64, device=device)
+    row = torch.arange(len(x), device=device)
     while True:
-        masked = flat == process.mask
+        masked = (x == process.mask) & fill
         n = masked.sum(-1)
         if not bool((n > 0).any()):
-            return x
+            return x.reshape(tuple(shape))
         u = torch.rand(len(x), dtype=torch.float64, device=device, generator=generator)
         ratio = torch.where(n > 0, ratio * u.pow(1 / n.clamp(min=1)), ratio)
         if watch is not None:
-            watch(float(ratio.mean()), x)
-        logits = denoiser(x, _time_of_ratio(process, ratio), condition)
+            watch(float(ratio.mean()), x.reshape(tuple(shape)))
+        logits = denoiser(x.reshape(tuple(shape)), process.time_of_ratio(ratio), condition)
         which = draw(torch.where(masked, 0.0, FLOOR), generator)  # any masked position, one per example
-        row = torch.arange(len(x), device=device)
-        token = draw(logits.reshape(len(x), flat.shape[1], -1)[row, which].double(), generator)
-        flat[row, which] = torch.where(n > 0, token, flat[row, which])
+        token = draw(logits.reshape(*x.shape, -1)[row, which].double(), generator)
+        x = x.clone()
+        x[row, which] = torch.where(n > 0, token, x[row, which])
 
 
-def _final(
-    process: Process, x: Tensor, logits: Tensor, t: Tensor, final: str, mode: Mode, generator: torch.Generator | None
+def step_back(
+    process: Process,
+    denoiser: Denoiser,
+    conventions: Conventions,
+    x: Tensor,
+    logits: Tensor,
+    s: Tensor,
+    t: Tensor,
+    generator: torch.Generator | None,
 ) -> Tensor:
-    """Draw x_0 from p̃ itself, the "direct" convention; a masked model leaves what is unmasked alone."""
-    x_0 = logits.argmax(-1) if final == "argmax" else draw(logits.double(), generator)
-    if isinstance(process, Absorbing) and bool((logits[..., process.mask] <= FLOOR / 2).all()):
-        return torch.where(x == process.mask, x_0, x)
-    return x_0
+    """Draw x_s ~ p_θ(x_s | x_t), or take its likeliest value at the end if the model says so."""
+    last = float(s) == 0
+    argmax = last and conventions.final == "argmax"
+    if copies(process, denoiser) and conventions.mode != "score" and not (last and conventions.first == "direct"):
+        # Equation 4 for a net that gives the mask no mass: masks turn into x_0 ~ p̃ with probability r_t.
+        reveal = torch.rand(x.shape, dtype=torch.float64, device=x.device, generator=generator)
+        hit = (x == process.mask) & (reveal < process.unmask_probability(s, t))  # type: ignore[attr-defined]
+        tokens = x.clone()
+        tokens[hit] = logits[hit].argmax(-1) if argmax else draw(logits[hit].double(), generator)
+        return tokens
+    law = conventions.log_reverse(process, x, conventions.read(logits.double()), s, t)
+    return law.argmax(-1) if argmax else draw(law, generator)
 
 
-def _unmask(
-    process: Absorbing, x: Tensor, logits: Tensor, s: Tensor, t: Tensor, generator: torch.Generator | None
-) -> Tensor:
-    """Take a step of equation 4 for a net that gives the mask no mass: masks turn into x_0 ~ p̃ with probability r_t."""
-    reveal = torch.rand(x.shape, dtype=torch.float64, device=x.device, generator=generator)
-    hit = (x == process.mask) & (reveal < process.unmask_probability(s, t))
-    tokens = x.clone()
-    tokens[hit] = draw(logits[hit].double(), generator)  # only where one is wanted
-    return tokens
-
-
-def _copies(process: Process, denoiser: Denoiser) -> bool:
+def copies(process: Process, denoiser: Denoiser) -> bool:
+    """Return whether this is a masked model: its net gives the mask no mass, so that unmasked tokens are kept."""
     return isinstance(process, Absorbing) and getattr(denoiser, "forbid", None) == process.mask
 
 
-def _times(process: Process, t: float, device: torch.device | str) -> Tensor:
-    dtype = torch.float64 if process.n_steps is None else torch.int64
-    return torch.tensor(t, dtype=dtype, device=device)
+def reads_clean(process: Process, denoiser: Denoiser, given: Tensor) -> bool:
+    """Return whether given tokens can be shown to the net as they are: an unmasked token is one of x_0."""
+    return copies(process, denoiser) or (isinstance(process, Absorbing) and not bool((given == process.mask).any()))
 
 
-def _time_of_ratio(process: Absorbing, ratio: Tensor) -> Tensor:
-    """Return t/T at which the process has masked that share of its tokens."""
-    if process.n_steps is None:
-        grid = torch.linspace(0, 1, 1001, dtype=torch.float64, device=ratio.device)
-    else:
-        grid = torch.arange(process.n_steps + 1, device=ratio.device)
-    masked = -torch.expm1(-process._exponent(grid))
-    index = torch.searchsorted(masked, ratio.clamp(max=float(masked[-1])))
-    return index.clamp(1, len(grid) - 1).float() / (len(grid) - 1)
+def check_masked(process: Process, denoiser: Denoiser, sampler: str) -> None:
+    """Raise `OptionError` unless this is a masked model."""
+    if not copies(process, denoiser):
+        message = f"`process` and `denoiser` must be absorbing with `forbid` at the mask for {sampler}; use sample()."
+        raise OptionError(message)
 
 
-def _check_given(
+def check_given(
     process: Process,
     given: Tensor | None,
     keep: Tensor | None,
     shape: tuple[int, ...],
     device: torch.device | str,
 ) -> tuple[Tensor | None, Tensor | None]:
+    """Return the tokens to keep and where, on the device; or nothing of both."""
     if given is None and keep is None:
         return None, None
     if given is None or keep is None or tuple(given.shape) != shape or tuple(keep.shape) != shape:
         message = f"`given` and `keep` must both have the shape of the samples, {shape}; pass both or neither."
         raise OptionError(message)
     return process.check_tokens(given, "given").to(device), keep.bool().to(device)
+
+
+def time_tensor(process: Process, t: float, device: torch.device | str) -> Tensor:
+    """Return a time as processes take it."""
+    dtype = torch.float64 if process.n_steps is None else torch.int64
+    return torch.tensor(t, dtype=dtype, device=device)
+
+
+def _may_cache(process: Process, denoiser: Denoiser) -> bool:
+    return isinstance(process, Absorbing) and bool(getattr(denoiser, "time_free", False))
 
 
 class _Cached:

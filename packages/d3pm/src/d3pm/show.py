@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -13,81 +14,86 @@ from torch import Tensor
 
 from d3pm.checkpoint import Checkpoint, load_checkpoint
 from d3pm.config import DataConfig
-from d3pm.data import Dataset, load_data
+from d3pm.data import Dataset, DataSpec, load_data
+from d3pm.device import choose_device
 from d3pm.encoder import DiffusionEncoder
-from d3pm.errors import DataError, OptionError, check_choice, require_extra
+from d3pm.errors import DataError, OptionError, check_choice, check_number, require_extra
 from d3pm.evaluation import sample_quality
-from d3pm.sampling import sample, sample_first_hitting
+from d3pm.generation import GenerationConfig, generate
+from d3pm.guidance import Guided
 
 __all__ = ["measure_quality", "picture_grid", "run_encode", "run_sample"]
 
 
 def run_sample(
     checkpoint: Path,
+    out: Path | None = None,
     *,
-    out: Path | None,
-    n: int,
-    steps: int | None,
-    grid: str,
-    final: str,
-    first_hitting: bool,
-    prompt: str | None,
-    label: int | None,
-    progress: Path | None,
-    seed: int,
-    device: str | None,
-    say: Callable[[str], None],
+    n: int = 16,
+    generation: GenerationConfig | None = None,
+    prompt: str | None = None,
+    label: int | None = None,
+    guidance: float = 0.0,
+    progress: Path | None = None,
+    seed: int = 0,
+    device: str | None = None,
+    say: Callable[[str], None] = print,
 ) -> None:
     """Draw samples and write them where the suffix of `out` says."""
-    model = load_checkpoint(checkpoint, device or "cpu")
-    spec = model.spec
+    check_number(n, "n", 1, whole=True)
+    chosen = choose_device(device)
+    model = load_checkpoint(checkpoint, chosen)
+    _check_files(model.spec, out, progress)
+    given, keep = _prompted(model, prompt, n)
+    frames: list[np.ndarray] = []
+    tokens = generate(
+        model.process,
+        _guided(model, guidance),
+        (n, *model.spec.shape),
+        generation,
+        condition=_labels(model, label, n),
+        given=given,
+        keep=keep,
+        generator=torch.Generator(chosen).manual_seed(seed),
+        device=chosen,
+        watch=(lambda t, x: frames.append(x[:8].cpu().numpy())) if progress else None,
+    )
+    if progress is not None:
+        _save_progress(progress, model.spec, frames)
+    _save_samples(out, model.spec, tokens.cpu().numpy(), say)
+
+
+def _check_files(spec: DataSpec, out: Path | None, progress: Path | None) -> None:
+    """Refuse files that samples of such data cannot be written to, before any is drawn."""
+    if progress is not None and spec.modality != "image":
+        message = "`progress` draws pictures; this model writes text."
+        raise OptionError(message)
     if out is None and spec.modality == "image":
         message = "`out` must name a .png or .npz file for pictures."
         raise OptionError(message)
-    given, keep = _prompted(model, prompt, n)
-    watched: list[np.ndarray] = []
-    options: dict[str, Any] = {
-        "condition": _labels(model, label, n),
-        "given": given,
-        "keep": keep,
-        "generator": torch.Generator(device or "cpu").manual_seed(seed),
-        "device": device or "cpu",
-        "watch": (lambda t, x: watched.append(x[:8].cpu().numpy())) if progress else None,
-    }
-    shape = (n, *spec.shape)
-    if first_hitting:
-        tokens = sample_first_hitting(model.process, model.denoiser, shape, **options)
+    if out is not None and out.suffix not in ((".png", ".npz") if spec.modality == "image" else (".txt", ".npz")):
+        message = f"`out` must end in .png or .npz for pictures, .txt or .npz for text; got {out}."
+        raise OptionError(message)
+
+
+def _save_progress(path: Path, spec: DataSpec, frames: list[np.ndarray]) -> None:
+    """Draw the way of the first samples from noise to data, a row each."""
+    chosen = np.linspace(0, len(frames) - 1, min(9, len(frames))).round().astype(int)
+    rows = np.stack([frames[i] for i in chosen], 1)  # (8, times, *shape)
+    save_picture(path, picture_grid(spec.to_pixels(rows.reshape(-1, *spec.shape)), columns=len(chosen)))
+
+
+def _save_samples(out: Path | None, spec: DataSpec, tokens: np.ndarray, say: Callable[[str], None]) -> None:
+    if out is not None and out.suffix == ".npz":
+        np.savez(out, samples=spec.to_pixels(tokens) if spec.modality == "image" else tokens)
+    elif out is not None and out.suffix == ".png":
+        save_picture(out, picture_grid(spec.to_pixels(tokens)))
     else:
-        tokens = sample(
-            model.process,
-            model.denoiser,
-            shape,
-            n_steps=steps,
-            grid=grid,
-            final=final,
-            **options,
-        )
-    values = tokens.cpu().numpy()
-    if progress is not None:
-        if spec.modality != "image":
-            message = "`progress` draws pictures; this model writes text."
-            raise OptionError(message)
-        chosen = np.linspace(0, len(watched) - 1, min(9, len(watched))).round().astype(int)
-        frames = np.stack([watched[i] for i in chosen], 1)  # (8, times, *shape)
-        save_picture(progress, picture_grid(spec.to_pixels(frames.reshape(-1, *spec.shape)), columns=len(chosen)))
-    if spec.modality == "image" and out is not None and out.suffix == ".png":
-        save_picture(out, picture_grid(spec.to_pixels(values)))
-    elif out is not None and out.suffix == ".npz":
-        np.savez(out, samples=spec.to_pixels(values) if spec.modality == "image" else values)
-    elif spec.modality == "text" and (out is None or out.suffix == ".txt"):
-        text = "\n".join(spec.decode_text(row) for row in values)
+        text = "\n".join(spec.decode_text(row) for row in tokens)
         if out is None:
             say(text)
         else:
             out.write_text(text + "\n", encoding="utf-8")
-    else:
-        message = f"`out` must end in .png or .npz for pictures, .txt or .npz for text; got {out}."
-        raise OptionError(message)
 
 
 def picture_grid(pictures: np.ndarray, columns: int | None = None, scale: int = 0) -> np.ndarray:
@@ -113,22 +119,32 @@ def save_picture(path: Path, pixels: np.ndarray) -> None:
 def run_encode(encoder: DiffusionEncoder, out: Path, data: str | None, part: str) -> None:
     """Write features and labels of the recipe's data, or of a file like it."""
     check_choice(part, ("train", "test"), "part")
+    if out.suffix != ".npz":
+        message = f"`out` must end in .npz; got {out}."
+        raise OptionError(message)
     config: DataConfig = encoder.checkpoint.config.data
-    dataset = load_data(config if data is None else DataConfig(**{**config.__dict__, "path": data}))
-    labels = dataset.train_labels if part == "train" else dataset.test_labels
-    tokens = torch.from_numpy(dataset.train.astype(np.int64)) if part == "train" else dataset.test_examples()[0]
-    if dataset.spec.shape != encoder.checkpoint.spec.shape or tokens.ndim == 1:
-        message = f"`data` must be examples of shape {encoder.checkpoint.spec.shape}; got {dataset.spec.shape}."
+    dataset = load_data(config if data is None else dataclasses.replace(config, path=data))
+    spec = encoder.checkpoint.spec
+    if (dataset.spec.shape, dataset.spec.n_tokens) != (spec.shape, spec.n_tokens):
+        message = (
+            f"`data` must be of shape {spec.shape} with {spec.n_tokens} values for this checkpoint; "
+            f"got {dataset.spec.shape} with {dataset.spec.n_tokens}."
+        )
         raise DataError(message)
-    features = np.concatenate([encoder.encode(rows) for rows in tokens.split(256)])
+    examples = dataset.train_examples() if part == "train" else dataset.test_examples()
+    labels = dataset.train_labels if part == "train" else dataset.test_labels
+    rows = [examples.rows(slice(start, start + 256)) for start in range(0, len(examples.tokens), 256)]
+    features = np.concatenate([encoder.encode(batch) for batch in rows])
     if labels is None:
         np.savez(out, features=features)
     else:
         np.savez(out, features=features, labels=labels)
 
 
-def measure_quality(model: Checkpoint, dataset: Dataset, n: int, seed: int) -> dict[str, float]:
-    """Return IS and FID of n samples against the training pictures."""
+def measure_quality(
+    model: Checkpoint, dataset: Dataset, n: int, seed: int, generation: GenerationConfig | None = None
+) -> dict[str, float]:
+    """Return IS and FID of n samples, drawn as `generation` says, against the training pictures."""
     if model.spec.modality != "image":
         message = "`quality` is measured on pictures; this model writes text."
         raise OptionError(message)
@@ -137,12 +153,12 @@ def measure_quality(model: Checkpoint, dataset: Dataset, n: int, seed: int) -> d
     batches = []
     for start in range(0, n, 128):
         size = min(128, n - start)
-        labels = _labels(model, None, size)
-        x = sample(
+        x = generate(
             model.process,
             model.denoiser,
             (size, *model.spec.shape),
-            condition=labels,
+            generation,
+            condition=_labels(model, None, size),
             generator=generator,
             device=device,
         )
@@ -154,6 +170,16 @@ def measure_quality(model: Checkpoint, dataset: Dataset, n: int, seed: int) -> d
 def _rgb(model: Checkpoint, tokens: np.ndarray) -> np.ndarray:
     pixels = model.spec.to_pixels(tokens.astype(np.int64))
     return pixels if pixels.ndim == 4 else np.repeat(pixels[..., None], 3, -1)
+
+
+def _guided(model: Checkpoint, scale: float) -> Any:
+    """Return the denoiser, guided if that is asked for and it can be."""
+    if not scale:
+        return model.denoiser
+    if not model.spec.n_classes or not model.config.train.class_dropout:
+        message = "`guidance` needs a class-conditional model that knows the null class; train with conditional = true."
+        raise OptionError(message)
+    return Guided(model.denoiser, scale)
 
 
 def _labels(model: Checkpoint, label: int | None, n: int) -> Tensor | None:

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,87 +17,17 @@ import torch
 from torch import Tensor, nn
 
 from d3pm.build import build_denoiser, build_process, n_states_of
-from d3pm.checkpoint import load_checkpoint, save_checkpoint
+from d3pm.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from d3pm.config import Config, TrainConfig
-from d3pm.data import Dataset, load_data
-from d3pm.errors import CheckpointError, ConfigError, DataError, check_choice, require_extra
+from d3pm.data import Batch, Dataset, load_data
+from d3pm.errors import ConfigError, DataError, check_choice
+from d3pm.huggingface import load_pretrained, resolve_net
 from d3pm.losses import training_loss
+from d3pm.metrics import MetricsLog, Reporter
+from d3pm.resumption import check_folder, check_same, optimizer_tensors, restore_optimizer
+from d3pm.runtime import choose_runtime
 
 __all__ = ["Average", "learning_rate", "train"]
-
-Reporter = Callable[[int, dict[str, float]], None]
-
-
-def learning_rate(config: TrainConfig, step: int) -> float:
-    """Return the learning rate of a step: linear warm-up, then constant, cosine to zero, or 1/√step."""
-    check_choice(config.decay, ("constant", "cosine", "inverse_sqrt"), "decay")
-    if step < config.warmup:
-        return config.lr * (step + 1) / config.warmup
-    if config.decay == "cosine":
-        done = (step - config.warmup) / max(1, config.steps - config.warmup)
-        return config.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
-    if config.decay == "inverse_sqrt":
-        return config.lr * math.sqrt(max(1, config.warmup) / (step + 1))
-    return config.lr
-
-
-class Average:
-    """An exponential moving average of the weights, with a short memory at first: min(decay, (1 + n)/(10 + n))."""
-
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self.decay = decay
-        self.values = {key: value.detach().clone() for key, value in model.state_dict().items()}
-
-    def update(self, model: nn.Module, step: int) -> None:
-        """Move towards the weights after a step."""
-        weight = 1 - min(self.decay, (1 + step) / (10 + step))
-        state = model.state_dict()
-        torch._foreach_lerp_(list(self.values.values()), [state[key].detach() for key in self.values], weight)
-
-
-@dataclass
-class _Alone:
-    """One process, one device. `accelerate.Accelerator` takes its place where there are several."""
-
-    device: torch.device
-    rank: int = 0
-    world: int = 1
-
-    def prepare(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, torch.optim.Optimizer]:
-        return model, optimizer
-
-    def backward(self, loss: Tensor) -> None:
-        loss.backward()
-
-    def mean(self, value: Tensor) -> float:
-        return float(value)
-
-    def wait(self) -> None:
-        pass
-
-
-class _Several:
-    """Data-parallel training through accelerate: start with `accelerate launch -m d3pm train …`."""
-
-    def __init__(self) -> None:
-        accelerate = require_extra("accelerate", "distributed", "training on several devices")
-        self._accelerator = accelerate.Accelerator()
-        self.device: torch.device = self._accelerator.device
-        self.rank: int = self._accelerator.process_index
-        self.world: int = self._accelerator.num_processes
-
-    def prepare(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, torch.optim.Optimizer]:
-        prepared: tuple[nn.Module, torch.optim.Optimizer] = self._accelerator.prepare(model, optimizer)
-        return prepared
-
-    def backward(self, loss: Tensor) -> None:
-        self._accelerator.backward(loss)
-
-    def mean(self, value: Tensor) -> float:
-        return float(self._accelerator.reduce(value, reduction="mean"))
-
-    def wait(self) -> None:
-        self._accelerator.wait_for_everyone()
 
 
 def train(
@@ -119,13 +47,14 @@ def train(
     ----------
     config : Config
     out : str or Path
-        Folder: `checkpoint.safetensors`, `metrics.jsonl`, `config.json`, and with `tensorboard` its event files.
+        A folder without a run, or with the one to resume: `checkpoint.safetensors`, `metrics.jsonl`, `config.json`,
+        and with `tensorboard` its event files.
     data : Dataset, optional
         In place of what the recipe names.
     device : str, optional
         CUDA where there is one, by default.
     resume : bool
-        Go on from the checkpoint in `out`; without one, start.
+        Go on from the checkpoint in `out`; without one, start. A finished run is left as it is.
     distributed : bool
         Use accelerate, as a process that `accelerate launch` started.
     report : callable, optional
@@ -134,89 +63,190 @@ def train(
     Raises
     ------
     ConfigError, DataError, CheckpointError
-        If the recipe, its data or the checkpoint to resume do not fit together.
+        If the recipe, its data or the checkpoint to resume do not fit together, or `out` holds a run and `resume` is
+        false.
     """
-    settings, out = config.train, Path(out)
-    runtime: Any = _Several() if distributed else _Alone(torch.device(device or _default_device()))
+    config = resolve_net(config)
+    settings, path = config.train, Path(out) / CHECKPOINT
+    check_folder(path, resume)
+    runtime = choose_runtime(device, distributed)
     dataset = load_data(config.data) if data is None else data
-    spec = dataset.spec
     _check(config, dataset)
-    frequencies = dataset.frequencies()
-    process = build_process(config.process, spec, frequencies)
-    config.loss.check(process)
-    with _seeded(settings.seed):
-        denoiser: nn.Module = build_denoiser(config, spec, n_states_of(config.process, spec))
-    first_step, average = 0, Average(denoiser, settings.ema)
-    denoiser.to(runtime.device)
-    optimizer = torch.optim.Adam(denoiser.parameters(), lr=settings.lr)
-    path = out / "checkpoint.safetensors"
-    if resume and path.exists():
-        first_step = _restore(path, config, process, denoiser, optimizer, average)
-    average.values = {key: value.to(runtime.device) for key, value in average.values.items()}
-    process.to(runtime.device)
-    bare = denoiser
-    model, optimizer = runtime.prepare(denoiser, optimizer)
-    if settings.compile:
-        model = torch.compile(model)
-    autocast = _autocast(settings.precision, runtime.device)
-
-    def save(step: int) -> None:
-        if runtime.rank == 0:
-            sections = {
-                "model": bare.state_dict(),
-                "ema": average.values,
-                "optimizer": _optimizer_tensors(optimizer),
-            }
-            save_checkpoint(path, config, spec, process, step, sections, frequencies)
-        runtime.wait()
-
-    logger = _Logger(out, tensorboard, report) if runtime.rank == 0 else None
-    if logger is not None:
-        (out / "config.json").write_text(json.dumps(config.to_dict(), indent=2) + "\n", encoding="utf-8")
-
-    def denoise(x_t: Tensor, t: Tensor, condition: Tensor | None) -> Tensor:
-        with autocast():
-            return model(x_t, t, condition)
-
-    def loss_of(step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        x_0, labels = dataset.batch(step, settings.batch, settings.seed, runtime.rank, runtime.world)
-        labels = labels if labels is None else labels.to(runtime.device)
-        seed = _step_seed(settings.seed, step, runtime.rank)
-        generator = torch.Generator(runtime.device).manual_seed(seed)
-        with _seeded(seed, runtime.device):  # for dropout
-            return training_loss(config.loss, process, denoise, x_0.to(runtime.device), generator, labels)
-
-    model.train()
-    sums: dict[str, Tensor] = {}
-    counted = 0
-    for step in range(first_step, settings.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(settings, step)
-        loss, metrics = loss_of(step)
-        optimizer.zero_grad(set_to_none=True)
-        runtime.backward(loss)
-        norm = nn.utils.clip_grad_norm_(model.parameters(), settings.clip or math.inf)
-        if bool(torch.isfinite(norm)):  # as the authors' text trainer: skip an update that is not finite
-            optimizer.step()
-            average.update(bare, step)
-            counted += 1
-            for key, value in {**metrics, "loss": loss.detach(), "gradient_norm": norm.detach()}.items():
-                sums[key] = sums.get(key, 0.0) + value
-        done = step + 1
-        if done % settings.log_every == 0 or done == settings.steps:
-            if not counted:
-                message = f"`loss` must be finite; it was not in any step up to {done}. Lower train.lr or train.clip."
-                raise ConfigError(message)
-            values = {key: runtime.mean(value / counted) for key, value in sums.items()}
-            sums, counted = {}, 0
-            if logger is not None:
-                logger.log(done, {**values, "learning_rate": learning_rate(settings, step)})
-        if done % settings.checkpoint_every == 0 and done < settings.steps:
-            save(done)
-    save(settings.steps)
-    if logger is not None:
-        logger.close()
+    run = _Run(config, dataset, runtime, path)
+    if path.exists() and run.resume() >= settings.steps:
+        return path
+    if not run.step and config.net.get("kind") == "masked_lm":
+        run.start_from(config.net.get("path", ""))
+    log = None
+    if runtime.rank == 0:
+        log = MetricsLog(path.parent, run.step, tensorboard, report)
+        (path.parent / "config.json").write_text(json.dumps(config.to_dict(), indent=2) + "\n", encoding="utf-8")
+    run.begin()
+    means = _Means(runtime)
+    while run.step < settings.steps:
+        means.add(run.update())
+        finished = run.step == settings.steps
+        if run.step % settings.log_every == 0 or finished:
+            values = means.take(run.step)
+            if log is not None:
+                log.log(run.step, {**values, "learning_rate": learning_rate(settings, run.step - 1)})
+        if run.step % settings.checkpoint_every == 0 and not finished:
+            run.save()
+    run.save()
+    if log is not None:
+        log.close()
     return path
+
+
+class _Run:
+    """A denoiser in training, and all that one step of it needs."""
+
+    def __init__(self, config: Config, dataset: Dataset, runtime: Any, path: Path) -> None:
+        self.config, self.dataset, self.runtime, self.path = config, dataset, runtime, path
+        self.step = 0
+        self.frequencies = dataset.frequencies()
+        self.process = build_process(config.process, dataset.spec, self.frequencies)
+        config.loss.check(self.process, config.conventions)
+        with _seeded(config.train.seed):
+            self.denoiser: nn.Module = build_denoiser(config, dataset.spec, n_states_of(config.process, dataset.spec))
+        self.average = Average(self.denoiser, config.train.ema)
+        self.denoiser.to(runtime.device)
+        self.optimizer = torch.optim.Adam(self.denoiser.parameters(), lr=config.train.lr)
+        self.model = self.denoiser  # what is called: compiled, and wrapped where there are several processes
+
+    def resume(self) -> int:
+        """Take up the checkpoint, if it is of this recipe and these data; return its step."""
+        checkpoint = load_checkpoint(self.path, process=self.process)
+        check_same(checkpoint, self.config, self.frequencies)
+        self.denoiser.load_state_dict(checkpoint.section("model"))
+        self.average.values = checkpoint.section("ema")
+        restore_optimizer(self.optimizer, checkpoint.section("optimizer"))
+        self.step = checkpoint.step
+        return self.step
+
+    def start_from(self, folder: str) -> None:
+        """Take the weights of the Hugging Face model there, if there are any."""
+        load_pretrained(self.denoiser, folder, self.dataset.spec.shape[0])
+        self.average = Average(self.denoiser, self.config.train.ema)
+
+    def begin(self) -> None:
+        """Move everything to the device and make the net ready to be called."""
+        device = self.runtime.device
+        self.average.values = {key: value.to(device) for key, value in self.average.values.items()}
+        self.process.to(device)
+        self.model, self.optimizer = self.runtime.prepare(self.denoiser, self.optimizer)
+        if self.config.train.compile:
+            self.model = torch.compile(self.model)
+        self.model.train()
+
+    def update(self) -> dict[str, Tensor] | None:
+        """Take a step; return its metrics, or None if its gradient was not finite and no step was taken."""
+        settings, step = self.config.train, self.step
+        self.step += 1
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(settings, step)
+        self.optimizer.zero_grad(set_to_none=True)
+        metrics = self._gradients(step)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip or math.inf)
+        if not bool(torch.isfinite(norm)):  # as the authors' text trainer
+            return None
+        self.optimizer.step()
+        self.average.update(self.denoiser, step)
+        return {**metrics, "gradient_norm": norm.detach()}
+
+    def _gradients(self, step: int) -> dict[str, Tensor]:
+        """Add up the gradients of a batch, part by part; return the means of its metrics."""
+        settings, runtime = self.config.train, self.runtime
+        batch = self.dataset.batch(step, settings.batch, settings.seed, runtime.rank, runtime.world)
+        n_parts, size = settings.accumulate, settings.batch // settings.accumulate
+        totals: dict[str, Tensor] = {}
+        for part in range(n_parts):
+            rows = batch.rows(slice(part * size, (part + 1) * size)).to(runtime.device)
+            loss, metrics = self._loss(rows, _step_seed(settings.seed, step * n_parts + part, runtime.rank))
+            runtime.backward(loss / n_parts)
+            for key, value in {**metrics, "loss": loss.detach()}.items():
+                totals[key] = totals.get(key, 0.0) + value / n_parts
+        return totals
+
+    def _loss(self, batch: Batch, seed: int) -> tuple[Tensor, dict[str, Tensor]]:
+        config, process, device = self.config, self.process, self.runtime.device
+        generator = torch.Generator(device).manual_seed(seed)
+        labels = batch.labels
+        if labels is not None and config.train.class_dropout:
+            untold = torch.rand(len(labels), device=device, generator=generator) < config.train.class_dropout
+            labels = labels.masked_fill(untold, self.dataset.spec.n_classes)  # the null class
+        with _seeded(seed, device):  # for dropout
+            return training_loss(
+                config.loss, process, self._denoise, batch.tokens, generator, labels, config.conventions,
+                batch.attention_mask,
+            )  # fmt: skip
+
+    def _denoise(self, *inputs: Tensor | None) -> Tensor:
+        half = self.config.train.precision == "bf16"
+        with torch.autocast(self.runtime.device.type, dtype=torch.bfloat16) if half else nullcontext():
+            return self.model(*inputs)
+
+    def save(self) -> None:
+        """Write the checkpoint."""
+        if self.runtime.rank == 0:
+            sections = {
+                "model": self.denoiser.state_dict(),
+                "ema": self.average.values,
+                "optimizer": optimizer_tensors(self.optimizer),
+            }
+            spec = self.dataset.spec
+            save_checkpoint(self.path, self.config, spec, self.process, self.step, sections, self.frequencies)
+        self.runtime.wait()
+
+
+class _Means:
+    """Means of metrics since they were last taken."""
+
+    def __init__(self, runtime: Any) -> None:
+        self._runtime, self._sums, self._counted = runtime, dict[str, Tensor](), 0
+
+    def add(self, metrics: dict[str, Tensor] | None) -> None:
+        """Count a step, unless it was skipped."""
+        if metrics is not None:
+            self._counted += 1
+            for key, value in metrics.items():
+                self._sums[key] = self._sums.get(key, 0.0) + value
+
+    def take(self, step: int) -> dict[str, float]:
+        """Return the means, and begin anew."""
+        if not self._counted:
+            message = f"`loss` must be finite; it was not in any step up to {step}. Lower train.lr or train.clip."
+            raise ConfigError(message)
+        values = {key: self._runtime.mean(value / self._counted) for key, value in self._sums.items()}
+        self._sums, self._counted = {}, 0
+        return values
+
+
+class Average:
+    """An exponential moving average of the weights, with a short memory at first: min(decay, (1 + n)/(10 + n))."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.values = {key: value.detach().clone() for key, value in model.state_dict().items()}
+
+    def update(self, model: nn.Module, step: int) -> None:
+        """Move towards the weights after a step."""
+        weight = 1 - min(self.decay, (1 + step) / (10 + step))
+        state = model.state_dict()
+        torch._foreach_lerp_(list(self.values.values()), [state[key].detach() for key in self.values], weight)
+
+
+def learning_rate(config: TrainConfig, step: int) -> float:
+    """Return the learning rate of a step: linear warm-up, then constant, cosine to zero, or 1/√step."""
+    check_choice(config.decay, ("constant", "cosine", "inverse_sqrt"), "decay")
+    if step < config.warmup:
+        return config.lr * (step + 1) / config.warmup
+    if config.decay == "cosine":
+        done = (step - config.warmup) / max(1, config.steps - config.warmup)
+        return config.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+    if config.decay == "inverse_sqrt":
+        return config.lr * math.sqrt(max(1, config.warmup) / (step + 1))
+    return config.lr
 
 
 def _check(config: Config, dataset: Dataset) -> None:
@@ -225,47 +255,11 @@ def _check(config: Config, dataset: Dataset) -> None:
     if largest >= dataset.spec.n_tokens:
         message = f"`data` must hold tokens below {dataset.spec.n_tokens}; got {largest}."
         raise DataError(message)
-    if config.loss.kind != "bound" and config.process.mask != "extra":
+    if config.loss.kind in ("masked", "simple") and config.process.mask != "extra":
         message = (
             f"`kind` = {config.loss.kind} needs mask = extra; a mask that is a value of the data may be x_0 itself."
         )
         raise ConfigError(message)
-
-
-def _restore(
-    path: Path,
-    config: Config,
-    process: Any,
-    denoiser: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    average: Average,
-) -> int:
-    checkpoint = load_checkpoint(path, process=process)
-    if checkpoint.config.net != config.net or checkpoint.config.data != config.data:
-        message = f"`resume` needs the recipe that {path} was trained with; its [net] or [data] differ."
-        raise CheckpointError(message)
-    denoiser.load_state_dict(checkpoint.section("model"))
-    average.values = checkpoint.section("ema")
-    tensors = checkpoint.section("optimizer")
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    for index, parameter in enumerate(parameters):
-        names = ("step", "exp_avg", "exp_avg_sq")
-        if f"{index}.step" not in tensors:
-            continue
-        state = {name: tensors[f"{index}.{name}"] for name in names}
-        optimizer.state[parameter] = {
-            name: value if name == "step" else value.to(parameter.device) for name, value in state.items()
-        }
-    return checkpoint.step
-
-
-def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    return {
-        f"{index}.{name}": value
-        for index, parameter in enumerate(parameters)
-        for name, value in optimizer.state.get(parameter, {}).items()
-    }
 
 
 def _step_seed(seed: int, step: int, rank: int) -> int:
@@ -279,41 +273,3 @@ def _seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         yield
-
-
-def _autocast(precision: str, device: torch.device) -> Callable[[], AbstractContextManager[Any]]:
-    if check_choice(precision, ("float32", "bf16"), "precision") == "float32":
-        return nullcontext
-    return lambda: torch.autocast(device.type, dtype=torch.bfloat16)
-
-
-def _default_device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-class _Logger:
-    """Metrics to a file of JSON lines, to TensorBoard if asked for, and to whoever listens."""
-
-    def __init__(self, out: Path, tensorboard: bool, report: Reporter | None) -> None:
-        out.mkdir(parents=True, exist_ok=True)
-        self._path, self._report, self._start = out / "metrics.jsonl", report, time.perf_counter()
-        self._writer = None
-        if tensorboard:
-            require_extra("tensorboard", "tensorboard", "`--tensorboard`")
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._writer = SummaryWriter(str(out))
-
-    def log(self, step: int, values: dict[str, float]) -> None:
-        values = {**values, "seconds": round(time.perf_counter() - self._start, 2)}
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **values}) + "\n")
-        if self._writer is not None:
-            for key, value in values.items():
-                self._writer.add_scalar(key, value, step)
-        if self._report is not None:
-            self._report(step, values)
-
-    def close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from d3pm.errors import OptionError, check_list, check_number
 from d3pm.nets.head import TimeEmbedding
 
 __all__ = ["DilatedConv", "Transformer"]
@@ -42,19 +43,29 @@ class Transformer(nn.Module):
         time_free: bool = False,
     ) -> None:
         super().__init__()
+        for name, value in (("width", width), ("n_layers", n_layers), ("n_heads", n_heads), ("hidden", hidden)):
+            check_number(value, name, 1, whole=True)
+        if width % n_heads:
+            message = f"`width` must be a multiple of n_heads; got {width} and {n_heads}."
+            raise OptionError(message)
         self.width = width
         self.embedding = nn.Embedding(n_states, width)
         nn.init.normal_(self.embedding.weight)
         self.time = TimeEmbedding(width, n_classes, time_free=time_free)
+        self.time_free = time_free
         self.positions = _RelativePositions(n_heads)  # shared by all layers, as in T5
         self.layers = nn.ModuleList(_Layer(width, n_heads, hidden, dropout) for _ in range(n_layers))
         self.leave = nn.RMSNorm(width)
         self.layer_names = [f"layers.{i}" for i in range(n_layers)]
 
-    def forward(self, x_t: Tensor, time: Tensor, condition: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x_t: Tensor, time: Tensor, condition: Tensor | None = None, attention_mask: Tensor | None = None
+    ) -> Tensor:
         """Return features (B, N, width)."""
         h = self.embedding(x_t) + self.time(time, condition)[:, None]
-        bias = self.positions(x_t.shape[1])
+        bias = self.positions(x_t.shape[1])  # (1, heads, N, N)
+        if attention_mask is not None:
+            bias = bias.masked_fill(~attention_mask[:, None, None, :], -torch.inf)  # (B, heads, N, N)
         for layer in self.layers:
             h = layer(h, bias)
         return self.leave(h)
@@ -127,19 +138,29 @@ class DilatedConv(nn.Module):
         time_free: bool = False,
     ) -> None:
         super().__init__()
+        check_number(width, "width", 1, whole=True)
+        for dilation in check_list(dilations, "dilations"):
+            check_number(dilation, "dilations", 1, whole=True)
+        if check_number(kernel, "kernel", 1, whole=True) % 2 == 0:
+            message = f"`kernel` must be odd, as many positions before as after; got {kernel}."
+            raise OptionError(message)
         self.width = width
         self.embedding = nn.Embedding(n_states, width)
         self.time = TimeEmbedding(width, n_classes, time_free=time_free)
+        self.time_free = time_free
         self.blocks = nn.ModuleList(_ConvBlock(width, kernel, d, dropout) for d in dilations)
         self.leave = nn.LayerNorm(width)
         self.layer_names = [f"blocks.{i}" for i in range(len(dilations))]
 
-    def forward(self, x_t: Tensor, time: Tensor, condition: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x_t: Tensor, time: Tensor, condition: Tensor | None = None, attention_mask: Tensor | None = None
+    ) -> Tensor:
         """Return features (B, N, width)."""
         emb = self.time(time, condition)
         h = self.embedding(x_t).transpose(1, 2)  # (B, width, N)
+        real = None if attention_mask is None else attention_mask[:, None].to(h.dtype)  # (B, 1, N)
         for block in self.blocks:
-            h = block(h, emb)
+            h = block(h, emb, real)
         return self.leave(h.transpose(1, 2))
 
 
@@ -154,6 +175,20 @@ class _ConvBlock(nn.Module):
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
-    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
-        h = self.norm(x) + self.time(F.silu(emb))[:, :, None]
+    def forward(self, x: Tensor, emb: Tensor, real: Tensor | None) -> Tensor:
+        h = _masked_group_norm(self.norm, x, real) + self.time(F.silu(emb))[:, :, None]
+        if real is not None:
+            h = h * real  # padding is what the convolution itself pads with: zero
         return x + self.out(self.dropout(F.glu(self.conv(h), dim=1)))
+
+
+def _masked_group_norm(norm: nn.GroupNorm, x: Tensor, real: Tensor | None) -> Tensor:
+    """Return the normalisation of one group, its mean and variance taken over real positions only."""
+    if real is None:
+        return norm(x)
+    wide = x if x.dtype == torch.float64 else x.float()
+    n = real.to(wide.dtype).sum((1, 2), keepdim=True) * x.shape[1]
+    mean = (wide * real).sum((1, 2), keepdim=True) / n
+    variance = ((wide - mean).square() * real).sum((1, 2), keepdim=True) / n
+    normal = (wide - mean) * torch.rsqrt(variance + norm.eps)
+    return (normal * norm.weight[:, None] + norm.bias[:, None]).to(x.dtype)

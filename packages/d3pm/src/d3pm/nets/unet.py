@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from d3pm.errors import OptionError, check_choice
+from d3pm.errors import OptionError, check_choice, check_list, check_number
 from d3pm.nets.head import TimeEmbedding
 
 __all__ = ["UNet"]
@@ -39,6 +39,7 @@ class UNet(nn.Module):
     """
 
     position_axes = (2, 3)  # of a layer's output, for pooling
+    head_kernel = 3  # of the convolution that makes logits of its features, as in DDPM
 
     def __init__(
         self,
@@ -54,6 +55,10 @@ class UNet(nn.Module):
         time_free: bool = False,
     ) -> None:
         super().__init__()
+        check_number(width, "width", 1, whole=True)
+        check_number(n_blocks, "n_blocks", 1, whole=True)
+        for multiplier in check_list(multipliers, "multipliers"):
+            check_number(multiplier, "multipliers", 1, whole=True)
         self.n_states, self.n_channels, self.width = n_states, n_channels, width
         self.factor = 2 ** (len(multipliers) - 1)
         channels = n_channels or 1
@@ -63,6 +68,7 @@ class UNet(nn.Module):
         else:
             self.embedding = None
         self.time = TimeEmbedding(width, n_classes, time_free=time_free, n_out=4 * width)
+        self.time_free = time_free
         self.enter = nn.Conv2d(width if self.embedding is not None else channels, width, 3, padding=1)
         self.layer_names: list[str] = []
 
@@ -94,8 +100,13 @@ class UNet(nn.Module):
             if not name.endswith(("half", "double"))
         ]
 
-    def forward(self, x_t: Tensor, time: Tensor, condition: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x_t: Tensor, time: Tensor, condition: Tensor | None = None, attention_mask: Tensor | None = None
+    ) -> Tensor:
         """Return features (B, H, W, width)."""
+        if attention_mask is not None:
+            message = "`attention_mask` must be None for pictures, which are whole. Use a net for text."
+            raise OptionError(message)
         height, w = x_t.shape[1:3]
         if height % self.factor or w % self.factor:
             message = f"`x_t` must have sides divisible by {self.factor}; got {height} × {w}. Use fewer multipliers."

@@ -14,6 +14,7 @@ An impossible event has log-probability FLOOR, finite so that sums and gradients
 from __future__ import annotations
 
 import hashlib
+import math
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -26,7 +27,7 @@ __all__ = ["FLOOR", "Mode", "Process", "draw", "invert", "log_positive"]
 FLOOR = -1e30
 IMPOSSIBLE = -1e29  # anything below is a sum in which FLOOR took part
 
-Mode = Literal["joint", "mixture"]
+Mode = Literal["joint", "mixture", "score"]
 Time: TypeAlias = int | float | Tensor
 
 
@@ -67,14 +68,58 @@ class Process:
         raise OptionError(message)
 
     @property
-    def prior(self) -> Tensor:
-        """Return p(x_T), (K,) float64: where generation starts."""
+    def stationary(self) -> Tensor:
+        """Return the law that the process tends to, (K,) float64."""
         raise NotImplementedError
 
     @property
     def parameters(self) -> dict[str, Tensor]:
         """Return the tensors that define the process, for its fingerprint."""
         raise NotImplementedError
+
+    def log_score(self, x_t: Tensor, logits: Tensor, t: Tensor) -> Tensor:
+        """Return log r^θ, (..., K), of a net that learns the ratios p_t(x_t with j in its place) / p_t(x_t) itself."""
+        message = f"`mode` = 'score' needs a uniform or absorbing process in continuous time; this one is {self.kind}."
+        raise OptionError(message)
+
+    def _log_reverse_of_score(self, x_t: Tensor, log_score: Tensor, s: Tensor, t: Tensor) -> Tensor:
+        """Return log p_θ(x_s | x_t) of such ratios, not normalised."""
+        raise NotImplementedError
+
+    # ------------------------------------------------------------------ where generation starts
+
+    learned_prior: Tensor | None = None
+
+    @property
+    def prior(self) -> Tensor:
+        """Return p(x_T), (K,) float64: the stationary law, or one that was learned."""
+        return self.stationary if self.learned_prior is None else self.learned_prior
+
+    def learn_prior(self, frequencies: Any) -> Process:
+        """Start generation from the law of x_T in the training data, in place; return the process.
+
+        p_0 Q̄_T minimises the mean of L_T over all laws of a token (the learned prior of the paper's footnote 5, in
+        closed form), and leaves I(x_T; x_0) of it: what matters where T steps do not mix.
+
+        Parameters
+        ----------
+        frequencies : tensor of shape (K,)
+            Of the states in the training data. A millionth of uniform is mixed in, for states not seen.
+        """
+        p = torch.as_tensor(frequencies, dtype=torch.float64).cpu()
+        if p.shape != (self.n_states,) or bool((p < 0).any()) or abs(float(p.sum()) - 1) > 1e-6:
+            message = f"`frequencies` must be probabilities of shape ({self.n_states},); got shape {tuple(p.shape)}."
+            raise OptionError(message)
+        smooth = (1 - 1e-6) * p / p.sum() + 1e-6 / self.n_states
+        time = torch.as_tensor(self.final_time)
+        law = self._log_product(smooth.log(), torch.zeros_like(time), time).exp()
+        self.learned_prior = law / law.sum()
+        return self
+
+    @property
+    def stored(self) -> dict[str, Tensor]:
+        """Return the tensors that a checkpoint keeps, so that no schedule is computed twice."""
+        return {}
 
     # ------------------------------------------------------------------ matrices, to look at
 
@@ -181,6 +226,10 @@ class Process:
         """Draw x_t as `q_sample` does, trusting its input; t broadcasts against x_0."""
         return draw(self._log_rows(x_0, torch.zeros_like(t), t, torch.float32), generator)
 
+    def advance(self, x_s: Tensor, s: Tensor, t: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Draw x_t ~ q(x_t | x_s), trusting its input; s and t broadcast against x_s."""
+        return draw(self._log_rows(x_s, s, t, torch.float64), generator)
+
     def log_posterior(self, x_t: Tensor, x_0: Tensor, s: Tensor, t: Tensor, dtype: torch.dtype) -> Tensor:
         """Return log q(x_s | x_t, x_0), (..., K): equation 3, whose denominator is the normaliser."""
         joint = self._log_columns(x_t, s, t, dtype) + self._log_rows(x_0, torch.zeros_like(s), s, dtype)
@@ -189,11 +238,18 @@ class Process:
     def log_reverse(self, x_t: Tensor, log_p: Tensor, s: Tensor, t: Tensor, mode: Mode = "joint") -> Tensor:
         """Return log p_θ(x_s | x_t), (..., K): equation 4, (x_t Q_{s:t}ᵀ) ⊙ (p̃ Q̄_s), normalised.
 
-        `log_p` is log p̃(x_0 | x_t), (..., K), normalised: here and in what follows.
+        `log_p` is log p̃(x_0 | x_t), (..., K), normalised: here and in what follows. In mode "score" the net's logits.
         """
+        if mode == "score":
+            return self._log_reverse_of_score(x_t, self.log_score(x_t, log_p, t), s, t).log_softmax(-1)
         prediction = self.log_prediction(x_t, log_p, t, mode)
-        joint = self._log_columns(x_t, s, t, prediction.dtype)
-        joint = joint + self._log_product(prediction, torch.zeros_like(s), s)
+        zero, columns = torch.zeros_like(s), self._log_columns(x_t, s, t, prediction.dtype)
+        joint = columns + self._log_product(prediction, zero, s)
+        lost = joint.amax(-1, keepdim=True) < IMPOSSIBLE
+        if bool(lost.any()):
+            # p̃ gives no mass to any state that leads to x_t: the limit of a p̃ that gives a little to all of them.
+            even = torch.full_like(prediction, -math.log(self.n_states))
+            joint = torch.where(lost, columns + self._log_product(even, zero, s), joint)
         return joint.log_softmax(-1).to(log_p.dtype)
 
     def log_prediction(self, x_t: Tensor, log_p: Tensor, t: Tensor, mode: Mode) -> Tensor:
@@ -249,6 +305,7 @@ class Process:
                 f"got {values.dtype} of shape {tuple(values.shape)}."
             )
             raise TokenError(message)
+        check_numbers(values, argument)
         return values
 
     def _check_time(self, t: Time, *, zero: bool = False) -> Tensor:
@@ -282,7 +339,8 @@ class Process:
     def describe(self) -> dict[str, str | int | None]:
         """Return kind, K, T and a digest of the parameters: two processes with one description are the same."""
         digest = hashlib.sha256()
-        for name, value in sorted(self.parameters.items()):
+        learned = {} if self.learned_prior is None else {"learned_prior": self.learned_prior}
+        for name, value in sorted({**self.parameters, **learned}.items()):
             digest.update(name.encode())
             # Rounded to nine digits: libraries of mathematics differ in the last one.
             digest.update("".join(f"{float(v):.9e}" for v in value.double().cpu().flatten()[:100_000]).encode())
@@ -295,6 +353,7 @@ def draw(log_p: Tensor, generator: torch.Generator | None = None) -> Tensor:
     Inversion of the distribution function, summed in float64, with one 53-bit uniform per position. Gumbel noise in
     float32, the usual way, cuts off the tail and so lowers the temperature (arXiv 2409.02908).
     """
+    check_numbers(log_p, "logits")
     p = (log_p - log_p.amax(-1, keepdim=True)).exp()
     u = torch.rand(p.shape[:-1], dtype=torch.float64, device=p.device, generator=generator)
     return invert(p.cumsum(-1, dtype=torch.float64), u)
@@ -302,10 +361,22 @@ def draw(log_p: Tensor, generator: torch.Generator | None = None) -> Tensor:
 
 def invert(cumulative: Tensor, u: Tensor) -> Tensor:
     """Return the first state whose cumulative weight exceeds u times the total: never one of weight zero."""
+    cumulative = cumulative.contiguous()  # torch warns of a copy otherwise
     target = (u * cumulative[..., -1])[..., None]
     if cumulative.ndim == 1:
         return torch.searchsorted(cumulative, target.contiguous(), right=True)[..., 0]
     return torch.searchsorted(cumulative, target, right=True)[..., 0]
+
+
+def check_numbers(logits: Tensor, argument: str) -> None:
+    """Raise `TokenError` where logits are NaN or +inf, or leave no state possible: nothing can be drawn from them."""
+    good = logits.amax(-1).isfinite()  # NaN if any is
+    if not bool(good.all()):
+        message = (
+            f"`{argument}` must be numbers, one of them finite at every position; got NaN or infinite ones at "
+            f"{int((~good).sum())} of {good.numel()} positions. Look at the net's weights and at its input."
+        )
+        raise TokenError(message)
 
 
 def log_positive(p: Tensor) -> Tensor:

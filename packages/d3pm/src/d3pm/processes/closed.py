@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from d3pm.errors import OptionError
 from d3pm.processes.base import FLOOR, Mode, Process, log_positive
-from d3pm.schedules import ContinuousSchedule
+from d3pm.schedules import Clock, ContinuousSchedule
 
 __all__ = ["Absorbing", "AbsorbingUniform", "Uniform"]
 
@@ -138,37 +138,54 @@ class _Clocked(_Closed):
 
     def __init__(self, n_states: int, betas: Any) -> None:
         self.n_states = check_states(n_states)
-        self._schedule = betas if isinstance(betas, ContinuousSchedule) else None
-        if self._schedule is None:
-            self.betas = check_betas(betas)
-            self.n_steps: int | None = len(self.betas)
-            exponents = -torch.log1p(-self.betas)
-            self._exponents = torch.cat([torch.zeros(1, dtype=torch.float64), exponents.cumsum(0)])
-        else:
-            self.n_steps = None
+        if not isinstance(betas, ContinuousSchedule):
+            betas = self.betas = check_betas(betas)
+        self._clock = Clock.of_betas(betas)
+        self.n_steps = self._clock.n_steps
 
-    def _exponent(self, t: Tensor) -> Tensor:
-        return (
-            self._schedule.exponent(t) if self._schedule else self._exponents[t.to(self._exponents.device)].to(t.device)
-        )
+    @property
+    def final_exponent(self) -> Tensor:
+        """Return −log ᾱ at the end of time; infinite where nothing of x_0 is left."""
+        return self._clock.exponent(torch.as_tensor(self.final_time))
 
     def _jump(self, s: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """Return log S and log(1 − S) of Q_{s:t}."""
-        passed = self._exponent(t) - self._exponent(s)
+        passed = self._clock.passed(s, t)
         return (-passed).clamp(min=FLOOR), log_positive(-torch.expm1(-passed))
 
+    def log_score(self, x_t: Tensor, logits: Tensor, t: Tensor) -> Tensor:
+        """Return log r^θ, (..., K), as SEDD's nets say it (arXiv 2310.16834): zero at x_t itself."""
+        return logits - logits.gather(-1, x_t[..., None])
+
+    def _log_reverse_of_score(self, x_t: Tensor, log_score: Tensor, s: Tensor, t: Tensor) -> Tensor:
+        """Return log of (r Q_{s:t}⁻¹) ⊙ Q_{s:t}[:, x_t]: equation 4, whose p̃ Q̄_s is r brought back from t to s.
+
+        SEDD's analytic step. Ratios that belong to no distribution may be negative when brought back; they count as 0.
+        """
+        keep, to_mask, to_any = (w.exp()[..., None].to(log_score.dtype) for w in self._weights(s, t))
+        law = log_score.softmax(-1)
+        arrived = to_any / self.n_states * torch.ones_like(law)
+        arrived[..., self.mask] += to_mask[..., 0]
+        back = (law - arrived) / keep
+        return log_positive(back) + self._log_columns(x_t, s, t, log_score.dtype)
+
     def _log_rates(self, x: Tensor, t: Tensor, dtype: torch.dtype) -> Tensor:
-        if self._schedule is None:
+        rate = self._clock.rate(t)
+        if rate is None:
             return super()._log_rates(x, t, dtype)
-        return self._schedule.rate(t).log().to(dtype)[..., None].expand(*x.shape, self.n_states)
+        return rate.log().to(dtype)[..., None].expand(*x.shape, self.n_states)
 
     @property
     def parameters(self) -> dict[str, Tensor]:
         """Return the tensors that define the process."""
-        if self._schedule is None:
+        if self.n_steps is not None:
             return {"betas": self.betas, "mask": torch.tensor(self.mask)}
-        grid = self._schedule.exponent(torch.linspace(0, 0.99, 12))
-        return {"exponents": grid, "mask": torch.tensor(self.mask)}
+        return {"exponents": self._clock.fingerprint(), "mask": torch.tensor(self.mask)}
+
+    @property
+    def stored(self) -> dict[str, Tensor]:
+        """Return β_1 … β_T."""
+        return {} if self.n_steps is None else {"betas": self.betas}
 
 
 class Uniform(_Clocked):
@@ -197,7 +214,7 @@ class Uniform(_Clocked):
         return super()._log_rates(x, t, dtype) - math.log(self.n_states)
 
     @property
-    def prior(self) -> Tensor:
+    def stationary(self) -> Tensor:
         """Return the uniform law."""
         return torch.full((self.n_states,), 1 / self.n_states, dtype=torch.float64)
 
@@ -234,21 +251,46 @@ class Absorbing(_Clocked):
     def _log_rates(self, x: Tensor, t: Tensor, dtype: torch.dtype) -> Tensor:
         return super()._log_rates(x, t, dtype).masked_fill((x != self.mask)[..., None], FLOOR)
 
+    def log_score(self, x_t: Tensor, logits: Tensor, t: Tensor) -> Tensor:
+        """Return log r^θ, (..., K): at a mask ᾱ/(1 − ᾱ) times what the net says, which for an exact net is p̃."""
+        exponent = self._clock.exponent(t)
+        scale = (-exponent - log_positive(-torch.expm1(-exponent))).to(logits.dtype)
+        here = torch.nn.functional.one_hot(x_t, self.n_states).bool()
+        return torch.where(here, 0.0, logits + scale[..., None])
+
+    def _log_reverse_of_score(self, x_t: Tensor, log_score: Tensor, s: Tensor, t: Tensor) -> Tensor:
+        """Return what `Process` documents; a token that is not masked stays, and x_0 is no mask."""
+        law = super()._log_reverse_of_score(x_t, log_score, s, t)
+        at_mask = torch.arange(self.n_states, device=x_t.device) == self.mask
+        law = torch.where(at_mask & (s == 0)[..., None] & (x_t == self.mask)[..., None], FLOOR, law)
+        stay = torch.full_like(law, FLOOR).scatter_(-1, x_t[..., None], 0.0)
+        return torch.where((x_t == self.mask)[..., None], law, stay)
+
     def unmask_probability(self, s: Tensor, t: Tensor) -> Tensor:
         """Return the probability that a token masked at t was not yet masked at s: (ᾱ_s − ᾱ_t)/(1 − ᾱ_t)."""
-        exponent_s, exponent_t = self._exponent(s), self._exponent(t)
-        return ((-exponent_s).exp() - (-exponent_t).exp()) / -torch.expm1(-exponent_t)
+        kept_s, kept_t = (-self._clock.exponent(s)).exp(), (-self._clock.exponent(t)).exp()
+        masked_t = -torch.expm1(-self._clock.exponent(t))
+        # Zero where nothing is masked yet (β_1 = 0): 0/0 would spoil the gradient of positions that it does not weigh.
+        return torch.where(masked_t > 0, (kept_s - kept_t) / masked_t.clamp(min=1e-300), 0.0)
 
     def unmask_rate(self, t: Tensor) -> Tensor:
         """Return the limit of `unmask_probability` per unit of time as s → t: −ᾱ'_t/(1 − ᾱ_t)."""
-        if self._schedule is None:
+        rate, exponent = self._clock.rate(t), self._clock.exponent(t)
+        if rate is None:
             message = "`process` must be in continuous time to have a rate; it has discrete steps."
             raise OptionError(message)
-        exponent = self._schedule.exponent(t)
-        return self._schedule.rate(t) * (-exponent).exp() / -torch.expm1(-exponent)
+        return rate * (-exponent).exp() / -torch.expm1(-exponent)
+
+    def unmasked_share(self, t: Tensor) -> Tensor:
+        """Return ᾱ_t, the probability that a token is not masked at t."""
+        return (-self._clock.exponent(t)).exp()
+
+    def time_of_ratio(self, ratio: Tensor) -> Tensor:
+        """Return t/T, float32, at which the process has masked that share of its tokens."""
+        return self._clock.times(-torch.log1p(-ratio))
 
     @property
-    def prior(self) -> Tensor:
+    def stationary(self) -> Tensor:
         """Return all mass on the mask."""
         prior = torch.zeros(self.n_states, dtype=torch.float64)
         prior[self.mask] = 1.0
@@ -311,7 +353,7 @@ class AbsorbingUniform(_Closed):
         return log_w[..., 0], log_w[..., 1], log_w[..., 2]
 
     @property
-    def prior(self) -> Tensor:
+    def stationary(self) -> Tensor:
         """Return the law of a forgotten token at time T."""
         _, to_mask, to_any = self._table[-1].cpu()
         prior = torch.full((self.n_states,), float(to_any) / self.n_states, dtype=torch.float64)

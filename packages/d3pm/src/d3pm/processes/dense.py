@@ -97,7 +97,8 @@ class _Dense(Process):
         return tables.mT[index, x].to(dtype)
 
     def _log_product(self, log_p: Tensor, s: Tensor, t: Tensor) -> Tensor:
-        """Return log(p Q), at least log p + log diag(Q): where the sum underflows, a state keeps its own share."""
+        if bool((s == t).all()):
+            return log_p
         n = t.numel()  # one time for all, or one per example (per leading axes)
         tables, index = self._pick(s.reshape(-1), t.reshape(-1), t.reshape(-1))
         flat = log_p.reshape(n, -1, self.n_states)  # (n, positions, K)
@@ -106,8 +107,8 @@ class _Dense(Process):
 
     def kl(self, x_t: Tensor, x_0: Tensor, log_p: Tensor, s: Tensor, t: Tensor, mode: Mode = "joint") -> Tensor:
         """Return what `Process.kl` does, in half its passes over (…, K) and exact however certain the net is."""
-        if mode != "joint":
-            return super().kl(x_t, x_0, log_p, s, t, mode)
+        dtype = log_p.dtype
+        log_p = self.log_prediction(x_t, log_p, t, mode)
         times = s.reshape(-1)
         tables, index = self._pick(torch.zeros_like(times), times, times)
         shape = (s.numel(), -1, self.n_states)  # (n, positions, K)
@@ -116,7 +117,7 @@ class _Dense(Process):
         terms: Tensor = _Divergence.apply(
             log_p.reshape(shape), tables[index].to(log_p.dtype), log_rows + log_columns, log_columns
         )
-        return terms.reshape(x_t.shape)
+        return terms.reshape(x_t.shape).to(dtype)
 
     def corrupt(self, x_0: Tensor, t: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Draw x_t by inversion: distribution functions once per example and state, not once per position."""
@@ -127,7 +128,7 @@ class _Dense(Process):
         return invert(cdf[which, x_0], u)
 
     @property
-    def prior(self) -> Tensor:
+    def stationary(self) -> Tensor:
         """Return the uniform law where Q̄_T is doubly stochastic, else the law of x_T from a uniform x_0."""
         law = self._last.cpu().mean(0)
         even = torch.full_like(law, 1 / self.n_states)
@@ -135,24 +136,25 @@ class _Dense(Process):
 
 
 class _LogProduct(torch.autograd.Function):
-    """log(exp(log_p) exp(log_Q)), with a gradient that takes half the passes of the one torch would derive."""
+    """log(exp(log_p) exp(log_Q)) as a matrix product, and where that underflows as a sum in log space."""
 
     @staticmethod
     def forward(ctx: Any, log_p: Tensor, log_q: Tensor) -> Tensor:
         """Take log_p (n, D, K) and log_q (n, K, K); return (n, D, K)."""
         p, q = log_p.exp(), log_q.exp()
-        moved = torch.bmm(p, q)  # zero where all summands underflow
-        own = log_p + log_q.diagonal(dim1=-2, dim2=-1)[:, None, :]
-        log_moved = moved.log()
-        ctx.save_for_backward(p, q, moved, own > log_moved)
-        return torch.maximum(log_moved, own)
+        moved = torch.bmm(p, q)
+        least = 1e8 * torch.finfo(moved.dtype).tiny
+        lost = (moved < least).nonzero()  # (lost, 3)
+        log_moved = moved.clamp_(min=least).log()
+        for some in lost.split(_LOST_AT_ONCE):
+            log_moved[tuple(some.T)] = _paths(log_p, log_q, some).logsumexp(-1)
+        ctx.save_for_backward(p, moved, q, lost, log_p, log_q)
+        return log_moved
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        """Return p ⊙ ((gradient / moved) Qᵀ); the gradient itself where only a state's own share is left."""
-        p, q, moved, alone = ctx.saved_tensors
-        through = torch.bmm((gradient / moved).masked_fill_(alone, 0.0), q.mT).mul_(p)
-        return torch.where(alone, gradient + through, through), None
+        """Return p ⊙ ((gradient / moved) Qᵀ)."""
+        return _pulled_back(gradient.clone(), *ctx.saved_tensors), None
 
 
 class _Divergence(torch.autograd.Function):
@@ -181,20 +183,31 @@ class _Divergence(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        """Return p ⊙ ((p_θ − q) / m Q̄ᵀ), scaled; Σ over i spread by the softmax of the paths where m is lost."""
+        """Return p ⊙ ((p_θ − q) / m Q̄ᵀ), scaled."""
         p, m, cumulative, excess, lost, log_p, log_cumulative = ctx.saved_tensors
-        excess = excess * gradient[..., None]
-        found = excess[tuple(lost.T)]
-        excess[tuple(lost.T)] = 0.0
-        result = torch.bmm(excess.div_(m), cumulative.mT).mul_(p)
-        for some, scale in zip(lost.split(_LOST_AT_ONCE), found.split(_LOST_AT_ONCE), strict=True):
-            shares = _paths(log_p, log_cumulative, some).softmax(-1).mul_(scale[:, None])
-            result.index_put_((some[:, 0], some[:, 1]), shares, accumulate=True)
-        return result, None, None, None
+        return (
+            _pulled_back(excess * gradient[..., None], p, m, cumulative, lost, log_p, log_cumulative),
+            None,
+            None,
+            None,
+        )
+
+
+def _pulled_back(
+    gradient: Tensor, p: Tensor, moved: Tensor, q: Tensor, lost: Tensor, log_p: Tensor, log_q: Tensor
+) -> Tensor:
+    """Turn a gradient with respect to log(p Q), overwritten, into one with respect to log p."""
+    found = gradient[tuple(lost.T)]
+    gradient[tuple(lost.T)] = 0.0
+    result = torch.bmm(gradient.div_(moved), q.mT).mul_(p)
+    for some, scale in zip(lost.split(_LOST_AT_ONCE), found.split(_LOST_AT_ONCE), strict=True):
+        shares = _paths(log_p, log_q, some).softmax(-1).mul_(scale[:, None])
+        result.index_put_((some[:, 0], some[:, 1]), shares, accumulate=True)
+    return result
 
 
 def _paths(log_p: Tensor, log_cumulative: Tensor, lost: Tensor) -> Tensor:
-    """Return log p̃(i) + log Q̄_s[i, j] for all i, one row for each lost (example, position, j): (lost, K)."""
+    """Return log p(i) + log Q[i, j] for all i, one row for each lost (example, position, j): (lost, K)."""
     example, position, state = lost.T
     return log_p[example, position] + log_cumulative[example, :, state]
 
@@ -346,9 +359,9 @@ class Custom(_Dense):
         return log_positive(columns).to(dtype)
 
     @property
-    def prior(self) -> Tensor:
+    def stationary(self) -> Tensor:
         """Return the prior given, or what the matrices imply."""
-        return super().prior if self._prior is None else self._prior
+        return super().stationary if self._prior is None else self._prior
 
     @property
     def parameters(self) -> dict[str, Tensor]:

@@ -1,12 +1,12 @@
 """Transitions exp(α_t R) for a symmetric rate matrix R: tokens wander to their nearest neighbours in embedding space.
 
-One eigendecomposition R = U Λ Uᵀ gives every power, exp(α R) = U exp(α Λ) Uᵀ, in O(K²) memory whatever T is; the paper
-caches exp(2^k α R) instead [A.4]. The decomposition is applied to vectors in float64, since its rounding error is
-absolute and rare transitions would drown in float32.
+All powers come from one eigendecomposition (`d3pm.spectrum`), applied to vectors in float64: its rounding error is
+absolute, and rare transitions would drown in float32.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -14,9 +14,16 @@ from torch import Tensor
 
 from d3pm.errors import OptionError
 from d3pm.processes.base import FLOOR, Process, log_positive
-from d3pm.schedules import ContinuousSchedule
+from d3pm.schedules import Clock
+from d3pm.spectrum import Spectrum
 
-__all__ = ["NearestNeighbour", "nearest_neighbour_graph", "nearest_neighbour_rate", "sinkhorn_matrix"]
+__all__ = [
+    "NearestNeighbour",
+    "NearestNeighbourMask",
+    "nearest_neighbour_graph",
+    "nearest_neighbour_rate",
+    "sinkhorn_matrix",
+]
 
 
 class NearestNeighbour(Process):
@@ -24,7 +31,7 @@ class NearestNeighbour(Process):
 
     Parameters
     ----------
-    rate : tensor of shape (K, K)
+    rate : tensor of shape (K, K) or Spectrum
         R: symmetric, rows summing to 0, off-diagonal entries ≥ 0. `nearest_neighbour_rate` makes one.
     alphas : tensor of shape (T,) or ContinuousSchedule
         Increments of the exponent, ≥ 0; `mutual_information_alphas` is the paper's choice.
@@ -32,76 +39,130 @@ class NearestNeighbour(Process):
     Raises
     ------
     OptionError
-        If R is no symmetric rate matrix, or its graph has several components: no chain would leave its own, and the
-        prior term L_T would not vanish.
+        If R is no symmetric rate matrix, or its graph has several components.
     """
 
     kind = "nearest_neighbour"
 
     def __init__(self, rate: Any, alphas: Any) -> None:
-        R = torch.as_tensor(rate, dtype=torch.float64).cpu()
-        self.rate = _check_rate(R)
-        self.n_states = len(R)
-        self._schedule = alphas if isinstance(alphas, ContinuousSchedule) else None
-        if self._schedule is None:
-            self.alphas = torch.as_tensor(alphas, dtype=torch.float64).cpu()
-            if self.alphas.ndim != 1 or not len(self.alphas) or not bool((self.alphas >= 0).all()):
-                message = f"`alphas` must be non-negative, of shape (T,); got shape {tuple(self.alphas.shape)}."
-                raise OptionError(message)
-            self._exponents = torch.cat([torch.zeros(1, dtype=torch.float64), self.alphas.cumsum(0)])
-            self.n_steps: int | None = len(self.alphas)
-        else:
-            self.n_steps = None
-        eigenvalues, self._U = torch.linalg.eigh(R)
-        self._eigenvalues = eigenvalues.clamp(max=0)  # the largest is 0, up to rounding
-        if int((self._eigenvalues > -1e-9 * (1 + eigenvalues.abs().max())).sum()) > 1:
-            message = (
-                "`rate` must connect all states; its graph falls into several parts. Use more neighbours (larger k)."
-            )
-            raise OptionError(message)
-
-    def _exponent(self, t: Tensor) -> Tensor:
-        return (
-            self._schedule.exponent(t) if self._schedule else self._exponents[t.to(self._exponents.device)].to(t.device)
-        )
-
-    def _apply(self, vectors: Tensor, s: Tensor, t: Tensor) -> Tensor:
-        """Return vectors Q_{s:t} for float64 vectors (..., K)."""
-        passed = (self._exponent(t) - self._exponent(s))[..., None]
-        decay = (passed.clamp(max=1e30) * self._eigenvalues).exp()  # (..., K), broadcasts against the vectors
-        return ((vectors @ self._U) * decay) @ self._U.mT
+        self.spectrum = rate if isinstance(rate, Spectrum) else Spectrum.of_rate(rate)
+        self.n_states = len(self.spectrum.rate)
+        self._clock = Clock.of_alphas(alphas)
+        self.n_steps = self._clock.n_steps
 
     def _log_rows(self, x: Tensor, s: Tensor, t: Tensor, dtype: torch.dtype) -> Tensor:
-        passed = (self._exponent(t) - self._exponent(s))[..., None]
-        decay = (passed.clamp(max=1e30) * self._eigenvalues).exp()
-        rows = log_positive((self._U[x] * decay) @ self._U.mT)
+        passed = self._clock.passed(s, t)
+        rows = log_positive(self.spectrum.rows(x, passed))
         # Not a step at all: the identity, without its rounding errors.
         at_x = torch.full_like(rows, FLOOR).scatter_(-1, x[..., None], 0.0)
-        return torch.where(passed > 0, rows, at_x).to(dtype)
+        return torch.where(passed[..., None] > 0, rows, at_x).to(dtype)
 
     def _log_columns(self, x: Tensor, s: Tensor, t: Tensor, dtype: torch.dtype) -> Tensor:
-        return self._log_rows(x, s, t, dtype)  # symmetric
+        return NearestNeighbour._log_rows(self, x, s, t, dtype)  # symmetric
 
     def _log_product(self, log_p: Tensor, s: Tensor, t: Tensor) -> Tensor:
-        moved = self._apply(log_p.double().exp(), s, t).clamp(min=1e-300).log().to(log_p.dtype)
-        passed = (self._exponent(t) - self._exponent(s))[..., None]
-        return torch.where(passed > 0, moved, log_p)
+        passed = self._clock.passed(s, t)
+        moved = self.spectrum.apply(log_p.double().exp(), passed).clamp(min=1e-300).log().to(log_p.dtype)
+        return torch.where(passed[..., None] > 0, moved, log_p)
 
     def _log_rates(self, x: Tensor, t: Tensor, dtype: torch.dtype) -> Tensor:
-        if self._schedule is None:
+        rate = self._clock.rate(t)
+        if rate is None:
             return super()._log_rates(x, t, dtype)
-        return (log_positive(self.rate[x]) + self._schedule.rate(t).log()[..., None]).to(dtype)
+        return (log_positive(self.spectrum.rate[x]) + rate.log()[..., None]).to(dtype)
+
+    def to(self, device: torch.device | str) -> Process:
+        """Move the tables to a device, in place; return the process."""
+        self.spectrum = self.spectrum.to(device)
+        return super().to(device)
 
     @property
-    def prior(self) -> Tensor:
+    def stationary(self) -> Tensor:
         """Return the uniform law, stationary since R is symmetric."""
         return torch.full((self.n_states,), 1 / self.n_states, dtype=torch.float64)
 
     @property
     def parameters(self) -> dict[str, Tensor]:
         """Return the tensors that define the process."""
-        grid = self._exponents if self._schedule is None else self._schedule.exponent(torch.linspace(0, 0.99, 12))
-        return {"rate": self.rate, "exponents": grid}
+        return {"rate": self.spectrum.rate, "exponents": self._clock.fingerprint()}
+
+    @property
+    def stored(self) -> dict[str, Tensor]:
+        """Return the rate matrix and the increments of the exponent."""
+        alphas = self._clock.alphas
+        return {"rate": self.spectrum.rate, **({} if alphas is None else {"alphas": alphas})}
+
+
+class NearestNeighbourMask(NearestNeighbour):
+    """Tokens wander to their neighbours, and from anywhere turn into a mask at a constant rate [A.2.6].
+
+    The rate matrix is R − γ I on the tokens and γ into the mask, state K − 1, which keeps what it has. Wandering and
+    masking are independent, so that exp(ᾱ R) only shrinks by e^{−γ ᾱ}.
+
+    Parameters
+    ----------
+    rate : tensor of shape (K − 1, K − 1) or Spectrum
+        R, of the tokens without the mask.
+    alphas : tensor of shape (T,) or ContinuousSchedule
+    mask_rate : float, default=1
+        γ > 0, in the unit of R.
+    """
+
+    kind = "nearest_neighbour_mask"
+
+    def __init__(self, rate: Any, alphas: Any, mask_rate: float = 1.0) -> None:
+        super().__init__(rate, alphas)
+        if not mask_rate > 0:
+            message = f"`mask_rate` must be above 0; got {mask_rate}. Without masks use NearestNeighbour."
+            raise OptionError(message)
+        self.mask_rate, self.mask = float(mask_rate), self.n_states
+        self.n_states += 1
+
+    def _unmasked(self, s: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the logs of the probabilities not to turn into a mask from s to t, and to do so."""
+        passed = self.mask_rate * self._clock.passed(s, t)
+        return (-passed).clamp(min=FLOOR), log_positive(-torch.expm1(-passed))
+
+    def _log_rows(self, x: Tensor, s: Tensor, t: Tensor, dtype: torch.dtype) -> Tensor:
+        stay, masked = (w[..., None] for w in self._unmasked(s, t))
+        is_mask = (x == self.mask)[..., None]
+        tokens = super()._log_rows(x.clamp(max=self.mask - 1), s, t, torch.float64) + stay
+        return torch.cat(
+            [tokens.masked_fill(is_mask, FLOOR), torch.where(is_mask, 0.0, masked.expand(*x.shape, 1))], -1
+        ).to(dtype)
+
+    def _log_columns(self, x: Tensor, s: Tensor, t: Tensor, dtype: torch.dtype) -> Tensor:
+        stay, masked = (w[..., None] for w in self._unmasked(s, t))
+        is_mask = (x == self.mask)[..., None]
+        tokens = super()._log_columns(x.clamp(max=self.mask - 1), s, t, torch.float64) + stay
+        return torch.cat([torch.where(is_mask, masked, tokens), torch.where(is_mask, 0.0, FLOOR).to(tokens)], -1).to(
+            dtype
+        )
+
+    def _log_product(self, log_p: Tensor, s: Tensor, t: Tensor) -> Tensor:
+        stay, masked = (w[..., None].to(log_p.dtype) for w in self._unmasked(s, t))
+        tokens, at_mask = log_p[..., :-1], log_p[..., -1:]
+        newly = masked + tokens.logsumexp(-1, keepdim=True)
+        return torch.cat([super()._log_product(tokens, s, t) + stay, torch.logaddexp(at_mask, newly)], -1)
+
+    def _log_rates(self, x: Tensor, t: Tensor, dtype: torch.dtype) -> Tensor:
+        is_mask = (x == self.mask)[..., None]
+        tokens = super()._log_rates(x.clamp(max=self.mask - 1), t, torch.float64)
+        to_mask = (torch.log(self._clock.rate(t)) + math.log(self.mask_rate))[..., None]
+        rates = torch.cat([torch.where(is_mask, to_mask, tokens), torch.full_like(tokens[..., :1], FLOOR)], -1)
+        return rates.to(dtype)
+
+    @property
+    def stationary(self) -> Tensor:
+        """Return the mask, and the uniform law for what has not been masked by T."""
+        time = torch.as_tensor(self.final_time)
+        stay, masked = (float(w.exp()) for w in self._unmasked(torch.zeros_like(time), time))
+        return torch.tensor([stay / self.mask] * self.mask + [masked], dtype=torch.float64)
+
+    @property
+    def parameters(self) -> dict[str, Tensor]:
+        """Return the tensors that define the process."""
+        return {**super().parameters, "mask_rate": torch.tensor(self.mask_rate)}
 
 
 def nearest_neighbour_graph(embeddings: Any, n_neighbours: int, *, normalise: bool = True) -> Tensor:
@@ -147,17 +208,3 @@ def sinkhorn_matrix(graph: Any, n_sweeps: int = 100) -> Tensor:
         M = M / M.sum(-1, keepdim=True)
         M = M / M.sum(-2, keepdim=True)
     return M
-
-
-def _check_rate(R: Tensor) -> Tensor:
-    off = R - torch.diag(R.diagonal())
-    scale = float(R.abs().max()) if R.numel() else 0.0
-    if R.ndim != 2 or R.shape[0] != R.shape[1] or not torch.allclose(R, R.mT, rtol=0, atol=1e-10 * (1 + scale)):
-        message = (
-            f"`rate` must be a symmetric (K, K) matrix; got shape {tuple(R.shape)}. Symmetrise: (G + G.T) / (2 k)."
-        )
-        raise OptionError(message)
-    if bool((off < 0).any()) or float(R.sum(-1).abs().max()) > 1e-9 * (1 + scale):
-        message = "`rate` must have entries ≥ 0 off its diagonal and rows that sum to 0. See nearest_neighbour_rate."
-        raise OptionError(message)
-    return R

@@ -1,0 +1,213 @@
+"""Text and token data from files: one long stream, or an example per line."""
+
+from __future__ import annotations
+
+import dataclasses
+import string
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from d3pm.config import DataConfig
+from d3pm.data import Dataset, DataSpec, count_classes
+from d3pm.errors import DataError, TruncationWarning
+from d3pm.tables import is_table, read_table
+from d3pm.text import learn_bpe, learn_unigram, words_per_token
+
+__all__ = ["load_text", "pad"]
+
+TRAIN, TEST = 0.90, 0.95  # 5 % in between are left for choosing settings, as text8 is divided
+
+
+class _Part(NamedTuple):
+    """The lines of one split, and their labels where they have any."""
+
+    lines: list[str]
+    labels: np.ndarray | None = None
+
+
+def load_text(config: DataConfig) -> Dataset:
+    """Read the text of a recipe as tokens.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, is no text, or is too short.
+    """
+    path = Path(config.path)
+    if not config.path or not path.exists():
+        message = f"`path` must name a text file; got {config.path!r}. Pass --data FILE."
+        raise DataError(message)
+    if path.suffix in (".npy", ".npz"):
+        return _token_array(path, config)
+    train, test = _from_table(path, config) if is_table(path) else _from_file(path, config)
+    spec = _spec(config, train)
+    if config.lines:
+        return _as_examples(spec, config, train, test)
+    if config.conditional:
+        message = "`conditional` needs examples with a label each; set data.lines=true, or data.conditional=false."
+        raise DataError(message)
+    stream, _ = _as_stream(spec, config, train.lines)
+    test_stream, words = _as_stream(spec, config, test.lines)
+    return _checked_stream(Dataset(spec, stream, test_stream, test_words=words))
+
+
+def _from_file(path: Path, config: DataConfig) -> tuple[_Part, _Part]:
+    if path.is_dir():
+        message = f"`path` must name a text file or a folder that datasets' save_to_disk wrote; {path} is a folder."
+        raise DataError(message)
+    raw = path.read_bytes()
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        message = (
+            f"`path` must be a text file in UTF-8; {path} is not, from byte {error.start} on. "
+            "Convert it (iconv -f latin1 -t utf-8), or name a text."
+        )
+        raise DataError(message) from error
+    if "\0" in text:
+        message = f"`path` must be a text file in UTF-8; {path} holds binary data."
+        raise DataError(message)
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if config.kind == "tokens" or config.lines:
+        lines = [line for line in text.split("\n") if line.strip()]
+        first, last = int(len(lines) * TRAIN), int(len(lines) * TEST)
+        return _Part(lines[:first]), _Part(lines[last:])
+    first, last = int(len(text) * TRAIN), int(len(text) * TEST)
+    return _Part([text[:first]]), _Part([text[last:]])
+
+
+def _from_table(path: Path, config: DataConfig) -> tuple[_Part, _Part]:
+    train, test = read_table(path, config, "text")
+    if test is not None:
+        return _Part(train.items, train.labels), _Part(test.items, test.labels)
+    order = np.random.default_rng(0).permutation(len(train.items))
+    first, last = order[: int(len(order) * TRAIN)], order[int(len(order) * TEST) :]
+    return tuple(  # type: ignore[return-value]
+        _Part([train.items[i] for i in rows], None if train.labels is None else train.labels[rows])
+        for rows in (first, last)
+    )
+
+
+def _spec(config: DataConfig, train: _Part) -> DataSpec:
+    """Return the spec of the tokens; a vocabulary is learned on the training part."""
+    shape = (config.length,)
+    if config.kind == "text":
+        alphabet = string.ascii_lowercase + " " if config.alphabet == "text8" else config.alphabet
+        spec = DataSpec("text", shape, len(alphabet), alphabet=alphabet)
+    elif config.tokenizer in ("bpe", "sentencepiece"):
+        learn = learn_bpe if config.tokenizer == "bpe" else learn_unigram
+        lines = (line for item in train.lines for line in item.split("\n"))
+        tokenizer = learn(lines, config.vocabulary)
+        spec = DataSpec("text", shape, 0, tokenizer=tokenizer)
+        spec = dataclasses.replace(spec, n_tokens=spec.codec.n_tokens)
+    else:
+        from d3pm.huggingface import tokenizer_spec
+
+        spec = tokenizer_spec(config.tokenizer, config.length)
+    return spec
+
+
+def _as_stream(spec: DataSpec, config: DataConfig, lines: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return one long stream of tokens, and the words that begin at each; lines of a vocabulary's tokens are ended."""
+    text = "\n".join(lines) + ("\n" if config.kind == "tokens" and lines else "")
+    encoded = spec.codec.encode(text)
+    return encoded.ids, words_per_token(text, encoded, spec.codec.end)
+
+
+def _checked_stream(dataset: Dataset) -> Dataset:
+    length = dataset.spec.shape[0]
+    if len(dataset.train) <= length or len(dataset.test) < length:
+        message = (
+            f"`path` must hold more text: {len(dataset.train)} and {len(dataset.test)} tokens for pieces of {length}. "
+            "Set data.length lower."
+        )
+        raise DataError(message)
+    return dataset
+
+
+def _as_examples(spec: DataSpec, config: DataConfig, train: _Part, test: _Part) -> Dataset:
+    """Return every line as an example, padded to the longest that the model reads."""
+    if config.conditional:
+        spec = dataclasses.replace(spec, n_classes=count_classes(train.labels, test.labels))
+    if not train.lines or not test.lines:
+        message = f"`path` must hold more lines; {len(train.lines)} to train on and {len(test.lines)} to test on."
+        raise DataError(message)
+    tokens, lengths, _, cut = encode_examples(spec, train.lines)
+    test_tokens, test_lengths, words, test_cut = encode_examples(spec, test.lines)
+    say_cut(cut + test_cut, len(train.lines) + len(test.lines), config.length, "Set data.length higher.")
+    return Dataset(spec, tokens, test_tokens, train.labels, test.labels, False, lengths, test_lengths, words)
+
+
+def encode_examples(spec: DataSpec, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """Return texts as padded tokens (n, N), their lengths, the words at each token, and how many texts were cut."""
+    length, framed = spec.shape[0], len(spec.frame) > 0
+    rows, word_rows, cut = [], [], 0
+    room = length - len(spec.frame)
+    for text in texts:
+        encoded = spec.codec.encode(text)
+        words = words_per_token(text, encoded, spec.codec.end)
+        cut += len(encoded.ids) > room
+        ids = encoded.ids[:room]
+        if framed:
+            ids = np.concatenate([spec.frame[:1], ids, spec.frame[1:]])
+            words = np.concatenate([[0], words[:room], [0] * (len(spec.frame) - 1)])
+        if not len(ids):  # an empty text is one space, or one end of a line
+            ids, words = np.array([spec.end if spec.tokenizer else spec.alphabet.index(" ")]), np.zeros(1, np.int64)
+        rows.append(ids)
+        word_rows.append(words[: len(ids)])
+    lengths = np.array([len(row) for row in rows], dtype=np.int64)
+    return pad(rows, length), lengths, pad(word_rows, length), cut
+
+
+def pad(rows: Sequence[np.ndarray], length: int) -> np.ndarray:
+    """Return rows of different lengths as one array (n, length) int64, zeros at their ends."""
+    padded = np.zeros((len(rows), length), dtype=np.int64)
+    for i, row in enumerate(rows):
+        padded[i, : len(row)] = row
+    return padded
+
+
+def say_cut(cut: int, n: int, length: int, remedy: str = "") -> None:
+    """Warn that some texts are longer than what is read."""
+    if cut:
+        message = f"{cut} of {n} texts are longer than the {length} tokens that the model reads; the rest is left out."
+        warnings.warn(f"{message} {remedy}".strip(), TruncationWarning, stacklevel=3)
+
+
+def _token_array(path: Path, config: DataConfig) -> Dataset:
+    """Read integers: a stream (n,), or examples (n, N); of an .npz, x_train and x_test."""
+    if config.kind != "tokens":
+        message = f"`path` must name a text file for characters; {path} is an array. Set data.kind=tokens."
+        raise DataError(message)
+    try:
+        loaded: Any = np.load(path, allow_pickle=False)
+        arrays = {"x": loaded} if isinstance(loaded, np.ndarray) else {key: loaded[key] for key in loaded.files}
+    except (OSError, ValueError, EOFError, TypeError) as error:
+        message = f"`path` must be an array of integers; {path} cannot be read: {error}."
+        raise DataError(message) from error
+    if "x_train" in arrays and "x_test" in arrays:
+        train, test = arrays["x_train"], arrays["x_test"]
+    elif len(arrays) == 1:
+        (tokens,) = arrays.values()
+        first, last = int(len(tokens) * TRAIN), int(len(tokens) * TEST)
+        train, test = tokens[:first], tokens[last:]
+    else:
+        message = f"`path` must hold one array, or x_train and x_test; {path} holds {sorted(arrays)}."
+        raise DataError(message)
+    for part in (train, test):
+        if part.dtype.kind not in "iu" or part.ndim not in (1, 2) or not part.size or int(part.min()) < 0:
+            message = (
+                f"`path` must hold whole numbers from 0, (n,) or (n, length); {path} has {part.dtype} {part.shape}."
+            )
+            raise DataError(message)
+    if train.ndim != test.ndim or train.shape[1:] != test.shape[1:]:
+        message = f"`path` must hold x_train and x_test of one shape; {path} has {train.shape} and {test.shape}."
+        raise DataError(message)
+    n_tokens = max(2, int(max(train.max(), test.max())) + 1)
+    if train.ndim == 2:
+        return Dataset(DataSpec("text", (train.shape[1],), n_tokens), train, test)
+    return _checked_stream(Dataset(DataSpec("text", (config.length,), n_tokens), train, test))

@@ -1,0 +1,200 @@
+"""One function that generates: pictures, texts or tokens of a checkpoint, by any of the samplers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from d3pm.conventions import Final, conventions_of
+from d3pm.errors import OptionError, check_choice
+from d3pm.losses import Denoiser
+from d3pm.processes.base import FLOOR, Process
+from d3pm.sampling import Grid, Watcher, check_given, check_masked, sample, sample_first_hitting
+from d3pm.unmasking import Confidence, sample_confident, sample_remasking
+
+__all__ = ["GenerationConfig", "Sharpened", "generate", "in_blocks"]
+
+Method = Literal["ancestral", "first_hitting", "confidence", "remasking"]
+
+
+@dataclass(frozen=True)
+class GenerationConfig:
+    """How to sample.
+
+    Attributes
+    ----------
+    method : {"ancestral", "first_hitting", "confidence", "remasking"}, default="ancestral"
+        See `sample`, `sample_first_hitting`, `sample_confident`, `sample_remasking`; all but the first are for masked
+        models. The first two draw from the model that is evaluated, if the rest is left at its defaults.
+    n_steps : int, optional
+        Runs of the net (per block); T by default, and of "confidence" one per token. "first_hitting" takes one per
+        token whatever this says.
+    grid : {"even", "cosine"}, default="even"
+    final : {"draw", "argmax"}, optional
+        The model's own by default.
+    temperature : float, default=1
+        Of p̃: below 1 likely tokens become likelier; 0 takes the likeliest.
+    top_p : float, default=1
+        Keep the likeliest tokens that together have this probability.
+    n_corrections : int, default=0
+        Predictor–corrector, of "ancestral".
+    confidence : {"probability", "margin", "entropy"}, default="probability"
+    remasking : float, default=0.1
+        `strength` of "remasking".
+    block : int, default=0
+        Fill in texts from left to right in blocks of so many tokens; 0 for all at once. Masked models only.
+    """
+
+    method: Method = "ancestral"
+    n_steps: int | None = None
+    grid: Grid = "even"
+    final: Final | None = None
+    temperature: float = 1.0
+    top_p: float = 1.0
+    n_corrections: int = 0
+    confidence: Confidence = "probability"
+    remasking: float = 0.1
+    block: int = 0
+
+    def __post_init__(self) -> None:
+        check_choice(self.method, ("ancestral", "first_hitting", "confidence", "remasking"), "method")
+        if self.method != "ancestral" and (self.n_corrections or self.final is not None):
+            message = (
+                f"`n_corrections` and `final` must be left out with `method` = {self.method!r}; they are ancestral."
+            )
+            raise OptionError(message)
+        if self.block < 0:
+            message = f"`block` must be ≥ 0; got {self.block}."
+            raise OptionError(message)
+
+
+def generate(
+    process: Process,
+    denoiser: Denoiser,
+    shape: tuple[int, ...],
+    config: GenerationConfig | None = None,
+    *,
+    condition: Tensor | None = None,
+    given: Tensor | None = None,
+    keep: Tensor | None = None,
+    generator: torch.Generator | None = None,
+    device: torch.device | str = "cpu",
+    watch: Watcher | None = None,
+) -> Tensor:
+    """Draw samples, (B, …) integers, as a `GenerationConfig` says.
+
+    Parameters
+    ----------
+    process, denoiser, shape, condition, given, keep, generator, device, watch
+        As in `d3pm.sampling.sample`.
+    config : GenerationConfig, optional
+        By default ancestral sampling of the model as it was trained.
+
+    Examples
+    --------
+    >>> from d3pm import Absorbing, inverse_betas
+    >>> process = Absorbing(3, inverse_betas(10))
+    >>> def net(x_t, time, condition): return torch.tensor([0.0, -1e30, -1e30]).expand(*x_t.shape, 3)
+    >>> generate(process, net, (2, 4), GenerationConfig(n_steps=2)).tolist()
+    [[0, 0, 0, 0], [0, 0, 0, 0]]
+    """
+    config = config or GenerationConfig()
+    if (config.temperature, config.top_p) != (1.0, 1.0):
+        denoiser = Sharpened(denoiser, config.temperature, config.top_p)
+    common: dict[str, Any] = {"condition": condition, "generator": generator, "device": device, "watch": watch}
+    sampler = _sampler(config, denoiser)
+    if config.block:
+        check_masked(process, denoiser, "blocks")
+        return in_blocks(sampler, process, denoiser, shape, config.block, given=given, keep=keep, **common)
+    return sampler(process, denoiser, shape, given=given, keep=keep, **common)
+
+
+def _sampler(config: GenerationConfig, denoiser: Denoiser) -> Callable[..., Tensor]:
+    """Return the sampler of a method, its options filled in."""
+    if config.method == "first_hitting":
+        return sample_first_hitting
+    if config.method == "confidence":
+        return lambda *args, **kwargs: sample_confident(
+            *args, n_steps=config.n_steps, confidence=config.confidence, **kwargs
+        )
+    if config.method == "remasking":
+        return lambda *args, **kwargs: sample_remasking(
+            *args, n_steps=config.n_steps, grid=config.grid, strength=config.remasking, **kwargs
+        )
+    own = conventions_of(denoiser)
+    conventions = own if config.final is None else replace(own, final=config.final)
+    return lambda *args, **kwargs: sample(
+        *args,
+        n_steps=config.n_steps,
+        grid=config.grid,
+        conventions=conventions,
+        n_corrections=config.n_corrections,
+        **kwargs,
+    )
+
+
+def in_blocks(
+    sampler: Callable[..., Tensor],
+    process: Process,
+    denoiser: Denoiser,
+    shape: tuple[int, ...],
+    block: int,
+    *,
+    given: Tensor | None = None,
+    keep: Tensor | None = None,
+    device: torch.device | str = "cpu",
+    **options: Any,
+) -> Tensor:
+    """Fill in the last axis of a masked model's samples block by block, each given those before it.
+
+    Semi-autoregressive (compare BD3-LM, arXiv 2503.09573): the blocks to come stay masks meanwhile.
+    """
+    given, keep = check_given(process, given, keep, shape, device)
+    if given is None or keep is None:
+        given = torch.zeros(shape, dtype=torch.long, device=device)
+        keep = torch.zeros(shape, dtype=torch.bool, device=device)
+    x = torch.where(keep, given, process.mask)  # type: ignore[attr-defined]
+    position = torch.arange(shape[-1], device=device)
+    for start in range(0, shape[-1], block):
+        inside = (position >= start) & (position < start + block)
+        x = sampler(process, denoiser, shape, given=x, keep=keep | ~inside, device=device, **options)
+    return x
+
+
+class Sharpened:
+    """A denoiser whose p̃ is sharper: by a temperature, and cut to the likeliest tokens.
+
+    Parameters
+    ----------
+    denoiser : callable
+    temperature : float, default=1
+        Logits are divided by it; 0 leaves the likeliest token alone.
+    top_p : float, default=1
+        Least probability of the tokens kept, the likeliest first (nucleus sampling).
+    """
+
+    def __init__(self, denoiser: Denoiser, temperature: float = 1.0, top_p: float = 1.0) -> None:
+        if not temperature >= 0 or not 0 < top_p <= 1:
+            message = f"`temperature` must be ≥ 0 and `top_p` in (0, 1]; got {temperature} and {top_p}."
+            raise OptionError(message)
+        self.denoiser, self.temperature, self.top_p = denoiser, temperature, top_p
+        # What samplers ask of a denoiser is the inner one's.
+        self.conventions = conventions_of(denoiser)
+        self.forbid = getattr(denoiser, "forbid", None)
+        self.time_free = bool(getattr(denoiser, "time_free", False))
+
+    def __call__(self, x_t: Tensor, time: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Return logits (*x_t.shape, K), float64."""
+        logits = self.denoiser(x_t, time, condition).double()
+        if self.temperature == 0:
+            return torch.full_like(logits, FLOOR).scatter(-1, logits.argmax(-1, keepdim=True), 0.0)
+        log_p = (logits / self.temperature).clamp(min=FLOOR).log_softmax(-1)
+        if self.top_p == 1:
+            return log_p
+        ordered, index = log_p.sort(-1, descending=True)
+        before = ordered.exp().cumsum(-1) - ordered.exp()  # probability of the tokens that are likelier
+        return log_p.masked_fill((before >= self.top_p).gather(-1, index.argsort(-1)), FLOOR)

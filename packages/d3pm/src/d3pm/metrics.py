@@ -1,0 +1,80 @@
+"""What a training run reports: JSON lines, TensorBoard events, a callback."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from d3pm.errors import require_extra
+
+__all__ = ["MetricsLog", "Reporter", "to_json"]
+
+Reporter = Callable[[int, dict[str, float]], None]
+
+
+def to_json(values: dict[str, Any]) -> str:
+    """Return one line of JSON; what is not finite is null, since JSON has no word for it.
+
+    Examples
+    --------
+    >>> to_json({"bits": 1.5, "error": float("nan")})
+    '{"bits": 1.5, "error": null}'
+    """
+    finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
+    return json.dumps(finite, allow_nan=False)
+
+
+class MetricsLog:
+    """Metrics to `metrics.jsonl`, to TensorBoard if asked for, and to whoever listens.
+
+    Parameters
+    ----------
+    out : Path
+        The run's folder.
+    first_step : int
+        Steps already taken: rows of later ones, of a run that was cut off after its last checkpoint, are dropped.
+    """
+
+    def __init__(self, out: Path, first_step: int, tensorboard: bool, report: Reporter | None) -> None:
+        out.mkdir(parents=True, exist_ok=True)
+        self._path, self._report = out / "metrics.jsonl", report
+        kept = [row for row in _rows(self._path) if row["step"] <= first_step] if first_step else []
+        self._path.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+        self._start = time.perf_counter() - (kept[-1]["seconds"] if kept else 0.0)
+        self._writer = None
+        if tensorboard:
+            require_extra("tensorboard", "tensorboard", "`--tensorboard`")
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(out), purge_step=first_step + 1)
+
+    def log(self, step: int, values: dict[str, float]) -> None:
+        """Write the metrics of a step."""
+        values = {**values, "seconds": round(time.perf_counter() - self._start, 2)}
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(to_json({"step": step, **values}) + "\n")
+        if self._writer is not None:
+            for key, value in values.items():
+                self._writer.add_scalar(key, value, step)
+        if self._report is not None:
+            self._report(step, values)
+
+    def close(self) -> None:
+        """Write out what is still held back."""
+        if self._writer is not None:
+            self._writer.close()
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """Return the whole rows of a log; a run that was killed may have left half a line."""
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows

@@ -1,0 +1,184 @@
+"""Pictures from files: arrays, folders, saved Hugging Face datasets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from d3pm.config import DataConfig
+from d3pm.errors import DataError, require_extra
+from d3pm.tables import is_table, read_table
+
+__all__ = ["Pictures", "load_pictures", "split_pictures"]
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+TEST_NAMES = ("test", "val", "valid", "validation")
+KEYS = ("x_train", "y_train", "x_test", "y_test", "images", "labels")
+
+
+class Pictures(NamedTuple):
+    """Pictures uint8 (n, H, W) or (n, H, W, C), with labels int64 (n,) where there are any."""
+
+    train: np.ndarray
+    train_labels: np.ndarray | None
+    test: np.ndarray
+    test_labels: np.ndarray | None
+
+
+def load_pictures(config: DataConfig) -> Pictures:
+    """Read the pictures at `config.path`.
+
+    Raises
+    ------
+    DataError
+        If the path is missing or holds something else.
+    """
+    path = Path(config.path)
+    if not path.exists():
+        message = (
+            f"`path` must name an .npz, .npy or .parquet file or a folder of pictures; there is nothing at {path}."
+        )
+        raise DataError(message)
+    if is_table(path):
+        pictures = _from_table(path, config)
+    elif path.is_dir():
+        pictures = _from_folder(path, config.size)
+    else:
+        pictures = _from_arrays(path)
+    for name, images in (("training", pictures.train), ("test", pictures.test)):
+        if images.dtype != np.uint8 or images.ndim not in (3, 4) or not len(images):
+            message = (
+                f"`path` must hold uint8 pictures (n, H, W) or (n, H, W, C); the {name} pictures of {path} are "
+                f"{images.dtype} {images.shape}."
+            )
+            raise DataError(message)
+    if pictures.train.shape[1:] != pictures.test.shape[1:]:
+        message = (
+            f"`path` must hold pictures of one shape; {path} has {pictures.train.shape[1:]} to train on and "
+            f"{pictures.test.shape[1:]} to test on."
+        )
+        raise DataError(message)
+    return pictures._replace(
+        train_labels=_check_labels(pictures.train_labels, len(pictures.train), path),
+        test_labels=_check_labels(pictures.test_labels, len(pictures.test), path),
+    )
+
+
+def split_pictures(images: np.ndarray, labels: np.ndarray | None, n_train: int) -> Pictures:
+    """Return a random part to train on and the rest to test on, the same at every call."""
+    order = np.random.default_rng(0).permutation(len(images))
+    first, rest = order[:n_train], order[n_train:]
+    if labels is None:
+        return Pictures(images[first], None, images[rest], None)
+    return Pictures(images[first], labels[first], images[rest], labels[rest])
+
+
+def _check_labels(labels: Any, n: int, path: Path) -> np.ndarray | None:
+    if labels is None:
+        return None
+    values = np.asarray(labels)
+    if values.shape != (n,) or values.dtype.kind not in "iu" or (n and int(values.min()) < 0):
+        message = (
+            f"`path` must hold labels as whole numbers from 0, one per picture; {path} has {values.dtype} "
+            f"{values.shape} for {n} pictures. Map class names to numbers: np.unique(names, return_inverse=True)."
+        )
+        raise DataError(message)
+    return values.astype(np.int64)
+
+
+def _from_arrays(path: Path) -> Pictures:
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return split_pictures(loaded, None, len(loaded) * 9 // 10)
+        with loaded as archive:
+            arrays = {key: archive[key] for key in archive.files if key in KEYS}
+    except (OSError, ValueError, EOFError, TypeError) as error:
+        message = f"`path` must be an .npz or .npy file or a folder of pictures; {path} cannot be read as one: {error}."
+        raise DataError(message) from error
+    if "x_train" in arrays and "x_test" in arrays:
+        return Pictures(arrays["x_train"], arrays.get("y_train"), arrays["x_test"], arrays.get("y_test"))
+    if "images" in arrays:
+        images, labels = arrays["images"], arrays.get("labels")
+        if labels is not None and len(labels) != len(images):
+            message = f"`path` must hold one label per picture; {path} has {len(labels)} for {len(images)}."
+            raise DataError(message)
+        return split_pictures(images, labels, len(images) * 9 // 10)
+    message = f"`path` must hold x_train and x_test, or images; {path} holds {sorted(arrays) or 'neither'}."
+    raise DataError(message)
+
+
+def _from_folder(path: Path, size: int) -> Pictures:
+    """Read train/ and test/, or one folder that is split; subfolders below are classes."""
+    parts = {entry.name.lower(): entry for entry in path.iterdir() if entry.is_dir()}
+    test = next((parts[name] for name in TEST_NAMES if name in parts), None)
+    if "train" in parts and test is not None:
+        files, labels, classes = _listed(parts["train"], None)
+        test_files, test_labels, _ = _listed(test, classes)
+        images = _opened([*files, *test_files], size)
+        return Pictures(images[: len(files)], labels, images[len(files) :], test_labels)
+    files, labels, _ = _listed(path, None)
+    return split_pictures(_opened(files, size), labels, len(files) * 9 // 10)
+
+
+def _listed(path: Path, classes: list[str] | None) -> tuple[list[Path], np.ndarray | None, list[str]]:
+    """Return the picture files of a folder, and their labels and classes if they lie in folders by class."""
+    found = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+    if not found:
+        message = f"`path` must be a folder of pictures ({', '.join(SUFFIXES)}); {path} holds none."
+        raise DataError(message)
+    names = [file.relative_to(path).parts[0] if file.parent != path else "" for file in found]
+    present = sorted(set(names))
+    if present == [""]:
+        return found, None, []
+    unknown = [name for name in present if not name or (classes is not None and name not in classes)]
+    if unknown:
+        where = f"a folder {unknown[0]!r}" if unknown[0] else "pictures"
+        message = (
+            f"`path` must hold the same class folders to train and to test on, and nothing beside; {path} has {where}."
+        )
+        raise DataError(message)
+    known = classes or present
+    return found, np.array([known.index(name) for name in names], dtype=np.int64), known
+
+
+def _opened(files: list[Path], size: int) -> np.ndarray:
+    image = require_extra("PIL.Image", "data", "reading pictures")
+    pictures = []
+    for file in files:
+        try:
+            with image.open(file) as opened:
+                opened.load()
+                pictures.append(opened.copy())
+        except (OSError, ValueError, SyntaxError, image.DecompressionBombError) as error:
+            message = f"`path` must hold pictures; {file} cannot be read: {error}. Remove or replace it."
+            raise DataError(message) from error
+    return stack_pictures(pictures, size, [str(file) for file in files])
+
+
+def stack_pictures(pictures: list[Any], size: int, names: list[str]) -> np.ndarray:
+    """Return PIL pictures as one array: grey if all are grey, else RGB; cut to a square of `size` if that is given."""
+    ops = require_extra("PIL.ImageOps", "data", "reading pictures")
+    mode = "L" if all(picture.mode in ("1", "L") for picture in pictures) else "RGB"
+    converted = [picture.convert(mode) for picture in pictures]
+    if size:
+        converted = [ops.fit(picture, (size, size)) for picture in converted]
+    for picture, name in zip(converted, names, strict=True):
+        if picture.size != converted[0].size:
+            message = (
+                f"`path` must hold pictures of one size; {names[0]} has {converted[0].size} and {name} has "
+                f"{picture.size}. Scale them: --set data.size=32."
+            )
+            raise DataError(message)
+    return np.stack([np.asarray(picture) for picture in converted])
+
+
+def _from_table(path: Path, config: DataConfig) -> Pictures:
+    train, test = read_table(path, config, "image")
+    images = stack_pictures([*train.items, *(test.items if test else [])], config.size, train.names(test))
+    n = len(train.items)
+    if test is None:
+        return split_pictures(images, train.labels, n * 9 // 10)
+    return Pictures(images[:n], train.labels, images[n:], test.labels)

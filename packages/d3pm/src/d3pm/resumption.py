@@ -1,0 +1,78 @@
+"""When may a run go on, and from what: its folder, its settings, the optimiser's state."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from d3pm.checkpoint import Checkpoint
+from d3pm.config import Config
+from d3pm.errors import CheckpointError
+
+__all__ = ["check_folder", "check_same", "optimizer_tensors", "restore_optimizer"]
+
+# What a resumed run may change: where the data lie, how often it reports, how fast it computes, how it is evaluated.
+FREE = (("data", "path"), ("train", "log_every"), ("train", "checkpoint_every"), ("train", "compile"))
+
+
+def check_folder(path: Path, resume: bool) -> None:
+    """Refuse to write over a run."""
+    if path.exists() and not resume:
+        message = (
+            f"`out` must be a folder without a run; {path} is the checkpoint of one. Choose another folder, or go on "
+            "from there: --resume."
+        )
+        raise CheckpointError(message)
+
+
+def check_same(checkpoint: Checkpoint, config: Config, frequencies: np.ndarray) -> None:
+    """Refuse to resume a run with other settings or data: its numbers would be those of neither."""
+    if checkpoint.step and not checkpoint.section("optimizer"):
+        message = (
+            f"`resume` needs a checkpoint of this version; {checkpoint.path} is of an earlier one, which can be used "
+            "but not trained on. Start a new run."
+        )
+        raise CheckpointError(message)
+    theirs, ours = _fixed(checkpoint.config), _fixed(config)
+    different = [key for key in {**theirs, **ours} if theirs.get(key) != ours.get(key)]
+    if different:
+        changes = ", ".join(f"[{a}] {b} was {theirs.get((a, b))!r}, now {ours.get((a, b))!r}" for a, b in different)
+        message = f"`resume` needs the recipe that {checkpoint.path} was trained with: {changes}."
+        raise CheckpointError(message)
+    known = checkpoint.tensors["frequencies"].numpy()
+    if known.shape != frequencies.shape or not np.allclose(known, frequencies, rtol=1e-9, atol=0):
+        message = f"`resume` needs the data that {checkpoint.path} was trained on; these have other frequencies."
+        raise CheckpointError(message)
+
+
+def _fixed(config: Config) -> dict[tuple[str, str], Any]:
+    """Return the settings that a run keeps, by section and key."""
+    kept = {(section, key): value for section, values in config.to_dict().items() for key, value in values.items()}
+    # A longer run with the same rates is the same run, longer.
+    free = [*FREE, *([("train", "steps")] if config.train.decay != "cosine" else [])]
+    return {name: value for name, value in kept.items() if name not in free and name[0] != "evaluate"}
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return the state of Adam by parameter and name."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    return {
+        f"{index}.{name}": value
+        for index, parameter in enumerate(parameters)
+        for name, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Take up what `optimizer_tensors` returned."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for index, parameter in enumerate(parameters):
+        if f"{index}.step" in tensors:
+            state = {name: tensors[f"{index}.{name}"] for name in ("step", "exp_avg", "exp_avg_sq")}
+            optimizer.state[parameter] = {
+                name: value if name == "step" else value.to(parameter.device) for name, value in state.items()
+            }

@@ -1,0 +1,175 @@
+"""Samplers of masked models that choose which token comes next, and that take tokens back.
+
+`sample` and `sample_first_hitting` reveal tokens in random order and never touch them again: that is the model's own
+law. Here are two departures from it that people use. `sample_confident` reveals first what the net is surest of
+(MaskGIT, arXiv 2202.04200; LLaDA, arXiv 2502.09992): good pictures and answers in few steps, and less variety.
+`sample_remasking` masks some of the revealed tokens again on the way (ReMDM, arXiv 2503.00307), which leaves the law of
+x_t given x_0 as it is and lets the net mend its mistakes with more steps.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from d3pm.errors import OptionError, check_choice
+from d3pm.losses import Denoiser, fraction
+from d3pm.processes.base import draw
+from d3pm.processes.closed import Absorbing
+from d3pm.sampling import Grid, Watcher, check_given, check_masked, sampling_times, time_tensor
+
+__all__ = ["Confidence", "Remasking", "sample_confident", "sample_remasking"]
+
+Confidence = Literal["probability", "margin", "entropy"]
+Remasking = Literal["cap", "rescale"]
+
+
+@torch.no_grad()
+def sample_confident(
+    process: Absorbing,
+    denoiser: Denoiser,
+    shape: Sequence[int],
+    *,
+    n_steps: int | None = None,
+    confidence: Confidence = "probability",
+    condition: Tensor | None = None,
+    given: Tensor | None = None,
+    keep: Tensor | None = None,
+    generator: torch.Generator | None = None,
+    device: torch.device | str = "cpu",
+    watch: Watcher | None = None,
+) -> Tensor:
+    """Draw x_0 of a masked model, the surest tokens first.
+
+    Parameters
+    ----------
+    process, denoiser, shape, condition, given, keep, watch
+        As in `d3pm.sampling.sample`; the denoiser must give the mask no mass.
+    n_steps : int, optional
+        Runs of the net, each revealing an even share of the masked tokens; one token each by default.
+    confidence : {"probability", "margin", "entropy"}, default="probability"
+        Of the token drawn; of the likeliest token over the next; minus the entropy of p̃.
+
+    Returns
+    -------
+    integer tensor of shape (B, …)
+
+    Notes
+    -----
+    The samples do not follow the model's likelihood; those of `sample_first_hitting` do, and take a run per token.
+    """
+    check_choice(confidence, ("probability", "margin", "entropy"), "confidence")
+    check_masked(process, denoiser, "confidence-ordered unmasking")
+    x, fill = _start(process, tuple(shape), given, keep, device)
+    n_masked = (x == process.mask).logical_and(fill).flatten(1).sum(-1)  # (B,)
+    steps = int(n_masked.max()) if n_steps is None else n_steps
+    if steps < 0 or (n_steps is not None and n_steps < 1):
+        message = f"`n_steps` must be at least 1; got {n_steps}."
+        raise OptionError(message)
+    for step in range(steps, 0, -1):
+        masked = ((x == process.mask) & fill).flatten(1)  # (B, D)
+        n = masked.sum(-1)
+        share = (x == process.mask).flatten(1).double().mean(-1)
+        if watch is not None:
+            watch(float(share.mean()), x)
+        logits = denoiser(x, process.time_of_ratio(share), condition).double()
+        tokens = draw(logits, generator).flatten(1)
+        score = _confidence(logits.log_softmax(-1).flatten(1, -2), tokens, confidence)
+        rank = score.masked_fill(~masked, -torch.inf).argsort(dim=-1, descending=True, stable=True).argsort(-1)
+        reveal = masked & (rank < torch.ceil(n / step)[:, None])
+        x = torch.where(reveal, tokens, x.flatten(1)).reshape(tuple(shape))
+    if watch is not None:
+        watch(0, x)
+    return x
+
+
+@torch.no_grad()
+def sample_remasking(
+    process: Absorbing,
+    denoiser: Denoiser,
+    shape: Sequence[int],
+    *,
+    n_steps: int | None = None,
+    grid: Grid = "even",
+    strategy: Remasking = "rescale",
+    strength: float = 0.1,
+    condition: Tensor | None = None,
+    given: Tensor | None = None,
+    keep: Tensor | None = None,
+    generator: torch.Generator | None = None,
+    device: torch.device | str = "cpu",
+    watch: Watcher | None = None,
+) -> Tensor:
+    r"""Draw x_0 of a masked model by steps that may mask a token again.
+
+    From t to s a token is masked with probability σ, and a mask turns into x_0 ~ p̃ with the probability that keeps
+    q(x_s | x_0) as it is,
+
+    .. math:: (ᾱ_s - (1 - σ) ᾱ_t) / (1 - ᾱ_t), \quad σ ≤ σ_{max} = \min(1, (1 - ᾱ_s) / ᾱ_t)
+
+    (ReMDM). With σ = 0 this is `d3pm.sampling.sample`.
+
+    Parameters
+    ----------
+    process, denoiser, shape, n_steps, grid, condition, given, keep, watch
+        As in `d3pm.sampling.sample`; the denoiser must give the mask no mass.
+    strategy : {"cap", "rescale"}, default="rescale"
+        σ = min(strength, σ_max), or strength · σ_max.
+    strength : float, default=0.1
+        From 0 to 1.
+
+    Returns
+    -------
+    integer tensor of shape (B, …)
+    """
+    check_choice(strategy, ("cap", "rescale"), "strategy")
+    check_masked(process, denoiser, "remasking")
+    if not 0 <= strength <= 1:
+        message = f"`strength` must be from 0 to 1; got {strength}."
+        raise OptionError(message)
+    x, fill = _start(process, tuple(shape), given, keep, device)
+    for t, s in itertools.pairwise(sampling_times(process, n_steps, grid)):
+        t_, s_ = time_tensor(process, t, device), time_tensor(process, s, device)
+        if watch is not None:
+            watch(t, x)
+        kept_t, kept_s = process.unmasked_share(t_), process.unmasked_share(s_)
+        largest = ((1 - kept_s) / kept_t.clamp(min=1e-300)).clamp(max=1)
+        sigma = largest.clamp(max=strength) if strategy == "cap" else strength * largest
+        reveal = (kept_s - (1 - sigma) * kept_t) / (1 - kept_t)
+        logits = denoiser(x, fraction(process, t_).expand(len(x)), condition).double()
+        masked = x == process.mask
+        u = torch.rand(x.shape, dtype=torch.float64, device=x.device, generator=generator)
+        changed = torch.where(masked, u < reveal, u < sigma) & fill
+        x = torch.where(changed, torch.where(masked, draw(logits, generator), process.mask), x)
+    if watch is not None:
+        watch(0, x)
+    return x
+
+
+def _start(
+    process: Absorbing,
+    shape: tuple[int, ...],
+    given: Tensor | None,
+    keep: Tensor | None,
+    device: torch.device | str,
+) -> tuple[Tensor, Tensor]:
+    """Return masks and what is given, and where there is something to fill in."""
+    given, keep = check_given(process, given, keep, shape, device)
+    x = torch.full(shape, process.mask, device=device)
+    if given is None or keep is None:
+        return x, torch.ones_like(x, dtype=torch.bool)
+    return torch.where(keep, given, x), ~keep
+
+
+def _confidence(log_p: Tensor, tokens: Tensor, kind: Confidence) -> Tensor:
+    """Return how sure the net is at each position, (B, D), of log p̃ (B, D, K)."""
+    if kind == "probability":
+        return log_p.gather(-1, tokens[..., None])[..., 0]
+    if kind == "margin":
+        best = log_p.exp().topk(2, -1).values
+        return best[..., 0] - best[..., 1]
+    return -torch.special.entr(log_p.exp()).sum(-1)

@@ -1,0 +1,151 @@
+"""From a Hugging Face masked language model and back: the same values on either side."""
+
+import numpy as np
+import pytest
+import torch
+
+from d3pm.checkpoint import load_checkpoint
+from d3pm.config import Config
+from d3pm.data import load_data
+from d3pm.encoder import DiffusionEncoder
+from d3pm.errors import CheckpointError, ConfigError, DataError, OptionError
+from d3pm.evaluation import evaluate
+from d3pm.huggingface import export_masked_lm, tokenizer_spec
+from d3pm.sampling import sample
+from d3pm.training import train
+
+transformers = pytest.importorskip("transformers")
+tokenizers = pytest.importorskip("tokenizers")
+
+WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "lazy", "dog", "and", "cat", "sees", "moon"]
+LINES = [" ".join(np.random.default_rng(i).choice(WORDS, 3 + i % 7)) for i in range(200)]
+SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
+MODELS = {
+    "bert": lambda n: transformers.BertConfig(vocab_size=n, max_position_embeddings=20, **SIZES),
+    "roberta": lambda n: transformers.RobertaConfig(
+        vocab_size=n, max_position_embeddings=24, pad_token_id=0, bos_token_id=2, eos_token_id=3, **SIZES
+    ),
+    "distilbert": lambda n: transformers.DistilBertConfig(
+        vocab_size=n, dim=32, hidden_dim=48, n_layers=2, n_heads=2, max_position_embeddings=20
+    ),
+}
+
+
+@pytest.fixture(scope="module", params=list(MODELS))
+def folder(request, tmp_path_factory):
+    """A small model with random weights and its tokenizer, as save_pretrained writes them."""
+    path = tmp_path_factory.mktemp(request.param)
+    vocabulary = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS])}
+    model = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="[UNK]"))
+    model.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    names = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
+    transformers.PreTrainedTokenizerFast(tokenizer_object=model, **names).save_pretrained(path)
+    torch.manual_seed(0)
+    net = transformers.AutoModelForMaskedLM.from_config(MODELS[request.param](len(vocabulary)))
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    net.save_pretrained(path)
+    return path
+
+
+def settings(folder, tmp_path, steps):
+    (tmp_path / "lines.txt").write_text("\n".join(LINES))
+    return Config.from_dict(
+        {
+            "data": {
+                "kind": "tokens", "path": str(tmp_path / "lines.txt"), "lines": True, "length": 16,
+                "tokenizer": str(folder),
+            },
+            "process": {"kind": "absorbing", "steps": 20, "schedule": "inverse"},
+            "net": {"kind": "masked_lm", "path": str(folder)},
+            "loss": {"kind": "masked"},
+            "train": {"steps": steps, "batch": 16, "lr": 3e-3, "ema": 0.9, "log_every": 20},
+        }
+    )  # fmt: skip
+
+
+def logits_of(folder, texts):
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model = transformers.AutoModelForMaskedLM.from_pretrained(folder).eval()
+    framed = [f"[CLS] {text} [SEP]" for text in texts]
+    inputs = tokenizer(framed, padding=True, return_tensors="pt", add_special_tokens=False)
+    keys = ("input_ids", "attention_mask")
+    with torch.no_grad():
+        out = model(**{key: inputs[key] for key in keys}, output_hidden_states=True)
+    return inputs["input_ids"], inputs["attention_mask"].bool(), out.logits, out.hidden_states
+
+
+def test_start_train_export_and_start_again(folder, tmp_path):
+    start = train(settings(folder, tmp_path, 0), tmp_path / "start", device="cpu")
+    model = load_checkpoint(start)
+    texts = ["the quick [MASK] fox", "dog", "[MASK] moon and cat [MASK] over the"]
+    ids, real, logits, hidden = logits_of(folder, texts)
+    allowed = torch.arange(logits.shape[-1]) != model.process.mask
+    with torch.no_grad():
+        ours = model.denoiser(ids, torch.zeros(3), None, real)
+    torch.testing.assert_close(ours[real][:, allowed], logits[real][:, allowed], rtol=1e-5, atol=1e-5)
+    assert (ours[..., model.process.mask] < -1e29).all()
+    # Features are hidden states, read without padding.
+    clean = ["the quick fox", "dog"]
+    _, real, _, hidden = logits_of(folder, clean)
+    features = DiffusionEncoder(model, device="cpu").encode_multi(clean)
+    assert len(features) == 2
+    for i, found in enumerate(features.values()):
+        pooled = (hidden[i + 1] * real[..., None]).sum(1) / real.sum(1, keepdim=True)
+        np.testing.assert_allclose(found, pooled.numpy(), rtol=1e-5, atol=1e-5)
+
+    # Trained on as a diffusion model it models better, and goes back to what transformers reads.
+    path = train(settings(folder, tmp_path, 60), tmp_path / "run", device="cpu")
+    trained, data = load_checkpoint(path), load_data(model.config.data)
+    before, after = (evaluate(m, data).bits_per_position for m in (model, trained))
+    assert after < before - 0.2
+    export_masked_lm(trained, tmp_path / "export")
+    ids, real, logits, _ = logits_of(tmp_path / "export", texts)
+    with torch.no_grad():
+        ours = trained.denoiser(ids, torch.zeros(3), None, real)
+    torch.testing.assert_close(ours[real][:, allowed], logits[real][:, allowed], rtol=1e-5, atol=1e-5)
+    again = train(settings(tmp_path / "export", tmp_path, 0), tmp_path / "again", device="cpu")
+    a, b = load_checkpoint(again).section("ema"), trained.section("ema")
+    assert all(torch.equal(a[key], b[key]) for key in b)
+    x = sample(trained.process, trained.denoiser, (4, 8), generator=torch.Generator().manual_seed(0))
+    assert (x != trained.process.mask).all()
+    assert trained.spec.decode_text(x[0].numpy())
+
+
+def test_a_checkpoint_needs_no_folder(folder, tmp_path):
+    """The configuration lies in the checkpoint."""
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    path = train(settings(copy, tmp_path, 1), tmp_path / "run", device="cpu")
+    shutil.rmtree(copy)
+    assert DiffusionEncoder(path, device="cpu").encode(["the fox"]).shape == (1, 32)
+
+
+def test_what_does_not_fit_is_refused(folder, tmp_path, run):
+    config = settings(folder, tmp_path, 1)
+    values = config.to_dict()
+
+    def refused(error, named, **changes):
+        changed = {name: {**values[name], **section} for name, section in changes.items()}
+        with pytest.raises(error, match=named):
+            train(Config.from_dict({**values, **changed}), tmp_path / "run", device="cpu")
+
+    refused(ConfigError, "at most", data={"length": 25})
+    refused(DataError, "folder of a Hugging Face", data={"tokenizer": str(tmp_path / "nowhere")})
+    refused(DataError, "cannot be read", data={"tokenizer": str(tmp_path)})
+    refused(ConfigError, r"net\.path", net={"path": str(tmp_path / "nowhere")})
+    refused(ConfigError, "config.json", net={"path": str(tmp_path)})
+    refused(ConfigError, "tokenizer", data={"tokenizer": "bpe", "vocabulary": 270, "lines": False})
+    refused(ConfigError, "must be an option", net={"width": 8})
+    refused(OptionError, "needs masks", process={"kind": "uniform"})
+    with pytest.raises(CheckpointError, match="masked_lm"):
+        export_masked_lm(load_checkpoint(run), tmp_path / "export")
+    assert tokenizer_spec(str(folder), 16).mask == 4
+
+
+def test_special_tokens_in_a_text_are_its_characters(folder):
+    spec = tokenizer_spec(str(folder), 16)
+    assert 4 not in spec.encode_text("the [MASK] fox")
+    assert spec.decode_text(np.array([5, 4, 3, 6])) == "the·\nquick"

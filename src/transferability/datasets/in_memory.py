@@ -1,0 +1,252 @@
+"""Data that are in memory already: tables, lists with their labels, data sets of other libraries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from transferability._array import as_numpy
+from transferability.datasets._ids import NumberedRows
+from transferability.datasets._listing import is_picture
+from transferability.datasets.arrays import feature_arrays, labels_of, picture_arrays
+from transferability.datasets.base import Dataset, Item
+from transferability.datasets.pictures import as_rgb, as_uint8, inspect_picture, open_picture, picture_bytes
+from transferability.datasets.roles import Roles
+from transferability.errors import DatasetError, require_extra
+
+__all__ = ["from_memory"]
+
+_KINDS = (
+    "a table (pandas, polars, Arrow, a dict of columns), a datasets.Dataset, a torch Dataset, a list of items, or a "
+    "pair (items, labels); items are pictures (PIL, paths, arrays), texts, or rows of features"
+)
+
+
+def from_memory(data: Any, name: str = "data") -> Dataset:
+    """Return a data set of what somebody has in memory.
+
+    Parameters
+    ----------
+    data : object
+        A table with columns `text` or `image` and perhaps `label` (whatever speaks Arrow: pandas, polars, pyarrow,
+        DuckDB; or a dict of columns); a `datasets.Dataset`; a torch `Dataset` of pictures with classes, such as
+        `ImageFolder`; a list of items, or a tuple of items and labels. Items are PIL pictures, paths of pictures,
+        texts, pairs of texts; or one array of pictures (n, height, width[, 3]) or of features (n, n_features). Labels
+        may be integers from 0, whole floats, booleans or names.
+    name : str, default="data"
+        Of the data set.
+
+    Raises
+    ------
+    DatasetError, LabelError
+        If it is nothing of this kind, or if a row cannot be used.
+    """
+    if type(data).__module__.partition(".")[0] == "datasets":
+        return _library_data(data, name)
+    if hasattr(data, "__arrow_c_stream__") or _is_columns(data):
+        return _table(data, name)
+    if isinstance(data, tuple):
+        if len(data) != 2:
+            message = f"`data` must be {_KINDS}; got a tuple of {len(data)}. Write (items, labels), or a list of items."
+            raise DatasetError(message)
+        return _items(data[0], data[1], name)
+    if isinstance(data, list | np.ndarray) or hasattr(data, "__array__") or _is_tensor(data):
+        return _items(data, None, name)
+    if hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, str | bytes | Mapping):
+        return _torch_data(data, name)
+    message = f"`data` must be {_KINDS}; got {type(data).__name__}. Or write an identifier, such as folder:DIR."
+    raise DatasetError(message)
+
+
+def _is_columns(data: Any) -> bool:
+    return isinstance(data, Mapping) and bool(data) and all(isinstance(key, str) for key in data)
+
+
+def _is_tensor(data: Any) -> bool:
+    return hasattr(data, "detach") and hasattr(data, "cpu")
+
+
+def _table(data: Any, name: str) -> Dataset:
+    require_extra("pyarrow", "tables", f"data {name!r}")
+    import pyarrow as pa
+
+    from transferability.datasets.columns import from_columns
+    from transferability.datasets.tables import ArrowTable, usual_roles
+
+    try:
+        table = data if isinstance(data, pa.Table) else pa.table(dict(data) if _is_columns(data) else data)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        reason = " ".join(str(error).split())[:300].rstrip(".")
+        message = f"columns of data {name!r} must each hold values of one type: {reason}. Convert them first."
+        raise DatasetError(message) from error
+    table = table.drop_columns([column for column in table.column_names if column.startswith("__index_level_")])
+    fix = "Rename one: data.rename(columns={'COLUMN': 'text'})."
+    roles = usual_roles(list(table.column_names), f"data {name!r}", fix, Roles(within="/"))
+    source = ArrowTable(f"data {name!r}", Path(), table, np.arange(table.num_rows))
+    return from_columns(name, source, roles)
+
+
+def _library_data(data: Any, name: str) -> Dataset:
+    from transferability.datasets.hub import rows_as_data
+
+    if hasattr(data, "keys"):
+        choices = " or ".join(f"data[{split!r}]" for split in list(data)[:3])
+        message = f"`data` must be one split of a data set; got {type(data).__name__}. Give {choices}."
+        raise DatasetError(message)
+    if not hasattr(data, "select_columns") or not hasattr(data, "__len__"):
+        message = f"`data` must be rows that can be read in any order; got {type(data).__name__}. "
+        raise DatasetError(message + "Take some: datasets.Dataset.from_list(list(data.take(1000))).")
+    return rows_as_data(data, name)
+
+
+def _items(items: Any, labels: Any | None, name: str) -> Dataset:
+    if isinstance(items, np.ndarray) or hasattr(items, "__array__") or _is_tensor(items):
+        array = as_numpy(items)
+        if array.dtype.kind in "fiub" and array.ndim == 2:
+            return feature_arrays(name, array, labels, f"data {name!r}")
+        if array.dtype.kind in "fiub":
+            return picture_arrays(name, array, labels, None, f"data {name!r}")
+        items = array.tolist()
+    if not isinstance(items, Sequence) or isinstance(items, str | bytes) or not len(items):
+        message = f"items of data {name!r} must be a list with at least one item; got {items!r:.100}."
+        raise DatasetError(message)
+    modality, reader = _reader_of(items, name)
+    numbers, class_names = labels_of(labels, None, f"data {name!r}", len(items))
+    return Dataset(
+        name=name,
+        modality="text" if modality == "text" else "image",
+        all_ids=NumberedRows(np.arange(len(items))),
+        read=reader.read,
+        content=reader.content,
+        inspect=reader.inspect if isinstance(reader, _Paths) else None,
+        all_labels=numbers,
+        class_names=class_names,
+    )
+
+
+def _reader_of(items: Sequence[Any], name: str) -> tuple[str, _TextItems | _Pictures | _Paths]:
+    if all(isinstance(item, Path) or (isinstance(item, str) and is_picture(item)) for item in items):
+        return "image", _Paths(tuple(map(str, items)))
+    kinds = [_kind_of(item) for item in items]
+    known = ("text", "pair", "picture")
+    if len(set(kinds)) > 1 or kinds[0] not in known:
+        row = next((row for row, kind in enumerate(kinds) if kind != kinds[0] or kind not in known), 0)
+        message = f"items of data {name!r} must all be pictures (PIL or paths), texts or pairs of texts; item {row} is "
+        message += f"{kinds[row]}" + (f", the first is {kinds[0]}" if row else "") + ". Convert them first."
+        raise DatasetError(message)
+    if kinds[0] == "picture":
+        return "image", _Pictures(tuple(items))
+    return "text", _TextItems(tuple(tuple(item) if kinds[0] == "pair" else item for item in items))
+
+
+def _kind_of(item: Any) -> str:
+    if isinstance(item, str):
+        return "text"
+    if isinstance(item, tuple | list) and len(item) == 2 and all(isinstance(part, str) for part in item):
+        return "pair"
+    is_picture = type(item).__module__.partition(".")[0] == "PIL" and hasattr(item, "getbands")
+    return "picture" if is_picture else type(item).__name__
+
+
+def _torch_data(data: Any, name: str) -> Dataset:
+    """Return pictures with classes out of a torch data set, decoded when they are needed."""
+    from transferability.datasets.vision import targets_of
+
+    require_extra("PIL", "images", f"data {name!r}")
+    reader = _TorchRows(data)
+    try:
+        first = data[0]
+        is_pair = isinstance(first, tuple | list) and len(first) == 2
+        labels = targets_of(data) if is_pair else None
+        reader.read(0)
+    except DatasetError:
+        raise
+    except Exception as error:  # of somebody else's code
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300].rstrip(".")
+        message = f"data {name!r} cannot be read: {reason}. Its items must be pictures, or pairs of picture and class."
+        raise DatasetError(message) from error
+    names = getattr(data, "classes", None)
+    known = [str(each) for each in names] if isinstance(names, list | tuple) else None
+    numbers, class_names = labels_of(None if labels is None else np.array(labels), known, f"data {name!r}", len(data))
+    return Dataset(
+        name=name,
+        modality="image",
+        all_ids=NumberedRows(np.arange(len(data))),
+        read=reader.read,
+        content=reader.content,
+        all_labels=numbers,
+        class_names=class_names,
+    )
+
+
+@dataclass(frozen=True)
+class _TextItems:
+    texts: tuple[Any, ...]
+
+    def read(self, row: int) -> Item:
+        return self.texts[row]
+
+    def content(self, row: int) -> bytes:
+        text = self.texts[row]
+        if isinstance(text, str):
+            return text.encode("utf-8", "surrogatepass")
+        parts = [part.encode("utf-8", "surrogatepass") for part in text]
+        return len(parts[0]).to_bytes(8, "little") + b"".join(parts)  # as tables have it
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    pictures: tuple[Any, ...]
+
+    def read(self, row: int) -> Item:
+        return as_rgb(self.pictures[row])
+
+    def content(self, row: int) -> bytes:
+        picture = self.read(row)
+        return b"".join((str(picture.size).encode(), picture.tobytes()))
+
+
+@dataclass(frozen=True)
+class _Paths:
+    paths: tuple[str, ...]
+
+    def read(self, row: int) -> Item:
+        return open_picture(Path(self.paths[row]), self.paths[row])
+
+    def content(self, row: int) -> bytes:
+        return picture_bytes(Path(self.paths[row]))
+
+    def inspect(self, row: int) -> int:
+        return inspect_picture(Path(self.paths[row]), self.paths[row])
+
+
+@dataclass(frozen=True)
+class _TorchRows:
+    data: Any
+
+    def read(self, row: int) -> Item:
+        from PIL import Image
+
+        item = self.data[row]
+        picture = item[0] if isinstance(item, tuple | list) and len(item) == 2 else item
+        if isinstance(picture, Image.Image):
+            return as_rgb(picture)
+        pixels = as_numpy(picture)
+        if pixels.ndim == 3 and pixels.shape[0] in (1, 3) and pixels.shape[2] not in (1, 3):  # tensors have them first
+            pixels = pixels.transpose(1, 2, 0)
+        if pixels.ndim not in (2, 3) or pixels.dtype.kind not in "fiub":
+            message = f"item {row} must be a picture; got {type(picture).__name__} of shape {pixels.shape}. "
+            raise DatasetError(message + "Leave transforms out.")
+        try:
+            return as_rgb(Image.fromarray(as_uint8(pixels[None], f"item {row}")[0]))
+        except DatasetError as error:
+            message = f"{error} Leave out the transforms of the data set: the encoder brings its own."
+            raise DatasetError(message) from error
+
+    def content(self, row: int) -> bytes:
+        picture = self.read(row)
+        return b"".join((str(picture.size).encode(), picture.tobytes()))
