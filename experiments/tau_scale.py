@@ -1,4 +1,4 @@
-"""Which τ, now that the scale of the logits is fitted? Bound and transferred accuracy by τ, on features of real encoders.
+"""Which τ, where the scale of the logits is fitted? Bound and transferred accuracy by τ, on real encoders.
 
     python experiments/tau_scale.py --data FOLDER
 
@@ -36,6 +36,7 @@ def tasks_of(path: Path, rows: int) -> dict[str, Task]:
 
 
 def main() -> None:
+    """Run everything and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--rows", type=int, default=500)
