@@ -4,8 +4,8 @@
 
 FOLDER holds ``real_zoo/ENCODER.npz`` (last-layer features and labels of 1,000 rows by data-set name) and
 ``finetuned_truth.json`` (test accuracy after end-to-end fine-tuning on the same rows). No option was chosen by that
-truth. For each encoder and target: the closest of the references (the other data sets of `REFERENCES`), the target's own
-other half, a linear probe, LogME and kNN; all cross-fitted in five folds where rows are measured.
+truth. For each encoder and target: the closest of the references (the other data sets of `REFERENCES`), the target's
+own other half, a linear probe, LogME and kNN; all cross-fitted in five folds where rows are measured.
 """
 
 from __future__ import annotations

@@ -1,0 +1,120 @@
+"""Every option of `rank` changes what it says it changes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from transferability.cli.app import app
+from transferability.features import write_features
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, str]:
+    """Return feature files: a target of overlapping classes and two references."""
+    made = {}
+    for seed, name in enumerate(["near", "far", "goal"]):
+        rng = np.random.default_rng(seed)
+        labels = np.arange(90) % 3
+        features = 2 * np.eye(3, 5)[labels] + rng.normal(size=(90, 5)) + 0.3 * seed
+        write_features(tmp_path / f"{name}.npz", features.astype(np.float32), labels, ["a", "b", "c"])
+        made[name] = f"features:{tmp_path / name}.npz"
+    return made
+
+
+def ranked(files: dict[str, str], *options: str, reference: bool = True) -> dict[str, Any]:
+    """Return what `rank --json` prints of its only encoder."""
+    given = ["--reference", files["near"]] if reference else []
+    encoder = files["goal"].replace("goal", "{data}")
+    arguments = ["rank", "--target", files["goal"], *given, "--encoder", encoder, "--json", *options]
+    done = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    record = json.loads(done.stdout)
+    (entry,) = record["ranking"]
+    return {**entry["relatedness"], "entry": entry, "made": record["made"]}
+
+
+def test_without_options(files: dict[str, str]) -> None:
+    plain = ranked(files)
+    assert (plain["reference"], plain["evaluated_on"], plain["ground_cost"]) == ("near", "folds", "exact")
+    assert plain["tau"] == pytest.approx(32 / np.sqrt(5), rel=0.01)
+    assert plain["scale"] != 1
+    assert plain["certified"]
+
+
+def test_no_reference_is_the_other_half(files: dict[str, str]) -> None:
+    assert ranked(files, reference=False)["reference"] == "own other half"
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "value"),
+    [
+        (["--tau", "0.3"], "tau", 0.3),
+        (["--folds", "1"], "evaluated_on", "test"),
+        (["--no-scale"], "scale", 1.0),
+        (["--ground-cost", "loss"], "ground_cost", "loss"),
+        (["--ground-cost", "gamma"], "solver", "statistics"),
+        (["--matching", "2,1,0"], "class_map", [2, 1, 0]),
+        (["--unlabelled"], "certified", False),
+        (["--unlabelled"], "transferred_accuracy", None),
+    ],
+)
+def test_options_reach_the_result(files: dict[str, str], options: list[str], name: str, value: object) -> None:
+    assert ranked(files)[name] != value
+    assert ranked(files, *options)[name] == value
+
+
+def test_options_that_decide_which_rows(files: dict[str, str]) -> None:
+    assert ranked(files, "--seed", "3")["bound"] != ranked(files)["bound"]
+    limited = ranked(files, "--limit", "45")["made"]["data"][0]
+    assert limited["fit_rows"] == 45
+    share = ranked(files, "--folds", "1", "--test-share", "0.5")["made"]["data"][0]
+    assert (share["fit_rows"], share["test_rows"]) == (45, 45)
+    assert ranked(files, "--folds", "3")["made"]["data"][0]["folds"] == 3
+
+
+def test_scores_union_and_order(files: dict[str, str]) -> None:
+    both = ranked(files, "--reference", files["far"], "--union", "--score", "logme", "--sort", "bound")
+    assert [each["reference"] for each in both["panel"]] == ["near", "far", "all references"]
+    assert list(both["entry"]["scores"]) == ["logme"]
+    assert [each["reference"] for each in ranked(files, "--reference", files["far"])["panel"]] == ["near", "far"]
+
+
+def test_wide_shows_the_terms_in_nats_and_in_points(files: dict[str, str]) -> None:
+    encoder = files["goal"].replace("goal", "{data}")
+    arguments = ["rank", "--target", files["goal"], "--reference", files["near"], "--encoder", encoder]
+    narrow, wide = (CliRunner().invoke(app, [*arguments, *more], catch_exceptions=False) for more in ([], ["--wide"]))
+    for column in ("distribution mismatch", "points lost on target", "scale"):
+        assert column in wide.stdout
+        assert column not in narrow.stdout
+    for column in ("accuracy", "95 % interval", "linear probe", "bound"):
+        assert column in narrow.stdout
+
+
+def test_no_cache_leaves_nothing_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import numpy as np\ndef pixels(items):\n"
+        "    return np.stack([np.asarray(each.convert('L'), dtype=float).ravel() for each in items])\n"
+        "pixels.version = '1'\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("TRANSFERABILITY_CACHE", str(cache))
+    arguments = ["rank", "--target", "packaged:digits", "--limit", "60", "--encoder", "python:mine:pixels"]
+    for more, kept in ((["--no-cache"], False), ([], True)):
+        done = CliRunner().invoke(app, [*arguments, *more], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        assert any(cache.rglob("*.safetensors")) == kept
+
+
+@pytest.mark.parametrize("folds", ["0", "-1", "two", "1.5"])
+def test_folds_that_are_none_are_refused(files: dict[str, str], folds: str) -> None:
+    arguments = ["rank", "--target", files["goal"], "--encoder", "features:x", "--folds", folds]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code != 0
+    assert "`--folds` must be a whole number ≥ 1 or auto" in str(done.exception or done.output)
