@@ -117,6 +117,7 @@ class Measurement:
             notes = {column.name: "needs samples of the target, not a pack." for column in self.columns}
         else:
             values, notes = self._scores(view, fit, panel, result, extraction.probabilities(target))
+        notes |= extraction.notes(view, [target, *references])
         keys = extraction.cache_keys(view, [target, *references])
         trained = _linear_probe(fit, test, target, self.seed)
         seconds = time.perf_counter() - started

@@ -157,7 +157,7 @@ def plot_agreement(
             textcoords="offset points", parse_math=False,
         )  # fmt: skip
     ax.set_xlabel(in_words(criterion or ranking.criterion))
-    ax.set_ylabel("accuracy of a linear classifier" if measured is None else "measured accuracy")
+    ax.set_ylabel("accuracy of the linear probe" if measured is None else "measured accuracy")
     return _finish(ax)
 
 

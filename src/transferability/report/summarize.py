@@ -28,7 +28,7 @@ from transferability.report.words import (
 __all__ = ["SCHEMA_VERSION", "details_of", "pack_details", "relation_record", "summarize", "summarize_records"]
 
 SCHEMA_VERSION = 1
-_PROBE = "accuracy of a linear classifier trained on the target"
+_PROBE = "accuracy of the linear probe"
 _MAX_CLASSES = 60  # rows of a class table; the cheapest are left out
 _RESAMPLES = 200
 
@@ -48,8 +48,8 @@ def summarize(
     results : Ranking, Relatedness, or a sequence of either
         Several rankings make a study: one target each.
     measured : mapping of target to mapping of encoder to accuracy, optional
-        Accuracies after fine-tuning, as shares; under "" those for every target. Without them the accuracy of a linear
-        classifier trained on the target is used, and the report says so.
+        Accuracies after fine-tuning, as shares; under "" those for every target. Without them that of the linear
+        probe is used, and the report says so.
 
     Returns
     -------

@@ -109,7 +109,7 @@ def agreement_table(ranking: Ranking, measured: dict[str, float] | None = None, 
     ----------
     ranking : Ranking
     measured : dict of encoder to accuracy, optional
-        Fine-tuned accuracies. Without them, the accuracy of a linear classifier trained on the target is used.
+        Fine-tuned accuracies. Without them, the accuracy of the linear probe is used.
     criterion : str, optional
         "transferred_accuracy", "transferred_loss", "bound" or a score; by default what the ranking is sorted by.
     """

@@ -131,7 +131,7 @@ def _behind(best: Entry, runner_up: Entry, criterion: str) -> str:
 
 
 def _on_new_data(quantity: Quantity, standing: Mapping[str, Any]) -> str:
-    """Say where a value lies on new data; a bound promises nothing of them, so how much it varies."""
+    """Say where a value lies on new data; a bound says nothing about them, so how much it varies."""
     ends = interval(quantity, standing["low"], standing["high"])
     if quantity == BOUND:
         return f"varies with the sample, about {ends}"
@@ -248,5 +248,5 @@ def certificate_in_words(result: Mapping[str, Any]) -> str:
     blocks = (
         "" if result["exact_transport"] else " The transport was solved in blocks: feasible, so a little too large."
     )
-    scope = " The bound speaks of these rows and promises nothing of others." * result["certified"]
+    scope = " The bound holds on these rows and says nothing about others." * result["certified"]
     return f"{claim} {result['certificate']}{blocks}{scope}"

@@ -86,7 +86,7 @@ def test_the_answer_names_the_choice_how_sure_and_the_price(ranking: Ranking) ->
     assert said["headline"] == f"Take {best.encoder} for bands."
     assert second.encoder in said["sentence"]
     assert "(95 % confidence)" in said["sentence"]
-    assert "linear classifier" in said["sentence"]
+    assert "linear probe" in said["sentence"]
 
 
 def entry(name: str, bound: float, accuracy: float | None, p_best: float = 1.0) -> dict:
