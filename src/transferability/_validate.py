@@ -13,6 +13,7 @@ from transferability._array import FloatArray, IntArray, as_numpy, refuse_masked
 from transferability.errors import FeatureError, LabelError, OptionError, nearest_names
 
 __all__ = [
+    "as_array",
     "check_choice",
     "check_features",
     "check_labels",
@@ -20,8 +21,7 @@ __all__ = [
     "check_same_length",
     "check_seed",
     "check_targets",
-    "in_class_order",
-    "number_classes",
+    "how_to_flatten",
 ]
 
 _ROWS_PER_BLOCK = 1 << 14
@@ -37,7 +37,7 @@ def check_features(features: Any, argument: str = "features") -> FloatArray:
     FeatureError
         For another dtype or rank, no rows or columns, NaN or infinite values (naming the first row).
     """
-    array = _as_array(features, argument, FeatureError)
+    array = as_array(features, argument, FeatureError)
     if array.ndim != 2:
         fix = ""
         if array.ndim == 1:
@@ -84,9 +84,9 @@ def check_labels(labels: Any, n_samples: int | None = None, argument: str = "lab
     LabelError
         For another dtype, rank or length, negative labels, a single class or an empty class.
     """
-    array = _as_array(labels, argument, LabelError)
+    array = as_array(labels, argument, LabelError)
     if array.ndim != 1:
-        message = f"`{argument}` must be 1-D (n_samples,); got shape {array.shape}. {_flatten(array)}"
+        message = f"`{argument}` must be 1-D (n_samples,); got shape {array.shape}. {how_to_flatten(array)}"
         raise LabelError(message.rstrip())
     if array.dtype.kind not in "iu":
         fix = "Number the classes first: numpy.unique(labels, return_inverse=True)[1]."
@@ -124,107 +124,7 @@ def check_labels(labels: Any, n_samples: int | None = None, argument: str = "lab
     return array
 
 
-def number_classes(labels: Any, argument: str = "labels") -> tuple[IntArray, tuple[str, ...] | None]:
-    """Return labels of any kind as int64 numbers, and the names of the classes where the labels are names.
-
-    Integers and floats with whole values are class numbers and stay as they are. Strings and booleans are numbered in
-    order (`in_class_order`). One column, (n_samples, 1), is a list.
-
-    Raises
-    ------
-    LabelError
-        For another dtype or rank, missing labels, or strings beside numbers.
-    """
-    array = _as_array(labels, argument, LabelError)
-    if array.ndim == 2 and array.shape[1] == 1:
-        array = array[:, 0]
-    if array.ndim != 1:
-        message = f"`{argument}` must be a list of one label per sample; got shape {array.shape}. {_flatten(array)}"
-        raise LabelError(message.rstrip())
-    if array.dtype.kind == "O" or (array.dtype.kind in "US" and isinstance(labels, list | tuple)):
-        # NumPy makes the string "1" of a 1, and "nan" of a NaN, that stands beside strings.
-        array = _of_one_kind(list(labels) if isinstance(labels, list | tuple) else array.tolist(), argument)
-    if array.dtype.kind == "S":
-        try:
-            array = np.char.decode(array, "utf-8")
-        except UnicodeDecodeError as error:
-            message = f"`{argument}` must be text in UTF-8; got bytes that are not: {error}. Decode them first."
-            raise LabelError(message) from error
-    if array.dtype.kind in "Ub":
-        present, numbers = np.unique(array, return_inverse=True)
-        if array.dtype.kind == "U" and len(present) and not present[0].strip():
-            message = (
-                f"`{argument}` must name a class in every row; row {int(np.argmax(array == present[0]))} is empty."
-            )
-            raise LabelError(message + " Fill it or drop the row.")
-        names = in_class_order(map(str, present.tolist()))
-        place = {name: number for number, name in enumerate(names)}
-        return np.array([place[str(each)] for each in present], dtype=np.int64)[numbers], names
-    if array.dtype.kind == "f":
-        whole = np.isfinite(array) & (array == np.round(array)) & (np.abs(array) < 2.0**53)
-        if not whole.all():
-            row = int(np.argmin(whole))
-            message = f"`{argument}` must be integers or strings; row {row} is {array[row]}. "
-            message += "Fill it or drop the row." if np.isnan(array[row]) else "Numbers to predict are `targets`."
-            raise LabelError(message)
-    elif array.dtype.kind not in "iu":
-        message = (
-            f"`{argument}` must be integers or strings; got dtype {array.dtype}. Convert them: labels.astype(str)."
-        )
-        raise LabelError(message)
-    elif array.size and int(array.max()) > np.iinfo(np.int64).max:
-        message = f"`{argument}` must be class numbers; got {int(array.max())}. Renumber them: "
-        message += "numpy.unique(labels, return_inverse=True)[1]."
-        raise LabelError(message)
-    return array.astype(np.int64, copy=False), None
-
-
-def in_class_order(names: Iterable[str]) -> tuple[str, ...]:
-    """Return class names sorted; names that are all whole numbers by their value.
-
-    Examples
-    --------
-    >>> in_class_order(["10", "9", "-1"]), in_class_order(["10", "9", "b"])
-    (('-1', '9', '10'), ('10', '9', 'b'))
-    """
-    ordered = sorted(names)
-    if all(len(name) < 19 and name.removeprefix("-").isdecimal() and name.isascii() for name in ordered):
-        ordered.sort(key=int)
-    return tuple(ordered)
-
-
-def _of_one_kind(values: list[Any], argument: str) -> npt.NDArray[Any]:
-    """Return labels as an array of strings, booleans, integers or floats; never of one made into another."""
-    kinds = {
-        "text": (str, np.str_),
-        "bytes": (bytes,),
-        "boolean": (bool, np.bool_),
-        "integer": (int, np.integer),
-        "number": (float, np.floating),
-    }
-    seen: dict[str, int] = {}
-    for row, value in enumerate(values):
-        if isinstance(value, list | tuple | np.ndarray) and len(value) == 1:  # a column: (n_samples, 1)
-            value = values[row] = value[0]
-        kind = next((name for name, types in kinds.items() if isinstance(value, types)), type(value).__name__)
-        if kind not in kinds or value != value:
-            missing = value is None or value is not value or str(value) in ("nan", "NaT", "<NA>")
-            message = f"`{argument}` must be integers or strings; row {row} is {value!r:.100}. "
-            raise LabelError(message + ("Fill it or drop the row." if missing else "Number or name the classes."))
-        seen.setdefault(kind, row)
-    if len(seen) > 1 and set(seen) != {"integer", "number"}:
-        (first, row), (second, other) = list(seen.items())[:2]
-        message = f"`{argument}` must be all of one kind; row {row} is {first} ({values[row]!r:.100}) and row {other} "
-        message += f"{second} ({values[other]!r:.100}). Convert them: [str(each) for each in labels]."
-        raise LabelError(message)
-    try:
-        return np.array(values)
-    except (OverflowError, ValueError) as error:
-        message = f"`{argument}` must be class numbers; {error}. Number the classes from 0."
-        raise LabelError(message) from error
-
-
-def _as_array(value: Any, argument: str, error: type[FeatureError | LabelError]) -> npt.NDArray[Any]:
+def as_array(value: Any, argument: str, error: type[FeatureError | LabelError]) -> npt.NDArray[Any]:
     """Return what is given as a NumPy array, or say that it is none."""
     refuse_masked(value, f"`{argument}`")
     try:
@@ -236,7 +136,7 @@ def _as_array(value: Any, argument: str, error: type[FeatureError | LabelError])
         raise error(message) from reason
 
 
-def _flatten(array: npt.NDArray[Any]) -> str:
+def how_to_flatten(array: npt.NDArray[Any]) -> str:
     """Return what to write for labels in two dimensions."""
     if array.ndim != 2:
         return ""
@@ -253,7 +153,7 @@ def check_targets(targets: Any, n_samples: int, argument: str = "targets") -> Fl
     LabelError
         For another dtype, rank or length, NaN or infinity (naming the first row).
     """
-    array = _as_array(targets, argument, LabelError)
+    array = as_array(targets, argument, LabelError)
     if array.dtype.kind not in "fiub" or array.ndim not in (1, 2) or array.shape[0] != n_samples or 0 in array.shape:
         message = f"`{argument}` must be numbers of shape ({n_samples},) or ({n_samples}, n_outputs); "
         message += f"got {array.dtype} of shape {array.shape}. Give one row per sample."

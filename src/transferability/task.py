@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from transferability._array import FloatArray, IntArray
-from transferability._validate import check_features, check_labels, number_classes
+from transferability._class_numbers import number_classes
+from transferability._validate import check_features, check_labels
 from transferability.errors import LabelError, TaskError, nearest_names
 
 __all__ = ["Task"]

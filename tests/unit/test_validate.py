@@ -3,6 +3,7 @@ import pytest
 
 from transferability import scores
 from transferability._array import as_numpy
+from transferability._class_numbers import number_classes
 from transferability._validate import (
     check_choice,
     check_features,
@@ -11,7 +12,6 @@ from transferability._validate import (
     check_same_length,
     check_seed,
     check_targets,
-    number_classes,
 )
 from transferability.errors import FeatureError, LabelError, OptionError
 

@@ -23,7 +23,7 @@ from transferability.cli.options import (
     Workers,
 )
 from transferability.cli.output import notice, print_json, say, show_progress
-from transferability.errors import OptionError, OutputError
+from transferability.errors import OptionError
 
 if TYPE_CHECKING:
     from transferability.features import Features, ShareDone
@@ -126,7 +126,7 @@ def extract(
                 workers=workers,
                 dtype=dtype,
             )
-            _print_share(share, shard, common, json=json)
+            _print_share(share, common, json=json)
             return
         else:
             widths = extract_to_files(
@@ -149,9 +149,7 @@ def extract(
         notice(f"{len(dataset):,} rows of {widths[output]:,} features")
 
 
-def _print_share(share: ShareDone, asked: str, common: dict[str, Any], *, json: bool) -> None:
-    from transferability.features.shards import parse_share
-
+def _print_share(share: ShareDone, common: dict[str, Any], *, json: bool) -> None:
     missing = [(each.start, each.stop) for each in share.missing]
     if json:
         print_json({**common, "shards": share.total, "done": share.done, "missing_rows": missing})
@@ -161,11 +159,6 @@ def _print_share(share: ShareDone, asked: str, common: dict[str, Any], *, json: 
         more = f" and {len(parts) - 5} parts more" if len(parts) > 5 else ""
         said = f"missing are rows {', '.join(parts[:5])}{more}"
         notice(said if parts else "the same command without --shard writes the file")
-    number, n_shares = parse_share(asked)
-    lost = sum(each.number % n_shares == number - 1 for each in share.missing)
-    if lost:  # they were computed just now
-        message = f"{lost} shards of share {asked} could not be kept in the cache. Make room there, and run it again."
-        raise OutputError(message)
 
 
 def _copy(features: Features, path: Path) -> int:

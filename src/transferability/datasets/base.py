@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from transferability._array import BoolArray, FloatArray, IntArray
-from transferability._validate import number_classes
+from transferability._class_numbers import number_classes
 from transferability.errors import DatasetError, LabelError, RowError, TransferabilityError
 
 __all__ = ["Dataset", "Ids", "Item", "Modality", "number_labels"]

@@ -12,13 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from transferability._array import FloatArray, IntArray
-from transferability._validate import in_class_order
+from transferability._class_numbers import in_class_order
 from transferability.errors import LabelError
 
 __all__ = ["Classes", "alike_names", "class_candidates", "number_cells", "target_cells"]
 
 _MISSING = frozenset({"na", "n/a", "#n/a", "nan", "null", "none", "nil", "-", "?"})
-_SAMPLE = 10_000  # rows that a look at an unused column reads
 _MOST_CLASSES = 1000
 
 

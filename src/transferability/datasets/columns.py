@@ -23,6 +23,8 @@ from transferability.errors import DatasetError, LabelError
 
 __all__ = ["Cells", "Table", "from_columns"]
 
+_LOOK = 10_000  # rows of a column that nobody named
+
 
 class Cells(Protocol):
     """The values of one column by row, `None` where there is none. It can be pickled."""
@@ -121,8 +123,7 @@ def from_columns(name: str, table: Table, roles: Roles, notes: tuple[str, ...] =
     elif roles.target:
         targets = _targets(table, roles.target)
     else:
-        unused = [column for column in table.columns if column not in items and table.columns.count(column) == 1]
-        notes += class_candidates((column, table.head(column, 10_000)) for column in unused if column != "split")
+        notes += _unused_classes(table, items)
     return Dataset(
         name=name,
         modality="text" if roles.text else "image",
@@ -272,6 +273,12 @@ def _classes(table: Table, column: str) -> tuple[IntArray | None, tuple[str, ...
     ):  # how hubs keep the labels of tests secret
         return None, None, (f"every label in column {column!r} is -1: the rows are read without labels.",)
     return number_cells(values, [f"row {number}" for number in table.numbers], column, table.source, known)
+
+
+def _unused_classes(table: Table, items: tuple[str, ...]) -> tuple[str, ...]:
+    """Return a note on columns that look like labels, where none are read."""
+    unused = [column for column in table.columns if column not in items and table.columns.count(column) == 1]
+    return class_candidates((column, table.head(column, _LOOK)) for column in unused if column != "split")
 
 
 def _targets(table: Table, columns: tuple[str, ...]) -> FloatArray:

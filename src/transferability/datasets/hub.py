@@ -18,7 +18,7 @@ from transferability._identifiers import split_fragment
 from transferability.datasets.base import Dataset
 from transferability.datasets.columns import from_columns
 from transferability.datasets.csv_file import header_of, read_csv
-from transferability.datasets.hub_files import require_own_files, require_own_state
+from transferability.datasets.hub_files import require_own_files, require_own_state, require_uncast_metadata
 from transferability.datasets.hub_table import LABELS, HubTable, find_roles
 from transferability.datasets.json_file import read_json
 from transferability.datasets.roles import ROLES, Roles, parse_roles
@@ -166,6 +166,7 @@ def _open(library: Any, source: _Source) -> Any:
     if path.is_dir():
         builder = library.load_dataset_builder(str(path), source.config)
         require_own_files(path, builder.config.data_files or {})
+        require_uncast_metadata(path)
         if hasattr(builder.config, "converters"):
             options |= _as_texts(Path(str(next(iter(builder.config.data_files.values()))[0])))
         return library.load_dataset(str(path), source.config, **options)

@@ -6,9 +6,12 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from transferability.datasets.csv_file import read_csv
 from transferability.errors import DatasetError, FileDamagedError
 
-__all__ = ["require_own_files", "require_own_state"]
+__all__ = ["require_own_files", "require_own_state", "require_uncast_metadata"]
+
+_MISSING = frozenset({"NA", "N/A", "#N/A", "nan", "NaN", "null", "NULL", "None", "n/a", "<NA>"})
 
 
 def require_own_files(folder: Path, data_files: Mapping[str, Iterable[str]]) -> None:
@@ -37,6 +40,39 @@ def require_own_state(folder: Path) -> None:
             raise FileDamagedError(message + "Save the data set again.") from error
         for name in names:
             _require_own(folder, state.parent / str(name), f"files of {state}", str(name))
+
+
+def require_uncast_metadata(folder: Path) -> None:
+    """Raise `DatasetError` if a `metadata.csv` beside pictures has texts that the library would make numbers of.
+
+    It reads these files by pandas, which makes 1 of "01" and nothing of "NA", and takes no option.
+    """
+    for path in sorted(folder.glob("**/metadata.csv")):
+        table, _ = read_csv(path)
+        for column in table.column_names:
+            values = {value for value in table[column].to_pylist() if value}
+            numbers = {value for value in values if _is_number(value)}
+            cast = {value for value in numbers if value not in (_plain(value), "0")}
+            if numbers and (numbers == values or values - numbers <= _MISSING) and cast | (values - numbers):
+                example = min(cast | (values - numbers))
+                message = (
+                    f"column {column!r} of {path} holds {example!r:.100}, of which the datasets library would make "
+                )
+                message += f"a number or nothing. Read the file itself: csv:{path}#image=file_name,label={column}."
+                raise DatasetError(message)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return bool(float(text) == float(text)) and "_" not in text
+    except ValueError:
+        return False
+
+
+def _plain(text: str) -> str:
+    """Return a number as it is written without ornaments; of a fraction any way to write it will do."""
+    number = float(text)
+    return str(int(number)) if number.is_integer() and "." not in text and "e" not in text.lower() else text
 
 
 def _require_own(folder: Path, path: Path, what: str, name: str) -> None:

@@ -89,6 +89,7 @@ class TextNetwork:
     ) -> None:
         check_vocabulary(tokenizer, name)
         whole = model if classifier is None else classifier
+        model.config.use_cache = False  # of keys and values, for generating; it takes memory, and some fail with it
         self._body = model.get_encoder() if model.config.is_encoder_decoder else model
         self.name = name
         self.n_parameters = count_parameters(self._body)
@@ -101,11 +102,12 @@ class TextNetwork:
         self._classifier = classifier
         self._tokenizer = tokenizer
         self._layers = find_layers(self._body)
-        self.outputs = (FEATURES, *((PROBABILITIES,) if classifier is not None else ()), *self._layers)
         self._max_length = token_limit(tokenizer, model)
         signatures = [inspect.signature(each.forward).parameters for each in (self._network, self._body)]
         self._takes = {key for key in ("attention_mask", "token_type_ids") if all(key in each for each in signatures)}
-        self._pads = self._hides_padding()
+        self._pads, whole_layers = self._try()
+        self._layers = {name: layer for name, layer in self._layers.items() if name in whole_layers}
+        self.outputs = (FEATURES, *((PROBABILITIES,) if classifier is not None else ()), *self._layers)
         if classifier is not None:  # the heads of decoders look for the last token that is no padding
             classifier.config.pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else -1
             self._pads = self._pads and tokenizer.pad_token_id is not None
@@ -172,24 +174,26 @@ class TextNetwork:
         order = np.argsort(np.concatenate([rows for rows, _ in parts]))
         return torch.cat([part for _, part in parts])[torch.from_numpy(order).to(self._device)]
 
-    def _hides_padding(self) -> bool:
-        """Tell whether a text has the same row alone and beside a longer one.
+    def _try(self) -> tuple[bool, set[str]]:
+        """Tell whether a text has the same row alone and beside a longer one, and which layers give a row per token.
 
-        Not so where there is no mask (FNet), where a convolution or a recurrence passes over the padding.
+        Padding is not hidden where there is no mask (FNet), where a convolution or a recurrence passes over it. Some
+        layers have fewer positions than the text has tokens, or take no part.
         """
         short, long = self._read([list(PROBES)])[0]
         if len(short.ids) in (0, len(long.ids)):
-            return True
+            return True, set(self._layers)
         try:
-            with computing(self._device, "float32"):
-                alone, beside = (
-                    self._body(**self._inputs(texts)[0]).last_hidden_state[0, : len(short.ids)].float()
-                    for texts in ([short], [short, long])
-                )
+            found = []
+            for texts in ([short], [short, long]):
+                with computing(self._device, "float32"), caught(self._layers) as hidden:
+                    output = self._body(**self._inputs(texts)[0])
+                found.append(output.last_hidden_state[0, : len(short.ids)].float())
         except Exception as error:
             message = f"encoder {self.name!r} cannot encode texts: {one_line(error)}."
             raise EncoderError(message) from error
-        return bool((alone - beside).abs().max() <= ROUNDING * alone.abs().max())
+        hides = bool((found[0] - found[1]).abs().max() <= ROUNDING * found[0].abs().max())
+        return hides, {name for name, values in hidden.items() if values.shape[:2] == (2, len(long.ids))}
 
     def _rows(self, hidden: Tensor, read: _Batch) -> Tensor:
         hidden = hidden.float()  # (n_texts, n_tokens, d)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,10 +29,11 @@ def check_vocabulary(tokenizer: Any, name: str) -> None:
 def token_limit(tokenizer: Any, model: Any) -> int:
     """Return how many tokens of a text a model reads."""
     positions = getattr(model.config, "max_position_embeddings", None) or _MAX_TOKENS
+    positions = positions if positions > 0 else _MAX_TOKENS  # XLNet says −1: as many as there are
     for path, module in model.named_modules():
         padding = getattr(module, "padding_idx", None)
         if path.endswith("position_embeddings") and padding is not None:  # RoBERTa counts positions from behind it
-            positions = min(positions, module.num_embeddings - padding - 1)
+            positions = min(positions, len(module.weight) - padding - 1)
     named = tokenizer.model_max_length
     return int(min(named, positions) if named < 10**6 else min(positions, _MAX_TOKENS))
 
@@ -47,8 +49,11 @@ def as_columns(items: Sequence[Item]) -> list[list[str]]:
 
 def read(tokenizer: Any, columns: Sequence[list[str]], limit: int) -> Reading:
     """Return what a model that reads `limit` tokens of each text gets to see."""
-    rows = tokenizer(*columns, truncation=False, padding=False, verbose=False)["input_ids"]
+    texts = Counter(zip(*columns, strict=True))  # of labelled words, a sentence comes as often as it has words
+    unique = [list(column) for column in zip(*texts, strict=True)]
+    rows = tokenizer(*unique, truncation=False, padding=False, verbose=False)["input_ids"]
     formal = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
     said = {token for row in rows for token in row} - formal
     blank = not any(text.strip() for column in columns for text in column)
-    return Reading(limit, sum(len(row) > limit for row in rows), not blank and said <= {tokenizer.unk_token_id})
+    longer = sum(count for count, row in zip(texts.values(), rows, strict=True) if len(row) > limit)
+    return Reading(limit, longer, not blank and said <= {tokenizer.unk_token_id})

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 
 from transferability.encoders.base import Identity, Precision
+from transferability.encoders.identity import settings_hash
 from transferability.errors import EncoderError, OptionError, one_line, passes_through
 
 __all__ = [
@@ -110,6 +111,9 @@ def weights(model: torch.nn.Module) -> str:
     """Return a hash of every parameter and buffer: the one name of a model that cannot go stale."""
     total = hashlib.sha256()
     for key, tensor in sorted(model.state_dict().items()):
+        if not isinstance(tensor, torch.Tensor):  # packed parameters of quantised layers, and what modules add
+            total.update(f"{key} {settings_hash(tensor)}".encode())
+            continue
         values = tensor.detach().cpu().contiguous()
         total.update(f"{key} {values.dtype} {tuple(values.shape)}".encode())
         total.update(values.reshape(-1).view(torch.uint8).numpy())

@@ -47,7 +47,7 @@ class FeatureFiles:
         """Return hashes of the files of all data sets."""
         pattern = glob.escape(self._pattern).replace("{data}", "*")
         paths = sorted(glob.glob(str(Path(pattern).expanduser())))  # noqa: PTH207 - the pattern may be absolute
-        return {"source": self.name, "files": {Path(path).name: _hash(path) for path in paths}}
+        return {"source": self.name, "files": {Path(path).name: _hash(path) for path in paths if Path(path).is_file()}}
 
     def path(self, data: str) -> Path:
         """Return the file of a data set."""

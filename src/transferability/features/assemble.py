@@ -76,7 +76,7 @@ def notes_of(job: Job, counts: Sequence[Counts]) -> tuple[str, ...]:
     limit = max(each.limit for each in counts)
     share = f"{100 * longer / texts:.0f}" if 100 * longer >= texts else "less than 1"
     note = f"{share} % of the texts of data {job.dataset.name!r} ({longer:,} of {texts:,}) are longer than the "
-    note += f"{limit:,} tokens that encoder {job.encoder.name!r} reads; the rest of them is cut off"
+    note += f"{limit:,} tokens that encoder {job.encoder.name!r} reads; the rest of them is cut off."
     return (note,)
 
 

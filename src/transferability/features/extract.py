@@ -227,7 +227,7 @@ def extract_to_files(
 
 def _say(notes: Sequence[str]) -> None:
     for note in notes:
-        _log.warning("%s.", note)
+        _log.warning(note)
 
 
 class ShareDone(NamedTuple):

@@ -7,8 +7,9 @@ mixed in, a normalisation over the batch) gives numbers that look right.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
-from weakref import WeakKeyDictionary
+from contextlib import suppress
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +28,8 @@ _ROUNDING = {"float32": 5e-3, "float16": 0.05, "bfloat16": 0.1}
 _SAME = 1e-6  # of the largest number: rows that differ by less are one row
 _MANY = 32  # rows that are all the same for so many items are no accident
 
-_tried: WeakKeyDictionary[Encoder, set[tuple[str, ...]]] = WeakKeyDictionary()
+_tried: dict[int, tuple[weakref.ref[Encoder], set[tuple[str, ...]]]] = {}
+"""By the `id` of an encoder, which need not be hashable."""
 
 
 def try_encoder(encoder: Encoder, dataset: Dataset, outputs: Sequence[str], *, one_by_one: bool) -> None:
@@ -47,11 +49,22 @@ def try_encoder(encoder: Encoder, dataset: Dataset, outputs: Sequence[str], *, o
         If a row is another when it is encoded again or beside other items, if all rows are the same, or if the
         tokeniser knows nothing of the texts.
     """
-    known = _tried.setdefault(encoder, set())
+    known = _cases(encoder)
     case = (dataset.modality, *outputs)
     if case not in known:
         _Trial(encoder, dataset, outputs).run(one_by_one=one_by_one)
         known.add(case)
+
+
+def _cases(encoder: Encoder) -> set[tuple[str, ...]]:
+    """Return what an encoder was tried with, to be added to."""
+    key = id(encoder)
+    if key in _tried and _tried[key][0]() is encoder:
+        return _tried[key][1]
+    cases: set[tuple[str, ...]] = set()
+    with suppress(TypeError):  # of a class with slots nothing can be remembered
+        _tried[key] = (weakref.ref(encoder, lambda _: _tried.pop(key, None)), cases)
+    return cases
 
 
 class _Trial:

@@ -136,6 +136,12 @@ class Extraction:
         named = [(name, outputs[_output_of(view)]) for name, outputs in found if _output_of(view) in outputs]
         return [{"data": name, "key": features.key} for name, features in named if features.key is not None]
 
+    def notes(self, view: AnyLoaded, parts: Sequence[Part]) -> dict[str, str]:
+        """Return what must be said of the features of these data under one view: texts that were cut."""
+        found = [self._found.get(id(part.dataset), {}) for part in parts if isinstance(part, Split)]
+        said = [note for outputs in found if _output_of(view) in outputs for note in outputs[_output_of(view)].notes]
+        return {"texts": " ".join(dict.fromkeys(said))} if said else {}
+
     def _features(self, part: Split, *, with_probabilities: bool) -> dict[str, Features]:
         wanted = (*self._outputs, *((PROBABILITIES,) if with_probabilities else ()))
         found = self._found.setdefault(id(part.dataset), {})

@@ -12,6 +12,7 @@ from transferability._threads import threads_for
 from transferability.datasets import Dataset, stratified_sample
 from transferability.errors import LabelError, OptionError
 from transferability.features import Features, extract_blocks
+from transferability.pipeline.cost import warn_of_cost
 from transferability.pipeline.data import AnyEncoder, Progress, Settings, prepare
 from transferability.pipeline.describe import describe_run
 from transferability.pipeline.extraction import load
@@ -94,6 +95,9 @@ def make_pack(
         )
         for rows in chosen
     )
+    warn_of_cost(split.name, fit.n_classes, fit.n_classes, 2)  # of four classifiers about as much as of two fits
+    if progress is not None:
+        progress(f"{split.name}: classifiers of {fit.n_classes:,} classes", 0, 1)
     made = describe_run(TaskRelatedness(seed=settings.seed), settings)
     return ReferencePack.from_task(
         fit,

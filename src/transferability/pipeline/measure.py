@@ -13,6 +13,7 @@ from transferability._array import FloatArray
 from transferability._criteria import QUANTITIES
 from transferability._threads import threads_for
 from transferability.errors import LabelError, UnknownNameError, nearest_names
+from transferability.pipeline.cost import warn_of_cost
 from transferability.pipeline.data import Part, Progress, Split
 from transferability.pipeline.describe import SampleCache, described, nearest
 from transferability.pipeline.extraction import Extraction, Loaded, Panelist
@@ -56,6 +57,7 @@ def relatedness_of(
     if not panel:
         return estimator.fit(None, fit, target_test=test, folds=folds)
     largest = max(each.fit.n_classes for each in panel)
+    warn_of_cost(target.name, largest, fit.n_classes or largest, len(panel) * len(folds or (0,)))
     by_samples = isinstance(fit, Task) and estimator.solver != "statistics"
     crowded = by_samples and isinstance(fit, Task) and fit.labels is not None and fit.n_classes > largest
     if crowded:
@@ -115,6 +117,7 @@ class Measurement:
             notes = {column.name: "needs samples of the target, not a pack." for column in self.columns}
         else:
             values, notes = self._scores(view, fit, panel, result, extraction.probabilities(target))
+        notes |= extraction.notes(view, [target, *references])
         keys = extraction.cache_keys(view, [target, *references])
         trained = _linear_probe(fit, test, target, self.seed)
         seconds = time.perf_counter() - started

@@ -7,9 +7,11 @@ can do in m − 1 comparisons. The best encoder leaves the set with a chance of 
 
 Accuracies are compared by the exact sign test of McNemar [1]_: of the rows on which one of the two is right and the
 other wrong, the better one wins at least half on average. Losses are compared by a bet on their difference
-(`transferability.ranking.bounded_means`). Both hold for any number of rows. `benchmarks/coverage.py` compares them with
-what resamples: the bootstrap with the largest of all differences keeps the best in 92 to 95 % where 95 % are claimed,
-tests against the observed first in 71 %, the share of resamples in which the first stays ahead in 48 %.
+(`transferability.ranking.bounded_means`). Both hold for any number of rows. Of ten encoders of one accuracy, .9 on 100
+rows, the sign tests keep a given one in 99 % where 95 % are claimed; the bootstrap of the largest of all differences in
+93 %, sign tests against the observed first in 87 %, the share of resamples in which that stays ahead in 72 %. What is
+exact costs power: 8.8 of ten encoders from .9 down by .01 are kept, and 7.7 by that bootstrap
+(`benchmarks/coverage.py`).
 
 References
 ----------
@@ -18,6 +20,7 @@ References
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,10 +29,13 @@ import scipy.special
 
 from transferability._array import FloatArray
 from transferability.errors import OptionError
-from transferability.ranking.bounded_means import log_wealth, shares_of, shuffled
+from transferability.ranking.bounded_means import Bet, shares_of
 from transferability.ranking.intervals import tail_of
 
 __all__ = ["BestSet", "best_by_accuracy", "best_by_loss"]
+
+_RIVALS = 3
+"""Encoders with the clearest lead over one, on which bets are made."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +129,7 @@ def best_by_loss(losses: Any, largest: float, *, confidence: float = 0.95, n_cla
 
     Notes
     -----
-    Cost O(n m² log n). Few rows exclude little: nothing is assumed but the largest loss.
+    Cost O(n m²). Few rows exclude little: nothing is assumed but the largest loss.
 
     Examples
     --------
@@ -140,13 +146,13 @@ def best_by_loss(losses: Any, largest: float, *, confidence: float = 0.95, n_cla
     comparisons = _comparisons(n_encoders, n_classifiers, confidence)
     shares = shares_of(array.ravel(), largest).reshape(array.shape)
     tail = (1 - confidence) / comparisons
-    means = shares.mean(axis=0)
     smallest = np.ones(n_encoders)
     for j in range(n_encoders):
-        better = means < means[j]  # the others cannot exclude it
-        if better.any():
-            gains: FloatArray = (1 + shares[:, [j]] - shares[:, better]) / 2  # at most 1/2 on average if j is the best
-            smallest[j] = np.exp(-max(0.0, float(log_wealth(shuffled(gains), 0.5, tail).max())))
+        gains = (1 + shares[:, [j]] - shares) / 2  # (n, m), at most 1/2 on average if j is the best
+        lead = (gains.mean(axis=0) - 0.5) / np.maximum(gains.std(axis=0), 1e-12)
+        for k in np.argsort(-lead, kind="stable")[:_RIVALS]:  # others cannot win as much
+            if lead[k] > 0:
+                smallest[j] = min(smallest[j], math.exp(-Bet(gains[:, k], tail).log_wealth(0.5)))
     return _shared(smallest, comparisons, confidence)
 
 

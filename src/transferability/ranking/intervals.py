@@ -13,10 +13,11 @@ rows of the accuracies (losses) of the fold classifiers, and not of a classifier
 classifiers, the number of right answers is a sum of Bernoullis with different chances. A tail of such a sum that begins
 one or more beyond its mean is no larger than that of the binomial with the same mean [2]_. The tails that decide here
 begin there, with one exception: where the true accuracy (or error) lies below :math:`-\log(1 - \alpha) / n`, that end
-errs with chance :math:`-\log(1 - \alpha)` at most, which is less than α (1 + α) for α ≤ 1/4. Betting needs no identical
-distribution either, but an order of the rows that says nothing of their means. What remains to be assumed is
-independence: that a fold's classifier, fitted on the other folds' rows, hardly depends on each single one. No proof
-holds for all classifiers; `benchmarks/coverage.py` tries some, unstable ones among them.
+errs with chance :math:`-\log(1 - \alpha)` at most, which is less than α (1 + α) for α ≤ 1/4. Bets on losses, averaged
+over orders of the rows, are tried on such rows in the tests. What remains to be assumed is independence: that a fold's
+classifier, fitted on the other folds' rows, hardly depends on each single one. No proof holds for all classifiers. In
+simulations with five folds (`benchmarks/coverage.py`) intervals that claim 95 % hold in 94 to 97 % from 50 rows on for
+the nearest class mean and a ridge regression, and in 91 to 95 % for the nearest neighbour, where single rows decide.
 
 References
 ----------

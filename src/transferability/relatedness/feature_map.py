@@ -201,8 +201,8 @@ def fit_cross_entropy(
     arguments = inputs, log_shares, weight
     if not careful:
         return _regress(*arguments, start, prior, ridge, np.float32, {"maxiter": 40, "ftol": 1e-5})
-    near = _regress(*arguments, start, prior, ridge, np.float32, {"maxiter": 200, "ftol": 1e-7})
-    return _regress(*arguments, near, prior, ridge, np.float64, {"maxiter": 200, "ftol": 1e-9, "gtol": 1e-6})
+    near = _regress(*arguments, start, prior, ridge, np.float32, {"maxiter": 200, "ftol": 1e-6})
+    return _regress(*arguments, near, prior, ridge, np.float64, {"maxiter": 200, "ftol": 1e-8, "gtol": 1e-6})
 
 
 def _regress(

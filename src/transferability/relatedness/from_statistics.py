@@ -367,7 +367,7 @@ def _result(
         logits = feature_map.then(classifier.weights, classifier.intercept).apply(seen)
         losses, predictions = transformed_losses(logits, truth, solved.transform, priors)
         correct = predictions == truth
-        own = fit_lipschitz_softmax(*target.fit_sample, max(classifier.certified_tau, transform.lipschitz))
+        own = fit_lipschitz_softmax(*target.fit_sample, max(classifier.certified_tau, transform.lipschitz, 1e-9))
         own_logits = own.logits(seen)
         own_loss = float(losses_of(own_logits, truth).mean())
         own_accuracy = float((own_logits.argmax(axis=1) == truth).mean())

@@ -243,7 +243,6 @@ def test_rank_feature_files_of_encoders(tmp_path: Path, files: dict[str, str]) -
     accuracies = [each["relatedness"]["transferred_accuracy"] for each in found["ranking"]]
     for each, accuracy in zip(found["ranking"], accuracies, strict=True):  # the interval is that of the criterion
         assert each["standing"]["low"] <= accuracy <= each["standing"]["high"]
-        assert each["relatedness"]["tau"] == pytest.approx(4 / np.sqrt(5))  # five features
 
     for sort in ("transferred_accuracy", "transferred_loss", "bound", "logme"):
         table, _ = run("rank", *arguments, "--sort", sort, "--no-cache")

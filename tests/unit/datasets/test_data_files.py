@@ -12,7 +12,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from transferability.datasets import load_dataset
-from transferability.errors import DatasetError, FileDamagedError
+from transferability.errors import DatasetError, FileDamagedError, LabelError
 
 
 @pytest.fixture(autouse=True)
@@ -308,3 +308,22 @@ def test_a_folder_of_csv_with_other_separators(tmp_path):
     (tmp_path / "home" / "train.csv").write_text("text;label;n\nNA;01;1\nbad;1;2\n")
     data = load_dataset(f"hf:{tmp_path / 'home'}")
     assert (data.items(range(2)), data.class_names) == (["NA", "bad"], ("01", "1"))
+
+
+@pytest.mark.filterwarnings("ignore")  # the library leaves files open
+@pytest.mark.parametrize(
+    ("labels", "names"), [(["01", "1"], None), (["1", "NA"], None), (["2", "1"], ("1", "2")), (["x", "NA"], None)]
+)
+def test_labels_beside_pictures_are_not_cast(tmp_path, labels, names):
+    home = tmp_path / "home"
+    for name in "ab":
+        picture(home / f"{name}.png")
+    (home / "metadata.csv").write_text(f"file_name,label\na.png,{labels[0]}\nb.png,{labels[1]}\n")
+    if names is None:
+        with pytest.raises((DatasetError, LabelError), match=r"Read the file itself: csv:|has no label"):
+            load_dataset(f"hf:{home}")
+    else:
+        assert load_dataset(f"hf:{home}").class_names == names
+    if "NA" not in labels:
+        data = load_dataset(f"csv:{home / 'metadata.csv'}#image=file_name,label=label")
+        assert [data.class_names[label] for label in data.labels] == labels

@@ -37,6 +37,12 @@ NETWORKS = {
     "no mask": ("FNet", PADDED, {**SMALL, "num_attention_heads": None, "max_position_embeddings": 64}),
     "convolutions over the padding": ("ConvBert", PADDED, {**SMALL, "embedding_size": 32, "conv_kernel_size": 3}),
     "no token types": ("DistilBert", PADDED, {"dim": 32, "n_layers": 1, "n_heads": 2, "hidden_dim": 64}),
+    "no end of positions": ("XLNet", PADDED, {"d_model": 32, "n_layer": 2, "n_head": 2, "d_inner": 64}),
+    "a cache of its own": (
+        "Jamba",
+        PADDED,
+        {**SMALL, "num_key_value_heads": 2, "mamba_d_state": 8, "num_experts": 2, "use_mamba_kernels": False},
+    ),
     "positions behind padding_idx": ("Roberta", PADDED, {**SMALL, "max_position_embeddings": 66, "pad_token_id": 1}),
 }
 

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -96,6 +97,34 @@ def test_an_encoder_is_tried_once(digits, monkeypatch):
     assert len(runs) == 2
 
 
+@dataclass
+class Plain:
+    """An encoder that cannot be hashed."""
+
+    name: str = "plain"
+    modality: str = "image"
+    n_parameters: int = 0
+
+    def identity(self):
+        return None
+
+    def encode(self, items):
+        return pixels(items)
+
+
+class Slotted:
+    """One that cannot be referred to weakly."""
+
+    __slots__ = ()
+    name, modality, n_parameters = "slotted", "image", 0
+    identity, encode = Plain.identity, Plain.encode
+
+
+@pytest.mark.parametrize("kind", [Plain, Slotted])
+def test_encoders_of_any_class_are_tried(digits, kind):
+    assert extract_features(kind(), digits, cache=False).features.shape == (40, 64)
+
+
 class Words:
     """Counts letters; reads four characters, and knows no capitals."""
 
@@ -124,7 +153,7 @@ def test_texts_that_are_cut_are_counted_also_from_the_cache(texts, tmp_path, cap
     cache = FeatureCache(tmp_path / "cache", shard_rows=16)
     for options in ({"cache": False}, {"cache": cache}, {"cache": cache, "batch_size": 33}):
         found = extract_features(Words(), texts, **options)
-        assert found.notes == (f"{NOTE}; the rest of them is cut off",)
+        assert found.notes == (f"{NOTE}; the rest of them is cut off.",)
     extract_to_files(Words(), texts, {"features": tmp_path / "f.npz"}, cache=cache)
     list(extract_blocks(Words(), texts, cache=False))
     assert [record.message.count(NOTE) for record in caplog.records] == [1, 1]

@@ -166,6 +166,17 @@ def test_the_map_helps(ground_cost: str, space: str) -> None:
     assert fit(REFERENCE, turned, **options).bound < fit(REFERENCE, turned, learn_map=False, **options).bound
 
 
+@pytest.mark.parametrize("ground_cost", ["loss", "euclidean", "gamma"])
+@pytest.mark.parametrize("scale", [True, False])
+def test_features_that_say_nothing_leave_the_loss_of_guessing(ground_cost: str, scale: bool) -> None:
+    constant = Task(np.full((60, 5), 3.0), np.arange(60) % 3)
+    for reference, target in ((constant, TARGET), (constant, constant)):
+        result = fit(reference, target, ground_cost=ground_cost, scale=scale)
+        assert result.reference_loss == pytest.approx(np.log(3), rel=1e-6)
+        assert result.transferability <= np.log(3) + 1e-6
+        assert np.isfinite(result.bound)
+
+
 def test_merged_packs_have_no_classifier_and_need_none() -> None:
     halves = [ReferencePack.from_task(REFERENCE.subset(rows), tau=0.5) for rows in np.split(np.arange(300), 2)]
     whole = fit(ReferencePack.from_task(REFERENCE, tau=0.5), TARGET, tau=0.5)

@@ -1,0 +1,207 @@
+"""Attack the certificate: random tasks over every public option; what is certified must hold, nothing may crash.
+
+    python benchmarks/attacks.py                     # a thousand tasks
+    python benchmarks/attacks.py --tasks 100000      # some hours on one core; --processes for more
+
+Task number k is the same in every run, whatever the number of processes; --first goes on from an earlier run. Printed:
+how many bounds were measured and certified, how many lay below their loss, whose terms do not sum, what crashed, and
+what was refused for another reason than too few rows of a class. The exit status is 1 where any of the last four is not
+zero.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import json
+import multiprocessing
+import sys
+import time
+import traceback
+import warnings
+from typing import Any
+
+import numpy as np
+
+from transferability import Task, TaskRelatedness, certify
+from transferability.errors import TransferabilityError
+from transferability.relatedness.pack import ReferencePack
+
+SLACK = 1e-9  # relative to 1 + bound: rounding
+REFUSALS = ("has a single row, and with folds", "rows; without a reference", "`folds` must lie between")
+STRUCTURES = ("plain", "plain", "collinear", "constant columns", "constant", "duplicates", "heavy tails", "far away")
+
+
+def draw_parts(rng: np.random.Generator, name: str, n_classes: int, d: int, *, named: bool) -> tuple[Task, Task]:
+    """Return a fitting part and a test part of a random task, nasty in one of many ways."""
+    structure, spread = rng.choice(STRUCTURES), rng.choice([0.0, 0.5, 2.0, 20.0])
+    centres, axes = spread * rng.normal(size=(n_classes, d)), rng.normal(size=(d, max(1, d // 3)))
+    unit, dtype = 10.0 ** rng.choice([-6, 0, 0, 0, 6]), rng.choice(["float32", "float64"])
+    names = [f"class {k}" for k in rng.permutation(n_classes)] if named else None
+    lopsided = rng.random() < 0.3
+    parts = []
+    for _ in range(2):
+        n = n_classes + int(
+            rng.choice([rng.integers(0, 8), rng.integers(0, 80), rng.integers(0, 400)], p=[0.4, 0.5, 0.1])
+        )
+        prior = rng.dirichlet(np.full(n_classes, 0.3)) if lopsided else np.full(n_classes, 1 / n_classes)
+        labels = rng.permutation(np.concatenate([np.arange(n_classes), rng.choice(n_classes, n - n_classes, p=prior)]))
+        features = centres[labels] + rng.normal(size=(n, d))
+        if structure == "collinear":
+            features = features @ axes @ np.linalg.pinv(axes)
+        elif structure == "constant columns":
+            features[:, ::2] = 3.0
+        elif structure == "constant":
+            features[:] = 3.0
+        elif structure == "duplicates":
+            features = features[rng.integers(max(1, n // 4), size=n)]
+        elif structure == "heavy tails":
+            features = rng.standard_t(1.0, size=(n, d))
+        elif structure == "far away":
+            features += 1e4
+        parts.append(Task((features * unit).astype(dtype), labels, name, names))
+    return parts[0], parts[1]
+
+
+def draw_options(rng: np.random.Generator, solver: str, n_targets: int, n_references: list[int]) -> dict[str, Any]:
+    """Return options of `TaskRelatedness` that do not contradict each other."""
+    options: dict[str, Any] = {
+        "solver": solver,
+        "tau": [0.01, 0.2, 1.0, 10.0, "scaled", "scaled", "auto", [0.1, 1.0]][rng.integers(8)],
+        "learn_map": bool(rng.random() < 0.8),
+        "standardize": bool(rng.random() < 0.8),
+        "scale": bool(rng.random() < 0.7),
+        "union": bool(rng.random() < 0.5),
+        "seed": int(rng.integers(100)),
+    }
+    costs = {
+        "alternating": ["exact", "exact", "loss", "euclidean"],
+        "sgd": [None],
+        "statistics": [None, "euclidean", "gamma"],
+    }
+    options["ground_cost"] = costs[solver][rng.integers(len(costs[solver]))]
+    if solver != "sgd":
+        options["space"] = [None, None, "target"][rng.integers(3)]
+    else:
+        options |= {"epochs": int(rng.integers(1, 20)), "batch_size": int(rng.choice([16, 500]))}
+    fewest = min(n_references)
+    matchings: list[Any] = ["assignment", "assignment", "random", rng.integers(fewest, size=n_targets)]
+    if n_targets <= fewest:
+        matchings.append("identity")
+    if solver != "statistics":
+        matchings.append("gradient")
+        if len(n_references) == 1:
+            matchings.append(rng.dirichlet(np.full(fewest, 0.4), size=n_targets))
+    options["matching"] = matchings[rng.integers(len(matchings))]
+    return options
+
+
+def fit_one(k: int) -> tuple[str, list[Any]]:
+    """Return what task number k is called in the counts, and its results."""
+    rng = np.random.default_rng([20261126, k])
+    solver = str(rng.choice(["alternating", "sgd", "statistics"], p=[0.9, 0.04, 0.06]))
+    how = str(rng.choice(["fit", "test", "test", "folds", "own half", "certify"]))
+    sizes = [int(rng.integers(2, 7)) for _ in range(int(rng.choice([1, 1, 2, 3])))]
+    n_targets, d = int(rng.integers(2, 7)), int(rng.integers(1, 25))
+    dimensions = [d if rng.random() < 0.8 else int(rng.integers(1, 25)) for _ in sizes]
+    named = bool(rng.random() < 0.5)
+    parts = [
+        draw_parts(rng, f"r{i}", size, dims, named=named)
+        for i, (size, dims) in enumerate(zip(sizes, dimensions, strict=True))
+    ]
+    target, test = draw_parts(rng, "t", n_targets, d, named=named)
+    options = draw_options(rng, solver, n_targets, sizes)
+    if how == "certify":
+        return how, [certify_one(rng, parts[0][0], target)]
+    if how == "own half" and solver == "alternating":
+        return how, [TaskRelatedness(**options).fit(None, target)]
+    references: list[Any] = [first for first, _ in parts]
+    tests: Any = [second for _, second in parts] if how == "test" else None
+    if solver == "statistics" and rng.random() < 0.5:
+        references, tests = [ReferencePack.from_task(each, tau=options["tau"]) for each in references], None
+    if solver == "alternating" and rng.random() < 0.1 and n_targets <= min(sizes):
+        target = Task(target.features, name="t", class_names=[str(i) for i in range(n_targets)])
+    folds = int(rng.integers(2, 6)) if how == "folds" and solver != "statistics" else None
+    result = TaskRelatedness(**options).fit(references, target, tests, test if how == "test" else None, folds=folds)
+    return f"{how}, {solver}", list(result.panel)
+
+
+def certify_one(rng: np.random.Generator, reference: Task, target: Task) -> Any:
+    """Return the bound for a classifier that nobody trained, not linear, behind a map that is not linear either."""
+    weights = rng.normal(size=(reference.n_features, reference.n_classes))
+    mixing = rng.normal(size=(target.n_features, reference.n_features))
+    size = float(np.abs(target.features).max()) or 1.0
+
+    def classifier(features: np.ndarray) -> np.ndarray:
+        return np.asarray(5 * np.sin(features / size @ weights))
+
+    return certify(
+        reference,
+        target,
+        classifier,
+        lambda features: np.tanh(features / size @ mixing) * size,
+        class_map=rng.integers(reference.n_classes, size=target.n_classes),
+        ground_cost=["exact", "loss"][rng.integers(2)],  # type: ignore[arg-type]
+        scale=float(10 ** rng.uniform(-2, 1)),
+    )
+
+
+def attack(k: int) -> dict[str, Any]:
+    """Fit task number k; return counts, and the number itself beside whatever went wrong."""
+    counts: dict[str, Any] = collections.Counter()
+    try:
+        kind, results = fit_one(k)
+    except TransferabilityError as error:
+        if any(each in str(error) for each in REFUSALS):
+            return {"refused, as they must be": 1}
+        return {"refused": 1, "failures": [[k, str(error)]]}
+    except Exception:  # noqa: BLE001  # a crash is what is looked for
+        return {"crashed": 1, "failures": [[k, traceback.format_exc(limit=-3)]]}
+    failures = []
+    for each in results:
+        terms = (each.reference_loss, each.label_mismatch, each.distribution_mismatch)
+        counts["bounds"] += 1
+        if not np.isfinite(each.bound) or abs(sum(terms) - each.bound) > 1e-9 * (1 + each.bound) or min(terms) < 0:
+            counts["terms that do not sum"] += 1
+            failures.append([k, f"{kind}: terms {terms}, bound {each.bound}"])
+        if getattr(each, "certified", True):
+            counts["certified"] += 1
+            counts[f"certified: {kind}"] += 1
+            if not each.bound >= each.transferred_loss - SLACK * (1 + each.bound):
+                counts["below the loss"] += 1
+                failures.append([k, f"{kind}: bound {each.bound!r}, loss {each.transferred_loss!r}"])
+    return {**counts, "failures": failures}
+
+
+def quiet() -> None:
+    """Count warnings as crashes."""
+    warnings.simplefilter("error")
+
+
+def main() -> None:
+    """Run and print the counts as JSON."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--tasks", type=int, default=1000)
+    parser.add_argument("--first", type=int, default=0, help="number of the first task")
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=np.inf, help="stop after so many seconds")
+    arguments = parser.parse_args()
+    total: dict[str, int] = collections.Counter()
+    started, failures, done = time.monotonic(), [], 0
+    numbers = range(arguments.first, arguments.first + arguments.tasks)
+    with multiprocessing.get_context("spawn").Pool(arguments.processes, initializer=quiet) as pool:
+        for counts in pool.imap(attack, numbers, chunksize=8):
+            failures += counts.pop("failures", [])
+            total.update(counts)
+            done += 1
+            if time.monotonic() - started > arguments.seconds:
+                pool.terminate()
+                break
+    for name in ("below the loss", "terms that do not sum", "crashed", "refused"):
+        total.setdefault(name, 0)
+    print(json.dumps({"tasks": done, **dict(sorted(total.items())), "failures": failures}, indent=2))
+    sys.exit(1 if failures else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""Labels of any kind to class numbers: names keep their names, nothing is made into something else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from transferability._array import IntArray
+from transferability._validate import as_array, how_to_flatten
+from transferability.errors import LabelError
+
+__all__ = ["in_class_order", "number_classes"]
+
+
+def number_classes(labels: Any, argument: str = "labels") -> tuple[IntArray, tuple[str, ...] | None]:
+    """Return labels of any kind as int64 numbers, and the names of the classes where the labels are names.
+
+    Integers and floats with whole values are class numbers and stay as they are. Strings and booleans are numbered in
+    order (`in_class_order`). One column, (n_samples, 1), is a list.
+
+    Raises
+    ------
+    LabelError
+        For another dtype or rank, missing labels, or strings beside numbers.
+    """
+    array = as_array(labels, argument, LabelError)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim != 1:
+        message = (
+            f"`{argument}` must be a list of one label per sample; got shape {array.shape}. {how_to_flatten(array)}"
+        )
+        raise LabelError(message.rstrip())
+    if array.dtype.kind == "O" or (array.dtype.kind in "US" and isinstance(labels, list | tuple)):
+        # NumPy makes the string "1" of a 1, and "nan" of a NaN, that stands beside strings.
+        array = _of_one_kind(list(labels) if isinstance(labels, list | tuple) else array.tolist(), argument)
+    if array.dtype.kind == "S":
+        try:
+            array = np.char.decode(array, "utf-8")
+        except UnicodeDecodeError as error:
+            message = f"`{argument}` must be text in UTF-8; got bytes that are not: {error}. Decode them first."
+            raise LabelError(message) from error
+    if array.dtype.kind in "Ub":
+        present, numbers = np.unique(array, return_inverse=True)
+        if array.dtype.kind == "U" and len(present) and not present[0].strip():
+            message = (
+                f"`{argument}` must name a class in every row; row {int(np.argmax(array == present[0]))} is empty."
+            )
+            raise LabelError(message + " Fill it or drop the row.")
+        names = in_class_order(map(str, present.tolist()))
+        place = {name: number for number, name in enumerate(names)}
+        return np.array([place[str(each)] for each in present], dtype=np.int64)[numbers], names
+    if array.dtype.kind == "f":
+        whole = np.isfinite(array) & (array == np.round(array)) & (np.abs(array) < 2.0**53)
+        if not whole.all():
+            row = int(np.argmin(whole))
+            message = f"`{argument}` must be integers or strings; row {row} is {array[row]}. "
+            message += "Fill it or drop the row." if np.isnan(array[row]) else "Numbers to predict are `targets`."
+            raise LabelError(message)
+    elif array.dtype.kind not in "iu":
+        message = (
+            f"`{argument}` must be integers or strings; got dtype {array.dtype}. Convert them: labels.astype(str)."
+        )
+        raise LabelError(message)
+    elif array.size and int(array.max()) > np.iinfo(np.int64).max:
+        message = f"`{argument}` must be class numbers; got {int(array.max())}. Renumber them: "
+        message += "numpy.unique(labels, return_inverse=True)[1]."
+        raise LabelError(message)
+    return array.astype(np.int64, copy=False), None
+
+
+def in_class_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Return class names sorted; names that are all whole numbers by their value.
+
+    Examples
+    --------
+    >>> in_class_order(["10", "9", "-1"]), in_class_order(["10", "9", "b"])
+    (('-1', '9', '10'), ('10', '9', 'b'))
+    """
+    ordered = sorted(names)
+    if all(len(name) < 19 and name.removeprefix("-").isdecimal() and name.isascii() for name in ordered):
+        ordered.sort(key=int)
+    return tuple(ordered)
+
+
+def _of_one_kind(values: list[Any], argument: str) -> npt.NDArray[Any]:
+    """Return labels as an array of strings, booleans, integers or floats; never of one made into another."""
+    kinds = {
+        "text": (str, np.str_),
+        "bytes": (bytes,),
+        "boolean": (bool, np.bool_),
+        "integer": (int, np.integer),
+        "number": (float, np.floating),
+    }
+    seen: dict[str, int] = {}
+    for row, value in enumerate(values):
+        if isinstance(value, list | tuple | np.ndarray) and len(value) == 1:  # a column: (n_samples, 1)
+            value = values[row] = value[0]
+        kind = next((name for name, types in kinds.items() if isinstance(value, types)), type(value).__name__)
+        if kind not in kinds or value != value:
+            missing = value is None or value is not value or str(value) in ("nan", "NaT", "<NA>")
+            message = f"`{argument}` must be integers or strings; row {row} is {value!r:.100}. "
+            raise LabelError(message + ("Fill it or drop the row." if missing else "Number or name the classes."))
+        seen.setdefault(kind, row)
+    if len(seen) > 1 and set(seen) != {"integer", "number"}:
+        (first, row), (second, other) = list(seen.items())[:2]
+        message = f"`{argument}` must be all of one kind; row {row} is {first} ({values[row]!r:.100}) and row {other} "
+        message += f"{second} ({values[other]!r:.100}). Convert them: [str(each) for each in labels]."
+        raise LabelError(message)
+    try:
+        return np.array(values)
+    except (OverflowError, ValueError) as error:
+        message = f"`{argument}` must be class numbers; {error}. Number the classes from 0."
+        raise LabelError(message) from error
