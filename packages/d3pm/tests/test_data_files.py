@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from d3pm.config import DataConfig
-from d3pm.data import DataSpec, load_data
+from d3pm.data import DataSpec, check_fits, load_data
 from d3pm.errors import DataError, TruncationWarning
 
 RNG = np.random.default_rng(0)
@@ -22,6 +22,7 @@ def test_arrays_of_pictures(tmp_path):
     assert dataset.train_labels is None
     every = np.concatenate([dataset.train, dataset.test])
     assert sorted(map(bytes, every)) == sorted(map(bytes, PICTURES))
+    assert load("images", tmp_path / "x.npy", size=4).spec.shape == (4, 4, 3)
     # Without labels there is no class to tell, and one class says nothing either.
     np.savez(tmp_path / "bare.npz", images=PICTURES)
     np.savez(tmp_path / "one.npz", images=PICTURES, labels=np.zeros(20, dtype=np.int64))
@@ -199,6 +200,25 @@ def test_hugging_face_datasets(tmp_path):
     assert sorted(map(bytes, np.concatenate([dataset.train, dataset.test]))) == sorted(map(bytes, PICTURES))
     with pytest.raises(DataError, match="column"):
         load("images", tmp_path / "texts")
+
+
+def test_other_text_is_read_with_the_models_vocabulary(tmp_path):
+    """A vocabulary learned on the other text has other tokens under the same numbers."""
+    pytest.importorskip("tokenizers")
+    (tmp_path / "a.txt").write_text("the quick brown fox jumps\n" * 200)
+    (tmp_path / "b.txt").write_text("pack my box with five dozen jugs\n" * 200)
+    options = {"length": 8, "vocabulary": 270}
+    model = load("tokens", tmp_path / "a.txt", **options).spec
+    config = DataConfig(kind="tokens", path=str(tmp_path / "b.txt"), **options)
+    learned, read = load_data(config), load_data(config, model)
+    assert read.spec == model
+    assert read.spec.decode_text(read.test[:60]).startswith("pack my box with five dozen jugs\n")
+    assert learned.spec.n_tokens == model.n_tokens
+    with pytest.raises(DataError, match="vocabulary"):
+        check_fits(learned.spec, model)
+    check_fits(read.spec, model)
+    np.save(tmp_path / "c.npy", np.arange(900) % 7)
+    assert load_data(DataConfig(kind="tokens", path=str(tmp_path / "c.npy"), length=8), model).spec == model
 
 
 def test_recipes_with_values_out_of_range_are_refused():

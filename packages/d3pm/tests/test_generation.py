@@ -196,3 +196,10 @@ def test_refusals():
         generate(masked, Masked(), (1, 2), GenerationConfig("confidence", n_steps=0))
     with pytest.raises(OptionError, match="n_corrections"):
         generate(masked, Masked(), (1, 2), GenerationConfig(n_corrections=-1))
+    given, keep = torch.tensor([[0, 1]]), torch.tensor([[True, False]])
+    for config, word in (
+        (GenerationConfig(n_corrections=1), "particles"),
+        (GenerationConfig(n_particles=0), "n_particles"),
+    ):
+        with pytest.raises(OptionError, match=word):
+            generate(uniform, contextual(3), (1, 2), config, given=given, keep=keep)

@@ -71,7 +71,7 @@ class TaskRelatedness:
         certified one.
     standardize : bool, default=True
         Bring each feature of each task to mean zero and deviation one, measured on the fitting part, and cut it off at
-        ten deviations. The cut is part of the map: the bound holds with it.
+        five deviations. The cut is part of the map: the bound holds with it.
     scale : bool, default=True
         Fit the scale of the reference classifier's logits on held-out fitting rows, and calibrate the transferred
         classifier. False leaves them as they were trained, as the paper does.

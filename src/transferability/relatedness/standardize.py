@@ -10,12 +10,12 @@ from transferability._array import FloatArray
 
 __all__ = ["Scaler"]
 
-_LIMIT = 10.0
+_LIMIT = 5.0
 
 
 @dataclass(frozen=True, eq=False)
 class Scaler:
-    """``z ↦ (z − mean) / scale``, cut off at ten deviations; features without spread are divided by their magnitude."""
+    """``z ↦ (z − mean) / scale``, cut off at five deviations; features without spread are divided by their magnitude."""
 
     mean: FloatArray  # (d,)
     scale: FloatArray  # (d,)

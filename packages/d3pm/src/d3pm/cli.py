@@ -163,7 +163,7 @@ def evaluate(
     chosen = {"examples": examples, "times": times, "step": step}
     settings = dataclasses.replace(model.config.evaluate, **{k: v for k, v in chosen.items() if v is not None})
     source = model.config.data if data is None else dataclasses.replace(model.config.data, path=data)
-    dataset = load_data(source)
+    dataset = load_data(source, model.spec)
     result = run(model, dataset, settings, seed)
     values: dict[str, Any] = {
         "bits": result.bits_per_position,

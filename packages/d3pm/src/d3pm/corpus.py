@@ -29,8 +29,8 @@ class _Part(NamedTuple):
     labels: np.ndarray | None = None
 
 
-def load_text(config: DataConfig) -> Dataset:
-    """Read the text of a recipe as tokens.
+def load_text(config: DataConfig, known: DataSpec | None = None) -> Dataset:
+    """Read the text of a recipe as tokens, of a known vocabulary or one that is learned.
 
     Raises
     ------
@@ -42,9 +42,9 @@ def load_text(config: DataConfig) -> Dataset:
         message = f"`path` must name a text file; got {config.path!r}. Pass --data FILE."
         raise DataError(message)
     if path.suffix in (".npy", ".npz"):
-        return _token_array(path, config)
+        return _token_array(path, config, known)
     train, test = _from_table(path, config) if is_table(path) else _from_file(path, config)
-    spec = _spec(config, train)
+    spec = _spec(config, train) if known is None else dataclasses.replace(known, shape=(config.length,), n_classes=0)
     if config.lines:
         return _as_examples(spec, config, train, test)
     if config.conditional:
@@ -178,7 +178,7 @@ def say_cut(cut: int, n: int, length: int, remedy: str = "") -> None:
         warnings.warn(f"{message} {remedy}".strip(), TruncationWarning, stacklevel=3)
 
 
-def _token_array(path: Path, config: DataConfig) -> Dataset:
+def _token_array(path: Path, config: DataConfig, known: DataSpec | None) -> Dataset:
     """Read integers: a stream (n,), or examples (n, N); of an .npz, x_train and x_test."""
     if config.kind != "tokens":
         message = f"`path` must name a text file for characters; {path} is an array. Set data.kind=tokens."
@@ -207,7 +207,8 @@ def _token_array(path: Path, config: DataConfig) -> Dataset:
     if train.ndim != test.ndim or train.shape[1:] != test.shape[1:]:
         message = f"`path` must hold x_train and x_test of one shape; {path} has {train.shape} and {test.shape}."
         raise DataError(message)
-    n_tokens = max(2, int(max(train.max(), test.max())) + 1)
-    if train.ndim == 2:
-        return Dataset(DataSpec("text", (train.shape[1],), n_tokens), train, test)
-    return _checked_stream(Dataset(DataSpec("text", (config.length,), n_tokens), train, test))
+    spec = known or DataSpec("text", (config.length,), 2)
+    n_tokens = max(spec.n_tokens, int(max(train.max(), test.max())) + 1)
+    length = train.shape[1] if train.ndim == 2 else config.length
+    dataset = Dataset(dataclasses.replace(spec, shape=(length,), n_tokens=n_tokens, n_classes=0), train, test)
+    return dataset if train.ndim == 2 else _checked_stream(dataset)

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from d3pm.checkpoint import Checkpoint
 from d3pm.config import EvaluateConfig
-from d3pm.data import Dataset
-from d3pm.errors import DataError, OptionError, require_extra
+from d3pm.data import Dataset, check_fits
+from d3pm.errors import OptionError, require_extra
 from d3pm.likelihood import Likelihood, negative_log_likelihood
 
 __all__ = ["evaluate", "sample_quality"]
@@ -32,12 +32,7 @@ def evaluate(
     """
     settings = settings or checkpoint.config.evaluate
     spec = checkpoint.spec
-    if (dataset.spec.n_tokens, dataset.spec.shape) != (spec.n_tokens, spec.shape):
-        message = (
-            f"`data` must be of shape {spec.shape} with {spec.n_tokens} values for this checkpoint; "
-            f"got {dataset.spec.shape} with {dataset.spec.n_tokens}."
-        )
-        raise DataError(message)
+    check_fits(dataset.spec, spec)
     device = next(checkpoint.denoiser.parameters()).device
     generator = torch.Generator(device).manual_seed(seed)
     examples = dataset.test_examples(settings.examples)

@@ -42,6 +42,8 @@ class GenerationConfig:
         Keep the likeliest tokens that together have this probability.
     n_corrections : int, default=0
         Predictor–corrector, of "ancestral".
+    n_particles : int, default=16
+        Of "ancestral", where tokens are given to a model without masks.
     confidence : {"probability", "margin", "entropy"}, default="probability"
     remasking : float, default=0.1
         `strength` of "remasking".
@@ -56,6 +58,7 @@ class GenerationConfig:
     temperature: float = 1.0
     top_p: float = 1.0
     n_corrections: int = 0
+    n_particles: int = 16
     confidence: Confidence = "probability"
     remasking: float = 0.1
     block: int = 0
@@ -133,6 +136,7 @@ def _sampler(config: GenerationConfig, denoiser: Denoiser) -> Callable[..., Tens
         grid=config.grid,
         conventions=conventions,
         n_corrections=config.n_corrections,
+        n_particles=config.n_particles,
         **kwargs,
     )
 

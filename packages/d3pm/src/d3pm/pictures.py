@@ -46,7 +46,7 @@ def load_pictures(config: DataConfig) -> Pictures:
     elif path.is_dir():
         pictures = _from_folder(path, config.size)
     else:
-        pictures = _from_arrays(path)
+        pictures = _from_arrays(path, config.size)
     for name, images in (("training", pictures.train), ("test", pictures.test)):
         if images.dtype != np.uint8 or images.ndim not in (3, 4) or not len(images):
             message = (
@@ -88,7 +88,20 @@ def _check_labels(labels: Any, n: int, path: Path) -> np.ndarray | None:
     return values.astype(np.int64)
 
 
-def _from_arrays(path: Path) -> Pictures:
+def _from_arrays(path: Path, size: int) -> Pictures:
+    pictures = _read_arrays(path)
+    if not size or pictures.train.dtype != np.uint8 or pictures.train.ndim not in (3, 4):
+        return pictures
+    image = require_extra("PIL.Image", "data", "scaling pictures")
+    scaled = []
+    for part in (pictures.train, pictures.test):
+        opened = [image.fromarray(x.squeeze(-1) if x.shape[-1] == 1 else x) for x in part]
+        scaled.append(stack_pictures(opened, size, [""] * len(part)))
+    train, test = scaled
+    return pictures._replace(train=train, test=test)
+
+
+def _read_arrays(path: Path) -> Pictures:
     try:
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):

@@ -116,14 +116,16 @@ def sample(
     conventions = conventions_of(denoiser, conventions).check(process)
     times, shape = sampling_times(process, n_steps, grid), tuple(shape)
     given, keep = check_given(process, given, keep, shape, device)
-    if given is not None and keep is not None and not reads_clean(process, denoiser, given[keep]):
+    clean = given is None or keep is None or reads_clean(process, denoiser, given[keep])
+    if n_corrections < 0 or (n_corrections and not clean):
+        message = f"`n_corrections` must be ≥ 0, and 0 where particles fill in given tokens; got {n_corrections}."
+        raise OptionError(message)
+    if not clean and given is not None and keep is not None:
         from d3pm.infilling import sample_given
 
-        x = sample_given(process, denoiser, given, keep, times, conventions, condition, n_particles, generator, watch)
-        return x
-    if n_corrections < 0:
-        message = f"`n_corrections` must be ≥ 0; got {n_corrections}."
-        raise OptionError(message)
+        return sample_given(
+            process, denoiser, given, keep, times, conventions, condition, n_particles, generator, watch
+        )
     predict = _Cached(denoiser, condition, on=cache and _may_cache(process, denoiser))
 
     def stay(x: Tensor) -> Tensor:

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from d3pm.checkpoint import Checkpoint, load_checkpoint
 from d3pm.config import DataConfig
-from d3pm.data import Dataset, DataSpec, load_data
+from d3pm.data import Dataset, DataSpec, check_fits, load_data
 from d3pm.device import choose_device
 from d3pm.encoder import DiffusionEncoder
-from d3pm.errors import DataError, OptionError, check_choice, check_number, require_extra
+from d3pm.errors import OptionError, check_choice, check_number, require_extra
 from d3pm.evaluation import sample_quality
 from d3pm.generation import GenerationConfig, generate
 from d3pm.guidance import Guided
@@ -123,14 +123,8 @@ def run_encode(encoder: DiffusionEncoder, out: Path, data: str | None, part: str
         message = f"`out` must end in .npz; got {out}."
         raise OptionError(message)
     config: DataConfig = encoder.checkpoint.config.data
-    dataset = load_data(config if data is None else dataclasses.replace(config, path=data))
-    spec = encoder.checkpoint.spec
-    if (dataset.spec.shape, dataset.spec.n_tokens) != (spec.shape, spec.n_tokens):
-        message = (
-            f"`data` must be of shape {spec.shape} with {spec.n_tokens} values for this checkpoint; "
-            f"got {dataset.spec.shape} with {dataset.spec.n_tokens}."
-        )
-        raise DataError(message)
+    dataset = load_data(config if data is None else dataclasses.replace(config, path=data), encoder.checkpoint.spec)
+    check_fits(dataset.spec, encoder.checkpoint.spec)
     examples = dataset.train_examples() if part == "train" else dataset.test_examples()
     labels = dataset.train_labels if part == "train" else dataset.test_labels
     rows = [examples.rows(slice(start, start + 256)) for start in range(0, len(examples.tokens), 256)]

@@ -21,11 +21,9 @@ import torch
 from torch import Tensor
 
 from d3pm.errors import ImpossibleStateError, OptionError, TokenError, check_choice
+from d3pm.processes.logspace import FLOOR, IMPOSSIBLE, check_numbers, draw, invert, log_positive
 
-__all__ = ["FLOOR", "Mode", "Process", "draw", "invert", "log_positive"]
-
-FLOOR = -1e30
-IMPOSSIBLE = -1e29  # anything below is a sum in which FLOOR took part
+__all__ = ["FLOOR", "Mode", "Process", "Time", "check_numbers", "draw", "invert", "log_positive"]
 
 Mode = Literal["joint", "mixture", "score"]
 Time: TypeAlias = int | float | Tensor
@@ -345,40 +343,3 @@ class Process:
             # Rounded to nine digits: libraries of mathematics differ in the last one.
             digest.update("".join(f"{float(v):.9e}" for v in value.double().cpu().flatten()[:100_000]).encode())
         return {"kind": self.kind, "states": self.n_states, "steps": self.n_steps, "digest": digest.hexdigest()[:16]}
-
-
-def draw(log_p: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Draw one state per position from (possibly unnormalised) log-probabilities (..., K).
-
-    Inversion of the distribution function, summed in float64, with one 53-bit uniform per position. Gumbel noise in
-    float32, the usual way, cuts off the tail and so lowers the temperature (arXiv 2409.02908).
-    """
-    check_numbers(log_p, "logits")
-    p = (log_p - log_p.amax(-1, keepdim=True)).exp()
-    u = torch.rand(p.shape[:-1], dtype=torch.float64, device=p.device, generator=generator)
-    return invert(p.cumsum(-1, dtype=torch.float64), u)
-
-
-def invert(cumulative: Tensor, u: Tensor) -> Tensor:
-    """Return the first state whose cumulative weight exceeds u times the total: never one of weight zero."""
-    cumulative = cumulative.contiguous()  # torch warns of a copy otherwise
-    target = (u * cumulative[..., -1])[..., None]
-    if cumulative.ndim == 1:
-        return torch.searchsorted(cumulative, target.contiguous(), right=True)[..., 0]
-    return torch.searchsorted(cumulative, target, right=True)[..., 0]
-
-
-def check_numbers(logits: Tensor, argument: str) -> None:
-    """Raise `TokenError` where logits are NaN or +inf, or leave no state possible: nothing can be drawn from them."""
-    good = logits.amax(-1).isfinite()  # NaN if any is
-    if not bool(good.all()):
-        message = (
-            f"`{argument}` must be numbers, one of them finite at every position; got NaN or infinite ones at "
-            f"{int((~good).sum())} of {good.numel()} positions. Look at the net's weights and at its input."
-        )
-        raise TokenError(message)
-
-
-def log_positive(p: Tensor) -> Tensor:
-    """Return log p, with FLOOR where p is zero (or negative through rounding)."""
-    return torch.where(p > 0, p, 1.0).log().masked_fill(p <= 0, FLOOR)

@@ -16,13 +16,11 @@ from torch import Tensor
 from d3pm.errors import OptionError
 from d3pm.processes.base import Mode, Process, invert, log_positive
 from d3pm.processes.closed import check_states
+from d3pm.processes.table_products import Divergence, LogProduct
 
 __all__ = ["BandDiagonal", "Custom", "DiscretizedGaussian"]
 
 _TABLES = 1024  # cumulative products that are kept: all of the paper's T = 1000, none to multiply while training
-_CLEAR_OF_UNDERFLOW = 1e-30
-_NEGLIGIBLE = -39.0  # log of what 1e-30 is e^-30 of: beside more than that, all that underflows counts for nothing
-_LOST_AT_ONCE = 100_000
 
 
 class _Dense(Process):
@@ -102,7 +100,7 @@ class _Dense(Process):
         n = t.numel()  # one time for all, or one per example (per leading axes)
         tables, index = self._pick(s.reshape(-1), t.reshape(-1), t.reshape(-1))
         flat = log_p.reshape(n, -1, self.n_states)  # (n, positions, K)
-        product: Tensor = _LogProduct.apply(flat, tables[index].to(log_p.dtype))
+        product: Tensor = LogProduct.apply(flat, tables[index].to(log_p.dtype))
         return product.reshape(log_p.shape)
 
     def kl(self, x_t: Tensor, x_0: Tensor, log_p: Tensor, s: Tensor, t: Tensor, mode: Mode = "joint") -> Tensor:
@@ -114,7 +112,7 @@ class _Dense(Process):
         shape = (s.numel(), -1, self.n_states)  # (n, positions, K)
         log_rows = self._log_rows(x_0, torch.zeros_like(s), s, log_p.dtype).reshape(shape)
         log_columns = self._log_columns(x_t, s, t, log_p.dtype).reshape(shape)
-        terms: Tensor = _Divergence.apply(
+        terms: Tensor = Divergence.apply(
             log_p.reshape(shape), tables[index].to(log_p.dtype), log_rows + log_columns, log_columns
         )
         return terms.reshape(x_t.shape).to(dtype)
@@ -133,83 +131,6 @@ class _Dense(Process):
         law = self._last.cpu().mean(0)
         even = torch.full_like(law, 1 / self.n_states)
         return even if torch.allclose(law, even, rtol=0, atol=1e-12) else law / law.sum()
-
-
-class _LogProduct(torch.autograd.Function):
-    """log(exp(log_p) exp(log_Q)) as a matrix product, and where that underflows as a sum in log space."""
-
-    @staticmethod
-    def forward(ctx: Any, log_p: Tensor, log_q: Tensor) -> Tensor:
-        """Take log_p (n, D, K) and log_q (n, K, K); return (n, D, K)."""
-        p, q = log_p.exp(), log_q.exp()
-        moved = torch.bmm(p, q)
-        least = 1e8 * torch.finfo(moved.dtype).tiny
-        lost = (moved < least).nonzero()  # (lost, 3)
-        log_moved = moved.clamp_(min=least).log()
-        for some in lost.split(_LOST_AT_ONCE):
-            log_moved[tuple(some.T)] = _paths(log_p, log_q, some).logsumexp(-1)
-        ctx.save_for_backward(p, moved, q, lost, log_p, log_q)
-        return log_moved
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        """Return p ⊙ ((gradient / moved) Qᵀ)."""
-        return _pulled_back(gradient.clone(), *ctx.saved_tensors), None
-
-
-class _Divergence(torch.autograd.Function):
-    """KL(q ‖ p_θ) for q ∝ exp(log_q) and p_θ ∝ c ⊙ m, where c is a column of Q_{s:t} and m = p̃ Q̄_s, with its gradient.
-
-    The gradient with respect to log m is p_θ − q. Where m underflows and that matters, which takes a net that is
-    certain and wrong, log m is summed in log space: K terms for each such state of a position, and they are few.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, log_p: Tensor, log_cumulative: Tensor, log_q: Tensor, log_c: Tensor) -> Tensor:
-        """Take (n, D, K) each, log_cumulative (n, K, K); return (n, D)."""
-        p, cumulative = log_p.exp(), log_cumulative.exp()
-        m = torch.bmm(p, cumulative)
-        q = log_q.softmax(-1)  # on a CPU torch takes exp() of large negative numbers three times as slowly
-        small = m < _CLEAR_OF_UNDERFLOW
-        log_model = m.clamp_(min=_CLEAR_OF_UNDERFLOW).log().add_(log_c)  # not normalised
-        wrong = (small & (q > 0)).any(-1) | (log_model.amax(-1) < _NEGLIGIBLE)  # (n, D)
-        lost = (small & wrong[..., None]).nonzero()  # (lost, 3)
-        for some in lost.split(_LOST_AT_ONCE):
-            where = tuple(some.T)
-            log_model[where] = _paths(log_p, log_cumulative, some).logsumexp(-1) + log_c[where]
-        divergence = torch.linalg.vecdot(q, log_q.log_softmax(-1).sub_(log_model.log_softmax(-1)))
-        ctx.save_for_backward(p, m, cumulative, log_model.softmax(-1).sub_(q), lost, log_p, log_cumulative)
-        return divergence
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        """Return p ⊙ ((p_θ − q) / m Q̄ᵀ), scaled."""
-        p, m, cumulative, excess, lost, log_p, log_cumulative = ctx.saved_tensors
-        return (
-            _pulled_back(excess * gradient[..., None], p, m, cumulative, lost, log_p, log_cumulative),
-            None,
-            None,
-            None,
-        )
-
-
-def _pulled_back(
-    gradient: Tensor, p: Tensor, moved: Tensor, q: Tensor, lost: Tensor, log_p: Tensor, log_q: Tensor
-) -> Tensor:
-    """Turn a gradient with respect to log(p Q), overwritten, into one with respect to log p."""
-    found = gradient[tuple(lost.T)]
-    gradient[tuple(lost.T)] = 0.0
-    result = torch.bmm(gradient.div_(moved), q.mT).mul_(p)
-    for some, scale in zip(lost.split(_LOST_AT_ONCE), found.split(_LOST_AT_ONCE), strict=True):
-        shares = _paths(log_p, log_q, some).softmax(-1).mul_(scale[:, None])
-        result.index_put_((some[:, 0], some[:, 1]), shares, accumulate=True)
-    return result
-
-
-def _paths(log_p: Tensor, log_cumulative: Tensor, lost: Tensor) -> Tensor:
-    """Return log p(i) + log Q[i, j] for all i, one row for each lost (example, position, j): (lost, K)."""
-    example, position, state = lost.T
-    return log_p[example, position] + log_cumulative[example, :, state]
 
 
 class _Toeplitz(_Dense):
