@@ -6,7 +6,7 @@ import json
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ __all__ = [
     "print_json",
     "print_table",
     "say",
+    "short_path",
     "show_progress",
     "state",
 ]
@@ -67,6 +68,13 @@ def notice(text: str) -> None:
 def say(text: str) -> None:
     """Print a line on stdout, such as the path of a file that was written."""
     sys.stdout.write(printable(text) + "\n")
+
+
+def short_path(path: Path) -> str:
+    """Return a path as seen from the working folder, where it lies below it."""
+    with suppress(ValueError, OSError):
+        return str(path.relative_to(Path.cwd()))
+    return str(path)
 
 
 def print_json(value: Any) -> None:

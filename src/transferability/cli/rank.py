@@ -33,6 +33,7 @@ from transferability.cli.output import (
     percent,
     print_json,
     print_table,
+    short_path,
     show_progress,
 )
 from transferability.pipeline import Settings
@@ -193,7 +194,7 @@ def write_ranking(ranking: Ranking, folder: Path) -> None:
     files = write_records(ranking.to_dict(), ranking, folder)
     for place, entry in enumerate(ranking.entries, start=1):
         entry.relatedness.transform.save(folder / f"transform-{place}.safetensors")
-    notice(f"written: {', '.join(map(str, files))} and {len(ranking.entries)} transformations")
+    notice(f"written: {', '.join(map(short_path, files))} and {len(ranking.entries)} transformations")
     if not any(path.suffix == ".html" for path in files):
         notice("no report.html: it needs jinja2. pip install 'transferability[report]'")
 

@@ -29,6 +29,7 @@ from transferability.cli.output import (
     percent,
     print_json,
     print_table,
+    short_path,
     show_progress,
 )
 from transferability.pipeline import Settings
@@ -103,7 +104,7 @@ def relate(
     if folder is not None:
         from transferability.report.files import write_records
 
-        notice(f"written: {', '.join(map(str, write_records(record, results, folder)))}")
+        notice(f"written: {', '.join(map(short_path, write_records(record, results, folder)))}")
 
 
 def _show(results: list[Relatedness]) -> None:

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from transferability.cli.options import JsonFlag, Sort, TrustRemoteCode
-from transferability.cli.output import EXIT_FAILED, EXIT_PARTIAL, notice, print_json, print_table, show_progress
+from transferability.cli.output import (
+    EXIT_FAILED,
+    EXIT_PARTIAL,
+    notice,
+    print_json,
+    print_table,
+    short_path,
+    show_progress,
+)
 from transferability.cli.rank import show_ranking
 
 if TYPE_CHECKING:
@@ -107,6 +115,6 @@ def _write(rankings: list[Ranking], folder: Path) -> None:
         write_records(ranking.to_dict(), ranking, folder / f"{number:02d}-{file_name(ranking.target)}")
     try:
         for path in write_report(summarize_records(read_study(folder)), folder):
-            notice(f"written: {path}")
+            notice(f"written: {short_path(path)}")
     except MissingExtraError:
         notice("no report.html: it needs jinja2. pip install 'transferability[report]'")

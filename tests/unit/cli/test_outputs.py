@@ -234,3 +234,9 @@ def test_relate_prints_the_first_rows_of_many_and_says_where_the_rest_is(run: Ru
     assert "class 059" in out
     assert "class 060  " not in out.split("Reference class of each target class", 1)[1]
     assert "60 of 100 rows; all are in what --json prints and --out writes." in " ".join(err.split())
+
+
+def test_what_was_written_is_named_as_seen_from_here(run: Run, tmp_path_factory: pytest.TempPathFactory) -> None:
+    assert "written: results/ranking.json, results/" in " ".join(run(*RANK, "--out", "results")[2].split())
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    assert f"{elsewhere}" in "".join(run(*RANK, "--out", str(elsewhere))[2].split())
