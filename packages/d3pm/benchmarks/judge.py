@@ -2,9 +2,9 @@
 
     python benchmarks/judge.py --judge runs/judge runs/digits_uniform runs/digits_gaussian [--n 256]
 
-A model that assigns b bits per dimension to test data draws samples that another model finds about as likely as test
-data: the judge's bound on them is near b. A sampler that draws from another model than the one evaluated shows here:
-digits of `digits_uniform` trained by equation 4 cost 3.6 bits when x_0 is drawn from p̃ itself (`--first direct`).
+Samples of a perfect model are as likely as test data: the judge's bound on them is the model's own bound on test data.
+Samples that cost more than that bound are more varied than data are, by a net too small or a sampler that draws from
+another model than the one evaluated (`--first` draws and evaluates by the other convention, to compare).
 
 The judge is any checkpoint of the same data with masks (its bound is tight), trained with another seed or process.
 """

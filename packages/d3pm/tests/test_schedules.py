@@ -80,6 +80,25 @@ def test_interpolated_schedule_loses_information_evenly(n_rows, tolerance, mask_
     assert bool((alphas > 0).all())
 
 
+@pytest.mark.parametrize("n_states", [8, 100])
+def test_schedules_at_the_edges_are_schedules(n_states):
+    """Almost all mass on one state; two halves that a thread connects, between which information lasts for ever."""
+    certain = torch.full((n_states,), 2e-12 / n_states, dtype=torch.float64)
+    certain[0] = 1 - float(certain[1:].sum())
+    half = n_states // 2
+    A = torch.zeros(n_states, n_states, dtype=torch.float64)
+    A[:half, :half] = A[half:, half:] = 1.0
+    A[0, half] = A[half, 0] = 1e-12
+    A.fill_diagonal_(0.0)
+    thread = A - torch.diag(A.sum(-1))
+    even = torch.full((n_states,), 1 / n_states, dtype=torch.float64)
+    for p0, rate in ((certain, "uniform"), (even, thread), (certain, thread), (even, "uniform")):
+        alphas = mutual_information_alphas(p0, 50, rate)
+        assert alphas.shape == (50,)
+        assert bool(((alphas >= 0) & alphas.isfinite()).all())
+        assert float(alphas.sum()) == pytest.approx(1e5)
+
+
 @pytest.mark.parametrize("kind", ["nearest_neighbour", "nearest_neighbour_mask", "uniform"])
 def test_a_stored_schedule_is_not_computed_again(kind, tmp_path):
     """Built from what a checkpoint keeps, without frequencies or embeddings, the process is the same."""

@@ -76,7 +76,8 @@ def mutual_information_alphas(
             raise OptionError(message)
         kept, solve = _kept_by_matrix(p, spectrum), _solved if len(p) <= _SOLVED else _interpolated
     exponents = solve(lambda a: 1 - math.exp(-mask_rate * a) * kept(a), targets)
-    return torch.from_numpy(np.diff([*exponents, LARGEST_EXPONENT], prepend=0.0))
+    rising = np.maximum.accumulate(np.minimum(exponents, LARGEST_EXPONENT))
+    return torch.from_numpy(np.diff([*rising, LARGEST_EXPONENT], prepend=0.0))
 
 
 def _kept_by_uniform(p: np.ndarray) -> Callable[[float], float]:
@@ -115,7 +116,14 @@ def _solved(lost: Callable[[float], float], targets: np.ndarray) -> np.ndarray:
     """Solve lost(ᾱ) = target for the rising function `lost`, to machine precision in log ᾱ."""
     low, high, found = math.log(SMALLEST_EXPONENT), math.log(LARGEST_EXPONENT), []
     for target in targets:
-        low = brentq(lambda a, target=target: lost(math.exp(a)) - target, low, high, xtol=1e-15, rtol=8.9e-16)
+        # Where little entropy is lost at once, or some is never lost, an end is as near as it gets.
+        if lost(math.exp(low)) < target:
+            reached = lost(LARGEST_EXPONENT) > target
+            low = (
+                brentq(lambda a, y=target: lost(math.exp(a)) - y, low, high, xtol=1e-15, rtol=9e-16)
+                if reached
+                else high
+            )
         found.append(math.exp(low))
     return np.array(found)
 
@@ -134,7 +142,8 @@ def _interpolated(lost: Callable[[float], float], targets: np.ndarray) -> np.nda
         nodes.append((a, lost(a)))
     logs, values = np.log([a for a, _ in nodes]), np.maximum.accumulate([v for _, v in nodes])
     rising = np.concatenate([[True], np.diff(values) > 1e-12])
-    return np.exp(PchipInterpolator(values[rising], logs[rising])(targets))
+    known, spline = values[rising], PchipInterpolator(values[rising], logs[rising])
+    return np.exp(spline(targets.clip(known[0], known[-1])))
 
 
 def _xlogx(x: float) -> float:

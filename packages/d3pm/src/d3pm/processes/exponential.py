@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from d3pm.errors import OptionError
-from d3pm.processes.base import FLOOR, Process, log_positive
+from d3pm.processes.base import FLOOR, Process, Time, log_positive
 from d3pm.schedules import Clock
 from d3pm.spectrum import Spectrum
 
@@ -70,6 +70,12 @@ class NearestNeighbour(Process):
         if rate is None:
             return super()._log_rates(x, t, dtype)
         return (log_positive(self.spectrum.rate[x]) + rate.log()[..., None]).to(dtype)
+
+    def between(self, s: Time, t: Time) -> Tensor:
+        """Return Q_{s+1} … Q_t, (K, K) float64."""
+        device = self.spectrum.rate.device
+        start, end = torch.as_tensor(s, device=device), torch.as_tensor(t, device=device)
+        return self._log_rows(torch.arange(self.n_states, device=device), start, end, torch.float64).exp().cpu()
 
     def to(self, device: torch.device | str) -> Process:
         """Move the tables to a device, in place; return the process."""
