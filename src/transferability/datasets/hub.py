@@ -203,7 +203,7 @@ def _only_split(found: Any, source: _Source) -> Any:
     return found[names[0]]
 
 
-def rows_as_data(rows: Any, name: str) -> Dataset:
+def rows_as_data(rows: Any, name: str, roles: Roles) -> Dataset:
     """Return the data set of a `datasets.Dataset` in memory; its pictures may lie wherever it says.
 
     Raises
@@ -213,7 +213,7 @@ def rows_as_data(rows: Any, name: str) -> Dataset:
     """
     library = require_extra("datasets", "datasets", f"data {name!r}")
     rows = _undecoded(library, rows.with_format(None))
-    return _dataset(library, rows, Roles(), _Place(name, f"data {name!r}", Path(), (Path("/"),)))
+    return _dataset(library, rows, roles, _Place(name, f"data {name!r}", Path(), (Path("/"),)))
 
 
 class _Place(NamedTuple):

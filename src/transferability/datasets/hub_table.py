@@ -67,7 +67,9 @@ def find_roles(library: Any, rows: Any, roles: Roles, named: str) -> Roles:
             roles = replace(roles, words=(sentences[0],))
         if not (roles.text or roles.image or roles.words) or (roles.text and len(sentences) == 1 and tagged):
             message = f"which column of {named} holds the items cannot be told from {', '.join(map(repr, features))}. "
-            message += "Name it: hf:…#image=COLUMN or text=COLUMN, two for pairs: text=COLUMN+COLUMN; words=COLUMN."
+            message += (
+                "Name it: image=COLUMN or text=COLUMN, two for pairs: text=COLUMN+COLUMN; words=COLUMN (behind '#')."
+            )
             raise DatasetError(message)
     if roles.label or roles.target or roles.tags:
         return roles

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ from transferability.datasets._listing import is_picture
 from transferability.datasets.arrays import feature_arrays, labels_of, picture_arrays
 from transferability.datasets.base import Dataset, Item
 from transferability.datasets.pictures import as_rgb, as_uint8, inspect_picture, open_picture, picture_bytes
-from transferability.datasets.roles import Roles
-from transferability.errors import DatasetError, require_extra
+from transferability.datasets.roles import Roles, parse_roles
+from transferability.errors import DatasetError, OptionError, require_extra
 
 __all__ = ["from_memory"]
 
@@ -26,7 +26,7 @@ _KINDS = (
 )
 
 
-def from_memory(data: Any, name: str = "data") -> Dataset:
+def from_memory(data: Any, name: str = "data", columns: str = "") -> Dataset:
     """Return a data set of what somebody has in memory.
 
     Parameters
@@ -39,6 +39,9 @@ def from_memory(data: Any, name: str = "data") -> Dataset:
         may be integers from 0, whole floats, booleans or names.
     name : str, default="data"
         Of the data set.
+    columns : str, default=""
+        Of a table or a `datasets.Dataset`: which column is what, as behind the '#' of an identifier:
+        "text=review,label=stars".
 
     Raises
     ------
@@ -46,9 +49,12 @@ def from_memory(data: Any, name: str = "data") -> Dataset:
         If it is nothing of this kind, or if a row cannot be used.
     """
     if type(data).__module__.partition(".")[0] == "datasets":
-        return _library_data(data, name)
+        return _library_data(data, name, _roles(columns))
     if hasattr(data, "__arrow_c_stream__") or _is_columns(data):
-        return _table(data, name)
+        return _table(data, name, _roles(columns))
+    if columns:
+        message = f"`columns` must be left out for data without columns; got {columns!r} for {type(data).__name__}."
+        raise OptionError(message)
     if isinstance(data, tuple):
         if len(data) != 2:
             message = f"`data` must be {_KINDS}; got a tuple of {len(data)}. Write (items, labels), or a list of items."
@@ -70,7 +76,15 @@ def _is_tensor(data: Any) -> bool:
     return hasattr(data, "detach") and hasattr(data, "cpu")
 
 
-def _table(data: Any, name: str) -> Dataset:
+def _roles(columns: str) -> Roles:
+    roles, rows = parse_roles(columns, "columns=")
+    if rows:
+        message = f"`columns` must be written as text=COLUMN,label=COLUMN; got {rows!r}."
+        raise OptionError(message)
+    return roles
+
+
+def _table(data: Any, name: str, roles: Roles) -> Dataset:
     require_extra("pyarrow", "tables", f"data {name!r}")
     import pyarrow as pa
 
@@ -84,13 +98,13 @@ def _table(data: Any, name: str) -> Dataset:
         message = f"columns of data {name!r} must each hold values of one type: {reason}. Convert them first."
         raise DatasetError(message) from error
     table = table.drop_columns([column for column in table.column_names if column.startswith("__index_level_")])
-    fix = "Rename one: data.rename(columns={'COLUMN': 'text'})."
-    roles = usual_roles(list(table.column_names), f"data {name!r}", fix, Roles(within="/"))
+    fix = "Name one: columns='text=COLUMN'."
+    roles = usual_roles(list(table.column_names), f"data {name!r}", fix, replace(roles, within="/"))
     source = ArrowTable(f"data {name!r}", Path(), table, np.arange(table.num_rows))
     return from_columns(name, source, roles)
 
 
-def _library_data(data: Any, name: str) -> Dataset:
+def _library_data(data: Any, name: str, roles: Roles) -> Dataset:
     from transferability.datasets.hub import rows_as_data
 
     if hasattr(data, "keys"):
@@ -100,7 +114,7 @@ def _library_data(data: Any, name: str) -> Dataset:
     if not hasattr(data, "select_columns") or not hasattr(data, "__len__"):
         message = f"`data` must be rows that can be read in any order; got {type(data).__name__}. "
         raise DatasetError(message + "Take some: datasets.Dataset.from_list(list(data.take(1000))).")
-    return rows_as_data(data, name)
+    return rows_as_data(data, name, roles)
 
 
 def _items(items: Any, labels: Any | None, name: str) -> Dataset:

@@ -16,7 +16,7 @@ from transferability._validate import check_seed
 from transferability.datasets.base import Dataset
 from transferability.datasets.in_memory import from_memory
 from transferability.datasets.sampling import stratified_sample
-from transferability.errors import DatasetError, TransferabilityError
+from transferability.errors import DatasetError, OptionError, TransferabilityError
 
 __all__ = ["identifier_of", "load_dataset"]
 
@@ -39,7 +39,9 @@ _BY_SUFFIX = {
 }  # fmt: skip
 
 
-def load_dataset(data: Any, limit: int | None = None, seed: int = 0, *, name: str = "data") -> Dataset:
+def load_dataset(
+    data: Any, limit: int | None = None, seed: int = 0, *, name: str = "data", columns: str = ""
+) -> Dataset:
     """Return the data set that an identifier names, that lies at a path, or that is in memory.
 
     ===========================  ======================================================================================
@@ -72,6 +74,8 @@ def load_dataset(data: Any, limit: int | None = None, seed: int = 0, *, name: st
         Of that draw.
     name : str, default="data"
         Of data in memory.
+    columns : str, default=""
+        Of a table in memory: which column is what, "text=review,label=stars".
 
     Raises
     ------
@@ -90,12 +94,17 @@ def load_dataset(data: Any, limit: int | None = None, seed: int = 0, *, name: st
     Dataset('digits': 100 image rows, 10 classes)
     """
     check_seed(seed)
+    if columns and isinstance(data, str | os.PathLike | Dataset):
+        message = (
+            f"`columns` must be left out for files, whose identifiers name them: csv:FILE#{columns}; got {columns!r}."
+        )
+        raise OptionError(message)
     if isinstance(data, Dataset):
         dataset = data
     elif isinstance(data, str | os.PathLike):
         dataset = _named(identifier_of(data), limit, seed)
     else:
-        dataset = from_memory(data, name)
+        dataset = from_memory(data, name, columns)
     if limit is not None and limit != len(dataset):
         dataset = dataset.subset(stratified_sample(_strata(dataset, limit), len(dataset), limit, seed))
     return dataset

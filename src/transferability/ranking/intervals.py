@@ -17,7 +17,7 @@ errs with chance :math:`-\log(1 - \alpha)` at most, which is less than Î± (1 + Î
 over orders of the rows, are tried on such rows in the tests. What remains to be assumed is independence: that a fold's
 classifier, fitted on the other folds' rows, hardly depends on each single one. No proof holds for all classifiers. In
 simulations with five folds (`benchmarks/coverage.py`) intervals that claim 95 % hold in 94 to 97 % from 50 rows on for
-the nearest class mean and a ridge regression, and in 91 to 95 % for the nearest neighbour, where single rows decide.
+the nearest class mean and a ridge regression, and in 91 to 94 % for the nearest neighbour, where single rows decide.
 
 References
 ----------

@@ -15,7 +15,7 @@ _LIMIT = 5.0
 
 @dataclass(frozen=True, eq=False)
 class Scaler:
-    """``z ↦ (z − mean) / scale``, cut off at five deviations; features without spread are divided by their magnitude."""
+    """``z ↦ (z − mean) / scale``, cut off at five deviations; constant features are divided by their magnitude."""
 
     mean: FloatArray  # (d,)
     scale: FloatArray  # (d,)

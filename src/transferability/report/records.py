@@ -20,6 +20,7 @@ RECORDS = ("ranking.json", "relate.json")
 Stored = tuple[Mapping[str, Any], Sequence[Mapping[str, Any] | None]]
 """A record and its details."""
 
+_PARTS = ("test", "folds", "fit")  # that results are measured on
 _TERMS = {"reference_loss": float, "label_mismatch": float, "distribution_mismatch": float}
 _RELATEDNESS = {
     **_TERMS,
@@ -45,7 +46,22 @@ _RELATEDNESS = {
     "history": [float],
     "class_map": [int],
     "reference_classifier": {"loss": float, "accuracy": float, "converged": bool},
-    "per_class": [{**_TERMS, "target_class": str, "reference_class": (str, None), "prior": float}],
+    "per_class": [
+        {
+            **_TERMS,
+            "target_class": str,
+            "reference_class": (str, None),
+            "prior": float,
+            "alternative_class?": (str, None),
+            "margin?": (float, None),
+            "margin_error?": (float, None),
+            "share_of_folds?": (float, None),
+        }
+    ],
+    "scale?": float,
+    "chance?": float,
+    "log_n_classes?": float,
+    "accuracy_lost?": (None, {"on_reference": float, "to_labels": float, "on_target": float}),
     "panel?": [{"reference": str, "bound": float}],
 }
 """What a report needs of a `Relatedness.to_dict()`."""
@@ -220,6 +236,16 @@ def check_result(result: Mapping[str, Any], where: str) -> None:
             raise ShapeError(message)
     if result["tau"] <= 0 or any(tau <= 0 for tau, _ in result["tau_path"]):
         message = f"τ of `{where}` must be positive"
+        raise ShapeError(message)
+    if result["evaluated_on"] not in _PARTS:
+        message = f"`{where}.evaluated_on` must be {' or '.join(_PARTS)}"
+        raise ShapeError(message)
+    for name in ("chance", "log_n_classes"):
+        if result.get("accuracy_lost") is not None and name not in result:
+            message = f"`{where}.{name}` is missing"
+            raise ShapeError(message)
+    if any(row.get("alternative_class") is not None and row.get("margin") is None for row in result["per_class"]):
+        message = f"`{where}` must have a margin for each alternative class"
         raise ShapeError(message)
     if not result["per_class"]:
         message = f"`{where}` must have classes"

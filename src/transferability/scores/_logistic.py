@@ -34,8 +34,8 @@ _SMALLEST_EIGENVALUE = 1e-10
 _INTERCEPT_ROWS = 1.0
 """How many rows' worth of belief holds the intercepts at the logarithms of the class shares: a class that is missing
 from a part keeps a chance above zero."""
-_TOLERANCE = 1e-5
-"""Relative decrease of an iteration at which to stop: of losses three digits are wanted."""
+_TOLERANCE = 1e-4
+"""Relative decrease of an iteration at which to stop: to choose a ridge two digits of the loss are enough."""
 _MAX_ITERATIONS = 200
 _LEAST_CURVATURE = 1e-6
 

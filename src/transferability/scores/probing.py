@@ -205,10 +205,11 @@ def cross_fitted_probe(
     else:
         ridges = (check_positive(ridge, "ridge"),) * len(checked)
         others(ridges[0])
-    parts = [
-        (test, place, solutions[ridge][k])
-        for k, (place, (_, test), ridge) in enumerate(zip(tests, checked, ridges, strict=True))
-    ]
+    parts = []
+    for k, (place, (_, test), chosen) in enumerate(zip(tests, checked, ridges, strict=True)):
+        regressions[k].solution = solutions[chosen][k]
+        regressions[k].solve(chosen, tolerance=_FINAL_TOLERANCE)
+        parts.append((test, place, regressions[k].solution))
     return _measured(parts, y, ridges, regressions)
 
 

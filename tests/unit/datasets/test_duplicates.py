@@ -8,7 +8,7 @@ from transferability.datasets import duplicate_groups, folds, load_dataset, same
 from transferability.datasets.near_duplicates import _near
 from transferability.encoders.function import FunctionEncoder
 from transferability.errors import DatasetError, OptionError, RowError, TaskError
-from transferability.pipeline import Settings, rank
+from transferability.pipeline import Settings, rank, relate
 from transferability.pipeline.data import prepare
 
 
@@ -224,3 +224,16 @@ def test_near_hashes_are_all_found():
 def test_only_pictures_look_the_same(tmp_path):
     with pytest.raises(OptionError, match=r"`near_duplicates` must be left out .* hold text rows"):
         split_rows(texts(tmp_path, [("a", 0), ("b", 1)]), near=True)
+
+
+def test_copies_with_labels_by_coin_are_no_better_than_chance():
+    rng = np.random.default_rng(0)
+    centres = 3 * np.eye(2, 60)
+    known = np.arange(120) % 2
+    reference = load_dataset((centres[known] + rng.normal(size=(120, 60)), known), name="known")
+    rows, coins = rng.normal(size=(40, 60)), rng.integers(0, 2, 40)
+    target = load_dataset((np.repeat(rows, 5, axis=0), np.repeat(coins, 5)), name="copies")
+    (result,) = relate(reference, target, None, settings=Settings(cache=False))
+    assert result.transferred_accuracy < 0.7
+    single = load_dataset((rows, coins), name="once")
+    assert abs(result.transferred_accuracy - relate(reference, single, None)[0].transferred_accuracy) < 0.25

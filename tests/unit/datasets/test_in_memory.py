@@ -15,7 +15,7 @@ from pyarrow import parquet
 
 from transferability.datasets import load_dataset, split_rows
 from transferability.encoders.function import FunctionEncoder
-from transferability.errors import DatasetError, LabelError, TransferabilityError
+from transferability.errors import DatasetError, LabelError, OptionError, TransferabilityError
 from transferability.pipeline import Settings, rank
 
 TEXTS = [f"film {row}" for row in range(6)]
@@ -193,7 +193,10 @@ def test_paths_by_what_lies_there(tmp_path, folder):
         ((TEXTS, [None, "a"] * 3), "row 0 is None"),
         ((TEXTS, [0.5, 1.0] * 3), "row 0 is 0.5"),
         ((PIXELS.transpose(0, 3, 2, 1), NUMBERS), "Put the channels last"),
-        (pd.DataFrame({"review": TEXTS}), r"must have a column 'text' or 'image'; it has 'review'\. Rename one"),
+        (
+            pd.DataFrame({"review": TEXTS}),
+            r"must have a column 'text' or 'image'; it has 'review'\. Name one: columns='text=",
+        ),
         (pd.DataFrame({"text": TEXTS, "label": ["a", 1] * 3}), "values of one type"),
         (
             pd.DataFrame({"text": TEXTS, "label": ["a", None] * 3}),
@@ -232,3 +235,17 @@ def test_labels_of_frames_are_named_when_they_are_not_used():
     assert (data.labels, "write label=emotion" in data.notes[0]) == (None, True)
     with pytest.raises(LabelError, match="one entry per row"):
         load_dataset((TEXTS, []))
+
+
+def test_columns_of_tables_are_named_as_in_identifiers():
+    columns = {"a": TEXTS, "b": TEXTS, "mood": NAMES}
+    for data in (pd.DataFrame(columns), columns, library.Dataset.from_dict(columns)):
+        found = load_dataset(data, columns="text=a+b,label=mood")
+        assert (found.items([1]), found.class_names) == ([(TEXTS[1], TEXTS[1])], ("bad", "good"))
+        with pytest.raises(DatasetError, match=r"no column 'moood'. Did you mean 'mood'"):
+            load_dataset(data, columns="text=a,label=moood")
+    for data in ((TEXTS, NAMES), "csv:t.csv"):
+        with pytest.raises(OptionError, match="`columns` must be left out for"):
+            load_dataset(data, columns="label=mood")
+    with pytest.raises(OptionError, match="must be written as text=COLUMN"):
+        load_dataset(pd.DataFrame(columns), columns="mood")

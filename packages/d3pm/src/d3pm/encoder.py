@@ -59,9 +59,8 @@ class DiffusionEncoder:
 
     Examples
     --------
-    >>> encoder = DiffusionEncoder("runs/mnist")          # doctest: +SKIP
-    >>> encoder.encode(pictures).shape                    # doctest: +SKIP
-    (100, 64)
+    >>> DiffusionEncoder("runs/mnist").encode(pictures).shape  # doctest: +SKIP
+    (100, 256)
     """
 
     def __init__(

@@ -1,0 +1,112 @@
+"""What is read back from a folder of results is checked field by field."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from transferability._schema import ShapeError, check_shape
+from transferability.errors import FileDamagedError
+from transferability.ranking.result import Ranking
+from transferability.report.files import read_study, write_records
+from transferability.report.render import to_html, to_markdown
+from transferability.report.summarize import summarize_records
+
+Record = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def written(ranking: Ranking, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("records")
+    write_records(ranking.to_dict(), ranking, folder)
+    return folder
+
+
+def first(record: Record) -> Record:
+    return record["ranking"][0]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda r: r.update(schema=99), "the layout must be"),
+        (lambda r: r.pop("schema"), "`schema` is missing"),
+        (lambda r: r.update(ranking=[{}]), r"`ranking\[0\].encoder` is missing"),
+        (lambda r: r.update(ranking=[]), "there must be a result"),
+        (lambda r: r.update(target=3), "`target` must be a text; got 3"),
+        (lambda r: r.update(made={"at": 3}), "`made.at` must be a text"),
+        (lambda r: first(r).update(seconds="1"), r"`ranking\[0\].seconds` must be a finite number; got '1'"),
+        (lambda r: first(r)["scores"].update(logme=10**400), "got a number of more than sixty digits"),
+        (lambda r: first(r)["relatedness"].update(bound=None), "relatedness.bound` must be a finite number; got None"),
+        (lambda r: first(r)["relatedness"].update(bound=True), "relatedness.bound` must be a finite number; got True"),
+        (lambda r: first(r)["relatedness"].update(transferred_loss=None), "must have both `transferred_accuracy`"),
+        (lambda r: first(r)["relatedness"].update(tau=0), "must be positive"),
+        (lambda r: first(r)["relatedness"].update(tau_path=[[1.0]]), r"tau_path\[0\]` must be a list of 2"),
+        (lambda r: first(r)["relatedness"].update(evaluated_on="moon"), "evaluated_on` must be test or"),
+        (lambda r: first(r)["relatedness"].update(per_class=[]), "must have classes"),
+        (lambda r: first(r)["relatedness"]["per_class"][0].pop("prior"), r"per_class\[0\].prior` is missing"),
+    ],
+)
+def test_a_record_at_fault_is_one_sentence_with_the_field(
+    written: Path, tmp_path: Path, change: Callable[[Record], object], message: str
+) -> None:
+    record = json.loads((written / "ranking.json").read_text("utf-8"))
+    change(record)
+    (tmp_path / "ranking.json").write_text(json.dumps(record))
+    with pytest.raises(FileDamagedError, match=message) as caught:
+        read_study(tmp_path)
+    assert str(tmp_path / "ranking.json") in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["NaN", "1e999", "[" * 100_000, "9" * 5000, '{"ranking": [NaN]}', "\udcff", ""])
+def test_what_is_no_json_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "ranking.json").write_text(text, "utf-8", "surrogatepass")
+    with pytest.raises(FileDamagedError, match=r"ranking.json"):
+        read_study(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda d: d.clear(),
+        lambda d: d.update(details=3),
+        lambda d: d["details"][0]["points"].update(grid=0),
+        lambda d: d["details"][0]["points"].update(target_classes=[0]),
+        lambda d: d["details"][0].update(lookalikes=[[["a"]]]),
+    ],
+)
+def test_details_at_fault_leave_the_numbers(
+    written: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, change: Callable[[Record], object]
+) -> None:
+    (tmp_path / "ranking.json").write_bytes((written / "ranking.json").read_bytes())
+    details = json.loads((written / "ranking.details.json").read_text("utf-8"))
+    change(details)
+    (tmp_path / "ranking.details.json").write_text(json.dumps(details))
+    ((record, found),) = read_study(tmp_path)
+    assert found == []
+    assert "are left out" in caplog.text
+    summary = summarize_records([(record, found)])
+    assert to_html(summary)
+    assert to_markdown(summary)
+
+
+def test_shapes() -> None:
+    check_shape(
+        {"a": [1, 2.5], "b": None, "c": {"x": [["k", 1]]}}, {"a": [float], "b": (str, None), "c": {str: [[str, int]]}}
+    )
+    for value, shape in (
+        ([1, float("inf")], [float]),
+        ([True], [float]),
+        ([2**63], [int]),
+        (1.0, int),
+        ({"a": 1}, {"b": int}),
+        ({"a": {"b": "x"}}, {"a": {str: int}}),
+        (["a", "b"], [str, int]),
+        ("x", (int, None)),
+    ):
+        with pytest.raises(ShapeError):
+            check_shape(value, shape)
