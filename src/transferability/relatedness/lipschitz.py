@@ -150,7 +150,7 @@ def fit_lipschitz_softmax(
 
 
 def fit_and_hold_out(
-    features: FloatArray, labels: IntArray, tau: float, held_out: IntArray
+    features: FloatArray, labels: IntArray, tau: float, first_rows: IntArray, held_out: IntArray
 ) -> tuple[SoftmaxClassifier, FloatArray]:
     """Fit the classifier to all rows, and say what it does on rows it has not seen.
 
@@ -158,8 +158,8 @@ def fit_and_hold_out(
     ----------
     features, labels, tau
         As in `fit_lipschitz_softmax`.
-    held_out : array of int
-        Rows that a first fit leaves out; of each class at least one other row must remain.
+    first_rows, held_out : arrays of int
+        Rows of a first fit, of every class at least one, and other rows, which it does not see.
 
     Returns
     -------
@@ -172,10 +172,8 @@ def fit_and_hold_out(
     -----
     Cost of one and a half fits: the second one starts near its end.
     """
-    rest = np.ones(len(labels), dtype=bool)
-    rest[held_out] = False
-    n_first = int(rest.sum())
-    first, state = _fit(features[rest], labels[rest], tau, np.full(n_first, 1.0 / n_first), None)
+    share = np.full(len(first_rows), 1.0 / len(first_rows))
+    first, state = _fit(features[first_rows], labels[first_rows], tau, share, None)
     both, _ = _fit(features, labels, tau, np.full(len(labels), 1.0 / len(labels)), state)
     return both, first.logits(features[held_out])
 

@@ -9,11 +9,14 @@ import numpy as np
 from transferability._array import FloatArray, IntArray
 from transferability.relatedness.costs.base import HeldOut
 from transferability.relatedness.lipschitz import SoftmaxClassifier, fit_and_hold_out, fit_lipschitz_softmax
-from transferability.relatedness.sample import Sample, hold_out
+from transferability.relatedness.sample import Sample, at_most, hold_out
 from transferability.relatedness.standardize import Scaler
 from transferability.task import Task
 
 __all__ = ["Head", "Reference", "Target", "keep_classes"]
+
+
+_MOST_ROWS = 4_000  # that say how sure a classifier may be
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,10 +67,12 @@ def _plain(sample: Sample, tau: float) -> Head:
 
 
 def _calibrated(sample: Sample, tau: float, seed: int) -> Head:
-    _, held_out = hold_out(sample.labels, np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    some = at_most(sample.labels, _MOST_ROWS, rng)
+    first_rows, held_out = (some[rows] for rows in hold_out(sample.labels[some], rng))
     if len(held_out) == 0:
         return _plain(sample, tau)
-    classifier, logits = fit_and_hold_out(*sample, tau, held_out)
+    classifier, logits = fit_and_hold_out(*sample, tau, first_rows, held_out)
     # Classes of one sample cannot be held out: what the classifier does on them it has seen.
     alone = np.flatnonzero(np.bincount(sample.labels)[sample.labels] == 1)
     seen = classifier.logits(sample.features[alone])

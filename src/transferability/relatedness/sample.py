@@ -8,7 +8,7 @@ import numpy as np
 
 from transferability._array import FloatArray, IntArray
 
-__all__ = ["Sample", "hold_out", "stratified_folds"]
+__all__ = ["Sample", "at_most", "hold_out", "stratified_folds"]
 
 _HELD_OUT = 0.25
 
@@ -22,6 +22,18 @@ class Sample(NamedTuple):
     def take(self, rows: IntArray) -> Sample:
         """Return the sample on these rows."""
         return Sample(self.features[rows], self.labels[rows])
+
+
+def at_most(labels: IntArray, n: int, rng: np.random.Generator) -> IntArray:
+    """Draw so many rows, stratified: of each class its share, and one at least."""
+    if len(labels) <= n:
+        return np.arange(len(labels))
+    rows = rng.permutation(len(labels))
+    rows = rows[np.argsort(labels[rows], kind="stable")]
+    counts = np.bincount(labels)
+    rank = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
+    chosen: IntArray = np.sort(rows[rank < np.repeat(np.maximum(1, counts * n // len(labels)), counts)])
+    return chosen
 
 
 def hold_out(labels: IntArray, rng: np.random.Generator) -> tuple[IntArray, IntArray]:

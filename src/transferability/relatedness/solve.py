@@ -148,7 +148,10 @@ def _is(matching: str | IntArray | FloatArray, name: str) -> bool:
 
 
 def _priors(labels: IntArray, n_classes: int) -> FloatArray:
-    return np.bincount(labels, minlength=n_classes) / len(labels)
+    """Return class priors; a class that was never guessed counts as one row, lest ``h'`` call it impossible."""
+    counts = np.maximum(np.bincount(labels, minlength=n_classes), 1)
+    priors: FloatArray = counts / counts.sum()
+    return priors
 
 
 def _fit_map(

@@ -38,6 +38,7 @@ from transferability.statistics._inputs import SumOfSquares, class_sums, host_fe
 __all__ = ["ClassStatistics", "CovarianceForm", "class_statistics", "merge_statistics", "sketch_matrix"]
 
 CovarianceForm = Literal["full", "shared", "low-rank"]
+_LARGEST_RANK = 1024
 _FORMS = ("full", "shared", "low-rank")
 _BLOCK_ELEMENTS = 1 << 20
 
@@ -186,8 +187,9 @@ def class_statistics(
     """
     array = host_features(features)
     check_choice(covariance, _FORMS, "covariance")
-    if isinstance(rank, bool) or not isinstance(rank, int | np.integer) or rank < 1:
-        message = f"`rank` must be an integer ≥ 1; got {rank!r}."
+    most = max(array.shape[1], _LARGEST_RANK)  # of covariances of d features there is no more to keep than d columns
+    if isinstance(rank, bool) or not isinstance(rank, int | np.integer) or not 1 <= rank <= most:
+        message = f"`rank` must be an integer from 1 to {most}; got {rank!r:.60}."
         raise OptionError(message)
     checked, k = stream_labels(labels, len(array), n_classes)
     d = array.shape[1]

@@ -137,6 +137,12 @@ def test_main_prints_the_sentence_alone_unless_asked_for_more(
     assert len(seen.err.strip().splitlines()) == 1
 
 
+def test_a_rank_beyond_all_features_is_refused(files: dict[str, str]) -> None:
+    for rank in ("1025", "9" * 30):
+        with pytest.raises(TransferabilityError, match="`rank` must be an integer from 1 to 1024; got"):
+            run("pack", "--data", files["near"], "--rank", rank)
+
+
 # ── relate ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

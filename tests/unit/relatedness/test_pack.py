@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -259,3 +260,16 @@ def test_files_of_another_kind(tmp_path: Path) -> None:
     save_file({"features": np.eye(3)}, path, metadata={"transferability": "[" * 100_000})
     with pytest.raises(FileDamagedError, match="damaged"):
         ReferencePack.load(path)
+
+
+def test_merged_losses_are_weighted_by_the_rows_of_each_class() -> None:
+    whole = task()
+    one = ReferencePack.from_task(whole, tau=0.5)
+    few = ReferencePack.from_task(whole.subset(np.arange(30)), tau=0.5)
+    other_losses = one.heads[0].losses + 1.0
+    other = dataclasses.replace(few, heads=(one.heads[0]._replace(losses=other_losses),), scaler=one.scaler)
+    merged = one.merge(other)
+    ours, theirs = one.statistics.counts, other.statistics.counts
+    wanted = (ours * one.heads[0].losses + theirs * other_losses) / (ours + theirs)
+    assert_allclose(merged.heads[0].losses, wanted, rtol=1e-12)
+    assert (np.abs(wanted - (one.heads[0].losses + 0.5)) > 0.05).all()  # not the plain mean

@@ -82,3 +82,13 @@ def test_epochs_and_batch_reach_algorithm_1() -> None:
     assert [each[:2] for each in seen] == [(3, 32), (40, 32)]
     assert seen[1][2] > seen[0][2]
     assert longer.history[-1] < short.history[-1]  # more steps bring the reference closer
+
+
+def test_a_class_that_was_never_guessed_is_not_impossible() -> None:
+    """Two target classes share a reference class: guesses know the first only, the test part has both."""
+    blind = Task(FINE.features, class_names=["a", "b", "c"])
+    test = Task(FINE.features, np.array([0, 1, 2, 2])[FINE.labels])
+    result = TaskRelatedness(0.5, matching=[0, 0, 1]).fit(FINE, blind, target_test=test)
+    assert 1 not in result.pseudo_labels
+    assert np.isfinite([result.bound, result.transferred_loss]).all()
+    assert result.bound >= result.transferred_loss - 1e-9

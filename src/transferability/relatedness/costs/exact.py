@@ -33,7 +33,7 @@ from transferability.relatedness.costs.ridge_path import ridge_path
 from transferability.relatedness.feature_map import AffineMap, fit_cross_entropy
 from transferability.relatedness.label_transform import LabelTransform
 from transferability.relatedness.matching import ClassPoints, PairCosts, QuantilePairCosts
-from transferability.relatedness.sample import Sample, hold_out
+from transferability.relatedness.sample import Sample, at_most, hold_out
 from transferability.relatedness.scale import best_scale, doubt, minimize_over_scales
 from transferability.transport.cost import exact_cost
 from transferability.transport.coupling import MAX_POINTS, Coupling, couple
@@ -41,7 +41,7 @@ from transferability.transport.sorted import sorted_coupling
 
 __all__ = ["ExactCost", "sorted_coupler"]
 
-_MOST_ROWS = 4_000  # that strengths of the ridge are compared on
+_MOST_ROWS = 2_000  # that strengths of the ridge are compared on
 _DEFAULT_RIDGE = 0.1
 
 
@@ -123,7 +123,7 @@ class ExactCost(GroundCost):
             return FittedMap(feature_map, ridge, sigma, bound, ())
 
         everything = np.arange(len(target.labels))
-        some = _at_most(target.labels, _MOST_ROWS, rng)
+        some = at_most(target.labels, _MOST_ROWS, rng)
         seen, unseen = (some[rows] for rows in hold_out(target.labels[some], rng))
         if len(unseen) == 0 or len(held_out.labels) == 0:
             place_map = regress(everything, start, _DEFAULT_RIDGE, careful=True)
@@ -196,15 +196,3 @@ def _best_sharpness(place_map: AffineMap, target: Sample, transform: LabelTransf
 
 def _sharpened(place_map: AffineMap, factor: float) -> AffineMap:
     return AffineMap(factor * place_map.matrix, factor * place_map.offset)
-
-
-def _at_most(labels: IntArray, n: int, rng: np.random.Generator) -> IntArray:
-    """Draw so many rows, stratified: of each class its share, and one at least."""
-    if len(labels) <= n:
-        return np.arange(len(labels))
-    rows = rng.permutation(len(labels))
-    rows = rows[np.argsort(labels[rows], kind="stable")]
-    counts = np.bincount(labels)
-    rank = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
-    chosen: IntArray = np.sort(rows[rank < np.repeat(np.maximum(1, counts * n // len(labels)), counts)])
-    return chosen
