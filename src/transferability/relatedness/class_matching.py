@@ -48,6 +48,8 @@ def match_by_samples(
     if matching == "gradient":
         return gradient_matching(costs, reference_points.priors, target_points.priors, rng), None
     chosen = assign_classes(costs, target_points.priors)
+    if not cost.in_logits:  # how much distances vary with the sample, nobody has measured
+        return LabelTransform.from_class_map(chosen, n_references), None
     logits = cost.logit_map(start).apply(sample.features)
     names = (reference.task.class_names, target.task.class_names)
     chosen, certainty = settle_near_ties(costs.values, chosen, target_points.priors, logits, sample.labels, names)

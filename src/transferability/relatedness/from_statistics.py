@@ -29,7 +29,7 @@ from transferability.relatedness.matching import assign_classes, random_matching
 from transferability.relatedness.pack import ReferencePack
 from transferability.relatedness.result import Relatedness
 from transferability.relatedness.sample import Sample
-from transferability.relatedness.scale import minimize_over_scales
+from transferability.relatedness.scale import doubt, minimize_over_scales
 from transferability.relatedness.solution import full_transform
 from transferability.relatedness.standardize import Scaler
 from transferability.relatedness.tau import first_tau, solve_for_tau
@@ -236,17 +236,20 @@ class _Solver:
     ) -> tuple[float, FloatArray]:
         """Return the scale with the smallest estimate, and the losses there.
 
-        A pack knows its losses at scale 1; how they go with the scale is taken from draws of the class Gaussians.
+        A pack knows its losses at scale 1; what the scale adds to them, or takes, is taken from draws of the class
+        Gaussians. Labels are believed but for one in n + 2, as in `scale.best_scale`.
         """
-        drawn = np.maximum(expected_losses(classifier, reference, self.options.seed), 1e-12)
+        drawn = expected_losses(classifier, reference, self.options.seed)
+        classes = np.arange(reference.n_classes)
+        share = (reference.n_classes + 2) / (float(reference.counts.sum()) + 2)
+        linear = mismatch + share * doubt(classifier.logits(reference.means), classes)
 
         def losses_at(scale: float) -> FloatArray:
             there = expected_losses(classifier.scaled(scale), reference, self.options.seed)
-            scaled: FloatArray = losses * there / drawn
-            return scaled
+            return np.maximum(losses + there - drawn, 0.0)
 
         scale = minimize_over_scales(
-            lambda each: float(self.priors @ losses_at(each)[transform.class_map]) + each * mismatch
+            lambda each: float(self.priors @ losses_at(each)[transform.class_map]) + each * linear
         )
         return scale, losses_at(scale)
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from transferability._array import FloatArray, IntArray
+from transferability.errors import FeatureError
 from transferability.relatedness.certificate import Certificate
 from transferability.relatedness.class_matching import match_by_samples, match_unlabelled
 from transferability.relatedness.costs import GROUND_COSTS, GroundCost
@@ -206,17 +207,25 @@ def _descend(
 
     priors = _priors(target.labels, len(transform.shares))
     fixed = None if _is(options.matching, "gradient") else transform.B(priors)
-    found = run_algorithm1(
-        head.classifier,
-        reference,
-        target,
-        B=fixed,
-        learn_map=options.learn_map,
-        epochs=options.epochs,
-        batch_size=options.batch_size,
-        guessed=guessed,
-        rng=rng,
-    )
+    try:
+        with np.errstate(over="raise"):
+            found = run_algorithm1(
+                head.classifier,
+                reference,
+                target,
+                B=fixed,
+                learn_map=options.learn_map,
+                epochs=options.epochs,
+                batch_size=options.batch_size,
+                guessed=guessed,
+                rng=rng,
+            )
+    except FloatingPointError as error:
+        message = (
+            "features must be of moderate size for solver='sgd', whose squares of distances left the range of their "
+            f"type ({error}). Use standardize=True, or rescale them."
+        )
+        raise FeatureError(message) from error
     if guessed:
         target = Sample(target.features, found.labels)
         priors = _priors(found.labels, len(transform.shares))

@@ -130,3 +130,12 @@ def test_features_beyond_single_precision_must_be_standardised(scale: float) -> 
     with pytest.raises(FeatureError, match=r"task 'odd units' must lie within .*Use standardize=True, or rescale"):
         TaskRelatedness(standardize=False).fit(GOOD, task)
     assert TaskRelatedness().fit(GOOD, task).certified
+
+
+def test_the_papers_solver_says_when_features_are_too_large_for_it() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(40) % 2
+    tasks = [Task(1e15 * rng.normal(size=(40, 3)), labels) for _ in range(2)]
+    model = TaskRelatedness(0.2, solver="sgd", standardize=False, epochs=50)
+    with pytest.raises(FeatureError, match=r"moderate size for solver='sgd'.*standardize=True"):
+        model.fit(*tasks)

@@ -56,6 +56,7 @@ class GroundCost(ABC):
     """
 
     name: ClassVar[str]
+    in_logits: ClassVar[bool] = True  # whether places are logits
     classifier: SoftmaxClassifier
     tau: float
     space: str = "reference"

@@ -30,6 +30,7 @@ class EuclideanCost(GroundCost):
     """Distance in feature space times the Lipschitz constant."""
 
     name: ClassVar[str] = "euclidean"
+    in_logits: ClassVar[bool] = False
     first_rounds: ClassVar[int] = 4
     next_rounds: ClassVar[int] = 2
 
