@@ -58,12 +58,12 @@ ranking = rank(
 )
 [entry.encoder for entry in ranking.entries]
 """,
-    """A classifier trained on the reference is moved to the target by the fitted map. How often it is right there
-orders the encoders. It has a loss there too, and the bound is what that loss cannot exceed.""",
+    """A classifier trained on the reference is transferred to the target by the fitted map. Its accuracy there, the
+transferred accuracy, ranks the encoders. The bound is an upper bound on its loss on these rows.""",
     """
 for row in ranking.frame():
     right = f"{row['transferred_accuracy']:.0%}"
-    print(f"{row['encoder']:7} right in {right}, loss {row['transferred_loss']:.2f}, at most {row['bound']:.2f}")
+    print(f"{row['encoder']:7} accuracy {right}, loss {row['transferred_loss']:.2f}, bound {row['bound']:.2f}")
 """,
     """How sure is the order? Each accuracy has an interval for new data, and some encoders can be the best: both
 statements hold for the whole list at once, with 95 % confidence.""",
@@ -164,7 +164,7 @@ from transferability.pipeline import Settings
     settings=Settings(cache=False),
 )
 for each in result.panel:
-    print(f"{each.reference:10} bound {each.bound:.2f} nats, accuracy when moved {each.transferred_accuracy:.0%}")
+    print(f"{each.reference:10} bound {each.bound:.2f} nats, transferred accuracy {each.transferred_accuracy:.0%}")
 """,
     """Messages are like sentiment, not like topics. Which class stands for which, and what does it cost?""",
     """
