@@ -94,9 +94,9 @@ def test_one_encoder_that_does_not_exist_is_skipped_and_the_exit_status_says_so(
     arguments += ["--encoder", "python:own_encoders:color", "--encoder", "python:own_encoders:colour"]
     done = command(place, *arguments, code=3)
     assert "1  python:own_encoders:colour" in done.stdout
-    assert "best first by transferred accuracy (losses and bounds in nats; lower is better)" in done.stdout
-    header = next(line for line in done.stdout.splitlines() if "reference loss" in line)
-    assert header.split()[:6] == ["encoder", "reference", "accuracy", "transferred", "loss", "bound"]
+    assert "best first by transferred accuracy (largest class 33.3 %; losses and bounds in nats" in done.stdout
+    header = next(line for line in done.stdout.splitlines() if "linear probe" in line)
+    assert header.split()[:6] == ["encoder", "reference", "accuracy", "95", "%", "interval"]
     assert "skipped python:own_encoders:color: " in done.stderr
     assert "Did you mean 'colour'" in done.stderr
     assert "Certified" in done.stderr

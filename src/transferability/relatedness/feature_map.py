@@ -30,7 +30,7 @@ from scipy.special import logsumexp
 
 from transferability._array import FloatArray, IntArray
 
-__all__ = ["AffineMap", "RidgeRegression", "fit_cross_entropy", "fit_margins", "lift_logit_map"]
+__all__ = ["AffineMap", "RidgeRegression", "RowSpace", "fit_cross_entropy", "fit_margins", "lift_logit_map"]
 
 _LARGE = 10_000_000  # multiplications of one pass over the rows
 _SHARPNESS = 10.0  # of the soft maximum, in units of the spread of the reference logits
@@ -73,6 +73,37 @@ class AffineMap:
     def is_identity(self) -> bool:
         """Whether the map leaves every point where it is."""
         return not self.offset.any() and np.array_equal(self.matrix, np.eye(*self.matrix.shape))
+
+
+@dataclass(frozen=True, eq=False)
+class RowSpace:
+    """The space that the rows of some features span, where it is smaller than the space of the features.
+
+    A map that is fitted to these rows with a ridge towards another map differs from it in this space only, so it is
+    fitted in as many coordinates as there are rows.
+    """
+
+    basis: FloatArray | None  # (d, n), orthonormal; None where there are as many rows as features
+    coordinates: FloatArray  # (n, min(n, d))
+
+    @classmethod
+    def of(cls, features: FloatArray) -> RowSpace:
+        """Decompose features, shape (n, d): O(n² d) for n < d."""
+        if len(features) >= features.shape[1]:
+            return cls(None, features)
+        basis, triangle = np.linalg.qr(features.T)
+        return cls(basis, np.ascontiguousarray(triangle.T))
+
+    def reduce(self, full: AffineMap) -> AffineMap:
+        """Return a map of features as a map of coordinates."""
+        return full if self.basis is None else AffineMap(full.matrix @ self.basis, full.offset)
+
+    def expand(self, reduced: AffineMap, prior: AffineMap) -> AffineMap:
+        """Return the map of features that is `reduced` on these rows, and `prior` across them."""
+        if self.basis is None:
+            return reduced
+        difference = reduced.matrix - prior.matrix @ self.basis
+        return AffineMap(prior.matrix + difference @ self.basis.T, reduced.offset)
 
 
 class RidgeRegression:

@@ -30,7 +30,7 @@ from transferability.relatedness.certificate import (
 )
 from transferability.relatedness.costs.base import FittedMap, GroundCost, HeldOut, class_weights
 from transferability.relatedness.costs.ridge_path import ridge_path
-from transferability.relatedness.feature_map import AffineMap, fit_cross_entropy
+from transferability.relatedness.feature_map import AffineMap, RowSpace, fit_cross_entropy
 from transferability.relatedness.label_transform import LabelTransform
 from transferability.relatedness.matching import ClassPoints, PairCosts, QuantilePairCosts
 from transferability.relatedness.sample import Sample, at_most, hold_out
@@ -112,14 +112,16 @@ class ExactCost(GroundCost):
         start = self.start(d)
         if scale:
             start = _sharpened(start, _best_sharpness(start, target, transform, priors))
+        space, whole_start = RowSpace.of(target.features), start
+        target, start = Sample(space.coordinates, target.labels), space.reduce(start)
 
         def regress(rows: IntArray, place_map: AffineMap, ridge: float, *, careful: bool = False) -> AffineMap:
             weight = np.full(len(rows), 1.0 / len(rows))
             features, shares = target.features[rows], log_shares[target.labels[rows]]
             return fit_cross_entropy(features, shares, weight, place_map, start, ridge, careful=careful)
 
-        def finished(place_map: AffineMap, ridge: float, bound: float) -> FittedMap:
-            feature_map = self.scaled(sigma).lift(place_map, d)
+        def finished(place_map: AffineMap, ridge: float, bound: float, factor: float = 1.0) -> FittedMap:
+            feature_map = self.scaled(sigma).lift(_sharpened(space.expand(place_map, whole_start), factor), d)
             return FittedMap(feature_map, ridge, sigma, bound, ())
 
         everything = np.arange(len(target.labels))
@@ -142,7 +144,7 @@ class ExactCost(GroundCost):
         place_map = start
         if np.isfinite(choice.ridge):
             place_map = regress(everything, choice.place_map, choice.ridge, careful=True)
-        return finished(_sharpened(place_map, sharpness(choice.place_map)), choice.ridge, choice.bound)
+        return finished(place_map, choice.ridge, choice.bound, sharpness(choice.place_map))
 
 
 def sorted_coupler(
