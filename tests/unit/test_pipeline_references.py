@@ -99,3 +99,10 @@ def test_rows_that_a_reference_holds_too_are_counted() -> None:
     made = rank(TARGET, [REFERENCE, TARGET], [GOOD], settings=SETTINGS).made["data"][0]
     assert made["notes"] == ["60 of 60 rows are in the reference 'bands' too."]
     assert "notes" not in rank(TARGET, REFERENCE, [GOOD], settings=SETTINGS).made["data"][0]
+
+
+def test_relate_says_it_too() -> None:
+    (result,) = relate([REFERENCE, TARGET], TARGET, GOOD, settings=SETTINGS)
+    assert result.notes == ("bands: 60 of 60 rows are in the reference 'bands' too.",)
+    assert result.to_dict()["notes"] == list(result.notes)
+    assert relate(REFERENCE, TARGET, GOOD, settings=SETTINGS)[0].notes == ()

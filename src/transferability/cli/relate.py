@@ -113,6 +113,8 @@ def _show(results: list[Relatedness]) -> None:
     if len(results) == 1:
         _show_pair(results[0])
     notice(results[0].certificate)
+    for note in dict.fromkeys(note for result in results for note in result.notes):
+        notice(note)
 
 
 def _show_matrix(results: list[Relatedness]) -> None:

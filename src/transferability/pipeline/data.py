@@ -29,6 +29,7 @@ __all__ = [
     "as_list",
     "load_part",
     "note_overlap",
+    "notes_of",
     "prepare",
     "without_folds",
 ]
@@ -153,6 +154,12 @@ def note_overlap(target: Part, references: Sequence[Part]) -> Part:
         if shared:
             notes.append(f"{shared:,} of {len(target.dataset):,} rows are in the reference {part.name!r} too.")
     return target._replace(dataset=replace(target.dataset, notes=(*target.dataset.notes, *notes)))
+
+
+def notes_of(parts: Sequence[Part]) -> tuple[str, ...]:
+    """Return what must be known of how data were read, each note once, with the name of its data."""
+    notes = [f"{part.name}: {note}" for part in parts if isinstance(part, Split) for note in part.dataset.notes]
+    return tuple(dict.fromkeys(notes))
 
 
 def as_list(data: Data | Sequence[Data]) -> list[Data]:

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from transferability.errors import OptionError
-from transferability.pipeline.data import AnyEncoder, Data, Progress, Settings, as_list, load_part, without_folds
+from transferability.pipeline.data import (
+    AnyEncoder,
+    Data,
+    Progress,
+    Settings,
+    as_list,
+    load_part,
+    note_overlap,
+    notes_of,
+    without_folds,
+)
 from transferability.pipeline.describe import SampleCache, described
 from transferability.pipeline.extraction import Extraction, load
 from transferability.pipeline.measure import relatedness_of
@@ -65,5 +76,6 @@ def relate(
     for part in target_parts:
         fit, test = extraction.target(loaded, part, mark=mark)
         result = relatedness_of(estimator, panel, fit, test, part)
-        results.append(described(result, panel, fit, test, part, samples))
+        notes = notes_of([note_overlap(part, reference_parts), *reference_parts])
+        results.append(replace(described(result, panel, fit, test, part, samples), notes=notes))
     return results

@@ -73,6 +73,8 @@ class Relatedness:
         What the choice of τ was made from; empty for a single τ.
     panel : tuple of Relatedness
         The results of all references, in the order given, this one among them.
+    notes : tuple of str
+        What must be known of how the data were read: rows left out, copies, rows that both tasks hold.
     details : Details or None
         Points and samples for pictures, where somebody asked for them (`relatedness.details.describe`).
     """
@@ -108,6 +110,7 @@ class Relatedness:
     pseudo_labels: IntArray | None = None
     tau_path: tuple[tuple[float, float], ...] = ()
     others: tuple[Relatedness, ...] = field(default=())
+    notes: tuple[str, ...] = ()
     details: Details | None = None
     accuracy_terms: AccuracyTerms | None = None
     match_certainty: MatchCertainty | None = None
@@ -213,6 +216,7 @@ class Relatedness:
         """Return everything but the arrays of the transformation as JSON values."""
         one = self._summary()
         one["per_class"] = self.per_class()
+        one["notes"] = list(self.notes)
         one["panel"] = [each._summary() for each in self.panel]
         return one
 

@@ -122,7 +122,8 @@ _log = logging.getLogger(__name__)
 def read_study(folder: Path) -> list[Stored]:
     """Read the records of a folder, or of the folders within it, with their details.
 
-    Details that are damaged are left out, with a line in the log: the numbers do not need them.
+    Details that are damaged are left out, with a line in the log: the numbers do not need them. So are the records of a
+    folder within it, where others can be read.
 
     Raises
     ------
@@ -133,7 +134,15 @@ def read_study(folder: Path) -> list[Stored]:
     """
     found = _records_in(folder)
     if not found and os.path.isdir(folder):  # noqa: PTH112
-        found = [each for inner in sorted(folder.iterdir()) if inner.is_dir() for each in _records_in(inner)]
+        damaged: FileDamagedError | None = None
+        for inner in sorted(folder.iterdir()):
+            try:
+                found += _records_in(inner) if inner.is_dir() else []
+            except FileDamagedError as error:  # the others can be shown
+                damaged = damaged or error
+                _log.warning("left out: %s", error)
+        if damaged and not found:
+            raise damaged
     if not found:
         message = (
             f"`{folder}` must hold {' or '.join(RECORDS)}, or folders that do. "
