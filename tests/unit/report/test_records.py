@@ -110,3 +110,15 @@ def test_shapes() -> None:
     ):
         with pytest.raises(ShapeError):
             check_shape(value, shape)
+
+
+def test_of_many_folders_those_that_can_be_read_are_shown(written: Path, tmp_path: Path) -> None:
+    text = (written / "ranking.json").read_text("utf-8")
+    for name, content in (("a", text[:100]), ("b", text)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "ranking.json").write_text(content)
+    ((record, _),) = read_study(tmp_path)
+    assert record == json.loads(text)
+    (tmp_path / "b" / "ranking.json").write_text("{}")
+    with pytest.raises(FileDamagedError):
+        read_study(tmp_path)
