@@ -149,11 +149,14 @@ def _show_pair(result: Relatedness) -> None:
         ("on_target", "the target is harder than the reference; negative: easier"),
     ):
         lost = result.accuracy_lost
-        points = "–" if lost is None else f"{100 * lost[name]:.1f}"
+        points = "–" if lost is None else f"{round(100 * lost[name], 1) + 0.0:.1f}"  # never −0.0
         rows.append([f"  points lost {name.replace('_', ' ')}", points, what])
+    if result.transferability is not None:
+        rows += [
+            ["transferability", number(result.transferability), "loss of a Lipschitz classifier trained on the target"],
+            ["gap", number(result.gap), "bound − transferability"],
+        ]
     rows += [
-        ["transferability", number(result.transferability), "loss of a Lipschitz classifier trained on the target"],
-        ["gap", number(result.gap), "bound − transferability"],
         ["bound on fitting part", number(result.fit_bound), "says nothing of other rows"],
         ["τ asked / certified", f"{result.tau:.4g} / {result.certified_tau:.4g}", "Lipschitz constants"],
         ["scale", f"{result.scale:.4g}", "factor of the reference classifier's logits"],

@@ -18,10 +18,8 @@ def certification(solution: Solution, certified_tau: float, *, labelled: bool) -
         return False, (
             "Not certified: the target's labels were guessed, so the bound speaks of the guesses, not of the truth."
         )
-    if cost.name == "exact":
-        return True, "Certified: the exact cost is the change of the loss of every pair of points."
-    if cost.name == "loss":
-        return True, "Certified: the loss cost bounds the change of the loss for every pair of points."
+    if cost.in_logits:
+        return True, cost.certificate
     if cost.space == "reference":
         return True, f"Certified: −log h_R is {certified_tau:.4g}-Lipschitz everywhere."
     if solution.push is None and not _returns(solution.feature_map, cost.classifier.weights):

@@ -10,6 +10,7 @@ import numpy as np
 from transferability._array import FloatArray, IntArray
 from transferability._validate import check_choice, check_positive
 from transferability.errors import FeatureError, LabelError, OptionError, TaskError
+from transferability.relatedness.costs import GROUND_COSTS
 from transferability.task import Task
 
 if TYPE_CHECKING:
@@ -164,13 +165,13 @@ def check_matching(matching: Any) -> str | IntArray | FloatArray:
 def check_ground_cost(ground_cost: Any, solver: str) -> str:
     """Return the ground cost, by default the one that goes with the solver; refuse one that does not."""
     allowed = {
-        "alternating": ("exact", "loss", "euclidean"),
+        "alternating": tuple(GROUND_COSTS),
         "sgd": ("euclidean",),
         "statistics": ("loss", "euclidean", "gamma"),
     }[solver]
     if ground_cost is None:
         return allowed[0]
-    check_choice(ground_cost, ("exact", "loss", "euclidean", "gamma"), "ground_cost")
+    check_choice(ground_cost, (*GROUND_COSTS, "gamma"), "ground_cost")
     if ground_cost not in allowed:
         use = "Use solver='statistics'." if ground_cost == "gamma" else "Leave it out, or use another solver."
         names = " or ".join(map(repr, allowed))

@@ -228,7 +228,7 @@ def accuracy_in_words(result: Mapping[str, Any]) -> str:
     lost, accuracy = result.get("accuracy_lost"), result["transferred_accuracy"]
     if lost is None or accuracy is None:
         return ""
-    parts = ", ".join(f"{100 * lost[name]:.1f} {what}" for name, what in _LOST)
+    parts = ", ".join(f"{round(100 * lost[name], 1) + 0.0:.1f} {what}" for name, what in _LOST)
     below = "; it is below chance" if accuracy < result["chance"] else ""
     return (
         f"Transferred accuracy {percent(accuracy)} (largest class {percent(result['chance'])}{below}). "

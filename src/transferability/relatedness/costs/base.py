@@ -56,7 +56,8 @@ class GroundCost(ABC):
     """
 
     name: ClassVar[str]
-    in_logits: ClassVar[bool] = True  # whether places are logits
+    in_logits: ClassVar[bool] = True  # whether places are logits, and the bound holds whatever the classifier
+    certificate: ClassVar[str] = ""  # why the bound holds, of a cost in logits
     classifier: SoftmaxClassifier
     tau: float
     space: str = "reference"

@@ -35,6 +35,7 @@ class LossCost(GroundCost):
     """The most that any class gains over the point's own, in logits."""
 
     name: ClassVar[str] = "loss"
+    certificate: ClassVar[str] = "Certified: the loss cost bounds the change of the loss for every pair of points."
     first_rounds: ClassVar[int] = 2
     next_rounds: ClassVar[int] = 1
 
