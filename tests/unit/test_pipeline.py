@@ -213,7 +213,7 @@ def test_faults_of_the_question_are_raised() -> None:
         rank("folder:/no/such/folder", REFERENCE, [GOOD], settings=SETTINGS)
     with pytest.raises(OptionError, match="`test_share` must be between 0 and 1; got 1"):
         rank(TARGET, REFERENCE, [GOOD], settings=Settings(cache=False, test_share=1.0))
-    with pytest.raises(TaskError, match=r"'lines' has no labels|has no labels"):
+    with pytest.raises(TaskError, match=r"reference 'lines' has no labels, and a reference needs them"):
         rank(TARGET, stripes("lines", 1, labelled=False), [GOOD], settings=SETTINGS)
 
 

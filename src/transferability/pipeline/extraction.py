@@ -16,7 +16,7 @@ from transferability.encoders import (
     load_encoder,
     outputs_of,
 )
-from transferability.errors import OptionError
+from transferability.errors import LabelError, OptionError
 from transferability.features import Features, extract_features, extract_outputs
 from transferability.pipeline.data import AnyEncoder, Part, Progress, Settings, Split
 from transferability.pipeline.packs import PackSource, fitting_packs, mark_of
@@ -67,6 +67,12 @@ def views_of(encoder: Loaded, settings: Settings) -> list[Loaded]:
         message = "`layer` must be left out for features that are computed already."
         raise OptionError(message)
     return [*every_layer(encoder), encoder]
+
+
+def _no_labels(part: Split) -> str:
+    """Say that a reference has no labels, and which columns may hold them."""
+    hints = " ".join(part.dataset.notes) or "Name the column or file that holds them."
+    return f"reference {part.name!r} has no labels, and a reference needs them. {hints}"
 
 
 class Extraction:
@@ -125,7 +131,10 @@ class Extraction:
         for part in parts:
             if isinstance(part, Split):
                 found = self._features(part, with_probabilities=False)
-                panel.append(Panelist(*part.tasks(found[_output_of(view)]), part))
+                fit, test = part.tasks(found[_output_of(view)])
+                if fit.labels is None:
+                    raise LabelError(_no_labels(part))
+                panel.append(Panelist(fit, test, part))
             elif part in packs:
                 panel.append(Panelist(packs[part], None, part))
         return panel
