@@ -70,10 +70,6 @@ class AffineMap:
         inverse = np.linalg.pinv(self.matrix)
         return AffineMap(inverse, -inverse @ self.offset)
 
-    def is_identity(self) -> bool:
-        """Whether the map leaves every point where it is."""
-        return not self.offset.any() and np.array_equal(self.matrix, np.eye(*self.matrix.shape))
-
 
 @dataclass(frozen=True, eq=False)
 class RowSpace:
