@@ -153,12 +153,16 @@ def test_relate_prints_terms_and_classes(files: dict[str, str]) -> None:
         "reference loss",
         "label mismatch",
         "distribution mismatch",
-        "transferability",
+        "transferred loss",
+        "points lost on target",
         "near → goal",
     ):
         assert word in out
     assert "Certified" in err
     assert "Certified" not in out
+    assert "transferability" not in out  # h_T is trained where there is one split
+    split, _ = run("relate", "--reference", files["near"], "--target", files["goal"], "--folds", "1")
+    assert "transferability" in split
     assert run("--quiet", "relate", "--reference", files["near"], "--target", files["goal"])[1] == ""
 
 
