@@ -34,7 +34,11 @@ if TYPE_CHECKING:
 __all__ = ["hash_json", "identity_of", "settings_hash", "source_hash"]
 
 # Attributes that say where something came from or what is told about it, not what it does.
-_SILENT = frozenset({"_name_or_path", "name_or_path", "model_card_data", "_model_card_vars", "warnings_issued"})
+# Attributes that say where or how a model was loaded, or what it told, and decide no feature.
+_SILENT = frozenset(
+    {"_name_or_path", "name_or_path", "model_card_data", "_model_card_vars", "warnings_issued"}
+    | {"local_files_only", "is_local", "verbose", "deprecation_warnings"}  # offline, transformers changes the first
+)
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
@@ -189,7 +193,9 @@ class _Walk:
             return _hash(kind, _ADDRESS.sub("", repr(value)))
 
     def _attributes(self, values: Mapping[str, Any]) -> bytes:
-        return self.digest({key: each for key, each in values.items() if key not in _SILENT})
+        told = {key: each for key, each in values.items() if key not in _SILENT}
+        loaded = told.pop("init_kwargs", None)  # attributes too: those a tokeniser of transformers was loaded with
+        return self.digest(told if loaded is None else {**told, "init_kwargs": self._attributes(loaded)})
 
 
 @functools.cache
