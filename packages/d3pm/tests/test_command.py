@@ -102,7 +102,7 @@ MISTAKES = [
     (["train", "digits", "--out", "{tmp}/a", "--set", "net.width=wide"], 1, "width"),
     (["train", "digits", "--out", "{tmp}/a", "--set", "net.multipliers=[1,1,1,1,1]"], 1, "divisible"),
     (["train", "digits", "--out", "{tmp}/a", "--set", "net.dropout=2.0"], 1, "dropout"),
-    (["train", "digits", "--out", "{tmp}/a", "--device", "cuda"], 1, "device"),
+    (["train", "digits", "--out", "{tmp}/a", "--device", "cuda:99"], 1, "device"),
     (["train", "digits", "--out", "{tmp}/a", "--device", "gpu0"], 1, "device"),
     (["train", "digits", "--out", "{tmp}/file/run"], 1, "cannot be"),
     (["train", "characters", "--out", "{tmp}/a", "--data", "{tmp}/x.npy"], 1, "array"),
@@ -113,7 +113,7 @@ MISTAKES = [
     (["sample", "{tmp}/run", "--out", "{tmp}/s.png", "-n", "0"], 2, "-n"),
     (["sample", "{tmp}/run", "--out", "{tmp}/s.png", "--steps", "0"], 2, "--steps"),
     (["sample", "{tmp}/run", "--out", "{tmp}/s.png", "--seed", "-1"], 2, "--seed"),
-    (["sample", "{tmp}/run", "--out", "{tmp}/s.png", "--device", "cuda"], 1, "device"),
+    (["sample", "{tmp}/run", "--out", "{tmp}/s.png", "--device", "cuda:99"], 1, "device"),
     (["sample", "{tmp}/run", "--out", "{tmp}/s.png", "--guidance", "2"], 1, "class-conditional"),
     (["sample", "{tmp}/run", "--out", "{tmp}/nowhere/s.npz", "-n", "1", "--steps", "2"], 1, "cannot be"),
     (["evaluate"], 2, "Missing argument"),
@@ -122,7 +122,7 @@ MISTAKES = [
     (["evaluate", "{tmp}/run", "--step", "0"], 2, "--step"),
     (["encode", "{tmp}/run", "--out", "{tmp}/features.csv"], 1, ".npz"),
     (["encode", "{tmp}/run", "--out", "{tmp}/f.npz", "--n-draws", "0"], 2, "--n-draws"),
-    (["encode", "{tmp}/run", "--out", "{tmp}/f.npz", "--device", "cuda"], 1, "device"),
+    (["encode", "{tmp}/run", "--out", "{tmp}/f.npz", "--device", "cuda:99"], 1, "device"),
     (["encode", "{tmp}/run", "--out", "{tmp}/f.npz", "--pool", "sum"], 1, "pool"),
 ]
 

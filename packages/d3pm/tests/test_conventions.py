@@ -55,7 +55,9 @@ def test_the_command_samples_the_model_that_was_trained(mixture_run, tmp_path):
     model = load_checkpoint(mixture_run)
     for final in (None, "draw"):
         options = [] if final is None else ["--final", final]
-        result = CliRunner().invoke(app, ["sample", str(mixture_run), "--out", str(tmp_path / "x.npz"), *options])
+        result = CliRunner().invoke(
+            app, ["sample", str(mixture_run), "--out", str(tmp_path / "x.npz"), "--device", "cpu", *options]
+        )
         assert result.exit_code == 0, result.output
         conventions = dataclasses.replace(model.denoiser.conventions, final=final or "argmax")
         g = torch.Generator().manual_seed(0)
