@@ -141,7 +141,9 @@ def computing(device: torch.device, precision: Precision) -> Iterator[None]:
     """Run a model without gradients, its arithmetic in this precision where torch thinks it safe."""
     with torch.inference_mode():
         if precision == "float32":
-            yield
+            # Convolutions on CUDA are TF32 by default, of ten bits: a row would depend on its batch by 1e-4.
+            with torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False):
+                yield
         else:
             with torch.autocast(device.type, getattr(torch, precision)):
                 yield

@@ -207,7 +207,9 @@ class DiffusionEncoder:
         for draw in range(draws):
             x_t = batch.tokens if float(time) == 0 else self._noisy(batch, time, draw)
             shares = fraction(process, time).expand(len(x_t))
-            hidden = layer_outputs(self._backbone, layers, x_t, shares, None, batch.attention_mask)
+            # Convolutions on CUDA are TF32 by default, of ten bits: a row would depend on its batch by 1e-4.
+            with torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False):
+                hidden = layer_outputs(self._backbone, layers, x_t, shares, None, batch.attention_mask)
             for name, value in hidden.items():
                 features = self._pooled(value, batch.attention_mask, pool)
                 sums[name] = sums.get(name, torch.zeros((), device=self.device)) + features / draws
