@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from transferability._criteria import TRANSFERRED_ACCURACY, in_words
 from transferability.cli.options import (
     GroundCost,
     JsonFlag,
@@ -29,13 +28,13 @@ from transferability.cli.output import (
     MEASURED_ON,
     command_line,
     notice,
-    number,
-    percent,
     print_json,
     print_table,
     short_path,
     show_progress,
 )
+from transferability.display.columns import shown_columns, title_of
+from transferability.display.formats import percent
 from transferability.relatedness.tau import DEFAULT_TAU
 
 if TYPE_CHECKING:
@@ -118,37 +117,18 @@ def rank(
 
 def show_ranking(ranking: Ranking, *, wide: bool = False) -> None:
     """Print the table, and the caveats."""
-    columns = ["", "encoder", "reference", "accuracy", "95 % interval", "linear probe", "transferred loss", "bound"]
-    columns += [*_TERMS, *_POINTS, "τ", "scale"] if wide else []
-    columns += ["parameters", *(column.name for column in ranking.columns), "seconds"]
-    rows = []
-    for place, (entry, interval) in enumerate(zip(ranking.entries, ranking.standings, strict=True), start=1):
-        result = entry.relatedness
-        row = [str(place), entry.encoder, result.reference, percent(result.transferred_accuracy)]
-        trained = None if entry.probe is None else entry.probe.accuracy
-        row += [
-            _interval(ranking.criterion, interval),
-            percent(trained),
-            number(result.transferred_loss),
-            number(result.bound),
-        ]
-        row += _explanation(result) if wide else []
-        row += [_millions(entry.n_parameters)]
-        row += [number(entry.scores.get(column.name), 4) for column in ranking.columns]
-        rows.append([*row, f"{entry.seconds:.1f}"])
+    record = ranking.to_dict()
+    columns = shown_columns(record["ranking"], record["columns"], ranking.criterion, wide=wide)
+    rows = [[column.show(entry) for column in columns] for entry in record["ranking"]]
     best = ranking.best.relatedness
-    by = in_words(ranking.criterion)
+    by = title_of(ranking.criterion)
     title = (
         f"Encoders for {ranking.target}, best first by {by} (largest class {percent(best.chance)}; losses and bounds "
         f"in nats, guessing costs {best.log_n_classes:.3f})"
     )
-    print_table(title, columns, rows, left=3)
+    print_table(title, [column.title for column in columns], rows, [column.is_text for column in columns])
     for text in caveats(ranking):
         notice(text)
-
-
-_TERMS = ("reference loss", "label mismatch", "distribution mismatch")
-_POINTS = ("points lost on reference", "points lost to labels", "points lost on target")
 
 
 def caveats(ranking: Ranking) -> list[str]:
@@ -171,33 +151,15 @@ def caveats(ranking: Ranking) -> list[str]:
     return texts + [f"skipped {each.encoder}: {each.reason}" for each in ranking.skipped]
 
 
-def _interval(criterion: str, interval: Any) -> str:
-    if interval is None:
-        return "–"
-    if criterion == TRANSFERRED_ACCURACY:
-        return f"{100 * interval.low:.1f} – {percent(interval.high)}"
-    return f"{number(interval.low)} – {number(interval.high)}"
-
-
-def _explanation(result: Any) -> list[str]:
-    lost = result.accuracy_lost or {}
-    points = [lost.get(name) for name in ("on_reference", "to_labels", "on_target")]
-    cells = [number(result.reference_loss), number(result.label_mismatch), number(result.distribution_mismatch)]
-    cells += ["–" if each is None else f"{100 * each:+.1f}" for each in points]
-    return [*cells, f"{result.tau:.3g}", f"{result.scale:.3g}"]
-
-
 def write_ranking(ranking: Ranking, folder: Path) -> None:
     """Write all results, and the report, into a folder."""
+    from transferability.relatedness.result import Relatedness
     from transferability.report.files import write_records
 
     files = write_records(ranking.to_dict(), ranking, folder)
     for place, entry in enumerate(ranking.entries, start=1):
-        entry.relatedness.transform.save(folder / f"transform-{place}.safetensors")
+        if isinstance(entry.relatedness, Relatedness):
+            entry.relatedness.transform.save(folder / f"transform-{place}.safetensors")
     notice(f"written: {', '.join(map(short_path, files))} and {len(ranking.entries)} transformations")
     if not any(path.suffix == ".html" for path in files):
         notice("no report.html: it needs jinja2. pip install 'transferability[report]'")
-
-
-def _millions(n_parameters: int | None) -> str:
-    return "–" if n_parameters is None else f"{n_parameters / 1e6:.1f} M"

@@ -25,13 +25,12 @@ from transferability.cli.output import (
     MEASURED_ON,
     command_line,
     notice,
-    number,
-    percent,
     print_json,
     print_table,
     short_path,
     show_progress,
 )
+from transferability.display.formats import number, percent
 from transferability.relatedness.tau import DEFAULT_TAU
 
 if TYPE_CHECKING:
@@ -82,7 +81,7 @@ def relate(
     from transferability.pipeline import describe_run
     from transferability.pipeline import relate as relate_tasks
     from transferability.relatedness.estimator import TaskRelatedness
-    from transferability.report.summarize import relation_record
+    from transferability.report.stored import relation_record
 
     folder = None if out is None else check_output(out, folder=True)
     estimator = TaskRelatedness(
@@ -118,7 +117,7 @@ def _show(results: list[Relatedness]) -> None:
 
 
 def _show_matrix(results: list[Relatedness]) -> None:
-    from transferability.report.tables import grid
+    from transferability.display.tables import grid
 
     names, bounds = grid([(each.target, [(one.reference, one.bound) for one in each.panel]) for each in results])
     rows = [[result.target, *map(number, row), result.reference] for result, row in zip(results, bounds, strict=True)]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from transferability._criteria import TRANSFERRED, unknown
+from transferability.display.columns import sort_key
 from transferability.errors import RowError, TaskError, TransferabilityError
 from transferability.pipeline.data import (
     AnyEncoder,
@@ -58,7 +59,8 @@ def rank(
         Further scores to compute (`transferability.scores.available`), or "all".
     criterion : str, optional
         What to sort by: "transferred_accuracy" of the closest reference (ties go to the smaller loss),
-        "transferred_loss", "bound", or the name of a score. By default the transferred accuracy where it is known, that
+        "transferred_loss", "bound", the name of a score, or another column of `transferability.display.columns` that
+        has a direction, by its key or title. By default the transferred accuracy where it is known, that
         is with samples and labels of the target, else the bound.
     settings : Settings, optional
     progress : callable (what, done, total), optional
@@ -89,6 +91,7 @@ def rank(
     """
     settings = settings or Settings()
     estimator = relatedness or TaskRelatedness(seed=settings.seed)
+    criterion = None if criterion is None else sort_key(criterion)
     columns = score_columns(scores, criterion)
     given = [] if references is None else as_list(references)
     parts = without_folds([load_part(each, settings) for each in (target, *given)])
