@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
 
 from transferability._criteria import TRANSFERRED, unknown
 from transferability.display.columns import sort_key
@@ -12,6 +10,7 @@ from transferability.errors import RowError, TaskError, TransferabilityError
 from transferability.pipeline.data import (
     AnyEncoder,
     Data,
+    Part,
     Progress,
     Settings,
     as_list,
@@ -20,13 +19,70 @@ from transferability.pipeline.data import (
     without_folds,
 )
 from transferability.pipeline.describe import describe_run
+from transferability.pipeline.encoder_cost import CostMeter
 from transferability.pipeline.extraction import Extraction, load, views_of
 from transferability.pipeline.measure import Measurement, score_columns
 from transferability.pipeline.packs import PackSource, by_statistics
 from transferability.ranking.result import Ranked, Ranking, Skipped
 from transferability.relatedness.estimator import TaskRelatedness
 
-__all__ = ["rank"]
+__all__ = ["RankingInterrupted", "Tell", "rank"]
+
+
+Tell = Callable[[Ranked | Skipped | None, int, int], None]
+"""Takes an entry (None before the first encoder), how many encoders are done, and how many there are."""
+
+
+class RankingInterrupted(KeyboardInterrupt):
+    """The user interrupted a ranking.
+
+    Attributes
+    ----------
+    ranking : Ranking
+        Of the encoders that were done.
+    done, total : int
+        How many were, of how many.
+    """
+
+    def __init__(self, ranking: Ranking, done: int, total: int) -> None:
+        super().__init__(f"interrupted after {done} of {total} encoders")
+        self.ranking = ranking
+        self.done = done
+        self.total = total
+
+
+def measure_encoder(
+    measure: Measurement,
+    encoder: AnyEncoder,
+    settings: Settings,
+    target: Part,
+    references: Sequence[Part],
+) -> Iterator[Ranked | Skipped]:
+    """Load an encoder, and yield each of its views with what it costs; what fails is skipped with the reason.
+
+    Raises
+    ------
+    RowError
+        If an item of the data cannot be read.
+    """
+    name = encoder if isinstance(encoder, str) else encoder.name
+    meter = CostMeter(cache=settings.cache)
+    try:
+        loaded = load(encoder, settings)
+        meter.loaded()
+        views = views_of(loaded, settings)
+        extraction = Extraction(
+            views, probabilities=measure.needs_probabilities, settings=settings, progress=measure.progress
+        )
+        for view in views:
+            name = view.name
+            yield meter.priced(measure(view, extraction, target, references), view, extraction)
+    except RowError:
+        raise
+    except TransferabilityError as error:
+        yield Skipped(name, str(error))
+    finally:
+        meter.close()
 
 
 def rank(
@@ -39,6 +95,7 @@ def rank(
     criterion: str | None = None,
     settings: Settings | None = None,
     progress: Progress | None = None,
+    tell: Tell | None = None,
 ) -> Ranking:
     """Rank encoders for a target, best first.
 
@@ -64,6 +121,8 @@ def rank(
         is with samples and labels of the target, else the bound.
     settings : Settings, optional
     progress : callable (what, done, total), optional
+    tell : callable (entry, done, total), optional
+        Called with each `Ranked` or `Skipped` as soon as it is there, the encoders that are done, and all of them.
 
     Returns
     -------
@@ -74,6 +133,8 @@ def rank(
     TransferabilityError
         If the data or an option are at fault: "transferred_accuracy" or "transferred_loss" for a target without labels
         or samples among them. Faults of a single encoder are in `Ranking.skipped`.
+    RankingInterrupted
+        If the user interrupts it after the first encoder; it holds the ranking of those that are done.
 
     Examples
     --------
@@ -104,27 +165,34 @@ def rank(
     measure = Measurement(estimator, columns, settings.seed, progress)
     entries: list[Ranked] = []
     skipped: list[Skipped] = []
-    for each in [encoders] if isinstance(encoders, str) else encoders:
-        started = time.perf_counter()
-        name = each if isinstance(each, str) else each.name
+    wanted: list[AnyEncoder] = [encoders] if isinstance(encoders, str) else [*encoders]
+    target_name, *names = [part.name for part in parts]
+
+    def ranking() -> Ranking:
+        made = describe_run(estimator, settings, [target_part, *reference_parts])
+        return Ranking.sort(entries, skipped, criterion, columns, target_name, names, made)
+
+    if tell:
+        tell(None, 0, len(wanted))
+    for position, each in enumerate(wanted, start=1):
         try:
-            views = views_of(load(each, settings), settings)
-            extraction = Extraction(
-                views, probabilities=measure.needs_probabilities, settings=settings, progress=progress
-            )
-            for view in views:
-                name = view.name
-                entry = measure(view, extraction, target_part, reference_parts)
-                entries.append(replace(entry, seconds=time.perf_counter() - started))
-                started = time.perf_counter()
-        except TransferabilityError as error:
-            if isinstance(error, RowError) and not entries:
+            for entry in measure_encoder(measure, each, settings, target_part, reference_parts):
+                if isinstance(entry, Skipped):
+                    skipped.append(entry)
+                else:
+                    entries.append(entry)
+                if tell:
+                    tell(entry, position, len(wanted))
+        except RowError as error:
+            if not entries:
                 raise  # the next encoder would come upon it too, hours later
-            skipped.append(Skipped(name, str(error)))
+            skipped.append(Skipped(each if isinstance(each, str) else each.name, str(error)))
+        except KeyboardInterrupt as error:
+            if not entries:
+                raise
+            raise RankingInterrupted(ranking(), position - 1, len(wanted)) from error
     if not entries:
         reasons = "; ".join(f"{each.encoder}: {each.reason}" for each in skipped)
         message = f"no encoder could be ranked. {reasons}"
         raise TaskError(message)
-    target_name, *names = [part.name for part in parts]
-    made = describe_run(estimator, settings, [target_part, *reference_parts])
-    return Ranking.sort(entries, skipped, criterion, columns, target_name, names, made)
+    return ranking()
