@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,10 +18,21 @@ from transferability._identifiers import split_fragment
 from transferability.encoders._onnx import file_hashes, layer_tensors, open_session, read_graph
 from transferability.encoders._onnx_layout import channel_axis, channel_axis_of_shape
 from transferability.encoders.base import FEATURES, Encoder, Identity, Item, Modality, Outputs, Preprocess
+from transferability.encoders.family import Family
 from transferability.encoders.pictures import PictureInput, PixelType
 from transferability.errors import EncoderError
 
-__all__ = ["OnnxPictureEncoder", "Pooling", "load"]
+__all__ = ["FAMILY", "OnnxPictureEncoder", "Pooling", "load", "search"]
+
+FAMILY = Family(
+    "onnx:FILE[#OUTPUT]", "ONNX Runtime, pictures; any tensor of the graph", ("image",), "onnxruntime", "onnx"
+)
+
+
+def search(pattern: str) -> list[str]:
+    """Return the files that match."""
+    return sorted(glob.glob(str(Path(pattern).expanduser())))
+
 
 Pooling = Literal["mean", "first position", "time first"]
 
