@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EXIT_FAILED",
     "EXIT_PARTIAL",
+    "EXIT_USAGE",
     "MEASURED_ON",
     "command_line",
     "notice",
@@ -41,6 +42,7 @@ MEASURED_ON = {
     "fit": "on the rows that they were fitted on",
 }
 EXIT_FAILED = 1
+EXIT_USAGE = 2  # an option or a name that is wrong
 EXIT_PARTIAL = 3  # finished, with some encoders skipped
 _AS_WIDE_AS_IT_NEEDS = 10_000
 
