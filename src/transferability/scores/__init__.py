@@ -35,6 +35,8 @@ from transferability.scores.registry import ScoreInputs as ScoreInputs
 from transferability.scores.registry import available as available
 from transferability.scores.registry import compute as compute
 from transferability.scores.registry import compute_many as compute_many
+from transferability.scores.ridge_all_layers import RidgeAllLayersResult as RidgeAllLayersResult
+from transferability.scores.ridge_all_layers import ridge_all_layers as ridge_all_layers
 from transferability.scores.sfda import SfdaResult as SfdaResult
 from transferability.scores.sfda import sfda as sfda
 from transferability.scores.size import SizeResult as SizeResult
@@ -58,6 +60,7 @@ __all__ = [
     "PactranGaussianResult",
     "PactranResult",
     "ProbeResult",
+    "RidgeAllLayersResult",
     "ScoreInfo",
     "ScoreInputs",
     "ScoreResult",
@@ -81,6 +84,7 @@ __all__ = [
     "otce",
     "pactran",
     "probe",
+    "ridge_all_layers",
     "sfda",
     "size",
     "transrate",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -22,6 +22,7 @@ from transferability.scores.n_leep import NLeepResult, n_leep
 from transferability.scores.nce import NceResult, nce
 from transferability.scores.otce import OtceResult, OtNceResult, ot_nce, otce
 from transferability.scores.pactran import PactranDirichletResult, PactranGammaResult, PactranGaussianResult, pactran
+from transferability.scores.ridge_all_layers import RidgeAllLayersResult, ridge_all_layers
 from transferability.scores.sfda import SfdaResult, sfda
 from transferability.scores.size import SizeResult, size
 from transferability.scores.transrate import TransRateResult, transrate
@@ -36,6 +37,7 @@ _NEEDS_IN_WORDS = {
     "labels": "labels or pseudo-labels",
     "source_probabilities": "the class probabilities of a source classifier",
     "reference": "a labelled reference task under the same encoder",
+    "layers": "the hidden layers of an encoder that shows them",
     "n_parameters": "the number of parameters of the encoder",
 }
 
@@ -60,6 +62,8 @@ class ScoreInputs:
         Whether `labels` were guessed. Classes that no sample got are then left out, and every result says so.
     seed : int, default=0
         For the scores that draw.
+    layers : sequence of arrays (n_samples, width), optional
+        What the encoder's layers give for the target samples, from input to output, the features last.
     """
 
     features: Any = None
@@ -69,6 +73,7 @@ class ScoreInputs:
     n_parameters: int | None = None
     pseudo_labels: bool = False
     seed: int = 0
+    layers: Sequence[Any] | None = None
 
     @property
     def given(self) -> frozenset[str]:
@@ -337,6 +342,14 @@ _SCORES = {
             "O(n d min(n, d)) per fold, O(n min(n, d) K) per pass",
             "never",
             lambda inputs: linear_probe(inputs.features, inputs.checked_labels, seed=inputs.seed),
+        ),
+        ScoreInfo(
+            "ridge_all_layers",
+            RidgeAllLayersResult,
+            "leave-one-out share of the labels' variance that a ridge regression on all layers explains",
+            "O(n² Σd + n³) for n ≤ 4,000 samples",
+            "encoders that show no hidden layers",
+            lambda inputs: ridge_all_layers(inputs.layers or (), inputs.checked_labels, seed=inputs.seed),
         ),
         ScoreInfo(
             "leep",
