@@ -17,6 +17,7 @@ from transferability.encoders.outputs import select as select
 from transferability.encoders.outputs import spread_layers as spread_layers
 from transferability.encoders.precomputed import FeatureFiles as FeatureFiles
 from transferability.encoders.registry import load_encoder as load_encoder
+from transferability.encoders.trainable import as_trainable as as_trainable
 
 __all__ = [
     "FEATURES",
@@ -27,6 +28,7 @@ __all__ = [
     "OutputView",
     "TrainableEncoder",
     "accepts",
+    "as_trainable",
     "every_layer",
     "forward",
     "hidden_layers",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -17,9 +17,18 @@ from transferability._identifiers import split_fragment
 from transferability.encoders._onnx import file_hashes, open_session, read_graph
 from transferability.encoders._onnx_blocks import append_means, block_tensors
 from transferability.encoders._onnx_layout import channel_axis, channel_axis_of_shape
-from transferability.encoders.base import FEATURES, Encoder, Identity, Item, Modality, Outputs, Preprocess
+from transferability.encoders.base import (
+    FEATURES,
+    Encoder,
+    Identity,
+    Item,
+    Modality,
+    Outputs,
+    Preprocess,
+    TrainableEncoder,
+)
 from transferability.encoders.pictures import PictureInput, PixelType
-from transferability.errors import EncoderError
+from transferability.errors import EncoderError, require_extra
 
 __all__ = ["OnnxPictureEncoder", "Pooling", "load"]
 
@@ -134,6 +143,32 @@ class OnnxPictureEncoder:
         size = self._batch or len(batch)
         parts = [self._run(list(outputs), batch[start : start + size], size) for start in range(0, len(batch), size)]
         return {name: np.concatenate(rows) for name, rows in zip(outputs, zip(*parts, strict=True), strict=True)}
+
+    def trainable(self) -> TrainableEncoder:
+        """Return the same encoder in torch, with weights of its own that can be trained.
+
+        Raises
+        ------
+        EncoderError
+            If the graph is quantised, has an operation that cannot be converted, or does not compute the same in torch.
+        MissingExtraError
+            If torch or onnx2torch is not installed.
+        """
+        require_extra("torch", "torch", f"fine-tuning of encoder {self.name!r}")
+        import onnx
+
+        from transferability.encoders._onnx_torch import check_same, pool_rows, to_torch, trainable_network
+
+        graph = read_graph(self._path, self.name)
+        onnx.load_external_data_for_model(graph, str(self._path.parent))
+        height, width = self._picture.size
+        channels = 1 if self._picture.channels == "L" else 3
+        size = (channels, height, width) if self._picture.layout == "NCHW" else (height, width, channels)
+        module = to_torch(graph, self._output, size, self.name)
+        rows_of = partial(pool_rows, pooling=self._pooling, axis=self._axes.get(self._output))
+        network = trainable_network(module, self.name, self._picture, rows_of, self._device)
+        check_same(network, self.encode)
+        return network
 
     @cached_property
     def _session_with_layers(self) -> tuple[Any, dict[str, str]]:

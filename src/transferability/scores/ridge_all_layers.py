@@ -25,10 +25,11 @@ import numpy as np
 from transferability._array import FloatArray, IntArray
 from transferability._validate import check_labels, check_positive
 from transferability.errors import FeatureError, OptionError
+from transferability.scores._info import ScoreInfo, ScoreInputs
 from transferability.scores._result import ScoreResult
 from transferability.statistics._inputs import host_features
 
-__all__ = ["RidgeAllLayersResult", "ridge_all_layers"]
+__all__ = ["SCORES", "RidgeAllLayersResult", "ridge_all_layers"]
 
 _GRID = np.logspace(-4, 3, 29)  # of λ, in units of the mean eigenvalue
 _LEVERAGE = 1e-9  # 1 − h of a sample that alone decides its prediction
@@ -165,3 +166,21 @@ def _leave_one_out(kernel: FloatArray, classes: IntArray) -> tuple[float, float,
             right = (targets - residuals).argmax(axis=1) == classes
             best = (error, float(right.mean()), float(ridge))
     return 1 - best[0] / alone, best[1], best[2]
+
+
+def _from_inputs(inputs: ScoreInputs) -> RidgeAllLayersResult:
+    return ridge_all_layers(inputs.layers or (), inputs.checked_labels, seed=inputs.seed)
+
+
+SCORES = (
+    ScoreInfo(
+        "ridge_all_layers",
+        RidgeAllLayersResult,
+        description="leave-one-out share of the labels' variance that a ridge regression on all layers explains",
+        range="≤ 1",
+        cost="O(n² Σd + n³) for n ≤ 4,000 samples",
+        limitations="encoders that show no hidden layers",
+        function=_from_inputs,
+        on_device=False,
+    ),
+)
