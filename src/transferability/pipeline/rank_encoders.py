@@ -118,9 +118,7 @@ def rank(
         name = each if isinstance(each, str) else each.name
         try:
             views = views_of(load(each, settings), settings)
-            extraction = Extraction(
-                views, probabilities=measure.needs_probabilities, settings=settings, progress=progress
-            )
+            extraction = Extraction(views, needs=measure.needs, settings=settings, progress=progress)
             for view in views:
                 name = view.name
                 entry = measure(view, extraction, target_part, reference_parts)

@@ -72,7 +72,7 @@ def relate(
     # Packs on both sides need no encoder, only to be of one.
     packs_only = loaded is None and len(sources) == len(reference_parts) + len(target_parts)
     mark = common_mark(sources) if packs_only else None
-    extraction = Extraction([loaded], probabilities=False, settings=settings, progress=progress)
+    extraction = Extraction([loaded], settings=settings, progress=progress)
     panel = extraction.panel(loaded, reference_parts, every=True, mark=mark)
     results = []
     samples: SampleCache = {}
