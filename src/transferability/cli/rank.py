@@ -68,6 +68,13 @@ def rank(
     union: Union = False,
     unlabelled: Unlabelled = False,
     settings: Settings,
+    race: Annotated[
+        bool,
+        typer.Option(
+            "--race",
+            help="Judge encoders on growing samples of the target, and drop those that are surely not the first.",
+        ),
+    ] = False,
     wide: Wide = False,
     out: Annotated[
         Path | None,
@@ -106,6 +113,7 @@ def rank(
             scores=score or (),
             criterion=sort,
             settings=settings,
+            race=1 if race else None,
             progress=progress,
         )
     ranking = replace(ranking, made=ranking.made | {"command": command_line()})
@@ -147,6 +155,7 @@ def show_ranking(ranking: Ranking, *, wide: bool = False) -> None:
         notice(text)
 
 
+_SHOWN = 10  # encoders of a race that are named
 _TERMS = ("reference loss", "label mismatch", "distribution mismatch")
 _POINTS = ("points lost on reference", "points lost to labels", "points lost on target")
 
@@ -168,7 +177,25 @@ def caveats(ranking: Ranking) -> list[str]:
         if accuracy is not None and accuracy < result.chance:
             texts.append(f"{entry.encoder}: below chance, {percent(accuracy)} against {percent(result.chance)}.")
         texts += [f"{entry.encoder}, {name}: {note}" for name, note in entry.notes.items()]
+    texts += _race(ranking.made.get("race"))
     return texts + [f"skipped {each.encoder}: {each.reason}" for each in ranking.skipped]
+
+
+def _race(race: dict[str, Any] | None) -> list[str]:
+    """Return who left a race when, and why."""
+    if race is None:
+        return []
+    share = percent(race["items"] / race["items_of_all"])
+    texts = [f"race: {len(race['dropped'])} left before all rows were encoded; {share} of all items were encoded."]
+    shown = number if race["quantity"] != TRANSFERRED_ACCURACY else percent
+    texts += [
+        f"left after {each['n_rows']:,} rows: {each['encoder']}, {in_words(race['quantity'])} "
+        f"{shown(each['value'])} against {shown(each['rival_value'])} of {each['rival']}; "
+        f"p = {each['p_value']:.1g} that it is the first."
+        for each in race["dropped"][:_SHOWN]
+    ]
+    more = len(race["dropped"]) - _SHOWN
+    return texts + ([f"{more} more left; --json names all."] if more > 0 else [])
 
 
 def _interval(criterion: str, interval: Any) -> str:

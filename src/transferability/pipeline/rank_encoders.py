@@ -22,6 +22,7 @@ from transferability.pipeline.describe import describe_run
 from transferability.pipeline.extraction import Extraction, load, views_of
 from transferability.pipeline.measure import Measurement, score_columns
 from transferability.pipeline.packs import PackSource, by_statistics
+from transferability.pipeline.race import run_race
 from transferability.ranking.result import Ranked, Ranking, Skipped
 from transferability.relatedness.estimator import TaskRelatedness
 
@@ -37,6 +38,7 @@ def rank(
     scores: Sequence[str] = (),
     criterion: str | None = None,
     settings: Settings | None = None,
+    race: int | None = None,
     progress: Progress | None = None,
 ) -> Ranking:
     """Rank encoders for a target, best first.
@@ -61,6 +63,11 @@ def rank(
         "transferred_loss", "bound", or the name of a score. By default the transferred accuracy where it is known, that
         is with samples and labels of the target, else the bound.
     settings : Settings, optional
+    race : int, optional
+        How many first places to race for. Encoders that a paired test on a growing sample of the target puts behind
+        them leave before they are extracted further, and are not in the ranking: `Ranking.made["race"]` says who left
+        when, and on what evidence. Any one of the first leaves with a chance of at most 5 %, as far as classifiers that
+        are fitted on the samples tell (`transferability.ranking.race`). By default no encoder leaves.
     progress : callable (what, done, total), optional
 
     Returns
@@ -101,7 +108,21 @@ def rank(
     measure = Measurement(estimator, columns, settings.seed, progress)
     entries: list[Ranked] = []
     skipped: list[Skipped] = []
-    for each in [encoders] if isinstance(encoders, str) else encoders:
+    wanted: list[AnyEncoder] = [encoders] if isinstance(encoders, str) else [*encoders]
+    raced = None
+    if race is not None:
+        raced = run_race(
+            target_part,
+            reference_parts,
+            wanted,
+            estimator,
+            settings,
+            criterion=criterion,
+            first=race,
+            progress=progress,
+        )
+        wanted, skipped = raced.encoders, list(raced.skipped)
+    for each in wanted:
         started = time.perf_counter()
         name = each if isinstance(each, str) else each.name
         try:
@@ -124,4 +145,5 @@ def rank(
         raise TaskError(message)
     target_name, *names = [part.name for part in parts]
     made = describe_run(estimator, settings, [target_part, *reference_parts])
+    made |= {} if raced is None else {"race": raced.to_dict()}
     return Ranking.sort(entries, skipped, criterion, columns, target_name, names, made)
