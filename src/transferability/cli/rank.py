@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from transferability._criteria import TRANSFERRED_ACCURACY
 from transferability.cli.asking import EncodersOption, ReferencesOption, Targets, Zoo, only
 from transferability.cli.options import (
     GroundCost,
@@ -35,7 +36,7 @@ from transferability.cli.output import (
     show_progress,
 )
 from transferability.display.columns import shown_columns, title_of
-from transferability.display.formats import percent
+from transferability.display.formats import number, percent
 from transferability.relatedness.tau import DEFAULT_TAU
 
 if TYPE_CHECKING:
@@ -62,6 +63,13 @@ def rank(
     union: Union = False,
     unlabelled: Unlabelled = False,
     settings: Settings,
+    race: Annotated[
+        bool,
+        typer.Option(
+            "--race",
+            help="Judge encoders on growing samples of the target, and drop those that are surely not the first.",
+        ),
+    ] = False,
     wide: Wide = False,
     out: Annotated[
         Path | None,
@@ -107,6 +115,7 @@ def rank(
             scores=score or (),
             criterion=sort,
             settings=settings,
+            race=1 if race else None,
             progress=progress,
         )
     ranking = replace(ranking, made=ranking.made | {"command": command_line()})
@@ -133,6 +142,9 @@ def show_ranking(ranking: Ranking, *, wide: bool = False) -> None:
         notice(text)
 
 
+_SHOWN = 10  # encoders of a race that are named
+
+
 def caveats(ranking: Ranking) -> list[str]:
     """Return what must be known to read the table."""
     best = ranking.best.relatedness
@@ -150,7 +162,25 @@ def caveats(ranking: Ranking) -> list[str]:
         if accuracy is not None and accuracy < result.chance:
             texts.append(f"{entry.encoder}: below chance, {percent(accuracy)} against {percent(result.chance)}.")
         texts += [f"{entry.encoder}, {name}: {note}" for name, note in entry.notes.items()]
+    texts += _race(ranking.made.get("race"))
     return texts + [f"skipped {each.encoder}: {each.reason}" for each in ranking.skipped]
+
+
+def _race(race: dict[str, Any] | None) -> list[str]:
+    """Return who left a race when, and why."""
+    if race is None:
+        return []
+    share = percent(race["items"] / race["items_of_all"])
+    texts = [f"race: {len(race['dropped'])} left before all rows were encoded; {share} of all items were encoded."]
+    shown = number if race["quantity"] != TRANSFERRED_ACCURACY else percent
+    texts += [
+        f"left after {each['n_rows']:,} rows: {each['encoder']}, {title_of(race['quantity'])} "
+        f"{shown(each['value'])} against {shown(each['rival_value'])} of {each['rival']}; "
+        f"p = {each['p_value']:.1g} that it is the first."
+        for each in race["dropped"][:_SHOWN]
+    ]
+    more = len(race["dropped"]) - _SHOWN
+    return texts + ([f"{more} more left; --json names all."] if more > 0 else [])
 
 
 def write_ranking(ranking: Ranking, folder: Path) -> None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 from scipy.special import softmax
 
-from transferability._array import FloatArray
 from transferability._threads import threads_for
 from transferability.display.columns import COLUMNS, column_named
 from transferability.errors import LabelError, UnknownNameError, nearest_names

@@ -24,6 +24,7 @@ from transferability.pipeline.describe import describe_run
 from transferability.pipeline.extraction import Extraction, load, views_of
 from transferability.pipeline.measure import Measurement, score_columns
 from transferability.pipeline.packs import PackSource, by_statistics
+from transferability.pipeline.race import run_race
 from transferability.ranking.result import Ranked, Ranking, Skipped
 from transferability.relatedness.estimator import TaskRelatedness
 
@@ -40,6 +41,7 @@ def rank(
     scores: Sequence[str] = (),
     criterion: str | None = None,
     settings: Settings | None = None,
+    race: int | None = None,
     progress: Progress | None = None,
 ) -> Ranking:
     """Rank encoders for a target, best first.
@@ -70,6 +72,11 @@ def rank(
         has a direction, by its key or title. By default the transferred accuracy where it is known, that
         is with samples and labels of the target, else the bound.
     settings : Settings, optional
+    race : int, optional
+        How many first places to race for. Encoders that a paired test on a growing sample of the target puts behind
+        them leave before they are extracted further, and are not in the ranking: `Ranking.made["race"]` says who left
+        when, and on what evidence. Any one of the first leaves with a chance of at most 5 %, as far as classifiers that
+        are fitted on the samples tell (`transferability.ranking.race`). By default no encoder leaves.
     progress : callable (what, done, total), optional
 
     Returns
@@ -112,8 +119,22 @@ def rank(
     measure = Measurement(estimator, columns, settings.seed, progress)
     entries: list[Ranked] = []
     skipped: list[Skipped] = []
+    wanted = list(choice.encoders)
+    raced = None
+    if race is not None:
+        raced = run_race(
+            target_part,
+            reference_parts,
+            wanted,
+            estimator,
+            settings,
+            criterion=criterion,
+            first=race,
+            progress=progress,
+        )
+        wanted, skipped = raced.encoders, list(raced.skipped)
     wrong_names = 0
-    for each in choice.encoders:
+    for each in wanted:
         started = time.perf_counter()
         name = each if isinstance(each, str) else each.name
         try:
@@ -136,4 +157,5 @@ def rank(
     target_name, *names = [part.name for part in parts]
     made = describe_run(estimator, settings, [target_part, *reference_parts])
     made |= {"zoo": choice.zoo, "encoder_notes": list(choice.notes)} if choice.zoo or choice.notes else {}
+    made |= {} if raced is None else {"race": raced.to_dict()}
     return Ranking.sort(entries, skipped, criterion, columns, target_name, names, made)
