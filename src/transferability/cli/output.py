@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -17,7 +17,9 @@ from rich.table import Table
 from rich.text import Text
 
 from transferability._printable import UNSHOWABLE, printable
-from transferability.pipeline import Progress as ProgressCallback
+
+if TYPE_CHECKING:
+    from transferability.pipeline import Progress as ProgressCallback
 
 __all__ = [
     "EXIT_FAILED",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from transferability.cli.options import JsonFlag, parse_tau, with_settings
 from transferability.cli.output import notice, print_json, say, show_progress
-from transferability.pipeline import Settings
+
+if TYPE_CHECKING:
+    from transferability.pipeline import Settings
 
 __all__ = ["pack"]
 

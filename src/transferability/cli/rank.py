@@ -36,10 +36,10 @@ from transferability.cli.output import (
     short_path,
     show_progress,
 )
-from transferability.pipeline import Settings
 from transferability.relatedness.tau import DEFAULT_TAU
 
 if TYPE_CHECKING:
+    from transferability.pipeline import Settings
     from transferability.ranking.result import Ranking
 
 __all__ = ["caveats", "rank", "show_ranking", "write_ranking"]

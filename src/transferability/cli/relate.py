@@ -32,10 +32,10 @@ from transferability.cli.output import (
     short_path,
     show_progress,
 )
-from transferability.pipeline import Settings
 from transferability.relatedness.tau import DEFAULT_TAU
 
 if TYPE_CHECKING:
+    from transferability.pipeline import Settings
     from transferability.relatedness.result import Relatedness
 
 __all__ = ["relate"]

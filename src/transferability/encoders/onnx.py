@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from transferability._identifiers import split_fragment
-from transferability.encoders._onnx import file_hashes, layer_tensors, open_session, read_graph
+from transferability.encoders._onnx import file_hashes, open_session, read_graph
+from transferability.encoders._onnx_blocks import append_means, block_tensors
 from transferability.encoders._onnx_layout import channel_axis, channel_axis_of_shape
 from transferability.encoders.base import (
     FEATURES,
@@ -59,8 +60,9 @@ def load(spec: str, *, device: str | None) -> Encoder:
     The input's type decides what it gets: floating pixels normalised as above, or uint8 pixels as they are.
 
     An output (n, c, h, w) or (n, h, w, c) is averaged over h and w, (n, positions, d) over the positions; which axis
-    counts channels is found in the graph. Hidden layers are what
-    activations, sums, concatenations, normalisations and poolings of the graph give, where they can be averaged so.
+    counts channels is found in the graph. Hidden layers are the blocks of the network, averaged in the same way. A
+    block ends at a tensor through which every path from the picture to the features passes, the last one before the
+    next convolution, matrix product or recurrence.
     """
     name = f"onnx:{spec}"
     path, output = split_fragment(spec)
@@ -106,12 +108,10 @@ class OnnxPictureEncoder:
         self.n_parameters = sum(int(np.prod(tensor.dims)) for tensor in graph.graph.initializer)
         self._output = output or graph.graph.output[0].name
         self._hashes = file_hashes(graph, path, name)
-        # With another pooling nobody can tell which axis of a hidden tensor counts the pictures.
-        layers = layer_tensors(graph) if pooling == "mean" else []
-        self.outputs = (FEATURES, *(layer for layer in layers if layer != self._output))
-        tensors = (self._output, *self.outputs[1:])
-        self._axes = {tensor: channel_axis(graph, tensor) for tensor in tensors if pooling == "mean"}
-        self.pooling = pooling
+        self._blocks = block_tensors(graph, self._output)
+        self.outputs = (FEATURES, *self._blocks)
+        self._channels = channel_axis(graph, self._output) if pooling == "mean" else None
+        self.pooling = f"{pooling}; hidden layers: mean"
         self.source_class_names: tuple[str, ...] | None = None
         self.preprocess: Preprocess | None = picture.one
         self._path = path
@@ -141,9 +141,7 @@ class OnnxPictureEncoder:
     def forward(self, batch: Sequence[Any], outputs: Sequence[str]) -> Outputs:
         """Return these outputs of one batch, in batches of the graph's own where it fixes their size."""
         size = self._batch or len(batch)
-        session = self._session if list(outputs) == [FEATURES] else self._session_with_layers
-        tensors = [self._output if name == FEATURES else name for name in outputs]
-        parts = [self._run(session, tensors, batch[start : start + size], size) for start in range(0, len(batch), size)]
+        parts = [self._run(list(outputs), batch[start : start + size], size) for start in range(0, len(batch), size)]
         return {name: np.concatenate(rows) for name, rows in zip(outputs, zip(*parts, strict=True), strict=True)}
 
     def trainable(self) -> TrainableEncoder:
@@ -173,22 +171,23 @@ class OnnxPictureEncoder:
         return network
 
     @cached_property
-    def _session_with_layers(self) -> Any:
-        """A session that can give every layer; one that cannot may fuse them, and is faster."""
-        tensors = [self._output, *self.outputs[1:]]
-        return open_session(read_graph(self._path, self.name), self._path, tensors, self.name, self._device)
+    def _session_with_layers(self) -> tuple[Any, dict[str, str]]:
+        """A session that can give every layer, and its names of them; one that cannot may fuse them, and is faster."""
+        graph = read_graph(self._path, self.name)
+        means = append_means(graph, self._blocks)
+        tensors = [self._output, *means.values()]
+        return open_session(graph, self._path, tensors, self.name, self._device), means
 
-    def _run(
-        self, session: Any, tensors: list[str], pictures: Sequence[Any], size: int
-    ) -> list[npt.NDArray[np.float32]]:
+    def _run(self, outputs: list[str], pictures: Sequence[Any], size: int) -> list[npt.NDArray[np.float32]]:
         batch = np.ascontiguousarray(np.stack(pictures))
         if len(batch) < size:  # the graph takes full batches only
             batch = np.concatenate([batch, np.repeat(batch[-1:], size - len(batch), axis=0)])
-        found = session.run(tensors, {self._input.name: batch})
-        return [
-            _pool(values, self._pooling, self._axes.get(tensor), self.name)[: len(pictures)].astype(np.float32)
-            for tensor, values in zip(tensors, found, strict=True)
-        ]
+        session, means = (self._session, {}) if outputs == [FEATURES] else self._session_with_layers
+        tensors = [means.get(name, self._output) for name in outputs]
+        found = dict(zip(outputs, session.run(tensors, {self._input.name: batch}), strict=True))
+        if FEATURES in found:
+            found[FEATURES] = _pool(found[FEATURES], self._pooling, self._channels, self.name)
+        return [found[name][: len(pictures)].astype(np.float32) for name in outputs]
 
 
 def _batch_size(graph: Any, value: Any) -> int | None:
