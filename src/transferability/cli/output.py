@@ -26,6 +26,7 @@ __all__ = [
     "EXIT_FAILED",
     "EXIT_INTERRUPTED",
     "EXIT_PARTIAL",
+    "EXIT_USAGE",
     "MEASURED_ON",
     "Bars",
     "command_line",
@@ -45,6 +46,7 @@ MEASURED_ON = {
     "fit": "on the rows that they were fitted on",
 }
 EXIT_FAILED = 1
+EXIT_USAGE = 2  # an option or a name that is wrong
 EXIT_INTERRUPTED = 130  # what shells return for an interrupt
 EXIT_PARTIAL = 3  # finished, with some encoders skipped
 _AS_WIDE_AS_IT_NEEDS = 10_000

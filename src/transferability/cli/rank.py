@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from transferability.cli.asking import EncodersOption, ReferencesOption, Targets, Zoo, only
 from transferability.cli.options import (
     GroundCost,
     JsonFlag,
@@ -23,7 +24,7 @@ from transferability.cli.options import (
     solver_for,
     with_settings,
 )
-from transferability.cli.output import EXIT_INTERRUPTED, EXIT_PARTIAL, command_line, print_json
+from transferability.cli.output import EXIT_INTERRUPTED, EXIT_PARTIAL, command_line, notice, print_json
 from transferability.cli.plots import check_plots, write_ranking_plots
 from transferability.cli.progress import keep_what_is_done, watch_ranking
 from transferability.cli.show import CsvFile, PlotsFolder, show_next, show_ranking, write_csv, write_ranking
@@ -38,17 +39,11 @@ __all__ = ["rank"]
 @with_settings
 def rank(
     *,
-    target: Annotated[str, typer.Option(help="Target data: folder:DIR, csv:FILE, npz:FILE, …")],
-    reference: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Reference: labelled data or pack:FILE; repeat for several. By default the target's own other half."
-        ),
-    ] = None,
-    encoder: Annotated[
-        list[str],
-        typer.Option(help="Encoder: timm:NAME, hf:ORG/NAME, st:NAME, torchvision:NAME, onnx:FILE, …; repeat."),
-    ],
+    data: Targets = None,
+    target: Annotated[str | None, typer.Option("--target", "-t", help="Target data, in place of the argument.")] = None,
+    reference: ReferencesOption = None,
+    encoder: EncodersOption = None,
+    zoo: Zoo = None,
     score: Annotated[list[str] | None, typer.Option(help="Further score to show; repeat, or all.")] = None,
     sort: Sort = None,
     tau: Tau = str(DEFAULT_TAU),
@@ -58,6 +53,13 @@ def rank(
     union: Union = False,
     unlabelled: Unlabelled = False,
     settings: Settings,
+    race: Annotated[
+        bool,
+        typer.Option(
+            "--race",
+            help="Judge encoders on growing samples of the target, and drop those that are surely not the first.",
+        ),
+    ] = False,
     wide: Wide = False,
     out: Annotated[
         Path | None,
@@ -71,13 +73,16 @@ def rank(
 
     The table also shows the transferred loss, a bound on it, and an interval for new data. Nothing is fine-tuned.
 
-    Example: transferability rank --target folder:photos --encoder timm:resnet18.a1_in1k
-    --encoder torchvision:resnet50
+    Example: transferability rank photos
+
+    Example: transferability rank reviews.csv#text=review,label=stars -e st:all-MiniLM-L6-v2 -e hf:roberta-base
     """
     from transferability._writing import check_output
+    from transferability.pipeline import choose_encoders, load_part
     from transferability.pipeline import rank as rank_encoders
     from transferability.relatedness.estimator import TaskRelatedness
 
+    wanted = only(data, target)
     folder = None if out is None else check_output(out, folder=True)
     csv = None if csv is None else check_output(csv, argument="csv")
     drawings = check_plots(plots)
@@ -91,15 +96,20 @@ def rank(
         seed=settings.seed,
     )
     settings = replace(settings, use_labels=not unlabelled)
+    part = load_part(wanted, settings)
+    choice = choose_encoders(encoder, zoo, part)
+    for text in choice.notes:
+        notice(text)
     with watch_ranking() as watch, keep_what_is_done() as kept:
         kept.ranking = rank_encoders(
-            target,
+            part,
             reference,
-            encoder,
+            choice,
             relatedness=estimator,
             scores=score or (),
             criterion=sort,
             settings=settings,
+            race=1 if race else None,
             progress=watch.progress,
             tell=watch.tell,
         )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from transferability._criteria import TRANSFERRED_ACCURACY
 from transferability.cli.output import MEASURED_ON, notice, print_table, short_path
 from transferability.display.columns import shown_columns, title_of
-from transferability.display.formats import percent
+from transferability.display.formats import number, percent
 from transferability.display.next_steps import next_steps
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ __all__ = ["CsvFile", "PlotsFolder", "caveats", "show_next", "show_ranking", "wr
 
 CsvFile = Annotated[Path | None, typer.Option("--csv", help="CSV file for the table, with all columns.")]
 PlotsFolder = Annotated[Path | None, typer.Option("--plots", help="Folder for the plots, as PNG and SVG.")]
+_NAMED_OF_RACE = 10
 _NAMED = 5  # encoders in a note, before they are only counted
 
 
@@ -68,7 +70,25 @@ def caveats(ranking: Ranking, *, wide: bool = True) -> list[str]:
     ]
     named += [(f"{name}: {note}", entry.encoder) for entry in ranking for name, note in entry.notes.items()]
     texts += _grouped(named, len(ranking))
+    texts += _race(ranking.made.get("race"))
     return texts + _grouped([(f"skipped: {each.reason}", each.encoder) for each in ranking.skipped], 0)
+
+
+def _race(race: dict[str, Any] | None) -> list[str]:
+    """Return who left a race when, and why."""
+    if race is None:
+        return []
+    share = percent(race["items"] / race["items_of_all"])
+    texts = [f"race: {len(race['dropped'])} left before all rows were encoded; {share} of all items were encoded."]
+    shown = number if race["quantity"] != TRANSFERRED_ACCURACY else percent
+    texts += [
+        f"left after {each['n_rows']:,} rows: {each['encoder']}, {title_of(race['quantity'])} "
+        f"{shown(each['value'])} against {shown(each['rival_value'])} of {each['rival']}; "
+        f"p = {each['p_value']:.1g} that it is the first."
+        for each in race["dropped"][:_NAMED_OF_RACE]
+    ]
+    more = len(race["dropped"]) - _NAMED_OF_RACE
+    return texts + ([f"{more} more left; --json names all."] if more > 0 else [])
 
 
 def _grouped(notes: Iterable[tuple[str, str]], n_encoders: int) -> list[str]:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 from scipy.special import softmax
 
-from transferability._array import FloatArray
 from transferability._threads import threads_for
 from transferability.display.columns import COLUMNS, column_named
 from transferability.errors import LabelError, UnknownNameError, nearest_names
@@ -100,10 +99,10 @@ class Measurement:
     samples: SampleCache = field(default_factory=dict)
 
     @property
-    def needs_probabilities(self) -> bool:
-        """Tell whether a score wants source-class probabilities."""
+    def needs(self) -> frozenset[str]:
+        """Names of the inputs that the scores want, as in `ScoreInputs`."""
         known = available()
-        return any("source_probabilities" in known[column.name].needs for column in self.columns)
+        return frozenset().union(*(known[column.name].needs for column in self.columns))
 
     def __call__(self, view: Loaded, extraction: Extraction, target: Part, references: Sequence[Part]) -> Ranked:
         """Return the relatedness of a target under one encoder, and its scores."""
@@ -118,7 +117,7 @@ class Measurement:
             values: dict[str, float] = {}
             notes = {column.name: "needs samples of the target, not a pack." for column in self.columns}
         else:
-            values, notes = self._scores(view, fit, panel, result, extraction.probabilities(target))
+            values, notes = self._scores(view, fit, panel, result, extraction, target)
         notes |= extraction.notes(view, [target, *references])
         keys = extraction.cache_keys(view, [target, *references])
         trained = _linear_probe(fit, test, target, self.seed)
@@ -132,7 +131,8 @@ class Measurement:
         target: Task,
         panel: Sequence[Panelist],
         result: Relatedness,
-        probabilities: FloatArray | None,
+        extraction: Extraction,
+        part: Part,
     ) -> tuple[dict[str, float], dict[str, str]]:
         """Return the values of the scores on the fitting part, and notes on those that need one.
 
@@ -143,15 +143,17 @@ class Measurement:
         reference = None if closest is None else closest.fit
         if not self.columns:
             return {}, {}
+        probabilities = extraction.probabilities(part)
         own = probabilities is not None
         scaler = result.transform.reference_scaler
-        if self.needs_probabilities and probabilities is None and len(scaler.mean) == target.n_features:
+        if "source_probabilities" in self.needs and probabilities is None and len(scaler.mean) == target.n_features:
             logits = result.reference_classifier.logits(scaler.apply(target.features))
             probabilities = softmax(logits, axis=1)
         inputs = ScoreInputs(
             features=target.features,
             labels=target.labels if result.pseudo_labels is None else result.pseudo_labels,
             source_probabilities=probabilities,
+            layers=extraction.layers(view, part),
             reference=reference if isinstance(reference, Task) else None,
             n_parameters=view.n_parameters,
             pseudo_labels=result.pseudo_labels is not None,

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Sequence
 
 from transferability._criteria import TRANSFERRED, unknown
 from transferability.display.columns import sort_key
-from transferability.errors import RowError, TaskError, TransferabilityError
+from transferability.errors import OptionError, RowError, TaskError, UnknownNameError
+from transferability.pipeline.choice import Encoders, choose_encoders
 from transferability.pipeline.data import (
-    AnyEncoder,
     Data,
-    Part,
     Progress,
     Settings,
     as_list,
@@ -19,10 +19,10 @@ from transferability.pipeline.data import (
     without_folds,
 )
 from transferability.pipeline.describe import describe_run
-from transferability.pipeline.encoder_cost import CostMeter
-from transferability.pipeline.extraction import Extraction, load, views_of
 from transferability.pipeline.measure import Measurement, score_columns
+from transferability.pipeline.one_encoder import EncoderSkippedError, measure_encoder
 from transferability.pipeline.packs import PackSource, by_statistics
+from transferability.pipeline.race import run_race
 from transferability.ranking.result import Ranked, Ranking, Skipped
 from transferability.relatedness.estimator import TaskRelatedness
 
@@ -51,49 +51,17 @@ class RankingInterrupted(KeyboardInterrupt):
         self.total = total
 
 
-def measure_encoder(
-    measure: Measurement,
-    encoder: AnyEncoder,
-    settings: Settings,
-    target: Part,
-    references: Sequence[Part],
-) -> Iterator[Ranked | Skipped]:
-    """Load an encoder, and yield each of its views with what it costs; what fails is skipped with the reason.
-
-    Raises
-    ------
-    RowError
-        If an item of the data cannot be read.
-    """
-    name = encoder if isinstance(encoder, str) else encoder.name
-    meter = CostMeter(cache=settings.cache)
-    try:
-        loaded = load(encoder, settings)
-        meter.loaded()
-        views = views_of(loaded, settings)
-        extraction = Extraction(
-            views, probabilities=measure.needs_probabilities, settings=settings, progress=measure.progress
-        )
-        for view in views:
-            name = view.name
-            yield meter.priced(measure(view, extraction, target, references), view, extraction)
-    except RowError:
-        raise
-    except TransferabilityError as error:
-        yield Skipped(name, str(error))
-    finally:
-        meter.close()
-
-
 def rank(
     target: Data,
-    references: Data | Sequence[Data] | None,
-    encoders: Sequence[AnyEncoder],
+    references: Data | Sequence[Data] | None = None,
+    encoders: Encoders = None,
     *,
+    zoo: str | os.PathLike[str] | None = None,
     relatedness: TaskRelatedness | None = None,
     scores: Sequence[str] = (),
     criterion: str | None = None,
     settings: Settings | None = None,
+    race: int | None = None,
     progress: Progress | None = None,
     tell: Tell | None = None,
 ) -> Ranking:
@@ -108,8 +76,13 @@ def rank(
         Labelled data. Of several, the one with the smallest bound is reported for each encoder. A pack (`pack:FILE`)
         serves the encoder it was made with; where one takes part, everything is compared by statistics. None, or an
         empty sequence: one half of the target is the reference of its other half.
-    encoders : sequence of str or Encoder
-        Identifiers (`load_encoder`) or encoders. One that fails is skipped and reported; the others go on.
+    encoders : str, Encoder, torch module, function, a sequence or a mapping of names to these, optional
+        Identifiers (`load_encoder`), perhaps with wildcards (`timm:vit_tiny*`) or a name of their own
+        (`mini=st:/models/mini`), or models in memory. One that fails is skipped and reported; the others go on.
+        By default those of the zoo that fits the data and the machine.
+    zoo : str or path, optional
+        tiny, small, base, large, or a TOML file (`zoos.load_zoo`): its encoders that take the target's items and can be
+        had here.
     relatedness : TaskRelatedness, optional
         With its settings; by default ``TaskRelatedness()``.
     scores : sequence of str
@@ -120,6 +93,11 @@ def rank(
         has a direction, by its key or title. By default the transferred accuracy where it is known, that
         is with samples and labels of the target, else the bound.
     settings : Settings, optional
+    race : int, optional
+        How many first places to race for. Encoders that a paired test on a growing sample of the target puts behind
+        them leave before they are extracted further, and are not in the ranking: `Ranking.made["race"]` says who left
+        when, and on what evidence. Any one of the first leaves with a chance of at most 5 %, as far as classifiers that
+        are fitted on the samples tell (`transferability.ranking.race`). By default no encoder leaves.
     progress : callable (what, done, total), optional
     tell : callable (entry, done, total), optional
         Called with each `Ranked` or `Skipped` as soon as it is there, the encoders that are done, and all of them.
@@ -157,6 +135,7 @@ def rank(
     given = [] if references is None else as_list(references)
     parts = without_folds([load_part(each, settings) for each in (target, *given)])
     target_part, *reference_parts = note_overlap(parts[0], parts[1:]), *parts[1:]
+    choice = choose_encoders(encoders, zoo, target_part)
     if any(isinstance(part, PackSource) for part in parts):
         estimator = by_statistics(estimator)
     # Known before hours of extraction. Data without labels may still get them from the files of `features:`.
@@ -165,11 +144,27 @@ def rank(
     measure = Measurement(estimator, columns, settings.seed, progress)
     entries: list[Ranked] = []
     skipped: list[Skipped] = []
-    wanted: list[AnyEncoder] = [encoders] if isinstance(encoders, str) else [*encoders]
+    wanted = list(choice.encoders)
+    raced = None
+    if race is not None:
+        raced = run_race(
+            target_part,
+            reference_parts,
+            wanted,
+            estimator,
+            settings,
+            criterion=criterion,
+            first=race,
+            progress=progress,
+        )
+        wanted, skipped = raced.encoders, list(raced.skipped)
+    wrong_names = 0
     target_name, *names = [part.name for part in parts]
 
     def ranking() -> Ranking:
         made = describe_run(estimator, settings, [target_part, *reference_parts])
+        made |= {"zoo": choice.zoo, "encoder_notes": list(choice.notes)} if choice.zoo or choice.notes else {}
+        made |= {} if raced is None else {"race": raced.to_dict()}
         return Ranking.sort(entries, skipped, criterion, columns, target_name, names, made)
 
     if tell:
@@ -177,16 +172,16 @@ def rank(
     for position, each in enumerate(wanted, start=1):
         try:
             for entry in measure_encoder(measure, each, settings, target_part, reference_parts):
-                if isinstance(entry, Skipped):
-                    skipped.append(entry)
-                else:
-                    entries.append(entry)
+                entries.append(entry)
                 if tell:
                     tell(entry, position, len(wanted))
-        except RowError as error:
-            if not entries:
-                raise  # the next encoder would come upon it too, hours later
-            skipped.append(Skipped(each if isinstance(each, str) else each.name, str(error)))
+        except EncoderSkippedError as error:
+            if isinstance(error.reason, RowError) and not entries:
+                raise error.reason from error  # the next encoder would come upon it too, hours later
+            skipped.append(Skipped(error.encoder, str(error.reason)))
+            wrong_names += isinstance(error.reason, UnknownNameError | OptionError)
+            if tell:
+                tell(skipped[-1], position, len(wanted))
         except KeyboardInterrupt as error:
             if not entries:
                 raise
@@ -194,5 +189,5 @@ def rank(
     if not entries:
         reasons = "; ".join(f"{each.encoder}: {each.reason}" for each in skipped)
         message = f"no encoder could be ranked. {reasons}"
-        raise TaskError(message)
+        raise UnknownNameError(message) if wrong_names == len(skipped) else TaskError(message)
     return ranking()
