@@ -16,12 +16,12 @@ from transferability.pipeline.data import (
     as_list,
     load_part,
     note_overlap,
-    without_folds,
 )
 from transferability.pipeline.describe import describe_run
 from transferability.pipeline.extraction import Extraction, load, views_of
+from transferability.pipeline.installed_packs import comparable
 from transferability.pipeline.measure import Measurement, score_columns
-from transferability.pipeline.packs import PackSource, by_statistics
+from transferability.pipeline.packs import PackSource
 from transferability.ranking.result import Ranked, Ranking, Skipped
 from transferability.relatedness.estimator import TaskRelatedness
 
@@ -36,6 +36,7 @@ def rank(
     relatedness: TaskRelatedness | None = None,
     scores: Sequence[str] = (),
     criterion: str | None = None,
+    packs: bool = True,
     settings: Settings | None = None,
     progress: Progress | None = None,
 ) -> Ranking:
@@ -48,8 +49,9 @@ def rank(
         samples, and no scores.
     references : str, Dataset, ReferencePack, a sequence of these, or None
         Labelled data. Of several, the one with the smallest bound is reported for each encoder. A pack (`pack:FILE`)
-        serves the encoder it was made with; where one takes part, everything is compared by statistics. None, or an
-        empty sequence: one half of the target is the reference of its other half.
+        serves the encoder it was made with; where one without rows takes part, everything is compared by statistics.
+        None, or an empty sequence: one half of the target is the reference of its other half, and installed packs of
+        the encoder join it.
     encoders : sequence of str or Encoder
         Identifiers (`load_encoder`) or encoders. One that fails is skipped and reported; the others go on.
     relatedness : TaskRelatedness, optional
@@ -60,6 +62,9 @@ def rank(
         What to sort by: "transferred_accuracy" of the closest reference (ties go to the smaller loss),
         "transferred_loss", "bound", or the name of a score. By default the transferred accuracy where it is known, that
         is with samples and labels of the target, else the bound.
+    packs : bool, default=True
+        Without references, relate a labelled target to installed packs of each encoder too (`transferability-packs`).
+        Where every encoder has some, the closest reference of all is reported; else each target's own other half.
     settings : Settings, optional
     progress : callable (what, done, total), optional
 
@@ -91,14 +96,13 @@ def rank(
     estimator = relatedness or TaskRelatedness(seed=settings.seed)
     columns = score_columns(scores, criterion)
     given = [] if references is None else as_list(references)
-    parts = without_folds([load_part(each, settings) for each in (target, *given)])
+    parts = [load_part(each, settings) for each in (target, *given)]
     target_part, *reference_parts = note_overlap(parts[0], parts[1:]), *parts[1:]
-    if any(isinstance(part, PackSource) for part in parts):
-        estimator = by_statistics(estimator)
     # Known before hours of extraction. Data without labels may still get them from the files of `features:`.
     if criterion in TRANSFERRED and (isinstance(target_part, PackSource) or not settings.use_labels):
         raise unknown(criterion, target_part.name)
-    measure = Measurement(estimator, columns, settings.seed, progress)
+    installed = packs and not given
+    measure = Measurement(estimator, columns, settings.seed, progress, installed=installed)
     entries: list[Ranked] = []
     skipped: list[Skipped] = []
     for each in [encoders] if isinstance(encoders, str) else encoders:
@@ -124,4 +128,5 @@ def rank(
         raise TaskError(message)
     target_name, *names = [part.name for part in parts]
     made = describe_run(estimator, settings, [target_part, *reference_parts])
+    entries = comparable(entries) if installed else entries
     return Ranking.sort(entries, skipped, criterion, columns, target_name, names, made)

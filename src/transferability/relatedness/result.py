@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from transferability.relatedness.details import Details
+    from transferability.relatedness.resemblance import NearestClass
 
 __all__ = ["Relatedness"]
 
@@ -75,6 +77,8 @@ class Relatedness:
         The results of all references, in the order given, this one among them.
     notes : tuple of str
         What must be known of how the data were read: rows left out, copies, rows that both tasks hold.
+    nearest : tuple of NearestClass
+        The class of the installed reference packs that each target class lies nearest to, in the encoder's features.
     details : Details or None
         Points and samples for pictures, where somebody asked for them (`relatedness.details.describe`).
     """
@@ -115,6 +119,7 @@ class Relatedness:
     accuracy_terms: AccuracyTerms | None = None
     match_certainty: MatchCertainty | None = None
     fold_shares: FloatArray | None = None
+    nearest: tuple[NearestClass, ...] = ()
 
     @property
     def bound(self) -> float:
@@ -160,6 +165,15 @@ class Relatedness:
         """Return the one with the smaller bound of this result and another of the same target, with both panels."""
         closest = min(self, other, key=lambda result: result.bound)
         return dataclasses.replace(closest, others=(*self.panel, *other.panel))
+
+    def with_references(self, others: Sequence[Relatedness], nearest: tuple[NearestClass, ...]) -> Relatedness:
+        """Return this result with those of further references before it in its panel."""
+        return dataclasses.replace(self, others=(*others, *self.panel), nearest=nearest)
+
+    def closest(self) -> Relatedness:
+        """Return the result of the panel with the smallest bound, with the panel."""
+        best = min(self.panel, key=lambda result: result.bound)
+        return dataclasses.replace(best, others=self.others, nearest=self.nearest)
 
     def __repr__(self) -> str:
         accuracy = "" if self.transferred_accuracy is None else f", accuracy {self.transferred_accuracy:.1%}"
@@ -217,6 +231,7 @@ class Relatedness:
         one = self._summary()
         one["per_class"] = self.per_class()
         one["notes"] = list(self.notes)
+        one["nearest"] = [each._asdict() for each in self.nearest]
         one["panel"] = [each._summary() for each in self.panel]
         return one
 
