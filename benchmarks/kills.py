@@ -2,10 +2,10 @@
 
     python benchmarks/kills.py [--kills 200] [--seed 0]
 
-Each child process is killed with SIGKILL after a random time. It begins with a cache that has a quarter of the rows under
-another data set, in another order. After each kill, every shard that was finished before is
-there still, untouched, and every file under a shard's name has the bytes of the undisturbed run. A child that reaches
-the end leaves the folder of the undisturbed run, byte for byte, and the next one begins anew.
+Each child process is killed with SIGKILL after a random time. It begins with a cache that has a quarter of the rows
+under another data set, in another order. After each kill, every shard that was finished before is there still,
+untouched, and every file under a shard's name has the bytes of the undisturbed run. A child that reaches the end leaves
+the folder of the undisturbed run, byte for byte, and the next one begins anew.
 """
 
 from __future__ import annotations
@@ -59,10 +59,10 @@ def extract(data: Dataset, folder: Path) -> None:
 
 
 def files(folder: Path) -> dict[str, tuple[bytes, int]]:
-    """Return the bytes of every file that is not hidden and no lock, and when it was written."""
+    """Return the bytes of every file that is not hidden and no lock's, and when it was written."""
     found = {}
     for path in folder.rglob("*"):
-        if path.is_file() and not path.name.startswith(".") and path.suffix != ".lock":
+        if path.is_file() and not path.name.startswith(".") and path.parent.name != "locks":
             found[str(path.relative_to(folder))] = (path.read_bytes(), path.stat().st_mtime_ns)
     return found
 

@@ -16,6 +16,7 @@ from transferability.encoders.outputs import preprocess_of as preprocess_of
 from transferability.encoders.outputs import select as select
 from transferability.encoders.precomputed import FeatureFiles as FeatureFiles
 from transferability.encoders.registry import load_encoder as load_encoder
+from transferability.encoders.trainable import as_trainable as as_trainable
 
 __all__ = [
     "FEATURES",
@@ -26,6 +27,7 @@ __all__ = [
     "OutputView",
     "TrainableEncoder",
     "accepts",
+    "as_trainable",
     "every_layer",
     "forward",
     "hidden_layers",

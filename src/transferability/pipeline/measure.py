@@ -164,9 +164,11 @@ class Measurement:
         """
         closest = nearest(panel, result)
         reference = None if closest is None else closest.fit
+        if not self.columns:
+            return {}, {}
         own = probabilities is not None
         scaler = result.transform.reference_scaler
-        if probabilities is None and len(scaler.mean) == target.n_features:
+        if self.needs_probabilities and probabilities is None and len(scaler.mean) == target.n_features:
             logits = result.reference_classifier.logits(scaler.apply(target.features))
             probabilities = softmax(logits, axis=1)
         inputs = ScoreInputs(

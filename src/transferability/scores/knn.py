@@ -12,10 +12,11 @@ import numpy as np
 from transferability._array import Array, IntArray, Namespace, as_numpy
 from transferability._validate import check_labels
 from transferability.errors import OptionError
+from transferability.scores._info import ScoreInfo, ScoreInputs
 from transferability.scores._result import ScoreResult
 from transferability.statistics._inputs import as_features, row_blocks
 
-__all__ = ["KnnResult", "knn"]
+__all__ = ["SCORES", "KnnResult", "knn"]
 
 _BLOCK_ELEMENTS = 1 << 20
 
@@ -107,3 +108,21 @@ def _nearest(xp: Namespace, distances: Array, start: int, k: int) -> IntArray:
         found.append(as_numpy(column))
         distances = xp.where(columns == column, math.inf, distances)
     return np.concatenate(found, axis=1)
+
+
+def _from_inputs(inputs: ScoreInputs) -> KnnResult:
+    return knn(inputs.features, inputs.checked_labels)
+
+
+SCORES = (
+    ScoreInfo(
+        "knn",
+        KnnResult,
+        description="leave-one-out accuracy of the vote of the three nearest neighbours",
+        range="0 … 1",
+        cost="O(n² d)",
+        limitations="none known",
+        function=_from_inputs,
+        invariant_to=frozenset({"shift", "scale", "rotation"}),
+    ),
+)
