@@ -37,6 +37,7 @@ from transferability.cli.output import (
     show_progress,
 )
 from transferability.relatedness.tau import DEFAULT_TAU
+from transferability.report.likeness import likeness
 
 if TYPE_CHECKING:
     from transferability.pipeline import Settings
@@ -66,6 +67,9 @@ def rank(
     matching: Matching = "assignment",
     no_scale: NoScale = False,
     union: Union = False,
+    no_packs: Annotated[
+        bool, typer.Option("--no-packs", help="Leave out installed reference packs where no reference is given.")
+    ] = False,
     unlabelled: Unlabelled = False,
     settings: Settings,
     wide: Wide = False,
@@ -105,6 +109,7 @@ def rank(
             relatedness=estimator,
             scores=score or (),
             criterion=sort,
+            packs=not no_packs,
             settings=settings,
             progress=progress,
         )
@@ -162,6 +167,8 @@ def caveats(ranking: Ranking) -> list[str]:
         )
     texts += [f"{data['name']}: {note}" for data in ranking.made.get("data", ()) for note in data.get("notes", ())]
     texts.append(best.certificate)
+    like = likeness(best.nearest)
+    texts += [f"{ranking.best.encoder}, {like}"] if like else []
     for entry in ranking.entries:
         result = entry.relatedness
         accuracy = result.transferred_accuracy

@@ -121,7 +121,7 @@ class Extraction:
         panel: Sequence[Panelist],
         mark: EncoderMark | None = None,
     ) -> tuple[TaskRelatedness, Part, Task | ReferencePack, Task | None]:
-        """Return a target with what compares it to a panel: by statistics, and with one split, where packs need that."""
+        """Return a target with what compares it to a panel: by statistics where packs need that."""
         fit, test = self.target(view, part, mark)
         if not needs_statistics(estimator, [each.fit for each in panel], fit):
             return estimator, part, fit, test

@@ -1,8 +1,8 @@
 """Reference packs that installed packages bring, found by entry points: a reference that nobody has to bring.
 
 An entry point of the group `transferability.packs` names a function without parameters that returns a folder; in it
-lies a folder for each encoder, called as `{encoder}` is in `pack:` (the name with everything but letters, digits, '-',
-'_' and '.' replaced by '-'), with the packs of that encoder, `*.safetensors`. `transferability-packs` is such a package.
+lies a folder for each encoder, called as `{encoder}` is in `pack:` (its name with everything but letters, digits, '-',
+'_' and '.' replaced by '-'), with the packs of that encoder, `*.safetensors`. `transferability-packs` is one.
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ def installed_packs(mark: EncoderMark | None) -> tuple[list[ReferencePack], str 
     """
     if mark is None:
         return [], None
-    found = [path for folder in pack_folders() for path in sorted((folder / file_name(mark.name)).glob("*.safetensors"))]
+    found = [
+        path for folder in pack_folders() for path in sorted((folder / file_name(mark.name)).glob("*.safetensors"))
+    ]
     packs = [ReferencePack.load(path) for path in found]
     serving = [pack for pack in packs if fits(pack.encoder, mark) and pack.has_rows]
     if len(serving) == len(packs):

@@ -114,9 +114,7 @@ def needs_statistics(
 ) -> bool:
     """Whether there are samples of too few of the tasks to compare anything else than statistics."""
     packs = [each for each in references if isinstance(each, ReferencePack)]
-    return isinstance(target, ReferencePack) or any(
-        not pack.has_rows or estimator.space == "target" for pack in packs
-    )
+    return isinstance(target, ReferencePack) or any(not pack.has_rows or estimator.space == "target" for pack in packs)
 
 
 def by_statistics(estimator: TaskRelatedness) -> TaskRelatedness:
