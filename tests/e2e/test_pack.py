@@ -126,7 +126,9 @@ def test_a_compact_pack_is_small_and_gives_nearly_the_same_bound(place: Path, co
     made = ["--data", "packaged:digits", "--encoder", "python:own:pixels", "--limit", "300"]
     done = command(place, "pack", *made, "--compact", "--out", "small.safetensors")
     assert "It holds the logits of 90 rows; --rows 0 leaves them out." in " ".join(done.stderr.split())
-    assert (place / "small.safetensors").stat().st_size < 0.3 * (place / "packs/python-own-pixels.safetensors").stat().st_size
+    assert (place / "small.safetensors").stat().st_size < 0.3 * (
+        place / "packs/python-own-pixels.safetensors"
+    ).stat().st_size
     arguments = ["--target", "packaged:digits", "--encoder", "python:own:pixels", "--limit", "300", "--json"]
     bounds = []
     for pack in ("small.safetensors", "packs/python-own-pixels.safetensors"):

@@ -96,7 +96,7 @@ class TestRank:
     def test_take_the_place_of_an_own_half_that_is_too_small(self) -> None:
         data = digits()
         chosen = np.sort(np.concatenate([np.flatnonzero(data.labels == k)[:3] for k in range(10)]))
-        few = data.take(chosen)
+        few = data.subset(chosen)
         (entry,) = rank(few, None, [PIXELS], settings=Settings(cache=False)).entries
         assert [each.reference for each in entry.relatedness.panel] == ["digits", "digits"]
         assert entry.relatedness.certified
@@ -132,7 +132,9 @@ def test_without_packages_there_is_the_own_half_alone(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("value", ["no_such_module_at_all:folder", "json:no_such_name", "json:loads"])
 def test_a_broken_package_is_one_sentence(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     install(monkeypatch, value)
-    with pytest.raises(DatasetError, match=rf"reference packs of '{value}' cannot be found: .*Install the package again"):
+    with pytest.raises(
+        DatasetError, match=rf"reference packs of '{value}' cannot be found: .*Install the package again"
+    ):
         installed_packs.pack_folders()
 
 

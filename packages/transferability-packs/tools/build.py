@@ -28,9 +28,22 @@ from transferability.pipeline.packs import mark_of
 
 PACKS = Path(__file__).parents[1] / "src" / "transferability_packs" / "packs"
 ENCODERS = (
-    "efficientnet-lite0 efficientnet-lite1 efficientnet-lite2 clip-vit-b16 open-nsfw pp-lcnet-orientation ddddocr pp-ocr "
-    "vit-s-saliency brain-mri-vgg16 minilm-l6 paraphrase-minilm-l3 multilingual-e5-small use-multilingual wordllama"
-).split()
+    "efficientnet-lite0",
+    "efficientnet-lite1",
+    "efficientnet-lite2",
+    "clip-vit-b16",
+    "open-nsfw",
+    "pp-lcnet-orientation",
+    "ddddocr",
+    "pp-ocr",
+    "vit-s-saliency",
+    "brain-mri-vgg16",
+    "minilm-l6",
+    "paraphrase-minilm-l3",
+    "multilingual-e5-small",
+    "use-multilingual",
+    "wordllama",
+)
 
 
 class Source(NamedTuple):
@@ -107,8 +120,7 @@ def main() -> None:
             if source.modality == encoder.modality:
                 pack = make(name, encoder, options.data, options.features)
                 path = pack.save(options.out / file_name(encoder.name) / f"{name}.safetensors", compact=True)
-                head = pack.heads[0]
-                print(f"{encoder.name}, {name}: {path.stat().st_size:,} bytes, losses {head.losses.mean():.3f}", flush=True)
+                print(f"{encoder.name}, {name}: {path.stat().st_size:,} bytes", flush=True)
 
 
 if __name__ == "__main__":

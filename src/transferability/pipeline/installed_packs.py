@@ -15,7 +15,6 @@ from pathlib import Path
 from transferability._identifiers import file_name
 from transferability.errors import DatasetError, one_line, passes_through
 from transferability.pipeline.packs import fits
-from transferability.ranking.result import Ranked
 from transferability.relatedness.encoder_mark import EncoderMark
 from transferability.relatedness.estimator import TaskRelatedness
 from transferability.relatedness.pack import ReferencePack
@@ -24,7 +23,7 @@ from transferability.relatedness.resemblance import nearest_classes
 from transferability.relatedness.result import Relatedness
 from transferability.task import Task
 
-__all__ = ["PACK_GROUP", "comparable", "installed_packs", "pack_folders", "relate_to_packs"]
+__all__ = ["PACK_GROUP", "installed_packs", "pack_folders", "relate_to_packs"]
 
 PACK_GROUP = "transferability.packs"
 
@@ -84,8 +83,9 @@ def relate_to_packs(
 ) -> Relatedness | None:
     """Return what relates a labelled target to its own other half, with the installed packs in the panel.
 
-    Packs with fewer classes than the target are left out: classes would have to share one. Without an own half (there
-    are too few rows of a class for two) the closest pack takes its place.
+    The own half stays what is reported: encoders are compared by what all of them have, and it orders them at least as
+    well (docs/packs.md). Packs with fewer classes than the target are left out: classes would have to share one. Where
+    there are too few rows of a class for two halves, the closest pack takes the place of the own half.
     """
     serving = [pack for pack in packs if pack.n_classes >= fit.n_classes]
     if not serving:
@@ -94,15 +94,4 @@ def relate_to_packs(
     nearest = nearest_classes(fit, packs)
     if own is None:
         return replace(found, nearest=nearest)
-    return own.with_references(found.panel, nearest)
-
-
-def comparable(entries: Sequence[Ranked]) -> list[Ranked]:
-    """Return entries of one ranking that are compared alike: by the closest reference where all encoders have packs.
-
-    Where some have none, every encoder stays with its target's own other half, which all have: a pack is fitted with
-    twice the rows, and its accuracy is higher for that reason alone.
-    """
-    if not all(len(entry.relatedness.panel) > 1 for entry in entries):
-        return list(entries)
-    return [replace(entry, relatedness=entry.relatedness.closest()) for entry in entries]
+    return own.with_references(found.others or (found,), nearest)

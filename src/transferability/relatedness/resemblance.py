@@ -13,30 +13,20 @@ encoder's features instead of that of the differences that matter (`benchmarks/p
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
 from transferability._array import FloatArray
 from transferability.relatedness.pack import ReferencePack
+from transferability.relatedness.summary import NearestClass
 from transferability.statistics.low_rank import leading_factor
 from transferability.task import Task
 
-__all__ = ["NearestClass", "nearest_classes"]
+__all__ = ["nearest_classes"]
 
 _RANK = 16
 _LEAST = 0.05  # of the variance of a feature that is never explained away
-
-
-class NearestClass(NamedTuple):
-    """The reference class that a target class lies nearest to."""
-
-    target_class: str
-    reference: str
-    reference_class: str
-    share: float  # of the rows of the target class, whose nearest class it is
-    runner_up: str | None  # "reference: class" that comes second; None where all rows agree
 
 
 def nearest_classes(target: Task, packs: Sequence[ReferencePack]) -> tuple[NearestClass, ...]:

@@ -22,7 +22,9 @@ def task(seed: int, n: int = 300, d: int = 80, classes: int = 5) -> Task:
     rng = np.random.default_rng(seed)
     y = np.arange(n) % classes
     scale = np.geomspace(1e-3, 1e3, d)
-    return Task((5 + 2 * centres[y] + rng.normal(size=(n, 6)) @ axes + 0.3 * rng.normal(size=(n, d))) * scale, y, "wide")
+    return Task(
+        (5 + 2 * centres[y] + rng.normal(size=(n, 6)) @ axes + 0.3 * rng.normal(size=(n, d))) * scale, y, "wide"
+    )
 
 
 @pytest.fixture(scope="module")

@@ -87,13 +87,23 @@ def test_stands_beside_samples_and_in_folds() -> None:
     width=st.sampled_from([0, 3]),
 )
 def test_never_below_the_loss(
-    seed: int, d: int, n_references: int, n_targets: int, cost: str, with_test: bool, rows: int, spread: float, width: int
+    seed: int,
+    d: int,
+    n_references: int,
+    n_targets: int,
+    cost: str,
+    with_test: bool,
+    rows: int,
+    spread: float,
+    width: int,
 ) -> None:
     reference = clusters(seed, n_references, 40, d, spread=spread)
     test = clusters(seed + 1, n_references, 30, d, spread=spread) if with_test else None
     target = clusters(seed + 2, n_targets, 40, d + width, spread=spread)
     pack = ReferencePack.from_task(reference, test, tau=(0.2, 2.0), rows=rows)
-    result = TaskRelatedness("auto", ground_cost=cost, scale=seed % 2 == 0).fit(pack, target, folds=2 if rows > 1 else None)
+    result = TaskRelatedness("auto", ground_cost=cost, scale=seed % 2 == 0).fit(
+        pack, target, folds=2 if rows > 1 else None
+    )
     assert result.certified
     assert result.bound >= result.transferred_loss - 1e-9 * (1 + result.bound)
     assert result.bound == pytest.approx(result.certificate_terms.per_point.mean(), rel=1e-6, abs=1e-9)

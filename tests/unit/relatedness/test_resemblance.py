@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from transferability import ReferencePack, Task
+from transferability import ReferencePack, Task, TaskRelatedness
 from transferability.errors import LabelError
-from transferability.relatedness.resemblance import NearestClass, nearest_classes
+from transferability.relatedness.resemblance import nearest_classes
+from transferability.relatedness.summary import NearestClass
 from transferability.report.likeness import likeness
 from transferability.statistics.low_rank import leading_factor
 
@@ -72,8 +75,14 @@ def test_needs_labels_and_bears_constant_features() -> None:
 
 
 def test_said_in_a_sentence() -> None:
-    assert likeness([]) is None
-    many = [NearestClass(str(k), "digits" if k else "fashion\x1b", str(k), 0.5, None) for k in range(9)]
-    text = likeness(many)
-    assert text.endswith("5 → digits: 5 (50 % of rows), … By reference, of 9 classes: digits 8, fashion\\x1b 1.")
+    result = TaskRelatedness(tau=1.0).fit(PACKS[0], task(4, [0, 1, 2], "new"))
+    assert likeness(result) is None
+    many = tuple(NearestClass(str(k), "digits" if k else "fashion\x1b", str(k), 0.5) for k in range(9))
+    text = likeness(dataclasses.replace(result, nearest=many))
+    assert "5 → digits: 5 (50 % of rows), …; by reference, of 9 classes: digits 8, fashion\\x1b 1." in text
+    assert text.endswith(f"Closest reference: first, bound {result.bound:.3f}.")
     assert "\x1b" not in text
+    own = dataclasses.replace(result, reference="own other half").with_references([result], many[:2])
+    own = dataclasses.replace(own, others=(result, dataclasses.replace(result, reference="own other half")))
+    assert likeness(own).endswith(f"first, bound {result.bound:.3f} (own other half: {result.bound:.3f}).")
+    assert not own.reference_chosen
