@@ -51,6 +51,9 @@ def rank(
     matching: Matching = "assignment",
     no_scale: NoScale = False,
     union: Union = False,
+    no_packs: Annotated[
+        bool, typer.Option("--no-packs", help="Leave out installed reference packs where no reference is given.")
+    ] = False,
     unlabelled: Unlabelled = False,
     settings: Settings,
     race: Annotated[
@@ -108,6 +111,7 @@ def rank(
             relatedness=estimator,
             scores=score or (),
             criterion=sort,
+            packs=not no_packs,
             settings=settings,
             race=1 if race else None,
             progress=watch.progress,

@@ -16,12 +16,11 @@ from transferability.pipeline.data import (
     as_list,
     load_part,
     note_overlap,
-    without_folds,
 )
 from transferability.pipeline.describe import describe_run
 from transferability.pipeline.measure import Measurement, score_columns
 from transferability.pipeline.one_encoder import EncoderSkippedError, measure_encoder
-from transferability.pipeline.packs import PackSource, by_statistics
+from transferability.pipeline.packs import PackSource
 from transferability.pipeline.race import run_race
 from transferability.ranking.result import Ranked, Ranking, Skipped
 from transferability.relatedness.estimator import TaskRelatedness
@@ -60,6 +59,7 @@ def rank(
     relatedness: TaskRelatedness | None = None,
     scores: Sequence[str] = (),
     criterion: str | None = None,
+    packs: bool = True,
     settings: Settings | None = None,
     race: int | None = None,
     progress: Progress | None = None,
@@ -74,8 +74,9 @@ def rank(
         samples, and no scores.
     references : str, Dataset, ReferencePack, a sequence of these, or None
         Labelled data. Of several, the one with the smallest bound is reported for each encoder. A pack (`pack:FILE`)
-        serves the encoder it was made with; where one takes part, everything is compared by statistics. None, or an
-        empty sequence: one half of the target is the reference of its other half.
+        serves the encoder it was made with; where one without rows takes part, everything is compared by statistics.
+        None, or an empty sequence: one half of the target is the reference of its other half, and installed packs of
+        the encoder stand beside it.
     encoders : str, Encoder, torch module, function, a sequence or a mapping of names to these, optional
         Identifiers (`load_encoder`), perhaps with wildcards (`timm:vit_tiny*`) or a name of their own
         (`mini=st:/models/mini`), or models in memory. One that fails is skipped and reported; the others go on.
@@ -92,6 +93,10 @@ def rank(
         "transferred_loss", "bound", the name of a score, or another column of `transferability.display.columns` that
         has a direction, by its key or title. By default the transferred accuracy where it is known, that
         is with samples and labels of the target, else the bound.
+    packs : bool, default=True
+        Without references, relate a labelled target to installed packs of each encoder too (`transferability-packs`):
+        they are in the panel, with their bounds, and tell what the target is like (`nearest`). Encoders are ordered by
+        the target's own other half, which all of them have.
     settings : Settings, optional
     race : int, optional
         How many first places to race for. Encoders that a paired test on a growing sample of the target puts behind
@@ -133,15 +138,14 @@ def rank(
     criterion = None if criterion is None else sort_key(criterion)
     columns = score_columns(scores, criterion)
     given = [] if references is None else as_list(references)
-    parts = without_folds([load_part(each, settings) for each in (target, *given)])
+    parts = [load_part(each, settings) for each in (target, *given)]
     target_part, *reference_parts = note_overlap(parts[0], parts[1:]), *parts[1:]
     choice = choose_encoders(encoders, zoo, target_part)
-    if any(isinstance(part, PackSource) for part in parts):
-        estimator = by_statistics(estimator)
     # Known before hours of extraction. Data without labels may still get them from the files of `features:`.
     if criterion in TRANSFERRED and (isinstance(target_part, PackSource) or not settings.use_labels):
         raise unknown(criterion, target_part.name)
-    measure = Measurement(estimator, columns, settings.seed, progress)
+    installed = packs and not given
+    measure = Measurement(estimator, columns, settings.seed, progress, installed=installed)
     entries: list[Ranked] = []
     skipped: list[Skipped] = []
     wanted = list(choice.encoders)

@@ -13,10 +13,10 @@ from transferability.encoders import FeatureFiles, identity_of
 from transferability.encoders.identity import hash_json
 from transferability.errors import TransferabilityError
 from transferability.pipeline import Split
-from transferability.pipeline.data import Part, load_part, without_folds
+from transferability.pipeline.data import Part, load_part
 from transferability.pipeline.extraction import Loaded, load
 from transferability.pipeline.measure import score_columns
-from transferability.pipeline.packs import PackSource, by_statistics, mark_of
+from transferability.pipeline.packs import mark_of
 from transferability.ranking.store import ResultStore, StoredResult, result_key
 from transferability.report.provenance import plain
 from transferability.study.config import Study
@@ -58,10 +58,9 @@ class Inventory:
     def __init__(self, study: Study) -> None:
         self.study = study
         names = list(dict.fromkeys((*study.targets, *study.references)))
-        self.parts = dict(zip(names, without_folds([load_part(name, study.settings) for name in names]), strict=True))
+        self.parts = {name: load_part(name, study.settings) for name in names}
         self._stamps = {name: _stamp(part) for name, part in self.parts.items() if isinstance(part, Split)}
-        has_packs = any(isinstance(part, PackSource) for part in self.parts.values())
-        self.estimator = by_statistics(study.relatedness) if has_packs else study.relatedness
+        self.estimator = study.relatedness
         self._settings = {
             name: value for name, value in dataclasses.asdict(study.settings).items() if name not in _WITHOUT_EFFECT
         }
