@@ -17,6 +17,7 @@ from transferability.encoders import (
     outputs_of,
     spread_layers,
 )
+from transferability.encoders.in_memory import encoder_of
 from transferability.errors import LabelError, OptionError
 from transferability.features import Features, extract_features, extract_outputs
 from transferability.pipeline.data import AnyEncoder, Part, Progress, Settings, Split
@@ -42,7 +43,7 @@ class Panelist(NamedTuple):
 def load(encoder: AnyEncoder, settings: Settings) -> Loaded:
     """Return the encoder that an identifier names, as the settings want it; an encoder stays what it is."""
     if not isinstance(encoder, str):
-        return encoder
+        return encoder_of(encoder, device=settings.device, precision=settings.precision)
     layer = None if settings.layer == "all" else settings.layer
     return load_encoder(
         encoder,

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 
 from scipy.special import softmax
 
-from transferability._criteria import QUANTITIES
 from transferability._threads import threads_for
+from transferability.display.columns import COLUMNS, column_named
 from transferability.errors import LabelError, UnknownNameError, nearest_names
 from transferability.pipeline.cost import warn_of_cost
 from transferability.pipeline.data import Part, Progress, Split
 from transferability.pipeline.describe import SampleCache, described, nearest
 from transferability.pipeline.extraction import Extraction, Loaded, Panelist
-from transferability.ranking.result import LinearProbe, Ranked, ScoreColumn
+from transferability.ranking.entry import LinearProbe, Ranked, ScoreColumn
 from transferability.relatedness.estimator import TaskRelatedness
 from transferability.relatedness.pack import ReferencePack
 from transferability.relatedness.result import Relatedness
@@ -28,7 +28,7 @@ __all__ = ["Measurement", "relatedness_of", "score_columns"]
 
 
 def score_columns(scores: Sequence[str], criterion: str | None = None) -> list[ScoreColumn]:
-    """Return the scores to compute, each once, the criterion among them where it is one.
+    """Return the scores to compute, each once, the criterion among them where it is one and not a column.
 
     Raises
     ------
@@ -36,10 +36,12 @@ def score_columns(scores: Sequence[str], criterion: str | None = None) -> list[S
         If there is no score of a name.
     """
     known = available()
-    wanted = [*(known if "all" in scores else scores), *(() if criterion in (None, *QUANTITIES) else (criterion,))]
+    sorts_by_column = criterion is None or column_named(criterion) is not None
+    wanted = [*(known if "all" in scores else scores), *(() if sorts_by_column else (criterion,))]
     for name in wanted:
         if name not in known:
-            message = f"no score is called {name!r}. {nearest_names(name, [*QUANTITIES, *known])}"
+            columns = [column.key for column in COLUMNS if column.higher_is_better is not None]
+            message = f"no score is called {name!r}. {nearest_names(name, [*columns, *known])}"
             raise UnknownNameError(message)
     return [ScoreColumn(name, known[name].higher_is_better) for name in dict.fromkeys(wanted)]
 
