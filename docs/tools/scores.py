@@ -30,7 +30,7 @@ def _row(info: ScoreInfo) -> tuple[str, ...]:
         better,
         _cell(info.range),
         _cell(info.needs_in_words),
-        device if info.needs & {"features", "source_probabilities"} else "–",
+        device if info.needs - {"labels", "n_parameters"} else "–",
         _cell(info.limitations),
     )
 
