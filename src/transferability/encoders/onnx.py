@@ -165,7 +165,7 @@ class OnnxPictureEncoder:
         channels = 1 if self._picture.channels == "L" else 3
         size = (channels, height, width) if self._picture.layout == "NCHW" else (height, width, channels)
         module = to_torch(graph, self._output, size, self.name)
-        rows_of = partial(pool_rows, pooling=self._pooling, axis=self._axes.get(self._output))
+        rows_of = partial(pool_rows, pooling=self._pooling, axis=self._channels)
         network = trainable_network(module, self.name, self._picture, rows_of, self._device)
         check_same(network, self.encode)
         return network
