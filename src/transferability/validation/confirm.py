@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from transferability.encoders import Encoder, FeatureFiles, OutputView
-from transferability.errors import EncoderError, TransferabilityError
+from transferability.errors import EncoderError, LabelError, TransferabilityError
 from transferability.pipeline import Progress, Settings, Split
 from transferability.pipeline.extraction import load
 from transferability.ranking.confirmation import Confirmation, Confirmed
@@ -114,7 +114,8 @@ def confirm(
     store : ResultStore, optional
         Kind 'confirm'. What it holds is not computed again.
     executor : callable, optional
-        Where the jobs of a round run; by default here, one after the other (`RayTrainer`: on a cluster).
+        Where the jobs of a round run; by default here, one after the other (`transferability.validation.ray.run_on_ray`: on a
+        cluster).
     progress : callable (what, done, total), optional
 
     Returns
@@ -126,6 +127,9 @@ def confirm(
     LabelError
         If the target has no labels.
     """
+    if part.dataset.labels is None:
+        message = f"data {part.name!r} must have labels to be trained on; got none."
+        raise LabelError(message)
     settings = settings or Settings()
     race = _Race(part, settings, tuning, store, executor)
     names = [each if isinstance(each, str) else each.name for each in encoders]
