@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -27,10 +28,21 @@ from transferability.encoders.base import (
     Preprocess,
     TrainableEncoder,
 )
+from transferability.encoders.family import Family
 from transferability.encoders.pictures import PictureInput, PixelType
 from transferability.errors import EncoderError, require_extra
 
-__all__ = ["OnnxPictureEncoder", "Pooling", "load"]
+__all__ = ["FAMILY", "OnnxPictureEncoder", "Pooling", "load", "search"]
+
+FAMILY = Family(
+    "onnx:FILE[#OUTPUT]", "ONNX Runtime, pictures; any tensor of the graph", ("image",), "onnxruntime", "onnx"
+)
+
+
+def search(pattern: str) -> list[str]:
+    """Return the files that match."""
+    return sorted(glob.glob(str(Path(pattern).expanduser())))
+
 
 Pooling = Literal["mean", "first position", "time first"]
 
