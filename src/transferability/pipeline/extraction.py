@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from transferability.encoders import (
 from transferability.encoders.in_memory import encoder_of
 from transferability.errors import LabelError, OptionError
 from transferability.features import Features, extract_features, extract_outputs
+from transferability.features.meter import metered
 from transferability.pipeline.data import AnyEncoder, Part, Progress, Settings, Split
 from transferability.pipeline.packs import PackSource, fitting_packs, mark_of
 from transferability.relatedness.pack import EncoderMark, ReferencePack
@@ -108,6 +110,9 @@ class Extraction:
         self._probabilities = "source_probabilities" in needs and PROBABILITIES in known
         self._settings = settings
         self._progress = progress
+        self._seconds = 0.0  # of extraction, since somebody asked
+        self.encoded = (0, 0.0)
+        """Items that were encoded, and the seconds of the extractions that they belong to."""
         self._found: dict[int, dict[str, Features]] = {}  # by data set; the parts live as long as the run
 
     def target(
@@ -170,6 +175,11 @@ class Extraction:
         said = [note for outputs in found if _output_of(view) in outputs for note in outputs[_output_of(view)].notes]
         return {"texts": " ".join(dict.fromkeys(said))} if said else {}
 
+    def take_seconds(self) -> float:
+        """Return the seconds of extraction since the last call."""
+        seconds, self._seconds = self._seconds, 0.0
+        return seconds
+
     @property
     def _of_targets(self) -> tuple[str, ...]:
         """All that is computed of a target, in one pass."""
@@ -179,7 +189,13 @@ class Extraction:
         found = self._found.setdefault(id(part.dataset), {})
         missing = [output for output in wanted if output not in found]
         if missing:
-            found |= self._extract(part, missing)
+            started = time.perf_counter()
+            with metered() as meter:
+                found |= self._extract(part, missing)
+            seconds = time.perf_counter() - started
+            self._seconds += seconds
+            if meter.n_items:
+                self.encoded = (self.encoded[0] + meter.n_items, self.encoded[1] + seconds)
         return found
 
     def _extract(self, part: Split, outputs: Sequence[str]) -> dict[str, Features]:

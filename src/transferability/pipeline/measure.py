@@ -16,7 +16,7 @@ from transferability.pipeline.cost import warn_of_cost
 from transferability.pipeline.data import Part, Progress, Split
 from transferability.pipeline.describe import SampleCache, described, nearest
 from transferability.pipeline.extraction import Extraction, Loaded, Panelist
-from transferability.ranking.entry import LinearProbe, Ranked, ScoreColumn
+from transferability.ranking.entry import EncoderCost, LinearProbe, Ranked, ScoreColumn
 from transferability.relatedness.estimator import TaskRelatedness
 from transferability.relatedness.pack import ReferencePack
 from transferability.relatedness.result import Relatedness
@@ -122,7 +122,8 @@ class Measurement:
         keys = extraction.cache_keys(view, [target, *references])
         trained = _linear_probe(fit, test, target, self.seed)
         seconds = time.perf_counter() - started
-        return Ranked(view.name, view.n_parameters, result, values, notes, seconds, keys, trained)
+        cost = EncoderCost(dimension=fit.n_features)
+        return Ranked(view.name, view.n_parameters, result, values, notes, seconds, keys, trained, cost)
 
     def _scores(
         self,

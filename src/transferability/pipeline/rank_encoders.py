@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 
 from transferability._criteria import TRANSFERRED, unknown
 from transferability.display.columns import sort_key
-from transferability.errors import OptionError, RowError, TaskError, TransferabilityError, UnknownNameError
+from transferability.errors import OptionError, RowError, TaskError, UnknownNameError
 from transferability.pipeline.choice import Encoders, choose_encoders
 from transferability.pipeline.data import (
     Data,
@@ -21,14 +19,36 @@ from transferability.pipeline.data import (
     without_folds,
 )
 from transferability.pipeline.describe import describe_run
-from transferability.pipeline.extraction import Extraction, load, views_of
 from transferability.pipeline.measure import Measurement, score_columns
+from transferability.pipeline.one_encoder import EncoderSkippedError, measure_encoder
 from transferability.pipeline.packs import PackSource, by_statistics
 from transferability.pipeline.race import run_race
 from transferability.ranking.result import Ranked, Ranking, Skipped
 from transferability.relatedness.estimator import TaskRelatedness
 
-__all__ = ["rank"]
+__all__ = ["RankingInterrupted", "Tell", "rank"]
+
+
+Tell = Callable[[Ranked | Skipped | None, int, int], None]
+"""Takes an entry (None before the first encoder), how many encoders are done, and how many there are."""
+
+
+class RankingInterrupted(KeyboardInterrupt):
+    """The user interrupted a ranking.
+
+    Attributes
+    ----------
+    ranking : Ranking
+        Of the encoders that were done.
+    done, total : int
+        How many were, of how many.
+    """
+
+    def __init__(self, ranking: Ranking, done: int, total: int) -> None:
+        super().__init__(f"interrupted after {done} of {total} encoders")
+        self.ranking = ranking
+        self.done = done
+        self.total = total
 
 
 def rank(
@@ -43,6 +63,7 @@ def rank(
     settings: Settings | None = None,
     race: int | None = None,
     progress: Progress | None = None,
+    tell: Tell | None = None,
 ) -> Ranking:
     """Rank encoders for a target, best first.
 
@@ -78,6 +99,8 @@ def rank(
         when, and on what evidence. Any one of the first leaves with a chance of at most 5 %, as far as classifiers that
         are fitted on the samples tell (`transferability.ranking.race`). By default no encoder leaves.
     progress : callable (what, done, total), optional
+    tell : callable (entry, done, total), optional
+        Called with each `Ranked` or `Skipped` as soon as it is there, the encoders that are done, and all of them.
 
     Returns
     -------
@@ -88,6 +111,8 @@ def rank(
     TransferabilityError
         If the data or an option are at fault: "transferred_accuracy" or "transferred_loss" for a target without labels
         or samples among them. Faults of a single encoder are in `Ranking.skipped`.
+    RankingInterrupted
+        If the user interrupts it after the first encoder; it holds the ranking of those that are done.
 
     Examples
     --------
@@ -134,28 +159,35 @@ def rank(
         )
         wanted, skipped = raced.encoders, list(raced.skipped)
     wrong_names = 0
-    for each in wanted:
-        started = time.perf_counter()
-        name = each if isinstance(each, str) else each.name
+    target_name, *names = [part.name for part in parts]
+
+    def ranking() -> Ranking:
+        made = describe_run(estimator, settings, [target_part, *reference_parts])
+        made |= {"zoo": choice.zoo, "encoder_notes": list(choice.notes)} if choice.zoo or choice.notes else {}
+        made |= {} if raced is None else {"race": raced.to_dict()}
+        return Ranking.sort(entries, skipped, criterion, columns, target_name, names, made)
+
+    if tell:
+        tell(None, 0, len(wanted))
+    for position, each in enumerate(wanted, start=1):
         try:
-            views = views_of(load(each, settings), settings)
-            extraction = Extraction(views, needs=measure.needs, settings=settings, progress=progress)
-            for view in views:
-                name = view.name
-                entry = measure(view, extraction, target_part, reference_parts)
-                entries.append(replace(entry, seconds=time.perf_counter() - started))
-                started = time.perf_counter()
-        except TransferabilityError as error:
-            if isinstance(error, RowError) and not entries:
-                raise  # the next encoder would come upon it too, hours later
-            skipped.append(Skipped(name, str(error)))
-            wrong_names += isinstance(error, UnknownNameError | OptionError)
+            for entry in measure_encoder(measure, each, settings, target_part, reference_parts):
+                entries.append(entry)
+                if tell:
+                    tell(entry, position, len(wanted))
+        except EncoderSkippedError as error:
+            if isinstance(error.reason, RowError) and not entries:
+                raise error.reason from error  # the next encoder would come upon it too, hours later
+            skipped.append(Skipped(error.encoder, str(error.reason)))
+            wrong_names += isinstance(error.reason, UnknownNameError | OptionError)
+            if tell:
+                tell(skipped[-1], position, len(wanted))
+        except KeyboardInterrupt as error:
+            if not entries:
+                raise
+            raise RankingInterrupted(ranking(), position - 1, len(wanted)) from error
     if not entries:
         reasons = "; ".join(f"{each.encoder}: {each.reason}" for each in skipped)
         message = f"no encoder could be ranked. {reasons}"
         raise UnknownNameError(message) if wrong_names == len(skipped) else TaskError(message)
-    target_name, *names = [part.name for part in parts]
-    made = describe_run(estimator, settings, [target_part, *reference_parts])
-    made |= {"zoo": choice.zoo, "encoder_notes": list(choice.notes)} if choice.zoo or choice.notes else {}
-    made |= {} if raced is None else {"race": raced.to_dict()}
-    return Ranking.sort(entries, skipped, criterion, columns, target_name, names, made)
+    return ranking()

@@ -15,7 +15,6 @@ from typing import Literal
 
 import numpy as np
 
-from transferability._array import FloatArray
 from transferability._threads import threads_for
 from transferability.errors import TaskError
 from transferability.relatedness.checks import check_count, check_tasks, check_tau
