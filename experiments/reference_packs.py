@@ -1,6 +1,6 @@
 """What reference packs are worth: against samples, for ordering encoders, and for saying what a target is like.
 
-    python experiments/reference_packs.py --data FOLDER --step samples|ranking|nearest [--rows 200]
+    python experiments/reference_packs.py --data FOLDER --step samples|ranking|nearest [--rows 200] [--encoder NAME …]
 
 FOLDER holds ``real_zoo/ENCODER.npz`` (last-layer features and labels of 1,000 rows by data-set name) and
 ``finetuned_truth.json`` (accuracy after fine-tuning). Packs are compact, made of the other data sets; targets are samples
@@ -172,8 +172,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--step", choices=("samples", "ranking", "nearest"), required=True)
     parser.add_argument("--rows", type=int, default=200)
+    parser.add_argument("--encoder", action="append", help="of real_zoo; repeat; by default all")
     options = parser.parse_args()
     zoo = sorted((options.data / "real_zoo").glob("*.npz"))
+    zoo = [path for path in zoo if not options.encoder or path.stem in options.encoder]
     if options.step == "samples":
         against_samples(zoo, options.rows)
     elif options.step == "nearest":
