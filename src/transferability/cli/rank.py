@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -75,6 +75,9 @@ def rank(
             help="Judge encoders on growing samples of the target, and drop those that are surely not the first.",
         ),
     ] = False,
+    executor: Annotated[
+        Literal["local", "ray"], typer.Option(help="Where to compute: this process, or the actors of a Ray cluster.")
+    ] = "local",
     wide: Wide = False,
     out: Annotated[
         Path | None,
@@ -114,6 +117,7 @@ def rank(
             criterion=sort,
             settings=settings,
             race=1 if race else None,
+            executor=executor,
             progress=progress,
         )
     ranking = replace(ranking, made=ranking.made | {"command": command_line()})

@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 from transferability._criteria import TRANSFERRED, unknown
+from transferability._validate import check_choice
 from transferability.errors import RowError, TaskError, TransferabilityError
 from transferability.pipeline.data import (
     AnyEncoder,
@@ -23,6 +25,7 @@ from transferability.pipeline.extraction import Extraction, load, views_of
 from transferability.pipeline.measure import Measurement, score_columns
 from transferability.pipeline.packs import PackSource, by_statistics
 from transferability.pipeline.race import run_race
+from transferability.pipeline.rank_on_ray import rank_on_ray
 from transferability.ranking.result import Ranked, Ranking, Skipped
 from transferability.relatedness.estimator import TaskRelatedness
 
@@ -39,6 +42,7 @@ def rank(
     criterion: str | None = None,
     settings: Settings | None = None,
     race: int | None = None,
+    executor: Literal["local", "ray"] = "local",
     progress: Progress | None = None,
 ) -> Ranking:
     """Rank encoders for a target, best first.
@@ -68,6 +72,8 @@ def rank(
         them leave before they are extracted further, and are not in the ranking: `Ranking.made["race"]` says who left
         when, and on what evidence. Any one of the first leaves with a chance of at most 5 %, as far as classifiers that
         are fitted on the samples tell (`transferability.ranking.race`). By default no encoder leaves.
+    executor : {"local", "ray"}, default="local"
+        "ray": on the actors of a Ray cluster, one encoder at a time each (`pipeline.cluster`). A race is run here.
     progress : callable (what, done, total), optional
 
     Returns
@@ -122,6 +128,9 @@ def rank(
             progress=progress,
         )
         wanted, skipped = raced.encoders, list(raced.skipped)
+    if check_choice(executor, ("local", "ray"), "executor") == "ray":
+        entries, failed = rank_on_ray(wanted, measure, settings, target_part, reference_parts, progress)
+        wanted, skipped = [], skipped + failed
     for each in wanted:
         started = time.perf_counter()
         name = each if isinstance(each, str) else each.name
