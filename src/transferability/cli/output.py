@@ -24,11 +24,10 @@ if TYPE_CHECKING:
 __all__ = [
     "EXIT_FAILED",
     "EXIT_PARTIAL",
+    "EXIT_USAGE",
     "MEASURED_ON",
     "command_line",
     "notice",
-    "number",
-    "percent",
     "print_json",
     "print_table",
     "say",
@@ -43,6 +42,7 @@ MEASURED_ON = {
     "fit": "on the rows that they were fitted on",
 }
 EXIT_FAILED = 1
+EXIT_USAGE = 2  # an option or a name that is wrong
 EXIT_PARTIAL = 3  # finished, with some encoders skipped
 _AS_WIDE_AS_IT_NEEDS = 10_000
 
@@ -86,9 +86,15 @@ def print_json(value: Any) -> None:
 
 
 def print_table(
-    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1, first: int | None = None
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    left: int | Sequence[bool] = 1,
+    first: int | None = None,
 ) -> None:
-    """Print a table on stdout, the first `left` columns to the left. Outside a terminal it is as wide as it needs.
+    """Print a table on stdout, the first `left` columns, or those marked, to the left.
+
+    Outside a terminal it is as wide as it needs.
 
     Of more than `first` rows, only these are shown, and a notice says how many there are.
     """
@@ -96,8 +102,9 @@ def print_table(
     if not console.is_terminal:
         console = Console(highlight=False, width=_AS_WIDE_AS_IT_NEEDS)
     table = Table(title=_cell(title), title_justify="left", header_style="bold", box=None, pad_edge=False)
-    for position, column in enumerate(columns):
-        table.add_column(_cell(column), justify="left" if position < left else "right", overflow="fold")
+    to_left = [position < left for position in range(len(columns))] if isinstance(left, int) else left
+    for column, is_left in zip(columns, to_left, strict=True):
+        table.add_column(_cell(column), justify="left" if is_left else "right", overflow="fold")
     for row in rows[:first]:
         table.add_row(*map(_cell, row))
     console.print(table)
@@ -107,16 +114,6 @@ def print_table(
 
 def _cell(text: str) -> Text:
     return Text(printable(text))  # not a str, in which rich reads markup and the names of emoji
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """Format a number for a table; a dash where there is none."""
-    return "–" if value is None or value != value else f"{value:.{digits}f}"
-
-
-def percent(value: float | None) -> str:
-    """Format a share for a table."""
-    return "–" if value is None else f"{100 * value:.1f} %"
 
 
 class _Speed(ProgressColumn):

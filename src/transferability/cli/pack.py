@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from transferability.cli.asking import only
 from transferability.cli.options import JsonFlag, parse_tau, with_settings
 from transferability.cli.output import notice, print_json, say, show_progress
 
@@ -19,9 +20,13 @@ __all__ = ["pack"]
 @with_settings
 def pack(
     *,
-    data: Annotated[str, typer.Option(help="Labelled data: folder:DIR, csv:FILE, npz:FILE, packaged:NAME, …")],
+    argument: Annotated[
+        list[str] | None, typer.Argument(metavar="DATA", help="Labelled data: a path, or PREFIX:NAME.")
+    ] = None,
+    data: Annotated[str | None, typer.Option("--data", help="Labelled data, in place of the argument.")] = None,
     encoder: Annotated[
-        str | None, typer.Option(help="Encoder: timm:NAME, hf:ORG/NAME, …; leave out for feature files.")
+        str | None,
+        typer.Option("--encoder", "-e", help="Encoder: timm:NAME, hf:ORG/NAME, …; leave out for feature files."),
     ] = None,
     out: Annotated[
         Path | None,
@@ -46,12 +51,13 @@ def pack(
     `rank` and `relate` take it as --reference pack:FILE or --target pack:FILE, for data that are too large or too
     private to copy.
 
-    Example: transferability pack --encoder timm:resnet18.a1_in1k --data folder:photos --out photos.pack.safetensors
+    Example: transferability pack photos --encoder timm:resnet18.a1_in1k --out photos.pack.safetensors
     """
     from transferability._identifiers import file_name
     from transferability._writing import check_output
     from transferability.pipeline import make_pack
 
+    data = only(argument, data, "data")
     place = check_output(".", folder=True) if out is None else check_output(out)
     with show_progress() as progress:
         made = make_pack(

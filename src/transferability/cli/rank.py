@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from transferability._criteria import TRANSFERRED_ACCURACY, in_words
+from transferability._criteria import TRANSFERRED_ACCURACY
+from transferability.cli.asking import EncodersOption, ReferencesOption, Targets, Zoo, only
 from transferability.cli.options import (
     GroundCost,
     JsonFlag,
@@ -29,13 +30,13 @@ from transferability.cli.output import (
     MEASURED_ON,
     command_line,
     notice,
-    number,
-    percent,
     print_json,
     print_table,
     short_path,
     show_progress,
 )
+from transferability.display.columns import shown_columns, title_of
+from transferability.display.formats import number, percent
 from transferability.relatedness.tau import DEFAULT_TAU
 
 if TYPE_CHECKING:
@@ -48,17 +49,11 @@ __all__ = ["caveats", "rank", "show_ranking", "write_ranking"]
 @with_settings
 def rank(
     *,
-    target: Annotated[str, typer.Option(help="Target data: folder:DIR, csv:FILE, npz:FILE, …")],
-    reference: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Reference: labelled data or pack:FILE; repeat for several. By default the target's own other half."
-        ),
-    ] = None,
-    encoder: Annotated[
-        list[str],
-        typer.Option(help="Encoder: timm:NAME, hf:ORG/NAME, st:NAME, torchvision:NAME, onnx:FILE, …; repeat."),
-    ],
+    data: Targets = None,
+    target: Annotated[str | None, typer.Option("--target", "-t", help="Target data, in place of the argument.")] = None,
+    reference: ReferencesOption = None,
+    encoder: EncodersOption = None,
+    zoo: Zoo = None,
     score: Annotated[list[str] | None, typer.Option(help="Further score to show; repeat, or all.")] = None,
     sort: Sort = None,
     tau: Tau = str(DEFAULT_TAU),
@@ -89,13 +84,16 @@ def rank(
 
     The table also shows the transferred loss, a bound on it, and an interval for new data. Nothing is fine-tuned.
 
-    Example: transferability rank --target folder:photos --encoder timm:resnet18.a1_in1k
-    --encoder torchvision:resnet50
+    Example: transferability rank photos
+
+    Example: transferability rank reviews.csv#text=review,label=stars -e st:all-MiniLM-L6-v2 -e hf:roberta-base
     """
     from transferability._writing import check_output
+    from transferability.pipeline import choose_encoders, load_part
     from transferability.pipeline import rank as rank_encoders
     from transferability.relatedness.estimator import TaskRelatedness
 
+    wanted = only(data, target)
     folder = None if out is None else check_output(out, folder=True)
     estimator = TaskRelatedness(
         parse_tau(tau),  # type: ignore[arg-type]
@@ -107,11 +105,15 @@ def rank(
         seed=settings.seed,
     )
     settings = replace(settings, use_labels=not unlabelled)
+    part = load_part(wanted, settings)
+    choice = choose_encoders(encoder, zoo, part)
+    for text in choice.notes:
+        notice(text)
     with show_progress() as progress:
         ranking = rank_encoders(
-            target,
+            part,
             reference,
-            encoder,
+            choice,
             relatedness=estimator,
             scores=score or (),
             criterion=sort,
@@ -130,38 +132,21 @@ def rank(
 
 def show_ranking(ranking: Ranking, *, wide: bool = False) -> None:
     """Print the table, and the caveats."""
-    columns = ["", "encoder", "reference", "accuracy", "95 % interval", "linear probe", "transferred loss", "bound"]
-    columns += [*_TERMS, *_POINTS, "τ", "scale"] if wide else []
-    columns += ["parameters", *(column.name for column in ranking.columns), "seconds"]
-    rows = []
-    for place, (entry, interval) in enumerate(zip(ranking.entries, ranking.standings, strict=True), start=1):
-        result = entry.relatedness
-        row = [str(place), entry.encoder, result.reference, percent(result.transferred_accuracy)]
-        trained = None if entry.probe is None else entry.probe.accuracy
-        row += [
-            _interval(ranking.criterion, interval),
-            percent(trained),
-            number(result.transferred_loss),
-            number(result.bound),
-        ]
-        row += _explanation(result) if wide else []
-        row += [_millions(entry.n_parameters)]
-        row += [number(entry.scores.get(column.name), 4) for column in ranking.columns]
-        rows.append([*row, f"{entry.seconds:.1f}"])
+    record = ranking.to_dict()
+    columns = shown_columns(record["ranking"], record["columns"], ranking.criterion, wide=wide)
+    rows = [[column.show(entry) for column in columns] for entry in record["ranking"]]
     best = ranking.best.relatedness
-    by = in_words(ranking.criterion)
+    by = title_of(ranking.criterion)
     title = (
         f"Encoders for {ranking.target}, best first by {by} (largest class {percent(best.chance)}; losses and bounds "
         f"in nats, guessing costs {best.log_n_classes:.3f})"
     )
-    print_table(title, columns, rows, left=3)
+    print_table(title, [column.title for column in columns], rows, [column.is_text for column in columns])
     for text in caveats(ranking):
         notice(text)
 
 
 _SHOWN = 10  # encoders of a race that are named
-_TERMS = ("reference loss", "label mismatch", "distribution mismatch")
-_POINTS = ("points lost on reference", "points lost to labels", "points lost on target")
 
 
 def caveats(ranking: Ranking) -> list[str]:
@@ -193,7 +178,7 @@ def _race(race: dict[str, Any] | None) -> list[str]:
     texts = [f"race: {len(race['dropped'])} left before all rows were encoded; {share} of all items were encoded."]
     shown = number if race["quantity"] != TRANSFERRED_ACCURACY else percent
     texts += [
-        f"left after {each['n_rows']:,} rows: {each['encoder']}, {in_words(race['quantity'])} "
+        f"left after {each['n_rows']:,} rows: {each['encoder']}, {title_of(race['quantity'])} "
         f"{shown(each['value'])} against {shown(each['rival_value'])} of {each['rival']}; "
         f"p = {each['p_value']:.1g} that it is the first."
         for each in race["dropped"][:_SHOWN]
@@ -202,33 +187,15 @@ def _race(race: dict[str, Any] | None) -> list[str]:
     return texts + ([f"{more} more left; --json names all."] if more > 0 else [])
 
 
-def _interval(criterion: str, interval: Any) -> str:
-    if interval is None:
-        return "–"
-    if criterion == TRANSFERRED_ACCURACY:
-        return f"{100 * interval.low:.1f} – {percent(interval.high)}"
-    return f"{number(interval.low)} – {number(interval.high)}"
-
-
-def _explanation(result: Any) -> list[str]:
-    lost = result.accuracy_lost or {}
-    points = [lost.get(name) for name in ("on_reference", "to_labels", "on_target")]
-    cells = [number(result.reference_loss), number(result.label_mismatch), number(result.distribution_mismatch)]
-    cells += ["–" if each is None else f"{100 * each:+.1f}" for each in points]
-    return [*cells, f"{result.tau:.3g}", f"{result.scale:.3g}"]
-
-
 def write_ranking(ranking: Ranking, folder: Path) -> None:
     """Write all results, and the report, into a folder."""
+    from transferability.relatedness.result import Relatedness
     from transferability.report.files import write_records
 
     files = write_records(ranking.to_dict(), ranking, folder)
     for place, entry in enumerate(ranking.entries, start=1):
-        entry.relatedness.transform.save(folder / f"transform-{place}.safetensors")
+        if isinstance(entry.relatedness, Relatedness):
+            entry.relatedness.transform.save(folder / f"transform-{place}.safetensors")
     notice(f"written: {', '.join(map(short_path, files))} and {len(ranking.entries)} transformations")
     if not any(path.suffix == ".html" for path in files):
         notice("no report.html: it needs jinja2. pip install 'transferability[report]'")
-
-
-def _millions(n_parameters: int | None) -> str:
-    return "–" if n_parameters is None else f"{n_parameters / 1e6:.1f} M"

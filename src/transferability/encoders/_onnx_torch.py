@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -52,8 +53,9 @@ def to_torch(model: Any, output: str, size: tuple[int, ...], name: str) -> nn.Mo
     MissingExtraError
         If onnx2torch is not installed.
     """
-    library = require_extra("onnx2torch", "onnx-finetune", f"fine-tuning of encoder {name!r}")
-    register()
+    with _quiet():
+        library = require_extra("onnx2torch", "onnx-finetune", f"fine-tuning of encoder {name!r}")
+        register()
     _cut(model.graph, output)
     quantised = sorted({n.op_type for n in model.graph.node if any(kind in n.op_type for kind in _QUANTISED)})
     if quantised:
@@ -66,8 +68,7 @@ def to_torch(model: Any, output: str, size: tuple[int, ...], name: str) -> nn.Mo
     _resolve_constants(model.graph)
     _resolve_padding(model)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _quiet():
             module: nn.Module = library.convert(model)
     except Exception as error:  # the converter has no errors of its own: NotImplementedError, KeyError, …
         message = f"encoder {name!r} cannot be fine-tuned: onnx2torch cannot convert its graph ({one_line(error)}). "
@@ -98,7 +99,8 @@ def trainable_network(
     """Return a converted graph as a torch encoder of the same pictures; `rows_of` pools what the module returns."""
 
     def compute(batch: Tensor, _probabilities: bool) -> tuple[Tensor, Tensor | None]:
-        return rows_of(module(batch if batch.dtype == torch.uint8 else batch.float()).float()), None
+        with _quiet():
+            return rows_of(module(batch if batch.dtype == torch.uint8 else batch.float()).float()), None
 
     return PictureNetwork(
         name,
@@ -137,6 +139,14 @@ def check_same(network: PictureNetwork, encode: Callable[[Any], npt.NDArray[np.f
             f"encoder {network.name!r} cannot be fine-tuned: its graph, converted to torch, does not compute what "
         )
         raise EncoderError(message + f"the graph does ({reason}). Take method 'probe'.")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the converter's use of deprecated indexing to itself."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _cut(graph: Any, output: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -27,10 +28,21 @@ from transferability.encoders.base import (
     Preprocess,
     TrainableEncoder,
 )
+from transferability.encoders.family import Family
 from transferability.encoders.pictures import PictureInput, PixelType
 from transferability.errors import EncoderError, require_extra
 
-__all__ = ["OnnxPictureEncoder", "Pooling", "load"]
+__all__ = ["FAMILY", "OnnxPictureEncoder", "Pooling", "load", "search"]
+
+FAMILY = Family(
+    "onnx:FILE[#OUTPUT]", "ONNX Runtime, pictures; any tensor of the graph", ("image",), "onnxruntime", "onnx"
+)
+
+
+def search(pattern: str) -> list[str]:
+    """Return the files that match."""
+    return sorted(glob.glob(str(Path(pattern).expanduser())))
+
 
 Pooling = Literal["mean", "first position", "time first"]
 
@@ -165,7 +177,7 @@ class OnnxPictureEncoder:
         channels = 1 if self._picture.channels == "L" else 3
         size = (channels, height, width) if self._picture.layout == "NCHW" else (height, width, channels)
         module = to_torch(graph, self._output, size, self.name)
-        rows_of = partial(pool_rows, pooling=self._pooling, axis=self._axes.get(self._output))
+        rows_of = partial(pool_rows, pooling=self._pooling, axis=self._channels)
         network = trainable_network(module, self.name, self._picture, rows_of, self._device)
         check_same(network, self.encode)
         return network

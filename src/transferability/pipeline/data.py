@@ -36,7 +36,8 @@ __all__ = [
 
 Data = str | os.PathLike[str] | Dataset | ReferencePack | Any
 """An identifier, a path, a data set, what `load_dataset` takes in memory, or a pack."""
-AnyEncoder = str | Encoder | FeatureFiles
+AnyEncoder = str | Encoder | FeatureFiles | Callable[..., Any]
+"""An identifier, with an alias or wildcards perhaps, an encoder, a torch module, or a function."""
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many items are done, and how many there are."""
 
@@ -131,7 +132,9 @@ def _folds(labels: IntArray, groups: IntArray, settings: Settings) -> tuple[tupl
 
 
 def load_part(data: Data, settings: Settings) -> Part:
-    """Return a data set, split, or a pack."""
+    """Return a data set, split, or a pack; what has been loaded already is returned as it is."""
+    if isinstance(data, Split | PackSource):
+        return data
     if isinstance(data, ReferencePack) or (isinstance(data, str) and data.startswith(PREFIX)):
         return PackSource(data)
     return prepare(data, settings)
@@ -165,6 +168,7 @@ def notes_of(parts: Sequence[Part]) -> tuple[str, ...]:
 def as_list(data: Data | Sequence[Data]) -> list[Data]:
     """Return one or several data sets as a list; a pair (items, labels) is one."""
     named = str, os.PathLike, Dataset, ReferencePack
-    if isinstance(data, list) or (isinstance(data, tuple) and all(isinstance(each, named) for each in data)):
+    is_split = isinstance(data, Split)
+    if isinstance(data, list) or (isinstance(data, tuple) and not is_split and all(isinstance(x, named) for x in data)):
         return list(data)
     return [data]

@@ -15,7 +15,9 @@ from transferability.encoders import (
     every_layer,
     load_encoder,
     outputs_of,
+    spread_layers,
 )
+from transferability.encoders.in_memory import encoder_of
 from transferability.errors import LabelError, OptionError
 from transferability.features import Features, extract_features, extract_outputs
 from transferability.pipeline.data import AnyEncoder, Part, Progress, Settings, Split
@@ -41,7 +43,7 @@ class Panelist(NamedTuple):
 def load(encoder: AnyEncoder, settings: Settings) -> Loaded:
     """Return the encoder that an identifier names, as the settings want it; an encoder stays what it is."""
     if not isinstance(encoder, str):
-        return encoder
+        return encoder_of(encoder, device=settings.device, precision=settings.precision)
     layer = None if settings.layer == "all" else settings.layer
     return load_encoder(
         encoder,
@@ -82,20 +84,28 @@ class Extraction:
     ----------
     views : sequence of encoders
         Of one loaded model: the model itself, layers of it. What they need of a data set is computed together.
-    probabilities : bool
-        Whether source-class probabilities are wanted of targets, where the encoder has them.
+    needs : set of str
+        Inputs of scores, as in `ScoreInputs`. Of targets, source-class probabilities and hidden layers spread over the
+        depth of the encoder are then computed too, where it has them.
     settings : Settings
     progress : callable, optional
     """
 
     def __init__(
-        self, views: Sequence[AnyLoaded], *, probabilities: bool, settings: Settings, progress: Progress | None
+        self,
+        views: Sequence[AnyLoaded],
+        *,
+        needs: frozenset[str] = frozenset(),
+        settings: Settings,
+        progress: Progress | None,
     ) -> None:
         first = views[0]
         self._base = first.base if isinstance(first, OutputView) else first
         self._outputs = tuple(dict.fromkeys(_output_of(view) for view in views))
-        known = () if self._base is None or isinstance(self._base, FeatureFiles) else outputs_of(self._base)
-        self._probabilities = probabilities and PROBABILITIES in known
+        model = None if isinstance(self._base, FeatureFiles) else self._base
+        known = () if model is None else outputs_of(model)
+        self._layers = () if model is None or "layers" not in needs else spread_layers(model)
+        self._probabilities = "source_probabilities" in needs and PROBABILITIES in known
         self._settings = settings
         self._progress = progress
         self._found: dict[int, dict[str, Features]] = {}  # by data set; the parts live as long as the run
@@ -109,17 +119,26 @@ class Extraction:
         """
         if isinstance(part, PackSource):
             return fitting_packs([part], mark or mark_of(view), every=True)[part], None
-        found = self._features(part, with_probabilities=self._probabilities)
+        found = self._features(part, self._of_targets)
         return part.target_tasks(found[_output_of(view)], use_labels=self._settings.use_labels)
 
     def probabilities(self, part: Part) -> FloatArray | None:
         """Return the encoder's own source-class probabilities of a target's fitting part, if it gives any."""
         if isinstance(part, PackSource) or not self._probabilities:
             return None
-        rows = self._features(part, with_probabilities=True)[PROBABILITIES].features
-        rows = rows if part.folds is not None else rows[part.fit_rows]
+        rows = _of_fitting(part, self._features(part, self._of_targets)[PROBABILITIES])
         shares: FloatArray = rows / rows.sum(axis=1, keepdims=True)  # kept in float32, or less
         return shares
+
+    def layers(self, view: AnyLoaded, part: Part) -> list[FloatArray] | None:
+        """Return hidden layers of a target's fitting part, from input to output, its features last; None of none.
+
+        A view of one layer has none: it stands for that layer alone.
+        """
+        if isinstance(part, PackSource) or not self._layers or _output_of(view) != FEATURES:
+            return None
+        found = self._features(part, self._of_targets)
+        return [_of_fitting(part, found[output]) for output in (*self._layers, FEATURES)]
 
     def panel(
         self, view: AnyLoaded, parts: Sequence[Part], *, every: bool, mark: EncoderMark | None = None
@@ -130,7 +149,7 @@ class Extraction:
         panel = []
         for part in parts:
             if isinstance(part, Split):
-                found = self._features(part, with_probabilities=False)
+                found = self._features(part, self._outputs)
                 fit, test = part.tasks(found[_output_of(view)])
                 if fit.labels is None:
                     raise LabelError(_no_labels(part))
@@ -151,8 +170,12 @@ class Extraction:
         said = [note for outputs in found if _output_of(view) in outputs for note in outputs[_output_of(view)].notes]
         return {"texts": " ".join(dict.fromkeys(said))} if said else {}
 
-    def _features(self, part: Split, *, with_probabilities: bool) -> dict[str, Features]:
-        wanted = (*self._outputs, *((PROBABILITIES,) if with_probabilities else ()))
+    @property
+    def _of_targets(self) -> tuple[str, ...]:
+        """All that is computed of a target, in one pass."""
+        return tuple(dict.fromkeys((*self._outputs, *((PROBABILITIES,) if self._probabilities else ()), *self._layers)))
+
+    def _features(self, part: Split, wanted: Sequence[str]) -> dict[str, Features]:
         found = self._found.setdefault(id(part.dataset), {})
         missing = [output for output in wanted if output not in found]
         if missing:
@@ -175,6 +198,11 @@ class Extraction:
             workers=settings.workers,
             dtype=settings.dtype,
         )
+
+
+def _of_fitting(part: Split, found: Features) -> FloatArray:
+    """Return the rows that scores are computed on: all of a target that is cross-fitted."""
+    return found.features if part.folds is not None else found.features[part.fit_rows]
 
 
 def _output_of(view: AnyLoaded) -> str:

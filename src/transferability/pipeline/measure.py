@@ -9,15 +9,14 @@ from dataclasses import dataclass, field
 
 from scipy.special import softmax
 
-from transferability._array import FloatArray
-from transferability._criteria import QUANTITIES
 from transferability._threads import threads_for
+from transferability.display.columns import COLUMNS, column_named
 from transferability.errors import LabelError, UnknownNameError, nearest_names
 from transferability.pipeline.cost import warn_of_cost
 from transferability.pipeline.data import Part, Progress, Split
 from transferability.pipeline.describe import SampleCache, described, nearest
 from transferability.pipeline.extraction import Extraction, Loaded, Panelist
-from transferability.ranking.result import LinearProbe, Ranked, ScoreColumn
+from transferability.ranking.entry import LinearProbe, Ranked, ScoreColumn
 from transferability.relatedness.estimator import TaskRelatedness
 from transferability.relatedness.pack import ReferencePack
 from transferability.relatedness.result import Relatedness
@@ -29,7 +28,7 @@ __all__ = ["Measurement", "relatedness_of", "score_columns"]
 
 
 def score_columns(scores: Sequence[str], criterion: str | None = None) -> list[ScoreColumn]:
-    """Return the scores to compute, each once, the criterion among them where it is one.
+    """Return the scores to compute, each once, the criterion among them where it is one and not a column.
 
     Raises
     ------
@@ -37,10 +36,12 @@ def score_columns(scores: Sequence[str], criterion: str | None = None) -> list[S
         If there is no score of a name.
     """
     known = available()
-    wanted = [*(known if "all" in scores else scores), *(() if criterion in (None, *QUANTITIES) else (criterion,))]
+    sorts_by_column = criterion is None or column_named(criterion) is not None
+    wanted = [*(known if "all" in scores else scores), *(() if sorts_by_column else (criterion,))]
     for name in wanted:
         if name not in known:
-            message = f"no score is called {name!r}. {nearest_names(name, [*QUANTITIES, *known])}"
+            columns = [column.key for column in COLUMNS if column.higher_is_better is not None]
+            message = f"no score is called {name!r}. {nearest_names(name, [*columns, *known])}"
             raise UnknownNameError(message)
     return [ScoreColumn(name, known[name].higher_is_better) for name in dict.fromkeys(wanted)]
 
@@ -98,10 +99,10 @@ class Measurement:
     samples: SampleCache = field(default_factory=dict)
 
     @property
-    def needs_probabilities(self) -> bool:
-        """Tell whether a score wants source-class probabilities."""
+    def needs(self) -> frozenset[str]:
+        """Names of the inputs that the scores want, as in `ScoreInputs`."""
         known = available()
-        return any("source_probabilities" in known[column.name].needs for column in self.columns)
+        return frozenset().union(*(known[column.name].needs for column in self.columns))
 
     def __call__(self, view: Loaded, extraction: Extraction, target: Part, references: Sequence[Part]) -> Ranked:
         """Return the relatedness of a target under one encoder, and its scores."""
@@ -116,7 +117,7 @@ class Measurement:
             values: dict[str, float] = {}
             notes = {column.name: "needs samples of the target, not a pack." for column in self.columns}
         else:
-            values, notes = self._scores(view, fit, panel, result, extraction.probabilities(target))
+            values, notes = self._scores(view, fit, panel, result, extraction, target)
         notes |= extraction.notes(view, [target, *references])
         keys = extraction.cache_keys(view, [target, *references])
         trained = _linear_probe(fit, test, target, self.seed)
@@ -129,7 +130,8 @@ class Measurement:
         target: Task,
         panel: Sequence[Panelist],
         result: Relatedness,
-        probabilities: FloatArray | None,
+        extraction: Extraction,
+        part: Part,
     ) -> tuple[dict[str, float], dict[str, str]]:
         """Return the values of the scores on the fitting part, and notes on those that need one.
 
@@ -140,15 +142,17 @@ class Measurement:
         reference = None if closest is None else closest.fit
         if not self.columns:
             return {}, {}
+        probabilities = extraction.probabilities(part)
         own = probabilities is not None
         scaler = result.transform.reference_scaler
-        if self.needs_probabilities and probabilities is None and len(scaler.mean) == target.n_features:
+        if "source_probabilities" in self.needs and probabilities is None and len(scaler.mean) == target.n_features:
             logits = result.reference_classifier.logits(scaler.apply(target.features))
             probabilities = softmax(logits, axis=1)
         inputs = ScoreInputs(
             features=target.features,
             labels=target.labels if result.pseudo_labels is None else result.pseudo_labels,
             source_probabilities=probabilities,
+            layers=extraction.layers(view, part),
             reference=reference if isinstance(reference, Task) else None,
             n_parameters=view.n_parameters,
             pseudo_labels=result.pseudo_labels is not None,

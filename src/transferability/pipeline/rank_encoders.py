@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,9 +10,10 @@ from typing import Literal
 
 from transferability._criteria import TRANSFERRED, unknown
 from transferability._validate import check_choice
-from transferability.errors import RowError, TaskError, TransferabilityError
+from transferability.display.columns import sort_key
+from transferability.errors import OptionError, RowError, TaskError, TransferabilityError, UnknownNameError
+from transferability.pipeline.choice import Encoders, choose_encoders
 from transferability.pipeline.data import (
-    AnyEncoder,
     Data,
     Progress,
     Settings,
@@ -34,9 +36,10 @@ __all__ = ["rank"]
 
 def rank(
     target: Data,
-    references: Data | Sequence[Data] | None,
-    encoders: Sequence[AnyEncoder],
+    references: Data | Sequence[Data] | None = None,
+    encoders: Encoders = None,
     *,
+    zoo: str | os.PathLike[str] | None = None,
     relatedness: TaskRelatedness | None = None,
     scores: Sequence[str] = (),
     criterion: str | None = None,
@@ -56,15 +59,21 @@ def rank(
         Labelled data. Of several, the one with the smallest bound is reported for each encoder. A pack (`pack:FILE`)
         serves the encoder it was made with; where one takes part, everything is compared by statistics. None, or an
         empty sequence: one half of the target is the reference of its other half.
-    encoders : sequence of str or Encoder
-        Identifiers (`load_encoder`) or encoders. One that fails is skipped and reported; the others go on.
+    encoders : str, Encoder, torch module, function, a sequence or a mapping of names to these, optional
+        Identifiers (`load_encoder`), perhaps with wildcards (`timm:vit_tiny*`) or a name of their own
+        (`mini=st:/models/mini`), or models in memory. One that fails is skipped and reported; the others go on.
+        By default those of the zoo that fits the data and the machine.
+    zoo : str or path, optional
+        tiny, small, base, large, or a TOML file (`zoos.load_zoo`): its encoders that take the target's items and can be
+        had here.
     relatedness : TaskRelatedness, optional
         With its settings; by default ``TaskRelatedness()``.
     scores : sequence of str
         Further scores to compute (`transferability.scores.available`), or "all".
     criterion : str, optional
         What to sort by: "transferred_accuracy" of the closest reference (ties go to the smaller loss),
-        "transferred_loss", "bound", or the name of a score. By default the transferred accuracy where it is known, that
+        "transferred_loss", "bound", the name of a score, or another column of `transferability.display.columns` that
+        has a direction, by its key or title. By default the transferred accuracy where it is known, that
         is with samples and labels of the target, else the bound.
     settings : Settings, optional
     race : int, optional
@@ -102,10 +111,12 @@ def rank(
     """
     settings = settings or Settings()
     estimator = relatedness or TaskRelatedness(seed=settings.seed)
+    criterion = None if criterion is None else sort_key(criterion)
     columns = score_columns(scores, criterion)
     given = [] if references is None else as_list(references)
     parts = without_folds([load_part(each, settings) for each in (target, *given)])
     target_part, *reference_parts = note_overlap(parts[0], parts[1:]), *parts[1:]
+    choice = choose_encoders(encoders, zoo, target_part)
     if any(isinstance(part, PackSource) for part in parts):
         estimator = by_statistics(estimator)
     # Known before hours of extraction. Data without labels may still get them from the files of `features:`.
@@ -114,7 +125,7 @@ def rank(
     measure = Measurement(estimator, columns, settings.seed, progress)
     entries: list[Ranked] = []
     skipped: list[Skipped] = []
-    wanted: list[AnyEncoder] = [encoders] if isinstance(encoders, str) else [*encoders]
+    wanted = list(choice.encoders)
     raced = None
     if race is not None:
         raced = run_race(
@@ -125,20 +136,20 @@ def rank(
             settings,
             criterion=criterion,
             first=race,
+            needs=measure.needs,
             progress=progress,
         )
         wanted, skipped = raced.encoders, list(raced.skipped)
     if check_choice(executor, ("local", "ray"), "executor") == "ray":
         entries, failed = rank_on_ray(wanted, measure, settings, target_part, reference_parts, progress)
         wanted, skipped = [], skipped + failed
+    wrong_names = 0
     for each in wanted:
         started = time.perf_counter()
         name = each if isinstance(each, str) else each.name
         try:
             views = views_of(load(each, settings), settings)
-            extraction = Extraction(
-                views, probabilities=measure.needs_probabilities, settings=settings, progress=progress
-            )
+            extraction = Extraction(views, needs=measure.needs, settings=settings, progress=progress)
             for view in views:
                 name = view.name
                 entry = measure(view, extraction, target_part, reference_parts)
@@ -148,11 +159,13 @@ def rank(
             if isinstance(error, RowError) and not entries:
                 raise  # the next encoder would come upon it too, hours later
             skipped.append(Skipped(name, str(error)))
+            wrong_names += isinstance(error, UnknownNameError | OptionError)
     if not entries:
         reasons = "; ".join(f"{each.encoder}: {each.reason}" for each in skipped)
         message = f"no encoder could be ranked. {reasons}"
-        raise TaskError(message)
+        raise UnknownNameError(message) if wrong_names == len(skipped) else TaskError(message)
     target_name, *names = [part.name for part in parts]
     made = describe_run(estimator, settings, [target_part, *reference_parts])
+    made |= {"zoo": choice.zoo, "encoder_notes": list(choice.notes)} if choice.zoo or choice.notes else {}
     made |= {} if raced is None else {"race": raced.to_dict()}
     return Ranking.sort(entries, skipped, criterion, columns, target_name, names, made)

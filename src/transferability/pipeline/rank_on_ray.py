@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from transferability.errors import RowError
 from transferability.pipeline.cluster import spread
-from transferability.pipeline.data import AnyEncoder, Part, Progress, Settings
+from transferability.pipeline.data import Part, Progress, Settings
 from transferability.pipeline.extraction import Extraction, Loaded, load, views_of
 from transferability.pipeline.measure import Measurement
 from transferability.ranking.result import Ranked, Skipped
@@ -26,16 +26,14 @@ class _Encoders:
     references: Sequence[Part]
     _loaded: Loaded | None = field(default=None, init=False)
 
-    def open(self, encoder: AnyEncoder) -> None:
+    def open(self, encoder: str | Loaded) -> None:
         self._loaded = None  # two models need not fit into memory together
         self._loaded = load(encoder, self.settings)
 
-    def run(self, _encoder: AnyEncoder, _task: int) -> list[Ranked]:
+    def run(self, _encoder: str | Loaded, _task: int) -> list[Ranked]:
         assert self._loaded is not None  # opened before
         views = views_of(self._loaded, self.settings)
-        extraction = Extraction(
-            views, probabilities=self.measure.needs_probabilities, settings=self.settings, progress=None
-        )
+        extraction = Extraction(views, needs=self.measure.needs, settings=self.settings, progress=None)
         entries = []
         for view in views:
             started = time.perf_counter()
@@ -45,7 +43,7 @@ class _Encoders:
 
 
 def rank_on_ray(
-    encoders: Sequence[AnyEncoder],
+    encoders: Sequence[str | Loaded],
     measure: Measurement,
     settings: Settings,
     target: Part,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from transferability.errors import OptionError
+from transferability.pipeline.choice import default_encoder
 from transferability.pipeline.data import (
     AnyEncoder,
     Data,
@@ -28,9 +29,9 @@ __all__ = ["relate"]
 
 
 def relate(
-    references: Data | Sequence[Data],
+    references: Data | Sequence[Data] | None,
     targets: Data | Sequence[Data],
-    encoder: AnyEncoder | None,
+    encoder: AnyEncoder | None = None,
     *,
     relatedness: TaskRelatedness | None = None,
     settings: Settings | None = None,
@@ -42,9 +43,10 @@ def relate(
     ----------
     references, targets : str, Dataset, ReferencePack, or a sequence of these
         A pack (`pack:FILE`) must have been made with the encoder; where one takes part, everything is compared by
-        statistics.
-    encoder : str, Encoder, or None
-        None for data that are features already (`features:FILE`).
+        statistics. Without references (None), one half of each target is the reference of its other half.
+    encoder : str, Encoder, torch module, function, or None
+        None for data that are features already (`features:FILE`), and for packs; for other data it is the smallest
+        encoder of the zoo that is here.
     relatedness : TaskRelatedness, optional
         By default ``TaskRelatedness()``.
     settings : Settings, optional
@@ -60,16 +62,17 @@ def relate(
         message = "`layer` must be one layer here: tasks are related under one encoder. `rank` ranks all layers."
         raise OptionError(message)
     estimator = relatedness or TaskRelatedness(seed=settings.seed)
-    loaded = None if encoder is None else load(encoder, settings)
-    given = as_list(references)
+    given = [] if references is None else as_list(references)
     parts = without_folds([load_part(each, settings) for each in (*given, *as_list(targets))])
+    encoder = default_encoder(parts) if encoder is None else encoder
+    loaded = None if encoder is None else load(encoder, settings)
     reference_parts, target_parts = parts[: len(given)], parts[len(given) :]
     sources = [part for part in (*reference_parts, *target_parts) if isinstance(part, PackSource)]
     estimator = by_statistics(estimator) if sources else estimator
     # Packs on both sides need no encoder, only to be of one.
     packs_only = loaded is None and len(sources) == len(reference_parts) + len(target_parts)
     mark = common_mark(sources) if packs_only else None
-    extraction = Extraction([loaded], probabilities=False, settings=settings, progress=progress)
+    extraction = Extraction([loaded], settings=settings, progress=progress)
     panel = extraction.panel(loaded, reference_parts, every=True, mark=mark)
     results = []
     samples: SampleCache = {}

@@ -61,9 +61,7 @@ def compact_statistics(statistics: ClassStatistics, scaler: Scaler) -> Arrays:
     }
 
 
-def restored_statistics(
-    arrays: dict[str, FloatArray], counts: npt.NDArray[np.int64], scaler: Scaler
-) -> ClassStatistics:
+def restored_statistics(arrays: dict[str, FloatArray], counts: npt.NDArray[np.int64], scaler: Scaler) -> ClassStatistics:
     """Return the statistics that the arrays stand for, in the form "shared"."""
     shares = counts / counts.sum()
     widths, variances, factor = arrays["widths"] ** 2, arrays["deviations"] ** 2, arrays["factor"]

@@ -49,6 +49,8 @@ from transferability.scores.probing import probe as probe
 from transferability.scores.registry import available as available
 from transferability.scores.registry import compute as compute
 from transferability.scores.registry import compute_many as compute_many
+from transferability.scores.ridge_all_layers import RidgeAllLayersResult as RidgeAllLayersResult
+from transferability.scores.ridge_all_layers import ridge_all_layers as ridge_all_layers
 from transferability.scores.sfda import SfdaResult as SfdaResult
 from transferability.scores.sfda import sfda as sfda
 from transferability.scores.size import SizeResult as SizeResult
@@ -78,6 +80,7 @@ __all__ = [
     "PactranResult",
     "ParcResult",
     "ProbeResult",
+    "RidgeAllLayersResult",
     "ScoreInfo",
     "ScoreInputs",
     "ScoreResult",
@@ -109,6 +112,7 @@ __all__ = [
     "pactran",
     "parc",
     "probe",
+    "ridge_all_layers",
     "sfda",
     "size",
     "transrate",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar, cast
@@ -26,6 +26,7 @@ _NEEDS_IN_WORDS = {
     "source_probabilities": "the class probabilities of a source classifier",
     "reference": "a labelled reference task under the same encoder",
     "n_parameters": "the number of parameters of the encoder",
+    "layers": "the hidden layers of an encoder that shows them",
     "label_embeddings": "embeddings of the class names",
 }
 _Shared = TypeVar("_Shared")
@@ -55,6 +56,8 @@ class ScoreInputs:
         Numbers to predict, or 0 and 1 for each of several labels; used where there are no `labels`.
     label_embeddings : array of shape (n_classes, n_dims) or (n_models, n_classes, n_dims), optional
         Embeddings of the class names by one or several language models, for EMMS.
+    layers : sequence of arrays of shape (n_samples, width), optional
+        Features of the encoder's layers on the target samples, from input to output, the last ones included.
     """
 
     features: Any = None
@@ -66,6 +69,7 @@ class ScoreInputs:
     seed: int = 0
     targets: Any = None
     label_embeddings: Any = None
+    layers: Sequence[Any] | None = None
     _made: dict[Callable[..., Any], Any] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property

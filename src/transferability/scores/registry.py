@@ -25,6 +25,7 @@ from transferability.scores.ncti import SCORES as _NCTI
 from transferability.scores.otce import SCORES as _OTCE
 from transferability.scores.pactran import SCORES as _PACTRAN
 from transferability.scores.parc import SCORES as _PARC
+from transferability.scores.ridge_all_layers import SCORES as _RIDGE_ALL_LAYERS
 from transferability.scores.sfda import SCORES as _SFDA
 from transferability.scores.size import SCORES as _SIZE
 from transferability.scores.transrate import SCORES as _TRANSRATE
@@ -36,7 +37,7 @@ _SCORES = {
     info.name: info
     for info in (
         *_LOGME, *_HSCORE, *_LDA, *_SFDA, *_NCTI, *_GBC, *_PARC, *_TRANSRATE, *_N_LEEP, *_KNN, *_LINEAR_PROBE,
-        *_PACTRAN, *_LEEP, *_NCE, *_EMMS, *_OTCE, *_ENERGY, *_SIZE,
+        *_RIDGE_ALL_LAYERS, *_PACTRAN, *_LEEP, *_NCE, *_EMMS, *_OTCE, *_ENERGY, *_SIZE,
     )
 }  # fmt: skip
 

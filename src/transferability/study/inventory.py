@@ -128,9 +128,7 @@ def compute(
         if isinstance(loaded, TransferabilityError):
             raise loaded
         views = views_of(loaded, study.settings)
-        extraction = Extraction(
-            views, probabilities=measure.needs_probabilities, settings=study.settings, progress=measure.progress
-        )
+        extraction = Extraction(views, needs=measure.needs, settings=study.settings, progress=measure.progress)
     except TransferabilityError as error:
         for target, key in missing.items():
             yield target, key, {"reason": str(error)}, time.perf_counter() - started

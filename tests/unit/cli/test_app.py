@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from transferability import __version__, scores
 from transferability.cli.app import app, main
-from transferability.cli.output import number, percent
+from transferability.display.formats import number, percent
 from transferability.errors import TransferabilityError
 from transferability.features import write_features
 
