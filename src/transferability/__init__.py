@@ -6,9 +6,9 @@ from importlib import import_module as _import_module
 from transferability.errors import TransferabilityError as TransferabilityError
 
 if _typing.TYPE_CHECKING:
-    from transferability.pipeline import make_pack as make_pack
     from transferability.pipeline import rank as rank
     from transferability.pipeline import relate as relate
+    from transferability.pipeline.make_pack import make_pack as make_pack
     from transferability.relatedness.certify import CertifiedBound as CertifiedBound
     from transferability.relatedness.certify import certify as certify
     from transferability.relatedness.estimator import TaskRelatedness as TaskRelatedness
