@@ -12,6 +12,7 @@ from transferability._criteria import TRANSFERRED, unknown
 from transferability._validate import check_choice
 from transferability.display.columns import sort_key
 from transferability.errors import OptionError, RowError, TaskError, TransferabilityError, UnknownNameError
+from transferability.features.workers import keep_workers
 from transferability.pipeline.choice import Encoders, choose_encoders
 from transferability.pipeline.data import (
     Data,
@@ -34,6 +35,7 @@ from transferability.relatedness.estimator import TaskRelatedness
 __all__ = ["rank"]
 
 
+@keep_workers()
 def rank(
     target: Data,
     references: Data | Sequence[Data] | None = None,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 from transferability._validate import check_choice
+from transferability.features.workers import keep_workers
 from transferability.pipeline import Progress
 from transferability.ranking.store import StoredResult
 from transferability.study.cluster import Missing, cells_on_ray
@@ -17,6 +18,7 @@ from transferability.study.shares import stores_of
 __all__ = ["run_study"]
 
 
+@keep_workers()
 def run_study(
     study: Study,
     *,
