@@ -8,10 +8,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,7 +26,14 @@ _START = (
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
-_spare: list[subprocess.Popen[bytes]] = []  # idle processes of a run, for its next encoder or data set
+class _Spare(NamedTuple):
+    """A process, and what it was sent last where it has not answered yet."""
+
+    process: subprocess.Popen[bytes]
+    greeting: Future[None] | None = None
+
+
+_spare: list[_Spare] = []  # processes of a run that wait for its next encoder or data set
 _keepers = 0
 _changing = threading.Lock()
 
@@ -47,7 +54,7 @@ def keep_workers() -> Iterator[None]:
             _keepers -= 1
             ended = [] if _keepers else list(_spare)
             _spare[:] = _spare if _keepers else []
-        _end(ended)
+        _end([each.process for each in ended], [each.greeting for each in ended if each.greeting is not None])
 
 
 def are_there_spare_workers() -> bool:
@@ -79,13 +86,16 @@ class Workers:
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="worker")
         self._processes: list[subprocess.Popen[bytes]] = []
         self._lost: list[subprocess.Popen[bytes]] = []
+        self._starting: list[Future[None]] = []
+        self._asked: list[Future[Batch]] = []
         try:
             for _ in range(count):
-                self._processes.append(_taken() or _start())
+                spare = _taken() or _Spare(_start())
+                self._processes.append(spare.process)
+                self._starting.append(self._threads.submit(self._greet, spare, payload))
         except OSError:
             self.close()
             raise
-        self._starting = [self._threads.submit(self._greet, process, payload) for process in self._processes]
 
     @property
     def ready(self) -> bool:
@@ -102,33 +112,38 @@ class Workers:
 
         The future raises what reading them raised, or `WorkerLostError` if the worker died.
         """
-        return self._threads.submit(self._ask, rows)
+        self._asked = [each for each in self._asked if not each.done()]
+        self._asked.append(self._threads.submit(self._ask, rows))
+        return self._asked[-1]
 
     def close(self) -> None:
-        """Keep processes that are idle, where they are wanted (`keep_workers`), and end the others."""
+        """Keep processes that are idle or starting, where they are wanted (`keep_workers`), and end the others."""
         self._threads.shutdown(wait=False, cancel_futures=True)
-        kept: list[subprocess.Popen[bytes]] = []
+        spare: list[_Spare] = []
         with _changing, suppress(Empty):
+            if _keepers:
+                started = zip(self._processes, self._starting, strict=False)
+                spare += [_Spare(process, greeting) for process, greeting in started if not greeting.done()]
             while _keepers:
-                process = self._idle.get_nowait()
-                if process is not None and process not in self._lost and process.poll() is None:
-                    kept.append(process)
+                idle = self._idle.get_nowait()
+                if idle is not None and idle not in self._lost and idle not in [each.process for each in spare]:
+                    spare.append(_Spare(idle))
         for _ in self._processes:  # whoever waits for a process waits for nothing
             self._idle.put(None)
-        ended = [process for process in self._processes if process not in kept]
-        for process in ended:
-            process.kill()
-        self._threads.shutdown()
-        _end(ended)
+        kept = [each for each in spare if each.process.poll() is None]
+        ended = [process for process in self._processes if process not in [each.process for each in kept]]
+        theirs = [greeting for greeting in self._starting if greeting not in [each.greeting for each in kept]]
+        _end(ended, [*theirs, *self._asked])
         with _changing:
-            if _keepers:
-                _spare.extend(kept)
-                return
-        _end(kept)
+            _spare.extend(kept if _keepers else ())
+        if not _keepers:
+            _end([each.process for each in kept], [each.greeting for each in kept if each.greeting is not None])
 
-    def _greet(self, process: subprocess.Popen[bytes], payload: bytes) -> None:
-        _exchange(process, pickle.dumps(None) + pickle.dumps(_search_path()) + payload)
-        self._idle.put(process)
+    def _greet(self, spare: _Spare, payload: bytes) -> None:
+        if spare.greeting is not None:
+            wait([spare.greeting])
+        _exchange(spare.process, pickle.dumps(None) + pickle.dumps(_search_path()) + payload)
+        self._idle.put(spare.process)
 
     def _ask(self, rows: Sequence[int]) -> Batch:
         process = self._idle.get()
@@ -145,14 +160,17 @@ class Workers:
         return batch
 
 
-def _taken() -> subprocess.Popen[bytes] | None:
+def _taken() -> _Spare | None:
     with _changing:
         return _spare.pop() if _spare else None
 
 
-def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+def _end(processes: Sequence[subprocess.Popen[bytes]], waiting: Sequence[Future[Any]]) -> None:
+    """End processes, and wait for whoever waits for them."""
     for process in processes:
         process.kill()
+    wait(waiting)
+    for process in processes:
         process.communicate()  # reaps it and closes its pipes
 
 

@@ -80,7 +80,7 @@ def test_processes_are_kept_for_the_next_data_set_while_a_run_lasts(digits, payl
             with pytest.raises(RuntimeError):
                 workers.submit(range(3))
         assert len(started) == 2
-        assert [process.poll() is None for process in workers_module._spare] == [True]
+        assert [each.process.poll() is None for each in workers_module._spare] == [True]
     assert not are_there_spare_workers()
     assert all(process.poll() is not None for process in started)
     workers = Workers(1, payload)
