@@ -24,7 +24,6 @@ from pathlib import Path
 import numpy as np
 
 from transferability.errors import EncoderError
-from transferability.features.ray import connect
 from transferability.pipeline.cluster import spread
 from transferability.ranking.store import ResultStore
 
@@ -103,7 +102,6 @@ def main() -> None:
         log_to_driver=False,
         logging_level="error",
     )
-    connect("a simulation")
     counts: Counter[str] = Counter()
     wrong = 0
     started, own = time.perf_counter(), time.process_time()

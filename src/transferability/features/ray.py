@@ -25,7 +25,7 @@ from transferability.features.job import Counts, Done, Job, Parts, Progress
 from transferability.features.local import run
 from transferability.features.shards import Shard
 
-__all__ = ["Places", "RayExecutor", "connect", "places"]
+__all__ = ["Places", "RayExecutor", "connect", "connected", "places"]
 
 _SHARDS_PER_CALL = 4  # reading ahead stops at the end of a call; what is lost with a worker begins there
 
@@ -60,7 +60,7 @@ class RayExecutor:
         EncoderError
             If an actor's encoder is not the one of this process: other weights, libraries or devices.
         """
-        ray = connect("`executor` 'ray'")
+        ray = connected("`executor` 'ray'")
         if job.cache is None:
             message = "`executor` must be 'local' for features that are not kept: the actors write into the cache."
             raise OptionError(message)
@@ -96,6 +96,14 @@ class RayExecutor:
                 yield Done(shards[position], files, None if counts is None else Counts(*counts))
 
 
+def connect(ray: Any) -> bool:
+    """Start a cluster on this machine unless there is one; return whether it was started, and its settings are ours."""
+    if ray.is_initialized():
+        return False
+    ray.init(include_dashboard=False, logging_level="warning", log_to_driver=False)
+    return True
+
+
 class Places(NamedTuple):
     """What an actor needs, and how many of them a cluster has room for."""
 
@@ -104,7 +112,7 @@ class Places(NamedTuple):
     n_fit: int
 
 
-def connect(what: str) -> Any:
+def connected(what: str) -> Any:
     """Return Ray, connected to the cluster that this process knows of or to one started on this machine.
 
     Raises
@@ -114,8 +122,7 @@ def connect(what: str) -> Any:
     """
     ray = require_extra("ray", "ray", what)
     require_extra("ray.data", "ray", what)
-    if not ray.is_initialized():  # the settings of a Ray that is there already are its owner's
-        ray.init(include_dashboard=False, logging_level="warning", log_to_driver=False)
+    if connect(ray):
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         ray.data.DataContext.get_current().enable_progress_bars = False  # there is `progress`
     return ray

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 
 from transferability import errors
 from transferability.errors import TransferabilityError
-from transferability.features.ray import Places, connect, places
+from transferability.features.ray import Places, connected, places
 
 __all__ = ["LOST", "Outcome", "Work", "spread"]
 
@@ -185,7 +185,7 @@ def spread(
     """
     if not groups:
         return
-    ray = connect("`executor` 'ray'")
+    ray = connected("`executor` 'ray'")
     place = places(ray, on_gpu)
     book = _Book(deque(range(len(groups))))
     pool = _Pool(ray, place, work, max(1, min(actors or place.n_fit, len(groups))))

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from transferability.errors import RowError
 from transferability.pipeline.cluster import spread
-from transferability.pipeline.data import Part, Progress, Settings
-from transferability.pipeline.extraction import Extraction, Loaded, load, views_of
+from transferability.pipeline.data import Part, Settings
+from transferability.pipeline.extraction import Loaded
 from transferability.pipeline.measure import Measurement
-from transferability.ranking.result import Ranked, Skipped
+from transferability.pipeline.one_encoder import EncoderSkippedError, measure_encoder
+from transferability.ranking.entry import Ranked, Skipped
 
 __all__ = ["rank_on_ray"]
 
@@ -24,22 +24,15 @@ class _Encoders:
     settings: Settings
     target: Part
     references: Sequence[Part]
-    _loaded: Loaded | None = field(default=None, init=False)
 
-    def open(self, encoder: str | Loaded) -> None:
-        self._loaded = None  # two models need not fit into memory together
-        self._loaded = load(encoder, self.settings)
+    def open(self, _encoder: str | Loaded) -> None:
+        """Nothing: each encoder is a task of its own."""
 
-    def run(self, _encoder: str | Loaded, _task: int) -> list[Ranked]:
-        assert self._loaded is not None  # opened before
-        views = views_of(self._loaded, self.settings)
-        extraction = Extraction(views, needs=self.measure.needs, settings=self.settings, progress=None)
-        entries = []
-        for view in views:
-            started = time.perf_counter()
-            entry = self.measure(view, extraction, self.target, self.references)
-            entries.append(replace(entry, seconds=time.perf_counter() - started))
-        return entries
+    def run(self, encoder: str | Loaded, _task: int) -> list[Ranked]:
+        try:
+            return list(measure_encoder(self.measure, encoder, self.settings, self.target, self.references))
+        except EncoderSkippedError as error:
+            raise error.reason from error
 
 
 def rank_on_ray(
@@ -48,11 +41,12 @@ def rank_on_ray(
     settings: Settings,
     target: Part,
     references: Sequence[Part],
-    progress: Progress | None = None,
+    tell: Callable[[Ranked | Skipped | None, int, int], None] | None = None,
 ) -> tuple[list[Ranked], list[Skipped]]:
     """Return the entries of a ranking, and the encoders that failed, both in the order of the encoders.
 
-    Encoders that are no identifiers, and data sets in memory, are sent to the actors; they must be picklable.
+    Encoders that are no identifiers, and data sets in memory, are sent to the actors; they must be picklable. `tell` is
+    called as in `rank`, in the order in which encoders are done.
 
     Raises
     ------
@@ -73,8 +67,9 @@ def rank_on_ray(
             raise found.error  # the next encoder would come upon it too, hours later
         else:
             skipped[found.group] = Skipped(encoder if isinstance(encoder, str) else encoder.name, str(found.error))
-        if progress:
-            progress("encoders", len(entries) + len(skipped), len(encoders))
+        for entry in (*entries.get(found.group, ()), *([skipped[found.group]] if found.group in skipped else ())):
+            if tell:
+                tell(entry, len(entries) + len(skipped), len(encoders))
     return [entry for _, each in sorted(entries.items()) for entry in each], [
         each for _, each in sorted(skipped.items())
     ]

@@ -69,7 +69,10 @@ def write_pack(pack: ReferencePack, path: Path, *, compact: bool = False) -> Pat
         if compact:
             weights, about["heads"][k]["certified_tau"] = compact_weights(weights, head.tau)
         arrays |= {f"weights_{k}": weights}
-        arrays |= {f"intercept_{k}": head.classifier.intercept.astype(single), f"losses_{k}": head.losses.astype(single)}
+        arrays |= {
+            f"intercept_{k}": head.classifier.intercept.astype(single),
+            f"losses_{k}": head.losses.astype(single),
+        }
         if head.held_out is not None:
             logits = head.held_out.logits
             arrays[f"logits_{k}"] = half(logits, "logits") if compact else logits.astype(np.float32)
@@ -150,9 +153,7 @@ def _statistics(arrays: Arrays, counts: npt.NDArray[np.int64], K: int, d: int) -
     return statistics
 
 
-def _compact_statistics(
-    arrays: Arrays, counts: npt.NDArray[np.int64], scaler: Scaler, d: int
-) -> ClassStatistics:
+def _compact_statistics(arrays: Arrays, counts: npt.NDArray[np.int64], scaler: Scaler, d: int) -> ClassStatistics:
     parts = {
         "means": _array(arrays, "means", (len(counts), d), dtype=np.float16),
         "widths": _array(arrays, "widths", (len(counts),), least=0.0, dtype=np.float16),

@@ -7,7 +7,7 @@ or on a cluster, `plan` says how long that may take, `saved` makes rankings of w
 
 from transferability.study.config import Study as Study
 from transferability.study.config import load_study as load_study
-from transferability.study.plan import Cell as Cell
+from transferability.study.inventory import Cell as Cell
 from transferability.study.plan import plan_study as plan_study
 from transferability.study.run import run_study as run_study
 from transferability.study.saved import rankings_of as rankings_of

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from transferability.pipeline.cluster import spread
-from transferability.study.inventory import Inventory, compute, is_certain
+from transferability.study.cells import compute, measurement
+from transferability.study.inventory import Inventory, is_certain
 
 __all__ = ["cells_on_ray"]
 
@@ -30,7 +31,7 @@ class _Cells:
 
     def run(self, _encoder: str, target: str) -> tuple[str, dict[str, Any], float]:
         wanted = {target: self._keys[target]}
-        ((_, key, result, seconds),) = compute(self.inventory, self.inventory.measure(None), self._loaded, wanted)
+        ((_, key, result, seconds),) = compute(self.inventory, measurement(self.inventory, None), self._loaded, wanted)
         return key, result, seconds
 
 

@@ -1,34 +1,55 @@
-"""The data sets of a study, the keys of its cells, and what a cell holds."""
+"""The data sets of a study, and the keys under which its results are kept."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import json
-import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from transferability.encoders import FeatureFiles, identity_of
 from transferability.encoders.identity import hash_json
 from transferability.errors import TransferabilityError
-from transferability.pipeline import Progress, Split, describe_run
-from transferability.pipeline.data import Part, load_part, without_folds
-from transferability.pipeline.extraction import Extraction, Loaded, load, views_of
-from transferability.pipeline.measure import Measurement, score_columns
-from transferability.pipeline.packs import PackSource, by_statistics, mark_of
-from transferability.ranking.result import Skipped
+from transferability.pipeline import Split
+from transferability.pipeline.data import Part, load_part
+from transferability.pipeline.extraction import Loaded, load
+from transferability.pipeline.measure import score_columns
+from transferability.pipeline.packs import mark_of
 from transferability.ranking.store import ResultStore, StoredResult, result_key
 from transferability.report.provenance import plain
 from transferability.study.config import Study
-from transferability.study.saved import is_readable, pack_entry
+from transferability.study.saved import is_readable
 
-__all__ = ["KIND", "Inventory", "compute", "is_certain"]
+__all__ = ["KIND", "Cell", "Inventory", "is_certain"]
 
 KIND = "relatedness"
 _LAYOUT = 5  # raise it whenever the same key would mean another result
 _WITHOUT_EFFECT = ("batch_size", "workers", "device", "cache", "trust_remote_code")  # on the numbers, beyond rounding
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One encoder and one target.
+
+    Attributes
+    ----------
+    encoder, target : str
+        Identifiers.
+    key : str
+        In the results.
+    done : bool
+        Whether it is there, with all scores that are wanted. Failures are tried again.
+    seconds : float or None
+        What it took; of a cell to be done what it took with this encoder before, or an estimate. None if unknown.
+    """
+
+    encoder: str
+    target: str
+    key: str
+    done: bool
+    seconds: float | None
 
 
 class Inventory:
@@ -37,10 +58,9 @@ class Inventory:
     def __init__(self, study: Study) -> None:
         self.study = study
         names = list(dict.fromkeys((*study.targets, *study.references)))
-        self.parts = dict(zip(names, without_folds([load_part(name, study.settings) for name in names]), strict=True))
+        self.parts = {name: load_part(name, study.settings) for name in names}
         self._stamps = {name: _stamp(part) for name, part in self.parts.items() if isinstance(part, Split)}
-        has_packs = any(isinstance(part, PackSource) for part in self.parts.values())
-        self.estimator = by_statistics(study.relatedness) if has_packs else study.relatedness
+        self.estimator = study.relatedness
         self._settings = {
             name: value for name, value in dataclasses.asdict(study.settings).items() if name not in _WITHOUT_EFFECT
         }
@@ -48,10 +68,6 @@ class Inventory:
     def references(self, target: str) -> list[Part]:
         """Return the references of a target."""
         return [self.parts[name] for name in self.study.panel(target)]
-
-    def measure(self, progress: Progress | None) -> Measurement:
-        """Return what is measured of every cell."""
-        return Measurement(self.estimator, score_columns(self.study.scores), self.study.settings.seed, progress)
 
     def load(self, encoder: str) -> Loaded | TransferabilityError:
         """Return a loaded encoder, or what is wrong with it."""
@@ -81,14 +97,17 @@ class Inventory:
         """Return the key of each target's cell of an encoder."""
         return {target: self.key(encoder, loaded, target) for target in self.study.targets}
 
-    def find(self, stores: Iterable[ResultStore], key: str, *, certain: bool) -> StoredResult | None:
-        """Return the result under a key; None where it may be out of date: some encoders cannot tell what they are."""
-        kept = (store.get(key) for store in stores if certain)
-        found = [each for each in kept if each is not None and is_readable(each)]
+    def find_in(self, stores: Iterable[ResultStore], key: str) -> StoredResult | None:
+        """Return the result under a key that any of these files has, the most complete one."""
+        found = [each for store in stores if (each := store.get(key)) is not None and is_readable(each)]
         return max(found, key=self.is_done, default=None)
 
+    def find(self, store: ResultStore, key: str, loaded: Loaded | TransferabilityError) -> StoredResult | None:
+        """Return the result under a key, unless it may be out of date: some encoders cannot tell what they are."""
+        return self.find_in([store], key) if is_certain(loaded) else None
+
     def is_done(self, found: StoredResult | None) -> bool:
-        """Tell whether a result has all scores that are wanted; failures are tried again."""
+        """Tell whether a result has all scores that are wanted."""
         if found is None or found.failed:
             return False
         wanted = {column.name for column in score_columns(self.study.scores)}
@@ -115,43 +134,6 @@ class Inventory:
 def is_certain(loaded: Loaded | TransferabilityError) -> bool:
     """Tell whether an encoder can be loaded, and tell what its features depend on."""
     return not isinstance(loaded, TransferabilityError) and loaded.identity() is not None
-
-
-def compute(
-    inventory: Inventory, measure: Measurement, loaded: Loaded | TransferabilityError, missing: dict[str, str]
-) -> Iterable[tuple[str, str, dict[str, Any], float]]:
-    """Yield (target, key, result, seconds) of one encoder; a result that has a reason is a failure."""
-    if not missing:
-        return
-    study, started = inventory.study, time.perf_counter()
-    try:
-        if isinstance(loaded, TransferabilityError):
-            raise loaded
-        views = views_of(loaded, study.settings)
-        extraction = Extraction(views, needs=measure.needs, settings=study.settings, progress=measure.progress)
-    except TransferabilityError as error:
-        for target, key in missing.items():
-            yield target, key, {"reason": str(error)}, time.perf_counter() - started
-        return
-    for target, key in missing.items():
-        part, references = inventory.parts[target], inventory.references(target)
-        entries, skipped = [], []
-        for view in views:
-            try:
-                entries.append(pack_entry(measure(view, extraction, part, references)))
-            except TransferabilityError as error:
-                skipped.append(dataclasses.asdict(Skipped(view.name, str(error))))
-        result: dict[str, Any] = {
-            "target": part.name,
-            "references": [each.name for each in references],
-            "entries": entries,
-            "skipped": skipped,
-            "made": describe_run(inventory.estimator, study.settings, [part, *references]),
-        }
-        if not entries:
-            result = {"reason": "; ".join(each["reason"] for each in skipped)}
-        yield target, key, result, time.perf_counter() - started
-        started = time.perf_counter()
 
 
 def _stamp(part: Split) -> str:

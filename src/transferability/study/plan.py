@@ -1,53 +1,31 @@
-"""What a study has, and how long the rest may take."""
+"""What is left to do of a study, and how long it may take."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from statistics import median
 
 from transferability.encoders import FeatureFiles, forward, preprocess_of
 from transferability.errors import TransferabilityError
 from transferability.pipeline import Split
+from transferability.pipeline.encoder_cost import remembered
 from transferability.pipeline.extraction import Loaded
-from transferability.ranking.store import ResultStore
+from transferability.ranking.store import ResultStore, StoredResult
 from transferability.study.config import Study
-from transferability.study.inventory import KIND, Inventory, is_certain
+from transferability.study.inventory import KIND, Cell, Inventory
 
-__all__ = ["Cell", "plan_study"]
+__all__ = ["plan_study"]
 
 _PROBE = 8  # items that an encoder is tried on for an estimate
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One encoder and one target.
-
-    Attributes
-    ----------
-    encoder, target : str
-        Identifiers.
-    key : str
-        In the results.
-    done : bool
-        Whether it is there, with all scores that are wanted. Failures are tried again.
-    seconds : float or None
-        What it took; of a cell to be done what it took with this encoder before, or an estimate. None if unknown.
-    """
-
-    encoder: str
-    target: str
-    key: str
-    done: bool
-    seconds: float | None
 
 
 def plan_study(study: Study) -> list[Cell]:
     """Return every cell of a study, and how long those that are missing may take; nothing is computed.
 
-    An encoder that has results takes what it took. Another one is loaded and tried on a few items of each data set:
-    the time of its extraction, without what the cache holds, and without the fit, which takes seconds.
+    Extraction is estimated from the items per second that were measured on this machine when the encoder encoded
+    before, and the fit from what it took then. An encoder without a measured speed takes what its cells took; one
+    without results is tried on a few items of each data set. What the cache holds is not subtracted.
     """
     store = ResultStore(study.results)
     inventory = Inventory(study)
@@ -55,11 +33,11 @@ def plan_study(study: Study) -> list[Cell]:
     cells = []
     for encoder in study.encoders:
         loaded = inventory.load(encoder)
-        took = [each.seconds for each in before if each.encoder == encoder]
+        earlier = [each for each in before if each.encoder == encoder]
         paid: set[str] = set()  # data sets whose extraction an earlier cell pays for
         for target in study.targets:
             key = inventory.key(encoder, loaded, target)
-            found = inventory.find([store], key, certain=is_certain(loaded))
+            found = inventory.find(store, key, loaded)
             if found is not None and inventory.is_done(found):
                 cells.append(Cell(encoder, target, key, done=True, seconds=found.seconds))
                 continue
@@ -69,23 +47,46 @@ def plan_study(study: Study) -> list[Cell]:
             if found is not None and not found.failed:  # only a score is missing: the features are there
                 seconds = sum(entry["relatedness"]["seconds"] for entry in found.result["entries"])
             else:
-                seconds = median(took) if took else _extraction_seconds(inventory, loaded, names)
+                seconds = _estimate(inventory, loaded, names, earlier)
             cells.append(Cell(encoder, target, key, done=False, seconds=seconds))
     return cells
 
 
-def _extraction_seconds(
-    inventory: Inventory, loaded: Loaded | TransferabilityError, names: Iterable[str]
+def _estimate(
+    inventory: Inventory,
+    loaded: Loaded | TransferabilityError,
+    names: Sequence[str],
+    earlier: Sequence[StoredResult],
 ) -> float | None:
-    """Return what extraction of whole data sets would take, from a few items; None where the encoder fails."""
+    """Return what a cell may take: its extraction and its fit."""
     if isinstance(loaded, TransferabilityError):
         return None
+    entries = [entry for each in earlier for entry in each.result["entries"]]
+    fits = [entry["cost"]["fit_seconds"] for entry in entries if (entry.get("cost") or {}).get("fit_seconds")]
+    known = isinstance(loaded, FeatureFiles) or (
+        inventory.study.settings.cache and remembered(loaded).items_per_second is not None
+    )
+    if earlier and not known:
+        return median(each.seconds for each in earlier)
+    seconds = _extraction_seconds(inventory, loaded, names)
+    return None if seconds is None else seconds + (median(fits) if fits else 0.0)
+
+
+def _extraction_seconds(inventory: Inventory, loaded: Loaded, names: Iterable[str]) -> float | None:
+    """Return what extraction of whole data sets would take; None where the encoder fails.
+
+    By the speed that was measured on this machine when it encoded before, else by a few items.
+    """
     if isinstance(loaded, FeatureFiles):
         return 0.0
+    speed = remembered(loaded).items_per_second if inventory.study.settings.cache else None
     try:
         total = 0.0
         for part in (inventory.parts[name] for name in names):
             if not isinstance(part, Split):
+                continue
+            if speed is not None:
+                total += len(part.dataset) / speed
                 continue
             rows = range(min(_PROBE, len(part.dataset)))
             for _ in range(2):  # the first time is a warm-up

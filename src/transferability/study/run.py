@@ -9,10 +9,10 @@ from transferability._validate import check_choice
 from transferability.features.workers import keep_workers
 from transferability.pipeline import Progress
 from transferability.ranking.store import StoredResult
+from transferability.study.cells import compute, measurement
 from transferability.study.cluster import Missing, cells_on_ray
 from transferability.study.config import Study
-from transferability.study.inventory import KIND, Inventory, compute, is_certain
-from transferability.study.plan import Cell
+from transferability.study.inventory import KIND, Cell, Inventory, is_certain
 from transferability.study.shares import stores_of
 
 __all__ = ["run_study"]
@@ -71,7 +71,7 @@ def run_study(
         """Return the keys of the cells of an encoder that are to be computed; those that are there are results."""
         left: dict[str, str] = {}
         for target, key in keys.items():
-            found = None if refresh else inventory.find([store, *elsewhere], key, certain=certain)
+            found = inventory.find_in([store, *elsewhere], key) if certain and not refresh else None
             if found is None or not inventory.is_done(found):
                 left[target] = key
                 continue
@@ -96,7 +96,7 @@ def _cells_here(
     inventory: Inventory, missing: Missing, progress: Progress | None
 ) -> Iterator[tuple[str, str, str, dict[str, Any], float]]:
     """Yield (encoder, target, key, result, seconds) of the cells that are missing."""
-    measure = inventory.measure(progress)
+    measure = measurement(inventory, progress)
     for encoder in inventory.study.encoders:
         loaded = inventory.load(encoder)
         wanted = missing(encoder, inventory.keys(encoder, loaded), certain=is_certain(loaded))
