@@ -13,10 +13,19 @@ MODULES = [each.name for each in pkgutil.walk_packages(transferability.__path__,
 
 
 def test_all_is_complete() -> None:
-    public = {name for name, value in vars(transferability).items() if not name.startswith("_")}
-    modules = {name for name in public if type(getattr(transferability, name)).__name__ == "module"}
-    assert set(transferability.__all__) == (public - modules) | {"__version__"}
+    assert set(transferability.__all__) == set(transferability._PLACES) | {"__version__"}
     assert list(transferability.__all__) == sorted(transferability.__all__)
+    for name, place in transferability._PLACES.items():
+        assert getattr(transferability, name) is getattr(importlib.import_module(place), name)
+    assert set(transferability.__all__) <= set(dir(transferability))
+    with pytest.raises(AttributeError, match="no attribute 'ranks'"):
+        _ = transferability.ranks
+
+
+def test_importing_the_package_imports_nothing_else() -> None:
+    code = "import transferability, sys; print([name for name in sys.modules if name.startswith(('numpy', 'scipy'))])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if "._" not in name])

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from transferability.encoders._records import CallRecord, LiteRecord, OnnxRecord, OnnxTextRecord, Record, SentenceRecord
 from transferability.encoders.base import Encoder, Precision
-from transferability.encoders.pictures import PictureInput
 from transferability.encoders.family import Family, Presence, matching
+from transferability.encoders.pictures import PictureInput
 from transferability.errors import OptionError, UnknownNameError, nearest_names
 
 __all__ = ["FAMILY", "PACKAGED", "load", "presence", "search", "trainable"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from transferability.encoders import Encoder, FeatureFiles
@@ -53,11 +53,13 @@ def _listed(encoders: Encoders) -> list[Any]:
     """Return encoders as a list, those in memory as encoders, each under a name of its own."""
     if encoders is None:
         return []
+    given: list[tuple[str | None, Any]]
     if isinstance(encoders, Mapping):
-        given = [(name, each) for name, each in encoders.items()]
+        given = list(encoders.items())
+    elif isinstance(encoders, str | Encoder | FeatureFiles) or not isinstance(encoders, Iterable) or callable(encoders):
+        given = [(None, encoders)]
     else:
-        single = isinstance(encoders, str | Encoder | FeatureFiles) or callable(encoders)
-        given = [(None, each) for each in ([encoders] if single else encoders)]
+        given = [(None, each) for each in encoders]
     found: list[Any] = []
     for name, each in given:
         if isinstance(each, str):

@@ -8,13 +8,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from transferability._criteria import TRANSFERRED, unknown
+from transferability.encoders import FeatureFiles
 from transferability.errors import OptionError, RowError, TaskError, TransferabilityError, UnknownNameError
 from transferability.pipeline.choice import Encoders, choose_encoders
 from transferability.pipeline.data import (
+    AnyEncoder,
     Data,
     Progress,
     Settings,
     as_list,
+    check_own_half,
     load_part,
     note_overlap,
     without_folds,
@@ -101,6 +104,8 @@ def rank(
     parts = without_folds([load_part(each, settings) for each in (target, *given)])
     target_part, *reference_parts = note_overlap(parts[0], parts[1:]), *parts[1:]
     choice = choose_encoders(encoders, zoo, target_part)
+    if not given and not any(_brings_labels(each) for each in choice.encoders):
+        check_own_half(target_part)
     if any(isinstance(part, PackSource) for part in parts):
         estimator = by_statistics(estimator)
     # Known before hours of extraction. Data without labels may still get them from the files of `features:`.
@@ -136,3 +141,8 @@ def rank(
     made = describe_run(estimator, settings, [target_part, *reference_parts])
     made |= {"zoo": choice.zoo, "encoder_notes": list(choice.notes)} if choice.zoo or choice.notes else {}
     return Ranking.sort(entries, skipped, criterion, columns, target_name, names, made)
+
+
+def _brings_labels(encoder: AnyEncoder) -> bool:
+    """Tell whether labels may come with features that are computed already."""
+    return isinstance(encoder, FeatureFiles) or (isinstance(encoder, str) and "features:" in encoder)
