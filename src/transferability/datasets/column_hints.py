@@ -44,10 +44,14 @@ def usual_roles(table: Table, write: str, roles: Roles) -> Roles:
         if usual is None:
             raise DatasetError(_no_items(table, write, roles))
         roles = replace(roles, text=("text",)) if usual == "text" else replace(roles, image=("image",))
-    label = next((name for name in LABELS if name in columns and not table.kind(name).startswith("lists")), None)
+    label = next((name for name in LABELS if name in columns and not _holds_lists(table, name)), None)
     if label is not None and not (roles.label or roles.target or roles.words):
         roles = replace(roles, label=(label,))
     return roles
+
+
+def _holds_lists(table: Table, column: str) -> bool:
+    return table.columns.count(column) == 1 and table.kind(column).startswith("lists")
 
 
 def unused_columns(table: Table, roles: Roles) -> tuple[str, ...]:
