@@ -1,13 +1,13 @@
 """Which pre-trained encoder should I fine-tune, how well will it do, and why?"""
 
-from __future__ import annotations
+import typing as _typing
+from importlib import import_module as _import_module
 
-from typing import TYPE_CHECKING, Any
+from transferability.errors import TransferabilityError as TransferabilityError
 
-if TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     from transferability.datasets import load_dataset as load_dataset
     from transferability.encoders import load_encoder as load_encoder
-    from transferability.errors import TransferabilityError as TransferabilityError
     from transferability.pipeline import Settings as Settings
     from transferability.pipeline import make_pack as make_pack
     from transferability.pipeline import rank as rank
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
     __version__: str
 
-# Where each public name is; imported when it is asked for, so that `import transferability` costs nothing.
-_PLACES = {
+# SciPy takes half a second to import. Names are imported when they are used, so that `transferability --help`, workers
+# that only decode, and whoever needs a single name do not wait for it.
+_MODULES = {
     "CertifiedBound": "transferability.relatedness.certify",
     "Ranking": "transferability.ranking.result",
     "ReferencePack": "transferability.relatedness.pack",
@@ -31,7 +32,6 @@ _PLACES = {
     "Settings": "transferability.pipeline",
     "Task": "transferability.task",
     "TaskRelatedness": "transferability.relatedness.estimator",
-    "TransferabilityError": "transferability.errors",
     "certify": "transferability.relatedness.certify",
     "load_dataset": "transferability.datasets",
     "load_encoder": "transferability.encoders",
@@ -59,18 +59,16 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> _typing.Any:
     if name == "__version__":
         from importlib.metadata import version
 
-        value: Any = version("transferability")
-    elif name in _PLACES:
-        from importlib import import_module
-
-        value = getattr(import_module(_PLACES[name]), name)
+        value: _typing.Any = version("transferability")
+    elif name in _MODULES:
+        value = getattr(_import_module(_MODULES[name]), name)
     else:
-        message = f"module 'transferability' has no attribute {name!r}"
-        raise AttributeError(message)
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message, name=name, obj=None)
     globals()[name] = value
     return value
 

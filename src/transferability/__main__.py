@@ -1,4 +1,4 @@
-"""`python -m transferability`: the command, where its script is not on the path."""
+"""`python -m transferability`: the command, under the interpreter that is named."""
 
 from transferability.cli.app import main
 

@@ -98,9 +98,20 @@ class Task:
         return f"Task({self.name!r}: {n:,} samples, {d:,} features, {classes})"
 
     def _repr_html_(self) -> str:
-        from transferability.report.notebook import task_html
+        from transferability.display.formats import percent
+        from transferability.display.notebook import table_html
 
-        return task_html(self)
+        n, d = self.features.shape
+        rows = [["samples", f"{n:,}"], ["features", f"{d:,} ({self.features.dtype})"]]
+        if self.labels is None:
+            rows.append(["labels", "none"])
+        else:
+            priors = self.class_priors
+            rows.append(["classes", f"{self.n_classes:,}, shares {percent(priors.min())} to {percent(priors.max())}"])
+        if self.class_names:
+            shown = ", ".join(self.class_names[:10])
+            rows.append(["class names", shown + (", …" if len(self.class_names) > 10 else "")])
+        return table_html(f"Task {self.name}", [], rows)
 
     @property
     def n_features(self) -> int:

@@ -26,17 +26,16 @@ from transferability.cli.output import (
     MEASURED_ON,
     command_line,
     notice,
-    number,
-    percent,
     print_json,
     print_table,
     short_path,
     show_progress,
 )
-from transferability.pipeline import Settings
+from transferability.display.formats import number, percent
 from transferability.relatedness.tau import DEFAULT_TAU
 
 if TYPE_CHECKING:
+    from transferability.pipeline import Settings
     from transferability.relatedness.result import Relatedness
 
 __all__ = ["relate"]
@@ -88,7 +87,7 @@ def relate(
     from transferability.pipeline import default_encoder, describe_run, load_part
     from transferability.pipeline import relate as relate_tasks
     from transferability.relatedness.estimator import TaskRelatedness
-    from transferability.report.summarize import relation_record
+    from transferability.report.stored import relation_record
 
     targets = several(data, target)
     folder = None if out is None else check_output(out, folder=True)
@@ -129,7 +128,7 @@ def _show(results: list[Relatedness]) -> None:
 
 
 def _show_matrix(results: list[Relatedness]) -> None:
-    from transferability.report.tables import grid
+    from transferability.display.tables import grid
 
     names, bounds = grid([(each.target, [(one.reference, one.bound) for one in each.panel]) for each in results])
     rows = [[result.target, *map(number, row), result.reference] for result, row in zip(results, bounds, strict=True)]

@@ -12,15 +12,14 @@ from transferability.cli.options import BatchSize, Device, JsonFlag, Limit, NoCa
 from transferability.cli.output import (
     EXIT_PARTIAL,
     notice,
-    number,
-    percent,
     print_json,
     print_table,
     show_progress,
 )
+from transferability.display.formats import number, percent
 
 if TYPE_CHECKING:
-    from transferability.ranking.bootstrap import Estimate
+    from transferability.agreement import Estimate
     from transferability.validation.result import Validation
 
 __all__ = ["validate"]

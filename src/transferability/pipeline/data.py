@@ -39,8 +39,8 @@ __all__ = [
 
 Data = str | os.PathLike[str] | Dataset | ReferencePack | Any
 """An identifier, a path, a data set, what `load_dataset` takes in memory, or a pack."""
-AnyEncoder = str | Encoder | FeatureFiles | Callable[..., Any]
-"""An identifier, with an alias or wildcards perhaps, an encoder, a torch module, or a function."""
+AnyEncoder = str | Encoder | FeatureFiles
+"""An identifier, with an alias perhaps, or an encoder."""
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many items are done, and how many there are."""
 
@@ -146,11 +146,9 @@ def load_part(data: Data, settings: Settings) -> Part:
     return prepare(data, settings)
 
 
-def without_folds(parts: Sequence[Part]) -> list[Part]:
-    """Return the parts as they are where a pack takes part: statistics are not cross-fitted, targets have one split."""
-    if not any(isinstance(part, PackSource) for part in parts):
-        return list(parts)
-    return [part._replace(folds=None) if isinstance(part, Split) else part for part in parts]
+def without_folds(part: Part) -> Part:
+    """Return a target with one split: what is compared by statistics is not cross-fitted."""
+    return part._replace(folds=None) if isinstance(part, Split) else part
 
 
 def note_overlap(target: Part, references: Sequence[Part]) -> Part:

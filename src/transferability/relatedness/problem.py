@@ -13,7 +13,7 @@ from transferability.relatedness.sample import Sample, at_most, hold_out
 from transferability.relatedness.standardize import Scaler
 from transferability.task import Task
 
-__all__ = ["Head", "Reference", "Target", "keep_classes"]
+__all__ = ["Head", "Reference", "Target", "calibrated_head", "keep_classes"]
 
 
 _MOST_ROWS = 4_000  # that say how sure a classifier may be
@@ -52,12 +52,16 @@ class Reference:
         """Mean squared norm of the features: how many of them are alive, where they are standardised."""
         return float(np.mean(np.einsum("nd,nd->n", self.fit.features, self.fit.features)))
 
+    def at(self, tau: float) -> Reference:
+        """Return the reference as it is for one τ."""
+        return self
+
     def head(self, tau: float, kept: IntArray) -> Head:
         """Return the classifier of these classes."""
         key = tau, tuple(int(k) for k in kept)
         if key not in self._heads:
             sample = keep_classes(self.fit, kept)
-            self._heads[key] = _calibrated(sample, tau, self.seed) if self.calibrate else _plain(sample, tau)
+            self._heads[key] = calibrated_head(sample, tau, self.seed) if self.calibrate else _plain(sample, tau)
         return self._heads[key]
 
 
@@ -66,7 +70,8 @@ def _plain(sample: Sample, tau: float) -> Head:
     return Head(classifier, HeldOut(classifier.logits(sample.features), sample.labels))
 
 
-def _calibrated(sample: Sample, tau: float, seed: int) -> Head:
+def calibrated_head(sample: Sample, tau: float, seed: int) -> Head:
+    """Return the classifier of all rows, and what one that was fitted to three quarters of them does on the others."""
     rng = np.random.default_rng(seed)
     some = at_most(sample.labels, _MOST_ROWS, rng)
     first_rows, held_out = (some[rows] for rows in hold_out(sample.labels[some], rng))

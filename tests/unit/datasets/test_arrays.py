@@ -100,7 +100,9 @@ def test_npz_takes_labels_as_they_are_often_saved(tmp_path, labels):
     assert (data.labels.tolist(), data.class_names) == (LABELS.tolist(), ("0", "1", "2"))
 
 
-@pytest.mark.parametrize("change", [lambda y: y - 1, lambda y: y + 1, lambda y: 2 * y, lambda y: y * 10**12, np.float32])
+@pytest.mark.parametrize(
+    "change", [lambda y: y - 1, lambda y: y + 1, lambda y: 2 * y, lambda y: y * 10**12, np.float32]
+)
 def test_npz_takes_any_whole_numbers_and_keeps_them_as_names(tmp_path, change):
     data = load_dataset(f"npz:{save(tmp_path / 'x.npz', x=PIXELS, y=change(LABELS))}")
     assert data.labels.tolist() == LABELS.tolist()
