@@ -18,7 +18,7 @@ from transferability.cli.output import (
     short_path,
     show_progress,
 )
-from transferability.cli.rank import show_ranking
+from transferability.cli.show import show_ranking
 
 if TYPE_CHECKING:
     from transferability.ranking.result import Ranking

@@ -25,7 +25,7 @@ from transferability.features.job import Counts, Done, Job, Parts, Progress
 from transferability.features.local import run
 from transferability.features.shards import Shard
 
-__all__ = ["RayExecutor"]
+__all__ = ["RayExecutor", "connect"]
 
 _SHARDS_PER_CALL = 4  # reading ahead stops at the end of a call; what is lost with a worker begins there
 
@@ -65,8 +65,7 @@ class RayExecutor:
         if job.cache is None:
             message = "`executor` must be 'local' for features that are not kept: the actors write into the cache."
             raise OptionError(message)
-        if not ray.is_initialized():  # the settings of a Ray that is there already are its owner's
-            ray.init(include_dashboard=False, logging_level="warning", log_to_driver=False)
+        if connect(ray):
             logging.getLogger("ray.data").setLevel(logging.ERROR)
             ray.data.DataContext.get_current().enable_progress_bars = False  # there is `progress`
         on_gpu = "cuda" in str((job.encoder.identity() or {}).get("device", "")).lower()
@@ -105,6 +104,14 @@ class RayExecutor:
                     progress(n_done, n_rows)
                 files: Parts = {output: Path(path) for output, path in parts.items()}
                 yield Done(shards[position], files, None if counts is None else Counts(*counts))
+
+
+def connect(ray: Any) -> bool:
+    """Start a cluster on this machine unless there is one; return whether it was started, and its settings are ours."""
+    if ray.is_initialized():
+        return False
+    ray.init(include_dashboard=False, logging_level="warning", log_to_driver=False)
+    return True
 
 
 class _Actor:

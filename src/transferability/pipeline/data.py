@@ -140,11 +140,9 @@ def load_part(data: Data, settings: Settings) -> Part:
     return prepare(data, settings)
 
 
-def without_folds(parts: Sequence[Part]) -> list[Part]:
-    """Return the parts as they are where a pack takes part: statistics are not cross-fitted, targets have one split."""
-    if not any(isinstance(part, PackSource) for part in parts):
-        return list(parts)
-    return [part._replace(folds=None) if isinstance(part, Split) else part for part in parts]
+def without_folds(part: Part) -> Part:
+    """Return a target with one split: what is compared by statistics is not cross-fitted."""
+    return part._replace(folds=None) if isinstance(part, Split) else part
 
 
 def note_overlap(target: Part, references: Sequence[Part]) -> Part:

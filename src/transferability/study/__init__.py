@@ -6,8 +6,8 @@ there. Results are in `ranking.store`, one row for each encoder and target.
 
 from transferability.study.config import Study as Study
 from transferability.study.config import load_study as load_study
-from transferability.study.run import Cell as Cell
-from transferability.study.run import plan_study as plan_study
+from transferability.study.inventory import Cell as Cell
+from transferability.study.plan import plan_study as plan_study
 from transferability.study.run import run_study as run_study
 from transferability.study.saved import rankings_of as rankings_of
 
