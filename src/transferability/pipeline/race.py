@@ -236,7 +236,7 @@ def _judge(
         name = encoder if isinstance(encoder, str) else encoder.name
         try:
             views = views_of(load(encoder, settings), settings)
-            extraction = Extraction(views, needs=(), settings=settings, progress=progress)
+            extraction = Extraction(views, needs=frozenset(), settings=settings, progress=progress)
             for view in views:
                 fit, test = extraction.target(view, sample)
                 panel = extraction.panel(view, references, every=False)

@@ -70,7 +70,7 @@ def run_study(
                 results[encoder, target] = found
             else:
                 missing[target] = key
-        for target, key, result, seconds in _compute(inventory, measure, loaded, missing):
+        for target, key, result, seconds in _compute(inventory, measure, encoder, loaded, missing):
             failed = "reason" in result
             results[encoder, target] = store.put(key, KIND, encoder, target, result, seconds, failed=failed)
             if tell:
@@ -79,7 +79,11 @@ def run_study(
 
 
 def _compute(
-    inventory: Inventory, measure: Measurement, loaded: Loaded | TransferabilityError, missing: dict[str, str]
+    inventory: Inventory,
+    measure: Measurement,
+    encoder: str,
+    loaded: Loaded | TransferabilityError,
+    missing: dict[str, str],
 ) -> Iterable[tuple[str, str, dict[str, Any], float]]:
     """Yield (target, key, result, seconds) of one encoder."""
     if not missing:
@@ -94,7 +98,7 @@ def _compute(
         for target, key in missing.items():
             yield target, key, {"reason": str(error)}, time.perf_counter() - started
         return
-    meter = CostMeter(cache=study.settings.cache)
+    meter = CostMeter(encoder, cache=study.settings.cache)
     try:
         for target, key in missing.items():
             result = _cell(inventory, measure, meter, extraction, views, target)
