@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -63,6 +63,9 @@ def rank(
             help="Judge encoders on growing samples of the target, and drop those that are surely not the first.",
         ),
     ] = False,
+    executor: Annotated[
+        Literal["local", "ray"], typer.Option(help="Where to compute: this process, or the actors of a Ray cluster.")
+    ] = "local",
     wide: Wide = False,
     out: Annotated[
         Path | None,
@@ -81,7 +84,7 @@ def rank(
     Example: transferability rank reviews.csv#text=review,label=stars -e st:all-MiniLM-L6-v2 -e hf:roberta-base
     """
     from transferability._writing import check_output
-    from transferability.pipeline import choose_encoders, load_part
+    from transferability.pipeline import choose_encoders, load_part, unlabelled_notes
     from transferability.pipeline import rank as rank_encoders
     from transferability.relatedness.estimator import TaskRelatedness
 
@@ -101,7 +104,7 @@ def rank(
     settings = replace(settings, use_labels=not unlabelled)
     part = load_part(wanted, settings)
     choice = choose_encoders(encoder, zoo, part)
-    for text in choice.notes:
+    for text in (*choice.notes, *unlabelled_notes(part, settings)):
         notice(text)
     with watch_ranking() as watch, keep_what_is_done() as kept:
         kept.ranking = rank_encoders(
@@ -114,6 +117,7 @@ def rank(
             packs=not no_packs,
             settings=settings,
             race=1 if race else None,
+            executor=executor,
             progress=watch.progress,
             tell=watch.tell,
         )

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 from transferability._criteria import TRANSFERRED, unknown
+from transferability._validate import check_choice
 from transferability.display.columns import sort_key
+from transferability.encoders import FeatureFiles
 from transferability.errors import OptionError, RowError, TaskError, UnknownNameError
+from transferability.features.workers import keep_workers
 from transferability.pipeline.choice import Encoders, choose_encoders
 from transferability.pipeline.data import (
+    AnyEncoder,
     Data,
     Progress,
     Settings,
     as_list,
+    check_own_half,
     load_part,
     note_overlap,
 )
@@ -22,6 +28,7 @@ from transferability.pipeline.measure import Measurement, score_columns
 from transferability.pipeline.one_encoder import EncoderSkippedError, measure_encoder
 from transferability.pipeline.packs import PackSource
 from transferability.pipeline.race import run_race
+from transferability.pipeline.rank_on_ray import rank_on_ray
 from transferability.ranking.result import Ranked, Ranking, Skipped
 from transferability.relatedness.estimator import TaskRelatedness
 
@@ -50,6 +57,7 @@ class RankingInterrupted(KeyboardInterrupt):
         self.total = total
 
 
+@keep_workers()
 def rank(
     target: Data,
     references: Data | Sequence[Data] | None = None,
@@ -62,6 +70,7 @@ def rank(
     packs: bool = True,
     settings: Settings | None = None,
     race: int | None = None,
+    executor: Literal["local", "ray"] = "local",
     progress: Progress | None = None,
     tell: Tell | None = None,
 ) -> Ranking:
@@ -103,6 +112,8 @@ def rank(
         them leave before they are extracted further, and are not in the ranking: `Ranking.made["race"]` says who left
         when, and on what evidence. Any one of the first leaves with a chance of at most 5 %, as far as classifiers that
         are fitted on the samples tell (`transferability.ranking.race`). By default no encoder leaves.
+    executor : {"local", "ray"}, default="local"
+        "ray": on the actors of a Ray cluster, one encoder at a time each (`pipeline.cluster`). A race is run here.
     progress : callable (what, done, total), optional
     tell : callable (entry, done, total), optional
         Called with each `Ranked` or `Skipped` as soon as it is there, the encoders that are done, and all of them.
@@ -141,6 +152,8 @@ def rank(
     parts = [load_part(each, settings) for each in (target, *given)]
     target_part, *reference_parts = note_overlap(parts[0], parts[1:]), *parts[1:]
     choice = choose_encoders(encoders, zoo, target_part)
+    if not given and not any(_brings_labels(each) for each in choice.encoders):
+        check_own_half(target_part)
     # Known before hours of extraction. Data without labels may still get them from the files of `features:`.
     if criterion in TRANSFERRED and (isinstance(target_part, PackSource) or not settings.use_labels):
         raise unknown(criterion, target_part.name)
@@ -159,6 +172,7 @@ def rank(
             settings,
             criterion=criterion,
             first=race,
+            needs=measure.needs,
             progress=progress,
         )
         wanted, skipped = raced.encoders, list(raced.skipped)
@@ -173,6 +187,9 @@ def rank(
 
     if tell:
         tell(None, 0, len(wanted))
+    if check_choice(executor, ("local", "ray"), "executor") == "ray":
+        entries, failed = rank_on_ray(wanted, measure, settings, target_part, reference_parts, tell)
+        wanted, skipped = [], skipped + failed
     for position, each in enumerate(wanted, start=1):
         try:
             for entry in measure_encoder(measure, each, settings, target_part, reference_parts):
@@ -195,3 +212,8 @@ def rank(
         message = f"no encoder could be ranked. {reasons}"
         raise UnknownNameError(message) if wrong_names == len(skipped) else TaskError(message)
     return ranking()
+
+
+def _brings_labels(encoder: AnyEncoder) -> bool:
+    """Tell whether labels may come with features that are computed already."""
+    return isinstance(encoder, FeatureFiles) or (isinstance(encoder, str) and "features:" in encoder)

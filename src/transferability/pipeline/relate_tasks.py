@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from transferability.errors import OptionError
-from transferability.pipeline.choice import default_encoder
+from transferability.features.workers import keep_workers
+from transferability.pipeline.choice import Model, default_encoder
 from transferability.pipeline.data import (
-    AnyEncoder,
     Data,
     Progress,
     Settings,
@@ -27,10 +27,11 @@ from transferability.relatedness.result import Relatedness
 __all__ = ["relate"]
 
 
+@keep_workers()
 def relate(
     references: Data | Sequence[Data] | None,
     targets: Data | Sequence[Data],
-    encoder: AnyEncoder | None = None,
+    encoder: Model | None = None,
     *,
     relatedness: TaskRelatedness | None = None,
     settings: Settings | None = None,
