@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -20,8 +21,11 @@ from transferability.encoders import (
 from transferability.encoders.in_memory import encoder_of
 from transferability.errors import LabelError, OptionError
 from transferability.features import Features, extract_features, extract_outputs
-from transferability.pipeline.data import AnyEncoder, Part, Progress, Settings, Split
-from transferability.pipeline.packs import PackSource, fitting_packs, mark_of
+from transferability.features.meter import metered
+from transferability.pipeline.choice import Model
+from transferability.pipeline.data import Part, Progress, Settings, Split, without_folds
+from transferability.pipeline.packs import PackSource, by_statistics, fitting_packs, mark_of, needs_statistics
+from transferability.relatedness.estimator import TaskRelatedness
 from transferability.relatedness.pack import EncoderMark, ReferencePack
 from transferability.task import Task
 
@@ -40,7 +44,7 @@ class Panelist(NamedTuple):
     part: Part
 
 
-def load(encoder: AnyEncoder, settings: Settings) -> Loaded:
+def load(encoder: Model, settings: Settings) -> Loaded:
     """Return the encoder that an identifier names, as the settings want it; an encoder stays what it is."""
     if not isinstance(encoder, str):
         return encoder_of(encoder, device=settings.device, precision=settings.precision)
@@ -108,6 +112,9 @@ class Extraction:
         self._probabilities = "source_probabilities" in needs and PROBABILITIES in known
         self._settings = settings
         self._progress = progress
+        self._seconds = 0.0  # of extraction, since somebody asked
+        self.encoded = (0, 0.0)
+        """Items that were encoded, and the seconds of the extractions that they belong to."""
         self._found: dict[int, dict[str, Features]] = {}  # by data set; the parts live as long as the run
 
     def target(
@@ -121,6 +128,21 @@ class Extraction:
             return fitting_packs([part], mark or mark_of(view), every=True)[part], None
         found = self._features(part, self._of_targets)
         return part.target_tasks(found[_output_of(view)], use_labels=self._settings.use_labels)
+
+    def compared(
+        self,
+        estimator: TaskRelatedness,
+        view: AnyLoaded,
+        part: Part,
+        panel: Sequence[Panelist],
+        mark: EncoderMark | None = None,
+    ) -> tuple[TaskRelatedness, Part, Task | ReferencePack, Task | None]:
+        """Return a target with what compares it to a panel: by statistics where packs need that."""
+        fit, test = self.target(view, part, mark)
+        if not needs_statistics(estimator, [each.fit for each in panel], fit):
+            return estimator, part, fit, test
+        part = without_folds(part)
+        return by_statistics(estimator), part, *self.target(view, part, mark)
 
     def probabilities(self, part: Part) -> FloatArray | None:
         """Return the encoder's own source-class probabilities of a target's fitting part, if it gives any."""
@@ -170,6 +192,11 @@ class Extraction:
         said = [note for outputs in found if _output_of(view) in outputs for note in outputs[_output_of(view)].notes]
         return {"texts": " ".join(dict.fromkeys(said))} if said else {}
 
+    def take_seconds(self) -> float:
+        """Return the seconds of extraction since the last call."""
+        seconds, self._seconds = self._seconds, 0.0
+        return seconds
+
     @property
     def _of_targets(self) -> tuple[str, ...]:
         """All that is computed of a target, in one pass."""
@@ -179,7 +206,13 @@ class Extraction:
         found = self._found.setdefault(id(part.dataset), {})
         missing = [output for output in wanted if output not in found]
         if missing:
-            found |= self._extract(part, missing)
+            started = time.perf_counter()
+            with metered() as meter:
+                found |= self._extract(part, missing)
+            seconds = time.perf_counter() - started
+            self._seconds += seconds
+            if meter.n_items:
+                self.encoded = (self.encoded[0] + meter.n_items, self.encoded[1] + seconds)
         return found
 
     def _extract(self, part: Split, outputs: Sequence[str]) -> dict[str, Features]:

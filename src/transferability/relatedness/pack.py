@@ -15,7 +15,6 @@ from typing import Literal
 
 import numpy as np
 
-from transferability._array import FloatArray
 from transferability._threads import threads_for
 from transferability.errors import TaskError
 from transferability.relatedness.checks import check_count, check_tasks, check_tau
@@ -159,6 +158,12 @@ class ReferencePack:
     def n_features(self) -> int:
         """Dimension of the features."""
         return self.statistics.n_features
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows whose logits the pack holds."""
+        held_out = self.heads[0].held_out if self.heads else None
+        return 0 if held_out is None else len(held_out.labels)
 
     def __len__(self) -> int:
         return self.statistics.n_samples

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from transferability._identifiers import no_such_file
 from transferability._tensors import Arrays, read_tensors, write_tensors
-from transferability.errors import DatasetError, FileDamagedError
+from transferability.errors import DatasetError, FileDamagedError, NoSuchFileError
 from transferability.relatedness.costs.base import HeldOut
 from transferability.relatedness.encoder_mark import EncoderMark
 from transferability.relatedness.lipschitz import SoftmaxClassifier
@@ -69,7 +70,10 @@ def write_pack(pack: ReferencePack, path: Path, *, compact: bool = False) -> Pat
         if compact:
             weights, about["heads"][k]["certified_tau"] = compact_weights(weights, head.tau)
         arrays |= {f"weights_{k}": weights}
-        arrays |= {f"intercept_{k}": head.classifier.intercept.astype(single), f"losses_{k}": head.losses.astype(single)}
+        arrays |= {
+            f"intercept_{k}": head.classifier.intercept.astype(single),
+            f"losses_{k}": head.losses.astype(single),
+        }
         if head.held_out is not None:
             logits = head.held_out.logits
             arrays[f"logits_{k}"] = half(logits, "logits") if compact else logits.astype(np.float32)
@@ -82,7 +86,9 @@ def write_pack(pack: ReferencePack, path: Path, *, compact: bool = False) -> Pat
 def read_pack(path: Path) -> ReferencePack:
     """Read and check a pack."""
     if not os.path.isfile(path):  # noqa: PTH113 - False for names that cannot be, where Path raises
-        message = f"{path} is not a file." if os.path.exists(path) else f"there is no file {path}."  # noqa: PTH110
+        if not os.path.exists(path):  # noqa: PTH110
+            raise NoSuchFileError(no_such_file(path))
+        message = f"{path} is not a file."
         raise DatasetError(message)
     arrays, metadata = read_tensors(path, "a reference pack")
     try:
@@ -150,9 +156,7 @@ def _statistics(arrays: Arrays, counts: npt.NDArray[np.int64], K: int, d: int) -
     return statistics
 
 
-def _compact_statistics(
-    arrays: Arrays, counts: npt.NDArray[np.int64], scaler: Scaler, d: int
-) -> ClassStatistics:
+def _compact_statistics(arrays: Arrays, counts: npt.NDArray[np.int64], scaler: Scaler, d: int) -> ClassStatistics:
     parts = {
         "means": _array(arrays, "means", (len(counts), d), dtype=np.float16),
         "widths": _array(arrays, "widths", (len(counts),), least=0.0, dtype=np.float16),

@@ -62,9 +62,7 @@ class PackReference(Reference):
         return cls._with(task, heads, task.pack.heads[0], seed)
 
     @classmethod
-    def _with(
-        cls, task: PackTask, heads: dict[float, ReferenceHead], head: ReferenceHead, seed: int
-    ) -> PackReference:
+    def _with(cls, task: PackTask, heads: dict[float, ReferenceHead], head: ReferenceHead, seed: int) -> PackReference:
         points = _points(head)
         fit, measured = (points.take(rows) for rows in _halves(points.labels))
         return cls(task, task.pack.scaler, fit, measured, True, seed, heads=heads, chosen=head)
