@@ -84,7 +84,7 @@ def rank(
     Example: transferability rank reviews.csv#text=review,label=stars -e st:all-MiniLM-L6-v2 -e hf:roberta-base
     """
     from transferability._writing import check_output
-    from transferability.pipeline import choose_encoders, load_part
+    from transferability.pipeline import choose_encoders, load_part, unlabelled_notes
     from transferability.pipeline import rank as rank_encoders
     from transferability.relatedness.estimator import TaskRelatedness
 
@@ -104,7 +104,7 @@ def rank(
     settings = replace(settings, use_labels=not unlabelled)
     part = load_part(wanted, settings)
     choice = choose_encoders(encoder, zoo, part)
-    for text in choice.notes:
+    for text in (*choice.notes, *unlabelled_notes(part, settings)):
         notice(text)
     with watch_ranking() as watch, keep_what_is_done() as kept:
         kept.ranking = rank_encoders(

@@ -22,7 +22,8 @@ from transferability.encoders.in_memory import encoder_of
 from transferability.errors import LabelError, OptionError
 from transferability.features import Features, extract_features, extract_outputs
 from transferability.features.meter import metered
-from transferability.pipeline.data import AnyEncoder, Part, Progress, Settings, Split, without_folds
+from transferability.pipeline.choice import Model
+from transferability.pipeline.data import Part, Progress, Settings, Split, without_folds
 from transferability.pipeline.packs import PackSource, by_statistics, fitting_packs, mark_of, needs_statistics
 from transferability.relatedness.estimator import TaskRelatedness
 from transferability.relatedness.pack import EncoderMark, ReferencePack
@@ -43,7 +44,7 @@ class Panelist(NamedTuple):
     part: Part
 
 
-def load(encoder: AnyEncoder, settings: Settings) -> Loaded:
+def load(encoder: Model, settings: Settings) -> Loaded:
     """Return the encoder that an identifier names, as the settings want it; an encoder stays what it is."""
     if not isinstance(encoder, str):
         return encoder_of(encoder, device=settings.device, precision=settings.precision)

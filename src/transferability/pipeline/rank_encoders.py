@@ -9,14 +9,17 @@ from typing import Literal
 from transferability._criteria import TRANSFERRED, unknown
 from transferability._validate import check_choice
 from transferability.display.columns import sort_key
+from transferability.encoders import FeatureFiles
 from transferability.errors import OptionError, RowError, TaskError, UnknownNameError
 from transferability.features.workers import keep_workers
 from transferability.pipeline.choice import Encoders, choose_encoders
 from transferability.pipeline.data import (
+    AnyEncoder,
     Data,
     Progress,
     Settings,
     as_list,
+    check_own_half,
     load_part,
     note_overlap,
 )
@@ -149,6 +152,8 @@ def rank(
     parts = [load_part(each, settings) for each in (target, *given)]
     target_part, *reference_parts = note_overlap(parts[0], parts[1:]), *parts[1:]
     choice = choose_encoders(encoders, zoo, target_part)
+    if not given and not any(_brings_labels(each) for each in choice.encoders):
+        check_own_half(target_part)
     # Known before hours of extraction. Data without labels may still get them from the files of `features:`.
     if criterion in TRANSFERRED and (isinstance(target_part, PackSource) or not settings.use_labels):
         raise unknown(criterion, target_part.name)
@@ -207,3 +212,8 @@ def rank(
         message = f"no encoder could be ranked. {reasons}"
         raise UnknownNameError(message) if wrong_names == len(skipped) else TaskError(message)
     return ranking()
+
+
+def _brings_labels(encoder: AnyEncoder) -> bool:
+    """Tell whether labels may come with features that are computed already."""
+    return isinstance(encoder, FeatureFiles) or (isinstance(encoder, str) and "features:" in encoder)

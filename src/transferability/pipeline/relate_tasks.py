@@ -7,9 +7,8 @@ from dataclasses import replace
 
 from transferability.errors import OptionError
 from transferability.features.workers import keep_workers
-from transferability.pipeline.choice import default_encoder
+from transferability.pipeline.choice import Model, default_encoder
 from transferability.pipeline.data import (
-    AnyEncoder,
     Data,
     Progress,
     Settings,
@@ -32,7 +31,7 @@ __all__ = ["relate"]
 def relate(
     references: Data | Sequence[Data] | None,
     targets: Data | Sequence[Data],
-    encoder: AnyEncoder | None = None,
+    encoder: Model | None = None,
     *,
     relatedness: TaskRelatedness | None = None,
     settings: Settings | None = None,

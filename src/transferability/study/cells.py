@@ -26,7 +26,11 @@ def measurement(inventory: Inventory, progress: Progress | None) -> Measurement:
 
 
 def compute(
-    inventory: Inventory, measure: Measurement, loaded: Loaded | TransferabilityError, missing: dict[str, str]
+    inventory: Inventory,
+    measure: Measurement,
+    encoder: str,
+    loaded: Loaded | TransferabilityError,
+    missing: dict[str, str],
 ) -> Iterable[tuple[str, str, dict[str, Any], float]]:
     """Yield (target, key, result, seconds) of one encoder; a result that has a reason is a failure."""
     if not missing:
@@ -41,7 +45,7 @@ def compute(
         for target, key in missing.items():
             yield target, key, {"reason": str(error)}, time.perf_counter() - started
         return
-    meter = CostMeter(cache=study.settings.cache)
+    meter = CostMeter(encoder, cache=study.settings.cache)
     try:
         for target, key in missing.items():
             result = _cell(inventory, measure, meter, extraction, views, target)

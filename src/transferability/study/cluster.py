@@ -29,9 +29,10 @@ class _Cells:
         self._keys = self.inventory.keys(encoder, self._loaded)
         return self._keys, is_certain(self._loaded)
 
-    def run(self, _encoder: str, target: str) -> tuple[str, dict[str, Any], float]:
+    def run(self, encoder: str, target: str) -> tuple[str, dict[str, Any], float]:
         wanted = {target: self._keys[target]}
-        ((_, key, result, seconds),) = compute(self.inventory, measurement(self.inventory, None), self._loaded, wanted)
+        measure = measurement(self.inventory, None)
+        ((_, key, result, seconds),) = compute(self.inventory, measure, encoder, self._loaded, wanted)
         return key, result, seconds
 
 

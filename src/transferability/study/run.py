@@ -100,5 +100,5 @@ def _cells_here(
     for encoder in inventory.study.encoders:
         loaded = inventory.load(encoder)
         wanted = missing(encoder, inventory.keys(encoder, loaded), certain=is_certain(loaded))
-        for found in compute(inventory, measure, loaded, wanted):
+        for found in compute(inventory, measure, encoder, loaded, wanted):
             yield encoder, *found

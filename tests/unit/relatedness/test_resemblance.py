@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from transferability import ReferencePack, Task, TaskRelatedness
+from transferability.display.likeness import likeness
 from transferability.errors import LabelError
 from transferability.relatedness.resemblance import nearest_classes
 from transferability.relatedness.summary import NearestClass
-from transferability.display.likeness import likeness
 from transferability.statistics.low_rank import leading_factor
 
 D = 50
