@@ -5,7 +5,7 @@
 FOLDER holds ``real_zoo/ENCODER.npz`` (last-layer features and labels of 1,000 rows by data-set name) and
 ``finetuned_truth.json`` (test accuracy after end-to-end fine-tuning on the same rows). KEPT is the folder that
 ``real_zoo_features.py`` wrote: features of all layers of the first of these rows. ``--reuse`` takes the last-layer
-values from the results of before: a new criterion of all layers then costs a minute.
+values that the results of before have, and computes what they lack: a new criterion then costs minutes.
 
 Three parts, each with every measure of agreement (`_agreement.py`) per target, intervals over encoders, and the noise
 ceiling: last-layer criteria on all rows (task-relatedness and every score of the registry); all-layer criteria and, on
@@ -45,13 +45,22 @@ def truth_of(folder: Path) -> dict[tuple[str, str], float]:
     return read_truth(folder, ENCODERS).means
 
 
-def last_layer(path: Path, target: str, rows: int, n_parameters: int) -> dict[str, Any]:
-    """Return what last-layer criteria say of one encoder and target before fine-tuning."""
+def last_layer(path: Path, target: str, rows: int, n_parameters: int, known: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what last-layer criteria say of one encoder and target ; what is known is not computed."""
     with np.load(path) as archive:
         tasks = {
             name: Task(archive[name][:rows].astype(np.float64), archive[f"{name}_labels"][:rows], name=name)
             for name in {target, *REFERENCES}
         }
+    said: dict[str, Any] = {"encoder": path.stem, "target": target, **known}
+    if "reference" not in known:
+        said |= relatedness_to(tasks, target)
+    missing = [name for name in scores.available() if name not in known]
+    return said | (scores_of(tasks[target], tasks[said["reference"]], n_parameters, missing) if missing else {})
+
+
+def relatedness_to(tasks: Mapping[str, Task], target: str) -> dict[str, Any]:
+    """Return transferred accuracy, loss and bound, of the closest reference and the own half, and a linear probe."""
     task = tasks[target]
     parts = tuple(folds(task.labels, 5, 0))
     others = [tasks[name] for name in REFERENCES if name != target]
@@ -61,26 +70,30 @@ def last_layer(path: Path, target: str, rows: int, n_parameters: int) -> dict[st
     model = TaskRelatedness()
     closest, own = model.fit(references, task, tests, folds=parts), model.fit(None, task, folds=parts)
     probe = scores.cross_fitted_probe(task.features, task.labels, parts)
-    said: dict[str, Any] = {"encoder": path.stem, "target": target, "reference": closest.reference}
+    said: dict[str, Any] = {"reference": closest.reference}
     for name, result in (("reference", closest), ("own half", own)):
         said[f"{name}: bound"] = result.bound
         said[f"{name}: transferred loss"] = result.transferred_loss
         said[f"{name}: transferred accuracy"] = result.transferred_accuracy
-    said |= {f"{PROBE}: loss": probe.loss, PROBE: probe.accuracy}
-    named = {reference.name: reference for reference in references}
-    logits = closest.reference_classifier.logits(closest.transform.reference_scaler.apply(task.features))
-    inputs = scores.ScoreInputs(
-        task.features, task.labels, softmax(logits, axis=1), named.get(closest.reference), n_parameters
-    )
-    results, _ = scores.compute_many(["all"], inputs)
-    return said | {name: float(result) for name, result in results.items()}
+    return said | {f"{PROBE}: loss": probe.loss, PROBE: probe.accuracy}
 
 
-def last_layer_jobs(pool: ProcessPoolExecutor, data: Path, rows: int, truth: Cells) -> Iterator[Future[dict[str, Any]]]:
+def scores_of(task: Task, reference: Task, n_parameters: int, names: Sequence[str]) -> dict[str, float]:
+    """Return scores of the registry, the closest reference's classifier in the place of a source classifier."""
+    result = TaskRelatedness().fit(reference, task)
+    logits = result.reference_classifier.logits(result.transform.reference_scaler.apply(task.features))
+    inputs = scores.ScoreInputs(task.features, task.labels, softmax(logits, axis=1), reference, n_parameters)
+    return {name: float(value) for name, value in scores.compute_many(names, inputs)[0].items()}
+
+
+def last_layer_jobs(
+    pool: ProcessPoolExecutor, data: Path, rows: int, truth: Cells, known: Mapping[tuple[str, str], dict[str, Any]]
+) -> Iterator[Future[dict[str, Any]]]:
     """Start `last_layer` for every cell of the truth."""
     sizes = {name: load_encoder(f"packaged:{name}", device="cpu").n_parameters or 0 for name in ENCODERS}
     for name, target in truth:
-        yield pool.submit(last_layer, data / "real_zoo" / f"{name}.npz", target, rows, sizes[name])
+        path = data / "real_zoo" / f"{name}.npz"
+        yield pool.submit(last_layer, path, target, rows, sizes[name], known.get((name, target), {}))
 
 
 def all_layers(path: Path) -> dict[str, Any]:
@@ -187,13 +200,13 @@ def main() -> None:
     options = parser.parse_args()
     full = read_truth(options.data, ENCODERS)
     truth = full.means
+    cells = json.loads(RESULTS.read_text())["cells"] if options.reuse else []
+    known = {(cell["encoder"], cell["target"]): cell for cell in cells}
     kept = [options.features / name / f"{target}.npz" for name, target in truth] if options.features else []
     with ProcessPoolExecutor(options.jobs) as pool:
         layer_jobs = [pool.submit(all_layers, path) for path in kept]
-        jobs = [] if options.reuse else list(last_layer_jobs(pool, options.data, options.rows, truth))
+        jobs = list(last_layer_jobs(pool, options.data, options.rows, truth, known))
         found, of_layers = ([job.result() for job in each] for each in (jobs, layer_jobs))
-    if options.reuse:
-        found = json.loads(RESULTS.read_text())["cells"]
     corrected, raised = floored(truth, found)
     summary: dict[str, Any] = {"rows": options.rows, "ceiling": ceilings(full), "below their probe": raised}
     for name in ("reference", "own half"):

@@ -9,9 +9,9 @@ if _typing.TYPE_CHECKING:
     from transferability.datasets import load_dataset as load_dataset
     from transferability.encoders import load_encoder as load_encoder
     from transferability.pipeline import Settings as Settings
-    from transferability.pipeline import make_pack as make_pack
     from transferability.pipeline import rank as rank
     from transferability.pipeline import relate as relate
+    from transferability.pipeline.make_pack import make_pack as make_pack
     from transferability.ranking.result import Ranking as Ranking
     from transferability.relatedness.certify import CertifiedBound as CertifiedBound
     from transferability.relatedness.certify import certify as certify

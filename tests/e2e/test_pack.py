@@ -88,7 +88,7 @@ def test_private_targets_are_ranked_without_samples(place: Path, command: Comman
     assert [each["encoder"] for each in found["ranking"]] == ["python:own:pixels", "python:own:rows"]
     assert found["criterion"] == "bound"
     sort = ["--reference", packs, "--target", packs, *arguments, "--sort", "transferred_accuracy"]
-    assert "Sort by 'bound' or a score" in command(place, "rank", *sort, code=1).stderr
+    assert "Sort by 'bound' or a score" in command(place, "rank", *sort, code=2).stderr
     for each in found["ranking"]:
         assert each["relatedness"]["transferred_accuracy"] is None
         assert each["scores"] == {}

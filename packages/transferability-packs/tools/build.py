@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-
 from transferability import ReferencePack, Task
 from transferability._identifiers import file_name
 from transferability.datasets import load_dataset, split

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -63,6 +63,9 @@ def rank(
             help="Judge encoders on growing samples of the target, and drop those that are surely not the first.",
         ),
     ] = False,
+    executor: Annotated[
+        Literal["local", "ray"], typer.Option(help="Where to compute: this process, or the actors of a Ray cluster.")
+    ] = "local",
     wide: Wide = False,
     out: Annotated[
         Path | None,
@@ -115,6 +118,7 @@ def rank(
             packs=not no_packs,
             settings=settings,
             race=1 if race else None,
+            executor=executor,
             progress=watch.progress,
             tell=watch.tell,
         )

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 from transferability._criteria import TRANSFERRED, unknown
+from transferability._validate import check_choice
 from transferability.display.columns import sort_key
 from transferability.encoders import FeatureFiles
 from transferability.errors import OptionError, RowError, TaskError, UnknownNameError
+from transferability.features.workers import keep_workers
 from transferability.pipeline.choice import Encoders, choose_encoders
 from transferability.pipeline.data import (
     AnyEncoder,
@@ -25,6 +28,7 @@ from transferability.pipeline.measure import Measurement, score_columns
 from transferability.pipeline.one_encoder import EncoderSkippedError, measure_encoder
 from transferability.pipeline.packs import PackSource
 from transferability.pipeline.race import run_race
+from transferability.pipeline.rank_on_ray import rank_on_ray
 from transferability.ranking.result import Ranked, Ranking, Skipped
 from transferability.relatedness.estimator import TaskRelatedness
 
@@ -53,6 +57,7 @@ class RankingInterrupted(KeyboardInterrupt):
         self.total = total
 
 
+@keep_workers()
 def rank(
     target: Data,
     references: Data | Sequence[Data] | None = None,
@@ -65,6 +70,7 @@ def rank(
     packs: bool = True,
     settings: Settings | None = None,
     race: int | None = None,
+    executor: Literal["local", "ray"] = "local",
     progress: Progress | None = None,
     tell: Tell | None = None,
 ) -> Ranking:
@@ -106,6 +112,8 @@ def rank(
         them leave before they are extracted further, and are not in the ranking: `Ranking.made["race"]` says who left
         when, and on what evidence. Any one of the first leaves with a chance of at most 5 %, as far as classifiers that
         are fitted on the samples tell (`transferability.ranking.race`). By default no encoder leaves.
+    executor : {"local", "ray"}, default="local"
+        "ray": on the actors of a Ray cluster, one encoder at a time each (`pipeline.cluster`). A race is run here.
     progress : callable (what, done, total), optional
     tell : callable (entry, done, total), optional
         Called with each `Ranked` or `Skipped` as soon as it is there, the encoders that are done, and all of them.
@@ -164,6 +172,7 @@ def rank(
             settings,
             criterion=criterion,
             first=race,
+            needs=measure.needs,
             progress=progress,
         )
         wanted, skipped = raced.encoders, list(raced.skipped)
@@ -178,6 +187,9 @@ def rank(
 
     if tell:
         tell(None, 0, len(wanted))
+    if check_choice(executor, ("local", "ray"), "executor") == "ray":
+        entries, failed = rank_on_ray(wanted, measure, settings, target_part, reference_parts, tell)
+        wanted, skipped = [], skipped + failed
     for position, each in enumerate(wanted, start=1):
         try:
             for entry in measure_encoder(measure, each, settings, target_part, reference_parts):

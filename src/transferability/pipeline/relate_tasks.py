@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from transferability.errors import OptionError
+from transferability.features.workers import keep_workers
 from transferability.pipeline.choice import Model, default_encoder
 from transferability.pipeline.data import (
     Data,
@@ -26,6 +27,7 @@ from transferability.relatedness.result import Relatedness
 __all__ = ["relate"]
 
 
+@keep_workers()
 def relate(
     references: Data | Sequence[Data] | None,
     targets: Data | Sequence[Data],

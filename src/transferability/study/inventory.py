@@ -22,7 +22,7 @@ from transferability.report.provenance import plain
 from transferability.study.config import Study
 from transferability.study.saved import is_readable
 
-__all__ = ["KIND", "Cell", "Inventory"]
+__all__ = ["KIND", "Cell", "Inventory", "is_certain"]
 
 KIND = "relatedness"
 _LAYOUT = 5  # raise it whenever the same key would mean another result
@@ -93,12 +93,18 @@ class Inventory:
             relatedness={name: plain(value) for name, value in vars(self.estimator).items()},
         )
 
+    def keys(self, encoder: str, loaded: Loaded | TransferabilityError) -> dict[str, str]:
+        """Return the key of each target's cell of an encoder."""
+        return {target: self.key(encoder, loaded, target) for target in self.study.targets}
+
+    def find_in(self, stores: Iterable[ResultStore], key: str) -> StoredResult | None:
+        """Return the result under a key that any of these files has, the most complete one."""
+        found = [each for store in stores if (each := store.get(key)) is not None and is_readable(each)]
+        return max(found, key=self.is_done, default=None)
+
     def find(self, store: ResultStore, key: str, loaded: Loaded | TransferabilityError) -> StoredResult | None:
         """Return the result under a key, unless it may be out of date: some encoders cannot tell what they are."""
-        if isinstance(loaded, TransferabilityError) or loaded.identity() is None:
-            return None
-        found = store.get(key)
-        return found if found is None or is_readable(found) else None
+        return self.find_in([store], key) if is_certain(loaded) else None
 
     def is_done(self, found: StoredResult | None) -> bool:
         """Tell whether a result has all scores that are wanted."""
@@ -123,6 +129,11 @@ class Inventory:
         if isinstance(part, Split):
             return self._stamps[name]
         return "" if isinstance(loaded, TransferabilityError) else _hash_of_file(part.path(mark_of(loaded)))
+
+
+def is_certain(loaded: Loaded | TransferabilityError) -> bool:
+    """Tell whether an encoder can be loaded, and tell what its features depend on."""
+    return not isinstance(loaded, TransferabilityError) and loaded.identity() is not None
 
 
 def _stamp(part: Split) -> str:
