@@ -14,11 +14,11 @@ from transferability.display.formats import percent
 from transferability.errors import OptionError
 
 if TYPE_CHECKING:
-    from transferability.pipeline import Settings
+    from transferability.pipeline import Settings, Split
     from transferability.pipeline.data import Part
     from transferability.ranking.confirmation import Confirmation
 
-__all__ = ["ExecutorOption", "confirm_file", "confirm_first", "shortlist", "show_confirmation"]
+__all__ = ["ExecutorOption", "check_confirmable", "confirm_file", "confirm_first", "shortlist", "show_confirmation"]
 
 ExecutorOption = Annotated[
     Literal["local", "ray"],
@@ -59,18 +59,10 @@ def confirm_first(
 ) -> Confirmation:
     """Fine-tune encoders on a target; what is done is kept in the folder of results, else in the cache."""
     from transferability.features import default_cache_folder
-    from transferability.pipeline import Split
     from transferability.ranking.store import ResultStore
     from transferability.validation.confirm import confirm, run_here
 
-    if not isinstance(part, Split):
-        message = (
-            f"`confirm` must be left out for target {part.name!r}, which holds statistics: fine-tuning needs rows."
-        )
-        raise OptionError(message)
-    if part.dataset.labels is None:
-        message = f"`confirm` must be left out for target {part.name!r}, which has no labels to fine-tune on."
-        raise OptionError(message)
+    split = check_confirmable(part, settings)
     place = folder if folder is not None else (default_cache_folder() if settings.cache else None)
     run: Callable[..., Any] = run_here
     if executor == "ray":
@@ -78,12 +70,25 @@ def confirm_first(
     with show_progress() as progress:
         return confirm(
             encoders,
-            part,
+            split,
             settings=settings,
             store=None if place is None else ResultStore(place / FILE),
             executor=run,
             progress=progress,
         )
+
+
+def check_confirmable(part: Part, settings: Settings) -> Split:
+    """Refuse a target that nothing can be fine-tuned on, before anything is computed."""
+    from transferability.pipeline import Split
+
+    if not isinstance(part, Split):
+        message = f"`confirm` must be left out for target {part.name!r}, which holds statistics: rows are needed."
+        raise OptionError(message)
+    if part.dataset.labels is None or not settings.use_labels:
+        message = f"`confirm` must be left out for target {part.name!r} without labels: fine-tuning needs them."
+        raise OptionError(message)
+    return part
 
 
 def confirm_file(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from transferability.cli.asking import EncodersOption, ReferencesOption, Targets, Zoo, only
-from transferability.cli.confirm import ExecutorOption, confirm_first, shortlist
+from transferability.cli.confirm import check_confirmable, confirm_first, shortlist
 from transferability.cli.options import (
     GroundCost,
     JsonFlag,
@@ -52,6 +52,9 @@ def rank(
     matching: Matching = "assignment",
     no_scale: NoScale = False,
     union: Union = False,
+    no_packs: Annotated[
+        bool, typer.Option("--no-packs", help="Leave out installed reference packs where no reference is given.")
+    ] = False,
     unlabelled: Unlabelled = False,
     settings: Settings,
     race: Annotated[
@@ -67,7 +70,9 @@ def rank(
             help="Fine-tune the first so many briefly, and rest the answer on their accuracy; 3 is usual.", min=1
         ),
     ] = None,
-    executor: ExecutorOption = "local",
+    executor: Annotated[
+        Literal["local", "ray"], typer.Option(help="Where to compute: this process, or the actors of a Ray cluster.")
+    ] = "local",
     wide: Wide = False,
     out: Annotated[
         Path | None,
@@ -87,7 +92,7 @@ def rank(
     Example: transferability rank reviews.csv#text=review,label=stars -e st:all-MiniLM-L6-v2 -e hf:roberta-base
     """
     from transferability._writing import check_output
-    from transferability.pipeline import choose_encoders, load_part
+    from transferability.pipeline import choose_encoders, load_part, unlabelled_notes
     from transferability.pipeline import rank as rank_encoders
     from transferability.relatedness.estimator import TaskRelatedness
 
@@ -106,8 +111,10 @@ def rank(
     )
     settings = replace(settings, use_labels=not unlabelled)
     part = load_part(wanted, settings)
+    if confirm is not None:
+        check_confirmable(part, settings)
     choice = choose_encoders(encoder, zoo, part)
-    for text in choice.notes:
+    for text in (*choice.notes, *unlabelled_notes(part, settings)):
         notice(text)
     with watch_ranking() as watch, keep_what_is_done() as kept:
         kept.ranking = rank_encoders(
@@ -117,8 +124,10 @@ def rank(
             relatedness=estimator,
             scores=score or (),
             criterion=sort,
+            packs=not no_packs,
             settings=settings,
             race=1 if race else None,
+            executor=executor,
             progress=watch.progress,
             tell=watch.tell,
         )

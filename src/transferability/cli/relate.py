@@ -31,6 +31,8 @@ from transferability.cli.output import (
     short_path,
     show_progress,
 )
+from transferability.cli.plots import check_plots, write_relation_plots
+from transferability.cli.show import CsvFile, PlotsFolder, write_csv
 from transferability.display.formats import number, percent
 from transferability.relatedness.tau import DEFAULT_TAU
 
@@ -74,6 +76,8 @@ def relate(
     unlabelled: Unlabelled = False,
     settings: Settings,
     out: Annotated[Path | None, typer.Option(help="Folder for all results: report.html and relate.json.")] = None,
+    csv: CsvFile = None,
+    plots: PlotsFolder = None,
     json: JsonFlag = False,
 ) -> None:
     """Relate targets to references: the bound, its three terms, and the reference class of each target class.
@@ -84,6 +88,7 @@ def relate(
     Example: transferability relate packaged:digits --reference packaged:mnist --encoder timm:resnet18.a1_in1k
     """
     from transferability._writing import check_output
+    from transferability.display.tables import relation_table
     from transferability.pipeline import default_encoder, describe_run, load_part
     from transferability.pipeline import relate as relate_tasks
     from transferability.relatedness.estimator import TaskRelatedness
@@ -91,6 +96,8 @@ def relate(
 
     targets = several(data, target)
     folder = None if out is None else check_output(out, folder=True)
+    csv = None if csv is None else check_output(csv, argument="csv")
+    drawings = check_plots(plots)
     estimator = TaskRelatedness(
         parse_tau(tau),  # type: ignore[arg-type]
         ground_cost=ground_cost,  # type: ignore[arg-type]
@@ -115,6 +122,10 @@ def relate(
         from transferability.report.files import write_records
 
         notice(f"written: {', '.join(map(short_path, write_records(record, results, folder)))}")
+    if csv is not None:
+        write_csv(relation_table([each.to_dict() for each in results]), csv)
+    if drawings is not None:
+        write_relation_plots(results, drawings)
 
 
 def _show(results: list[Relatedness]) -> None:

@@ -246,6 +246,10 @@ COLUMNS: tuple[Column, ...] = (
     ),
     Column("scale", "scale", "constant", "Factor of the classifier's logits.", _of("relatedness", "scale")),
     Column(
+        "identifier", "identifier", "text", "What loads the encoder; it may be called by a shorter name.",
+        _of("identifier"), level="data",
+    ),
+    Column(
         "dimension", "dimension", "count", "Number of features.", _of("cost", "dimension"), False,
     ),
     Column("input_size", "input size", "text", "Size of what the encoder reads.", _of("cost", "input_size")),

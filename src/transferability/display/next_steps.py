@@ -32,15 +32,21 @@ def next_steps(record: Mapping[str, Any]) -> list[Step]:
     best = entries[0]
     n_classes = len(best["relatedness"]["per_class"])
     data = (record.get("made") or {}).get("data") or [{}]
-    code = _snippet(best["encoder"], n_classes, str(data[0].get("kind", "")))
+    code = _snippet(_identifier(best), n_classes, str(data[0].get("kind", "")))
     steps = [] if code is None else [Step(f"Fine-tune {best['encoder']}", code, "python")]
-    trainable = [each["encoder"] for each in entries if not each["encoder"].startswith("features:")][:_SHORTLIST]
+    named = [identifier for each in entries if (identifier := _identifier(each))]
+    trainable = [name for name in named if not name.startswith("features:")][:_SHORTLIST]
     if trainable:
         target = _target((record.get("made") or {}).get("command"))
         options = [word for name in trainable for word in ("--encoder", name)]
         title = "Measure the accuracy after fine-tuning" + (f" of the first {len(trainable)}" if trainable[1:] else "")
         steps.append(Step(title, shlex.join(["transferability", "validate", "--target", target, *options]), "sh"))
     return steps
+
+
+def _identifier(entry: Mapping[str, Any]) -> str:
+    """Return what loads an encoder; of a hidden layer, and in records of early versions, the name."""
+    return str(entry.get("identifier") or entry["encoder"])
 
 
 def _target(command: str | None) -> str:

@@ -20,6 +20,7 @@ __all__ = [
     "matrix_table",
     "points_table",
     "ranking_table",
+    "relation_table",
     "tau_table",
     "terms_table",
 ]
@@ -32,6 +33,18 @@ def ranking_table(entries: Sequence[Entry], scores: Sequence[Record] = ()) -> Ro
     """Return one row for each encoder, best first, with all columns of `display.columns` and the scores."""
     columns = [column for column in columns_of(scores) if column.in_frame]
     return [{column.key: column.value(entry) for column in columns} for entry in entries]
+
+
+_OF_RELATIONS = (
+    *("target", "reference", "transferred_accuracy", "chance", "transferred_loss", "bound", "reference_loss"),
+    *("label_mismatch", "distribution_mismatch", "transferability", "transferability_accuracy", "tau", "scale"),
+    *("certified", "evaluated_on", "ground_cost", "solver", "seconds"),
+)
+
+
+def relation_table(results: Sequence[Record]) -> Rows:
+    """Return one row for each target and reference, with the numbers of `Relatedness.to_dict()`."""
+    return [{name: one.get(name) for name in _OF_RELATIONS} for each in results for one in each["panel"]]
 
 
 def terms_table(results: Sequence[Record], names: Sequence[str] | None = None) -> Rows:

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from transferability.encoders._networks import PictureNetwork
-from transferability.encoders._onnx_lstm import register
 from transferability.encoders._onnx_layout import channel_axis_of_shape
+from transferability.encoders._onnx_lstm import register
 from transferability.encoders._torch import count_parameters, versions
 from transferability.encoders.pictures import PictureInput
 from transferability.errors import EncoderError, one_line, require_extra

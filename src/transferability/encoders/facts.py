@@ -37,9 +37,9 @@ def input_size(encoder: Encoder) -> str | None:
     return None
 
 
-def licence(encoder: Encoder) -> str | None:
+def licence(identifier: str) -> str | None:
     """Return the licence of an encoder's weights, where the library or the package that brings them says it."""
-    prefix, _, spec = encoder.name.partition(":")
+    prefix, _, spec = identifier.partition(":")
     with suppress(Exception):  # a fact that nobody needs must not end a ranking
         if prefix == "timm" and ":" not in spec:
             import timm

@@ -47,7 +47,7 @@ def trainable(_spec: str) -> bool:
 
 def search(pattern: str) -> list[str]:
     """Return the files that match."""
-    return sorted(glob.glob(str(Path(pattern).expanduser())))
+    return sorted(glob.glob(str(Path(pattern).expanduser())))  # noqa: PTH207 - the pattern may be absolute
 
 
 Pooling = Literal["mean", "first position", "time first"]

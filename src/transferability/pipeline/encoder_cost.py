@@ -13,11 +13,13 @@ from typing import Any
 from transferability.encoders import Encoder, FeatureFiles, OutputView
 from transferability.encoders.facts import input_size, licence
 from transferability.encoders.identity import hash_json
+from transferability.encoders.naming import split_alias
 from transferability.errors import FileDamagedError, OutputError
 from transferability.features.store import default_cache_folder
 from transferability.pipeline.extraction import Extraction, Loaded
 from transferability.ranking.entry import EncoderCost, Ranked
 from transferability.ranking.store import ResultStore
+from transferability.zoos.entries import entry_of
 
 __all__ = ["CostMeter", "remembered"]
 
@@ -32,11 +34,14 @@ class CostMeter:
 
     Parameters
     ----------
+    identifier : str or None
+        What loads it; None of an encoder in memory.
     cache : bool
         Whether what was measured is remembered, as features are.
     """
 
-    def __init__(self, *, cache: bool) -> None:
+    def __init__(self, identifier: str | None, *, cache: bool) -> None:
+        self._identifier = None if identifier is None else split_alias(identifier)[1]
         self._cache = cache
         self._started = time.perf_counter()
         self._load_seconds: float | None = None
@@ -63,12 +68,18 @@ class CostMeter:
             dimension=entry.cost.dimension,
             input_size=None if isinstance(base, FeatureFiles) else input_size(base),
             peak_memory=speed.peak_memory,
-            licence=None if isinstance(base, FeatureFiles) else licence(base),
+            licence=self._licence(),
             load_seconds=load,
             extraction_seconds=extracted,
             fit_seconds=max(0.0, seconds - (load or 0.0) - extracted),
         )
-        return replace(entry, seconds=seconds, cost=cost)
+        return replace(entry, identifier=self._identifier, seconds=seconds, cost=cost)
+
+    def _licence(self) -> str | None:
+        if self._identifier is None:
+            return None
+        known = entry_of(self._identifier)
+        return licence(self._identifier) if known is None or known.licence is None else known.licence
 
     def _speed(self, encoder: Loaded, extraction: Extraction) -> Speed:
         if isinstance(encoder, FeatureFiles):

@@ -41,7 +41,7 @@ def measure_encoder(
         If it cannot be loaded, extracted or measured.
     """
     name = encoder if isinstance(encoder, str) else str(getattr(encoder, "name", getattr(encoder, "__name__", encoder)))
-    meter = CostMeter(cache=settings.cache)
+    meter = CostMeter(encoder if isinstance(encoder, str) else None, cache=settings.cache)
     try:
         loaded = load(encoder, settings)
         meter.loaded()

@@ -89,6 +89,8 @@ class Ranked:
     probe : LinearProbe or None
         None without labels or samples of the target.
     cost : EncoderCost
+    identifier : str or None
+        What loads the encoder, where it was loaded by one; it is called by another name perhaps.
     """
 
     encoder: str
@@ -100,6 +102,7 @@ class Ranked:
     cache_keys: Sequence[dict[str, str]] = ()
     probe: LinearProbe | None = None
     cost: EncoderCost = EncoderCost()
+    identifier: str | None = None
 
     def value(self, criterion: str) -> float:
         """Return what a ranking sorts by; nan where it is not known.
@@ -132,6 +135,7 @@ class Ranked:
         """Return JSON values."""
         return {
             "encoder": self.encoder,
+            "identifier": self.identifier,
             "n_parameters": self.n_parameters,
             "seconds": self.seconds,
             "scores": self.scores,

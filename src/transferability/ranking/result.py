@@ -182,7 +182,7 @@ class Ranking:
     @property
     def _n_classifiers(self) -> int:
         """Each encoder's reference was chosen on these rows, so every reference counts."""
-        return sum(max(1, len(entry.relatedness.panel)) for entry in self.entries)
+        return sum(len(each.panel) if each.reference_chosen else 1 for each in (e.relatedness for e in self.entries))
 
     @cached_property
     def records(self) -> list[dict[str, Any]]:

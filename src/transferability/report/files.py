@@ -10,6 +10,7 @@ from typing import Any
 
 from transferability._writing import write_through_temporary
 from transferability.errors import MissingExtraError
+from transferability.report.folder import remove_stale, write_readme
 from transferability.report.parts import Details
 from transferability.report.records import RECORDS
 from transferability.report.records import read_measured as read_measured
@@ -22,7 +23,9 @@ __all__ = ["read_measured", "read_study", "write_ranking_record", "write_records
 
 
 def write_records(record: Mapping[str, Any], results: Reportable | Sequence[Reportable], folder: Path) -> list[Path]:
-    """Write a record (of `Ranking.to_dict` or `relation_record`), its details and the report.
+    """Write a record (of `Ranking.to_dict` or `relation_record`), its details, the report and a README.
+
+    Files of an earlier run that are not written again are removed, transformations among them.
 
     Parameters
     ----------
@@ -43,9 +46,12 @@ def write_records(record: Mapping[str, Any], results: Reportable | Sequence[Repo
     _write(path, json.dumps(record, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
     beside = path.with_suffix(".details.json")
     _write(beside, json.dumps(pack_details(details), allow_nan=False, separators=(",", ":")) + "\n")
+    files = [path, beside]
     with suppress(MissingExtraError):  # results must not be lost for want of a way to look at them
-        return [path, beside, *write_report(summarize_records([(record, details)]), folder)]
-    return [path, beside]
+        files += write_report(summarize_records([(record, details)]), folder)
+    remove_stale(folder, files)
+    write_readme(folder)
+    return files
 
 
 def write_ranking_record(record: Mapping[str, Any], details: Details, folder: Path) -> list[Path]:

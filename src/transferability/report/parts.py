@@ -10,7 +10,8 @@ from typing import Any
 from transferability._criteria import BOUND, HIGHER_IS_BETTER, Quantity, quantity_of
 from transferability.agreement import agreement
 from transferability.display.columns import Column, column_named, columns_of, mark_front, shown_columns
-from transferability.display.tables import agreement_table, grid
+from transferability.display.next_steps import next_steps
+from transferability.display.tables import agreement_table, front_table, grid
 from transferability.errors import TaskError
 from transferability.report.stored import Record
 from transferability.report.words import (
@@ -58,6 +59,7 @@ def ranking_part(
     if all(entry["accuracy"] is None for entry in entries):
         truth = None
     several = any(len(entry["result"]["panel"]) > 1 for entry in entries)
+    cost, front = front_table(rows)
     return {
         "kind": "ranking",
         "targets": [record["target"]],
@@ -68,6 +70,9 @@ def ranking_part(
         "entries": entries,
         "columns": [_heading(column) for column in shown],
         "more": [_heading(column) for column in more],
+        "front": None if len(front) < 2 or cost is None else {"cost": cost.title, "rows": front},
+        "next": [step._asdict() for step in next_steps(record)],
+        "n_classes": len(rows[0]["relatedness"]["per_class"]),
         "truth": truth,
         "agreement": _agreements(rows, columns_of(columns), known) if truth else [],
         "matrix": _panel_matrix("Encoder", [(e["name"], e["result"]) for e in entries]) if several else None,
@@ -111,7 +116,7 @@ def _heading(column: Column) -> dict[str, Any]:
     direction = {True: "higher", False: "lower", None: "text" if column.is_text else "lower"}[column.higher_is_better]
     return {
         "key": column.key, "title": column.title, "explanation": column.explanation, "direction": direction,
-        "is_text": column.is_text,
+        "is_text": column.is_text, "is_score": column.format == "score",
     }  # fmt: skip
 
 
@@ -132,6 +137,7 @@ def relation_part(record: Record, details: Details, samples: dict[str, Any]) -> 
             "scores": {},
             "notes": {},
             "cache_keys": [],
+            "more": [],
             "standing": None,
             "accuracy": each["transferability_accuracy"],
             "result": each,
@@ -148,6 +154,9 @@ def relation_part(record: Record, details: Details, samples: dict[str, Any]) -> 
         "entries": entries,
         "columns": [],
         "more": [],
+        "front": None,
+        "next": [],
+        "n_classes": max(len(each["classes"]) for each in results),
         "truth": None,
         "agreement": [],
         "matrix": _panel_matrix("Target", [(each["target"], each) for each in results]) if several else None,

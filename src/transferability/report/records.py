@@ -95,6 +95,7 @@ ENTRY = {
     "probe?": (None, {"accuracy": float, "loss": float}),
     "standing?": (None, {"low": float, "high": float, "p_best?": (float, None)}),
     "cost?": (None, _COST),
+    "identifier?": (str, None),
     "intervals?": {str: (None, [float, float])},
     "on_front?": (bool, None),
     "confirmed?": (None, {"accuracy": (float, None), "interval": (None, [float, float])}),

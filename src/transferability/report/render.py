@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -13,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from transferability._criteria import HIGHER_IS_BETTER
+from transferability._printable import UNSHOWABLE
 from transferability.display.columns import title_of
 from transferability.display.formats import TERMS, amount, count, interval, number, percent, show
 from transferability.errors import require_extra
@@ -69,13 +71,18 @@ def _environment(jinja2: ModuleType) -> Any:
         undefined=jinja2.StrictUndefined,
     )  # fmt: skip
     environment.filters.update(number=number, percent=percent, show=show, compact=count)
-    environment.filters["capitalize_first"] = lambda title: title[:1].upper() + title[1:]
+    environment.filters["show_code"] = lambda code: UNSHOWABLE.sub("\ufffd", code)
+    environment.filters["capitalize_first"] = lambda title: (
+        title[:1].upper() + title[1:] if title[:1].isascii() else title
+    )
     environment.globals.update(
         sort_value=_sort_value,
         amount=amount,
         title_of=title_of,
         interval=interval,
+        accuracy_bar=pictures.accuracy_bar,
         bars=pictures.bars,
+        log=math.log,
         chart=pictures.chart,
         heat=pictures.heat,
         higher_is_better=HIGHER_IS_BETTER,
@@ -116,6 +123,8 @@ def _markdown_of_part(part: Mapping[str, Any]) -> list[str]:
         for row in first["classes"]
     ]
     lines += _markdown_table(["target class", "reference class", "share", "part of the bound"], classes)
+    for step in part["next"]:
+        lines += [f"Next: {_cell(step['title'])}:", "", *_fenced(step["code"], step["language"]), ""]
     lines += [f"- skipped {_cell(each['encoder'])}: {_cell(each['reason'])}" for each in part["skipped"]]
     made = part["made"]
     if made:
@@ -125,6 +134,14 @@ def _markdown_of_part(part: Mapping[str, Any]) -> list[str]:
         versions = _cell(", ".join(f"{name} {version}" for name, version in made["versions"].items()), 2000)
         lines += ["", f"Made {_cell(made['at'])} on {_cell(made['machine'])} with {versions}."]
     return [*lines, ""]
+
+
+def _fenced(code: str, language: str) -> list[str]:
+    """Return a block of code whose fence is longer than any run of marks in it."""
+    fence = "`" * (max((len(run) for run in re.findall("`+", code)), default=2) + 1)
+    fence = fence if len(fence) > 2 else "```"
+    lines = [UNSHOWABLE.sub("\ufffd", line) for line in code.splitlines()]
+    return [f"{fence}{language}", *lines, fence]
 
 
 def _markdown_relations(entries: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -65,6 +65,7 @@ def unpack_entry(packed: dict[str, Any]) -> Ranked:
         packed.get("cache_keys", ()),
         None if trained is None else LinearProbe(**trained),
         EncoderCost.from_dict(packed.get("cost")),
+        packed.get("identifier"),
     )
 
 

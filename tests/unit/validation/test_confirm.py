@@ -70,7 +70,7 @@ def test_the_better_half_goes_on_for_longer_with_what_it_chose(make_encoder, par
 
 @pytest.mark.parametrize(("count", "rounds"), [(1, (8,)), (2, (8,)), (3, (2, 8)), (4, (2, 8)), (5, (1, 2, 8))])
 def test_two_are_in_the_last_round(count, rounds, make_encoder, part) -> None:
-    recorder, found = race({name: 0.1 for name in "abcde"[:count]}, make_encoder, part)
+    recorder, found = race(dict.fromkeys("abcde"[:count], 0.1), make_encoder, part)
     assert found.rounds == rounds
     assert len(recorder.asked[-1]) == min(2, count)
 
