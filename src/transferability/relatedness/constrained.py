@@ -3,14 +3,14 @@ r"""The solver of `lipschitz`: softmax regression under a bound on the distances
 .. math:: \min_{W, c} L(W, c) \quad \text{subject to} \quad \lVert w_j - w_k \rVert^2 / \tau^2 \le 1.
 
 With a multiplier :math:`m_{jk}` for each pair the constraints are a quadratic, :math:`Q = \tfrac{2}{\tau^2}
-(\operatorname{diag}(m 1) - m)`, and `Descent` knows how to go downhill. Multipliers grow where a pair is too far apart and
-fall where it is not: :math:`m_{jk} \leftarrow m_{jk} \lVert w_j - w_k \rVert / \tau`, for the weights that the model of
-the next step predicts (where multipliers dominate, distances are as their inverse, and one such step is the answer). That
-costs no pass over the data, so it is done several times before each step.
+(\operatorname{diag}(m 1) - m)`, and `Descent` knows how to go downhill. Multipliers grow where a pair is too far apart
+and fall where it is not: :math:`m_{jk} \leftarrow m_{jk} \lVert w_j - w_k \rVert / \tau`, for the weights that the
+model of the next step predicts (where multipliers dominate, distances are as their inverse, and one such step is the answer).
+That costs no pass over the data, so it is done several times before each step.
 
-Any multipliers give a lower bound on the optimum: the Lagrangian lies below the loss on the feasible set and above its own
-tangent, and over feasible W, whose rows lie in a ball of radius :math:`\tau \sqrt{(K - 1) / 2K}` (Jung), the tangent is
-smallest at minus that radius times :math:`\sum_j \lVert g_j \rVert`.
+Any multipliers give a lower bound on the optimum: the Lagrangian lies below the loss on the feasible set and above its
+own tangent, and over feasible W, whose rows lie in a ball of radius :math:`\tau \sqrt{(K - 1) / 2K}` (Jung), the
+tangent is smallest at minus that radius times :math:`\sum_j \lVert g_j \rVert`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,6 @@ class Start(NamedTuple):
         """Return what is known of these classes."""
         multipliers = None if self.multipliers is None else self.multipliers[np.ix_(kept, kept)]
         return Start(self.weights[kept], self.intercept[kept], multipliers)
-
 
     def scaled(self, factor: float) -> Start:
         """Return the start for a bound on the distances that is `factor` times as large."""
@@ -165,16 +164,16 @@ def _bounds(descent: Descent, multipliers: FloatArray, tau: float) -> _Bounds:
     return _Bounds(largest, upper, _lower(descent.look.loss, slopes, descent.weights, multipliers, squares, tau))
 
 
-def _lower(loss: float, slopes: Array, weights: Array, multipliers: FloatArray, squares: FloatArray, tau: float) -> float:
+def _lower(
+    loss: float, slopes: Array, weights: Array, multipliers: FloatArray, squares: FloatArray, tau: float
+) -> float:
     n_classes = len(weights)
     value = loss + float((multipliers * (squares - 1)).sum()) / 2
     radius = tau * np.sqrt((n_classes - 1) / (2 * n_classes))
     return max(value - float(np.vdot(slopes, weights)) - radius * float(np.linalg.norm(slopes, axis=1).sum()), 0.0)
 
 
-def _finish(
-    descent: Descent, labels: IntArray, weight: FloatArray, multipliers: FloatArray, tau: float
-) -> Constrained:
+def _finish(descent: Descent, labels: IntArray, weight: FloatArray, multipliers: FloatArray, tau: float) -> Constrained:
     """Make the constraint hold exactly, refit the intercepts, and measure."""
     weights = descent.weights.astype(np.float64)
     weights -= weights.mean(axis=0)

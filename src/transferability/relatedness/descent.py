@@ -1,9 +1,10 @@
 r"""Descent for classifiers that are linear in the features: a mean loss of logits plus a quadratic in the weights.
 
-.. math:: \min_{W, c}\ \sum_n \omega_n \ell_n(W z_n + c) + \tfrac12 \operatorname{tr}\bigl((W - W_0)^\top Q (W - W_0)\bigr)
+.. math::
+    \min_{W, c}\ \sum_n \omega_n \ell_n(W z_n + c) + \tfrac12 \operatorname{tr}\bigl((W - W_0)^\top Q (W - W_0)\bigr)
 
-L-BFGS, with what is known of the problem built in. The curvature of the loss is near :math:`h_j s_i` for class j and the
-principal axis i of the features, with the mean :math:`h_j` of :math:`p_j (1 - p_j)` and the second moment :math:`s_i`;
+L-BFGS, with what is known of the problem built in. The curvature of the loss is near :math:`h_j s_i` for class j and
+the principal axis i of the features, with the mean :math:`h_j` of :math:`p_j (1 - p_j)` and the second moment :math:`s_i`;
 that of the quadratic is Q. So the first guess of the inverse Hessian is a division by :math:`h_j s_i + Q_{jj}`, and ten
 to thirty passes do what took a hundred and more. Q is exact in the remembered steps too, and may change between
 steps. Logits are linear along a line: how far to go is found without a product with the features.
@@ -260,7 +261,7 @@ class Descent:
         return slopes
 
     def remembered(self, quadratic: Quadratic) -> list[tuple[Array, Array, float]]:
-        """Return the remembered steps, by how much the gradient with this quadratic changes along each, and 1 / (s·y)."""
+        """Return the steps, how much the gradient with this quadratic changed along each, and the inverse product."""
         steps = []
         for step, change in self._steps:
             whole = change.copy()
@@ -294,7 +295,8 @@ class Descent:
     def _divided(self, slopes: Array, quadratic: Quadratic) -> Array:
         curvature = np.maximum(self.look.curvature, _LEAST_CURVATURE).astype(slopes.dtype)
         divided = np.empty_like(slopes)
-        divided[:, :-1] = self.spectrum.divide(slopes[:, :-1], curvature, np.diagonal(quadratic.Q))
+        strength = np.maximum(np.diagonal(quadratic.Q), _LEAST_CURVATURE)
+        divided[:, :-1] = self.spectrum.divide(slopes[:, :-1], curvature, strength)
         divided[:, -1] = slopes[:, -1] / curvature
         divided -= divided.mean(axis=0)  # what all classes share changes nothing
         return divided

@@ -21,56 +21,21 @@ semi-orthogonal truncation where dimensions differ), so that a small target samp
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
+from scipy.linalg import helmert
 
 from transferability._array import FloatArray, IntArray
+from transferability.relatedness.affine_map import AffineMap
 from transferability.relatedness.descent import Descent, Quadratic, Rows, cross_entropy, mixture_entropy
 
 __all__ = ["AffineMap", "RidgeRegression", "fit_cross_entropy", "fit_margins", "lift_logit_map"]
 
 _SINGLE_IF_QUICK = 2_000_000  # multiplications of half a pass, from which on quick fits are made in float32
-_QUICK, _SINGLE, _FINE = 1e-4, 1e-6, 1e-12  # of the value, what one more step may be expected to gain
+_SMALL = 300_000  # multiplications of half a pass
+_QUICK, _SINGLE, _DOUBLE, _FINE = 1e-4, 1e-6, 1e-8, 1e-12  # of the value, what one more step may be expected to gain
 _LEAST_VALUE = 1e-2  # nats: below, gains are compared with this
 _MOST_STEPS = 200
 _SHARPNESS = 10.0  # of the soft maximum, in units of the spread of the reference logits
-
-
-@dataclass(frozen=True, eq=False)
-class AffineMap:
-    """``z ↦ matrix z + offset``."""
-
-    matrix: FloatArray  # (d_out, d_in)
-    offset: FloatArray  # (d_out,)
-
-    @classmethod
-    def identity(cls, d_out: int, d_in: int) -> AffineMap:
-        """Return the identity, or its truncation where the dimensions differ."""
-        return cls(np.eye(d_out, d_in), np.zeros(d_out))
-
-    @classmethod
-    def truncated(cls, matrix: FloatArray, offset: FloatArray, d_in: int) -> AffineMap:
-        """Return ``matrix z + offset`` after `identity` from `d_in` dimensions, without building the latter."""
-        common = min(matrix.shape[1], d_in)
-        wide = np.zeros((len(matrix), d_in))
-        wide[:, :common] = matrix[:, :common]
-        return cls(wide, offset)
-
-    def apply(self, features: FloatArray) -> FloatArray:
-        """Return the mapped features, shape (n, d_out), in float64; of float32 features by a product in float32."""
-        mapped = np.asarray(features @ self.matrix.T.astype(features.dtype, copy=False), dtype=np.float64)
-        mapped += self.offset
-        return mapped
-
-    def then(self, matrix: FloatArray, offset: FloatArray) -> AffineMap:
-        """Return this map followed by ``matrix z + offset``."""
-        return AffineMap(matrix @ self.matrix, matrix @ self.offset + offset)
-
-    def inverse(self) -> AffineMap:
-        """Return the (pseudo-)inverse map."""
-        inverse = np.linalg.pinv(self.matrix)
-        return AffineMap(inverse, -inverse @ self.offset)
 
 
 class RidgeRegression:
@@ -199,7 +164,8 @@ def fit_cross_entropy(
         loss = cross_entropy(log_shares.argmax(axis=1), weight, dtype)
     quadratic = Quadratic(ridge * np.eye(n_classes, dtype=dtype), prior.matrix.astype(dtype))
     descent = Descent(rows.coordinates, loss, rows.spectrum, start.matrix, start.offset)
-    tolerance = _QUICK if not careful else _SINGLE if dtype == np.float32 else _FINE
+    careful_to = _SINGLE if dtype == np.float32 else _DOUBLE if rows.coordinates.size * n_classes > _SMALL else _FINE
+    tolerance = careful_to if careful else _QUICK
     for _ in range(_MOST_STEPS):
         gained = descent.move(descent.direction(quadratic, descent.remembered(quadratic)), quadratic)
         enough = tolerance * max(descent.look.loss + quadratic.value(descent.weights), _LEAST_VALUE)
@@ -215,10 +181,10 @@ def lift_logit_map(logit_map: AffineMap, weights: FloatArray, intercept: FloatAr
     directions that :math:`W` ignores are left as `prior` has them. Where :math:`V` is out of reach (more classes than
     dimensions) the nearest reachable one is taken.
     """
-    centred = weights - weights.mean(axis=0)
-    inverse = np.linalg.pinv(centred)  # (d, K)
-    wanted = logit_map.matrix - logit_map.matrix.mean(axis=0)
-    wanted_offset = logit_map.offset - intercept
-    matrix = prior.matrix + inverse @ (wanted - centred @ prior.matrix)
-    offset = prior.offset + inverse @ (wanted_offset - wanted_offset.mean() - centred @ prior.offset)
-    return AffineMap(matrix, offset)
+    between = helmert(len(weights))  # (K − 1, K): an orthonormal basis of what differs between classes
+    centred = between @ weights
+    inverse = np.linalg.pinv(centred)  # (d, K − 1)
+    now = prior.then(centred, np.zeros(len(centred)))
+    missing = between @ logit_map.matrix - now.matrix
+    offset = between @ (logit_map.offset - intercept) - now.offset
+    return prior.corrected(inverse, missing, inverse @ offset)

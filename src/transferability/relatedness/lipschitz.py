@@ -9,9 +9,9 @@ makes every :math:`-\log h_j` :math:`\tau`-Lipschitz *everywhere*, for every cla
 sampled gradient norms instead, which bounds nothing between the samples and needs second derivatives.
 
 The problem is convex; `constrained` solves it. A last rescale of :math:`W` makes the constraint hold exactly. The
-multipliers of the constraints also give a lower bound on the optimum, hence `gap`: how far from the optimum the result can
-be at most. Small problems are solved to seven digits in float64, large ones to two in float32, or in float64 where that
-does not suffice.
+multipliers of the constraints also give a lower bound on the optimum, hence `gap`: how far from the optimum the result
+can be at most. Small problems are solved to six digits, large ones to two in float32, or in float64 where that does not
+suffice.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from transferability.relatedness.descent import Rows
 __all__ = ["SoftmaxClassifier", "fit_lipschitz_softmax", "fit_rows"]
 
 _TARGET_GAP = 1e-2  # of a fit that counts as converged
-_FINE, _COARSE = 1e-6, 8e-3  # the gap at which to stop, in float64 and in float32
+_SMALL = 300_000  # multiplications of half a pass
+_GAPS = (1e-6, 1e-4, 8e-3)  # at which to stop: small problems, others, and large ones in float32
 _MOST_PASSES = 400
 _SAFE_UNIT = (1e-3, 1e3)  # of features that float32 products are safe with
 
@@ -162,7 +163,8 @@ def fit_rows(
     passes = 0
     for each in (working, dataclasses.replace(working, coordinates=working.coordinates.astype(np.float64, copy=False))):
         single = each.coordinates.dtype == np.float32
-        aim = max(gap or 0.0, _COARSE if single else _FINE)
+        size = each.coordinates.size * len(np.unique(labels))
+        aim = max(gap or 0.0, _GAPS[2] if single else _GAPS[1] if size > _SMALL else _GAPS[0])
         most = _MOST_PASSES // 4 if single else _MOST_PASSES
         found = solve_constrained(each, labels, weight, tau * unit, start, gap=aim, most_passes=most)
         passes += found.passes

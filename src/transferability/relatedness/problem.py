@@ -55,7 +55,9 @@ class Reference:
     @cached_property
     def spread(self) -> float:
         """Mean squared norm of the features: how many of them are alive, where they are standardised."""
-        squares = (np.vdot(block, block) for block in np.array_split(self.fit.features, -(-len(self.fit.labels) // 512)))
+        squares = (
+            np.vdot(block, block) for block in np.array_split(self.fit.features, -(-len(self.fit.labels) // 512))
+        )
         return float(sum(squares)) / len(self.fit.labels)
 
     def head(self, tau: float, kept: IntArray, *, rough: bool = False) -> Head:

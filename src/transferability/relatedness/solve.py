@@ -167,7 +167,9 @@ def _fit_map(
     if guessed_map is not None:  # guesses look right at any scale: it stays as it is
         return FittedMap(guessed_map, GUESS_RIDGE, 1.0, float("nan"), ())
     if options.learn_map:
-        rng = np.random.default_rng(options.seed)  # of its own: every reference is judged on the same rows of the target
+        rng = np.random.default_rng(
+            options.seed
+        )  # of its own: every reference is judged on the same rows of the target
         return cost.fit(reference, head.held_out, target, transform, rng, scale=options.scale)
     identity = AffineMap.identity(reference.features.shape[1], target.features.shape[1])
     scale = _scale_of(options, cost, head.held_out, reference, target, identity, transform)

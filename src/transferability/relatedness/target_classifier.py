@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from transferability._array import FloatArray
 from transferability.relatedness.certificate import losses_of
 from transferability.relatedness.constrained import Start
 from transferability.relatedness.lipschitz import fit_rows
@@ -48,6 +47,5 @@ def _transferred(result: Relatedness) -> Start | None:
     chosen = transform.B.argmax(axis=1)
     if len(np.unique(chosen)) < len(chosen) or (result.class_map < 0).any():
         return None
-    weights: FloatArray = transform.weights[chosen] @ transform.map
-    intercept = transform.weights[chosen] @ transform.offset + transform.intercept[chosen]
-    return Start(weights - weights.mean(axis=0), intercept - intercept.mean(), None)
+    logits = transform.feature_map.then(transform.weights[chosen], transform.intercept[chosen])
+    return Start(logits.matrix - logits.matrix.mean(axis=0), logits.offset - logits.offset.mean(), None)
