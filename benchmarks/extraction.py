@@ -1,12 +1,14 @@
 """How close extraction comes to the model alone, and to the decoders alone; how much memory it takes.
 
-    OMP_NUM_THREADS=1 python benchmarks/extraction.py [model] [decoders] [memory]
+    OMP_NUM_THREADS=1 python benchmarks/extraction.py [model] [decoders] [memory] [rows]
 
 - model: packaged efficientnet-lite0 on MNIST's digits. The bare loop feeds the same batches, decoded and preprocessed
   beforehand, from memory. On a CPU leave the model fewer threads than there are cores: what decodes needs one too.
 - decoders: JPEGs of 640 × 480 written on the fly, a mean over pixels as model. The decoders alone are the same worker
   processes, whose batches are thrown away.
 - memory: peak of a process that streams 2,048 features per row through the cache, for two numbers of rows.
+- rows: how many items are encoded, in what CPU seconds (by a model that takes no time), and what the cache takes on
+  disk, for data sets that have rows in common.
 
 The two sides of a ratio take turns, so that other work on the machine slows both. Where they run long, the best turn
 of each counts; where each turn has its own rate, the median of the ratios.
@@ -32,7 +34,7 @@ from PIL import Image
 
 from transferability.datasets import Dataset, load_dataset
 from transferability.encoders import MultiOutputEncoder, load_encoder
-from transferability.features import FeatureCache, extract_blocks, extract_features
+from transferability.features import FeatureCache, extract_blocks, extract_features, upkeep
 from transferability.features.decoder import n_processors
 from transferability.features.prepare import prepare
 from transferability.features.workers import Workers
@@ -193,12 +195,16 @@ class Same:
 
     name, modality, n_parameters = "same", "array", 0
 
+    def __init__(self) -> None:
+        self.n_encoded = 0
+
     def identity(self) -> dict[str, Any]:
         """Return what changes the features."""
         return {"source": self.name}
 
     def encode(self, items: Sequence[Any]) -> np.ndarray:
         """Return the items."""
+        self.n_encoded += len(items)
         return np.stack(items)
 
 
@@ -225,12 +231,42 @@ def memory() -> None:
         print(f"memory: {size}: peak {float(found.stdout):.0f} MB")
 
 
+def rows() -> None:
+    """Print what is encoded and kept of data sets that share rows."""
+    n_rows, width = 20_000, 1_280
+    noise = Noise(width)
+    data = Dataset("noise", "array", np.arange(n_rows).astype(np.str_), noise, noise.content)
+    order = np.random.default_rng(0).permutation(n_rows)
+    encoder = Same()
+    with tempfile.TemporaryDirectory() as folder:
+        cache = FeatureCache(folder)
+        print(f"rows: {'data set':<34}{'rows':>8}{'encoded':>9}{'CPU s':>8}{'MB in all':>11}{'MB of features':>16}")
+        features, n_tried = 0, 4  # the first time an encoder is tried on a few items
+        for what, chosen in (
+            ("half", order[: n_rows // 2]),
+            ("a tenth of it", order[: n_rows // 20]),
+            ("half, and a tenth more", order[: n_rows * 6 // 10]),
+            ("the same in another order", np.sort(order[: n_rows * 6 // 10])),
+            ("all", np.arange(n_rows)),
+        ):
+            encoder.n_encoded, started = 0, time.process_time()
+            extract_features(encoder, data.subset(chosen), cache=cache, workers=0)
+            seconds = time.process_time() - started
+            features += len(chosen) * width * 4
+            encoded = encoder.n_encoded - n_tried
+            print(
+                f"      {what:<34}{len(chosen):>8,}{encoded:>9,}{seconds:>8.2f}"
+                f"{upkeep.size(cache) / 1e6:>11.1f}{features / 1e6:>16.1f}"
+            )
+            n_tried = 0
+
+
 def main() -> None:
     """Run the parts asked for."""
     if sys.argv[1:2] == ["stream"]:
         stream(int(sys.argv[2]))
         return
-    parts = {"model": model_bound, "decoders": decoder_bound, "memory": memory}
+    parts = {"model": model_bound, "decoders": decoder_bound, "memory": memory, "rows": rows}
     print(f"{n_processors()} processors, OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'not set')}")
     for name in sys.argv[1:] or parts:
         parts[name]()

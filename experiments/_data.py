@@ -17,7 +17,7 @@ import numpy as np
 from transferability.datasets import Dataset, stratified_sample
 from transferability.pipeline import Split
 
-__all__ = ["FOR_TARGETS", "pictures", "target"]
+__all__ = ["FOR_TARGETS", "pictures", "target", "train_pictures"]
 
 FOR_TARGETS = 1000
 """Rows of the train part that targets and references may use; pre-training leaves them out."""
@@ -83,6 +83,12 @@ def _whole(name: str, modality: Any, reader: Any, labels: np.ndarray, in_test: n
 
 def _sample(whole: Dataset, rows: np.ndarray, limit: int) -> np.ndarray:
     return rows[stratified_sample(whole.all_labels[rows], len(rows), limit)]
+
+
+def train_pictures(folder: Path, name: str) -> Dataset:
+    """Return all pictures of the train part, in the order of the file."""
+    whole, train, _ = _all_pictures(folder, name)
+    return whole.subset(train)
 
 
 def pictures(folder: Path, name: str, part: str, limit: int, *, leave: int = 0) -> Dataset:

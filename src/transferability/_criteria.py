@@ -20,7 +20,6 @@ __all__ = [
     "TRANSFERRED_ACCURACY",
     "TRANSFERRED_LOSS",
     "Quantity",
-    "in_words",
     "quantity_of",
     "unknown",
 ]
@@ -35,20 +34,16 @@ HIGHER_IS_BETTER: dict[Quantity, bool] = {TRANSFERRED_ACCURACY: True, TRANSFERRE
 QUANTITIES: tuple[Quantity, ...] = tuple(HIGHER_IS_BETTER)
 
 
-def quantity_of(criterion: str) -> Quantity:
-    """Return the quantity that a ranking speaks of: the one it is sorted by, or the bound where that is a score.
+def quantity_of(criterion: str, *, accuracy_known: bool) -> Quantity:
+    """Return the quantity that a ranking speaks of: the one it is sorted by, else the accuracy, else the bound.
 
     Examples
     --------
-    >>> quantity_of("transferred_loss"), quantity_of("logme")
-    ('transferred_loss', 'bound')
+    >>> quantity_of("transferred_loss", accuracy_known=True), quantity_of("logme", accuracy_known=True)
+    ('transferred_loss', 'transferred_accuracy')
     """
-    return next((each for each in QUANTITIES if each == criterion), BOUND)
-
-
-def in_words(criterion: str) -> str:
-    """Return a criterion as tables and titles name it."""
-    return criterion.replace("_", " ") if criterion in TRANSFERRED else criterion
+    otherwise = TRANSFERRED_ACCURACY if accuracy_known else BOUND
+    return next((each for each in QUANTITIES if each == criterion), otherwise)
 
 
 def unknown(criterion: str, target: str) -> OptionError:

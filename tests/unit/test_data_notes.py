@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from transferability.cli.rank import caveats
+from transferability.cli.show import caveats
 from transferability.encoders.function import FunctionEncoder
 from transferability.pipeline import Settings, rank
 from transferability.report.files import write_records

@@ -13,8 +13,10 @@ import typer
 from transferability._printable import one_line
 from transferability.cli.cache import cache
 from transferability.cli.demo import demo
+from transferability.cli.doctor import doctor
+from transferability.cli.encoders import encoders
 from transferability.cli.extract import extract
-from transferability.cli.output import EXIT_FAILED, state
+from transferability.cli.output import EXIT_FAILED, EXIT_USAGE, state
 from transferability.cli.pack import pack
 from transferability.cli.rank import rank
 from transferability.cli.relate import relate
@@ -22,7 +24,7 @@ from transferability.cli.report import report
 from transferability.cli.score import score
 from transferability.cli.study import study
 from transferability.cli.validate import validate
-from transferability.errors import TransferabilityError
+from transferability.errors import NoSuchFileError, OptionError, TransferabilityError, UnknownNameError
 
 __all__ = ["app", "main"]
 
@@ -31,9 +33,8 @@ _OF_THE_SYSTEM = (OSError, sqlite3.Error, MemoryError, UnicodeError, RecursionEr
 app = typer.Typer(
     name="transferability",
     help="Which pre-trained encoder should I fine-tune, how well will it do, and why? Answered before fine-tuning.",
-    epilog="Begin with: transferability demo",
+    epilog="Begin with: transferability demo, or: transferability rank FOLDER",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -68,11 +69,13 @@ app.command()(extract)
 app.command()(pack)
 app.command()(report)
 app.command()(validate)
+app.command()(encoders)
+app.command()(doctor)
 app.add_typer(cache)
 
 
 def main() -> None:
-    """Run the command; a known error becomes one message on stderr and exit status 1."""
+    """Run the command; a known error becomes one message on stderr and exit status 1, or 2 for a wrong option."""
     # Threads of torch and ONNX Runtime spin while they wait for each other. With two other busy processes on two cores
     # that made an encoder ten times slower; letting them sleep costs a tenth or two where the machine is idle.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -85,7 +88,7 @@ def main() -> None:
         if state.debug:
             raise
         print(f"error: {one_line(_sentence(error))}", file=sys.stderr)  # noqa: T201
-        sys.exit(EXIT_FAILED)
+        sys.exit(EXIT_USAGE if isinstance(error, OptionError | UnknownNameError | NoSuchFileError) else EXIT_FAILED)
 
 
 def _sentence(error: BaseException) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from transferability.cli.output import EXIT_PARTIAL, notice, show_progress
-from transferability.cli.rank import show_ranking, write_ranking
+from transferability.cli.show import show_ranking, write_ranking
 
 __all__ = ["demo"]
 

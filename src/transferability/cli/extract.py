@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from transferability.cli.asking import EncoderOption, only
 from transferability.cli.options import (
     BatchSize,
     Device,
@@ -32,10 +33,12 @@ __all__ = ["extract"]
 
 
 def extract(
-    encoder: Annotated[
-        str, typer.Option(help="Encoder: timm:NAME, hf:ORG/NAME, st:NAME, torchvision:NAME, onnx:FILE, …")
-    ],
-    data: Annotated[str, typer.Option(help="Data: folder:DIR, csv:FILE, parquet:FILE, npz:FILE, packaged:NAME, …")],
+    argument: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="DATA", help="Data: a path (folder, .csv, .parquet, .npz, .jsonl, …) or PREFIX:NAME."),
+    ] = None,
+    encoder: EncoderOption = None,
+    data: Annotated[str | None, typer.Option("--data", help="Data, in place of the argument.")] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -70,7 +73,7 @@ def extract(
 
     After an interruption the same command continues.
 
-    Example: transferability extract --encoder timm:resnet18.a1_in1k --data folder:photos --out photos.safetensors
+    Example: transferability extract photos --encoder timm:resnet18.a1_in1k --out photos.safetensors
     """
     from transferability._files import SUFFIXES
     from transferability._writing import check_output
@@ -80,6 +83,10 @@ def extract(
     from transferability.features.local import run
     from transferability.features.ray import RayExecutor
 
+    data = only(argument, data, "data")
+    if encoder is None:
+        message = "`--encoder` must be given: -e timm:NAME, -e packaged:NAME, …; `transferability encoders` lists some."
+        raise OptionError(message)
     if shard and executor == "ray":
         message = "`--shard` must not go with `--executor ray`, which shares the work itself. Leave one of them out."
         raise OptionError(message)

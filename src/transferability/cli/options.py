@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from transferability.errors import OptionError
-from transferability.pipeline import Settings
+
+if TYPE_CHECKING:
+    from transferability.pipeline import Settings
 
 __all__ = [
     "BatchSize",
@@ -166,6 +168,8 @@ def _settings(
     no_cache: NoCache = False,
     trust_remote_code: TrustRemoteCode = False,
 ) -> Settings:
+    from transferability.pipeline import Settings
+
     return Settings(
         limit=limit,
         test_share=test_share,
@@ -189,9 +193,10 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
 
     Typer reads options off the signature of what it is given, so that is what changes.
     """
-    options = inspect.signature(_settings, eval_str=True).parameters
+    unread = {"Settings": Any}  # the type of what is replaced, not imported for its name alone
+    options = inspect.signature(_settings, eval_str=True, locals=unread).parameters
     given: list[inspect.Parameter] = []
-    for each in inspect.signature(command, eval_str=True).parameters.values():
+    for each in inspect.signature(command, eval_str=True, locals=unread).parameters.values():
         given += options.values() if each.name == "settings" else [each]
 
     def run(**values: Any) -> None:

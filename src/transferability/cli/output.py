@@ -5,30 +5,35 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.table import Table
 from rich.text import Text
 
 from transferability._printable import UNSHOWABLE, printable
-from transferability.pipeline import Progress as ProgressCallback
+from transferability.cli.table import lay_out
+
+if TYPE_CHECKING:
+    from transferability.pipeline import Progress as ProgressCallback
 
 __all__ = [
     "EXIT_FAILED",
+    "EXIT_INTERRUPTED",
     "EXIT_PARTIAL",
+    "EXIT_USAGE",
     "MEASURED_ON",
+    "Bars",
     "command_line",
     "notice",
-    "number",
-    "percent",
     "print_json",
     "print_table",
+    "progress_bars",
     "say",
     "short_path",
     "show_progress",
@@ -41,6 +46,8 @@ MEASURED_ON = {
     "fit": "on the rows that they were fitted on",
 }
 EXIT_FAILED = 1
+EXIT_USAGE = 2  # an option or a name that is wrong
+EXIT_INTERRUPTED = 130  # what shells return for an interrupt
 EXIT_PARTIAL = 3  # finished, with some encoders skipped
 _AS_WIDE_AS_IT_NEEDS = 10_000
 
@@ -59,10 +66,10 @@ def command_line() -> str:
     return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
-def notice(text: str) -> None:
-    """Print a line for people on stderr."""
+def notice(text: str, *, whole: bool = False) -> None:
+    """Print a line for people on stderr; `whole` ones, such as code, are not wrapped."""
     if not state.quiet:
-        Console(stderr=True, highlight=False).print(Text(printable(text)), style="dim")
+        Console(stderr=True, highlight=False).print(Text(printable(text)), style="dim", soft_wrap=whole)
 
 
 def say(text: str) -> None:
@@ -84,37 +91,36 @@ def print_json(value: Any) -> None:
 
 
 def print_table(
-    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1, first: int | None = None
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    left: int | Sequence[bool] = 1,
+    first: int | None = None,
 ) -> None:
-    """Print a table on stdout, the first `left` columns to the left. Outside a terminal it is as wide as it needs.
+    """Print a table on stdout, the first `left` columns, or those marked, to the left.
+
+    Outside a terminal it is as wide as it needs.
 
     Of more than `first` rows, only these are shown, and a notice says how many there are.
     """
     console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=_AS_WIDE_AS_IT_NEEDS)
-    table = Table(title=_cell(title), title_justify="left", header_style="bold", box=None, pad_edge=False)
-    for position, column in enumerate(columns):
-        table.add_column(_cell(column), justify="left" if position < left else "right", overflow="fold")
-    for row in rows[:first]:
-        table.add_row(*map(_cell, row))
-    console.print(table)
+    width = console.width if console.is_terminal else None
+    to_left = [position < left for position in range(len(columns))] if isinstance(left, int) else left
+    texts = [[printable(cell) for cell in row] for row in rows[:first]]
+    blocks = lay_out([printable(column) for column in columns], texts, to_left, width)
+    titles = textwrap.wrap(printable(title), width or _AS_WIDE_AS_IT_NEEDS, break_on_hyphens=False)
+    _print_lines(console, titles, "italic")
+    for number, lines in enumerate(blocks):
+        n_heads = len(lines) - len(texts)
+        _print_lines(console, [""] * bool(number) + lines[:n_heads], "bold")
+        _print_lines(console, lines[n_heads:], "")
     if first is not None and len(rows) > first:
         notice(f"{first} of {len(rows):,} rows; all are in what --json prints and --out writes.")
 
 
-def _cell(text: str) -> Text:
-    return Text(printable(text))  # not a str, in which rich reads markup and the names of emoji
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """Format a number for a table; a dash where there is none."""
-    return "–" if value is None or value != value else f"{value:.{digits}f}"
-
-
-def percent(value: float | None) -> str:
-    """Format a share for a table."""
-    return "–" if value is None else f"{100 * value:.1f} %"
+def _print_lines(console: Console, lines: Sequence[str], style: str) -> None:
+    for line in lines:  # as a Text and not a str, in which rich reads markup and the names of emoji
+        console.print(Text(line), style=style, soft_wrap=True)
 
 
 class _Speed(ProgressColumn):
@@ -126,13 +132,25 @@ class _Speed(ProgressColumn):
         return Text("" if speed is None else f"{speed:,.{digits}f}/s", style="progress.data.speed")
 
 
-@contextmanager
-def show_progress() -> Iterator[ProgressCallback | None]:
-    """Give a callback that draws bars on stderr while it is a terminal, or None."""
-    console = Console(stderr=True)
-    if state.quiet or not console.is_terminal:
-        yield None
-        return
+class Bars:
+    """Bars of what is being done: the last thing alone."""
+
+    def __init__(self, bars: Progress) -> None:
+        self.bars = bars
+        self._current: dict[str, Any] = {}
+
+    def report(self, what: str, done: int, total: int) -> None:
+        """Say how much of something is done."""
+        if what not in self._current:
+            for old in self._current.values():
+                self.bars.remove_task(old)
+            self._current.clear()
+            self._current[what] = self.bars.add_task(printable(what), total=total)
+        self.bars.update(self._current[what], completed=done)
+
+
+def progress_bars(console: Console | None = None) -> Bars:
+    """Return bars with speed and time left."""
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -140,15 +158,16 @@ def show_progress() -> Iterator[ProgressCallback | None]:
         _Speed(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True) as bars:
-        current: dict[str, Any] = {}
+    return Bars(Progress(*columns, console=console, transient=True))
 
-        def report(what: str, done: int, total: int) -> None:
-            if what not in current:
-                for old in current.values():
-                    bars.remove_task(old)
-                current.clear()
-                current[what] = bars.add_task(printable(what), total=total)
-            bars.update(current[what], completed=done)
 
-        yield report
+@contextmanager
+def show_progress() -> Iterator[ProgressCallback | None]:
+    """Give a callback that draws bars on stderr while it is a terminal, or None."""
+    console = Console(stderr=True)
+    if state.quiet or not console.is_terminal:
+        yield None
+        return
+    shown = progress_bars(console)
+    with shown.bars:
+        yield shown.report

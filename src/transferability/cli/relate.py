@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from transferability.cli.asking import EncoderOption, ReferencesOption, Targets, several
 from transferability.cli.options import (
     GroundCost,
     JsonFlag,
@@ -25,17 +26,18 @@ from transferability.cli.output import (
     MEASURED_ON,
     command_line,
     notice,
-    number,
-    percent,
     print_json,
     print_table,
     short_path,
     show_progress,
 )
-from transferability.pipeline import Settings
+from transferability.cli.plots import check_plots, write_relation_plots
+from transferability.cli.show import CsvFile, PlotsFolder, write_csv
+from transferability.display.formats import number, percent
 from transferability.relatedness.tau import DEFAULT_TAU
 
 if TYPE_CHECKING:
+    from transferability.pipeline import Settings
     from transferability.relatedness.result import Relatedness
 
 __all__ = ["relate"]
@@ -47,11 +49,13 @@ _TERMS = ("reference loss", "label mismatch", "distribution mismatch")
 @with_settings
 def relate(
     *,
-    reference: Annotated[list[str], typer.Option(help="Reference: labelled data or pack:FILE; repeat for a matrix.")],
-    target: Annotated[list[str], typer.Option(help="Target: data or pack:FILE; repeat for a matrix.")],
-    encoder: Annotated[
-        str | None, typer.Option(help="Encoder: timm:NAME, hf:ORG/NAME, …; leave out for feature files.")
+    data: Targets = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option("--target", "-t", help="Target: data or pack:FILE, beside the arguments; repeat for a matrix."),
     ] = None,
+    reference: ReferencesOption = None,
+    encoder: EncoderOption = None,
     tau: Tau = str(DEFAULT_TAU),
     ground_cost: GroundCost = None,
     space: Annotated[
@@ -72,19 +76,28 @@ def relate(
     unlabelled: Unlabelled = False,
     settings: Settings,
     out: Annotated[Path | None, typer.Option(help="Folder for all results: report.html and relate.json.")] = None,
+    csv: CsvFile = None,
+    plots: PlotsFolder = None,
     json: JsonFlag = False,
 ) -> None:
     """Relate targets to references: the bound, its three terms, and the reference class of each target class.
 
-    Example: transferability relate --reference packaged:mnist --target packaged:digits --encoder timm:resnet18.a1_in1k
+    Without --encoder, feature files and packs are compared as they are, and other data under the smallest encoder of
+    the zoo that is here.
+
+    Example: transferability relate packaged:digits --reference packaged:mnist --encoder timm:resnet18.a1_in1k
     """
     from transferability._writing import check_output
-    from transferability.pipeline import describe_run
+    from transferability.display.tables import relation_table
+    from transferability.pipeline import default_encoder, describe_run, load_part
     from transferability.pipeline import relate as relate_tasks
     from transferability.relatedness.estimator import TaskRelatedness
-    from transferability.report.summarize import relation_record
+    from transferability.report.stored import relation_record
 
+    targets = several(data, target)
     folder = None if out is None else check_output(out, folder=True)
+    csv = None if csv is None else check_output(csv, argument="csv")
+    drawings = check_plots(plots)
     estimator = TaskRelatedness(
         parse_tau(tau),  # type: ignore[arg-type]
         ground_cost=ground_cost,  # type: ignore[arg-type]
@@ -97,14 +110,22 @@ def relate(
         seed=settings.seed,
     )
     settings = replace(settings, use_labels=not unlabelled)
+    parts = [load_part(each, settings) for each in targets]
+    if encoder is None:
+        encoder = default_encoder(parts)
+        notice(f"encoder: {encoder}, the smallest here; choose another with --encoder.") if encoder else None
     with show_progress() as progress:
-        results = relate_tasks(reference, target, encoder, relatedness=estimator, settings=settings, progress=progress)
+        results = relate_tasks(reference, parts, encoder, relatedness=estimator, settings=settings, progress=progress)
     record = relation_record(results, encoder, describe_run(estimator, settings) | {"command": command_line()})
     print_json(record) if json else _show(results)
     if folder is not None:
         from transferability.report.files import write_records
 
         notice(f"written: {', '.join(map(short_path, write_records(record, results, folder)))}")
+    if csv is not None:
+        write_csv(relation_table([each.to_dict() for each in results]), csv)
+    if drawings is not None:
+        write_relation_plots(results, drawings)
 
 
 def _show(results: list[Relatedness]) -> None:
@@ -118,7 +139,7 @@ def _show(results: list[Relatedness]) -> None:
 
 
 def _show_matrix(results: list[Relatedness]) -> None:
-    from transferability.report.tables import grid
+    from transferability.display.tables import grid
 
     names, bounds = grid([(each.target, [(one.reference, one.bound) for one in each.panel]) for each in results])
     rows = [[result.target, *map(number, row), result.reference] for result, row in zip(results, bounds, strict=True)]

@@ -21,25 +21,47 @@ __all__ = ["score"]
 SCHEMA_VERSION = 1
 
 
+def _list_scores(wanted: bool) -> None:
+    if not wanted:
+        return
+    from transferability.scores import available
+
+    rows = [
+        (name, info.description, "higher" if info.higher_is_better else "lower", info.range, info.needs_in_words)
+        for name, info in available().items()
+    ]
+    print_table("Scores", ("score", "what it is", "better", "range", "needs"), rows, left=5)
+    raise typer.Exit
+
+
 def score(
     features: Annotated[Path, typer.Option(help="Feature file of the target, .npz or .safetensors.")],
     source: Annotated[
         Path | None, typer.Option(help="Feature file of a labelled reference, from the same encoder.")
     ] = None,
-    score: Annotated[list[str] | None, typer.Option(help="Score to compute; repeat. By default all.")] = None,
+    score: Annotated[
+        list[str] | None, typer.Option(help="Score to compute; repeat. By default all that the file suffices for.")
+    ] = None,
     parameters: Annotated[
         int | None, typer.Option(help="Number of parameters of the encoder, for the score size.", min=1)
     ] = None,
     unlabelled: Annotated[
         bool, typer.Option("--unlabelled", help="Ignore the labels; use pseudo-labels from --source.")
     ] = False,
+    list_scores: Annotated[
+        bool,
+        typer.Option(
+            "--list", is_eager=True, callback=_list_scores, help="List the scores and what each needs, and exit."
+        ),
+    ] = False,
     seed: Seed = 0,
     json: JsonFlag = False,
 ) -> None:
     """Score a feature file: how well would its encoder do on these labels?
 
-    The file holds features and labels and, for LEEP, NCE and two of PACTran's, source_probabilities. Without labels,
-    pseudo-labels are taken from the relatedness to --source.
+    The file holds features and labels and, for LEEP, NCE and two of PACTran's, source_probabilities; for EMMS,
+    label_embeddings. With targets in place of labels (numbers to predict, or 0 and 1 for each of several labels), the
+    scores that take targets are computed. Without both, pseudo-labels are taken from the relatedness to --source.
 
     Example: transferability score --features photos.npz --score logme --score h_score
     """
@@ -48,11 +70,14 @@ def score(
 
     target = read_features(features)
     reference = read_features(source).task() if source is not None else None
-    pseudo = unlabelled or target.labels is None
+    pseudo = unlabelled or (target.labels is None and target.targets is None)
+    arrays = read_arrays(features)
     inputs = ScoreInputs(
         features=target.features,
         labels=_guess(target, reference, seed) if pseudo else target.labels,
-        source_probabilities=read_arrays(features).get("source_probabilities"),
+        targets=target.targets,
+        source_probabilities=arrays.get("source_probabilities"),
+        label_embeddings=arrays.get("label_embeddings"),
         reference=reference,
         n_parameters=parameters,
         pseudo_labels=pseudo,
@@ -64,6 +89,7 @@ def score(
     if json:
         described = [{**result.to_dict(), "name": name} for name, result in results.items()]
         head = {"schema_version": SCHEMA_VERSION, "features": str(features), "pseudo_labels": pseudo}
+        head["targets"] = inputs.labels is None
         shape = {"n_samples": len(target), "n_features": target.features.shape[1]}
         print_json({**head, **shape, "scores": described, "skipped": skipped})
     elif results:
@@ -72,8 +98,11 @@ def score(
             for name, result in results.items()
         ]
         print_table(f"Scores of {features.name}", ("score", "value", "better", "notes"), rows)
+    reasons: dict[str, list[str]] = {}
     for name, reason in skipped.items():
-        notice(f"skipped {name}: {reason}")
+        reasons.setdefault(available()[name].missing(inputs) or reason, []).append(name)
+    for reason, left_out in reasons.items():
+        notice(f"skipped {', '.join(left_out)}: {reason.rstrip('.')}.")
     # A score that nobody asked for by name, and whose inputs are not there, is no failure.
     failed = [name for name in skipped if name in names or available()[name].missing(inputs) is None]
     if not results:

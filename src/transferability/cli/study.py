@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -18,7 +18,10 @@ from transferability.cli.output import (
     short_path,
     show_progress,
 )
-from transferability.cli.rank import show_ranking
+from transferability.cli.plots import check_plots, write_ranking_plots
+from transferability.cli.show import CsvFile, PlotsFolder, show_ranking, write_csv
+from transferability.display.columns import title_of
+from transferability.display.formats import NOTHING, amount
 
 if TYPE_CHECKING:
     from transferability.ranking.result import Ranking
@@ -35,9 +38,21 @@ def study(
         bool, typer.Option("--dry-run", help="List finished and pending pairs with estimated seconds; compute nothing.")
     ] = False,
     refresh: Annotated[bool, typer.Option("--refresh", help="Recompute finished pairs too.")] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            help="Compute share i of n (i/n) of the encoders into a file of results of its own, for several machines. "
+            "The same command without --shard then shows all."
+        ),
+    ] = None,
+    executor: Annotated[
+        Literal["local", "ray"], typer.Option(help="Where to compute: this process, or the actors of a Ray cluster.")
+    ] = "local",
     sort: Sort = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the report, with one subfolder per target.")] = None,
     trust_remote_code: TrustRemoteCode = False,
+    csv: CsvFile = None,
+    plots: PlotsFolder = None,
     json: JsonFlag = False,
 ) -> None:
     """Rank many encoders for several targets, and compute each pair once.
@@ -55,28 +70,57 @@ def study(
     wanted = load_study(file)
     wanted = replace(wanted, settings=replace(wanted.settings, trust_remote_code=trust_remote_code))
     folder = None if out is None else check_output(out, folder=True)
+    csv = None if csv is None else check_output(csv, argument="csv")
+    drawings = check_plots(plots)
     if dry_run:
         _show_plan(plan_study(wanted), json=json)
         return
     with show_progress() as progress:
-        results = run_study(wanted, refresh=refresh, progress=progress)
+        results = run_study(wanted, refresh=refresh, progress=progress, share=shard, executor=executor)
     rankings = rankings_of(wanted, results, sort)
     failures = {cell: each.result["reason"] for cell, each in results.items() if each.failed}
     if json:
         print_json({"schema": 1, "results": str(wanted.results), "rankings": [each.to_dict() for each in rankings]})
     else:
+        if len(rankings) > 1:
+            _show_overview(rankings)
         for ranking in rankings:
             show_ranking(ranking)
     if folder is not None and rankings:
         _write(rankings, folder)
+    if shard:
+        notice("the same command without --shard shows the whole study")
+    if csv is not None:
+        write_csv([{"target": each.target} | row for each in rankings for row in each.frame()], csv)
+    if drawings is not None:
+        write_ranking_plots(rankings, drawings)
     if failures:
         notice(f"{len(failures)} of {len(results)} failed; they are tried again next time.")
-    if not rankings:
+    if not rankings and (failures or not shard):
         for (encoder, target), reason in failures.items():
             notice(f"{encoder} on {target}: {reason}")
         raise typer.Exit(EXIT_FAILED)
     if failures:
         raise typer.Exit(EXIT_PARTIAL)
+
+
+def _show_overview(rankings: list[Ranking]) -> None:
+    """Print the best encoder of each target, and every encoder on every target."""
+    from transferability.report.summarize import summarize
+
+    overview = summarize(rankings)["overview"]
+    rows = [[each.target, each.best.encoder, _amount(each.quantity, each.best.encoder, each)] for each in rankings]
+    print_table("The best encoder of each target", ["target", "encoder", "value"], rows, left=2)
+    rows = [
+        [row["name"], *(_amount(each.quantity, row["name"], each) for each in rankings)] for row in overview["rows"]
+    ]
+    by = ", ".join(dict.fromkeys(title_of(each) for each in overview["quantities"]))
+    print_table(f"Every encoder on every target: {by}", ["encoder", *overview["columns"]], rows)
+
+
+def _amount(quantity: str, encoder: str, ranking: Ranking) -> str:
+    found = [entry.relatedness for entry in ranking if entry.encoder == encoder]
+    return amount(quantity, getattr(found[0], quantity), unit=False) if found else NOTHING
 
 
 def _show_plan(cells: list[Cell], *, json: bool) -> None:
@@ -102,19 +146,27 @@ def _show_plan(cells: list[Cell], *, json: bool) -> None:
     unknown = len(to_do) - len(known)
     more = f", and {unknown} of unknown length" if unknown else ""
     notice(f"{len(to_do)} of {len(cells)} to do: about {sum(known):,.0f} s{more}")
-    notice("seconds: what it took before, or extraction as tried on a few items, without what the cache holds.")
+    notice(
+        "seconds: by the items per second that were measured here before, else what it took, else as tried on a few "
+        "items; what the cache holds is not subtracted."
+    )
 
 
 def _write(rankings: list[Ranking], folder: Path) -> None:
     from transferability._identifiers import file_name
     from transferability.errors import MissingExtraError
     from transferability.report.files import read_study, write_records, write_report
+    from transferability.report.folder import remove_old_parts, remove_stale, write_readme
     from transferability.report.summarize import summarize_records
 
-    for number, ranking in enumerate(rankings, start=1):
-        write_records(ranking.to_dict(), ranking, folder / f"{number:02d}-{file_name(ranking.target)}")
+    names = [f"{number:02d}-{file_name(ranking.target)}" for number, ranking in enumerate(rankings, start=1)]
+    for name, ranking in zip(names, rankings, strict=True):
+        write_records(ranking.to_dict(), ranking, folder / name)
+    remove_old_parts(folder, names)
+    remove_stale(folder)
     try:
         for path in write_report(summarize_records(read_study(folder)), folder):
             notice(f"written: {short_path(path)}")
     except MissingExtraError:
         notice("no report.html: it needs jinja2. pip install 'transferability[report]'")
+    write_readme(folder)

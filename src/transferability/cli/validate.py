@@ -7,32 +7,35 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from transferability.cli.asking import EncodersOption, Targets, Zoo, several
 from transferability.cli.options import BatchSize, Device, JsonFlag, Limit, NoCache, Seed, TestShare, TrustRemoteCode
 from transferability.cli.output import (
     EXIT_PARTIAL,
     notice,
-    number,
-    percent,
     print_json,
     print_table,
     show_progress,
 )
+from transferability.display.formats import number, percent
 
 if TYPE_CHECKING:
-    from transferability.ranking.bootstrap import Estimate
+    from transferability.agreement import Estimate
     from transferability.validation.result import Validation
 
 __all__ = ["validate"]
 
 
 def validate(
-    encoder: Annotated[
-        list[str],
-        typer.Option(help="Encoder: timm:NAME, torchvision:NAME, hf:ORG/NAME, st:NAME, packaged:NAME, …; repeat."),
-    ],
-    target: Annotated[list[str], typer.Option(help="Labelled data to train on: folder:DIR, npz:FILE, …; repeat.")],
+    data: Targets = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option("--target", "-t", help="Labelled data to train on, beside the arguments; repeat for several."),
+    ] = None,
+    encoder: EncodersOption = None,
+    zoo: Zoo = None,
     reference: Annotated[
-        list[str] | None, typer.Option(help="Reference: labelled data; repeat. By default the other targets.")
+        list[str] | None,
+        typer.Option("--reference", "-r", help="Reference: labelled data; repeat. By default the other targets."),
     ] = None,
     method: Annotated[
         str, typer.Option(help="Training: finetune (end to end, torch encoders) or probe (frozen features).")
@@ -60,17 +63,18 @@ def validate(
     Learning rate, weight decay, the mode of batch normalisation and the number of epochs are chosen on a fifth of the
     training rows; accuracies are of the test share. With --out an interrupted run continues.
 
-    Example: transferability validate --target folder:photos --target folder:sketches --method probe
-    --encoder timm:resnet18.a1_in1k --encoder torchvision:resnet50 --encoder timm:resnet18@random --out study.sqlite
+    Example: transferability validate photos sketches --method probe -e timm:resnet18.a1_in1k -e torchvision:resnet50
+    -e timm:resnet18@random --out study.sqlite
     """
     from transferability._validate import check_choice
     from transferability._writing import check_output
     from transferability.errors import require_extra
-    from transferability.pipeline import Settings
+    from transferability.pipeline import Settings, choose_encoders, load_part
     from transferability.ranking.store import ResultStore
     from transferability.validation.settings import FineTuning
     from transferability.validation.validate import validate as validate_encoders
 
+    targets = several(data, target)
     check_choice(method, ("finetune", "probe"), "method")
     folder = None
     if plots is not None:
@@ -85,10 +89,13 @@ def validate(
         cache=not no_cache,
         trust_remote_code=trust_remote_code,
     )
+    choice = choose_encoders(encoder, zoo, load_part(targets[0], settings), trainable=method == "finetune")
+    for text in choice.notes:
+        notice(text)
     with show_progress() as progress:
         found = validate_encoders(
-            encoder,
-            target,
+            choice.encoders,
+            targets,
             reference or (),
             method=method,  # type: ignore[arg-type]
             seeds=range(seed, seed + seeds),

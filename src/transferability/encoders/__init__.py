@@ -14,8 +14,10 @@ from transferability.encoders.outputs import hidden_layers as hidden_layers
 from transferability.encoders.outputs import outputs_of as outputs_of
 from transferability.encoders.outputs import preprocess_of as preprocess_of
 from transferability.encoders.outputs import select as select
+from transferability.encoders.outputs import spread_layers as spread_layers
 from transferability.encoders.precomputed import FeatureFiles as FeatureFiles
 from transferability.encoders.registry import load_encoder as load_encoder
+from transferability.encoders.trainable import as_trainable as as_trainable
 
 __all__ = [
     "FEATURES",
@@ -26,6 +28,7 @@ __all__ = [
     "OutputView",
     "TrainableEncoder",
     "accepts",
+    "as_trainable",
     "every_layer",
     "forward",
     "hidden_layers",
@@ -34,4 +37,5 @@ __all__ = [
     "outputs_of",
     "preprocess_of",
     "select",
+    "spread_layers",
 ]

@@ -177,8 +177,8 @@ class PictureNetwork:
         """The network, with its head if it has one."""
         return self._network
 
-    def differentiable(self, batch: Sequence[Any]) -> Tensor:
-        """Return the features of one batch of prepared pictures, with gradients."""
+    def differentiable(self, batch: Sequence[Any] | Tensor) -> Tensor:
+        """Return the features of one batch of prepared pictures, or of a tensor of them, with gradients."""
         return self._compute(to_device(batch, self._device), False)[0].float()
 
     def encode(self, items: Sequence[Item]) -> npt.NDArray[np.float32]:

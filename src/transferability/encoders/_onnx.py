@@ -9,13 +9,7 @@ from typing import Any
 
 from transferability.errors import EncoderError, OptionError, nearest_names, one_line, require_extra
 
-__all__ = ["file_hashes", "layer_tensors", "open_session", "read_graph"]
-
-# Operations that end a step of a network.
-_STEPS = frozenset(
-    {"Add", "AveragePool", "Clip", "Concat", "Elu", "Flatten", "Gelu", "GlobalAveragePool", "HardSwish", "LeakyRelu"}
-    | {"LayerNormalization", "MaxPool", "PRelu", "Relu", "Selu"}
-)
+__all__ = ["file_hashes", "open_session", "read_graph"]
 
 
 def read_graph(path: Path, name: str) -> Any:
@@ -76,7 +70,9 @@ def open_session(graph: Any, path: Path, outputs: list[str], name: str, device: 
         if output not in tensors:
             message = f"encoder {name!r}: {path} has no tensor {output!r}. {nearest_names(output, declared | tensors)}"
             raise EncoderError(message.rstrip())
-        graph.graph.output.append(onnx.helper.make_empty_tensor_value_info(output))
+    if hidden:  # and nothing else, so that what only other outputs need is not computed
+        del graph.graph.output[:]
+        graph.graph.output.extend(onnx.helper.make_empty_tensor_value_info(output) for output in outputs)
     providers = _providers(device, runtime)
     options = runtime.SessionOptions()
     options.log_severity_level = 3  # its warnings are about graphs that somebody else made
@@ -92,37 +88,6 @@ def open_session(graph: Any, path: Path, outputs: list[str], name: str, device: 
     except Exception as error:  # it has many of its own, without a common base
         message = f"encoder {name!r} cannot be loaded: {one_line(error)}."
         raise EncoderError(message) from error
-
-
-def layer_tensors(graph: Any) -> list[str]:
-    """Return the tensors of a graph that can stand for hidden layers, in the order in which they are computed.
-
-    What ends a step of a network and not what lies within one; floating, of two to four dimensions, the first of which
-    is the batch. Nothing if the shapes cannot be inferred.
-    """
-    import onnx
-
-    constants = {tensor.name for tensor in graph.graph.initializer}
-    first = next(value for value in graph.graph.input if value.name not in constants)
-    batch = _dimensions(first)[0]
-    try:
-        inferred = onnx.shape_inference.infer_shapes(graph).graph
-    except (onnx.shape_inference.InferenceError, ValueError):  # the second: larger than a protobuf may be
-        return []
-    known = {value.name: value for value in (*inferred.value_info, *inferred.output)}
-    floating = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16}
-    ends = [tensor for node in graph.graph.node if node.op_type in _STEPS for tensor in node.output if tensor in known]
-    return [
-        tensor
-        for tensor in ends
-        if known[tensor].type.tensor_type.elem_type in floating
-        and 2 <= len(_dimensions(known[tensor])) <= 4
-        and _dimensions(known[tensor])[0] == batch
-    ]
-
-
-def _dimensions(value: Any) -> list[int | str]:
-    return [each.dim_param or each.dim_value for each in value.type.tensor_type.shape.dim]
 
 
 def _providers(device: str | None, runtime: Any) -> list[str]:

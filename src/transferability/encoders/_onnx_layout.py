@@ -7,10 +7,11 @@ operation, and shapes only where it does not tell.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["channel_axis", "channel_axis_of_shape"]
+__all__ = ["KEEPS_AXES", "channel_axis", "channel_axis_of_shape", "types_of"]
 
 _FIRST = frozenset(
     {"Conv", "ConvTranspose", "BatchNormalization", "InstanceNormalization", "GroupNormalization", "LRN"}
@@ -18,7 +19,7 @@ _FIRST = frozenset(
 )
 _LAST = frozenset({"MatMul", "Gemm", "LayerNormalization", "SimplifiedLayerNormalization", "MatMulInteger"})
 _LAST |= {"QLinearMatMul", "SkipLayerNormalization", "Attention", "MultiHeadAttention"}
-_KEEPS = frozenset(
+KEEPS_AXES = frozenset(
     {
         "Add",
         "Sub",
@@ -93,7 +94,7 @@ def channel_axis(graph: Any, tensor: str) -> int | None:
             waiting.append((node.input[0], (_transposed(_attribute(node, "perm")), *moves)))
         elif node.op_type == "Reshape":
             waiting.append((node.input[0], (_reshaped(graph, node), *moves)))
-        elif node.op_type in _KEEPS or (node.op_type.startswith("Reduce") and _attribute(node, "keepdims") != 0):
+        elif node.op_type in KEEPS_AXES or (node.op_type.startswith("Reduce") and _attribute(node, "keepdims") != 0):
             waiting += [(each, moves) for each in reversed(node.input) if each]  # constants lead nowhere
     return None
 
@@ -126,16 +127,36 @@ def _reshaped(graph: Any, node: Any) -> Move:
 
 def shapes_of(graph: Any) -> dict[str, list[int | str]]:
     """Return the shapes of all tensors that can be inferred; 0 or a name for a size that is open."""
+    return {
+        name: [each.dim_param or each.dim_value for each in kind.shape.dim] for name, kind in types_of(graph).items()
+    }
+
+
+_SMALL = 1_000  # values: a shape or axes, which decide shapes; more are weights, of which the shape alone matters
+
+
+def types_of(graph: Any) -> dict[str, Any]:
+    """Return the element type and shape of all tensors of which these can be inferred, as ONNX has them."""
     import onnx
 
+    light = onnx.ModelProto(ir_version=graph.ir_version, opset_import=graph.opset_import, functions=graph.functions)
+    body = light.graph
+    body.name = "without weights"  # a graph as large as a protobuf may be could not be copied to infer its shapes
+    body.node.extend(graph.graph.node)
+    body.input.extend(graph.graph.input)
+    body.output.extend(graph.graph.output)
+    body.value_info.extend(graph.graph.value_info)
+    inputs = {value.name for value in graph.graph.input}
+    for tensor in graph.graph.initializer:
+        if math.prod(tensor.dims) <= _SMALL and not tensor.external_data:
+            body.initializer.append(tensor)
+        elif tensor.name not in inputs:
+            body.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
     try:
-        inferred = onnx.shape_inference.infer_shapes(graph).graph
-    except (onnx.shape_inference.InferenceError, ValueError):  # the second: larger than a protobuf may be
+        inferred = onnx.shape_inference.infer_shapes(light).graph
+    except (onnx.shape_inference.InferenceError, ValueError):  # the second: constants among the nodes are as large
         return {}
-    return {
-        value.name: [each.dim_param or each.dim_value for each in value.type.tensor_type.shape.dim]
-        for value in (*inferred.input, *inferred.value_info, *inferred.output)
-    }
+    return {value.name: value.type.tensor_type for value in (*inferred.input, *inferred.value_info, *inferred.output)}
 
 
 def channel_axis_of_shape(shape: tuple[int, ...]) -> int | None:

@@ -31,6 +31,14 @@ class Record(Protocol):
 
     takes_precision: ClassVar[bool]
 
+    @property
+    def packages(self) -> dict[str, str]:
+        """Modules that bring it, and the packages that they come in."""
+
+    @property
+    def libraries(self) -> dict[str, str]:
+        """Modules that run it, and the extras that install them."""
+
     def load(self, name: str, device: str | None, precision: Precision) -> Encoder:
         """Return it, or say what to install."""
 
@@ -46,6 +54,16 @@ class OnnxRecord:
     picture: PictureInput
     pooling: Pooling = "mean"
     takes_precision: ClassVar[bool] = False
+
+    @property
+    def packages(self) -> dict[str, str]:
+        """Modules that bring it."""
+        return {self.module: self.package}
+
+    @property
+    def libraries(self) -> dict[str, str]:
+        """Modules that run it."""
+        return {"onnxruntime": "onnx", "onnx": "onnx", "PIL": "images"}
 
     def load(self, name: str, device: str | None, precision: Precision) -> Encoder:
         """Return it as a picture encoder."""
@@ -63,6 +81,16 @@ class LiteRecord:
     file: str
     size: int
     takes_precision: ClassVar[bool] = True
+
+    @property
+    def packages(self) -> dict[str, str]:
+        """Modules that bring it."""
+        return {self.module: self.package, "efficientnet_lite_pytorch": _EFFICIENTNET}
+
+    @property
+    def libraries(self) -> dict[str, str]:
+        """Modules that run it."""
+        return {"torch": "torch", "PIL": "images"}
 
     def load(self, name: str, device: str | None, precision: Precision) -> Encoder:
         """Return the network; its features are its last feature map, averaged."""
@@ -102,6 +130,16 @@ class SentenceRecord:
     folder: str
     takes_precision: ClassVar[bool] = True
 
+    @property
+    def packages(self) -> dict[str, str]:
+        """Modules that bring it."""
+        return {self.module: self.package}
+
+    @property
+    def libraries(self) -> dict[str, str]:
+        """Modules that run it."""
+        return {"sentence_transformers": "sentence-transformers"}
+
     def load(self, name: str, device: str | None, precision: Precision) -> Encoder:
         """Return it as `st:FOLDER` does, under its own name."""
         library = require_extra("sentence_transformers", "sentence-transformers", f"encoder {name!r}")
@@ -129,6 +167,16 @@ class OnnxTextRecord:
     tokenizer: SentenceRecord
     takes_precision: ClassVar[bool] = False
 
+    @property
+    def packages(self) -> dict[str, str]:
+        """Modules that bring it."""
+        return {self.module: self.package, **self.tokenizer.packages}
+
+    @property
+    def libraries(self) -> dict[str, str]:
+        """Modules that run it."""
+        return {"onnxruntime": "onnx", "onnx": "onnx", "tokenizers": "transformers"}
+
     def load(self, name: str, device: str | None, precision: Precision) -> Encoder:
         """Return it as an encoder of texts."""
         library = require_extra("tokenizers", "transformers", f"encoder {name!r}")
@@ -145,6 +193,16 @@ class CallRecord:
     module: str
     make: Callable[[Any], Callable[[list[str]], Any]]
     takes_precision: ClassVar[bool] = False
+
+    @property
+    def packages(self) -> dict[str, str]:
+        """Modules that bring it."""
+        return {self.module: self.package}
+
+    @property
+    def libraries(self) -> dict[str, str]:
+        """Modules that run it."""
+        return {}
 
     def load(self, name: str, device: str | None, precision: Precision) -> Encoder:
         """Return it as an encoder of texts; the version of the package stands for the weights."""

@@ -155,8 +155,10 @@ def to_numpy(rows: torch.Tensor) -> npt.NDArray[np.float32]:
     return found
 
 
-def to_device(batch: Sequence[npt.NDArray[Any]], device: torch.device) -> torch.Tensor:
+def to_device(batch: Sequence[npt.NDArray[Any]] | torch.Tensor, device: torch.device) -> torch.Tensor:
     """Return arrays of one shape, in a sequence or stacked already, as one tensor."""
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device)
     stacked = batch if isinstance(batch, np.ndarray) else np.stack(batch)
     if not stacked.flags.writeable:  # torch warns of tensors over memory that must not change
         stacked = stacked.copy()

@@ -134,11 +134,14 @@ class TextReader(Protocol):
 
 @runtime_checkable
 class TrainableEncoder(MultiOutputEncoder, Protocol):
-    """An encoder whose weights can be trained on: the torch ones."""
+    """An encoder whose weights can be trained on: the torch ones; `as_trainable` makes one of an ONNX graph."""
 
     @property
     def module(self) -> Any:
         """The torch module with the weights. Whoever trains it puts them back: others share the encoder."""
 
     def differentiable(self, batch: Sequence[Any]) -> Any:
-        """Return the features of one batch of prepared items as a torch tensor (n, n_features) with gradients."""
+        """Return the features of one batch of prepared items as a torch tensor (n, n_features) with gradients.
+
+        Of arrays of one shape the batch may be a torch tensor on the encoder's device.
+        """

@@ -14,10 +14,13 @@ import numpy.typing as npt
 
 from transferability._array import as_numpy
 from transferability.encoders.base import Encoder, Identity, Item, Modality
+from transferability.encoders.family import Family
 from transferability.encoders.identity import source_hash
 from transferability.errors import EncoderError, nearest_names, one_line, passes_through
 
-__all__ = ["FunctionEncoder", "load"]
+__all__ = ["FAMILY", "FunctionEncoder", "load"]
+
+FAMILY = Family("python:module:function", "a function from a list of items to an array")
 
 
 def load(spec: str, *, device: str | None) -> Encoder:

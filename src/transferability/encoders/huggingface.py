@@ -11,13 +11,31 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from transferability.encoders._reach import folder_or_hub, search_hub
 from transferability.encoders.base import Encoder, Item, Precision
+from transferability.encoders.family import Family, Presence
 from transferability.errors import EncoderError, OptionError, require_extra
 
 if TYPE_CHECKING:
     from transferability.encoders._layers import PositionPool
 
-__all__ = ["load"]
+__all__ = ["FAMILY", "load", "presence", "search"]
+
+FAMILY = Family(
+    "hf:ORG/NAME[@REV]", "transformers, pictures or texts; also a folder", ("image", "text", "tokens"), "transformers",
+    "transformers", trainable=True, from_hub=True,
+)  # fmt: skip
+
+
+def presence(spec: str) -> Presence:
+    """Return whether the weights of a model are here."""
+    return folder_or_hub(FAMILY, spec)
+
+
+def search(pattern: str) -> list[str]:
+    """Return models of transformers on the hub, or in its cache, that match."""
+    return search_hub(pattern, f"hf:{pattern}", "transformers")
+
 
 # End of an architecture's name, and what `transformers` calls the kind of head that it has.
 _HEADS = {"ForImageClassification": "IMAGE", "ForSequenceClassification": "SEQUENCE", "ForTokenClassification": "TOKEN"}

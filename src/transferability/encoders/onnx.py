@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -14,13 +15,34 @@ import numpy as np
 import numpy.typing as npt
 
 from transferability._identifiers import split_fragment
-from transferability.encoders._onnx import file_hashes, layer_tensors, open_session, read_graph
+from transferability.encoders._onnx import file_hashes, open_session, read_graph
+from transferability.encoders._onnx_blocks import append_means, block_tensors
 from transferability.encoders._onnx_layout import channel_axis, channel_axis_of_shape
-from transferability.encoders.base import FEATURES, Encoder, Identity, Item, Modality, Outputs, Preprocess
+from transferability.encoders.base import (
+    FEATURES,
+    Encoder,
+    Identity,
+    Item,
+    Modality,
+    Outputs,
+    Preprocess,
+    TrainableEncoder,
+)
+from transferability.encoders.family import Family
 from transferability.encoders.pictures import PictureInput, PixelType
-from transferability.errors import EncoderError
+from transferability.errors import EncoderError, require_extra
 
-__all__ = ["OnnxPictureEncoder", "Pooling", "load"]
+__all__ = ["FAMILY", "OnnxPictureEncoder", "Pooling", "load", "search"]
+
+FAMILY = Family(
+    "onnx:FILE[#OUTPUT]", "ONNX Runtime, pictures; any tensor of the graph", ("image",), "onnxruntime", "onnx"
+)
+
+
+def search(pattern: str) -> list[str]:
+    """Return the files that match."""
+    return sorted(glob.glob(str(Path(pattern).expanduser())))  # noqa: PTH207 - the pattern may be absolute
+
 
 Pooling = Literal["mean", "first position", "time first"]
 
@@ -50,8 +72,9 @@ def load(spec: str, *, device: str | None) -> Encoder:
     The input's type decides what it gets: floating pixels normalised as above, or uint8 pixels as they are.
 
     An output (n, c, h, w) or (n, h, w, c) is averaged over h and w, (n, positions, d) over the positions; which axis
-    counts channels is found in the graph. Hidden layers are what
-    activations, sums, concatenations, normalisations and poolings of the graph give, where they can be averaged so.
+    counts channels is found in the graph. Hidden layers are the blocks of the network, averaged in the same way. A
+    block ends at a tensor through which every path from the picture to the features passes, the last one before the
+    next convolution, matrix product or recurrence.
     """
     name = f"onnx:{spec}"
     path, output = split_fragment(spec)
@@ -97,12 +120,10 @@ class OnnxPictureEncoder:
         self.n_parameters = sum(int(np.prod(tensor.dims)) for tensor in graph.graph.initializer)
         self._output = output or graph.graph.output[0].name
         self._hashes = file_hashes(graph, path, name)
-        # With another pooling nobody can tell which axis of a hidden tensor counts the pictures.
-        layers = layer_tensors(graph) if pooling == "mean" else []
-        self.outputs = (FEATURES, *(layer for layer in layers if layer != self._output))
-        tensors = (self._output, *self.outputs[1:])
-        self._axes = {tensor: channel_axis(graph, tensor) for tensor in tensors if pooling == "mean"}
-        self.pooling = pooling
+        self._blocks = block_tensors(graph, self._output)
+        self.outputs = (FEATURES, *self._blocks)
+        self._channels = channel_axis(graph, self._output) if pooling == "mean" else None
+        self.pooling = f"{pooling}; hidden layers: mean"
         self.source_class_names: tuple[str, ...] | None = None
         self.preprocess: Preprocess | None = picture.one
         self._path = path
@@ -132,28 +153,53 @@ class OnnxPictureEncoder:
     def forward(self, batch: Sequence[Any], outputs: Sequence[str]) -> Outputs:
         """Return these outputs of one batch, in batches of the graph's own where it fixes their size."""
         size = self._batch or len(batch)
-        session = self._session if list(outputs) == [FEATURES] else self._session_with_layers
-        tensors = [self._output if name == FEATURES else name for name in outputs]
-        parts = [self._run(session, tensors, batch[start : start + size], size) for start in range(0, len(batch), size)]
+        parts = [self._run(list(outputs), batch[start : start + size], size) for start in range(0, len(batch), size)]
         return {name: np.concatenate(rows) for name, rows in zip(outputs, zip(*parts, strict=True), strict=True)}
 
-    @cached_property
-    def _session_with_layers(self) -> Any:
-        """A session that can give every layer; one that cannot may fuse them, and is faster."""
-        tensors = [self._output, *self.outputs[1:]]
-        return open_session(read_graph(self._path, self.name), self._path, tensors, self.name, self._device)
+    def trainable(self) -> TrainableEncoder:
+        """Return the same encoder in torch, with weights of its own that can be trained.
 
-    def _run(
-        self, session: Any, tensors: list[str], pictures: Sequence[Any], size: int
-    ) -> list[npt.NDArray[np.float32]]:
+        Raises
+        ------
+        EncoderError
+            If the graph is quantised, has an operation that cannot be converted, or does not compute the same in torch.
+        MissingExtraError
+            If torch or onnx2torch is not installed.
+        """
+        require_extra("torch", "torch", f"fine-tuning of encoder {self.name!r}")
+        import onnx
+
+        from transferability.encoders._onnx_torch import check_same, pool_rows, to_torch, trainable_network
+
+        graph = read_graph(self._path, self.name)
+        onnx.load_external_data_for_model(graph, str(self._path.parent))
+        height, width = self._picture.size
+        channels = 1 if self._picture.channels == "L" else 3
+        size = (channels, height, width) if self._picture.layout == "NCHW" else (height, width, channels)
+        module = to_torch(graph, self._output, size, self.name)
+        rows_of = partial(pool_rows, pooling=self._pooling, axis=self._channels)
+        network = trainable_network(module, self.name, self._picture, rows_of, self._device)
+        check_same(network, self.encode)
+        return network
+
+    @cached_property
+    def _session_with_layers(self) -> tuple[Any, dict[str, str]]:
+        """A session that can give every layer, and its names of them; one that cannot may fuse them, and is faster."""
+        graph = read_graph(self._path, self.name)
+        means = append_means(graph, self._blocks)
+        tensors = [self._output, *means.values()]
+        return open_session(graph, self._path, tensors, self.name, self._device), means
+
+    def _run(self, outputs: list[str], pictures: Sequence[Any], size: int) -> list[npt.NDArray[np.float32]]:
         batch = np.ascontiguousarray(np.stack(pictures))
         if len(batch) < size:  # the graph takes full batches only
             batch = np.concatenate([batch, np.repeat(batch[-1:], size - len(batch), axis=0)])
-        found = session.run(tensors, {self._input.name: batch})
-        return [
-            _pool(values, self._pooling, self._axes.get(tensor), self.name)[: len(pictures)].astype(np.float32)
-            for tensor, values in zip(tensors, found, strict=True)
-        ]
+        session, means = (self._session, {}) if outputs == [FEATURES] else self._session_with_layers
+        tensors = [means.get(name, self._output) for name in outputs]
+        found = dict(zip(outputs, session.run(tensors, {self._input.name: batch}), strict=True))
+        if FEATURES in found:
+            found[FEATURES] = _pool(found[FEATURES], self._pooling, self._channels, self.name)
+        return [found[name][: len(pictures)].astype(np.float32) for name in outputs]
 
 
 def _batch_size(graph: Any, value: Any) -> int | None:

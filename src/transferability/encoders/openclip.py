@@ -8,10 +8,39 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from transferability.encoders._reach import hub_presence
 from transferability.encoders.base import Encoder, Precision
+from transferability.encoders.family import Family, Presence, matching, without_library
 from transferability.errors import EncoderError, UnknownNameError, nearest_names, require_extra
 
-__all__ = ["load"]
+__all__ = ["FAMILY", "load", "presence", "search"]
+
+FAMILY = Family(
+    "openclip:ARCH/PRETRAINED", "open_clip's picture towers; also `openclip:ARCH/FILE`, `openclip:hf-hub:ORG/NAME`",
+    ("image",), "open_clip", "open-clip", trainable=True, from_hub=True,
+)  # fmt: skip
+
+
+def presence(spec: str) -> Presence:
+    """Return whether the weights of a model are here."""
+    missing = without_library(FAMILY)
+    if missing is not None:
+        return missing
+    if spec.startswith("hf-hub:"):
+        return hub_presence(FAMILY, spec.removeprefix("hf-hub:"))
+    architecture, _, pretrained = spec.partition("/")
+    if spec.startswith("local-dir:") or spec.endswith("@random") or Path(pretrained).expanduser().is_file():
+        return Presence("local")
+    import open_clip
+
+    repository = open_clip.get_pretrained_cfg(architecture, pretrained).get("hf_hub", "")
+    return hub_presence(FAMILY, repository.rstrip("/")) if repository else Presence("download")
+
+
+def search(pattern: str) -> list[str]:
+    """Return open_clip's pairs of architecture and weights that match."""
+    open_clip = require_extra("open_clip", "open-clip", f"encoder 'openclip:{pattern}'")
+    return matching(pattern, [f"{architecture}/{tag}" for architecture, tag in open_clip.list_pretrained()])
 
 
 def load(spec: str, *, device: str | None, precision: Precision = "float32") -> Encoder:

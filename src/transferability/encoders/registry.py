@@ -7,23 +7,29 @@ import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import entry_points
-from typing import get_args
+from types import ModuleType
+from typing import Any, get_args
 
 from transferability._identifiers import split_identifier
 from transferability._validate import check_choice
+from transferability.encoders._reach import hub_problem
 from transferability.encoders._state import undisturbed
 from transferability.encoders.base import Encoder, Precision
+from transferability.encoders.family import Family, Presence, without_library
+from transferability.encoders.naming import renamed, split_alias
 from transferability.encoders.outputs import select
 from transferability.encoders.precomputed import FeatureFiles
-from transferability.errors import EncoderError, OptionError, one_line, passes_through
+from transferability.errors import EncoderError, OptionError, UnknownNameError, one_line, passes_through
 
-__all__ = ["ENTRY_POINT_GROUP", "load_encoder"]
+__all__ = [
+    "ENTRY_POINT_GROUP", "expand", "families", "is_trainable", "is_wildcard", "load_encoder", "presence_of",
+]  # fmt: skip
 
 ENTRY_POINT_GROUP = "transferability.encoders"
 
 # Prefix -> module with `load(spec, *, device)`, imported when asked for: torch takes seconds. A plugin's entry point in
 # the group above is the same thing from outside; a prefix of this table cannot be taken over. A `load` that has the
-# parameters `pool` or `precision` offers that choice; the others refuse it.
+# parameters `pool` or `precision` offers that choice; the others refuse it. `FAMILY` says the rest (`family.py`).
 _MODULES = {
     "features": "transferability.encoders.precomputed",
     "hf": "transferability.encoders.huggingface",
@@ -37,8 +43,66 @@ _MODULES = {
 }
 
 
+def families() -> dict[str, Family]:
+    """Return what each family of this package says of itself, by prefix."""
+    return {prefix: importlib.import_module(module).FAMILY for prefix, module in _MODULES.items()}
+
+
+def presence_of(identifier: str) -> Presence:
+    """Return whether an encoder can be loaded on this machine; a plugin's is taken to be."""
+    _, identifier = split_alias(identifier)
+    prefix, _, spec = identifier.partition(":")
+    if prefix not in _MODULES:
+        return Presence("local")
+    module = _module(prefix)
+    if hasattr(module, "presence"):
+        found: Presence = module.presence(spec)
+        return found
+    return without_library(module.FAMILY) or Presence("local")
+
+
+def is_trainable(identifier: str) -> bool:
+    """Tell whether the encoders of an identifier's family can be fine-tuned here; a plugin's are tried."""
+    _, identifier = split_alias(identifier)
+    prefix, _, spec = identifier.partition(":")
+    if prefix not in _MODULES:
+        return True
+    module = _module(prefix)
+    return bool(module.trainable(spec)) if hasattr(module, "trainable") else module.FAMILY.trainable
+
+
+def is_wildcard(identifier: str) -> bool:
+    """Tell whether an identifier stands for several encoders."""
+    prefix, _, spec = identifier.partition(":")
+    return ("*" in spec or "?" in spec) and prefix in _MODULES and hasattr(_module(prefix), "search")
+
+
+def expand(identifier: str) -> list[str]:
+    """Return the identifiers that one with wildcards stands for; any other stands for itself.
+
+    Raises
+    ------
+    UnknownNameError
+        If nothing matches.
+    """
+    if not is_wildcard(identifier):
+        return [identifier]
+    prefix, _, spec = identifier.partition(":")
+    names = [f"{prefix}:{name}" for name in _module(prefix).search(spec)]
+    if not names:
+        problem = hub_problem() if prefix in ("hf", "st") else None
+        message = f"no encoder matches {identifier!r}" + (f" in the cache of the hub: {problem}" if problem else "")
+        message += ". `transferability encoders` lists what there is."
+        raise UnknownNameError(message)
+    return names
+
+
+def _module(prefix: str) -> ModuleType:
+    return importlib.import_module(_MODULES[prefix])
+
+
 def load_encoder(
-    identifier: str,
+    identifier: Any,
     device: str | None = None,
     *,
     layer: str | int | None = None,
@@ -59,14 +123,17 @@ def load_encoder(
     `features:PATTERN`              feature files; `{data}` is replaced by the data's name
     `packaged:NAME`                 weights that come in a package: `packaged:efficientnet-lite0`, …
     `timm:NAME@random`              untrained, also for torchvision: the baseline
+    `SHORT=IDENTIFIER`              any of these, called SHORT in results
     ==============================  ===================================================================================
 
     Packages that declare an entry point in the group `transferability.encoders` add prefixes of their own.
 
     Parameters
     ----------
-    identifier : str
-        Prefix, colon, and what the prefix makes of the rest.
+    identifier : str, torch module, function or encoder
+        Prefix, colon, and what the prefix makes of the rest. Or a model that is in memory: a sentence-transformers or
+        timm model, any other torch module (`encoders.in_memory.encoder_of` says how it is fed), or a function from a
+        list of items to an array. An encoder is returned as it is.
     device : str, optional
         As torch names them: "cpu", "cuda", "cuda:1", "mps". By default the best there is.
     layer : str or int, optional
@@ -91,7 +158,16 @@ def load_encoder(
     OptionError
         If the device or the layer is not there, or the encoder has no such choice of `pool` or `precision`.
     """
+    if not isinstance(identifier, str):
+        return _in_memory(identifier, device, layer=layer, pool=pool, precision=precision)
+    alias, identifier = split_alias(identifier)
     plugins = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
+    if identifier == "packaged:":
+        message = f"`encoder` must be packaged:NAME; got {identifier!r}. {_packaged_names()}"
+        raise UnknownNameError(message)
+    if is_wildcard(identifier):
+        message = f"`encoder` must be one encoder here; got {identifier!r}, which stands for several. `rank` takes it."
+        raise OptionError(message)
     prefix, rest = split_identifier(identifier, {*_MODULES, *plugins}, "encoder", _bare_fix(identifier))
     load: Callable[..., Encoder | FeatureFiles]
     with _one_sentence(identifier):
@@ -109,12 +185,32 @@ def load_encoder(
     trusted = {"trust_remote_code": True} if trust_remote_code and "trust_remote_code" in parameters else {}
     with _one_sentence(identifier):
         encoder = load(rest, device=device, **options, **trusted)
+    encoder = encoder if alias is None else renamed(encoder, alias)
     if layer is None:
         return encoder
     if isinstance(encoder, FeatureFiles):
         message = f"`layer` must be left out for encoder {identifier!r}: feature files hold one output; got {layer!r}."
         raise OptionError(message)
     return select(encoder, layer)
+
+
+def _in_memory(
+    given: Any, device: str | None, *, layer: str | int | None, pool: str | None, precision: Precision
+) -> Encoder | FeatureFiles:
+    from transferability.encoders.in_memory import encoder_of
+
+    if pool is not None:
+        message = f"`pool` must be left out for an encoder that is in memory; got {pool!r}."
+        raise OptionError(message)
+    with _one_sentence(type(given).__name__):
+        encoder = encoder_of(given, device=device, precision=precision)
+    return encoder if layer is None or isinstance(encoder, FeatureFiles) else select(encoder, layer)
+
+
+def _packaged_names() -> str:
+    from transferability.encoders.packaged import PACKAGED
+
+    return f"Names: {', '.join(sorted(PACKAGED))}."
 
 
 @contextmanager

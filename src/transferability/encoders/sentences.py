@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from transferability.encoders._reach import folder_or_hub, search_hub
 from transferability.encoders._tokens import PROBES, ROUNDING, as_columns, check_vocabulary, read
 from transferability.encoders.base import (
     FEATURES,
@@ -22,10 +23,27 @@ from transferability.encoders.base import (
     Preprocess,
     Reading,
 )
+from transferability.encoders.family import Family, Presence
 from transferability.encoders.identity import settings_hash
 from transferability.errors import EncoderError, one_line, require_extra
 
-__all__ = ["SentenceEncoder", "load"]
+__all__ = ["FAMILY", "SentenceEncoder", "load", "presence", "search"]
+
+FAMILY = Family(
+    "st:NAME[@REV]", "sentence-transformers; also a folder", ("text",), "sentence_transformers",
+    "sentence-transformers", trainable=True, from_hub=True,
+)  # fmt: skip
+
+
+def presence(spec: str) -> Presence:
+    """Return whether the weights of a model are here."""
+    return folder_or_hub(FAMILY, spec)
+
+
+def search(pattern: str) -> list[str]:
+    """Return models of sentence-transformers on the hub, or in its cache, that match."""
+    return search_hub(pattern, f"st:{pattern}", "sentence-transformers")
+
 
 _CAUGHT = "caught "  # in front of the names of hidden layers, among what the model itself puts into its dictionary
 

@@ -7,9 +7,35 @@ from pathlib import Path
 from typing import Any
 
 from transferability.encoders.base import Encoder, Precision
+from transferability.encoders.family import Family, Presence, matching, without_library
 from transferability.errors import EncoderError, UnknownNameError, nearest_names, require_extra
 
-__all__ = ["load"]
+__all__ = ["FAMILY", "load", "presence", "search"]
+
+FAMILY = Family(
+    "torchvision:NAME[@WEIGHTS]", "torchvision's classifiers", ("image",), "torchvision", "torchvision", trainable=True
+)
+
+
+def presence(spec: str) -> Presence:
+    """Return whether the weights of a classifier are in torch's cache."""
+    missing = without_library(FAMILY)
+    if missing is not None:
+        return missing
+    from torchvision import models
+
+    name, _, revision = spec.partition("@")
+    if revision == "random" or name not in models.list_models(module=models):
+        return Presence("local" if revision == "random" else "download")
+    weights = models.get_model_weights(name)
+    file = _cached_file((weights[revision] if revision in weights.__members__ else weights.DEFAULT).url)
+    return Presence("cached", size=file.stat().st_size) if file.is_file() else Presence("download")
+
+
+def search(pattern: str) -> list[str]:
+    """Return torchvision's classifiers that match."""
+    models = require_extra("torchvision", "torchvision", f"encoder 'torchvision:{pattern}'").models
+    return matching(pattern, models.list_models(module=models))
 
 
 def load(spec: str, *, device: str | None, pool: str | None = None, precision: Precision = "float32") -> Encoder:
@@ -97,11 +123,15 @@ def _last_layer(model: Any) -> Any:
 
 def _respect_offline(url: str) -> None:
     """Refuse a download where the Hugging Face variable that people set for "no network" is set."""
-    import torch
-
     if os.environ.get("HF_HUB_OFFLINE", "").upper() not in ("1", "ON", "YES", "TRUE"):
         return
-    file = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    file = _cached_file(url)
     if not file.is_file():
         message = f"HF_HUB_OFFLINE is set and {file} is not there"
         raise EncoderError(message)
+
+
+def _cached_file(url: str) -> Path:
+    import torch
+
+    return Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]

@@ -15,6 +15,7 @@ from transferability.datasets import Dataset
 from transferability.encoders import Encoder, forward
 from transferability.encoders._state import undisturbed
 from transferability.errors import EncoderError, one_line, passes_through
+from transferability.features.meter import count_items
 from transferability.features.prepare import Batch
 from transferability.features.store import DType
 
@@ -79,6 +80,7 @@ class Model:
         try:
             with undisturbed():
                 found = forward(self._encoder, batch, self._outputs)
+                count_items(len(rows))
             return {name: self._checked(as_numpy(found[name]), name, rows) for name in self._outputs}
         except BaseException as error:
             if passes_through(error):

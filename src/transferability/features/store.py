@@ -5,6 +5,9 @@ shard. The name of a shard says which shard it is, the fingerprint of the rows i
 file: `00012-FINGERPRINT-CHECKSUM.safetensors`. It appears under that name only when it is complete and on the disk. So
 the listing of a folder tells what is finished, whoever finished it, and a file that is damaged, or was made from rows
 that have changed since, is found out before it is read.
+
+A shard also holds the hash of each row's content, and the end of a folder's name is the same for all data sets under
+one encoder, output and dtype: that is how rows are found that were computed for another data set (`known_rows`).
 """
 
 from __future__ import annotations
@@ -38,14 +41,16 @@ __all__ = [
     "default_cache_folder",
     "is_whole",
     "read_counts",
+    "read_keys",
     "read_shard",
     "shard_number",
 ]
 
-SCHEMA = 3  # raise it whenever the same key would mean other features
+SCHEMA = 4  # raise it whenever the same key would mean other features
 
 DType = Literal["float32", "float16"]
 _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2")}
+_GROUP = 16  # hexadecimal digits at the end of a key that say what its features are, of whatever data
 _HEX = 32  # 128 bits of a SHA-256: enough against accident, and names stay short enough for any file system
 _NAME = re.compile(rf"(\d+)-([0-9a-f]{{{_HEX}}})-([0-9a-f]{{{_HEX}}})\.safetensors")
 MANIFEST = "manifest.json"
@@ -81,8 +86,15 @@ class FeatureCache:
     def entry(self, about: dict[str, Any], names: dict[str, str]) -> Entry:
         """Return the place of what `about` describes; `names`, for people, are not part of the key."""
         about = {"schema": SCHEMA, "shard_rows": self.shard_rows, **about}
-        key = hash_json(about)
+        group = hash_json({name: value for name, value in about.items() if name not in ("shard_rows", "data")})
+        key = hash_json(about)[:-_GROUP] + group[:_GROUP]
         return Entry(self.folder / key[:2] / key, key, {**about, **names, "key": key})
+
+    def siblings(self, entry: Entry) -> list[Path]:
+        """Return the folders of other data sets under the same encoder, output and dtype."""
+        end = entry.key[-_GROUP:]
+        groups = [self.folder / name for name in names(self.folder) if len(name) == 2]
+        return [group / key for group in groups for key in names(group) if key.endswith(end) and key != entry.key]
 
     def acquire(self, name: str) -> Any | None:
         """Return a lock that one process at a time can hold, or None if another has it; a killed one lets go of it.
@@ -134,16 +146,22 @@ class Entry:
         return None
 
     def write(
-        self, number: int, fingerprint: str, rows: npt.NDArray[Any], counts: dict[str, int] | None = None
+        self,
+        number: int,
+        fingerprint: str,
+        rows: npt.NDArray[Any],
+        keys: npt.NDArray[np.uint8],
+        counts: dict[str, int] | None = None,
     ) -> Path:
         """Write a shard that is locked, then remove what older contents and killed processes have left of these rows.
 
-        `counts` say what of the items did not go into the rows.
+        `keys` are the hashes of the rows' contents (`Dataset.row_keys`); `counts` say what of the items did not go into
+        the rows.
         """
         from safetensors.numpy import save
 
         # One entry of metadata at most: safetensors writes several in any order, and the same bytes are wanted.
-        content = save({"features": rows}, None if counts is None else {_COUNTS: json.dumps(counts)})
+        content = save({"features": rows, "keys": keys}, None if counts is None else {_COUNTS: json.dumps(counts)})
         name = f"{number:05d}-{fingerprint[:_HEX]}-{hashlib.sha256(content).hexdigest()[:_HEX]}.safetensors"
         path = self.folder / name
         for attempt in range(_ATTEMPTS):
@@ -225,6 +243,18 @@ def read_shard(path: Path) -> npt.NDArray[Any]:
         message = f"file {path} is damaged or was removed meanwhile: {error}. Run the command again."
         raise FileDamagedError(message) from error
     return np.asarray(rows) if sys.byteorder == "little" else rows.astype(rows.dtype.newbyteorder("="))
+
+
+def read_keys(path: Path) -> npt.NDArray[np.bytes_] | None:
+    """Return the hashes of the contents of a shard's rows, shape (n,); None if it cannot be read."""
+    try:
+        length, header = _header(path)
+        start, stop = map(int, header["keys"]["data_offsets"])
+        with path.open("rb") as stream:
+            stream.seek(8 + length + start)
+            return np.frombuffer(stream.read(stop - start), dtype="S16")
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        return None
 
 
 def read_counts(path: Path) -> dict[str, int] | None:

@@ -11,12 +11,16 @@ Both go the same way, one step a file, in this order:
 `make_pack` stops after 2 and keeps statistics, for data whose samples cannot be there.
 """
 
+from transferability.pipeline.choice import choose_encoders as choose_encoders
+from transferability.pipeline.choice import default_encoder as default_encoder
 from transferability.pipeline.data import AnyEncoder as AnyEncoder
 from transferability.pipeline.data import Data as Data
 from transferability.pipeline.data import Progress as Progress
 from transferability.pipeline.data import Settings as Settings
 from transferability.pipeline.data import Split as Split
+from transferability.pipeline.data import load_part as load_part
 from transferability.pipeline.data import prepare as prepare
+from transferability.pipeline.data import unlabelled_notes as unlabelled_notes
 from transferability.pipeline.describe import describe_run as describe_run
 from transferability.pipeline.make_pack import make_pack as make_pack
 from transferability.pipeline.rank_encoders import rank as rank
@@ -28,9 +32,13 @@ __all__ = [
     "Progress",
     "Settings",
     "Split",
+    "choose_encoders",
+    "default_encoder",
     "describe_run",
+    "load_part",
     "make_pack",
     "prepare",
     "rank",
     "relate",
+    "unlabelled_notes",
 ]

@@ -13,10 +13,11 @@ from transferability._array import IntArray
 from transferability.datasets import Dataset, folds, load_dataset, same_rows, split_rows
 from transferability.encoders import Encoder, FeatureFiles
 from transferability.encoders.base import Precision
-from transferability.errors import TaskError
+from transferability.errors import LabelError, TaskError
 from transferability.features import Features
 from transferability.pipeline.packs import PREFIX, PackSource
 from transferability.relatedness.pack import ReferencePack
+from transferability.relatedness.references import LEAST_ROWS
 from transferability.task import Task
 
 __all__ = [
@@ -27,16 +28,19 @@ __all__ = [
     "Settings",
     "Split",
     "as_list",
+    "check_own_half",
     "load_part",
     "note_overlap",
     "notes_of",
     "prepare",
+    "unlabelled_notes",
     "without_folds",
 ]
 
 Data = str | os.PathLike[str] | Dataset | ReferencePack | Any
 """An identifier, a path, a data set, what `load_dataset` takes in memory, or a pack."""
 AnyEncoder = str | Encoder | FeatureFiles
+"""An identifier, with an alias perhaps, or an encoder."""
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many items are done, and how many there are."""
 
@@ -82,12 +86,15 @@ class Split(NamedTuple):
     def tasks(self, features: Features, *, use_labels: bool = True) -> tuple[Task, Task]:
         """Return the fitting and the test task."""
         labels = features.labels if use_labels else None
+        names = features.class_names
+        if names is None and labels is not None:  # both parts keep the numbers that the whole has
+            names = tuple(map(str, range(int(labels.max()) + 1)))
         fit, test = (
             Task(
                 features.features[rows],
                 None if labels is None else labels[rows],
                 name=self.dataset.name,
-                class_names=features.class_names,
+                class_names=names,
             )
             for rows in (self.fit_rows, self.test_rows)
         )
@@ -131,17 +138,17 @@ def _folds(labels: IntArray, groups: IntArray, settings: Settings) -> tuple[tupl
 
 
 def load_part(data: Data, settings: Settings) -> Part:
-    """Return a data set, split, or a pack."""
+    """Return a data set, split, or a pack; what has been loaded already is returned as it is."""
+    if isinstance(data, Split | PackSource):
+        return data
     if isinstance(data, ReferencePack) or (isinstance(data, str) and data.startswith(PREFIX)):
         return PackSource(data)
     return prepare(data, settings)
 
 
-def without_folds(parts: Sequence[Part]) -> list[Part]:
-    """Return the parts as they are where a pack takes part: statistics are not cross-fitted, targets have one split."""
-    if not any(isinstance(part, PackSource) for part in parts):
-        return list(parts)
-    return [part._replace(folds=None) if isinstance(part, Split) else part for part in parts]
+def without_folds(part: Part) -> Part:
+    """Return a target with one split: what is compared by statistics is not cross-fitted."""
+    return part._replace(folds=None) if isinstance(part, Split) else part
 
 
 def note_overlap(target: Part, references: Sequence[Part]) -> Part:
@@ -156,6 +163,37 @@ def note_overlap(target: Part, references: Sequence[Part]) -> Part:
     return target._replace(dataset=replace(target.dataset, notes=(*target.dataset.notes, *notes)))
 
 
+def check_own_half(target: Part) -> None:
+    """Raise before hours of extraction what a target without a reference lacks: labels, or rows of a class.
+
+    Raises
+    ------
+    LabelError
+        Naming the columns that may hold the labels, or the class.
+    """
+    if not isinstance(target, Split):
+        return
+    dataset = target.dataset
+    if dataset.labels is None:
+        hints = " ".join(dataset.notes) or "Name the column or file that holds them."
+        message = f"target {dataset.name!r} has no labels, and without a reference they are needed. {hints} Or give a "
+        raise LabelError(message + "labelled reference.")
+    counts = np.bincount(dataset.labels)
+    if counts.min() < LEAST_ROWS:
+        number = int(counts.argmin())
+        name = str(number) if dataset.class_names is None else dataset.class_names[number]
+        message = f"class {name!r} of {dataset.name!r} has {counts.min()} rows; without a reference each half of the "
+        message += "target needs two rows of each class. Add rows of it, leave the class out, or give a reference."
+        raise LabelError(message)
+
+
+def unlabelled_notes(target: Part, settings: Settings) -> tuple[str, ...]:
+    """Return what must be said, before anything is computed, of a target whose labels are missing and not left out."""
+    if not isinstance(target, Split) or target.dataset.labels is not None or not settings.use_labels:
+        return ()
+    return (f"target {target.name!r} has no labels: encoders are ranked by guessed labels.", *target.dataset.notes)
+
+
 def notes_of(parts: Sequence[Part]) -> tuple[str, ...]:
     """Return what must be known of how data were read, each note once, with the name of its data."""
     notes = [f"{part.name}: {note}" for part in parts if isinstance(part, Split) for note in part.dataset.notes]
@@ -165,6 +203,7 @@ def notes_of(parts: Sequence[Part]) -> tuple[str, ...]:
 def as_list(data: Data | Sequence[Data]) -> list[Data]:
     """Return one or several data sets as a list; a pair (items, labels) is one."""
     named = str, os.PathLike, Dataset, ReferencePack
-    if isinstance(data, list) or (isinstance(data, tuple) and all(isinstance(each, named) for each in data)):
+    is_split = isinstance(data, Split)
+    if isinstance(data, list) or (isinstance(data, tuple) and not is_split and all(isinstance(x, named) for x in data)):
         return list(data)
     return [data]

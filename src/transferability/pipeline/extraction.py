@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -15,11 +16,16 @@ from transferability.encoders import (
     every_layer,
     load_encoder,
     outputs_of,
+    spread_layers,
 )
+from transferability.encoders.in_memory import encoder_of
 from transferability.errors import LabelError, OptionError
 from transferability.features import Features, extract_features, extract_outputs
-from transferability.pipeline.data import AnyEncoder, Part, Progress, Settings, Split
-from transferability.pipeline.packs import PackSource, fitting_packs, mark_of
+from transferability.features.meter import metered
+from transferability.pipeline.choice import Model
+from transferability.pipeline.data import Part, Progress, Settings, Split, without_folds
+from transferability.pipeline.packs import PackSource, by_statistics, fitting_packs, mark_of, needs_statistics
+from transferability.relatedness.estimator import TaskRelatedness
 from transferability.relatedness.pack import EncoderMark, ReferencePack
 from transferability.task import Task
 
@@ -38,10 +44,10 @@ class Panelist(NamedTuple):
     part: Part
 
 
-def load(encoder: AnyEncoder, settings: Settings) -> Loaded:
+def load(encoder: Model, settings: Settings) -> Loaded:
     """Return the encoder that an identifier names, as the settings want it; an encoder stays what it is."""
     if not isinstance(encoder, str):
-        return encoder
+        return encoder_of(encoder, device=settings.device, precision=settings.precision)
     layer = None if settings.layer == "all" else settings.layer
     return load_encoder(
         encoder,
@@ -82,22 +88,33 @@ class Extraction:
     ----------
     views : sequence of encoders
         Of one loaded model: the model itself, layers of it. What they need of a data set is computed together.
-    probabilities : bool
-        Whether source-class probabilities are wanted of targets, where the encoder has them.
+    needs : set of str
+        Inputs of scores, as in `ScoreInputs`. Of targets, source-class probabilities and hidden layers spread over the
+        depth of the encoder are then computed too, where it has them.
     settings : Settings
     progress : callable, optional
     """
 
     def __init__(
-        self, views: Sequence[AnyLoaded], *, probabilities: bool, settings: Settings, progress: Progress | None
+        self,
+        views: Sequence[AnyLoaded],
+        *,
+        needs: frozenset[str] = frozenset(),
+        settings: Settings,
+        progress: Progress | None,
     ) -> None:
         first = views[0]
         self._base = first.base if isinstance(first, OutputView) else first
         self._outputs = tuple(dict.fromkeys(_output_of(view) for view in views))
-        known = () if self._base is None or isinstance(self._base, FeatureFiles) else outputs_of(self._base)
-        self._probabilities = probabilities and PROBABILITIES in known
+        model = None if isinstance(self._base, FeatureFiles) else self._base
+        known = () if model is None else outputs_of(model)
+        self._layers = () if model is None or "layers" not in needs else spread_layers(model)
+        self._probabilities = "source_probabilities" in needs and PROBABILITIES in known
         self._settings = settings
         self._progress = progress
+        self._seconds = 0.0  # of extraction, since somebody asked
+        self.encoded = (0, 0.0)
+        """Items that were encoded, and the seconds of the extractions that they belong to."""
         self._found: dict[int, dict[str, Features]] = {}  # by data set; the parts live as long as the run
 
     def target(
@@ -109,17 +126,41 @@ class Extraction:
         """
         if isinstance(part, PackSource):
             return fitting_packs([part], mark or mark_of(view), every=True)[part], None
-        found = self._features(part, with_probabilities=self._probabilities)
+        found = self._features(part, self._of_targets)
         return part.target_tasks(found[_output_of(view)], use_labels=self._settings.use_labels)
+
+    def compared(
+        self,
+        estimator: TaskRelatedness,
+        view: AnyLoaded,
+        part: Part,
+        panel: Sequence[Panelist],
+        mark: EncoderMark | None = None,
+    ) -> tuple[TaskRelatedness, Part, Task | ReferencePack, Task | None]:
+        """Return a target with what compares it to a panel: by statistics where packs need that."""
+        fit, test = self.target(view, part, mark)
+        if not needs_statistics(estimator, [each.fit for each in panel], fit):
+            return estimator, part, fit, test
+        part = without_folds(part)
+        return by_statistics(estimator), part, *self.target(view, part, mark)
 
     def probabilities(self, part: Part) -> FloatArray | None:
         """Return the encoder's own source-class probabilities of a target's fitting part, if it gives any."""
         if isinstance(part, PackSource) or not self._probabilities:
             return None
-        rows = self._features(part, with_probabilities=True)[PROBABILITIES].features
-        rows = rows if part.folds is not None else rows[part.fit_rows]
+        rows = _of_fitting(part, self._features(part, self._of_targets)[PROBABILITIES])
         shares: FloatArray = rows / rows.sum(axis=1, keepdims=True)  # kept in float32, or less
         return shares
+
+    def layers(self, view: AnyLoaded, part: Part) -> list[FloatArray] | None:
+        """Return hidden layers of a target's fitting part, from input to output, its features last; None of none.
+
+        A view of one layer has none: it stands for that layer alone.
+        """
+        if isinstance(part, PackSource) or not self._layers or _output_of(view) != FEATURES:
+            return None
+        found = self._features(part, self._of_targets)
+        return [_of_fitting(part, found[output]) for output in (*self._layers, FEATURES)]
 
     def panel(
         self, view: AnyLoaded, parts: Sequence[Part], *, every: bool, mark: EncoderMark | None = None
@@ -130,7 +171,7 @@ class Extraction:
         panel = []
         for part in parts:
             if isinstance(part, Split):
-                found = self._features(part, with_probabilities=False)
+                found = self._features(part, self._outputs)
                 fit, test = part.tasks(found[_output_of(view)])
                 if fit.labels is None:
                     raise LabelError(_no_labels(part))
@@ -151,12 +192,27 @@ class Extraction:
         said = [note for outputs in found if _output_of(view) in outputs for note in outputs[_output_of(view)].notes]
         return {"texts": " ".join(dict.fromkeys(said))} if said else {}
 
-    def _features(self, part: Split, *, with_probabilities: bool) -> dict[str, Features]:
-        wanted = (*self._outputs, *((PROBABILITIES,) if with_probabilities else ()))
+    def take_seconds(self) -> float:
+        """Return the seconds of extraction since the last call."""
+        seconds, self._seconds = self._seconds, 0.0
+        return seconds
+
+    @property
+    def _of_targets(self) -> tuple[str, ...]:
+        """All that is computed of a target, in one pass."""
+        return tuple(dict.fromkeys((*self._outputs, *((PROBABILITIES,) if self._probabilities else ()), *self._layers)))
+
+    def _features(self, part: Split, wanted: Sequence[str]) -> dict[str, Features]:
         found = self._found.setdefault(id(part.dataset), {})
         missing = [output for output in wanted if output not in found]
         if missing:
-            found |= self._extract(part, missing)
+            started = time.perf_counter()
+            with metered() as meter:
+                found |= self._extract(part, missing)
+            seconds = time.perf_counter() - started
+            self._seconds += seconds
+            if meter.n_items:
+                self.encoded = (self.encoded[0] + meter.n_items, self.encoded[1] + seconds)
         return found
 
     def _extract(self, part: Split, outputs: Sequence[str]) -> dict[str, Features]:
@@ -175,6 +231,11 @@ class Extraction:
             workers=settings.workers,
             dtype=settings.dtype,
         )
+
+
+def _of_fitting(part: Split, found: Features) -> FloatArray:
+    """Return the rows that scores are computed on: all of a target that is cross-fitted."""
+    return found.features if part.folds is not None else found.features[part.fit_rows]
 
 
 def _output_of(view: AnyLoaded) -> str:

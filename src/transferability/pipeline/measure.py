@@ -9,15 +9,16 @@ from dataclasses import dataclass, field
 
 from scipy.special import softmax
 
-from transferability._array import FloatArray
-from transferability._criteria import QUANTITIES
 from transferability._threads import threads_for
+from transferability.display.columns import COLUMNS, column_named
 from transferability.errors import LabelError, UnknownNameError, nearest_names
 from transferability.pipeline.cost import warn_of_cost
 from transferability.pipeline.data import Part, Progress, Split
 from transferability.pipeline.describe import SampleCache, described, nearest
 from transferability.pipeline.extraction import Extraction, Loaded, Panelist
-from transferability.ranking.result import LinearProbe, Ranked, ScoreColumn
+from transferability.pipeline.installed_packs import installed_packs, relate_to_packs
+from transferability.pipeline.packs import mark_of
+from transferability.ranking.entry import EncoderCost, LinearProbe, Ranked, ScoreColumn
 from transferability.relatedness.estimator import TaskRelatedness
 from transferability.relatedness.pack import ReferencePack
 from transferability.relatedness.result import Relatedness
@@ -29,7 +30,7 @@ __all__ = ["Measurement", "relatedness_of", "score_columns"]
 
 
 def score_columns(scores: Sequence[str], criterion: str | None = None) -> list[ScoreColumn]:
-    """Return the scores to compute, each once, the criterion among them where it is one.
+    """Return the scores to compute, each once, the criterion among them where it is one and not a column.
 
     Raises
     ------
@@ -37,10 +38,12 @@ def score_columns(scores: Sequence[str], criterion: str | None = None) -> list[S
         If there is no score of a name.
     """
     known = available()
-    wanted = [*(known if "all" in scores else scores), *(() if criterion in (None, *QUANTITIES) else (criterion,))]
+    sorts_by_column = criterion is None or column_named(criterion) is not None
+    wanted = [*(known if "all" in scores else scores), *(() if sorts_by_column else (criterion,))]
     for name in wanted:
         if name not in known:
-            message = f"no score is called {name!r}. {nearest_names(name, [*QUANTITIES, *known])}"
+            columns = [column.key for column in COLUMNS if column.higher_is_better is not None]
+            message = f"no score is called {name!r}. {nearest_names(name, [*columns, *known])}"
             raise UnknownNameError(message)
     return [ScoreColumn(name, known[name].higher_is_better) for name in dict.fromkeys(wanted)]
 
@@ -96,32 +99,57 @@ class Measurement:
     seed: int
     progress: Progress | None = None
     samples: SampleCache = field(default_factory=dict)
+    installed: bool = False  # whether installed packs join the target's own other half
 
     @property
-    def needs_probabilities(self) -> bool:
-        """Tell whether a score wants source-class probabilities."""
+    def needs(self) -> frozenset[str]:
+        """Names of the inputs that the scores want, as in `ScoreInputs`."""
         known = available()
-        return any("source_probabilities" in known[column.name].needs for column in self.columns)
+        return frozenset().union(*(known[column.name].needs for column in self.columns))
 
     def __call__(self, view: Loaded, extraction: Extraction, target: Part, references: Sequence[Part]) -> Ranked:
         """Return the relatedness of a target under one encoder, and its scores."""
         started = time.perf_counter()
-        fit, test = extraction.target(view, target)
         panel = extraction.panel(view, references, every=False)
+        estimator, target, fit, test = extraction.compared(self.estimator, view, target, panel)
         if self.progress:
             self.progress(f"{view.name}: relatedness", 0, 1)
-        result = relatedness_of(self.estimator, panel, fit, test, target)
+        result, about_packs = self._related(estimator, view, panel, fit, test, target)
         result = described(result, panel, fit, test, target, self.samples)
         if isinstance(fit, ReferencePack):
             values: dict[str, float] = {}
             notes = {column.name: "needs samples of the target, not a pack." for column in self.columns}
         else:
-            values, notes = self._scores(view, fit, panel, result, extraction.probabilities(target))
-        notes |= extraction.notes(view, [target, *references])
+            values, notes = self._scores(view, fit, panel, result, extraction, target)
+        notes |= extraction.notes(view, [target, *references]) | about_packs
         keys = extraction.cache_keys(view, [target, *references])
         trained = _linear_probe(fit, test, target, self.seed)
         seconds = time.perf_counter() - started
-        return Ranked(view.name, view.n_parameters, result, values, notes, seconds, keys, trained)
+        cost = EncoderCost(dimension=fit.n_features)
+        return Ranked(view.name, view.n_parameters, result, values, notes, seconds, keys, trained, cost)
+
+    def _related(
+        self,
+        estimator: TaskRelatedness,
+        view: Loaded,
+        panel: Sequence[Panelist],
+        fit: Task | ReferencePack,
+        test: Task | None,
+        target: Part,
+    ) -> tuple[Relatedness, dict[str, str]]:
+        """Return the relatedness, to installed packs too where no reference was given, and what to say of these."""
+        asked = self.installed and not panel and estimator.solver == "alternating" and estimator.space == "reference"
+        if not asked or not isinstance(fit, Task) or fit.labels is None:
+            return relatedness_of(estimator, panel, fit, test, target), {}
+        packs, note = installed_packs(mark_of(view))
+        try:
+            own = relatedness_of(estimator, panel, fit, test, target)
+        except LabelError:  # too few rows of a class for two halves
+            own = None
+        result = relate_to_packs(estimator, own, packs, fit, test, target.folds if isinstance(target, Split) else None)
+        if result is None:
+            result = relatedness_of(estimator, panel, fit, test, target)  # which says what is wrong
+        return result, {"reference packs": note} if note else {}
 
     def _scores(
         self,
@@ -129,7 +157,8 @@ class Measurement:
         target: Task,
         panel: Sequence[Panelist],
         result: Relatedness,
-        probabilities: FloatArray | None,
+        extraction: Extraction,
+        part: Part,
     ) -> tuple[dict[str, float], dict[str, str]]:
         """Return the values of the scores on the fitting part, and notes on those that need one.
 
@@ -138,15 +167,19 @@ class Measurement:
         """
         closest = nearest(panel, result)
         reference = None if closest is None else closest.fit
+        if not self.columns:
+            return {}, {}
+        probabilities = extraction.probabilities(part)
         own = probabilities is not None
         scaler = result.transform.reference_scaler
-        if probabilities is None and len(scaler.mean) == target.n_features:
+        if "source_probabilities" in self.needs and probabilities is None and len(scaler.mean) == target.n_features:
             logits = result.reference_classifier.logits(scaler.apply(target.features))
             probabilities = softmax(logits, axis=1)
         inputs = ScoreInputs(
             features=target.features,
             labels=target.labels if result.pseudo_labels is None else result.pseudo_labels,
             source_probabilities=probabilities,
+            layers=extraction.layers(view, part),
             reference=reference if isinstance(reference, Task) else None,
             n_parameters=view.n_parameters,
             pseudo_labels=result.pseudo_labels is not None,

@@ -2,42 +2,77 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
-from dataclasses import replace
+import os
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 from transferability._criteria import TRANSFERRED, unknown
-from transferability.errors import RowError, TaskError, TransferabilityError
+from transferability._validate import check_choice
+from transferability.display.columns import sort_key
+from transferability.encoders import FeatureFiles
+from transferability.errors import OptionError, RowError, TaskError, UnknownNameError
+from transferability.features.workers import keep_workers
+from transferability.pipeline.choice import Encoders, choose_encoders
 from transferability.pipeline.data import (
     AnyEncoder,
     Data,
     Progress,
     Settings,
     as_list,
+    check_own_half,
     load_part,
     note_overlap,
-    without_folds,
 )
 from transferability.pipeline.describe import describe_run
-from transferability.pipeline.extraction import Extraction, load, views_of
 from transferability.pipeline.measure import Measurement, score_columns
-from transferability.pipeline.packs import PackSource, by_statistics
+from transferability.pipeline.one_encoder import EncoderSkippedError, measure_encoder
+from transferability.pipeline.packs import PackSource
+from transferability.pipeline.race import run_race
+from transferability.pipeline.rank_on_ray import rank_on_ray
 from transferability.ranking.result import Ranked, Ranking, Skipped
 from transferability.relatedness.estimator import TaskRelatedness
 
-__all__ = ["rank"]
+__all__ = ["RankingInterrupted", "Tell", "rank"]
 
 
+Tell = Callable[[Ranked | Skipped | None, int, int], None]
+"""Takes an entry (None before the first encoder), how many encoders are done, and how many there are."""
+
+
+class RankingInterrupted(KeyboardInterrupt):
+    """The user interrupted a ranking.
+
+    Attributes
+    ----------
+    ranking : Ranking
+        Of the encoders that were done.
+    done, total : int
+        How many were, of how many.
+    """
+
+    def __init__(self, ranking: Ranking, done: int, total: int) -> None:
+        super().__init__(f"interrupted after {done} of {total} encoders")
+        self.ranking = ranking
+        self.done = done
+        self.total = total
+
+
+@keep_workers()
 def rank(
     target: Data,
-    references: Data | Sequence[Data] | None,
-    encoders: Sequence[AnyEncoder],
+    references: Data | Sequence[Data] | None = None,
+    encoders: Encoders = None,
     *,
+    zoo: str | os.PathLike[str] | None = None,
     relatedness: TaskRelatedness | None = None,
     scores: Sequence[str] = (),
     criterion: str | None = None,
+    packs: bool = True,
     settings: Settings | None = None,
+    race: int | None = None,
+    executor: Literal["local", "ray"] = "local",
     progress: Progress | None = None,
+    tell: Tell | None = None,
 ) -> Ranking:
     """Rank encoders for a target, best first.
 
@@ -48,20 +83,40 @@ def rank(
         samples, and no scores.
     references : str, Dataset, ReferencePack, a sequence of these, or None
         Labelled data. Of several, the one with the smallest bound is reported for each encoder. A pack (`pack:FILE`)
-        serves the encoder it was made with; where one takes part, everything is compared by statistics. None, or an
-        empty sequence: one half of the target is the reference of its other half.
-    encoders : sequence of str or Encoder
-        Identifiers (`load_encoder`) or encoders. One that fails is skipped and reported; the others go on.
+        serves the encoder it was made with; where one without rows takes part, everything is compared by statistics.
+        None, or an empty sequence: one half of the target is the reference of its other half, and installed packs of
+        the encoder stand beside it.
+    encoders : str, Encoder, torch module, function, a sequence or a mapping of names to these, optional
+        Identifiers (`load_encoder`), perhaps with wildcards (`timm:vit_tiny*`) or a name of their own
+        (`mini=st:/models/mini`), or models in memory. One that fails is skipped and reported; the others go on.
+        By default those of the zoo that fits the data and the machine.
+    zoo : str or path, optional
+        tiny, small, base, large, or a TOML file (`zoos.load_zoo`): its encoders that take the target's items and can be
+        had here.
     relatedness : TaskRelatedness, optional
         With its settings; by default ``TaskRelatedness()``.
     scores : sequence of str
         Further scores to compute (`transferability.scores.available`), or "all".
     criterion : str, optional
         What to sort by: "transferred_accuracy" of the closest reference (ties go to the smaller loss),
-        "transferred_loss", "bound", or the name of a score. By default the transferred accuracy where it is known, that
+        "transferred_loss", "bound", the name of a score, or another column of `transferability.display.columns` that
+        has a direction, by its key or title. By default the transferred accuracy where it is known, that
         is with samples and labels of the target, else the bound.
+    packs : bool, default=True
+        Without references, relate a labelled target to installed packs of each encoder too (`transferability-packs`):
+        they are in the panel, with their bounds, and tell what the target is like (`nearest`). Encoders are ordered by
+        the target's own other half, which all of them have.
     settings : Settings, optional
+    race : int, optional
+        How many first places to race for. Encoders that a paired test on a growing sample of the target puts behind
+        them leave before they are extracted further, and are not in the ranking: `Ranking.made["race"]` says who left
+        when, and on what evidence. Any one of the first leaves with a chance of at most 5 %, as far as classifiers that
+        are fitted on the samples tell (`transferability.ranking.race`). By default no encoder leaves.
+    executor : {"local", "ray"}, default="local"
+        "ray": on the actors of a Ray cluster, one encoder at a time each (`pipeline.cluster`). A race is run here.
     progress : callable (what, done, total), optional
+    tell : callable (entry, done, total), optional
+        Called with each `Ranked` or `Skipped` as soon as it is there, the encoders that are done, and all of them.
 
     Returns
     -------
@@ -72,6 +127,8 @@ def rank(
     TransferabilityError
         If the data or an option are at fault: "transferred_accuracy" or "transferred_loss" for a target without labels
         or samples among them. Faults of a single encoder are in `Ranking.skipped`.
+    RankingInterrupted
+        If the user interrupts it after the first encoder; it holds the ranking of those that are done.
 
     Examples
     --------
@@ -89,39 +146,74 @@ def rank(
     """
     settings = settings or Settings()
     estimator = relatedness or TaskRelatedness(seed=settings.seed)
+    criterion = None if criterion is None else sort_key(criterion)
     columns = score_columns(scores, criterion)
     given = [] if references is None else as_list(references)
-    parts = without_folds([load_part(each, settings) for each in (target, *given)])
+    parts = [load_part(each, settings) for each in (target, *given)]
     target_part, *reference_parts = note_overlap(parts[0], parts[1:]), *parts[1:]
-    if any(isinstance(part, PackSource) for part in parts):
-        estimator = by_statistics(estimator)
+    choice = choose_encoders(encoders, zoo, target_part)
+    if not given and not any(_brings_labels(each) for each in choice.encoders):
+        check_own_half(target_part)
     # Known before hours of extraction. Data without labels may still get them from the files of `features:`.
     if criterion in TRANSFERRED and (isinstance(target_part, PackSource) or not settings.use_labels):
         raise unknown(criterion, target_part.name)
-    measure = Measurement(estimator, columns, settings.seed, progress)
+    installed = packs and not given
+    measure = Measurement(estimator, columns, settings.seed, progress, installed=installed)
     entries: list[Ranked] = []
     skipped: list[Skipped] = []
-    for each in [encoders] if isinstance(encoders, str) else encoders:
-        started = time.perf_counter()
-        name = each if isinstance(each, str) else each.name
+    wanted = list(choice.encoders)
+    raced = None
+    if race is not None:
+        raced = run_race(
+            target_part,
+            reference_parts,
+            wanted,
+            estimator,
+            settings,
+            criterion=criterion,
+            first=race,
+            needs=measure.needs,
+            progress=progress,
+        )
+        wanted, skipped = raced.encoders, list(raced.skipped)
+    wrong_names = 0
+    target_name, *names = [part.name for part in parts]
+
+    def ranking() -> Ranking:
+        made = describe_run(estimator, settings, [target_part, *reference_parts])
+        made |= {"zoo": choice.zoo, "encoder_notes": list(choice.notes)} if choice.zoo or choice.notes else {}
+        made |= {} if raced is None else {"race": raced.to_dict()}
+        return Ranking.sort(entries, skipped, criterion, columns, target_name, names, made)
+
+    if tell:
+        tell(None, 0, len(wanted))
+    if check_choice(executor, ("local", "ray"), "executor") == "ray":
+        entries, failed = rank_on_ray(wanted, measure, settings, target_part, reference_parts, tell)
+        wanted, skipped = [], skipped + failed
+    for position, each in enumerate(wanted, start=1):
         try:
-            views = views_of(load(each, settings), settings)
-            extraction = Extraction(
-                views, probabilities=measure.needs_probabilities, settings=settings, progress=progress
-            )
-            for view in views:
-                name = view.name
-                entry = measure(view, extraction, target_part, reference_parts)
-                entries.append(replace(entry, seconds=time.perf_counter() - started))
-                started = time.perf_counter()
-        except TransferabilityError as error:
-            if isinstance(error, RowError) and not entries:
-                raise  # the next encoder would come upon it too, hours later
-            skipped.append(Skipped(name, str(error)))
+            for entry in measure_encoder(measure, each, settings, target_part, reference_parts):
+                entries.append(entry)
+                if tell:
+                    tell(entry, position, len(wanted))
+        except EncoderSkippedError as error:
+            if isinstance(error.reason, RowError) and not entries:
+                raise error.reason from error  # the next encoder would come upon it too, hours later
+            skipped.append(Skipped(error.encoder, str(error.reason)))
+            wrong_names += isinstance(error.reason, UnknownNameError | OptionError)
+            if tell:
+                tell(skipped[-1], position, len(wanted))
+        except KeyboardInterrupt as error:
+            if not entries:
+                raise
+            raise RankingInterrupted(ranking(), position - 1, len(wanted)) from error
     if not entries:
         reasons = "; ".join(f"{each.encoder}: {each.reason}" for each in skipped)
         message = f"no encoder could be ranked. {reasons}"
-        raise TaskError(message)
-    target_name, *names = [part.name for part in parts]
-    made = describe_run(estimator, settings, [target_part, *reference_parts])
-    return Ranking.sort(entries, skipped, criterion, columns, target_name, names, made)
+        raise UnknownNameError(message) if wrong_names == len(skipped) else TaskError(message)
+    return ranking()
+
+
+def _brings_labels(encoder: AnyEncoder) -> bool:
+    """Tell whether labels may come with features that are computed already."""
+    return isinstance(encoder, FeatureFiles) or (isinstance(encoder, str) and "features:" in encoder)

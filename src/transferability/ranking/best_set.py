@@ -27,12 +27,12 @@ from typing import Any
 import numpy as np
 import scipy.special
 
-from transferability._array import FloatArray
+from transferability._array import BoolArray, FloatArray
 from transferability.errors import OptionError
 from transferability.ranking.bounded_means import Bet, shares_of
 from transferability.ranking.intervals import tail_of
 
-__all__ = ["BestSet", "best_by_accuracy", "best_by_loss"]
+__all__ = ["BestSet", "best_by_accuracy", "best_by_loss", "sign_test"]
 
 _RIVALS = 3
 """Encoders with the clearest lead over one, on which bets are made."""
@@ -98,12 +98,17 @@ def best_by_accuracy(correct: Any, *, confidence: float = 0.95, n_classifiers: i
         message = f"`correct` must be bool of shape (n_rows, n_encoders); got {array.dtype} of shape {array.shape}."
         raise OptionError(message)
     comparisons = _comparisons(array.shape[1], n_classifiers, confidence)
-    right = array.astype(np.float64)  # counts below 2**53 are exact
+    return _shared(sign_test(array).min(axis=1), comparisons, confidence)
+
+
+def sign_test(correct: BoolArray) -> FloatArray:
+    """Return McNemar's exact one-sided p-values of "j is at least as accurate as k", shape (m, m); (n, m) is given."""
+    right = correct.astype(np.float64)  # counts below 2**53 are exact
     won = right.T @ (1 - right)  # (m, m): rows on which one is right and the other wrong
     lost = won.T
     # P(Bin(N, 1/2) ≥ lost), which is 1 for lost = 0; rows j, columns k.
-    tails = np.where(lost > 0, scipy.special.betainc(np.maximum(lost, 1), won + 1, 0.5), 1.0)
-    return _shared(tails.min(axis=1), comparisons, confidence)
+    tails: FloatArray = np.where(lost > 0, scipy.special.betainc(np.maximum(lost, 1), won + 1, 0.5), 1.0)
+    return tails
 
 
 def best_by_loss(losses: Any, largest: float, *, confidence: float = 0.95, n_classifiers: int | None = None) -> BestSet:

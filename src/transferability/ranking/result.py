@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from transferability._criteria import (
     BOUND,
-    HIGHER_IS_BETTER,
+    QUANTITIES,
     TRANSFERRED,
     TRANSFERRED_ACCURACY,
     TRANSFERRED_LOSS,
@@ -19,98 +21,46 @@ from transferability._criteria import (
     unknown,
 )
 from transferability._validate import check_choice
+from transferability.display.columns import column_named, describe_columns, mark_front, sort_key
+from transferability.display.formats import amount
+from transferability.display.tables import agreement_table, front_table, matrix_table, ranking_table, terms_table
+from transferability.errors import OptionError, TaskError, UnknownNameError, nearest_names, require_extra
 from transferability.ranking.confidence import can_be_best, intervals_of
+from transferability.ranking.entry import EncoderCost as EncoderCost
+from transferability.ranking.entry import LinearProbe as LinearProbe
+from transferability.ranking.entry import Ranked as Ranked
+from transferability.ranking.entry import ScoreColumn as ScoreColumn
+from transferability.ranking.entry import Skipped as Skipped
 from transferability.ranking.intervals import ConfidenceInterval
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
 
-    from transferability._array import BoolArray, FloatArray
-
-__all__ = ["LinearProbe", "Ranked", "Ranking", "ScoreColumn", "Skipped"]
+__all__ = ["EncoderCost", "LinearProbe", "Ranked", "Ranking", "ScoreColumn", "Skipped"]
 
 SCHEMA_VERSION = 1
+_KINDS = ("front", "terms", "agreement", "references")
 
 
-@dataclass(frozen=True)
-class ScoreColumn:
-    """A score that takes part in a ranking."""
-
-    name: str
-    higher_is_better: bool
-
-
-@dataclass(frozen=True)
-class LinearProbe:
-    """A linear classifier trained on the target's features, its ridge chosen by folds, on rows it has not seen."""
-
-    accuracy: float
-    loss: float  # nats
-
-
-@dataclass(frozen=True, eq=False)
-class Ranked:
-    """One encoder of a ranking."""
-
-    encoder: str
-    n_parameters: int | None
-    relatedness: Any  # a Relatedness; rankings must not depend on how it came about, only on its numbers
-    scores: dict[str, float]
-    notes: dict[str, str]  # of scores that say nothing here, or were computed on guessed labels: why
-    seconds: float
-    cache_keys: Sequence[dict[str, str]] = ()  # data and key of the features, where they are kept
-    probe: LinearProbe | None = None  # None without labels or samples of the target
-
-    def value(self, criterion: str) -> float:
-        """Return what the ranking sorts by; nan where it is not known.
-
-        That is "transferred_accuracy", "transferred_loss", "bound" or a score.
-        """
-        if criterion in HIGHER_IS_BETTER:
-            value = getattr(self.relatedness, criterion)
-            return math.nan if value is None else float(value)
-        return self.scores.get(criterion, math.nan)
-
-    def per_sample(self, quantity: Quantity) -> FloatArray | BoolArray | None:
-        """Return each target sample's part of a quantity, shape (n,); their mean is the quantity. None where unknown.
-
-        Of the transferred accuracy: whether the transferred classifier is right on the sample.
-        """
-        result = self.relatedness
-        parts: FloatArray | BoolArray | None
-        if quantity == BOUND:
-            parts = result.certificate_terms.per_point
-        else:
-            parts = result.transferred_losses if quantity == TRANSFERRED_LOSS else result.transferred_correct
-        return parts
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return JSON values."""
-        return {
-            "encoder": self.encoder,
-            "n_parameters": self.n_parameters,
-            "seconds": self.seconds,
-            "scores": self.scores,
-            "notes": self.notes,
-            "cache_keys": list(self.cache_keys),
-            "probe": None if self.probe is None else asdict(self.probe),
-            "relatedness": self.relatedness.to_dict(),
-        }
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """An encoder that could not be ranked, and why."""
-
-    encoder: str
-    reason: str
-
-
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Ranking:
     """Encoders, best first, by `criterion`.
 
-    That is "transferred_accuracy", "transferred_loss", "bound" or the name of a score.
+    It has a length, is iterated over and indexed by place or by the name of an encoder.
+
+    Attributes
+    ----------
+    target : str
+    references : tuple of str
+    criterion : str
+        What it is sorted by: the key of a column or the name of a score.
+    entries : tuple of Ranked
+    skipped : tuple of Skipped
+    columns : tuple of ScoreColumn
+        The scores that were computed.
+    made : dict
+        How it was made: versions, settings, data; JSON values.
     """
 
     target: str
@@ -119,7 +69,7 @@ class Ranking:
     entries: tuple[Ranked, ...]
     skipped: tuple[Skipped, ...]
     columns: tuple[ScoreColumn, ...]
-    made: dict[str, Any] = field(default_factory=dict)  # how it was made: versions, settings, data; JSON values
+    made: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def sort(
@@ -140,20 +90,26 @@ class Ranking:
         Raises
         ------
         OptionError
-            If the criterion is "transferred_accuracy" or "transferred_loss" and no entry knows it.
+            If no entry knows the criterion.
         """
         if criterion is None:
             known = not any(math.isnan(entry.value(TRANSFERRED_ACCURACY)) for entry in entries)
             criterion = TRANSFERRED_ACCURACY if known else BOUND
-        elif criterion in TRANSFERRED and all(math.isnan(entry.value(criterion)) for entry in entries):
-            raise unknown(criterion, target)
-        directions = {column.name: column.higher_is_better for column in columns} | HIGHER_IS_BETTER
-        higher = directions.get(criterion, False)
+        criterion = sort_key(criterion)
+        column = column_named(criterion, [asdict(each) for each in columns])
+        if column is None:
+            message = f"`criterion` must be a column or a score that was computed; got {criterion!r}. "
+            raise UnknownNameError(message + nearest_names(criterion, [*QUANTITIES, *(each.name for each in columns)]))
+        if entries and criterion not in _named(columns) and all(math.isnan(each.value(criterion)) for each in entries):
+            if criterion in TRANSFERRED:
+                raise unknown(criterion, target)
+            message = f"`criterion` must be known of an encoder; {column.title!r} is known of none. Sort by another."
+            raise OptionError(message)
 
         def key(entry: Ranked) -> tuple[bool, float, float]:
             value = entry.value(criterion)
             unless_decided = entry.value(TRANSFERRED_LOSS) if criterion == TRANSFERRED_ACCURACY else 0.0
-            return (math.isnan(value), -value if higher else value, unless_decided)
+            return (math.isnan(value), -value if column.higher_is_better else value, unless_decided)
 
         ordered = tuple(sorted(entries, key=key))
         return cls(target, tuple(references), criterion, ordered, tuple(skipped), tuple(columns), made or {})
@@ -163,77 +119,179 @@ class Ranking:
         """The encoder to take."""
         return self.entries[0]
 
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __iter__(self) -> Iterator[Ranked]:
+        return iter(self.entries)
+
+    @overload
+    def __getitem__(self, which: int | str) -> Ranked: ...
+    @overload
+    def __getitem__(self, which: slice) -> tuple[Ranked, ...]: ...
+    def __getitem__(self, which: int | str | slice) -> Ranked | tuple[Ranked, ...]:
+        """Return an entry by its place from 0 or by the name of its encoder, or several by a slice."""
+        if isinstance(which, str):
+            for entry in self.entries:
+                if entry.encoder == which:
+                    return entry
+            known = [entry.encoder for entry in self.entries]
+            message = f"no encoder of the ranking is called {which!r}. {nearest_names(which, known)}"
+            raise UnknownNameError(message)
+        return self.entries[which]
+
+    def __repr__(self) -> str:
+        shown = [
+            f"{place}. {entry.encoder}: {amount(self.quantity, getattr(entry.relatedness, self.quantity))}"
+            for place, entry in enumerate(self.entries[:3], start=1)
+        ]
+        more = f", … {len(self) - 3} more" if len(self) > 3 else ""
+        return f"Ranking({self.target!r}, {len(self)} encoders by {self.criterion}: {', '.join(shown)}{more})"
+
+    @property
+    def quantity(self) -> Quantity:
+        """What it says of new data: what it is sorted by, else the transferred accuracy, else the bound."""
+        known = any(not math.isnan(entry.value(TRANSFERRED_ACCURACY)) for entry in self.entries)
+        return quantity_of(self.criterion, accuracy_known=known)
+
     @cached_property
     def standings(self) -> list[ConfidenceInterval | None]:
-        """Where each encoder's value lies on new data: 95 % intervals that hold for the whole list at once.
+        """Where each encoder's `quantity` lies on new data: 95 % intervals that hold for the whole list at once."""
+        return self.intervals(self.quantity)
 
-        Of the transferred accuracy or loss where the ranking is sorted by it, else of the bound.
-        """
-        return intervals_of(*self._measured)
+    def intervals(self, quantity: Quantity) -> list[ConfidenceInterval | None]:
+        """Return where a quantity lies on new data, for each encoder: 95 % intervals that hold for the list at once."""
+        parts = [entry.per_sample(quantity) for entry in self.entries]
+        return intervals_of(parts, quantity, self._n_classes, self._n_classifiers)
 
     @cached_property
     def p_best(self) -> list[float | None]:
-        """P-value of "this encoder is the best of the list on new data": those above 0.05 can be the best.
-
-        By the transferred accuracy or loss where the ranking is sorted by it, else by the bound.
-        """
-        return can_be_best(*self._measured)
+        """P-value of "this encoder is the best of the list on new data", by `quantity`: above 0.05 it can be."""
+        parts = [entry.per_sample(self.quantity) for entry in self.entries]
+        return can_be_best(parts, self.quantity, self._n_classes, self._n_classifiers)
 
     @property
-    def _measured(self) -> tuple[list[FloatArray | BoolArray | None], Quantity, int, int]:
-        """Parts of the quantity by row, the quantity, the number of classes, and of classifiers that were measured."""
-        quantity = quantity_of(self.criterion)
-        parts = [entry.per_sample(quantity) for entry in self.entries]
-        # Each encoder's reference was chosen on these rows, so every reference counts.
-        n_classifiers = sum(max(1, len(entry.relatedness.panel)) for entry in self.entries)
-        n_classes = len(self.entries[0].relatedness.class_map) if self.entries else 1
-        return parts, quantity, n_classes, n_classifiers
+    def _n_classes(self) -> int:
+        return len(self.entries[0].relatedness.class_map) if self.entries else 1
+
+    @property
+    def _n_classifiers(self) -> int:
+        """Each encoder's reference was chosen on these rows, so every reference counts."""
+        return sum(len(each.panel) if each.reference_chosen else 1 for each in (e.relatedness for e in self.entries))
+
+    @cached_property
+    def records(self) -> list[dict[str, Any]]:
+        """The entries as JSON values, best first: what `to_dict` has under "ranking"."""
+        ends = {
+            quantity: [None if each is None else [each.low, each.high] for each in self.intervals(quantity)]
+            for quantity in dict.fromkeys((TRANSFERRED_ACCURACY, self.quantity))
+        }
+        records: list[dict[str, Any]] = []
+        for k, (entry, standing, p_best) in enumerate(zip(self.entries, self.standings, self.p_best, strict=True)):
+            whole = None if standing is None else asdict(standing) | {"p_best": p_best}
+            intervals = {quantity: values[k] for quantity, values in ends.items()}
+            records.append({"place": k + 1} | entry.to_dict() | {"intervals": intervals, "standing": whole})
+        for record, on_front in zip(records, mark_front(records), strict=True):
+            record["on_front"] = on_front
+        rows = ranking_table(records)  # under the names that columns have everywhere
+        return [row | record for row, record in zip(rows, records, strict=True)]
 
     def frame(self) -> list[dict[str, Any]]:
         """Return the ranking as a table: one row for each encoder, best first; `pandas.DataFrame` takes it as it is."""
-        from transferability.report.tables import ranking_table
+        return ranking_table(self.records, [asdict(each) for each in self.columns])
 
-        return ranking_table(self)
+    def to_pandas(self) -> pd.DataFrame:
+        """Return the table of `frame` as a pandas DataFrame.
 
-    def plot(self, ax: Axes | None = None, *, kind: Literal["terms", "agreement", "references"] = "terms") -> Axes:
+        Raises
+        ------
+        MissingExtraError
+            If pandas is not installed.
+        """
+        frame: pd.DataFrame = require_extra("pandas", "pandas", "`to_pandas`").DataFrame(self.frame())
+        return frame
+
+    def plot(
+        self, ax: Axes | None = None, *, kind: Literal["front", "terms", "agreement", "references"] = "terms"
+    ) -> Axes:
         """Draw the ranking; return the axes. Needs the extra `plot`.
 
         Parameters
         ----------
         ax : Axes, optional
             Where; by default on a figure of its own.
-        kind : {"terms", "agreement", "references"}, default="terms"
-            The three terms of each encoder, stacked, against the losses they bound (the paper's Fig. 3); what the
-            ranking is sorted by against the accuracy of a linear classifier trained on the target; the bound by encoder
-            and reference.
-        """
-        from transferability.report import plots
+        kind : {"front", "terms", "agreement", "references"}, default="terms"
+            The transferred accuracy against the cost; the three terms of each encoder, stacked, against the losses they
+            bound (the paper's Fig. 3); what the ranking is sorted by against the accuracy of a linear classifier
+            trained on the target; the bound by encoder and reference.
 
-        check_choice(kind, ("terms", "agreement", "references"), "kind")
+        Raises
+        ------
+        TaskError
+            For "front" where accuracies or costs are not known.
+        """
+        from transferability.display import plots
+
+        check_choice(kind, _KINDS, "kind")
+        if kind == "front":
+            cost, rows = front_table(self.records)
+            if cost is None or not rows:
+                message = "`kind` must not be 'front' for this ranking: accuracies or costs are not known."
+                raise TaskError(message)
+            return plots.plot_front(rows, ax, cost=cost.title)
         if kind == "agreement":
-            return plots.plot_agreement(self, ax=ax)
+            column = column_named(self.criterion, [asdict(each) for each in self.columns])
+            assert column is not None  # it is sorted by it
+            rows = agreement_table(self.records, column)
+            return plots.plot_agreement(rows, ax, criterion=column.title, truth="accuracy of the linear probe")
+        named = [(entry.encoder, record["relatedness"]) for entry, record in zip(self, self.records, strict=True)]
         if kind == "references":
-            return plots.plot_matrix(self, ax=ax)
-        results = [entry.relatedness for entry in self.entries]
-        return plots.plot_terms(results, ax, names=[entry.encoder for entry in self.entries])
+            return plots.plot_matrix(matrix_table(named), ax)
+        rows = terms_table([record for _, record in named], [name for name, _ in named])
+        return plots.plot_terms(rows, ax, target=self.target)
+
+    def report(self, folder: str | os.PathLike[str]) -> Path:
+        """Write all results and the report into a folder; return the path of `report.html`.
+
+        Raises
+        ------
+        MissingExtraError
+            If jinja2 is not installed.
+        OutputError
+            If the folder cannot be written, or holds other files than results.
+        """
+        require_extra("jinja2", "report", "the HTML report")
+        from transferability.report.files import write_records
+
+        place = Path(folder).expanduser()
+        write_records(self.to_dict(), self, place)
+        return place / "report.html"
 
     def _repr_html_(self) -> str:
-        from transferability.report.notebook import ranking_html
+        from transferability.display.notebook import ranking_html
 
-        return ranking_html(self)
+        return ranking_html(self.to_dict())
+
+    def detail_records(self) -> list[dict[str, Any] | None]:
+        """Return what a report keeps beside the record: points and samples of each entry."""
+        return [detail for entry in self.entries for detail in entry.relatedness.detail_records()]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON values, with the version of their layout."""
+        """Return JSON values, with the version of their layout; `fields` says what the names in an entry mean."""
+        scores = [asdict(column) for column in self.columns]
         return {
             "schema": SCHEMA_VERSION,
             "target": self.target,
             "references": list(self.references),
             "criterion": self.criterion,
-            "ranking": [
-                entry.to_dict() | {"standing": None if each is None else asdict(each) | {"p_best": p_best}}
-                for entry, each, p_best in zip(self.entries, self.standings, self.p_best, strict=True)
-            ],
-            "columns": [asdict(column) for column in self.columns],
+            "quantity": self.quantity,
+            "ranking": self.records,
+            "fields": describe_columns(scores),
+            "columns": scores,
             "skipped": [asdict(each) for each in self.skipped],
             "made": self.made,
         }
+
+
+def _named(columns: Sequence[ScoreColumn]) -> set[str]:
+    return {column.name for column in columns} - set(TRANSFERRED)

@@ -30,6 +30,7 @@ from transferability.relatedness.checks import (
 )
 from transferability.relatedness.from_statistics import StatisticsOptions, relate_statistics
 from transferability.relatedness.pack import ReferencePack
+from transferability.relatedness.pack_reference import PackTask
 from transferability.relatedness.references import is_union, relate_to_own_half, union_of
 from transferability.relatedness.relate_samples import Folds, prepare_target, relate_samples
 from transferability.relatedness.result import Relatedness
@@ -226,21 +227,17 @@ class TaskRelatedness:
         folds: int | Folds | None,
     ) -> list[Relatedness]:
         panel = [] if reference is None else as_panel(reference, reference_test)
-        if any(isinstance(each, ReferencePack) for each in (target, *(each for each, _ in panel))):
-            message = (
-                f"a reference pack holds statistics, no samples; got one with solver={self.solver!r}. "
-                "Use solver='statistics'."
-            )
-            raise TaskError(message)
+        self._check_packs(target, panel)
         target = as_task(target)
-        tasks = [(as_task(each), test) for each, test in panel]
+        tasks = [(PackTask(each) if isinstance(each, ReferencePack) else as_task(each), test) for each, test in panel]
         for each, test in tasks:
             check_tasks(each, target, test, target_test)
         if not self.standardize:
             for task in (target, target_test, *(task for pair in tasks for task in pair)):
                 check_magnitudes(task)
-        if self.union and len(tasks) > 1:
-            tasks.append(union_of(tasks, standardize=self.standardize))
+        samples = [pair for pair in tasks if not isinstance(pair[0], PackTask)]
+        if self.union and len(samples) > 1:
+            tasks.append(union_of(samples, standardize=self.standardize))
         options = SolverOptions(*(getattr(self, name) for name in SolverOptions._fields))
         everything = [*(each for each, _ in tasks), target]
         with threads_for(max(len(each) * each.n_features * each.n_classes for each in everything)):
@@ -252,3 +249,20 @@ class TaskRelatedness:
                 for each, test in tasks
             ]
             return with_target_classifier(results, prepared)
+
+    def _check_packs(
+        self, target: Task | ReferencePack, panel: Sequence[tuple[Task | ReferencePack, Task | None]]
+    ) -> None:
+        """Raise for packs where samples are needed."""
+        packs = [(each, test) for each, test in panel if isinstance(each, ReferencePack)]
+        own = isinstance(target, ReferencePack)
+        if own or (packs and (self.solver == "sgd" or self.space == "target")):
+            message = (
+                f"a reference pack holds statistics, no samples; got one {'as the target ' if own else ''}with "
+                f"solver={self.solver!r}, space={self.space!r}. Use solver='statistics'."
+            )
+            raise TaskError(message)
+        for each, test in packs:
+            if test is not None:
+                message = f"`reference_test` must be left out for a pack; got a test part beside {each!r}."
+                raise TaskError(message)

@@ -8,7 +8,6 @@ the reference pack. Nothing here bounds the loss on samples: the result is an es
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
 from typing import Literal, NamedTuple, cast
 
@@ -32,7 +31,7 @@ from transferability.relatedness.sample import Sample
 from transferability.relatedness.scale import doubt, minimize_over_scales
 from transferability.relatedness.solution import full_transform
 from transferability.relatedness.standardize import Scaler
-from transferability.relatedness.tau import first_tau, solve_for_tau
+from transferability.relatedness.tau import nearest_tau, solve_for_tau
 from transferability.statistics.classes import CovarianceForm, class_statistics
 from transferability.statistics.gaussians import ClassGaussians
 from transferability.task import Task
@@ -139,8 +138,7 @@ def _taus_of(tau: float | tuple[float, ...] | str, pack: ReferencePack) -> float
     known = [head.tau for head in pack.heads]
     if tau == "auto":
         return tuple(known)
-    wanted = first_tau(tau, float(pack.n_features))
-    return min(known, key=lambda each: abs(math.log(each / wanted)))
+    return nearest_tau(tau, known, float(pack.n_features))
 
 
 def _as_pack(options: StatisticsOptions, reference: Task | ReferencePack, test: Task | None) -> ReferencePack:

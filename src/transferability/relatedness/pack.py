@@ -8,21 +8,19 @@ its classes lie, and none of its samples.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 
-from transferability._array import FloatArray
 from transferability._threads import threads_for
 from transferability.errors import TaskError
-from transferability.relatedness.certificate import losses_of
-from transferability.relatedness.checks import check_tasks, check_tau
-from transferability.relatedness.lipschitz import SoftmaxClassifier, fit_lipschitz_softmax
+from transferability.relatedness.checks import check_count, check_tasks, check_tau
+from transferability.relatedness.encoder_mark import EncoderMark
+from transferability.relatedness.pack_head import ReferenceHead, fit_head, joined
+from transferability.relatedness.sample import Sample
 from transferability.relatedness.standardize import Scaler
 from transferability.relatedness.tau import PAPER_TAU, first_tau
 from transferability.statistics.classes import ClassStatistics, CovarianceForm, class_statistics
@@ -30,44 +28,6 @@ from transferability.statistics.gaussians import ClassGaussians
 from transferability.task import Task
 
 __all__ = ["EncoderMark", "ReferenceHead", "ReferencePack", "scaler_of"]
-
-
-class EncoderMark(NamedTuple):
-    """Which encoder made the features: its name, and a hash of everything that changes what they mean."""
-
-    name: str
-    fingerprint: str | None  # None where the encoder cannot tell what it depends on
-
-    @classmethod
-    def of(cls, name: str, identity: Mapping[str, Any] | None) -> EncoderMark:
-        """Return the mark of an encoder from the identity that it tells.
-
-        The device is left out, and so are library versions, and the settings as the libraries hold them, where the
-        weights have a hash of their own: a pack must serve other machines than the one it was made on.
-        """
-        if identity is None:
-            return cls(name, None)
-        left_out = {"device", "versions", "settings"} if "weights" in identity else {"device"}
-        kept = {key: value for key, value in identity.items() if key not in left_out}
-        canonical = json.dumps(kept, sort_keys=True, separators=(",", ":"))
-        return cls(name, hashlib.sha256(canonical.encode()).hexdigest())
-
-    def fits(self, other: EncoderMark) -> bool:
-        """Whether both make the same features: by fingerprint, or by name where neither has one."""
-        if self.fingerprint is None and other.fingerprint is None:
-            return self.name == other.name
-        return self.fingerprint == other.fingerprint
-
-    def __str__(self) -> str:
-        return f"{self.name!r} ({'no fingerprint' if self.fingerprint is None else self.fingerprint[:12]})"
-
-
-class ReferenceHead(NamedTuple):
-    """A classifier of a pack and what it loses."""
-
-    classifier: SoftmaxClassifier
-    tau: float  # asked for
-    losses: FloatArray  # (n_classes,), mean loss of each class, on the test part where there was one
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -108,6 +68,7 @@ class ReferencePack:
         tau: float | Sequence[float] | Literal["scaled", "auto"] = "auto",
         covariance: CovarianceForm = "low-rank",
         rank: int = 16,
+        rows: int = 50,
         standardize: bool = True,
         encoder: EncoderMark | None = None,
         provenance: Mapping[str, str] | None = None,
@@ -127,6 +88,10 @@ class ReferencePack:
         covariance, rank
             As in `class_statistics`. For K classes and d features the file holds 8 (d² + 2 K d) bytes ("shared"), as
             much and 8 K d r ("low-rank"), or 8 K d² ("full").
+        rows : int, default=50
+            Rows of each class whose logits are kept, drawn from `test`, or held out of `task` where there is none. With
+            them a bound on samples of a target is certified. 0 keeps none: statistics and classifiers alone. With more
+            than 200 classes fewer rows are kept, so that each classifier has at most two million logits.
         standardize : bool, default=True
         encoder : EncoderMark, optional
         provenance : mapping of str to str, optional
@@ -150,6 +115,8 @@ class ReferencePack:
         ReferencePack('toy': 60 samples, 4 features, 2 classes, low-rank covariances)
         """
         check_tasks(task, task, test, None)
+        if rows != 0:
+            check_count(rows, "rows")
         labels = task.require_labels()
         if statistics is None:
             statistics = class_statistics(task.features, labels, covariance=covariance, rank=rank)
@@ -163,16 +130,10 @@ class ReferencePack:
             )
             raise TaskError(message)
         scaler = Scaler.fit(task.features) if standardize else Scaler.identity(task.n_features)
-        standardised, truth = scaler.apply(task.features), labels
-        seen = standardised
-        if test is not None:
-            seen, truth = scaler.apply(test.features), test.require_labels()
-        heads = []
-        for each in _taus(tau, task.n_features):
-            with threads_for(len(task) * task.n_features * task.n_classes):
-                classifier = fit_lipschitz_softmax(standardised, labels, each)
-            losses = np.bincount(truth, weights=losses_of(classifier.logits(seen), truth)) / np.bincount(truth)
-            heads.append(ReferenceHead(classifier, each, losses))
+        fit = Sample(scaler.apply(task.features), labels)
+        seen = None if test is None else Sample(scaler.apply(test.features), test.require_labels())
+        with threads_for(len(task) * task.n_features * task.n_classes):
+            heads = [fit_head(fit, seen, each, rows) for each in _taus(tau, task.n_features)]
         return cls(
             name=task.name,
             statistics=statistics,
@@ -189,9 +150,20 @@ class ReferencePack:
         return self.statistics.n_classes
 
     @property
+    def has_rows(self) -> bool:
+        """Whether each classifier comes with rows that it has not seen, for a certified bound on samples."""
+        return bool(self.heads) and all(head.held_out is not None for head in self.heads)
+
+    @property
     def n_features(self) -> int:
         """Dimension of the features."""
         return self.statistics.n_features
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows whose logits the pack holds."""
+        held_out = self.heads[0].held_out if self.heads else None
+        return 0 if held_out is None else len(held_out.labels)
 
     def __len__(self) -> int:
         return self.statistics.n_samples
@@ -228,7 +200,10 @@ class ReferencePack:
         if _same_heads(self, other):
             shares = self.statistics.counts / np.maximum(statistics.counts, 1)
             heads = tuple(
-                one._replace(losses=shares * one.losses + (1 - shares) * another.losses)
+                one._replace(
+                    losses=shares * one.losses + (1 - shares) * another.losses,
+                    held_out=joined(one.held_out, another.held_out),
+                )
                 for one, another in zip(self.heads, other.heads, strict=True)
             )
             return dataclasses.replace(self, statistics=statistics, heads=heads)
@@ -237,11 +212,26 @@ class ReferencePack:
             scaler = scaler_of(statistics)
         return dataclasses.replace(self, statistics=statistics, scaler=scaler, heads=())
 
-    def save(self, path: str | Path) -> Path:
-        """Write the pack to a safetensors file, whole or not at all."""
+    def save(self, path: str | Path, *, compact: bool = False) -> Path:
+        """Write the pack to a safetensors file, whole or not at all.
+
+        Parameters
+        ----------
+        path : str or Path
+        compact : bool, default=False
+            Half precision, one number for the width of each class, and a pooled covariance of rank 16 beside its
+            diagonal, as the form "shared": a hundredth of the size. It no longer merges exactly.
+
+        Raises
+        ------
+        OutputError
+            If the file cannot be written.
+        OptionError
+            If values have no place in half precision.
+        """
         from transferability.relatedness.pack_file import write_pack
 
-        return write_pack(self, Path(path))
+        return write_pack(self, Path(path), compact=compact)
 
     @classmethod
     def load(cls, path: str | Path) -> ReferencePack:

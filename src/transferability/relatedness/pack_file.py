@@ -1,6 +1,6 @@
-"""Reference packs as files: one safetensors file, arrays in float64, everything else JSON in its header. No pickle.
+"""Reference packs as files: one safetensors file, everything beside the arrays is JSON in its header. No pickle.
 
-Whatever a file holds is checked before it is used: a pack may come from anybody.
+Arrays are float64, logits float32 (schema 1), or in half precision (schema 2, `pack_compact`). Whatever a file holds is checked before it is used: a pack may come from anybody.
 """
 
 from __future__ import annotations
@@ -13,38 +13,48 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from transferability._identifiers import no_such_file
 from transferability._tensors import Arrays, read_tensors, write_tensors
-from transferability.errors import DatasetError, FileDamagedError
+from transferability.errors import DatasetError, FileDamagedError, NoSuchFileError
+from transferability.relatedness.costs.base import HeldOut
+from transferability.relatedness.encoder_mark import EncoderMark
 from transferability.relatedness.lipschitz import SoftmaxClassifier
-from transferability.relatedness.pack import EncoderMark, ReferenceHead, ReferencePack
+from transferability.relatedness.pack import ReferencePack
+from transferability.relatedness.pack_compact import (
+    compact_statistics,
+    compact_weights,
+    half,
+    lipschitz,
+    restored_statistics,
+)
+from transferability.relatedness.pack_head import ReferenceHead
 from transferability.relatedness.standardize import Scaler
 from transferability.statistics.classes import ClassStatistics
 
-__all__ = ["PACK_SCHEMA", "read_pack", "write_pack"]
+__all__ = ["COMPACT_SCHEMA", "PACK_SCHEMA", "read_pack", "write_pack"]
 
 PACK_SCHEMA = 1
+COMPACT_SCHEMA = 2
 _KEY = "transferability"
 _LARGEST = 1e100  # squares of what is larger are no longer finite
 _MEASURED = ("loss", "accuracy", "certified_tau", "gap", "converged", "iterations")  # of a classifier, beside arrays
 
 
-def write_pack(pack: ReferencePack, path: Path) -> Path:
+def write_pack(pack: ReferencePack, path: Path, *, compact: bool = False) -> Path:
     """Write a pack; the file appears under its name only when it is complete."""
-    statistics = pack.statistics
+    statistics, single = pack.statistics, np.float32 if compact else np.float64
     arrays: Arrays = {
         "counts": statistics.counts.astype(np.int64),
-        "means": statistics.means,
-        "diagonals": statistics.diagonals,
-        "pooled": statistics.pooled,
-        "scaler_mean": pack.scaler.mean,
-        "scaler_scale": pack.scaler.scale,
+        "scaler_mean": pack.scaler.mean.astype(single),
+        "scaler_scale": pack.scaler.scale.astype(single),
     }
-    if statistics.scatters is not None:
-        arrays["scatters"] = statistics.scatters
-    if statistics.sketches is not None:
-        arrays["sketches"] = statistics.sketches
+    if compact:
+        arrays |= compact_statistics(statistics, pack.scaler)
+    else:
+        names = ("means", "diagonals", "pooled", "scatters", "sketches")
+        arrays |= {name: array for name in names if (array := getattr(statistics, name)) is not None}
     about: dict[str, Any] = {
-        "schema": PACK_SCHEMA,
+        "schema": COMPACT_SCHEMA if compact else PACK_SCHEMA,
         "holds": "reference pack",
         "name": pack.name,
         "class_names": pack.class_names,
@@ -56,8 +66,18 @@ def write_pack(pack: ReferencePack, path: Path) -> Path:
         ],
     }
     for k, head in enumerate(pack.heads):
-        parts = {"weights": head.classifier.weights, "intercept": head.classifier.intercept, "losses": head.losses}
-        arrays |= {f"{name}_{k}": array for name, array in parts.items()}
+        weights = head.classifier.weights
+        if compact:
+            weights, about["heads"][k]["certified_tau"] = compact_weights(weights, head.tau)
+        arrays |= {f"weights_{k}": weights}
+        arrays |= {
+            f"intercept_{k}": head.classifier.intercept.astype(single),
+            f"losses_{k}": head.losses.astype(single),
+        }
+        if head.held_out is not None:
+            logits = head.held_out.logits
+            arrays[f"logits_{k}"] = half(logits, "logits") if compact else logits.astype(np.float32)
+            arrays[f"rows_{k}"] = head.held_out.labels.astype(np.int32)
     text = json.dumps(about, ensure_ascii=False, allow_nan=False, default=lambda value: value.item())
     write_tensors(path, arrays, {_KEY: text})
     return path
@@ -66,7 +86,9 @@ def write_pack(pack: ReferencePack, path: Path) -> Path:
 def read_pack(path: Path) -> ReferencePack:
     """Read and check a pack."""
     if not os.path.isfile(path):  # noqa: PTH113 - False for names that cannot be, where Path raises
-        message = f"{path} is not a file." if os.path.exists(path) else f"there is no file {path}."  # noqa: PTH110
+        if not os.path.exists(path):  # noqa: PTH110
+            raise NoSuchFileError(no_such_file(path))
+        message = f"{path} is not a file."
         raise DatasetError(message)
     arrays, metadata = read_tensors(path, "a reference pack")
     try:
@@ -83,8 +105,8 @@ def _check_schema(about: Any) -> None:
     if not isinstance(about, dict) or about.get("holds") != "reference pack":
         message = "its header does not say that it is one"
         raise ValueError(message)
-    if about.get("schema") != PACK_SCHEMA:
-        message = f"it is of schema {about.get('schema')!r}, and this version reads {PACK_SCHEMA}"
+    if about.get("schema") not in (PACK_SCHEMA, COMPACT_SCHEMA):
+        message = f"it is of schema {about.get('schema')!r}, and this version reads {PACK_SCHEMA} and {COMPACT_SCHEMA}"
         raise ValueError(message)
 
 
@@ -94,6 +116,29 @@ def _pack(about: dict[str, Any], arrays: Arrays) -> ReferencePack:
         message = f"`counts` must be two numbers or more, none negative; got {counts.dtype} of shape {counts.shape}"
         raise ValueError(message)
     K, d = len(counts), _size(arrays["means"])
+    compact = about["schema"] == COMPACT_SCHEMA
+    single = np.float32 if compact else np.float64
+    mean = _array(arrays, "scaler_mean", (d,), dtype=single)
+    scale = _array(arrays, "scaler_scale", (d,), least=float(np.finfo(single).tiny), dtype=single)
+    limit = about["scaler_limit"]
+    names, encoder = about["class_names"], about["encoder"]
+    if names is not None and len(names) != K:
+        message = f"{len(names)} class names for {K} classes"
+        raise ValueError(message)
+    scaler = Scaler(mean, scale, np.inf if limit is None else float(limit))
+    statistics = _compact_statistics(arrays, counts, scaler, d) if compact else _statistics(arrays, counts, K, d)
+    return ReferencePack(
+        name=str(about["name"]),
+        statistics=statistics,
+        scaler=scaler,
+        heads=tuple(_head(each, arrays, k, K, d, compact=compact) for k, each in enumerate(about["heads"])),
+        class_names=None if names is None else tuple(map(str, names)),
+        encoder=None if encoder is None else EncoderMark(str(encoder["name"]), _text(encoder["fingerprint"])),
+        provenance={str(key): str(value) for key, value in about["provenance"].items()},
+    )
+
+
+def _statistics(arrays: Arrays, counts: npt.NDArray[np.int64], K: int, d: int) -> ClassStatistics:
     statistics = ClassStatistics(
         counts=counts,
         means=_array(arrays, "means", (K, d)),
@@ -108,28 +153,23 @@ def _pack(about: dict[str, Any], arrays: Arrays) -> ReferencePack:
     if not np.allclose(np.diagonal(statistics.pooled), statistics.diagonals.sum(axis=0), rtol=1e-6, atol=0):
         message = "the diagonal of `pooled` is not the sum of `diagonals`"
         raise ValueError(message)
-    scale = _array(arrays, "scaler_scale", (d,), least=np.finfo(np.float64).tiny)
-    limit = about["scaler_limit"]
-    names, encoder = about["class_names"], about["encoder"]
-    if names is not None and len(names) != K:
-        message = f"{len(names)} class names for {K} classes"
-        raise ValueError(message)
-    return ReferencePack(
-        name=str(about["name"]),
-        statistics=statistics,
-        scaler=Scaler(_array(arrays, "scaler_mean", (d,)), scale, np.inf if limit is None else float(limit)),
-        heads=tuple(_head(each, arrays, k, K, d) for k, each in enumerate(about["heads"])),
-        class_names=None if names is None else tuple(map(str, names)),
-        encoder=None if encoder is None else EncoderMark(str(encoder["name"]), _text(encoder["fingerprint"])),
-        provenance={str(key): str(value) for key, value in about["provenance"].items()},
-    )
+    return statistics
 
 
-def _head(about: dict[str, Any], arrays: Arrays, k: int, K: int, d: int) -> ReferenceHead:
-    weights = _array(arrays, f"weights_{k}", (K, d))
-    gram = weights @ weights.T
-    squares = np.diagonal(gram)[:, None] + np.diagonal(gram) - 2 * gram
-    measured = float(np.sqrt(max(float(squares.max()), 0.0)))
+def _compact_statistics(arrays: Arrays, counts: npt.NDArray[np.int64], scaler: Scaler, d: int) -> ClassStatistics:
+    parts = {
+        "means": _array(arrays, "means", (len(counts), d), dtype=np.float16),
+        "widths": _array(arrays, "widths", (len(counts),), least=0.0, dtype=np.float16),
+        "deviations": _array(arrays, "deviations", (d,), least=0.0, dtype=np.float16),
+        "factor": _array(arrays, "factor", (d, _size(arrays["factor"])), dtype=np.float16),
+    }
+    return restored_statistics(parts, counts, scaler)
+
+
+def _head(about: dict[str, Any], arrays: Arrays, k: int, K: int, d: int, *, compact: bool) -> ReferenceHead:
+    half, single = (np.float16, np.float32) if compact else (np.float64, np.float64)
+    weights = _array(arrays, f"weights_{k}", (K, d), dtype=half)
+    measured = lipschitz(weights)
     tau, certified = float(about["tau"]), float(about["certified_tau"])
     if not measured <= certified * (1 + 1e-6) <= tau * (1 + 2e-6) < np.inf:  # what can be checked of a classifier
         message = (
@@ -138,7 +178,7 @@ def _head(about: dict[str, Any], arrays: Arrays, k: int, K: int, d: int) -> Refe
         raise ValueError(message)
     classifier = SoftmaxClassifier(
         weights=weights,
-        intercept=_array(arrays, f"intercept_{k}", (K,)),
+        intercept=_array(arrays, f"intercept_{k}", (K,), dtype=single),
         loss=float(about["loss"]),
         accuracy=float(about["accuracy"]),
         certified_tau=certified,
@@ -146,14 +186,32 @@ def _head(about: dict[str, Any], arrays: Arrays, k: int, K: int, d: int) -> Refe
         converged=bool(about["converged"]),
         iterations=int(about["iterations"]),
     )
-    return ReferenceHead(classifier, tau, _array(arrays, f"losses_{k}", (K,), least=0.0))
+    losses = _array(arrays, f"losses_{k}", (K,), least=0.0, dtype=single)
+    return ReferenceHead(classifier, tau, losses, _held_out(arrays, k, K, compact=compact))
 
 
-def _array(arrays: Arrays, name: str, shape: tuple[int, ...], least: float = -_LARGEST) -> npt.NDArray[np.float64]:
-    array = arrays[name]
-    if array.shape != shape or array.dtype != np.float64:
-        message = f"`{name}` must be float64 of shape {shape}; got {array.dtype} of shape {array.shape}"
+def _held_out(arrays: Arrays, k: int, K: int, *, compact: bool) -> HeldOut | None:
+    """Return the rows of a classifier; None in a pack of statistics alone, or of a version that knew no rows."""
+    if f"logits_{k}" not in arrays:
+        return None
+    labels = arrays[f"rows_{k}"]
+    present = labels.ndim == 1 and labels.dtype == np.int32 and labels.size > 0 and labels.min() >= 0
+    if not present or not np.array_equal(np.unique(labels), np.arange(K)):
+        message = f"`rows_{k}` must be the classes of rows, int32 from 0 to {K - 1}, each there"
         raise ValueError(message)
+    dtype = np.float16 if compact else np.float32
+    return HeldOut(_array(arrays, f"logits_{k}", (len(labels), K), dtype=dtype), labels.astype(np.int64))
+
+
+def _array(
+    arrays: Arrays, name: str, shape: tuple[int, ...], least: float = -_LARGEST, dtype: type[Any] = np.float64
+) -> npt.NDArray[np.float64]:
+    array = arrays[name]
+    if array.shape != shape or array.dtype != dtype:
+        wanted = np.dtype(dtype).name
+        message = f"`{name}` must be {wanted} of shape {shape}; got {array.dtype} of shape {array.shape}"
+        raise ValueError(message)
+    array = array.astype(np.float64, copy=False)
     if not ((array >= least) & (array <= _LARGEST)).all():  # also false for NaN
         message = f"`{name}` holds values that are not finite or outside {least:.3g} … {_LARGEST:.0e}"
         raise ValueError(message)

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
 from transferability._array import FloatArray, IntArray
 from transferability.relatedness.constrained import Start
 from transferability.relatedness.costs.base import HeldOut
+from transferability.relatedness.descent import Rows
 from transferability.relatedness.lipschitz import SoftmaxClassifier, fit_rows
 from transferability.relatedness.sample import Sample, at_most, hold_out
 from transferability.relatedness.standardize import Scaler
 from transferability.task import Task
 
-__all__ = ["Head", "Reference", "Target", "keep_classes"]
+__all__ = ["Head", "Reference", "Target", "calibrated_head", "keep_classes"]
 
 
+_Starts = tuple[Start, Start] | None
 _MOST_ROWS = 4_000  # that say how sure a classifier may be
 _ROUGH = 0.1  # gap to the optimum, in nats, of a classifier that only compares classes
 
@@ -28,8 +31,8 @@ class Head:
 
     classifier: SoftmaxClassifier
     held_out: HeldOut
-    rough: bool
-    starts: tuple[Start, Start]  # where the fit to a part, and that to all rows, ended
+    rough: bool = False
+    starts: _Starts = None  # where the fit to a part, and that to all rows, ended
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +63,10 @@ class Reference:
         )
         return float(sum(squares)) / len(self.fit.labels)
 
+    def at(self, tau: float) -> Reference:
+        """Return the reference as it is for one τ."""
+        return self
+
     def head(self, tau: float, kept: IntArray, *, rough: bool = False) -> Head:
         """Return the classifier of these classes.
 
@@ -72,45 +79,67 @@ class Reference:
         """
         key = tau, tuple(int(k) for k in kept)
         if key not in self._heads or (self._heads[key].rough and not rough):
-            self._heads[key] = self._train(tau, kept, rough=rough)
+            used = np.flatnonzero(np.isin(self.fit.labels, kept))
+            sample, rows = self.fit, self.fit.rows
+            if len(used) < len(sample.labels):
+                sample, rows = keep_classes(sample, kept), rows.take(used)
+            training = _Training(rows, sample, tau, self._nearest_starts(tau, kept), rough=rough)
+            self._heads[key] = training.calibrated(self.seed) if self.calibrate else training.plain()
         return self._heads[key]
 
-    def _train(self, tau: float, kept: IntArray, *, rough: bool) -> Head:
-        labels, n = self.fit.labels, len(self.fit.labels)
-        used = np.flatnonzero(np.isin(labels, kept))
-        rows = self.fit.rows if len(used) == n else self.fit.rows.take(used)
-        labels = np.searchsorted(kept, labels[used])
-        gap = _ROUGH if rough else None
-        starts = self._nearest_starts(tau, kept)
-        if self.calibrate:
-            rng = np.random.default_rng(self.seed)
-            some = at_most(labels, _MOST_ROWS, rng)
-            first_rows, held_out = (some[chosen] for chosen in hold_out(labels[some], rng))
-            if len(held_out):
-                first = fit_rows(rows.take(first_rows), labels[first_rows], tau, start=starts[0], gap=gap)
-                if rough and len(some) < len(used):
-                    both = first  # a sample is enough
-                else:
-                    both = fit_rows(rows, labels, tau, start=starts[1] or first[1], gap=gap)
-                unseen = first[0].logits(self.fit.features[used[held_out]]), labels[held_out]
-                # Classes of one sample cannot be held out: what the classifier does on them it has seen.
-                alone = np.flatnonzero(np.bincount(labels)[labels] == 1)
-                seen = both[0].logits(self.fit.features[used[alone]]), labels[alone]
-                together = HeldOut(*(np.concatenate(pair) for pair in zip(unseen, seen, strict=True)))
-                return Head(both[0], together, rough, (first[1], both[1]))
-        classifier, end = fit_rows(rows, labels, tau, start=starts[1], gap=gap)
-        held_out = HeldOut(classifier.logits(self.fit.features[used]), labels)
-        return Head(classifier, held_out, rough, (end, end))
-
-    def _nearest_starts(self, tau: float, kept: IntArray) -> tuple[Start, Start] | tuple[None, None]:
+    def _nearest_starts(self, tau: float, kept: IntArray) -> _Starts:
         """Return where fits of these classes, or of more, ended, for the nearest τ that is known."""
-        known = [key for key in self._heads if np.isin(kept, key[1]).all()]
+        known = [key for key, head in self._heads.items() if head.starts is not None and np.isin(kept, key[1]).all()]
         if not known:
-            return None, None
+            return None
         key = min(known, key=lambda key: (abs(np.log(key[0] / tau)), len(key[1])))
-        places = np.searchsorted(key[1], kept)
-        one, other = (start.of_classes(places).scaled(tau / key[0]) for start in self._heads[key].starts)
-        return one, other
+        places, starts = np.searchsorted(key[1], kept), self._heads[key].starts
+        assert starts is not None
+        return starts[0].of_classes(places).scaled(tau / key[0]), starts[1].of_classes(places).scaled(tau / key[0])
+
+
+class _Training(NamedTuple):
+    rows: Rows
+    sample: Sample
+    tau: float
+    starts: _Starts
+    rough: bool
+
+    def fit(self, chosen: IntArray | None, start: Start | None) -> tuple[SoftmaxClassifier, Start]:
+        """Fit to these rows, or to all."""
+        rows = self.rows if chosen is None else self.rows.take(chosen)
+        labels = self.sample.labels if chosen is None else self.sample.labels[chosen]
+        return fit_rows(rows, labels, self.tau, start=start, gap=_ROUGH if self.rough else None)
+
+    def plain(self) -> Head:
+        """Return the classifier, and what it does on the rows it was fitted to."""
+        classifier, end = self.fit(None, self.starts and self.starts[1])
+        held_out = HeldOut(classifier.logits(self.sample.features), self.sample.labels)
+        return Head(classifier, held_out, self.rough, (end, end))
+
+    def calibrated(self, seed: int) -> Head:
+        """Return the classifier, and what one that was fitted to three quarters of the rows does on the others."""
+        features, labels = self.sample
+        rng = np.random.default_rng(seed)
+        some = at_most(labels, _MOST_ROWS, rng)
+        first_rows, unseen = (some[rows] for rows in hold_out(labels[some], rng))
+        if len(unseen) == 0:
+            return self.plain()
+        first, first_end = self.fit(first_rows, self.starts and self.starts[0])
+        if self.rough and len(some) < len(labels):  # a sample is enough
+            classifier, end = first, first_end
+        else:
+            classifier, end = self.fit(None, self.starts[1] if self.starts else first_end)
+        # Classes of one sample cannot be held out: what the classifier does on them it has seen.
+        alone = np.flatnonzero(np.bincount(labels)[labels] == 1)
+        logits = np.concatenate([first.logits(features[unseen]), classifier.logits(features[alone])])
+        held_out = HeldOut(logits, np.concatenate([labels[unseen], labels[alone]]))
+        return Head(classifier, held_out, self.rough, (first_end, end))
+
+
+def calibrated_head(sample: Sample, tau: float, seed: int) -> Head:
+    """Return the classifier of all rows, and what one that was fitted to three quarters of them does on the others."""
+    return _Training(sample.rows, sample, tau, None, rough=False).calibrated(seed)
 
 
 @dataclass(frozen=True, eq=False)

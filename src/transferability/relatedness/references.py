@@ -29,12 +29,12 @@ from transferability.relatedness.standardize import Scaler
 from transferability.relatedness.target_classifier import with_target_classifier
 from transferability.task import Task
 
-__all__ = ["OWN_HALF", "UNION", "is_union", "relate_to_own_half", "union_of"]
+__all__ = ["LEAST_ROWS", "OWN_HALF", "UNION", "is_union", "relate_to_own_half", "union_of"]
 
 UNION = "all references"
 OWN_HALF = "own other half"
 _FOLDS = 5  # of each half
-_LEAST_ROWS = 4  # of a class: two in each half
+LEAST_ROWS = 4  # of a class: two in each half
 
 
 class _Union(Task):
@@ -93,10 +93,10 @@ def relate_to_own_half(
     """
     started = time.perf_counter()
     labels = target.require_labels()
-    few = np.flatnonzero(np.bincount(labels) < _LEAST_ROWS)
+    few = np.flatnonzero(np.bincount(labels) < LEAST_ROWS)
     if len(few):
         message = (
-            f"class {class_name(target, few[0])} of {target.name!r} has fewer than {_LEAST_ROWS} rows; without a "
+            f"class {class_name(target, few[0])} of {target.name!r} has fewer than {LEAST_ROWS} rows; without a "
             "reference each half of the target needs two rows of each class. Add rows, or give a reference."
         )
         raise LabelError(message)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from transferability._array import FloatArray, IntArray
 from transferability.errors import LabelError, OptionError
 from transferability.relatedness.certification import certification
 from transferability.relatedness.measure import Measurement, measure, pool
+from transferability.relatedness.pack_reference import PackReference, PackTask
 from transferability.relatedness.problem import Reference, Target
 from transferability.relatedness.result import Relatedness
 from transferability.relatedness.sample import stratified_folds
@@ -150,12 +151,24 @@ def relate_samples(
 ) -> Relatedness:
     """Relate a prepared target to one reference."""
     started = time.perf_counter()
+    if isinstance(reference, PackTask):
+        return _relate_to_pack(options, reference, target, started)
     prepared = Reference.prepare(
         reference, reference_test, standardize=standardize, calibrate=options.scale, seed=options.seed
     )
     related = relate_parts(options, prepared, target, on_test=reference_test is not None)
     evaluated_on = "test" if target.evaluated_on == "fit" and reference_test is not None else target.evaluated_on
     return build_result(options, prepared, target.whole, related, evaluated_on, time.perf_counter() - started)
+
+
+def _relate_to_pack(options: SolverOptions, pack: PackTask, target: PreparedTarget, started: float) -> Relatedness:
+    """Relate a prepared target to the rows that a pack keeps of a reference."""
+    prepared = PackReference.of(pack, options.seed)
+    options = options._replace(tau=prepared.taus(options.tau))
+    related = relate_parts(options, prepared, target, on_test=False)
+    result = build_result(options, prepared, target.whole, related, target.evaluated_on, time.perf_counter() - started)
+    rows = f"The reference is the {len(pack):,} rows whose logits the pack keeps."
+    return replace(result, certificate=f"{result.certificate} {rows}") if result.certified else result
 
 
 def relate_parts(options: SolverOptions, reference: Reference, target: PreparedTarget, *, on_test: bool) -> Related:
@@ -169,12 +182,14 @@ def relate_parts(options: SolverOptions, reference: Reference, target: PreparedT
     for part, each in zip(target.parts, folds, strict=True):
         on_fit = target.evaluated_on == "fit"
         guesses = each.labels if on_fit and part.truth is None else None
-        measured.append((part.rows, measure(each, reference.measured, part.features, part.truth, guesses, seed=seed)))
+        left = reference.at(each.tau).measured
+        measured.append((part.rows, measure(each, left, part.features, part.truth, guesses, seed=seed)))
     together = pool(measured) if len(measured) > 1 else measured[0][1]
     fit_bound = together.certificate.bound
     if target.evaluated_on != "fit" or on_test:
         # Beside rows that nothing was fitted on, the fitting part's bound is information only.
-        quick = measure(solution, reference.fit, whole.features, whole.labels, solution.labels, seed=seed, quick=True)
+        left = reference.at(solution.tau).fit
+        quick = measure(solution, left, whole.features, whole.labels, solution.labels, seed=seed, quick=True)
         fit_bound = quick.certificate.bound
     shares = None
     if len(folds) > 1:

@@ -59,6 +59,7 @@ def best_solution(
 
 def _solve(options: SolverOptions, reference: Reference, target: Target, tau: float) -> Solution:
     rng = np.random.default_rng(options.seed)
+    reference = reference.at(tau)
     n_references = reference.task.n_classes
     head = reference.head(tau, np.arange(n_references), rough=True)
     certainty: MatchCertainty | None = None

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, TypeVar
 
-__all__ = ["DEFAULT_TAU", "PAPER_TAU", "first_tau", "solve_for_tau"]
+__all__ = ["DEFAULT_TAU", "PAPER_TAU", "first_tau", "nearest_tau", "solve_for_tau"]
 
 DEFAULT_TAU: Literal["scaled"] = "scaled"
 """The default. Standardised features lie about √d apart, so that one number for all would leave narrow encoders a
@@ -30,6 +30,12 @@ def first_tau(tau: float | tuple[float, ...] | str, spread: float) -> float:
     if isinstance(tau, str):
         return _FIRST / math.sqrt(max(spread, _LEAST_SPREAD))
     return tau if isinstance(tau, float) else tau[0]
+
+
+def nearest_tau(tau: float | tuple[float, ...] | str, known: Sequence[float], spread: float) -> float:
+    """Return the nearest, in proportion, of the τ that classifiers are there for."""
+    wanted = first_tau(tau, spread)
+    return min(known, key=lambda each: abs(math.log(each / wanted)))
 
 
 def solve_for_tau(

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from transferability._writing import write_through_temporary
 from transferability.errors import MissingExtraError
-from transferability.ranking.result import Ranking
+from transferability.report.folder import remove_stale, write_readme
 from transferability.report.records import RECORDS
 from transferability.report.records import read_measured as read_measured
 from transferability.report.records import read_study as read_study
 from transferability.report.render import to_html, to_markdown
+from transferability.report.stored import Reportable
 from transferability.report.summarize import details_of, pack_details, summarize_records
 
 __all__ = ["read_measured", "read_study", "write_records", "write_report"]
 
 
-def write_records(record: Mapping[str, Any], results: Any, folder: Path) -> list[Path]:
-    """Write a record (of `Ranking.to_dict` or `relation_record`), its details and the report.
+def write_records(record: Mapping[str, Any], results: Reportable | Sequence[Reportable], folder: Path) -> list[Path]:
+    """Write a record (of `Ranking.to_dict` or `relation_record`), its details, the report and a README.
+
+    Files of an earlier run that are not written again are removed, transformations among them.
 
     Parameters
     ----------
@@ -38,13 +41,16 @@ def write_records(record: Mapping[str, Any], results: Any, folder: Path) -> list
         The files. Without jinja2 there is no report among them.
     """
     details = details_of(results)
-    path = folder / RECORDS[0 if isinstance(results, Ranking) else 1]
+    path = folder / RECORDS[0 if "ranking" in record else 1]
     _write(path, json.dumps(record, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
     beside = path.with_suffix(".details.json")
     _write(beside, json.dumps(pack_details(details), allow_nan=False, separators=(",", ":")) + "\n")
+    files = [path, beside]
     with suppress(MissingExtraError):  # results must not be lost for want of a way to look at them
-        return [path, beside, *write_report(summarize_records([(record, details)]), folder)]
-    return [path, beside]
+        files += write_report(summarize_records([(record, details)]), folder)
+    remove_stale(folder, files)
+    write_readme(folder)
+    return files
 
 
 def write_report(summary: Mapping[str, Any], folder: Path) -> list[Path]:

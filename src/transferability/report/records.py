@@ -12,13 +12,12 @@ from typing import Any
 from transferability._criteria import TRANSFERRED
 from transferability._schema import ShapeError, check_shape, read_json
 from transferability.errors import DatasetError, FileDamagedError
-from transferability.ranking.result import SCHEMA_VERSION
+from transferability.report.stored import Stored
 
-__all__ = ["DETAIL", "ENTRY", "RECORDS", "Stored", "check_points", "check_result", "read_measured", "read_study"]
+__all__ = ["DETAIL", "ENTRY", "RECORDS", "check_points", "check_result", "read_measured", "read_study"]
 
 RECORDS = ("ranking.json", "relate.json")
-Stored = tuple[Mapping[str, Any], Sequence[Mapping[str, Any] | None]]
-"""A record and its details."""
+SCHEMA_VERSION = 1  # of the records that this version writes and reads
 
 _PARTS = ("test", "folds", "fit")  # that results are measured on
 _TERMS = {"reference_loss": float, "label_mismatch": float, "distribution_mismatch": float}
@@ -75,6 +74,16 @@ _MADE = {
     "command?": str,
 }
 _SHARED = {"schema": int, "made?": object}
+_COST = {
+    "items_per_second?": (float, None),
+    "dimension?": (int, None),
+    "input_size?": (str, None),
+    "peak_memory?": (int, None),
+    "licence?": (str, None),
+    "load_seconds?": (float, None),
+    "extraction_seconds?": (float, None),
+    "fit_seconds?": (float, None),
+}
 ENTRY = {
     "encoder": str,
     "n_parameters": (int, None),
@@ -84,6 +93,10 @@ ENTRY = {
     "cache_keys?": [{"data": str, "key": str}],
     "probe?": (None, {"accuracy": float, "loss": float}),
     "standing?": (None, {"low": float, "high": float, "p_best?": (float, None)}),
+    "cost?": (None, _COST),
+    "identifier?": (str, None),
+    "intervals?": {str: (None, [float, float])},
+    "on_front?": (bool, None),
     "relatedness": _RELATEDNESS,
 }
 _RANKING = {

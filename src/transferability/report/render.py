@@ -5,19 +5,20 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from types import ModuleType
 from typing import Any
 
-from transferability._criteria import HIGHER_IS_BETTER, in_words
+from transferability._criteria import HIGHER_IS_BETTER
 from transferability._printable import UNSHOWABLE
+from transferability.display.columns import title_of
+from transferability.display.formats import TERMS, amount, count, interval, number, percent, show
 from transferability.errors import require_extra
 from transferability.report import pictures
-from transferability.report.tables import TERMS
-from transferability.report.words import amount, interval, number, percent
 
 __all__ = ["to_html", "to_json", "to_markdown"]
 
@@ -69,12 +70,19 @@ def _environment(jinja2: ModuleType) -> Any:
         loader=jinja2.FunctionLoader(_read), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )  # fmt: skip
-    environment.filters.update(number=number, percent=percent, show=show, compact=_compact)
+    environment.filters.update(number=number, percent=percent, show=show, compact=count)
+    environment.filters["show_code"] = lambda code: UNSHOWABLE.sub("\ufffd", code)
+    environment.filters["capitalize_first"] = lambda title: (
+        title[:1].upper() + title[1:] if title[:1].isascii() else title
+    )
     environment.globals.update(
+        sort_value=_sort_value,
         amount=amount,
-        in_words=in_words,
+        title_of=title_of,
         interval=interval,
+        accuracy_bar=pictures.accuracy_bar,
         bars=pictures.bars,
+        log=math.log,
         chart=pictures.chart,
         heat=pictures.heat,
         higher_is_better=HIGHER_IS_BETTER,
@@ -96,26 +104,18 @@ def to_markdown(summary: Mapping[str, Any]) -> str:
 def _markdown_of_part(part: Mapping[str, Any]) -> list[str]:
     said = part["answer"]
     lines = [f"## {_cell(said['headline'])}", "", _paragraph(said["sentence"]), ""]
-    scores = [column["name"] for column in part["columns"]]
-    what = "encoder" if part["kind"] == "ranking" else "target"
-    head = [
-        "",
-        what,
-        "reference",
-        "transferred accuracy",
-        "transferred loss",
-        "bound",
-        *(label for _, label, _ in TERMS),
-        *scores,
-    ]
-    rows = []
-    for entry in part["entries"]:
-        result = entry["result"]
-        row = [str(entry["place"]), entry["name"], result["reference"]]
-        row += [percent(result["transferred_accuracy"]), number(result["transferred_loss"]), number(result["bound"])]
-        row += [number(result[name]) for name, _, _ in TERMS]
-        rows.append(row + [number(entry["scores"].get(name), 4) for name in scores])
-    lines += _markdown_table(head, rows)
+    if part["kind"] == "ranking":
+        for headings, cells in (("columns", "cells"), ("more", "more")):
+            head = [column["title"] for column in part[headings]]
+            rows = [[cell["text"] for cell in entry[cells]] for entry in part["entries"]]
+            if cells == "more":
+                head, rows = (
+                    ["encoder", *head],
+                    [[e["name"], *row] for e, row in zip(part["entries"], rows, strict=True)],
+                )
+            lines += _markdown_table(head, rows)
+    else:
+        lines += _markdown_relations(part["entries"])
     first = part["entries"][0]["result"]
     lines += [_paragraph(first["in_words"]), ""]
     classes = [
@@ -123,6 +123,8 @@ def _markdown_of_part(part: Mapping[str, Any]) -> list[str]:
         for row in first["classes"]
     ]
     lines += _markdown_table(["target class", "reference class", "share", "part of the bound"], classes)
+    for step in part["next"]:
+        lines += [f"Next: {_cell(step['title'])}:", "", *_fenced(step["code"], step["language"]), ""]
     lines += [f"- skipped {_cell(each['encoder'])}: {_cell(each['reason'])}" for each in part["skipped"]]
     made = part["made"]
     if made:
@@ -132,6 +134,32 @@ def _markdown_of_part(part: Mapping[str, Any]) -> list[str]:
         versions = _cell(", ".join(f"{name} {version}" for name, version in made["versions"].items()), 2000)
         lines += ["", f"Made {_cell(made['at'])} on {_cell(made['machine'])} with {versions}."]
     return [*lines, ""]
+
+
+def _fenced(code: str, language: str) -> list[str]:
+    """Return a block of code whose fence is longer than any run of marks in it."""
+    fence = "`" * (max((len(run) for run in re.findall("`+", code)), default=2) + 1)
+    fence = fence if len(fence) > 2 else "```"
+    lines = [UNSHOWABLE.sub("\ufffd", line) for line in code.splitlines()]
+    return [f"{fence}{language}", *lines, fence]
+
+
+def _markdown_relations(entries: Sequence[Mapping[str, Any]]) -> list[str]:
+    head = [
+        "target",
+        "reference",
+        "transferred accuracy",
+        "transferred loss",
+        "bound",
+        *(title for _, title, _ in TERMS),
+    ]
+    rows = []
+    for entry in entries:
+        result = entry["result"]
+        row = [entry["name"], result["reference"], percent(result["transferred_accuracy"])]
+        row += [number(result["transferred_loss"]), number(result["bound"])]
+        rows.append(row + [number(result[name]) for name, _, _ in TERMS])
+    return _markdown_table(head, rows)
 
 
 def _markdown_table(head: list[str], rows: list[list[str]]) -> list[str]:
@@ -151,17 +179,11 @@ def _paragraph(text: str) -> str:
     return re.sub(r"^(\d*)([-+=.)])", r"\1\\\2", _cell(text, 1500))
 
 
-def show(text: Any, length: int = 90) -> str:
-    """Return a text fit to be shown: control characters replaced, the middle left out where it is too long."""
-    shown = UNSHOWABLE.sub("\ufffd", str(text))
-    return shown if len(shown) <= length else f"{shown[: length - 12]}…{shown[-11:]}"
-
-
-def _compact(value: int | None) -> str:
-    """Format a count as 4.8 M."""
-    if value is None:
-        return "–"
-    return f"{value / 1e6:.1f} M" if value >= 100_000 else f"{value:,}"
+def _sort_value(value: Any) -> str:
+    """Return what a script sorts a cell by; nothing where it is not known, the lower end of an interval."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        value = value[0]
+    return "" if value is None else str(int(value) if isinstance(value, bool) else value)
 
 
 def _read(name: str) -> str:

@@ -12,25 +12,12 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from transferability.errors import require_extra
 
-if TYPE_CHECKING:
-    from transferability.ranking.result import Ranking
+__all__ = ["MLflowTracker", "Tracked", "Tracker", "WandbTracker", "track"]
 
-__all__ = ["MLflowTracker", "Tracker", "WandbTracker", "track"]
-
-_RESULT_METRICS = (
-    "bound",
-    "reference_loss",
-    "label_mismatch",
-    "distribution_mismatch",
-    "transferred_loss",
-    "transferred_accuracy",
-    "transferability",
-    "transferability_accuracy",
-)
 _LONGEST_PARAMETER = 500  # letters; MLflow's own limit on its oldest servers
 
 
@@ -48,27 +35,37 @@ class Tracker(Protocol):
         """Keep a file."""
 
 
-def track(ranking: Ranking, tracker: Tracker, files: Iterable[str | Path] = ()) -> None:
+class Tracked(Protocol):
+    """What is sent: a ranking."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record."""
+
+    def frame(self) -> list[dict[str, Any]]:
+        """Return the table."""
+
+
+def track(ranking: Tracked, tracker: Tracker, files: Iterable[str | Path] = ()) -> None:
     """Send a ranking to a tracker.
 
     Parameters
     ----------
     ranking : Ranking
-        Its settings become parameters; bound, terms, losses, accuracies and scores of every encoder become metrics
-        named ``encoder/quantity``.
+        Its settings become parameters; every number of its table becomes a metric named ``encoder/column``.
     tracker : Tracker
     files : iterable of path
         To keep beside them, such as `report.html`.
     """
-    params = {"target": ranking.target, "references": ", ".join(ranking.references), "criterion": ranking.criterion}
-    params["best"] = ranking.best.encoder
+    record = ranking.to_dict()
+    params = {"target": record["target"], "references": ", ".join(record["references"])}
+    params |= {"criterion": record["criterion"], "best": record["ranking"][0]["encoder"]}
     for part in ("settings", "estimator", "versions"):
-        params |= {f"{part}.{name}": str(value) for name, value in ranking.made.get(part, {}).items()}
+        params |= {f"{part}.{name}": str(value) for name, value in record["made"].get(part, {}).items()}
     tracker.log_params({name: value[:_LONGEST_PARAMETER] for name, value in params.items()})
     metrics: dict[str, float] = {}
-    for entry in ranking.entries:
-        values = {name: getattr(entry.relatedness, name) for name in _RESULT_METRICS} | entry.scores
-        metrics |= {f"{_name(entry.encoder)}/{key}": float(x) for key, x in values.items() if x is not None and x == x}
+    for row in ranking.frame():
+        numbers = {key: value for key, value in row.items() if isinstance(value, int | float) and value == value}
+        metrics |= {f"{_name(row['encoder'])}/{key}": float(value) for key, value in numbers.items()}
     tracker.log_metrics(metrics)
     for path in files:
         tracker.log_artifact(Path(path))

@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from transferability._criteria import BOUND, QUANTITIES, TRANSFERRED_ACCURACY, TRANSFERRED_LOSS, Quantity, quantity_of
+from transferability._criteria import (
+    BOUND,
+    QUANTITIES,
+    TRANSFERRED_ACCURACY,
+    TRANSFERRED_LOSS,
+    Quantity,
+    quantity_of,
+)
+from transferability.display.columns import title_of
+from transferability.display.formats import amount, interval, number, percent
 
 __all__ = [
     "accuracy_in_words",
-    "amount",
     "answer",
     "certificate_in_words",
-    "interval",
     "match_in_words",
-    "number",
-    "percent",
     "relation_answer",
 ]
 
@@ -40,30 +45,6 @@ _BEST: dict[Quantity, str] = {
 }
 
 
-def number(value: float | None, digits: int = 3) -> str:
-    """Format a number; a dash where there is none."""
-    return "–" if value is None or value != value else f"{value:.{digits}f}"
-
-
-def percent(value: float | None) -> str:
-    """Format a share; a dash where there is none."""
-    return "–" if value is None or value != value else f"{100 * value:.1f} %"
-
-
-def amount(quantity: str, value: float | None, *, unit: bool = True) -> str:
-    """Format a value of one of the quantities that order encoders: an accuracy in percent, others in nats."""
-    if quantity == TRANSFERRED_ACCURACY:
-        return percent(value)
-    return f"{number(value)} nats" if unit else number(value)
-
-
-def interval(quantity: str, low: float, high: float, digits: int = 3) -> str:
-    """Format the interval of a value, without its unit where that is nats."""
-    if quantity == TRANSFERRED_ACCURACY:
-        return f"{number(100 * low, 1)} – {percent(high)}"
-    return f"{number(low, digits)} – {number(high, digits)}"
-
-
 def answer(target: str, criterion: str, entries: Sequence[Entry], truth: str | None) -> dict[str, Any]:
     """Say which encoder to take, how sure that is and what being wrong would cost.
 
@@ -77,11 +58,13 @@ def answer(target: str, criterion: str, entries: Sequence[Entry], truth: str | N
         What the entries' `accuracy` is: the ground truth. None where it is unknown.
     """
     best = entries[0]
+    known = any(entry["result"]["transferred_accuracy"] is not None for entry in entries)
+    quantity = quantity_of(criterion, accuracy_known=known)
     runner_up = entries[1] if len(entries) > 1 else None
-    sentence = _how_sure(best, entries[1:], criterion) + _cost(best, entries, truth)
-    facts = _facts(best, quantity_of(criterion))
+    sentence = _how_sure(best, entries[1:], criterion, quantity) + _cost(best, entries, truth)
+    facts = _facts(best, quantity)
     if runner_up is not None:
-        facts.append({"label": "Runner-up", "value": runner_up["name"], "note": _behind(best, runner_up, criterion)})
+        facts.append({"label": "Runner-up", "value": runner_up["name"], "note": _behind(best, runner_up, quantity)})
     return {"headline": f"Take {best['name']} for {target}.", "sentence": sentence, "facts": facts}
 
 
@@ -119,8 +102,7 @@ def _facts(best: Entry, quantity: Quantity) -> list[dict[str, str]]:
     return facts
 
 
-def _behind(best: Entry, runner_up: Entry, criterion: str) -> str:
-    quantity = quantity_of(criterion)
+def _behind(best: Entry, runner_up: Entry, quantity: Quantity) -> str:
     first, second = best["result"][quantity], runner_up["result"][quantity]
     what = quantity.removeprefix("transferred_")
     if second is None:
@@ -138,24 +120,26 @@ def _on_new_data(quantity: Quantity, standing: Mapping[str, Any]) -> str:
     return f"on new data {ends}, with 95 % confidence for all encoders at once"
 
 
-def _how_sure(best: Entry, others: Sequence[Entry], criterion: str) -> str:
+def _how_sure(best: Entry, others: Sequence[Entry], criterion: str, quantity: Quantity) -> str:
     if not others:
         return "It is the only encoder that was ranked, so nothing can be said of a choice"
     runner_up = others[0]
     if criterion not in QUANTITIES:
-        first, second = (number(each["scores"].get(criterion), 4) for each in (best, runner_up))
-        return f"By {criterion} it leads {runner_up['name']} with {first} against {second}"
-    return _lead(best["result"], runner_up["result"], runner_up["name"], criterion) + _rivals(others, criterion)
+        first, second = (
+            each.get("sorted_by") or number(each["scores"].get(criterion), 4) for each in (best, runner_up)
+        )
+        return f"By {title_of(criterion)} it leads {runner_up['name']} with {first} against {second}"
+    return _lead(best["result"], runner_up["result"], runner_up["name"], criterion) + _rivals(others, quantity)
 
 
-def _rivals(others: Sequence[Entry], criterion: str) -> str:
+def _rivals(others: Sequence[Entry], quantity: Quantity) -> str:
     """Say which of the others can be the best on new data; "" where that is not known."""
     p_values = [(each["name"], (each["standing"] or {}).get("p_best")) for each in others]
     tested = [(name, p) for name, p in p_values if p is not None]
     if not tested:
         return ""
     can_be = [name for name, p in tested if p > 1 - _CONFIDENCE]
-    best = _BEST[quantity_of(criterion)]
+    best = _BEST[quantity]
     sure = f"({100 * _CONFIDENCE:.0f} % confidence)"
     if not can_be:
         return f"; no other encoder can {best} {sure}"

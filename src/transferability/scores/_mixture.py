@@ -21,6 +21,8 @@ _TOLERANCE = 1e-3
 _MAX_ITERATIONS = 100
 _MAX_LLOYD_ITERATIONS = 50
 _NEGLIGIBLE = 1e-12
+_GROUP_ELEMENTS = 1 << 21
+_ROWS = 128
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,24 +64,38 @@ def fit_mixture(points: FloatArray, n_components: int, rng: np.random.Generator)
 
 def _weighted_log_densities(points: FloatArray, responsibilities: FloatArray) -> FloatArray:
     """Update every component and return log weight + log density of each sample under it, (n, C)."""
-    n, p = points.shape
-    result = np.empty(responsibilities.shape)
-    for component in range(responsibilities.shape[1]):
-        column = responsibilities[:, component]
-        held = np.flatnonzero(column > _NEGLIGIBLE)
-        shares, own = column[held], points[held]
-        mass = float(shares.sum()) + 10 * np.finfo(np.float64).eps
-        mean = shares @ own / mass
-        centred = own - mean
-        covariance = (shares[:, None] * centred).T @ centred / mass
-        covariance[np.arange(p), np.arange(p)] += _RIDGE
-        root = scipy.linalg.cholesky(covariance, lower=True, check_finite=False)
-        inverse = scipy.linalg.solve_triangular(root, np.eye(p), lower=True, check_finite=False)
-        whitened = points @ inverse.T  # (n, p): a product is faster than a triangular solve for many samples
-        whitened -= inverse @ mean
-        constant = np.log(mass / n) - 0.5 * p * np.log(2 * np.pi) - float(np.log(np.diagonal(root)).sum())
-        result[:, component] = constant - 0.5 * np.einsum("ij,ij->i", whitened, whitened)
+    n, n_components = responsibilities.shape
+    group = max(1, _GROUP_ELEMENTS // points.shape[1] ** 2)  # components whose roots are multiplied at once
+    result = np.empty((n, n_components))
+    for first in range(0, n_components, group):
+        part = slice(first, min(first + group, n_components))
+        fitted = [_component(points, responsibilities[:, k]) for k in range(part.start, part.stop)]
+        roots = np.concatenate([root for root, _, _ in fitted]).T  # (p, g p)
+        shifts = np.concatenate([shift for _, shift, _ in fitted])  # (g p,)
+        constants = np.array([constant for _, _, constant in fitted])
+        for start in range(0, n, _ROWS):  # few rows: what is whitened stays in the cache until it is squared
+            rows = slice(start, min(start + _ROWS, n))
+            whitened = points[rows] @ roots
+            whitened -= shifts
+            by_component = whitened.reshape(len(whitened), len(fitted), -1)
+            result[rows, part] = constants - 0.5 * np.einsum("igp,igp->ig", by_component, by_component)
     return result
+
+
+def _component(points: FloatArray, column: FloatArray) -> tuple[FloatArray, FloatArray, float]:
+    """Fit one component; return R, R · mean with RᵀR the inverse covariance, and the log density at the mean."""
+    n, p = points.shape
+    held = np.flatnonzero(column > _NEGLIGIBLE)
+    shares, own = column[held], points[held]
+    mass = float(shares.sum()) + 10 * np.finfo(np.float64).eps
+    mean = shares @ own / mass
+    centred = own - mean
+    covariance = (shares[:, None] * centred).T @ centred / mass
+    covariance[np.arange(p), np.arange(p)] += _RIDGE
+    root = scipy.linalg.cholesky(covariance, lower=True, check_finite=False)
+    inverse = scipy.linalg.solve_triangular(root, np.eye(p), lower=True, check_finite=False)
+    constant = np.log(mass / n) - 0.5 * p * np.log(2 * np.pi) - float(np.log(np.diagonal(root)).sum())
+    return inverse, inverse @ mean, constant
 
 
 def _k_means(points: FloatArray, n_clusters: int, rng: np.random.Generator) -> IntArray:

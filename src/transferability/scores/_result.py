@@ -27,6 +27,7 @@ class ScoreResult:
     lower_bound: ClassVar[float] = -math.inf
     upper_bound: ClassVar[float] = math.inf
     needs: ClassVar[frozenset[str]] = frozenset({"features", "labels"})
+    needs_with_targets: ClassVar[frozenset[str] | None] = None
 
     value: float
     notes: tuple[str, ...] = dataclasses.field(default=(), kw_only=True)

@@ -15,14 +15,16 @@ from typing import Any, ClassVar
 import numpy as np
 
 from transferability._array import Array, IntArray, Namespace
-from transferability._validate import check_choice, check_labels
+from transferability._validate import check_choice
+from transferability.scores._info import ScoreInfo, ScoreInputs
+from transferability.scores._labelled import LabelledFeatures
 from transferability.scores._result import ScoreResult
-from transferability.statistics._inputs import as_features, one_hot, to_float64
-from transferability.statistics.moments import ClassMoments, class_moments
+from transferability.statistics._inputs import one_hot, to_float64
+from transferability.statistics.moments import ClassMoments
 from transferability.statistics.shrinkage import ledoit_wolf_shrinkage, shrunk_covariance
 from transferability.statistics.spectrum import eigen_projections, inverse_trace, positive_cutoff
 
-__all__ = ["HScoreResult", "h_score", "h_score_from_moments"]
+__all__ = ["SCORES", "HScoreResult", "h_score", "h_score_from_moments"]
 
 
 @dataclass(frozen=True)
@@ -93,11 +95,7 @@ def h_score(features: Any, labels: Any, *, shrinkage: str | None = None) -> HSco
     """
     if shrinkage is not None:
         check_choice(shrinkage, ["ledoit-wolf"], "shrinkage")
-    array, xp = as_features(features)
-    checked = check_labels(labels, array.shape[0])
-    if shrinkage is None and array.shape[0] <= array.shape[1]:
-        return _plain(*_dual(xp, array, checked), len(checked), int(checked.max()) + 1)
-    return h_score_from_moments(class_moments(array, checked), shrinkage=shrinkage)
+    return _h_score(LabelledFeatures(features, labels), shrinkage)
 
 
 def h_score_from_moments(moments: ClassMoments, *, shrinkage: str | None = None) -> HScoreResult:
@@ -119,6 +117,12 @@ def h_score_from_moments(moments: ClassMoments, *, shrinkage: str | None = None)
     alpha = ledoit_wolf_shrinkage(moments)
     value, rank = inverse_trace(moments.xp, shrunk_covariance(moments, alpha), moments.between())
     return HScoreResult((1 - alpha) * value / (moments.n_samples - 1), rank=rank, shrinkage=alpha)
+
+
+def _h_score(data: LabelledFeatures, shrinkage: str | None) -> HScoreResult:
+    if shrinkage is None and not data.tall:
+        return _plain(*_dual(data.xp, data.array, data.labels), data.n_samples, data.n_classes)
+    return h_score_from_moments(data.moments, shrinkage=shrinkage)
 
 
 def _plain(value: float, rank: int, n_samples: int, n_classes: int) -> HScoreResult:
@@ -143,3 +147,35 @@ def _dual(xp: Namespace, features: Array, labels: IntArray) -> tuple[float, int]
     kept = values > positive_cutoff(values, len(values))
     shares = projections[kept] ** 2 / np.bincount(labels)
     return float(shares.sum()), int(kept.sum())
+
+
+def _plain_score(inputs: ScoreInputs) -> HScoreResult:
+    return _h_score(inputs.labelled, None)
+
+
+def _shrunk_score(inputs: ScoreInputs) -> HScoreResult:
+    return _h_score(inputs.labelled, "ledoit-wolf")
+
+
+SCORES = (
+    ScoreInfo(
+        "h_score",
+        HScoreResult,
+        description="share of the class structure that a linear function of the features expresses, times K",
+        range="0 … K−1",
+        cost="O(n d² + d³)",
+        limitations="n ≤ d: it is K − 1 whatever the features",
+        function=_plain_score,
+        invariant_to=frozenset({"shift", "scale", "rotation"}),
+    ),
+    ScoreInfo(
+        "h_score_shrunk",
+        HScoreResult,
+        description="H-score with Ledoit–Wolf shrinkage of the covariance",
+        range="≥ 0",
+        cost="O(n d² + d³)",
+        limitations="none known",
+        function=_shrunk_score,
+        invariant_to=frozenset({"shift", "scale", "rotation"}),
+    ),
+)

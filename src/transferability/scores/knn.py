@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import array_api_compat
 import numpy as np
 
-from transferability._array import Array, IntArray, Namespace, as_numpy
+from transferability._array import Array, FloatArray, IntArray, Namespace, as_numpy
 from transferability._validate import check_labels
 from transferability.errors import OptionError
+from transferability.scores._info import ScoreInfo, ScoreInputs
 from transferability.scores._result import ScoreResult
-from transferability.statistics._inputs import as_features, row_blocks
+from transferability.statistics._inputs import as_features, is_numpy, row_blocks
 
-__all__ = ["KnnResult", "knn"]
+__all__ = ["SCORES", "KnnResult", "knn"]
 
 _BLOCK_ELEMENTS = 1 << 20
+_MANY = 8
+"""Samples to measure again, per neighbour, beyond which a product in double precision is cheaper."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +58,11 @@ def knn(features: Any, labels: Any, *, n_neighbors: int = 3) -> KnnResult:
 
     Notes
     -----
-    Cost O(n² d), memory O(n d) once (the features, centred) and a block of distances. Products are formed in the
-    precision of the features: with float32 a few neighbours at all but equal distance may change places. Where classes
-    tie, the one whose sample is nearest wins; transformer-ranker takes the smallest label, which depends on how
-    classes are numbered.
+    Cost O(n² d), memory O(n d) once (the features, centred) and a block of distances. On the host, neighbours are
+    screened in single precision and those that it cannot tell apart are measured again, so that they are right to the
+    precision of the features. Elsewhere products are formed in that precision: neighbours at all but equal distance may
+    change places. Where classes tie, the one whose sample is nearest wins; transformer-ranker takes the smallest label,
+    which depends on how classes are numbered.
 
     Examples
     --------
@@ -74,20 +79,69 @@ def knn(features: Any, labels: Any, *, n_neighbors: int = 3) -> KnnResult:
             f"`n_neighbors` must be an integer from 1 to {n - 1}, the number of other samples; got {n_neighbors!r}."
         )
         raise OptionError(message)
-    mean = sum((xp.sum(block, axis=0) for _, block in row_blocks(xp, array)), start=0.0) / n
-    centred = array - xp.astype(mean, array.dtype)  # distances lose fewer digits near the origin
-    norms = xp.linalg.vecdot(centred, centred)
-    rows = max(1, _BLOCK_ELEMENTS // n)
     right = 0
-    for start in range(0, n, rows):
-        block = centred[start : min(start + rows, n), ...]
-        distances = norms - 2 * (block @ centred.T)  # squared, less the norm of the block's own sample
-        nearest = _nearest(xp, distances, start, int(n_neighbors))
+    for start, nearest in _neighbours(xp, array, int(n_neighbors)):
         votes = checked[nearest]  # (rows, k), nearest first
         counts = (votes[:, :, None] == votes[:, None, :]).sum(axis=2)
         winner = votes[np.arange(len(votes)), counts.argmax(axis=1)]  # the first, hence nearest, of the best
-        right += int((winner == checked[start : start + rows]).sum())
+        right += int((winner == checked[start : start + len(votes)]).sum())
     return KnnResult(right / n)
+
+
+def _neighbours(xp: Namespace, array: Array, k: int) -> Iterator[tuple[int, IntArray]]:
+    """Yield (first row, neighbours of a block of rows, (rows, k), nearest first)."""
+    n = array.shape[0]
+    mean = sum((xp.sum(block, axis=0) for _, block in row_blocks(xp, array)), start=0.0) / n
+    centred = array - xp.astype(mean, array.dtype)  # distances lose fewer digits near the origin
+    rows = max(1, _BLOCK_ELEMENTS // n)
+    screen = _Screen(array, centred, k) if is_numpy(xp) else None
+    norms = xp.linalg.vecdot(centred, centred)
+    for start in range(0, n, rows):
+        stop = min(start + rows, n)
+        found = screen.neighbours(start, stop) if screen else None
+        if found is None:
+            distances = norms - 2 * (centred[start:stop, ...] @ centred.T)  # squared, less that of the block's sample
+            found = _nearest(xp, distances, start, k)
+        yield start, found
+
+
+class _Screen:
+    """Neighbours by distances in single precision; where these cannot tell them apart, in double precision.
+
+    A single-precision product of rows x and y of d features is off by at most d ε ‖x‖ ‖y‖, and rounding of the rows and
+    of the squared norms adds a few ε (‖x‖² + ‖y‖²). Whatever is not farther than the k-th neighbour by twice the bound
+    is measured again.
+    """
+
+    def __init__(self, features: FloatArray, centred: FloatArray, k: int) -> None:
+        self._k, self._features = k, features
+        largest = float(np.abs(centred).max()) or 1.0
+        self._single = (centred / largest).astype(np.float32)  # neither squares nor bounds leave the range
+        norms = np.einsum("ij,ij->i", self._single, self._single, dtype=np.float64)
+        bounds = 2 * centred.shape[1] * np.sqrt(norms * norms.max()) + 16 * (norms + norms.max())
+        self._slack = (2 * np.finfo(np.float32).eps * bounds).astype(np.float32)
+        self._norms = norms.astype(np.float32)
+
+    def neighbours(self, start: int, stop: int) -> IntArray | None:
+        """Return the neighbours of a block of rows, (rows, k); None where too many are nearly as near."""
+        distances = self._norms - 2 * (self._single[start:stop] @ self._single.T)
+        distances[np.arange(stop - start), np.arange(start, stop)] = np.inf
+        limits = np.partition(distances, self._k - 1, axis=1)[:, self._k - 1] + self._slack[start:stop]
+        near = distances <= limits[:, None]
+        if np.count_nonzero(near) > _MANY * self._k * (stop - start):
+            return None
+        rows, columns = np.nonzero(near)
+        exact = np.empty(len(rows))
+        step = max(1, _BLOCK_ELEMENTS // self._features.shape[1])
+        for first in range(0, len(rows), step):
+            pairs = slice(first, first + step)
+            difference = np.subtract(
+                self._features[start + rows[pairs]], self._features[columns[pairs]], dtype=np.float64
+            )
+            exact[pairs] = np.einsum("ij,ij->i", difference, difference)
+        order = np.lexsort((exact, rows))
+        firsts = np.searchsorted(rows, np.arange(stop - start))
+        return np.asarray(columns[order][firsts[:, None] + np.arange(self._k)])
 
 
 def _nearest(xp: Namespace, distances: Array, start: int, k: int) -> IntArray:
@@ -107,3 +161,21 @@ def _nearest(xp: Namespace, distances: Array, start: int, k: int) -> IntArray:
         found.append(as_numpy(column))
         distances = xp.where(columns == column, math.inf, distances)
     return np.concatenate(found, axis=1)
+
+
+def _from_inputs(inputs: ScoreInputs) -> KnnResult:
+    return knn(inputs.features, inputs.checked_labels)
+
+
+SCORES = (
+    ScoreInfo(
+        "knn",
+        KnnResult,
+        description="leave-one-out accuracy of the vote of the three nearest neighbours",
+        range="0 … 1",
+        cost="O(n² d)",
+        limitations="none known",
+        function=_from_inputs,
+        invariant_to=frozenset({"shift", "scale", "rotation"}),
+    ),
+)

@@ -15,11 +15,12 @@ import array_api_compat
 
 from transferability._array import Array, IntArray, Namespace
 from transferability._validate import check_labels
+from transferability.scores._info import ScoreInfo, ScoreInputs
 from transferability.scores._probabilities import as_probabilities
 from transferability.scores._result import ScoreResult
 from transferability.statistics._inputs import class_sums, row_blocks
 
-__all__ = ["LeepResult", "expected_empirical_log", "leep"]
+__all__ = ["SCORES", "LeepResult", "expected_empirical_log", "leep"]
 
 
 @dataclass(frozen=True)
@@ -88,3 +89,20 @@ def expected_empirical_log(xp: Namespace, probabilities: Array, labels: IntArray
         own = xp.asarray(labels[start : start + block.shape[0]], device=device)
         total += float(xp.sum(xp.log(xp.linalg.vecdot(block, xp.take(conditional, own, axis=0)))))
     return min(0.0, total / int(n))  # rounding must not leave the range
+
+
+def _from_inputs(inputs: ScoreInputs) -> LeepResult:
+    return leep(inputs.source_probabilities, inputs.checked_labels)
+
+
+SCORES = (
+    ScoreInfo(
+        "leep",
+        LeepResult,
+        description="mean log probability of the label through the source classes",
+        range="≤ 0, nats",
+        cost="O(n Z)",
+        limitations="encoders without a classifier of their own",
+        function=_from_inputs,
+    ),
+)

@@ -9,11 +9,12 @@ import numpy as np
 
 from transferability._validate import check_labels, check_positive
 from transferability.errors import OptionError
+from transferability.scores._info import ScoreInfo, ScoreInputs
 from transferability.scores._result import IterativeResult
 from transferability.scores.probing import cross_fitted_probe, stratified_folds
 from transferability.statistics._inputs import host_features
 
-__all__ = ["LinearProbeResult", "linear_probe"]
+__all__ = ["SCORES", "LinearProbeResult", "linear_probe"]
 
 
 @dataclass(frozen=True)
@@ -100,3 +101,23 @@ def linear_probe(
         fold_accuracies=tuple(float(found.correct[test].mean()) for _, test in folds),
         regularisation=found.regularisation,
     )
+
+
+def _from_inputs(inputs: ScoreInputs) -> LinearProbeResult:
+    return linear_probe(inputs.features, inputs.checked_labels, seed=inputs.seed)
+
+
+SCORES = (
+    ScoreInfo(
+        "linear_probe",
+        LinearProbeResult,
+        description="five-fold accuracy of a softmax regression",
+        range="0 … 1",
+        cost="O(n d min(n, d)) per fold, O(n min(n, d) K) per pass",
+        limitations="none known",
+        function=_from_inputs,
+        on_device=False,
+        invariant_to=frozenset({"scale"}),
+        drawn=True,
+    ),
+)

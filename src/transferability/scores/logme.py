@@ -20,15 +20,16 @@ import numpy as np
 import numpy.typing as npt
 
 from transferability._array import Array, FloatArray, Namespace, as_numpy
-from transferability._validate import check_labels
 from transferability.errors import LabelError
 from transferability.scores._evidence import maximize_evidence
+from transferability.scores._info import ScoreInfo, ScoreInputs
+from transferability.scores._labelled import LabelledFeatures
 from transferability.scores._result import IterativeResult
 from transferability.statistics._inputs import SumOfSquares, as_features, one_hot, row_blocks, to_float64
-from transferability.statistics.moments import ClassMoments, class_moments
+from transferability.statistics.moments import ClassMoments
 from transferability.statistics.spectrum import eigen_projections, positive_cutoff
 
-__all__ = ["LogMEResult", "logme", "logme_from_moments"]
+__all__ = ["SCORES", "LogMEResult", "logme", "logme_from_moments"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class LogMEResult(IterativeResult):
     """
 
     name: ClassVar[str] = "logme"
+    needs_with_targets: ClassVar[frozenset[str] | None] = frozenset({"features", "targets"})
 
     evidences: tuple[float, ...]
 
@@ -95,29 +97,22 @@ def logme(features: Any, labels: Any, *, regression: bool = False) -> LogMEResul
     >>> round(float(logme(x, np.array([0, 0, 1, 1]))), 4)
     0.2531
     """
+    targets = as_numpy(labels)
+    if not regression and targets.ndim == 1:
+        return _of_classes(LabelledFeatures(features, labels))
     array, xp = as_features(features)
-    targets = _as_targets(labels, array.shape[0], regression=regression)
-    n, d = array.shape
-    if n <= d:
-        whole = to_float64(xp, array)
-        on_device = _to_device(xp, targets, array)
-        values, projections = eigen_projections(xp, whole @ whole.T, on_device)
-        squares = projections**2  # (n, m): the kernel's eigenvectors are U itself
-    elif targets.ndim == 1:
-        return logme_from_moments(class_moments(array, targets))
-    else:
-        gram = SumOfSquares(xp, array[0, :])
-        cross = xp.zeros((d, targets.shape[1]), dtype=xp.float64, device=array_api_compat.device(array))
-        for start, block in row_blocks(xp, array):
-            gram.add(block)
-            cross += block.T @ _to_device(xp, targets[start : start + block.shape[0]], array)
-        values, projections = eigen_projections(xp, gram.total(), cross)
-        squares = _unit_squares(values, projections)
-    if targets.ndim == 1:
-        norms = np.bincount(targets).astype(np.float64)
-    else:
-        norms = (targets.astype(np.float64) ** 2).sum(axis=0)
-    return _from_spectrum(values, squares, norms, n)
+    targets = _as_targets(targets, array.shape[0], regression=regression)
+    norms = (targets**2).sum(axis=0)
+    device = array_api_compat.device(array)
+    if array.shape[0] <= array.shape[1]:
+        return _from_kernel(xp, array, xp.asarray(targets, device=device), norms)
+    gram = SumOfSquares(xp, array[0, :])
+    cross = xp.zeros((array.shape[1], targets.shape[1]), dtype=xp.float64, device=device)
+    for start, block in row_blocks(xp, array):
+        gram.add(block)
+        cross += block.T @ xp.asarray(targets[start : start + block.shape[0]], device=device)
+    values, projections = eigen_projections(xp, gram.total(), cross)
+    return _from_spectrum(values, _unit_squares(values, projections), norms, len(targets))
 
 
 def logme_from_moments(moments: ClassMoments) -> LogMEResult:
@@ -134,6 +129,20 @@ def logme_from_moments(moments: ClassMoments) -> LogMEResult:
     return _from_spectrum(
         values, _unit_squares(values, projections), moments.counts.astype(np.float64), moments.n_samples
     )
+
+
+def _of_classes(data: LabelledFeatures) -> LogMEResult:
+    if data.tall:
+        return logme_from_moments(data.moments)
+    indicator = one_hot(data.xp, data.labels, data.n_classes, data.array)
+    return _from_kernel(data.xp, data.array, indicator, np.bincount(data.labels).astype(np.float64))
+
+
+def _from_kernel(xp: Namespace, array: Array, targets: Array, norms: FloatArray) -> LogMEResult:
+    """LogME through X Xᵀ, for n ≤ d; `targets` (n, m) and their squared norms."""
+    whole = to_float64(xp, array)
+    values, projections = eigen_projections(xp, whole @ whole.T, targets)
+    return _from_spectrum(values, projections**2, norms, array.shape[0])  # the kernel's eigenvectors are U itself
 
 
 def _unit_squares(values: FloatArray, projections: FloatArray) -> FloatArray:
@@ -163,11 +172,8 @@ def _from_spectrum(values: FloatArray, squares: FloatArray, norms: FloatArray, n
     return LogMEResult(float(np.mean(per_sample)), converged=converged, iterations=iterations, evidences=per_sample)
 
 
-def _as_targets(labels: Any, n_samples: int, *, regression: bool) -> npt.NDArray[Any]:
-    """Return classes as (n,) int, or labels and targets as (n, m) float."""
-    array = as_numpy(labels)
-    if not regression and array.ndim == 1:
-        return check_labels(array, n_samples)
+def _as_targets(array: npt.NDArray[Any], n_samples: int, *, regression: bool) -> FloatArray:
+    """Return several labels, or targets, as (n, m) float."""
     if array.ndim == 1:
         array = array[:, None]
     if array.ndim != 2 or array.dtype.kind not in "iubf" or 0 in array.shape or len(array) != n_samples:
@@ -190,7 +196,21 @@ def _as_targets(labels: Any, n_samples: int, *, regression: bool) -> npt.NDArray
     return targets
 
 
-def _to_device(xp: Namespace, targets: npt.NDArray[Any], like: Array) -> Array:
-    if targets.ndim == 1:
-        return one_hot(xp, targets, int(targets.max()) + 1, like)
-    return xp.asarray(targets, device=array_api_compat.device(like))
+def _from_inputs(inputs: ScoreInputs) -> LogMEResult:
+    if inputs.labels is None:
+        return logme(inputs.features, inputs.targets, regression=True)
+    return _of_classes(inputs.labelled)
+
+
+SCORES = (
+    ScoreInfo(
+        "logme",
+        LogMEResult,
+        description="evidence of a Bayesian linear model of the labels, at its maximum",
+        range="ℝ, nats",
+        cost="O(n d² + d³)",
+        limitations="features that copy the labels: no maximum, an error",
+        function=_from_inputs,
+        invariant_to=frozenset({"scale", "rotation"}),
+    ),
+)

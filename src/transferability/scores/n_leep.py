@@ -11,17 +11,16 @@ from typing import Any, ClassVar
 
 import array_api_compat.numpy as xp
 import numpy as np
-import scipy.linalg
 
-from transferability._array import FloatArray
-from transferability._validate import check_labels
-from transferability.errors import FeatureError, OptionError
+from transferability._array import as_numpy
+from transferability.errors import OptionError
+from transferability.scores._info import ScoreInfo, ScoreInputs
+from transferability.scores._labelled import LabelledFeatures
 from transferability.scores._mixture import fit_mixture
 from transferability.scores._result import IterativeResult
 from transferability.scores.leep import expected_empirical_log
-from transferability.statistics._inputs import SumOfSquares, host_features, row_blocks
 
-__all__ = ["NLeepResult", "n_leep"]
+__all__ = ["SCORES", "NLeepResult", "n_leep"]
 
 _ENERGY = 0.8
 
@@ -75,8 +74,8 @@ def n_leep(features: Any, labels: Any, *, n_components: int | None = None, seed:
     Notes
     -----
     Cost O(n d² + d³) for the principal components and O(n C p²) per step of the mixture with C components in p
-    dimensions; memory O(d² + n C). Computed on the host. Public implementations differ in the number of components
-    (5 K in SFDA's code; max(min(K, n/5), n/10) in PACTran's), and SFDA's leaves out the logarithm.
+    dimensions; memory O(d² + n C). The mixture is computed on the host. Public implementations differ in the number of
+    components (5 K in SFDA's code; max(min(K, n/5), n/10) in PACTran's), and SFDA's leaves out the logarithm.
 
     References
     ----------
@@ -90,9 +89,11 @@ def n_leep(features: Any, labels: Any, *, n_components: int | None = None, seed:
     >>> abs(float(n_leep(x, np.repeat([0, 1], 50)))) < 0.1
     True
     """
-    array = host_features(features)
-    checked = check_labels(labels, len(array))
-    n, n_classes = len(array), int(checked.max()) + 1
+    return _n_leep(LabelledFeatures(features, labels), n_components, seed)
+
+
+def _n_leep(data: LabelledFeatures, n_components: int | None, seed: int) -> NLeepResult:
+    n, n_classes = data.n_samples, data.n_classes
     if n_components is None:
         n_components = min(5 * n_classes, max(n_classes, n // 10))
     elif (
@@ -100,9 +101,12 @@ def n_leep(features: Any, labels: Any, *, n_components: int | None = None, seed:
     ):
         message = f"`n_components` must be an integer from 1 to {n}, the number of samples; got {n_components!r}."
         raise OptionError(message)
-    points = _principal_components(array)
+    data.principal.require_variation()
+    values = data.principal.values
+    kept = int(np.searchsorted(np.cumsum(values) / values.sum(), _ENERGY)) + 1
+    points = as_numpy(data.principal.coordinates(kept))
     mixture = fit_mixture(points, int(n_components), np.random.default_rng(seed))
-    value = expected_empirical_log(xp, mixture.responsibilities, checked)
+    value = expected_empirical_log(xp, mixture.responsibilities, data.labels)
     return NLeepResult(
         value,
         converged=mixture.converged,
@@ -112,25 +116,20 @@ def n_leep(features: Any, labels: Any, *, n_components: int | None = None, seed:
     )
 
 
-def _principal_components(features: FloatArray) -> FloatArray:
-    """Return the samples in the fewest principal components that hold the stated share of the variance, (n, p)."""
-    n, d = features.shape
-    mean = features.mean(axis=0, dtype=np.float64)
-    if n <= d:
-        centred = features - mean
-        values, vectors = np.linalg.eigh(centred @ centred.T)
-    else:
-        total = SumOfSquares(xp, mean)
-        for _, block in row_blocks(xp, features):
-            total.add(block - mean)
-        # This driver works in the matrix and one more; NumPy's takes five times its memory.
-        values, vectors = scipy.linalg.eigh(total.total().T, driver="evr", overwrite_a=True, check_finite=False)
-    values, vectors = values[::-1], vectors[:, ::-1]
-    if values[0] <= 0:
-        message = "`features` must vary; all samples are equal. N-LEEP has nothing to cluster."
-        raise FeatureError(message)
-    kept = int(np.searchsorted(np.cumsum(values) / values.sum(), _ENERGY)) + 1
-    if n <= d:
-        scores: FloatArray = vectors[:, :kept] * np.sqrt(values[:kept])
-        return scores
-    return np.concatenate([(block - mean) @ vectors[:, :kept] for _, block in row_blocks(xp, features)])
+def _from_inputs(inputs: ScoreInputs) -> NLeepResult:
+    return _n_leep(inputs.labelled, None, inputs.seed)
+
+
+SCORES = (
+    ScoreInfo(
+        "n_leep",
+        NLeepResult,
+        description="LEEP with the components of a Gaussian mixture in place of source classes",
+        range="≤ 0, nats",
+        cost="O(n d² + d³) and a mixture",
+        limitations="differences of some hundredths: they come from the start of the mixture",
+        function=_from_inputs,
+        on_device=False,
+        drawn=True,
+    ),
+)

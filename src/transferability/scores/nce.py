@@ -15,10 +15,12 @@ import numpy as np
 from transferability._array import as_numpy
 from transferability._validate import check_labels
 from transferability.errors import LabelError
+from transferability.scores._info import ScoreInfo, ScoreInputs
 from transferability.scores._result import ScoreResult
+from transferability.statistics._inputs import as_features
 from transferability.statistics.labels import conditional_entropy
 
-__all__ = ["NceResult", "nce"]
+__all__ = ["SCORES", "NceResult", "nce"]
 
 
 @dataclass(frozen=True)
@@ -78,3 +80,21 @@ def nce(source_labels: Any, labels: Any) -> NceResult:
     n_classes, n_sources = int(checked.max()) + 1, int(columns.max()) + 1
     counts = np.bincount(checked * n_sources + columns, minlength=n_classes * n_sources)
     return NceResult(0.0 - conditional_entropy(counts.reshape(n_classes, n_sources) / len(checked)))
+
+
+def _from_inputs(inputs: ScoreInputs) -> NceResult:
+    probabilities, xp = as_features(inputs.source_probabilities, "source_probabilities")
+    return nce(xp.argmax(probabilities, axis=1), inputs.checked_labels)
+
+
+SCORES = (
+    ScoreInfo(
+        "nce",
+        NceResult,
+        description="−H(label | predicted source class)",
+        range="−log K … 0, nats",
+        cost="O(n Z)",
+        limitations="encoders without a classifier of their own; more source classes than samples: it is near 0",
+        function=_from_inputs,
+    ),
+)

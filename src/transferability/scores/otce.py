@@ -9,21 +9,24 @@ Tan, Li and Huang [1]_; the joint distribution of source labels Y and target lab
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
 from transferability._array import FloatArray, IntArray
 from transferability._validate import check_positive
 from transferability.errors import OptionError, TaskError
+from transferability.scores._info import ScoreInfo, ScoreInputs
 from transferability.scores._result import ScoreResult
 from transferability.statistics.labels import conditional_entropy
 from transferability.task import Task
 from transferability.transport.coupling import optimal_coupling
 
-__all__ = ["OtNceResult", "OtceResult", "ot_nce", "otce"]
+__all__ = ["SCORES", "OtNceResult", "OtceResult", "ot_nce", "otce"]
 
 _ROWS_PER_BLOCK = 500
+_COEFFICIENTS = (-0.0001, -1.0)
+_MAX_SAMPLES = 4000
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ class OtceResult(OtNceResult):
     coefficients: tuple[float, float]
 
 
-def ot_nce(source: Task, target: Task, *, max_samples: int = 4000, seed: int = 0) -> OtNceResult:
+def ot_nce(source: Task, target: Task, *, max_samples: int = _MAX_SAMPLES, seed: int = 0) -> OtNceResult:
     """Return OT-NCE between two labelled tasks in one feature space.
 
     Higher is better; ≤ 0, in nats.
@@ -111,18 +114,15 @@ def ot_nce(source: Task, target: Task, *, max_samples: int = 4000, seed: int = 0
     >>> round(float(ot_nce(source, target)), 4)
     -0.3466
     """
-    entropy, distance, n_source, n_target, notes = _transport(source, target, max_samples, seed)
-    return OtNceResult(
-        0.0 - entropy, conditional_entropy=entropy, distance=distance, n_source=n_source, n_target=n_target, notes=notes
-    )
+    return _ot_nce(_transport(source, target, max_samples, seed))
 
 
 def otce(
     source: Task,
     target: Task,
     *,
-    coefficients: tuple[float, float] = (-0.0001, -1.0),
-    max_samples: int = 4000,
+    coefficients: tuple[float, float] = _COEFFICIENTS,
+    max_samples: int = _MAX_SAMPLES,
     seed: int = 0,
 ) -> OtceResult:
     """Return OTCE between two labelled tasks in one feature space.
@@ -171,22 +171,29 @@ def otce(
     if not np.isfinite([distance_weight, entropy_weight]).all():
         message = f"`coefficients` must be two finite numbers; got {coefficients!r}."
         raise OptionError(message)
-    entropy, distance, n_source, n_target, notes = _transport(source, target, max_samples, seed)
-    return OtceResult(
-        distance_weight * distance + entropy_weight * entropy,
-        conditional_entropy=entropy,
-        distance=distance,
-        n_source=n_source,
-        n_target=n_target,
-        coefficients=(distance_weight, entropy_weight),
-        notes=notes,
-    )
+    return _otce(_transport(source, target, max_samples, seed), (distance_weight, entropy_weight))
 
 
-def _transport(
-    source: Task, target: Task, max_samples: int, seed: int
-) -> tuple[float, float, int, int, tuple[str, ...]]:
-    """Return H(Y'|Y), W, the two sample sizes and notes."""
+class _Transport(NamedTuple):
+    """What is read off the plan."""
+
+    conditional_entropy: float
+    distance: float
+    n_source: int
+    n_target: int
+    notes: tuple[str, ...]
+
+
+def _ot_nce(found: _Transport) -> OtNceResult:
+    return OtNceResult(0.0 - found.conditional_entropy, **found._asdict())
+
+
+def _otce(found: _Transport, coefficients: tuple[float, float]) -> OtceResult:
+    value = coefficients[0] * found.distance + coefficients[1] * found.conditional_entropy
+    return OtceResult(value, coefficients=coefficients, **found._asdict())
+
+
+def _transport(source: Task, target: Task, max_samples: int, seed: int) -> _Transport:
     if source.n_features != target.n_features:
         message = (
             f"`source` and `target` must have features of one dimension; got {source.n_features} and "
@@ -205,7 +212,7 @@ def _transport(
         notes.append("the network simplex stopped early: the plan is feasible, but not the best.")
     joint = np.zeros((int(target_labels.max()) + 1, int(source_labels.max()) + 1))
     np.add.at(joint, (target_labels[plan.target], source_labels[plan.source]), plan.mass)
-    return conditional_entropy(joint), plan.value, len(source_labels), len(target_labels), tuple(notes)
+    return _Transport(conditional_entropy(joint), plan.value, len(source_labels), len(target_labels), tuple(notes))
 
 
 def _subset(task: Task, max_samples: int, rng: np.random.Generator, notes: list[str]) -> tuple[FloatArray, IntArray]:
@@ -232,3 +239,45 @@ def _squared_distances(a: FloatArray, b: FloatArray) -> FloatArray:
         rows += np.einsum("ij,ij->i", block, block)[:, None]
     cost += np.einsum("ij,ij->i", b, b)
     return np.maximum(cost, 0.0, out=cost)
+
+
+def _transport_of(inputs: ScoreInputs) -> _Transport:
+    if inputs.reference is None:
+        message = "a reference task is needed."
+        raise TaskError(message)
+    target = Task(inputs.features, inputs.checked_labels, name="target")
+    return _transport(inputs.reference, target, _MAX_SAMPLES, inputs.seed)
+
+
+def _ot_nce_from_inputs(inputs: ScoreInputs) -> OtNceResult:
+    return _ot_nce(inputs.shared(_transport_of))
+
+
+def _otce_from_inputs(inputs: ScoreInputs) -> OtceResult:
+    return _otce(inputs.shared(_transport_of), _COEFFICIENTS)
+
+
+SCORES = (
+    ScoreInfo(
+        "ot_nce",
+        OtNceResult,
+        description="−H(label | source label) under optimal transport from a reference task",
+        range="≤ 0, nats",
+        cost="O(m³) for m ≤ 4,000 samples",
+        limitations="without a reference task",
+        function=_ot_nce_from_inputs,
+        on_device=False,
+        invariant_to=frozenset({"scale", "rotation"}),
+    ),
+    ScoreInfo(
+        "otce",
+        OtceResult,
+        description="OT-NCE with a penalty on the transport distance",
+        range="≤ 0",
+        cost="that of OT-NCE; both together solve one transport",
+        limitations="between scales of features: the distance has the unit of the squared features",
+        function=_otce_from_inputs,
+        on_device=False,
+        invariant_to=frozenset({"rotation"}),
+    ),
+)

@@ -19,13 +19,21 @@ import numpy as np
 from transferability._array import FloatArray, IntArray
 from transferability._validate import check_choice, check_labels, check_positive
 from transferability.errors import OptionError
+from transferability.scores._info import ScoreInfo, ScoreInputs
 from transferability.scores._probabilities import as_probabilities
 from transferability.scores._result import IterativeResult
 from transferability.scores._softmax_regression import fit_softmax_regression
 from transferability.scores._variational import dirichlet_value, gamma_value
 from transferability.statistics._inputs import host_features
 
-__all__ = ["PactranDirichletResult", "PactranGammaResult", "PactranGaussianResult", "PactranResult", "pactran"]
+__all__ = [
+    "SCORES",
+    "PactranDirichletResult",
+    "PactranGammaResult",
+    "PactranGaussianResult",
+    "PactranResult",
+    "pactran",
+]
 
 _ROWS_PER_BLOCK = 256
 
@@ -208,3 +216,48 @@ def _gaussian(
         beta=beta,
         prior_variance=variance,
     )
+
+
+def _gaussian_from_inputs(inputs: ScoreInputs) -> PactranResult:
+    return pactran(inputs.features, inputs.checked_labels)
+
+
+def _dirichlet_from_inputs(inputs: ScoreInputs) -> PactranResult:
+    return pactran(inputs.source_probabilities, inputs.checked_labels, prior="dirichlet")
+
+
+def _gamma_from_inputs(inputs: ScoreInputs) -> PactranResult:
+    return pactran(inputs.source_probabilities, inputs.checked_labels, prior="gamma")
+
+
+SCORES = (
+    ScoreInfo(
+        "pactran_gaussian",
+        PactranGaussianResult,
+        description="PAC-Bayesian bound of a softmax regression on the features",
+        range="ℝ, nats",
+        cost="O(n d K) per pass",
+        limitations="between data sets of different size: the bound depends on n, d and K",
+        function=_gaussian_from_inputs,
+        on_device=False,
+        invariant_to=frozenset({"shift", "rotation"}),
+    ),
+    ScoreInfo(
+        "pactran_dirichlet",
+        PactranDirichletResult,
+        description="PAC-Bayesian bound of a Dirichlet table between source and target classes",
+        range="ℝ, nats",
+        cost="O(n Z) per pass",
+        limitations="encoders without a classifier of their own",
+        function=_dirichlet_from_inputs,
+    ),
+    ScoreInfo(
+        "pactran_gamma",
+        PactranGammaResult,
+        description="PAC-Bayesian bound of a Gamma table between source and target classes",
+        range="ℝ, nats",
+        cost="O(n Z) per pass",
+        limitations="encoders without a classifier of their own",
+        function=_gamma_from_inputs,
+    ),
+)

@@ -1,152 +1,45 @@
-"""All scores by name: what each is, what it needs, when it says nothing; and several at once on one set of features."""
+"""All scores by name, and several at once on one set of features.
+
+Each module declares its own scores in `SCORES`; this one says in which order they are shown.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any
+from collections.abc import Iterable
 
-import numpy as np
-
-from transferability._array import Array, IntArray
-from transferability._validate import check_labels
-from transferability.errors import LabelError, TaskError, TransferabilityError, UnknownNameError, nearest_names
+from transferability.errors import TaskError, TransferabilityError, UnknownNameError, nearest_names
+from transferability.scores._info import ScoreInfo, ScoreInputs
 from transferability.scores._result import ScoreResult
-from transferability.scores.hscore import HScoreResult, h_score, h_score_from_moments
-from transferability.scores.knn import KnnResult, knn
-from transferability.scores.leep import LeepResult, leep
-from transferability.scores.linear_probe import LinearProbeResult, linear_probe
-from transferability.scores.logme import LogMEResult, logme, logme_from_moments
-from transferability.scores.n_leep import NLeepResult, n_leep
-from transferability.scores.nce import NceResult, nce
-from transferability.scores.otce import OtceResult, OtNceResult, ot_nce, otce
-from transferability.scores.pactran import PactranDirichletResult, PactranGammaResult, PactranGaussianResult, pactran
-from transferability.scores.sfda import SfdaResult, sfda
-from transferability.scores.size import SizeResult, size
-from transferability.scores.transrate import TransRateResult, transrate
-from transferability.statistics._inputs import as_features
-from transferability.statistics.moments import ClassMoments, class_moments
-from transferability.task import Task
+from transferability.scores.emms import SCORES as _EMMS
+from transferability.scores.energy import SCORES as _ENERGY
+from transferability.scores.gbc import SCORES as _GBC
+from transferability.scores.hscore import SCORES as _HSCORE
+from transferability.scores.knn import SCORES as _KNN
+from transferability.scores.lda import SCORES as _LDA
+from transferability.scores.leep import SCORES as _LEEP
+from transferability.scores.linear_probe import SCORES as _LINEAR_PROBE
+from transferability.scores.logme import SCORES as _LOGME
+from transferability.scores.n_leep import SCORES as _N_LEEP
+from transferability.scores.nce import SCORES as _NCE
+from transferability.scores.ncti import SCORES as _NCTI
+from transferability.scores.otce import SCORES as _OTCE
+from transferability.scores.pactran import SCORES as _PACTRAN
+from transferability.scores.parc import SCORES as _PARC
+from transferability.scores.ridge_all_layers import SCORES as _RIDGE_ALL_LAYERS
+from transferability.scores.sfda import SCORES as _SFDA
+from transferability.scores.size import SCORES as _SIZE
+from transferability.scores.transrate import SCORES as _TRANSRATE
 
 __all__ = ["ScoreInfo", "ScoreInputs", "available", "compute", "compute_many"]
 
-_NEEDS_IN_WORDS = {
-    "features": "features",
-    "labels": "labels or pseudo-labels",
-    "source_probabilities": "the class probabilities of a source classifier",
-    "reference": "a labelled reference task under the same encoder",
-    "n_parameters": "the number of parameters of the encoder",
-}
-
-
-@dataclass(frozen=True, eq=False)
-class ScoreInputs:
-    """What there is to score.
-
-    Parameters
-    ----------
-    features : array of shape (n_samples, n_features), optional
-        Of the target.
-    labels : array of int of shape (n_samples,), optional
-        Of the target; or pseudo-labels.
-    source_probabilities : array of shape (n_samples, n_source_classes), optional
-        What the encoder's own classifier says of the target samples.
-    reference : Task, optional
-        A labelled task under the same encoder.
-    n_parameters : int, optional
-        Of the encoder.
-    pseudo_labels : bool, default=False
-        Whether `labels` were guessed. Classes that no sample got are then left out, and every result says so.
-    seed : int, default=0
-        For the scores that draw.
-    """
-
-    features: Any = None
-    labels: Any = None
-    source_probabilities: Any = None
-    reference: Task | None = None
-    n_parameters: int | None = None
-    pseudo_labels: bool = False
-    seed: int = 0
-
-    @property
-    def given(self) -> frozenset[str]:
-        """Names of what is there."""
-        return frozenset(each for each in _NEEDS_IN_WORDS if getattr(self, each) is not None)
-
-    @cached_property
-    def checked_labels(self) -> IntArray:
-        """Labels 0..K−1, each with a sample."""
-        if not self.pseudo_labels:
-            return check_labels(self.labels)
-        present, renumbered = np.unique(np.asarray(self.labels), return_inverse=True)
-        if len(present) < 2:
-            message = "pseudo-labels put all samples into one class; no score says anything then."
-            raise LabelError(message)
-        return renumbered
-
-    @cached_property
-    def moments(self) -> ClassMoments | None:
-        """Class moments, made once for all scores that need no more; None for n ≤ d, where other ways are shorter."""
-        features: Array = as_features(self.features)[0]
-        return None if features.shape[0] <= features.shape[1] else class_moments(features, self.checked_labels)
-
-    @property
-    def note(self) -> str | None:
-        """What a reader of any score that used the labels must know of them."""
-        if not self.pseudo_labels:
-            return None
-        return f"computed on pseudo-labels, of {int(self.checked_labels.max()) + 1} classes; true labels were not seen."
-
-
-@dataclass(frozen=True)
-class ScoreInfo:
-    """One score.
-
-    Attributes
-    ----------
-    name : str
-    result : subclass of ScoreResult
-        Holds direction, bounds and needs.
-    description : str
-    cost : str
-        For n samples, d features, K classes, Z source classes.
-    silent : str
-        When it says nothing.
-    """
-
-    name: str
-    result: type[ScoreResult]
-    description: str
-    cost: str
-    silent: str
-    function: Callable[[ScoreInputs], ScoreResult] = field(repr=False)
-
-    @property
-    def higher_is_better(self) -> bool:
-        """Direction."""
-        return self.result.higher_is_better
-
-    @property
-    def lower_bound(self) -> float:
-        """Smallest possible value."""
-        return self.result.lower_bound
-
-    @property
-    def upper_bound(self) -> float:
-        """Largest possible value."""
-        return self.result.upper_bound
-
-    @property
-    def needs(self) -> frozenset[str]:
-        """Names of the inputs it needs, as in `ScoreInputs`."""
-        return self.result.needs
-
-    def missing(self, inputs: ScoreInputs) -> str | None:
-        """Return what is missing to compute the score, in words, or None."""
-        absent = sorted(self.needs - inputs.given)
-        return f"needs {' and '.join(_NEEDS_IN_WORDS[each] for each in absent)}" if absent else None
+# First what features and labels suffice for, fastest first where that is no matter of taste.
+_SCORES = {
+    info.name: info
+    for info in (
+        *_LOGME, *_HSCORE, *_LDA, *_SFDA, *_NCTI, *_GBC, *_PARC, *_TRANSRATE, *_N_LEEP, *_KNN, *_LINEAR_PROBE,
+        *_RIDGE_ALL_LAYERS, *_PACTRAN, *_LEEP, *_NCE, *_EMMS, *_OTCE, *_ENERGY, *_SIZE,
+    )
+}  # fmt: skip
 
 
 def available() -> dict[str, ScoreInfo]:
@@ -195,7 +88,7 @@ def compute(name: str, inputs: ScoreInputs) -> ScoreResult:
 def compute_many(names: Iterable[str], inputs: ScoreInputs) -> tuple[dict[str, ScoreResult], dict[str, str]]:
     """Compute several scores; one that cannot be computed is skipped with its reason, and the others go on.
 
-    Scores that need only moments share one pass over the features.
+    What several scores need is made once: class moments, principal axes, the transport plan.
 
     Parameters
     ----------
@@ -226,173 +119,3 @@ def compute_many(names: Iterable[str], inputs: ScoreInputs) -> tuple[dict[str, S
         except TransferabilityError as error:
             skipped[name] = str(error)
     return results, skipped
-
-
-def _h_score(inputs: ScoreInputs) -> ScoreResult:
-    moments = inputs.moments
-    return h_score(inputs.features, inputs.checked_labels) if moments is None else h_score_from_moments(moments)
-
-
-def _shrunk_h_score(inputs: ScoreInputs) -> ScoreResult:
-    moments = inputs.moments
-    if moments is None:
-        return h_score(inputs.features, inputs.checked_labels, shrinkage="ledoit-wolf")
-    return h_score_from_moments(moments, shrinkage="ledoit-wolf")
-
-
-def _logme(inputs: ScoreInputs) -> ScoreResult:
-    moments = inputs.moments
-    return logme(inputs.features, inputs.checked_labels) if moments is None else logme_from_moments(moments)
-
-
-def _nce(inputs: ScoreInputs) -> ScoreResult:
-    probabilities = inputs.source_probabilities
-    xp = as_features(probabilities, "source_probabilities")[1]
-    return nce(xp.argmax(probabilities, axis=1), inputs.checked_labels)
-
-
-def _on_probabilities(prior: str) -> Callable[[ScoreInputs], ScoreResult]:
-    return lambda inputs: pactran(inputs.source_probabilities, inputs.checked_labels, prior=prior)
-
-
-def _with_reference(function: Callable[..., ScoreResult]) -> Callable[[ScoreInputs], ScoreResult]:
-    def computed(inputs: ScoreInputs) -> ScoreResult:
-        target = Task(inputs.features, inputs.checked_labels, name="target")
-        return function(inputs.reference, target, seed=inputs.seed)
-
-    return computed
-
-
-_SCORES = {
-    each.name: each
-    for each in (
-        ScoreInfo(
-            "logme",
-            LogMEResult,
-            "evidence of a Bayesian linear model of the labels, at its maximum",
-            "O(n d² + d³)",
-            "never; raises where features copy the labels",
-            _logme,
-        ),
-        ScoreInfo(
-            "h_score",
-            HScoreResult,
-            "share of the class structure that a linear function of the features expresses, times K",
-            "O(n d² + d³)",
-            "n ≤ d: it is K − 1 whatever the features",
-            _h_score,
-        ),
-        ScoreInfo(
-            "h_score_shrunk",
-            HScoreResult,
-            "H-score with Ledoit–Wolf shrinkage of the covariance",
-            "O(n d² + d³)",
-            "never",
-            _shrunk_h_score,
-        ),
-        ScoreInfo(
-            "sfda",
-            SfdaResult,
-            "mean posterior of the right class in a self-challenging Fisher space",
-            "O(n d² + d³)",
-            "n ≤ d: it saturates at 1",
-            lambda inputs: sfda(inputs.features, inputs.checked_labels),
-        ),
-        ScoreInfo(
-            "transrate",
-            TransRateResult,
-            "coding rate of the features, less its mean within classes",
-            "O(n d² + d³)",
-            "between encoders of different dimension or scale of features",
-            lambda inputs: transrate(inputs.features, inputs.checked_labels),
-        ),
-        ScoreInfo(
-            "n_leep",
-            NLeepResult,
-            "LEEP with the components of a Gaussian mixture in place of source classes",
-            "O(n d² + d³) and a mixture",
-            "differences of some hundredths: they come from the start of the mixture",
-            lambda inputs: n_leep(inputs.features, inputs.checked_labels, seed=inputs.seed),
-        ),
-        ScoreInfo(
-            "pactran_gaussian",
-            PactranGaussianResult,
-            "PAC-Bayesian bound of a softmax regression on the features",
-            "O(n d K) per pass",
-            "between data sets of different size: the bound depends on n, d and K",
-            lambda inputs: pactran(inputs.features, inputs.checked_labels),
-        ),
-        ScoreInfo(
-            "knn",
-            KnnResult,
-            "leave-one-out accuracy of the three nearest neighbours' vote",
-            "O(n² d)",
-            "never",
-            lambda inputs: knn(inputs.features, inputs.checked_labels),
-        ),
-        ScoreInfo(
-            "linear_probe",
-            LinearProbeResult,
-            "cross-validated accuracy of a softmax regression",
-            "O(n d min(n, d)) per fold, O(n min(n, d) K) per pass",
-            "never",
-            lambda inputs: linear_probe(inputs.features, inputs.checked_labels, seed=inputs.seed),
-        ),
-        ScoreInfo(
-            "leep",
-            LeepResult,
-            "mean log probability of the label through the source classes",
-            "O(n Z)",
-            "encoders without a classifier of their own",
-            lambda inputs: leep(inputs.source_probabilities, inputs.checked_labels),
-        ),
-        ScoreInfo(
-            "nce",
-            NceResult,
-            "negative conditional entropy of the labels given the predicted source class",
-            "O(n Z)",
-            "encoders without a classifier of their own; more source classes than samples: it is near 0",
-            _nce,
-        ),
-        ScoreInfo(
-            "pactran_dirichlet",
-            PactranDirichletResult,
-            "PAC-Bayesian bound of a Dirichlet table between source and target classes",
-            "O(n Z) per pass",
-            "encoders without a classifier of their own",
-            _on_probabilities("dirichlet"),
-        ),
-        ScoreInfo(
-            "pactran_gamma",
-            PactranGammaResult,
-            "PAC-Bayesian bound of a Gamma table between source and target classes",
-            "O(n Z) per pass",
-            "encoders without a classifier of their own",
-            _on_probabilities("gamma"),
-        ),
-        ScoreInfo(
-            "ot_nce",
-            OtNceResult,
-            "negative conditional entropy of the labels under optimal transport from a reference task",
-            "O(m³) for m ≤ 4,000 samples",
-            "without a reference task",
-            _with_reference(ot_nce),
-        ),
-        ScoreInfo(
-            "otce",
-            OtceResult,
-            "OT-NCE with a penalty on the transport distance",
-            "O(m³) for m ≤ 4,000 samples",
-            "without a reference task",
-            _with_reference(otce),
-        ),
-        ScoreInfo(
-            "size",
-            SizeResult,
-            "static baseline: number of parameters of the encoder, whatever the target",
-            "none",
-            "about the target",
-            lambda inputs: size(inputs.n_parameters or 0),
-        ),
-    )
-}

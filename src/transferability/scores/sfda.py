@@ -8,23 +8,21 @@ the problem harder; the score is the mean posterior of a second discriminant fit
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import array_api_compat
-import numpy as np
-import scipy.linalg
 
 from transferability._array import Array, IntArray, Namespace
-from transferability._validate import check_labels
-from transferability.errors import FeatureError
+from transferability.scores._discriminant import Discriminant, fit_discriminant, own_entries, row_softmax
+from transferability.scores._info import ScoreInfo, ScoreInputs
+from transferability.scores._labelled import LabelledFeatures
 from transferability.scores._result import ScoreResult
-from transferability.statistics._inputs import add_to_diagonal, as_features, is_numpy, row_blocks
-from transferability.statistics.moments import ClassMoments, class_moments, moments_of_blocks
+from transferability.statistics._inputs import row_blocks
+from transferability.statistics.moments import moments_of_blocks
 
-__all__ = ["SfdaResult", "sfda"]
+__all__ = ["SCORES", "SfdaResult", "sfda"]
 
 
 @dataclass(frozen=True)
@@ -42,19 +40,6 @@ class SfdaResult(ScoreResult):
     upper_bound: ClassVar[float] = 1.0
 
     shrinkage: float
-
-
-@dataclass(frozen=True, eq=False)
-class _Discriminant:
-    """Linear discriminant: class scores are x @ weights + offsets."""
-
-    weights: Array  # (d, K)
-    offsets: Array  # (K,)
-    class_means: Array  # (K, d), of what it was fitted to
-    shrinkage: float
-
-    def posteriors(self, xp: Namespace, features: Array) -> Array:
-        return _softmax(xp, features @ self.weights + self.offsets)
 
 
 def sfda(features: Any, labels: Any) -> SfdaResult:
@@ -103,52 +88,28 @@ def sfda(features: Any, labels: Any) -> SfdaResult:
     >>> round(float(sfda(x, np.array([0, 0, 0, 1, 1, 1]))), 4)
     0.5829
     """
-    array, xp = as_features(features)
-    checked = check_labels(labels, array.shape[0])
-    first = _fit(class_moments(array, checked), None)  # the moments are let go: d² numbers count
+    return _sfda(LabelledFeatures(features, labels))
+
+
+def _sfda(data: LabelledFeatures) -> SfdaResult:
+    xp, first = data.xp, data.discriminant
 
     def mixed_blocks() -> Iterator[tuple[Array, IntArray]]:
-        return _mixed_blocks(xp, array, checked, first)
+        return _mixed_blocks(xp, data.array, data.labels, first)
 
-    second = _fit(moments_of_blocks(xp, mixed_blocks, first.class_means.shape[0], array), first.shrinkage)
+    second = fit_discriminant(moments_of_blocks(xp, mixed_blocks, data.n_classes, data.array), first.shrinkage)
     total = 0.0
     for block, block_labels in mixed_blocks():
-        total += float(xp.sum(_own(xp, second.posteriors(xp, block), block_labels)))
-    value = min(total / len(checked), 1.0)
-    if array.shape[0] > array.shape[1]:
+        total += float(xp.sum(own_entries(xp, second.posteriors(xp, block), block_labels)))
+    value = min(total / data.n_samples, 1.0)
+    if data.tall:
         return SfdaResult(value, shrinkage=first.shrinkage)
-    note = (
-        f"saturated: with {array.shape[0]} samples in {array.shape[1]} dimensions SFDA is near 1 whatever the features."
-    )
+    note = f"saturated: with {data.n_samples} samples in {data.n_features} dimensions SFDA is near 1 for any features."
     return SfdaResult(value, shrinkage=first.shrinkage, notes=(note,))
 
 
-def _fit(moments: ClassMoments, shrinkage: float | None) -> _Discriminant:
-    xp = moments.xp
-    within = moments.within_scatter()
-    within /= moments.n_samples
-    level = float(xp.linalg.trace(within)) / moments.n_features
-    if level <= 1e-14 * float(xp.linalg.trace(moments.scatter)) / moments.n_samples or level == 0:
-        message = "`features` must vary within the classes; all samples of a class are equal. SFDA has no covariance."
-        raise FeatureError(message)
-    if shrinkage is None:
-        largest = float(xp.linalg.eigvalsh(within)[-1])
-        shrinkage = max(math.exp(-5 * largest), 1e-10)
-    within *= 1 - shrinkage
-    within = add_to_diagonal(xp, within, shrinkage * level)
-    # The global mean shifts all class scores of a sample alike; without it the offsets do not cancel.
-    means = moments.class_means - moments.mean
-    if is_numpy(xp):
-        weights = scipy.linalg.solve(within.T, means.T, assume_a="pos", overwrite_a=True, check_finite=False)
-    else:
-        weights = xp.linalg.solve(within, means.T)
-    priors = xp.asarray(np.log(moments.class_priors), device=array_api_compat.device(means))
-    offsets = -0.5 * xp.linalg.vecdot(means, weights.T) - moments.mean @ weights + priors
-    return _Discriminant(weights, offsets, moments.class_means, shrinkage)
-
-
 def _mixed_blocks(
-    xp: Namespace, features: Array, labels: IntArray, first: _Discriminant
+    xp: Namespace, features: Array, labels: IntArray, first: Discriminant
 ) -> Iterator[tuple[Array, IntArray]]:
     """Yield the samples, in blocks, mixed with the centroids of the other classes as their confidence asks."""
     means = first.class_means
@@ -156,17 +117,24 @@ def _mixed_blocks(
     for start, block in row_blocks(xp, features):
         own = labels[start : start + block.shape[0]]
         # The authors soften the posteriors by a second softmax.
-        confidence = _own(xp, _softmax(xp, first.posteriors(xp, block)), own)[:, None]
+        confidence = own_entries(xp, row_softmax(xp, first.posteriors(xp, block)), own)[:, None]
         rows = xp.take(others, xp.asarray(own, device=array_api_compat.device(block)), axis=0)
         yield confidence * block + (1 - confidence) * rows, own
 
 
-def _softmax(xp: Namespace, scores: Array) -> Array:
-    exponentials = xp.exp(scores - xp.max(scores, axis=1, keepdims=True))
-    return exponentials / xp.sum(exponentials, axis=1, keepdims=True)
+def _from_inputs(inputs: ScoreInputs) -> SfdaResult:
+    return _sfda(inputs.labelled)
 
 
-def _own(xp: Namespace, values: Array, labels: IntArray) -> Array:
-    """Entry of each row at its label, (n, K) -> (n,)."""
-    index = xp.asarray(labels[:, None], device=array_api_compat.device(values))
-    return xp.take_along_axis(values, index, axis=1)[:, 0]
+SCORES = (
+    ScoreInfo(
+        "sfda",
+        SfdaResult,
+        description="mean posterior of the right class in a self-challenging Fisher space",
+        range="0 … 1",
+        cost="O(n d² + d³)",
+        limitations="n ≤ d: it saturates at 1; its shrinkage depends on the scale of the features",
+        function=_from_inputs,
+        invariant_to=frozenset({"shift", "rotation"}),
+    ),
+)

@@ -17,9 +17,10 @@ from typing import ClassVar
 import numpy as np
 
 from transferability.errors import OptionError
+from transferability.scores._info import ScoreInfo, ScoreInputs
 from transferability.scores._result import ScoreResult
 
-__all__ = ["SizeResult", "size"]
+__all__ = ["SCORES", "SizeResult", "size"]
 
 
 @dataclass(frozen=True)
@@ -56,3 +57,20 @@ def size(n_parameters: int) -> SizeResult:
         message = f"`n_parameters` must be a positive integer; got {n_parameters!r}."
         raise OptionError(message)
     return SizeResult(math.log10(int(n_parameters)))
+
+
+def _from_inputs(inputs: ScoreInputs) -> SizeResult:
+    return size(inputs.n_parameters or 0)
+
+
+SCORES = (
+    ScoreInfo(
+        "size",
+        SizeResult,
+        description="static baseline: log₁₀ of the number of parameters of the encoder, whatever the target",
+        range="≥ 0",
+        cost="none",
+        limitations="anything about the target",
+        function=_from_inputs,
+    ),
+)

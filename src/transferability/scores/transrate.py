@@ -15,11 +15,15 @@ import array_api_compat
 import numpy as np
 
 from transferability._array import Array, Namespace
-from transferability._validate import check_labels, check_positive
+from transferability._validate import check_positive
+from transferability.scores._info import ScoreInfo, ScoreInputs
+from transferability.scores._labelled import LabelledFeatures
 from transferability.scores._result import ScoreResult
-from transferability.statistics._inputs import SumOfSquares, add_to_diagonal, as_features, row_blocks, to_float64
+from transferability.statistics._inputs import SumOfSquares, add_to_diagonal, row_blocks, to_float64
 
-__all__ = ["TransRateResult", "transrate"]
+__all__ = ["SCORES", "TransRateResult", "transrate"]
+
+_EPSILON = 1e-4
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class TransRateResult(ScoreResult):
     name: ClassVar[str] = "transrate"
 
 
-def transrate(features: Any, labels: Any, *, epsilon: float = 1e-4) -> TransRateResult:
+def transrate(features: Any, labels: Any, *, epsilon: float = _EPSILON) -> TransRateResult:
     """Return TransRate of features for labels.
 
     Higher is better; in nats. It grows with the scale and the dimension of the features, so compare encoders of one
@@ -70,12 +74,19 @@ def transrate(features: Any, labels: Any, *, epsilon: float = 1e-4) -> TransRate
     0.0061
     """
     epsilon = check_positive(epsilon, "epsilon")
-    array, xp = as_features(features)
-    checked = check_labels(labels, array.shape[0])
-    mean = sum((xp.sum(block, axis=0) for _, block in row_blocks(xp, array)), start=0.0) / array.shape[0]
-    rate = _coding_rate(xp, array, mean, epsilon)
-    order = np.argsort(checked, kind="stable")
-    classes = np.split(order, np.cumsum(np.bincount(checked))[:-1])
+    return _transrate(LabelledFeatures(features, labels), epsilon)
+
+
+def _transrate(data: LabelledFeatures, epsilon: float) -> TransRateResult:
+    xp, array = data.xp, data.array
+    if data.tall:
+        mean = data.moments.mean
+        rate = _half_log_determinant(xp, data.moments.scatter / (data.n_samples * epsilon))
+    else:
+        mean = sum((xp.sum(block, axis=0) for _, block in row_blocks(xp, array)), start=0.0) / data.n_samples
+        rate = _coding_rate(xp, array, mean, epsilon)
+    order = np.argsort(data.labels, kind="stable")
+    classes = np.split(order, np.cumsum(np.bincount(data.labels))[:-1])
     for rows in classes:
         own = xp.take(array, xp.asarray(rows, device=array_api_compat.device(array)), axis=0)
         rate -= _coding_rate(xp, own, mean, epsilon) / len(classes)
@@ -94,5 +105,28 @@ def _coding_rate(xp: Namespace, features: Array, mean: Array, epsilon: float) ->
             total.add(block - mean)
         square = total.total()
     square /= n * epsilon
+    return _half_log_determinant(xp, square)
+
+
+def _half_log_determinant(xp: Namespace, square: Array) -> float:
+    """Half the log determinant of I + square; the content of `square` may be used up."""
     factor = xp.linalg.cholesky(add_to_diagonal(xp, square, 1.0))
     return float(xp.sum(xp.log(xp.linalg.diagonal(factor))))
+
+
+def _from_inputs(inputs: ScoreInputs) -> TransRateResult:
+    return _transrate(inputs.labelled, _EPSILON)
+
+
+SCORES = (
+    ScoreInfo(
+        "transrate",
+        TransRateResult,
+        description="coding rate of the features, less its mean within classes",
+        range="ℝ, nats",
+        cost="O(n d² + d³)",
+        limitations="between encoders of different dimension or scale of features",
+        function=_from_inputs,
+        invariant_to=frozenset({"shift", "rotation"}),
+    ),
+)

@@ -16,7 +16,7 @@ from scipy.linalg import lapack
 from transferability._array import Array, FloatArray, Namespace, as_numpy
 from transferability.statistics._inputs import is_numpy
 
-__all__ = ["eigen_projections", "inverse_trace", "positive_cutoff"]
+__all__ = ["eigen_projections", "inverse_root_products", "inverse_trace", "positive_cutoff"]
 
 _TRUSTED_RECIPROCAL_CONDITION = 1e-10
 """Above it a Cholesky factor gives the inverse to better than 1e-6; below, the spectrum decides what counts as zero."""
@@ -59,6 +59,15 @@ def inverse_trace(xp: Namespace, matrix: Array, vectors: Array) -> tuple[float, 
     vectors : array of shape (d, m)
         V, in the range of M.
     """
+    whitened, rank = inverse_root_products(xp, matrix, vectors)
+    return float(np.vdot(whitened, whitened)), rank
+
+
+def inverse_root_products(xp: Namespace, matrix: Array, vectors: Array) -> tuple[FloatArray, int]:
+    r"""Return U, (r, m) on the host, with :math:`U^\top U = V^\top M^+ V`, and the rank of M.
+
+    Parameters as those of `inverse_trace`.
+    """
     diagonal = xp.linalg.diagonal(matrix)
     positive = diagonal > 0
     # With a diagonal of ones the rank does not depend on the units of the features; one that is constant has no part.
@@ -71,11 +80,11 @@ def inverse_trace(xp: Namespace, matrix: Array, vectors: Array) -> tuple[float, 
         factor, info = lapack.dpotrf(scaled.T, lower=0, clean=0, overwrite_a=1)  # .T: symmetric, in LAPACK's order
         if info == 0 and lapack.dpocon(factor, size)[0] > _TRUSTED_RECIPROCAL_CONDITION:
             whitened = scipy.linalg.solve_triangular(factor, scaled_vectors, trans="T", check_finite=False)
-            return float(np.vdot(whitened, whitened)), len(matrix)
+            return whitened, len(matrix)
         scaled = _scaled(matrix, scale)
     values, projections = eigen_projections(xp, scaled, scaled_vectors)
     kept = values > positive_cutoff(values, len(values))
-    return float((projections[kept] ** 2 / values[kept, None]).sum()), int(kept.sum())
+    return projections[kept] / np.sqrt(values[kept, None]), int(kept.sum())
 
 
 def _scaled(matrix: Array, scale: Array) -> Array:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import logging
-from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,8 +12,11 @@ from transferability._array import BoolArray, FloatArray
 from transferability._criteria import BOUND, TRANSFERRED_ACCURACY, TRANSFERRED_LOSS, Quantity
 from transferability._schema import check_shape
 from transferability.pipeline.measure import score_columns
-from transferability.ranking.result import LinearProbe, Ranked, Ranking, Skipped
+from transferability.ranking.entry import EncoderCost, LinearProbe, Ranked, Skipped
+from transferability.ranking.result import Ranking
 from transferability.ranking.store import StoredResult
+from transferability.relatedness.points import Details
+from transferability.relatedness.summary import RelatednessSummary
 from transferability.report.records import DETAIL, ENTRY, check_points, check_result
 from transferability.study.config import Study
 
@@ -33,27 +34,6 @@ _RESULT = {
 }
 
 
-@dataclass(frozen=True)
-class SavedRelatedness:
-    """The numbers of a `Relatedness`, by the names they have there, without the arrays of its transformation."""
-
-    record: dict[str, Any]
-    details: Any  # has `to_dict`; None where there are none
-    certificate_terms: Any  # has `per_point`
-    transferred_losses: FloatArray | None
-    transferred_correct: BoolArray | None
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self.record[name]
-        except KeyError:
-            raise AttributeError(name) from None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return JSON values, those of the `Relatedness`."""
-        return self.record
-
-
 def pack_entry(entry: Ranked) -> dict[str, Any]:
     """Return an entry of a ranking as JSON values from which `unpack_entry` makes it again."""
     result = entry.relatedness
@@ -65,25 +45,27 @@ def pack_entry(entry: Ranked) -> dict[str, Any]:
 
 
 def unpack_entry(packed: dict[str, Any]) -> Ranked:
-    """Return the entry that `pack_entry` was given, but for the arrays of the transformation."""
-    details = packed["details"]
+    """Return the entry that `pack_entry` was given, with the summary of its relatedness."""
     parts = {name: _unpack(packed["per_sample"][name], dtype) for name, dtype in _STORED_AS.items()}
-    saved = SavedRelatedness(
+    summary = RelatednessSummary.from_dict(
         packed["relatedness"],
-        None if details is None else SimpleNamespace(to_dict=lambda: details),
-        SimpleNamespace(per_point=parts[BOUND]),
-        parts[TRANSFERRED_LOSS],
-        parts[TRANSFERRED_ACCURACY],
+        details=None if packed["details"] is None else Details.from_dict(packed["details"]),
+        bound_per_sample=parts[BOUND],
+        transferred_losses=parts[TRANSFERRED_LOSS],
+        transferred_correct=parts[TRANSFERRED_ACCURACY],
     )
     trained = packed.get("probe")
     return Ranked(
         packed["encoder"],
         packed["n_parameters"],
-        saved,
+        summary,
         packed["scores"],
         packed["notes"],
         packed["seconds"],
-        probe=None if trained is None else LinearProbe(**trained),
+        packed.get("cache_keys", ()),
+        None if trained is None else LinearProbe(**trained),
+        EncoderCost.from_dict(packed.get("cost")),
+        packed.get("identifier"),
     )
 
 

@@ -1,18 +1,18 @@
 """End-to-end fine-tuning of an encoder on a target: the truth that scores are held against. Imports torch.
 
-A linear head reads the features, which are standardised by the mean and deviation that they have before training:
-encoders differ in the scale of their features by orders of magnitude, and one learning rate must serve them all. AdamW,
-a warm-up of one epoch, then a cosine; the weights with the smallest validation loss are kept. No augmentation: digits,
-letters and signs must not be flipped, and what is right for one data set is wrong for the next.
+The head first, as a linear probe of the frozen features; then all weights, by AdamW with a warm-up of one epoch and a
+cosine. The weights with the smallest validation loss are kept, those of the start among them: on the validation part
+fine-tuning is never worse than the probe it begins from.
 """
 
 from __future__ import annotations
 
 import copy
-import itertools
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,14 +21,19 @@ from torch import Tensor, nn
 
 from transferability._array import IntArray
 from transferability.datasets import Dataset, split
-from transferability.encoders import Encoder, TrainableEncoder
+from transferability.encoders import Encoder, TrainableEncoder, as_trainable
 from transferability.errors import EncoderError, LabelError
-from transferability.validation.settings import FineTuning, Measured, Rates
+from transferability.validation.augment import shift_and_zoom
+from transferability.validation.batch_norm import estimate_untouched, norms_of, short_memory
+from transferability.validation.batches import PreparedItems
+from transferability.validation.head import Head, fit_head
+from transferability.validation.settings import FineTuning, Hyperparameters, TrainingResult
 
-__all__ = ["FineTuner", "check_trainable"]
+__all__ = ["FineTuner"]
 
-_KEEP_PREPARED = 2**30  # bytes of prepared items kept between epochs; beyond, they are prepared again
 _CHOICE_SEED = 0
+_MOST_EXTENSIONS = 3  # of the learning rates, in one direction
+_STATISTICS_BATCHES = 8
 
 
 class _Parts(NamedTuple):
@@ -39,19 +44,27 @@ class _Parts(NamedTuple):
     test: IntArray
 
 
-def check_trainable(encoder: Encoder) -> TrainableEncoder:
-    """Return the encoder as one that can be trained.
+class _Trained(NamedTuple):
+    predict: Callable[[Any], Tensor]  # logits of a batch
+    loss: float  # the smallest validation loss of an epoch; inf if none was finite
+    epochs: int  # passes up to the weights that were kept
 
-    Raises
-    ------
-    EncoderError
-        If it does not run in torch.
-    """
-    if not isinstance(encoder, TrainableEncoder):
-        message = f"encoder {encoder.name!r} cannot be fine-tuned: only encoders that run in torch can "
-        message += "(timm:, torchvision:, hf:, st:). Take method 'probe', which trains a linear classifier on top."
-        raise EncoderError(message)
-    return encoder
+
+class _Start(NamedTuple):
+    head: Head
+    loss: float  # on the validation part
+    accuracy: float  # on the test rows
+
+
+class _State(NamedTuple):
+    network: dict[str, Any]
+    head: dict[str, Any]
+    epoch: int
+
+    @classmethod
+    def of(cls, network: nn.Module, head: Head, epoch: int) -> _State:
+        """Return a copy of the weights as they are."""
+        return cls(copy.deepcopy(network.state_dict()), copy.deepcopy(head.state_dict()), epoch)
 
 
 class FineTuner:
@@ -60,12 +73,14 @@ class FineTuner:
     Parameters
     ----------
     encoder : Encoder
-        One that runs in torch. Its weights are put back after every run.
+        One that runs in torch, or an ONNX graph that can be converted. Its weights are put back after every run.
     dataset : Dataset
         With labels.
     fit_rows, test_rows : array of int
         Rows to train and validate on, and rows to measure on.
     settings : FineTuning, optional
+    workers : int, optional
+        Processes that decode; by default as many as pay.
 
     Raises
     ------
@@ -73,6 +88,11 @@ class FineTuner:
         If the encoder cannot be trained.
     LabelError
         If the data have no labels.
+
+    Notes
+    -----
+    Pictures are decoded once and kept, as 8-bit pixels where the preprocessing allows; beyond 1 GiB in a file that is
+    mapped. A step costs little more than its passes forward and backward (`benchmarks/finetune.py`).
     """
 
     def __init__(
@@ -82,178 +102,198 @@ class FineTuner:
         fit_rows: IntArray,
         test_rows: IntArray,
         settings: FineTuning | None = None,
+        *,
+        workers: int | None = None,
     ) -> None:
         if dataset.labels is None:
             message = f"data {dataset.name!r} must have labels to be trained on; got none."
             raise LabelError(message)
         self.settings = settings or FineTuning()
-        self._encoder = check_trainable(encoder)
-        self._labels = torch.from_numpy(dataset.labels.astype(np.int64))
+        self._encoder: TrainableEncoder = as_trainable(encoder)
+        network: nn.Module = self._encoder.module
+        self._device = next(network.parameters()).device
+        self._labels = torch.from_numpy(dataset.labels.astype(np.int64)).to(self._device)
         self._n_classes = int(dataset.labels.max()) + 1
         train, validation = split(dataset.labels[fit_rows], self.settings.validation_share, seed=0)
         self._parts = _Parts(fit_rows[train], fit_rows[validation], test_rows)
-        self._items = _Items(self._encoder, dataset)
+        self._items = PreparedItems(
+            self._encoder, dataset, np.concatenate([fit_rows, test_rows]), self._device, workers
+        )
+        self._norms = norms_of(network)
 
-    def choose(self) -> Rates:
-        """Return the learning rate and weight decay with the smallest validation loss after a few epochs."""
-        settings = self.settings
-        frozen = settings.frozen_norms if self._norms() else (False,)
-        tried = [Rates(*each) for each in itertools.product(settings.learning_rates, settings.weight_decays, frozen)]
-        if len(tried) == 1:
-            return tried[0]
+    def choose(self) -> Hyperparameters:
+        """Return the settings with the smallest validation loss after a few epochs: one of them after the other.
 
-        def loss(rates: Rates) -> float:
-            with self._restored():
-                return self._train(rates, _CHOICE_SEED, settings.choice_epochs)[1]
+        Raises
+        ------
+        EncoderError
+            If no learning rate gives a finite loss.
+        """
+        settings, losses = self.settings, dict[Hyperparameters, float]()
 
-        losses = {rates: loss(rates) for rates in tried}
-        best = min(tried, key=losses.__getitem__)
-        if not math.isfinite(losses[best]):
+        def loss(tried: Hyperparameters) -> float:
+            if tried not in losses:
+                with self._restored():
+                    losses[tried] = self._train(tried, _CHOICE_SEED, settings.choice_epochs).loss
+            return losses[tried]
+
+        def best_of(tried: list[Hyperparameters]) -> Hyperparameters:
+            return tried[0] if len(tried) == 1 else min(tried, key=loss)
+
+        norms = settings.frozen_norms if self._norms else (False,)
+        best = Hyperparameters(settings.learning_rates[0], settings.weight_decays[0], norms[0])
+        if len(settings.learning_rates) > 1:
+            rate = _walk(lambda value: loss(replace(best, learning_rate=value)), sorted(settings.learning_rates))
+            best = replace(best, learning_rate=rate)
+        best = best_of([replace(best, frozen_norm=each) for each in norms])
+        best = best_of([replace(best, weight_decay=each) for each in settings.weight_decays])
+        if losses and not math.isfinite(losses[best]):
+            rates = ", ".join(f"{rate:g}" for rate in sorted({each.learning_rate for each in losses}))
             message = f"encoder {self._encoder.name!r} cannot be fine-tuned: its loss is not finite at any of the "
-            message += f"learning rates {', '.join(map(str, settings.learning_rates))}. Take smaller ones."
-            raise EncoderError(message)
+            raise EncoderError(message + f"learning rates {rates}. Take smaller ones.")
         return best
 
-    def run(self, rates: Rates, seed: int) -> Measured:
-        """Train with one seed, of head order and dropout, and measure on the test rows."""
+    def run(self, chosen: Hyperparameters, seed: int, *, epochs: int | None = None) -> TrainingResult:
+        """Train with one seed, of batches and dropout, and measure on the test rows; at most `epochs` passes."""
         with self._restored():
-            return self._measured(rates, seed)
+            return self._measured(chosen, seed, epochs)
 
-    def train(self, rates: Rates, seed: int) -> Measured:
+    def train(self, chosen: Hyperparameters, seed: int) -> TrainingResult:
         """As `run`, but the encoder keeps its new weights."""
-        return self._measured(rates, seed)
+        return self._measured(chosen, seed, None)
 
-    def _measured(self, rates: Rates, seed: int) -> Measured:
-        predict, _, epochs = self._train(rates, seed, self.settings.epochs)
+    def _measured(self, chosen: Hyperparameters, seed: int, epochs: int | None) -> TrainingResult:
+        predict, _, n_epochs = self._train(chosen, seed, epochs or self.settings.epochs)
         loss, accuracy = self._evaluate(predict, self._parts.test)
-        return Measured(accuracy, loss, self._evaluate(predict, self._parts.validation)[1], epochs)
+        validation_loss, validation = self._evaluate(predict, self._parts.validation)
+        return TrainingResult(accuracy, loss, validation, n_epochs, self._start.accuracy, validation_loss)
 
-    def _train(self, rates: Rates, seed: int, n_epochs: int) -> tuple[Callable[[list[Any]], Tensor], float, int]:
-        """Train; return what gives logits of a batch, the smallest validation loss, and after how many epochs."""
+    def _train(self, chosen: Hyperparameters, seed: int, n_epochs: int) -> _Trained:
         settings, network = self.settings, self._encoder.module
+        head = copy.deepcopy(self._start.head)
+        self._estimate_statistics()
         rng = np.random.default_rng(seed)
-        device = next(network.parameters()).device
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(seed)  # of dropout and stochastic depth
-            head = self._head().to(device)
+        with torch.random.fork_rng(devices=[self._device] if self._device.type == "cuda" else []):
+            torch.manual_seed(seed)  # of dropout, stochastic depth and augmentation
             body, top = list(network.parameters()), list(head.linear.parameters())
-            groups = [{"params": body}, {"params": top, "lr": rates.learning_rate * settings.head_factor}]
-            optimizer = torch.optim.AdamW(groups, lr=rates.learning_rate, weight_decay=rates.weight_decay)
+            groups = [{"params": body}, {"params": top, "lr": chosen.learning_rate * settings.head_factor}]
+            optimizer = torch.optim.AdamW(
+                groups, chosen.learning_rate, weight_decay=chosen.weight_decay, fused=self._device.type == "cuda"
+            )
             n_batches = math.ceil(len(self._parts.train) / settings.batch_size)
             schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _warm_cosine(n_batches, n_epochs * n_batches))
 
-            def predict(batch: list[Any]) -> Tensor:
-                return head(self._encoder.differentiable(batch))
+            def predict(batch: Any) -> Tensor:
+                with self._precision():
+                    features = self._encoder.differentiable(batch)
+                return head(features.float())
 
-            best, best_epoch, kept = math.inf, 0, None
-            for layer in self._norms():
-                # Some networks come with .01, for runs of a hundred thousand steps. In a hundred their means would
-                # stay behind the weights, and the network be right in training and wrong in use.
-                layer.momentum = max(layer.momentum or 0.0, 0.1)
-            for epoch in range(1, n_epochs + 1):
-                network.train()
-                for layer in self._norms():
-                    layer.train(not rates.frozen_norm)
-                for rows in np.array_split(rng.permutation(self._parts.train), n_batches):
-                    losses = nn.functional.cross_entropy(predict(self._items[rows]), self._labels[rows].to(device))
-                    optimizer.zero_grad()
-                    losses.backward()
-                    nn.utils.clip_grad_norm_([*body, *top], 1.0)
-                    optimizer.step()
-                    schedule.step()
-                loss, _ = self._evaluate(predict, self._parts.validation)
-                if loss < best:
-                    best, best_epoch = loss, epoch
-                    kept = copy.deepcopy((network.state_dict(), head.state_dict()))
-                elif not math.isfinite(loss) or epoch - best_epoch >= settings.patience:
-                    break
-        if kept is not None:  # else the loss was never finite
-            network.load_state_dict(kept[0])
-            head.load_state_dict(kept[1])
-        return predict, best, best_epoch
+            best, kept = self._start.loss, _State.of(network, head, 0)
+            lowest, lowest_epoch = math.inf, 0
+            with short_memory(self._norms):
+                for epoch in range(1, n_epochs + 1):
+                    network.train()
+                    for layer in self._norms:
+                        layer.train(not chosen.frozen_norm)
+                    for rows, batch in self._epoch(rng.permutation(self._parts.train), n_batches):
+                        loss = nn.functional.cross_entropy(predict(batch), self._labels[rows])
+                        optimizer.zero_grad()
+                        loss.backward()
+                        nn.utils.clip_grad_norm_([*body, *top], 1.0)
+                        optimizer.step()
+                        schedule.step()
+                    measured = self._evaluate(predict, self._parts.validation)[0]
+                    if measured < best:
+                        best, kept = measured, _State.of(network, head, epoch)
+                    if measured < lowest:
+                        lowest, lowest_epoch = measured, epoch
+                    elif not math.isfinite(measured) or epoch - lowest_epoch >= settings.patience:
+                        break
+        network.load_state_dict(kept.network)
+        head.load_state_dict(kept.head)
+        return _Trained(predict, lowest, kept.epoch)
 
-    def _evaluate(self, predict: Callable[[list[Any]], Tensor], rows: IntArray) -> tuple[float, float]:
+    def _epoch(self, rows: IntArray, n_batches: int) -> Iterator[tuple[Tensor, Any]]:
+        """Yield the rows and the pictures of each batch."""
+        parts = np.array_split(rows, n_batches)
+        with self._items.batches(parts) as batches:
+            for part, batch in zip(parts, batches, strict=True):
+                moved = shift_and_zoom(batch) if self.settings.augmentation and isinstance(batch, Tensor) else batch
+                yield torch.from_numpy(part).to(self._device), moved
+
+    def _evaluate(self, predict: Callable[[Any], Tensor], rows: IntArray) -> tuple[float, float]:
         """Return mean loss and accuracy."""
+        logits = self._forward(predict, rows)
+        labels = self._labels[torch.from_numpy(rows).to(self._device)]
+        loss = nn.functional.cross_entropy(logits, labels)
+        return float(loss), float((logits.argmax(1) == labels).double().mean())
+
+    @torch.no_grad()  # type: ignore[untyped-decorator]
+    def _forward(self, compute: Callable[[Any], Tensor], rows: IntArray) -> Tensor:
+        """Return what the network in evaluation gives of rows."""
         self._encoder.module.eval()
-        loss = right = 0.0
+        parts = np.array_split(rows, math.ceil(len(rows) / (4 * self.settings.batch_size)))
+        with self._items.batches(parts) as batches:
+            return torch.cat([compute(batch) for batch in batches])
+
+    @cached_property
+    def _start(self) -> _Start:
+        """What every run begins with: a probe of the frozen features."""
+        with self._restored():
+            self._estimate_statistics()
+            features = [self._forward(self._encoder.differentiable, rows).float().cpu().numpy() for rows in self._parts]
+        if not all(np.isfinite(each).all() for each in features):
+            message = f"encoder {self._encoder.name!r} cannot be fine-tuned: its features are not finite."
+            raise EncoderError(message)
+        train, validation, test = (
+            (each, self._labels[rows].cpu().numpy()) for each, rows in zip(features, self._parts, strict=True)
+        )
+        head = fit_head(*train, *validation, self._n_classes)
         with torch.no_grad():
-            for part in np.array_split(rows, math.ceil(len(rows) / (4 * self.settings.batch_size))):
-                logits = predict(self._items[part]).cpu()
-                loss += float(nn.functional.cross_entropy(logits, self._labels[part], reduction="sum"))
-                right += int((logits.argmax(1) == self._labels[part]).sum())
-        return loss / len(rows), right / len(rows)
+            loss = nn.functional.cross_entropy(head(torch.from_numpy(validation[0])), torch.from_numpy(validation[1]))
+            right = head(torch.from_numpy(test[0])).argmax(1).numpy() == test[1]
+        return _Start(head.to(self._device), float(loss), float(right.mean()))
 
-    def _norms(self) -> list[Any]:
-        """Return the layers of batch normalisation."""
-        kind = nn.modules.batchnorm._BatchNorm
-        return [layer for layer in self._encoder.module.modules() if isinstance(layer, kind)]
+    def _estimate_statistics(self) -> None:
+        size = self.settings.batch_size
+        rows = self._parts.train[: _STATISTICS_BATCHES * size]
+        parts = np.array_split(np.random.default_rng(0).permutation(rows), math.ceil(len(rows) / size))
+        with self._items.batches(parts) as batches:
+            estimate_untouched(self._encoder.module, batches, self._encoder.differentiable)
 
-    def _head(self) -> _Head:
-        mean, scale = self._moments
-        return _Head(mean, scale, self._n_classes)
-
-    @property
-    def _moments(self) -> tuple[Tensor, Tensor]:
-        """Mean and deviation of the features before training, of as many rows as decide them well enough."""
-        self._encoder.module.eval()
-        rows = self._parts.train[:: max(1, len(self._parts.train) // 512)]
-        with torch.no_grad():
-            parts = np.array_split(rows, math.ceil(len(rows) / (4 * self.settings.batch_size)))
-            features = torch.cat([self._encoder.differentiable(self._items[part]) for part in parts])
-        deviation = features.std(0)
-        # A feature that is all but dead now may wake up; divided by what it varies now it would drown the others.
-        return features.mean(0), deviation.clamp(min=0.3 * float(deviation.square().mean().sqrt()) + 1e-30)
+    def _precision(self) -> AbstractContextManager[Any]:
+        if self.settings.mixed_precision and self._device.type == "cuda" and torch.cuda.is_bf16_supported():
+            autocast: AbstractContextManager[Any] = torch.autocast("cuda", torch.bfloat16)
+            return autocast
+        return nullcontext()
 
     @contextmanager
     def _restored(self) -> Iterator[None]:
         """Put weights, mode and gradients back to what they are now."""
         network = self._encoder.module
         before, training = copy.deepcopy(network.state_dict()), network.training
-        momenta = [(layer, layer.momentum) for layer in self._norms()]
         try:
             yield
         finally:
             network.load_state_dict(before)
-            for layer, momentum in momenta:
-                layer.momentum = momentum
             network.train(training)
             network.zero_grad(set_to_none=True)
 
 
-class _Head(nn.Module):  # type: ignore[misc]
-    """A linear classifier of standardised features; it begins at zero, all classes alike."""
+def _walk(loss: Callable[[float], float], rates: Sequence[float]) -> float:
+    """Return the rate of the smallest loss, of a sorted series that goes on where its end is the best so far."""
+    losses = {rate: loss(rate) for rate in rates}
 
-    def __init__(self, mean: Tensor, scale: Tensor, n_classes: int) -> None:
-        super().__init__()
-        self.register_buffer("mean", mean)
-        self.register_buffer("scale", scale)
-        self.linear = nn.Linear(len(mean), n_classes)
-        nn.init.zeros_(self.linear.weight)
-        nn.init.zeros_(self.linear.bias)
+    def best_of() -> float:
+        return min(losses, key=lambda rate: (losses[rate], rate))  # none of them finite: smaller ones may be
 
-    def forward(self, features: Tensor) -> Tensor:
-        return self.linear((features - self.mean) / self.scale)  # (n, d) -> (n, K)
-
-
-class _Items:
-    """Prepared items of rows, kept between epochs while memory allows."""
-
-    def __init__(self, encoder: TrainableEncoder, dataset: Dataset) -> None:
-        self._prepare, self._dataset = encoder.preprocess, dataset
-        self._kept: dict[int, Any] = {}
-        self._bytes = 0
-
-    def __getitem__(self, rows: IntArray) -> list[Any]:
-        return [self._kept[row] if row in self._kept else self._read(row) for row in rows.tolist()]
-
-    def _read(self, row: int) -> Any:
-        (item,) = self._dataset.items([row])
-        prepared: Any = item if self._prepare is None else self._prepare(item)
-        size = prepared.nbytes if isinstance(prepared, np.ndarray) else 0
-        if self._bytes + size <= _KEEP_PREPARED:
-            self._kept[row] = prepared
-            self._bytes += size
-        return prepared
+    for end, step in ((min, rates[0] / rates[1]), (max, rates[-1] / rates[-2])):
+        for _ in range(_MOST_EXTENSIONS):
+            best = best_of()
+            if best != end(losses):
+                break
+            losses[best * step] = loss(best * step)
+    return best_of()
 
 
 def _warm_cosine(warm: int, total: int) -> Callable[[int], float]:

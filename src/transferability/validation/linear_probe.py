@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from transferability._array import FloatArray, IntArray
 from transferability.scores import probing
-from transferability.validation.settings import Measured
+from transferability.validation.settings import TrainingResult
 
 __all__ = ["VERSION", "probe"]
 
@@ -14,7 +14,7 @@ VERSION = 2
 
 def probe(
     features: FloatArray, labels: IntArray, test_features: FloatArray, test_labels: IntArray, *, seed: int = 0
-) -> Measured:
+) -> TrainingResult:
     """Return what a linear classifier of the features is worth on the test rows.
 
     Parameters
@@ -28,8 +28,8 @@ def probe(
 
     Returns
     -------
-    Measured
+    TrainingResult
         Its `validation_accuracy` is that of the folds; its `epochs` are the iterations of all fits.
     """
     found = probing.probe(features, labels, test_features, test_labels, seed=seed)
-    return Measured(found.accuracy, found.loss, found.held_out_accuracy, found.iterations)
+    return TrainingResult(found.accuracy, found.loss, found.held_out_accuracy, found.iterations)

@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import cache as cache_result
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,7 +18,7 @@ from transferability.features import extract_features
 from transferability.pipeline import Split
 from transferability.ranking.store import ResultStore, result_key
 from transferability.validation.linear_probe import VERSION, probe
-from transferability.validation.settings import FineTuning, Measured, Rates
+from transferability.validation.settings import FineTuning, Hyperparameters, TrainingResult
 
 if TYPE_CHECKING:
     from transferability.validation.finetune import FineTuner
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Method", "data_identity", "encoder_identity", "measure"]
 
 Method = Literal["finetune", "probe"]
-_LAYOUT = 2  # of the keys: raised when a change of the code changes what is measured
+_LAYOUT = 3  # of the keys: raised when a change of the code changes what is measured
 
 
 def measure(
@@ -38,13 +39,14 @@ def measure(
     store: ResultStore | None = None,
     batch_size: int | None = None,
     cache: bool = True,
-) -> list[Measured]:
+    workers: int | None = None,
+) -> list[TrainingResult]:
     """Train an encoder on a target, once for each seed, and measure it on the target's test rows.
 
     Parameters
     ----------
     encoder : Encoder
-        For fine-tuning one that runs in torch; its weights are put back.
+        For fine-tuning one that runs in torch, or an ONNX graph that can be converted; its weights are put back.
     part : Split
         The target and its rows (`transferability.pipeline.prepare`).
     method : {"finetune", "probe"}
@@ -57,16 +59,18 @@ def measure(
         For extracting features.
     cache : bool, default=True
         Whether features are kept.
+    workers : int, optional
+        Processes that decode pictures for fine-tuning; by default as many as pay.
 
     Returns
     -------
-    list of Measured
+    list of TrainingResult
         One for each seed.
 
     Raises
     ------
     EncoderError
-        If the encoder cannot be fine-tuned: ONNX graphs and functions cannot.
+        If the encoder cannot be fine-tuned: functions cannot, nor quantised graphs.
     LabelError
         If the target has no labels.
     """
@@ -83,14 +87,17 @@ def measure(
         raise EncoderError(message)
     from transferability.validation.finetune import FineTuner
 
-    tuner = FineTuner(encoder, part.dataset, part.fit_rows, part.test_rows, settings)
+    @cache_result
+    def tuner() -> FineTuner:  # what is in the store needs none
+        return FineTuner(encoder, part.dataset, part.fit_rows, part.test_rows, settings, workers=workers)
+
     options = asdict(settings)
-    chosen = work.do("finetune-choice", {"settings": options}, lambda: vars(tuner.choose()))
-    rates = Rates(**{name: chosen[name] for name in Rates.__dataclass_fields__})
+    chosen = work.do("finetune-choice", {"settings": options}, lambda: vars(tuner().choose()))
+    hyperparameters = Hyperparameters(**{name: chosen[name] for name in Hyperparameters.__dataclass_fields__})
     found = []
     for seed in seeds:
         parts = {"settings": options, "seed": int(seed)}
-        run = work.do("finetune", parts, partial(_run, tuner, rates, seed))
+        run = work.do("finetune", parts, partial(_run, tuner, hyperparameters, seed))
         found.append(_read(run))
     return found
 
@@ -131,8 +138,8 @@ class _Kept:
         return result
 
 
-def _run(tuner: FineTuner, rates: Rates, seed: int) -> dict[str, Any]:
-    return tuner.run(rates, seed).to_dict() | vars(rates)
+def _run(tuner: Callable[[], FineTuner], hyperparameters: Hyperparameters, seed: int) -> dict[str, Any]:
+    return tuner().run(hyperparameters, seed).to_dict() | vars(hyperparameters)
 
 
 def _probe(
@@ -142,7 +149,7 @@ def _probe(
     work: _Kept,
     batch_size: int | None,
     cache: bool,
-) -> list[Measured]:
+) -> list[TrainingResult]:
     features: Any = None
 
     def run(seed: int) -> dict[str, Any]:
@@ -156,5 +163,5 @@ def _probe(
     return [_read(work.do("probe", options | {"seed": int(seed)}, partial(run, seed))) for seed in seeds]
 
 
-def _read(result: dict[str, Any]) -> Measured:
-    return Measured(**{name: result[name] for name in Measured.__dataclass_fields__})
+def _read(result: dict[str, Any]) -> TrainingResult:
+    return TrainingResult(**{name: result[name] for name in TrainingResult.__dataclass_fields__})

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from transferability._array import FloatArray
+from transferability.agreement import Agreement, Estimate, agreement, top_k_regret
 from transferability.errors import TaskError, UnknownNameError, nearest_names
-from transferability.ranking.agreement import Agreement, agreement, top_k_regret
-from transferability.ranking.bootstrap import Estimate
 from transferability.ranking.result import ScoreColumn, Skipped
 
 if TYPE_CHECKING:
@@ -114,10 +113,16 @@ class Validation:
 
     def plot(self, criterion: str | None = None, ax: Axes | None = None) -> Axes:
         """Draw a score, by default the first column, against the accuracies; needs the extra `plot`."""
-        from transferability.report.plots import plot_validation
+        from transferability.display.plots import plot_validation
 
         column = self.columns[0] if criterion is None else self._column(criterion)
-        return plot_validation(self, column.name, ax)
+        rows = [
+            {"target": each.target, "value": each.values[column.name], "accuracy": each.accuracy}
+            for each in self.observations
+            if column.name in each.values
+        ]
+        truth = "accuracy after " + ("fine-tuning" if self.method == "finetune" else "linear probing")
+        return plot_validation(rows, ax, criterion=column.name, truth=truth)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values, with the version of their layout."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["FineTuning", "Measured", "Rates"]
+__all__ = ["FineTuning", "Hyperparameters", "TrainingResult"]
 
 
 @dataclass(frozen=True)
@@ -14,14 +14,16 @@ class FineTuning:
 
     Attributes
     ----------
-    learning_rates, weight_decays : tuple of float
-        Of the encoder.
+    learning_rates : tuple of float
+        Tried first, each for `choice_epochs`; the smallest validation loss decides. Where the smallest or the largest
+        of several wins, the next of the series is tried too, as long as the loss falls and at most three times.
     frozen_norms : tuple of bool
-        Whether batch normalisation keeps the mean and deviation it came with; tried only where there is any. With few
-        samples a large network does better so, a small one that must change much does not.
-        Every combination of these three is tried for `choice_epochs`; the smallest validation loss decides.
+        Whether batch normalisation keeps the mean and deviation it came with; tried only where there is any, after the
+        learning rate. With few samples a large network does better so, a small one that must change much does not.
+    weight_decays : tuple of float
+        Tried last, with what was chosen before.
     head_factor : float
-        How many times faster the head learns: it begins at zero.
+        How many times faster the head learns than the encoder.
     epochs, choice_epochs : int
         At most so many passes over the training part.
     patience : int
@@ -29,21 +31,27 @@ class FineTuning:
     batch_size : int
     validation_share : float
         Share of each class of the fitting rows that validates and is not trained on.
+    augmentation : bool
+        Whether training pictures are shifted and zoomed by up to a tenth.
+    mixed_precision : bool
+        Whether CUDA computes in bfloat16 where that is safe; weights stay in float32. Nothing changes on a CPU.
     """
 
-    learning_rates: tuple[float, ...] = (1e-4, 1e-3)
-    weight_decays: tuple[float, ...] = (1e-4, 1e-2)
+    learning_rates: tuple[float, ...] = (3e-5, 3e-4, 3e-3)
     frozen_norms: tuple[bool, ...] = (False, True)
-    head_factor: float = 10.0
+    weight_decays: tuple[float, ...] = (1e-2,)
+    head_factor: float = 1.0
     epochs: int = 20
     choice_epochs: int = 4
     patience: int = 5
     batch_size: int = 32
     validation_share: float = 0.2
+    augmentation: bool = False
+    mixed_precision: bool = True
 
 
 @dataclass(frozen=True)
-class Rates:
+class Hyperparameters:
     """What was chosen on the validation part."""
 
     learning_rate: float
@@ -52,22 +60,39 @@ class Rates:
 
 
 @dataclass(frozen=True)
-class Measured:
+class TrainingResult:
     """What training gave.
 
     Attributes
     ----------
     accuracy, loss : float
         On the test rows; the loss in nats.
-    validation_accuracy : float
+    validation_accuracy, validation_loss : float
+        On rows that chose the weights. The loss is None where nothing was fine-tuned.
     epochs : int
-        Passes up to the weights that were kept.
+        Passes up to the weights that were kept; 0 where none was better than the linear probe they began from.
+    probe_accuracy : float or None
+        Of that linear probe, on the test rows; None where nothing was fine-tuned.
     """
 
     accuracy: float
     loss: float
     validation_accuracy: float
     epochs: int
+    probe_accuracy: float | None = None
+    validation_loss: float | None = None
+
+    @property
+    def note(self) -> str:
+        """What must be said of it; empty where nothing must."""
+        if self.probe_accuracy is None:
+            return ""
+        probe = f"the linear probe it began from, {100 * self.probe_accuracy:.1f} %"
+        if self.epochs == 0:
+            return f"no epoch of fine-tuning had a smaller validation loss than {probe}; this is the probe."
+        if self.accuracy < self.probe_accuracy:
+            return f"fine-tuning ended at {100 * self.accuracy:.1f} %, below {probe}."
+        return ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""

@@ -10,13 +10,15 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from transferability import __version__
+from transferability import __version__, scores
 from transferability.cli.app import app, main
-from transferability.cli.output import number, percent
+from transferability.display.formats import number, percent
 from transferability.errors import TransferabilityError
 from transferability.features import write_features
 
-COMMANDS = ["cache", "demo", "extract", "pack", "rank", "relate", "report", "score", "study", "validate"]
+COMMANDS = [
+    "cache", "demo", "doctor", "encoders", "extract", "pack", "rank", "relate", "report", "score", "study", "validate",
+]  # fmt: skip
 HOSTILE = ["[bold red]a[/bold red]", "<script>alert(1)</script>", "naïve 類 \u202egnp \x1b[31m \x9b2J :rocket: \n"]
 
 
@@ -79,7 +81,7 @@ def test_version() -> None:
     ("arguments", "message"),
     [
         (["rnk"], "No such command"),
-        (["rank"], "Missing option"),
+        (["study"], "Missing argument"),
         (["rank", "--targt", "x"], "No such option"),
         (["relate", "--reference", "a", "--target", "b", "--limit", "many"], "Invalid value"),
         (["relate", "--reference", "a", "--target", "b", "--limit", "1"], "Invalid value"),
@@ -130,7 +132,7 @@ def test_main_prints_the_sentence_alone_unless_asked_for_more(
         return
     with pytest.raises(SystemExit) as caught:
         main()
-    assert caught.value.code == 1
+    assert caught.value.code == 2
     seen = capsys.readouterr()
     assert seen.out == ""
     assert seen.err.startswith("error: ")
@@ -301,13 +303,51 @@ def test_score_says_what_it_left_out(files: dict[str, str]) -> None:
     path = files["goal"].removeprefix("features:")
     out, err = run("score", "--features", path)
     assert "logme" in out
-    assert "skipped leep" in err
+    line = "skipped pactran_dirichlet, pactran_gamma, leep, nce: needs the class probabilities of a source classifier."
+    assert line in " ".join(err.split())
     assert "leep" not in out.split()
     _, err = run("score", "--features", path, "--score", "leep", code=1)
     assert "skipped leep" in err
     run("score", "--features", path, "--score", "leep", "--score", "logme", code=3)
     with pytest.raises(TransferabilityError, match="Did you mean 'logme'"):
         run("score", "--features", path, "--score", "logmee")
+
+
+def test_score_of_targets(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    features, weights = rng.normal(size=(80, 6)), rng.normal(size=(6, 2))
+    numbers = features @ weights + 0.5 * rng.normal(size=(80, 2))
+    several = (numbers > 0).astype(float)
+    found = {}
+    for name, targets in (("numbers", numbers), ("several", several)):
+        write_features(tmp_path / f"{name}.npz", features, targets=targets)
+        found[name] = json.loads(run("score", "--features", str(tmp_path / f"{name}.npz"), "--json")[0])
+        assert (found[name]["targets"], found[name]["pseudo_labels"]) == (True, False)
+        values = {each["name"]: each["value"] for each in found[name]["scores"]}
+        assert values["logme"] == pytest.approx(float(scores.logme(features, targets, regression=True)))
+        assert values["emms"] == pytest.approx(float(scores.emms(features, targets)))
+        assert ("parc" in values) is (name == "several")
+        assert "takes no targets" in found[name]["skipped"]["knn"]
+    _, err = run("score", "--features", str(tmp_path / "numbers.npz"), "--score", "knn", code=1)
+    assert "skipped knn: needs labels of classes, and takes no targets." in " ".join(err.split())
+
+
+def test_score_reads_label_embeddings(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 3
+    arrays = {"features": rng.normal(size=(60, 4)) + labels[:, None], "labels": labels}
+    arrays["label_embeddings"] = rng.normal(size=(2, 3, 8))
+    np.savez(tmp_path / "f.npz", **arrays)
+    found = json.loads(run("score", "--features", str(tmp_path / "f.npz"), "--score", "emms", "--json")[0])
+    assert found["scores"][0]["value"] == pytest.approx(float(scores.emms(*arrays.values())))
+    assert found["targets"] is False
+
+
+def test_score_lists_what_there_is() -> None:
+    out, _ = run("score", "--list")
+    for name, info in scores.available().items():
+        assert f"\n{name} " in out
+        assert info.description in out
 
 
 def test_score_guesses_labels_from_a_source(files: dict[str, str]) -> None:

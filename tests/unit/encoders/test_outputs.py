@@ -63,7 +63,7 @@ KINDS = {  # number of hidden layers, and of classes
     "gpt2": (2, None),
     "st": (1, None),
     "openclip": (2, None),
-    "onnx": (3, None),
+    "onnx": (1, None),
 }
 
 

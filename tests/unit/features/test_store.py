@@ -10,6 +10,7 @@ from transferability.features import FeatureCache, upkeep
 from transferability.features.store import read_shard
 
 ROWS = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
+KEYS = np.arange(96, dtype=np.uint8).reshape(6, 16)
 MARK, OTHER_MARK = "a" * 64, "b" * 64
 
 
@@ -18,7 +19,7 @@ def make(cache, data="letters", used=None, shards=2, rows=ROWS):
     about["data"] = {"rows": 2 * cache.shard_rows, "ids": data}
     entry = cache.entry(about, {"encoder_name": "test", "data_name": data})
     for number in range(shards):
-        entry.write(number, MARK, rows)
+        entry.write(number, MARK, rows, KEYS)
     if used is not None:
         os.utime(entry.folder / "manifest.json", (used, used))
     return entry
@@ -45,10 +46,10 @@ def test_the_same_rows_make_the_same_file_and_other_contents_replace_it(cache):
     entry = make(cache)
     first = entry.find(0, MARK)
     content, written = first.read_bytes(), first.stat().st_mtime_ns
-    assert entry.write(0, MARK, ROWS) == first
+    assert entry.write(0, MARK, ROWS, KEYS) == first
     assert (first.read_bytes(), first.stat().st_mtime_ns >= written) == (content, True)
     assert entry.find(0, OTHER_MARK) is None
-    entry.write(0, OTHER_MARK, ROWS)
+    entry.write(0, OTHER_MARK, ROWS, KEYS)
     assert entry.find(0, MARK) is None
     assert entry.numbers() == {0, 1}
 

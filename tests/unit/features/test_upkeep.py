@@ -49,7 +49,7 @@ def plant(cache, number, **manifest):
     folder = cache.folder / key[:2] / key
     folder.mkdir(parents=True)
     about = {
-        "schema": 3, "key": key, "encoder_name": "e", "output": "features", "dtype": "float32", "data_name": "d",
+        "schema": 4, "key": key, "encoder_name": "e", "output": "features", "dtype": "float32", "data_name": "d",
         "data": {"rows": 5}, "shard_rows": 1024,
     }  # fmt: skip
     (folder / "manifest.json").write_text(json.dumps({**about, **manifest}))
@@ -202,7 +202,7 @@ def test_only_files_of_the_cache_are_removed(cache, tmp_path):
 
 
 def test_entries_of_other_versions_go_first(cache):
-    old = plant(cache, 1, schema=2)
+    old = plant(cache, 1, schema=3)
     new = plant(cache, 2)
     os.utime(new / "manifest.json", (1.0, 1.0))
     assert [kept.key for kept in upkeep.contents(cache)] == [new.name]
@@ -215,7 +215,7 @@ def test_entries_of_other_versions_go_first(cache):
     [
         {"data": {"rows": 10**400}}, {"data": {"rows": -1}}, {"data": {"rows": "5"}}, {"data": {"rows": True}},
         {"data": []}, {"shard_rows": 0}, {"shard_rows": 1.5}, {"encoder_name": 3}, {"output": None}, {"key": "x"},
-        {"schema": "3"}, {"dtype": {}},
+        {"schema": "4"}, {"dtype": {}},
     ],
 )  # fmt: skip
 def test_manifests_that_lie_are_passed_over(cache, change):

@@ -14,10 +14,11 @@ import pytest
 from matplotlib.figure import Figure
 
 from transferability import Task, TaskRelatedness
+from transferability.display import plots, tables
+from transferability.display.columns import column_named
 from transferability.errors import OptionError, TaskError
 from transferability.ranking.result import Ranking
 from transferability.relatedness.result import Relatedness
-from transferability.report import tables
 from transferability.report.trackers import Tracker, track
 
 KINDS = ["terms", "classes", "points", "tau", "convergence"]
@@ -55,9 +56,7 @@ def test_bars_stack_to_the_bound(ranking: Ranking) -> None:
 
 def test_names_that_look_like_formulas_are_drawn_as_text(hostile_ranking: Ranking) -> None:
     names = ["$\\frac{1}{2", "a_b^c", "<b>"]
-    from transferability.report.plots import plot_terms
-
-    ax = plot_terms([each.relatedness for each in hostile_ranking.entries], names=names)
+    ax = plots.plot_terms(tables.terms_table([each.relatedness.to_dict() for each in hostile_ranking], names))
     ax.set_title("")  # the title is hostile too: glyphs that no font has are matplotlib's to warn of
     ax.figure.savefig(io.StringIO(), format="svg")
     assert [label.get_text() for label in ax.get_xticklabels()] == names
@@ -74,7 +73,7 @@ def test_points_need_details() -> None:
     rng = np.random.default_rng(0)
     task = Task(rng.normal(size=(20, 3)), np.arange(20) % 2)
     result = TaskRelatedness(1.0).fit(task, task)
-    assert tables.points_table(result) == []
+    assert tables.points_table(result.to_dict(), None) == []
     with pytest.raises(TaskError, match=r"`result.details` must hold points"):
         result.plot(kind="points")
 
@@ -94,35 +93,33 @@ def test_tables_hold_what_plots_show(ranking: Ranking, relations: list[Relatedne
     for row, entry in zip(frame, ranking.entries, strict=True):
         assert row["bound"] == entry.relatedness.bound
         assert row["transferred_accuracy_low"] <= row["transferred_accuracy"] <= row["transferred_accuracy_high"]
-        assert list(row)[3:6] == ["transferred_accuracy", "transferred_loss", "bound"]
+        assert list(row)[:4] == ["place", "encoder", "reference", "transferred_accuracy"]
         assert row["logme"] == entry.scores["logme"]
     by_bound = Ranking.sort(ranking.entries, [], "bound", ranking.columns, "bands", ranking.references)
     for row in by_bound.frame():
         assert row["bound_low"] <= row["bound"] <= row["bound_high"]
-        assert "transferred_accuracy_low" not in row
-    assert len(tables.matrix_table(relations)) == 4
-    assert {row["row"] for row in tables.matrix_table(ranking)} == {each.encoder for each in ranking.entries}
+        assert row["transferred_accuracy_low"] <= row["transferred_accuracy"] <= row["transferred_accuracy_high"]
+    assert len(tables.matrix_table([(each.target, each.to_dict()) for each in relations])) == 4
     measured = {ranking.best.encoder: 0.9}
-    ((name, accuracy),) = [(row["encoder"], row["accuracy"]) for row in tables.agreement_table(ranking, measured)]
-    assert (name, accuracy) == (ranking.best.encoder, 0.9)
-    assert {row["tau"] for row in tables.tau_table(ranking.best.relatedness)} >= {ranking.best.relatedness.tau}
+    rows = tables.agreement_table(ranking.records, column_named("bound"), measured)
+    ((name, value, accuracy),) = [tuple(row.values()) for row in rows]
+    assert (name, value, accuracy) == (ranking.best.encoder, ranking.best.relatedness.bound, 0.9)
+    best = ranking.best.relatedness
+    assert {row["tau"] for row in tables.tau_table(best.to_dict())} >= {best.tau}
 
 
 def test_a_pack_that_serves_one_encoder_leaves_gaps_in_the_others() -> None:
-    def result(*panel: tuple[str, float]) -> SimpleNamespace:
-        return SimpleNamespace(panel=[SimpleNamespace(reference=name, bound=bound) for name, bound in panel])
+    def result(*panel: tuple[str, float]) -> dict:
+        return {"panel": [{"reference": name, "bound": bound} for name, bound in panel]}
 
     rows = [("a", result(("x", 1.0), ("x", 2.0))), ("b", result(("y", 3.0))), ("c", result(("x", 4.0), ("y", 5.0)))]
-    entries = [SimpleNamespace(encoder=name, relatedness=found) for name, found in rows]
-    table = tables.matrix_table(SimpleNamespace(entries=entries))
+    table = tables.matrix_table(rows)
     columns = [row["reference"] for row in table if row["row"] == "a"]
     bounds = {name: [row["bound"] for row in table if row["row"] == name] for name in "abc"}
     assert sorted(columns) == ["x", "x", "y"]
     assert [each for each in bounds["a"] if each] == [1.0, 2.0]
     assert bounds["b"].index(3.0) == bounds["c"].index(5.0) == columns.index("y")
-    from transferability.report.plots import plot_matrix
-
-    plot_matrix(SimpleNamespace(entries=entries)).figure.savefig(io.StringIO(), format="svg")
+    plots.plot_matrix(table).figure.savefig(io.StringIO(), format="svg")
 
 
 # ── notebooks ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -193,6 +190,8 @@ SETUP = """
 from pathlib import Path
 import numpy as np
 from transferability import Task, TaskRelatedness
+from transferability.display import plots, tables
+from transferability.display.columns import column_named
 from transferability.ranking.result import Ranked, Ranking
 from transferability.report.trackers import MLflowTracker, WandbTracker, track
 task = Task(np.random.default_rng(0).normal(size=(20, 3)), np.arange(20) % 2)

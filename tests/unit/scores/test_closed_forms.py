@@ -274,3 +274,26 @@ def _knn_by_hand(x: np.ndarray, y: np.ndarray, k: int) -> float:
 def test_knn_refuses(k: object) -> None:
     with pytest.raises(OptionError, match="n_neighbors"):
         scores.knn(np.eye(4), [0, 1, 0, 1], n_neighbors=k)
+
+
+@pytest.mark.parametrize(
+    "features",
+    [
+        np.random.default_rng(0).normal(size=(200, 300)),
+        np.random.default_rng(1).normal(size=(250, 5)) * 1e-3 + 1e5,  # single precision cannot tell these apart
+        np.random.default_rng(2).normal(size=(250, 4)) * np.logspace(-2, 2, 250)[:, None],
+        np.random.default_rng(3).normal(size=(150, 40)).astype(np.float32),
+    ],
+    ids=["wide", "far from the origin", "of all sizes", "float32"],
+)
+def test_knn_finds_the_nearest(features: np.ndarray) -> None:
+    labels = np.arange(len(features)) % 3
+    double = features.astype(np.float64)
+    distances = ((double[:, None, :] - double) ** 2).sum(axis=2)
+    np.fill_diagonal(distances, np.inf)
+    expected = (labels[distances.argmin(axis=1)] == labels).mean()
+    assert float(scores.knn(features, labels, n_neighbors=1)) == pytest.approx(expected)
+
+
+def test_knn_of_equal_samples() -> None:
+    assert 0 <= float(scores.knn(np.ones((40, 3)), np.arange(40) % 2)) <= 1  # every sample is as near as any other

@@ -42,6 +42,9 @@ try:
 finally:
     heavy = "torch ot pandas networkx sklearn matplotlib pyarrow PIL".split()
     print([name for name in heavy if name in sys.modules], file=sys.stderr)
+    if sys.platform == "linux":
+        peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+        print(int(peak.split()[1]) > 250_000 and peak, file=sys.stderr)
 """
 
 
@@ -58,5 +61,7 @@ def test_the_plan_is_that_of_pot_wherever_the_solver_comes_from(before: str, wit
 
 def test_ranking_feature_files_loads_no_framework(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", RANK], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.stderr.strip() == "[]"
+    heavy, *above_250_megabytes = done.stderr.splitlines()
+    assert heavy == "[]"
+    assert above_250_megabytes in ([], ["False"])
     assert '"transferred_accuracy"' in done.stdout

@@ -2,32 +2,93 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from transferability.encoders.function import FunctionEncoder
 from transferability.errors import EncoderError, LabelError
-from transferability.validation.finetune import FineTuner
-from transferability.validation.settings import FineTuning, Rates
+from transferability.pipeline import Settings, prepare
+from transferability.scores.probing import probe as linear_probe
+from transferability.validation.finetune import FineTuner, _walk
+from transferability.validation.settings import FineTuning, Hyperparameters, TrainingResult
 
 QUICK = FineTuning(learning_rates=(1e-2,), weight_decays=(1e-4,), epochs=12, choice_epochs=1, batch_size=16)
-RATES = Rates(1e-2, 1e-4)
+CHOSEN = Hyperparameters(1e-2, 1e-4)
 
 
 def tuner(encoder, part, settings=QUICK):
     return FineTuner(encoder, part.dataset, part.fit_rows, part.test_rows, settings)
 
 
-def test_it_learns(make_encoder, part) -> None:
-    encoder = make_encoder()
-    still = tuner(encoder, part).run(Rates(1e-12, 0.0), 0)
-    tuned = tuner(encoder, part).run(RATES, 0)
-    assert tuned.accuracy > 0.9
-    assert tuned.validation_accuracy > 0.9
-    assert tuned.loss < 0.5 * still.loss
-    np.testing.assert_allclose(still.loss, np.log(2), atol=1e-4)  # the head begins at zero
+@pytest.fixture
+def hard(make_data):
+    """Pictures that one random filter does not tell apart, and a trained one does."""
+    return prepare(make_data(n=120, noise=0.6), Settings())
+
+
+def test_it_learns_past_the_probe_that_it_begins_from(make_encoder, hard) -> None:
+    encoder = make_encoder(width=1)
+    still = tuner(encoder, hard).run(Hyperparameters(1e-12, 0.0), 0)
+    tuned = tuner(encoder, hard).run(CHOSEN, 0)
+    assert still.accuracy == still.probe_accuracy == tuned.probe_accuracy < 0.7
+    assert tuned.accuracy > still.accuracy + 0.1
+    assert tuned.loss < 0.8 * still.loss
     assert 1 <= tuned.epochs <= 12
+    assert tuned.note == ""
+
+
+def test_the_head_is_the_probe_of_the_frozen_features(make_encoder, hard) -> None:
+    encoder = make_encoder(width=8)
+    still = tuner(encoder, hard).run(Hyperparameters(1e-12, 0.0), 0)
+    features = encoder.encode(hard.dataset.items(range(len(hard.dataset))))
+    labels = hard.dataset.labels
+    probe = linear_probe(
+        features[hard.fit_rows], labels[hard.fit_rows], features[hard.test_rows], labels[hard.test_rows]
+    )
+    assert abs(still.probe_accuracy - probe.accuracy) <= 0.1  # of fewer rows, and another ridge
+
+
+def test_what_does_not_beat_its_start_is_the_start_and_says_so(make_encoder, make_data) -> None:
+    noise = prepare(make_data(n=60, noise=20.0), Settings())  # nothing to be learned
+    found = tuner(make_encoder(), noise).run(Hyperparameters(3.0, 0.0), 0)
+    assert found.epochs == 0
+    assert found.accuracy == found.probe_accuracy
+    assert found.note.startswith("no epoch of fine-tuning had a smaller validation loss than the linear probe")
+
+
+def test_an_accuracy_below_the_probe_is_told() -> None:
+    assert TrainingResult(0.7, 1.0, 0.8, 3, probe_accuracy=0.75).note == (
+        "fine-tuning ended at 70.0 %, below the linear probe it began from, 75.0 %."
+    )
+    assert TrainingResult(0.7, 1.0, 0.8, 3, probe_accuracy=0.7).note == ""
+    assert TrainingResult(0.7, 1.0, 0.8, 3).note == ""  # a probe
+
+
+@pytest.mark.parametrize(("best", "chosen"), [(3e-4, 3e-4), (3e-6, 3e-6), (3e-2, 3e-2), (1e-12, 3e-8), (1e3, 3.0)])
+def test_learning_rates_go_on_where_their_end_wins(best, chosen) -> None:
+    asked = []
+
+    def loss(rate: float) -> float:
+        asked.append(rate)
+        return abs(np.log(rate / best))
+
+    np.testing.assert_allclose(_walk(loss, (3e-5, 3e-4, 3e-3)), chosen)
+    assert len(asked) == len(set(asked)) <= 3 + 3
+
+
+def test_losses_that_are_not_finite_lead_to_smaller_rates() -> None:
+    assert _walk(lambda rate: rate if rate < 1e-5 else np.inf, (3e-5, 3e-4, 3e-3)) == pytest.approx(3e-8)
+
+
+def test_augmentation_changes_training_and_nothing_else(make_encoder, hard) -> None:
+    plain, moved = (
+        tuner(make_encoder(width=1), hard, replace(QUICK, augmentation=each)).run(CHOSEN, 0) for each in (False, True)
+    )
+    assert plain.probe_accuracy == moved.probe_accuracy
+    assert plain.loss != moved.loss
 
 
 def test_same_seed_same_numbers_whatever_was_done_before_and_the_encoder_is_left_as_it_was(make_encoder, part) -> None:
@@ -35,10 +96,10 @@ def test_same_seed_same_numbers_whatever_was_done_before_and_the_encoder_is_left
     before = {name: each.clone() for name, each in encoder.module.state_dict().items()}
     features = encoder.encode(part.dataset.items(range(3)))
     first = tuner(encoder, part)
-    found = [first.run(RATES, 1), first.run(RATES, 2), first.run(RATES, 1)]
+    found = [first.run(CHOSEN, 1), first.run(CHOSEN, 2), first.run(CHOSEN, 1)]
     assert found[0] == found[2]
     assert found[0] != found[1]
-    assert tuner(make_encoder(), part).run(RATES, 1) == found[0]
+    assert tuner(make_encoder(), part).run(CHOSEN, 1) == found[0]
     assert all(torch.equal(each, before[name]) for name, each in encoder.module.state_dict().items())
     assert not encoder.module.training
     np.testing.assert_array_equal(encoder.encode(part.dataset.items(range(3))), features)
@@ -47,8 +108,8 @@ def test_same_seed_same_numbers_whatever_was_done_before_and_the_encoder_is_left
 def test_train_leaves_the_new_weights_in_the_encoder(make_encoder, part) -> None:
     encoder = make_encoder()
     features = encoder.encode(part.dataset.items(range(3)))
-    kept = tuner(encoder, part).train(RATES, 0)
-    assert kept == tuner(make_encoder(), part).run(RATES, 0)
+    kept = tuner(encoder, part).train(CHOSEN, 0)
+    assert kept == tuner(make_encoder(), part).run(CHOSEN, 0)
     assert not np.allclose(encoder.encode(part.dataset.items(range(3))), features)
 
 
@@ -57,13 +118,13 @@ def test_rates_that_teach_nothing_are_not_chosen(make_encoder, part) -> None:
     assert tuner(make_encoder(), part, settings).choose().learning_rate == 1e-2
 
 
-def test_it_stops_early_and_keeps_the_best_epoch(make_encoder, make_data) -> None:
-    from transferability.pipeline import Settings, prepare
-
+def test_it_stops_early(make_encoder, make_data) -> None:
     noise = prepare(make_data(n=60, noise=20.0), Settings())  # nothing to be learned
-    settings = FineTuning(epochs=40, patience=2, batch_size=16)
-    found = tuner(make_encoder(), noise, settings).run(Rates(3e-2, 1e-4), 0)
-    assert found.epochs < 30
+    encoder = make_encoder()
+    passes = []
+    encoder.module.register_forward_hook(lambda module, *_: passes.append(1) if module.training else None)
+    tuner(encoder, noise, FineTuning(epochs=400, patience=2, batch_size=64)).run(Hyperparameters(3e-2, 1e-4), 0)
+    assert 3 <= len(passes) < 100  # one batch an epoch
 
 
 def test_an_encoder_whose_features_overflow_is_refused(make_encoder, part, monkeypatch) -> None:
@@ -72,8 +133,20 @@ def test_an_encoder_whose_features_overflow_is_refused(make_encoder, part, monke
         encoder, "differentiable", lambda batch: torch.full((len(batch), 4), torch.inf, requires_grad=True)
     )
     settings = FineTuning(choice_epochs=1)
-    with pytest.raises(EncoderError, match="not finite at any of the learning rates"):
+    with pytest.raises(EncoderError, match="its features are not finite"):
         tuner(encoder, part, settings).choose()
+
+
+def test_an_encoder_whose_training_overflows_is_refused(make_encoder, part, monkeypatch) -> None:
+    encoder = make_encoder()
+    compute = encoder.differentiable
+
+    def overflow(batch):
+        return compute(batch) * (torch.inf if encoder.module.training else 1.0)
+
+    monkeypatch.setattr(encoder, "differentiable", overflow)
+    with pytest.raises(EncoderError, match=r"not finite at any of the learning rates 3e-08, .*, 0\.003\. Take smaller"):
+        tuner(encoder, part, FineTuning(choice_epochs=1)).choose()
 
 
 def test_what_does_not_run_in_torch_is_told_to_be_probed(part) -> None:
@@ -92,10 +165,11 @@ def test_frozen_normalisation_keeps_its_statistics_and_follows_else(make_encoder
     for frozen in (True, False):
         encoder = make_encoder()
         encoder.module[1].momentum = 0.01
+        encoder.module[1].running_mean += 0.01  # it saw data
         mean = encoder.module[1].running_mean.clone()
-        tuner(encoder, part).train(Rates(1e-2, 1e-4, frozen), 0)
+        tuner(encoder, part).train(Hyperparameters(1e-2, 1e-4, frozen), 0)
         assert torch.equal(encoder.module[1].running_mean, mean) == frozen
     restored = make_encoder()
     restored.module[1].momentum = 0.01
-    tuner(restored, part).run(RATES, 0)
+    tuner(restored, part).run(CHOSEN, 0)
     assert restored.module[1].momentum == 0.01

@@ -1,0 +1,127 @@
+"""Progress of a whole ranking on a terminal: which encoder of how many, time left, and the table as it fills."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
+
+from transferability._printable import printable
+from transferability.cli.output import notice, progress_bars, state
+from transferability.cli.table import lay_out
+from transferability.display.formats import percent, rate
+
+if TYPE_CHECKING:
+    from transferability.pipeline import Progress as ProgressCallback
+    from transferability.pipeline.rank_encoders import Tell
+    from transferability.ranking.entry import Ranked, Skipped
+
+__all__ = ["Kept", "Watch", "keep_what_is_done", "time_left", "watch_ranking"]
+
+_MOST_ROWS = 15
+
+
+class Watch(NamedTuple):
+    """What a ranking is told to call; both None where nobody looks."""
+
+    progress: ProgressCallback | None
+    tell: Tell | None
+
+
+@contextmanager
+def watch_ranking() -> Iterator[Watch]:
+    """Show on stderr, while it is a terminal, how far a ranking is; nothing of it stays."""
+    console = Console(stderr=True)
+    if state.quiet or not console.is_terminal:
+        yield Watch(None, None)
+        return
+    screen = _Screen()
+    with Live(screen, console=console, transient=True, refresh_per_second=4):
+        yield Watch(screen.bars.report, screen.tell)
+
+
+@dataclass
+class Kept:
+    """A ranking, whole or of the encoders that were done when the user interrupted it."""
+
+    ranking: Any = None
+    interrupted: bool = False
+
+
+@contextmanager
+def keep_what_is_done() -> Iterator[Kept]:
+    """Take the ranking of the encoders that are done out of an interrupt, and say so."""
+    from transferability.pipeline.rank_encoders import RankingInterrupted
+
+    kept = Kept()
+    try:
+        yield kept
+    except RankingInterrupted as stopped:
+        kept.ranking, kept.interrupted = stopped.ranking, True
+        notice(f"interrupted: this is the ranking of the first {stopped.done} of {stopped.total} encoders.")
+
+
+class _Screen:
+    def __init__(self) -> None:
+        self.bars = progress_bars()
+        self._total = self._done = 0
+        self._entries: list[tuple[float, float, Any]] = []  # accuracy and bound, by which they are ordered
+        self._started = self._last = time.monotonic()
+
+    def tell(self, entry: Ranked | Skipped | None, done: int, total: int) -> None:
+        """Take what is known of one more encoder; of none when it begins."""
+        self._done, self._total, self._last = done, total, time.monotonic()
+        if entry is None:
+            self._started = self._last
+        elif (result := getattr(entry, "relatedness", None)) is not None:
+            self._entries.append((-(result.transferred_accuracy or 0.0), result.bound, entry))
+
+    def __rich_console__(self, console: Console, _: object) -> Iterator[Group]:
+        now = time.monotonic()
+        left = time_left(self._last - self._started, now - self._last, self._done, self._total)
+        number = min(self._done + 1, self._total)
+        head = f"encoder {number} of {self._total}" if self._total else "reading the data"
+        head += f", {left}" if left else ""
+        lines = self._table(console.width) if self._entries else []
+        yield Group(Text(head, style="bold"), self.bars.bars, *(Text(line, no_wrap=True) for line in lines))
+
+    def _table(self, width: int) -> list[str]:
+        ordered = sorted(self._entries, key=lambda each: each[:2])[:_MOST_ROWS]
+        rows = []
+        for _, _, entry in ordered:
+            trained = None if entry.probe is None else entry.probe.accuracy
+            row = [printable(entry.encoder), percent(entry.relatedness.transferred_accuracy), percent(trained)]
+            rows.append([*row, rate(entry.cost.items_per_second)])
+        columns = ["encoder", "transferred accuracy", "linear probe", "items/s"]
+        return lay_out(columns, rows, [True, False, False, False], width)[0]
+
+
+def time_left(spent: float, since: float, done: int, total: int) -> str:
+    """Say how long the other encoders may take, if they take what the first ones took; "" where nobody knows.
+
+    Parameters
+    ----------
+    spent : float
+        Seconds for the encoders that are done.
+    since : float
+        Seconds that the present one has taken.
+    done, total : int
+
+    Examples
+    --------
+    >>> time_left(120.0, 0.0, 2, 6), time_left(30.0, 5.0, 1, 2), time_left(0.0, 3.0, 0, 2)
+    ('about 4 minutes left', 'about 30 seconds left', '')
+    """
+    if not 0 < done < total:
+        return ""
+    each = spent / done
+    seconds = each * (total - done - 1) + max(each - since, 0.0)
+    if seconds >= 90:
+        return f"about {seconds / 60:.0f} minutes left"
+    return f"about {max(10, round(seconds / 10) * 10):.0f} seconds left"

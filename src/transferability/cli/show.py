@@ -1,0 +1,146 @@
+"""How commands show rankings: the table, what must be known to read it, what to do next, and files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from transferability._criteria import TRANSFERRED_ACCURACY
+from transferability.cli.output import MEASURED_ON, notice, print_table, short_path
+from transferability.display.columns import shown_columns, title_of
+from transferability.display.formats import number, percent
+from transferability.display.likeness import likeness
+from transferability.display.next_steps import next_steps
+
+if TYPE_CHECKING:
+    from transferability.ranking.result import Ranking
+
+__all__ = ["CsvFile", "PlotsFolder", "caveats", "show_next", "show_ranking", "write_csv", "write_ranking"]
+
+CsvFile = Annotated[Path | None, typer.Option("--csv", help="CSV file for the table, with all columns.")]
+PlotsFolder = Annotated[Path | None, typer.Option("--plots", help="Folder for the plots, as PNG and SVG.")]
+_NAMED_OF_RACE = 10
+_NAMED = 5  # encoders in a note, before they are only counted
+
+
+def show_ranking(ranking: Ranking, *, wide: bool = False) -> None:
+    """Print the table, and the caveats."""
+    record = ranking.to_dict()
+    entries = record["ranking"]
+    columns = shown_columns(entries, record["columns"], ranking.criterion, wide=wide)
+    rows = [[column.show(entry) for column in columns] for entry in entries]
+    to_left = [column.is_text for column in columns]
+    print_table(_title(ranking, columns_shown={column.key for column in columns}), _titles(columns), rows, to_left)
+    for text in caveats(ranking, wide=wide):
+        notice(text)
+
+
+def _titles(columns: Sequence[object]) -> list[str]:
+    return [getattr(column, "title", "") for column in columns]
+
+
+def _title(ranking: Ranking, *, columns_shown: set[str]) -> str:
+    best = ranking.best.relatedness
+    facts = [] if "reference" in columns_shown else [f"reference {best.reference}"]
+    facts.append(f"chance {percent(best.chance)}")
+    if columns_shown & {"bound", "transferred_loss"}:
+        facts.append(f"losses and bounds in nats, guessing costs {best.log_n_classes:.3f}")
+    by = title_of(ranking.criterion)
+    return f"Encoders for {ranking.target}, best first by {by} ({'; '.join(facts)})"
+
+
+def caveats(ranking: Ranking, *, wide: bool = True) -> list[str]:
+    """Return what must be known to read the table: every note once, with the encoders that it is about."""
+    best = ranking.best.relatedness
+    texts = []
+    if best.transferred_accuracy is not None:
+        texts.append(
+            "transferred accuracy: of the reference's classifier, transferred to the target by the fitted map, "
+            f"{MEASURED_ON[best.evaluated_on]}."
+        )
+    texts += [f"{data['name']}: {note}" for data in ranking.made.get("data", ()) for note in data.get("notes", ())]
+    if wide or best.transferred_accuracy is None:
+        texts.append(f"bound: an upper bound on the transferred loss on these rows. {best.certificate}")
+    like = likeness(best)
+    texts += [f"{ranking.best.encoder}, {like}"] if like else []
+    named = [
+        (f"below chance ({percent(entry.relatedness.chance)})", entry.encoder)
+        for entry in ranking
+        if (entry.relatedness.transferred_accuracy or 1.0) < entry.relatedness.chance
+    ]
+    named += [(f"{name}: {note}", entry.encoder) for entry in ranking for name, note in entry.notes.items()]
+    texts += _grouped(named, len(ranking))
+    texts += _race(ranking.made.get("race"))
+    return texts + _grouped([(f"skipped: {each.reason}", each.encoder) for each in ranking.skipped], 0)
+
+
+def _race(race: dict[str, Any] | None) -> list[str]:
+    """Return who left a race when, and why."""
+    if race is None:
+        return []
+    share = percent(race["items"] / race["items_of_all"])
+    texts = [f"race: {len(race['dropped'])} left before all rows were encoded; {share} of all items were encoded."]
+    shown = number if race["quantity"] != TRANSFERRED_ACCURACY else percent
+    texts += [
+        f"left after {each['n_rows']:,} rows: {each['encoder']}, {title_of(race['quantity'])} "
+        f"{shown(each['value'])} against {shown(each['rival_value'])} of {each['rival']}; "
+        f"p = {each['p_value']:.1g} that it is the first."
+        for each in race["dropped"][:_NAMED_OF_RACE]
+    ]
+    more = len(race["dropped"]) - _NAMED_OF_RACE
+    return texts + ([f"{more} more left; --json names all."] if more > 0 else [])
+
+
+def _grouped(notes: Iterable[tuple[str, str]], n_encoders: int) -> list[str]:
+    """Return each note once, with those it is about; nobody is named where it is about all."""
+    about: dict[str, list[str]] = {}
+    for text, encoder in notes:
+        about.setdefault(text, []).append(encoder)
+    found = []
+    for text, encoders in about.items():
+        if len(encoders) == n_encoders > 1:
+            found.append(f"{text} (all encoders)")
+        else:
+            more = f" and {len(encoders) - _NAMED} more" if len(encoders) > _NAMED else ""
+            found.append(f"{', '.join(encoders[:_NAMED])}{more}: {text}")
+    return found
+
+
+def show_next(ranking: Ranking) -> None:
+    """Print what to do now."""
+    for step in next_steps(ranking.to_dict()):
+        notice(f"Next: {step.title}:")
+        for line in step.code.splitlines():
+            notice(f"    {line}", whole=True)
+
+
+def write_csv(rows: Sequence[dict[str, object]], path: Path) -> None:
+    """Write the rows of a frame as CSV."""
+    import csv
+    import io
+
+    from transferability._writing import write_through_temporary
+
+    stream = io.StringIO(newline="")
+    writer = csv.DictWriter(stream, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_through_temporary(path, stream.getvalue().encode("utf-8", "backslashreplace"))
+    notice(f"written: {short_path(path)}")
+
+
+def write_ranking(ranking: Ranking, folder: Path) -> None:
+    """Write all results, and the report, into a folder."""
+    from transferability.relatedness.result import Relatedness
+    from transferability.report.files import write_records
+
+    files = write_records(ranking.to_dict(), ranking, folder)
+    fitted = [entry.relatedness for entry in ranking if isinstance(entry.relatedness, Relatedness)]
+    for place, result in enumerate(fitted, start=1):
+        result.transform.save(folder / f"transform-{place}.safetensors")
+    notice(f"written: {', '.join(map(short_path, files))} and {len(fitted)} transformations")
+    if not any(path.suffix == ".html" for path in files):
+        notice("no report.html: it needs jinja2. pip install 'transferability[report]'")

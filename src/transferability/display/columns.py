@@ -1,0 +1,378 @@
+"""The columns of a ranking: the one place where each is named, formatted and explained.
+
+Terminal, Markdown, HTML, notebooks, CSV files, trackers, JSON and the docs show these columns; `--sort` takes every one
+that has a direction. To add a column, add it here: its value is read from an entry of `Ranking.to_dict()`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from transferability.display.formats import FORMATS
+
+__all__ = [
+    "COLUMNS",
+    "Column",
+    "Entry",
+    "column_named",
+    "columns_of",
+    "cost_column",
+    "describe_columns",
+    "mark_front",
+    "shown_columns",
+    "sort_key",
+    "title_of",
+]
+
+Entry = Mapping[str, Any]
+"""An entry of the list `ranking` in `Ranking.to_dict()`."""
+Level = Literal["main", "wide", "data"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column.
+
+    Attributes
+    ----------
+    key : str
+        Its name in JSON, frames, CSV files and `--sort`.
+    title : str
+        Its name in tables.
+    format : str
+        Key of `display.formats.FORMATS`.
+    explanation : str
+        One sentence.
+    value : callable
+        From an entry to its value, None where unknown.
+    higher_is_better : bool or None
+        Direction for sorting; None where there is none.
+    level : {"main", "wide", "data"}
+        Shown in every table, in wide tables and details only, or in frames, CSV files and JSON only.
+    in_frame : bool
+        False for what other columns hold already.
+    """
+
+    key: str
+    title: str
+    format: str
+    explanation: str
+    value: Callable[[Entry], Any]
+    higher_is_better: bool | None = None
+    level: Level = "wide"
+    in_frame: bool = True
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it is text, set to the left."""
+        return self.format == "text"
+
+    def show(self, entry: Entry) -> str:
+        """Return the value of an entry as text."""
+        return FORMATS[self.format](self.value(entry))
+
+
+def _of(*path: str) -> Callable[[Entry], Any]:
+    def value(entry: Entry) -> Any:
+        found: Any = entry
+        for name in path:
+            found = None if found is None else found.get(name)
+        return found
+
+    return value
+
+
+def _end(quantity: str, position: int) -> Callable[[Entry], Any]:
+    def value(entry: Entry) -> Any:
+        ends = (entry.get("intervals") or {}).get(quantity)
+        return None if ends is None else ends[position]
+
+    return value
+
+
+_HELD_OUT = "on rows that neither classifier nor map was fitted on"
+COLUMNS: tuple[Column, ...] = (
+    Column("place", "#", "place", "Place in the ranking.", _of("place"), None, "main"),
+    Column("encoder", "encoder", "text", "Identifier of the encoder.", _of("encoder"), None, "main"),
+    Column(
+        "reference", "reference", "text", "Reference whose bound is smallest; all numbers of the transfer are its.",
+        _of("relatedness", "reference"), None, "main",
+    ),
+    Column(
+        "transferred_accuracy", "transferred accuracy", "percent",
+        f"Accuracy of the reference's classifier, transferred to the target, {_HELD_OUT}.",
+        _of("relatedness", "transferred_accuracy"), True, "main",
+    ),
+    Column(
+        "transferred_accuracy_interval", "95 % interval", "percent interval",
+        "Where the transferred accuracy lies on new data, with 95 % confidence for all encoders at once.",
+        _of("intervals", "transferred_accuracy"), None, "main", in_frame=False,
+    ),
+    Column(
+        "transferred_accuracy_low", "transferred accuracy, low", "percent",
+        "Lower end of the 95 % interval of the transferred accuracy.", _end("transferred_accuracy", 0), level="data",
+    ),
+    Column(
+        "transferred_accuracy_high", "transferred accuracy, high", "percent",
+        "Upper end of the 95 % interval of the transferred accuracy.", _end("transferred_accuracy", 1), level="data",
+    ),
+    Column(
+        "chance", "chance", "percent", "Share of the largest class: the accuracy of always answering that class.",
+        _of("relatedness", "chance"), level="wide",
+    ),
+    Column(
+        "probe_accuracy", "linear probe", "percent",
+        "Accuracy of a softmax regression trained on the target's features, on the same held-out rows.",
+        _of("probe", "accuracy"), True, "main",
+    ),
+    Column(
+        "measured_accuracy", "measured accuracy", "percent",
+        "Accuracy after fine-tuning, as given with `report --measured`.", _of("measured_accuracy"), None, "main",
+        in_frame=False,
+    ),
+    Column(
+        "p_best", "p best", "score",
+        "P-value of the hypothesis that this encoder is the best of the list on new data; those above 0.05 can be.",
+        _of("standing", "p_best"),
+    ),
+    Column(
+        "items_per_second", "items/s", "rate",
+        "Items that the encoder encodes per second on this machine, reading and preprocessing included.",
+        _of("cost", "items_per_second"), True, "main",
+    ),
+    Column(
+        "n_parameters", "parameters", "count", "Number of weights of the encoder.", _of("n_parameters"), False, "main",
+    ),
+    Column(
+        "on_front", "front", "mark",
+        "Whether no other encoder is both more accurate (transferred accuracy) and cheaper (seconds per item; "
+        "parameters where those are not known).",
+        _of("on_front"), None, "main",
+    ),
+    Column(
+        "transferred_loss", "transferred loss", "nats",
+        f"Mean cross-entropy of the same transferred classifier, in nats, {_HELD_OUT}.",
+        _of("relatedness", "transferred_loss"), False,
+    ),
+    Column(
+        "transferred_loss_interval", "95 % interval of the loss", "nats interval",
+        "Where the smoothed transferred loss lies on new data, with 95 % confidence for all encoders at once.",
+        _of("intervals", "transferred_loss"), in_frame=False,
+    ),
+    Column(
+        "transferred_loss_low", "transferred loss, low", "nats",
+        "Lower end of the 95 % interval of the smoothed transferred loss.", _end("transferred_loss", 0), level="data",
+    ),
+    Column(
+        "transferred_loss_high", "transferred loss, high", "nats",
+        "Upper end of the 95 % interval of the smoothed transferred loss.", _end("transferred_loss", 1), level="data",
+    ),
+    Column(
+        "bound", "bound", "nats",
+        "Upper bound on the transferred loss on these rows, in nats: the sum of the next three. Where it is not "
+        "certified, an estimate.",
+        _of("relatedness", "bound"), False,
+    ),
+    Column(
+        "bound_interval", "95 % interval of the bound", "nats interval",
+        "How much the bound varies with the sample, approximately; it says nothing of new data.",
+        _of("intervals", "bound"), in_frame=False,
+    ),
+    Column(
+        "bound_low", "bound, low", "nats", "Lower end of the interval in which the bound varies with the sample.",
+        _end("bound", 0), level="data",
+    ),
+    Column(
+        "bound_high", "bound, high", "nats", "Upper end of the interval in which the bound varies with the sample.",
+        _end("bound", 1), level="data",
+    ),
+    Column(
+        "reference_loss", "reference loss", "nats",
+        "First term of the bound: loss of the reference's classifier on the reference, by the target's priors.",
+        _of("relatedness", "reference_loss"), False,
+    ),
+    Column(
+        "label_mismatch", "label mismatch", "nats",
+        "Second term: entropy of the target class given the reference class; 0 where no two share one.",
+        _of("relatedness", "label_mismatch"), False,
+    ),
+    Column(
+        "distribution_mismatch", "distribution mismatch", "nats",
+        "Third term: cost of the transport, class by class, from the reference to the mapped target.",
+        _of("relatedness", "distribution_mismatch"), False,
+    ),
+    Column(
+        "accuracy_lost_on_reference", "points lost on reference", "points",
+        "Points of accuracy that the reference's classifier loses on the reference already.",
+        _of("relatedness", "accuracy_lost", "on_reference"), False,
+    ),
+    Column(
+        "accuracy_lost_to_labels", "points lost to labels", "points",
+        "Points of accuracy lost because target classes share a reference class.",
+        _of("relatedness", "accuracy_lost", "to_labels"), False,
+    ),
+    Column(
+        "accuracy_lost_on_target", "points lost on target", "points",
+        "Points of accuracy lost because the target is harder than the reference; negative: easier.",
+        _of("relatedness", "accuracy_lost", "on_target"), False,
+    ),
+    Column(
+        "probe_loss", "linear probe loss", "nats", "Mean cross-entropy of the linear probe, in nats.",
+        _of("probe", "loss"), False,
+    ),
+    Column(
+        "transferability", "transferability", "nats",
+        "Loss of a Lipschitz classifier trained on the target, in nats: what the paper's bound is compared with.",
+        _of("relatedness", "transferability"), False,
+    ),
+    Column(
+        "transferability_accuracy", "transferability accuracy", "percent", "Accuracy of that Lipschitz classifier.",
+        _of("relatedness", "transferability_accuracy"), True,
+    ),
+    Column(
+        "tau", "τ", "constant", "Lipschitz constant asked of the reference's classifier.", _of("relatedness", "tau"),
+    ),
+    Column("scale", "scale", "constant", "Factor of the classifier's logits.", _of("relatedness", "scale")),
+    Column(
+        "identifier", "identifier", "text", "What loads the encoder; it may be called by a shorter name.",
+        _of("identifier"), level="data",
+    ),
+    Column(
+        "dimension", "dimension", "count", "Number of features.", _of("cost", "dimension"), False,
+    ),
+    Column("input_size", "input size", "text", "Size of what the encoder reads.", _of("cost", "input_size")),
+    Column(
+        "peak_memory", "peak memory", "bytes",
+        "Largest memory while the encoder was loaded and encoded: of the process, or of the GPU where it ran on one.",
+        _of("cost", "peak_memory"), False,
+    ),
+    Column("licence", "licence", "text", "Licence of the weights, where it is known.", _of("cost", "licence")),
+    Column(
+        "load_seconds", "load, s", "seconds", "Seconds to load the encoder.", _of("cost", "load_seconds"), False,
+    ),
+    Column(
+        "extraction_seconds", "extraction, s", "seconds",
+        "Seconds to extract the features of target and references; what the cache holds takes none.",
+        _of("cost", "extraction_seconds"), False,
+    ),
+    Column(
+        "fit_seconds", "fit, s", "seconds", "Seconds to fit and measure the transfer, the probe and the scores.",
+        _of("cost", "fit_seconds"), False,
+    ),
+    Column("seconds", "seconds", "seconds", "Seconds for this encoder in all.", _of("seconds"), False, "main"),
+)  # fmt: skip
+"""All columns but those of scores, in the order in which tables show them."""
+SECONDS_PER_ITEM = Column(
+    "seconds_per_item", "seconds per item", "constant", "Seconds that the encoder takes for an item on this machine.",
+    lambda entry: None if (rate := _of("cost", "items_per_second")(entry)) is None else 1 / rate, False, "data",
+    in_frame=False,
+)  # fmt: skip
+"""The cost that the front is drawn against; the inverse of the column items/s."""
+_ALIASES = {"accuracy": "transferred_accuracy", "loss": "transferred_loss", "probe": "probe_accuracy"}
+
+
+def columns_of(scores: Sequence[Mapping[str, Any]] = (), columns: Sequence[Column] = COLUMNS) -> list[Column]:
+    """Return all columns of a ranking: those of its scores (name, higher_is_better) stand before the seconds."""
+    added = [_score(each["name"], higher_is_better=each["higher_is_better"]) for each in scores]
+    return [*columns[:-1], *added, columns[-1]]
+
+
+def _score(name: str, *, higher_is_better: bool) -> Column:
+    explanation = "Score of the literature, described in the docs."
+    return Column(name, name, "score", explanation, _of("scores", name), higher_is_better, "main")
+
+
+def shown_columns(
+    entries: Sequence[Entry], scores: Sequence[Mapping[str, Any]] = (), criterion: str = "", *, wide: bool = False
+) -> list[Column]:
+    """Return the columns of a table: those of its level, what it is sorted by, none that is empty.
+
+    The reference is left out of narrow tables where all entries have the same: it is said above them.
+    """
+    shown = []
+    references = {entry["relatedness"]["reference"] for entry in entries}
+    for column in columns_of(scores):
+        wanted = (
+            column.level == "main"
+            or column.key in (criterion, f"{criterion}_interval")
+            or (wide and column.level == "wide")
+        )
+        if column.key == "reference" and not wide and len(references) == 1:
+            wanted = False
+        if wanted and any(column.value(entry) is not None for entry in entries):
+            shown.append(column)
+    return shown
+
+
+def sort_key(name: str) -> str:
+    """Return the key of what somebody wants to sort by: a key, a title or a short name; the name itself of a score.
+
+    Examples
+    --------
+    >>> sort_key("accuracy"), sort_key("linear probe"), sort_key("logme")
+    ('transferred_accuracy', 'probe_accuracy', 'logme')
+    """
+    by_title = {column.title: column.key for column in COLUMNS if column.higher_is_better is not None}
+    # Underscores stay as they are: a score of the registry is called linear_probe.
+    return _ALIASES.get(name, by_title.get(name.replace("-", " "), name))
+
+
+def column_named(name: str, scores: Sequence[Mapping[str, Any]] = ()) -> Column | None:
+    """Return the column of a key, an alias or a title that can be sorted by, or None."""
+    key = sort_key(name)
+    named = {column.key: column for column in columns_of(scores) if column.higher_is_better is not None}
+    return named.get(key)
+
+
+def title_of(name: str) -> str:
+    """Return the title of what a ranking is sorted by; the name itself of a score.
+
+    Examples
+    --------
+    >>> title_of("transferred_accuracy"), title_of("logme")
+    ('transferred accuracy', 'logme')
+    """
+    column = column_named(name)
+    return name if column is None else column.title
+
+
+def cost_column(entries: Sequence[Entry]) -> Column | None:
+    """Return what the cost of these encoders is: seconds per item where all have them, else parameters, else None."""
+    for column in (SECONDS_PER_ITEM, next(column for column in COLUMNS if column.key == "n_parameters")):
+        if entries and all(column.value(entry) is not None for entry in entries):
+            return column
+    return None
+
+
+def mark_front(entries: Sequence[Entry]) -> list[bool | None]:
+    """Return whether each entry lies on the front of transferred accuracy against cost.
+
+    It does where no other is at least as accurate and at least as cheap, and better in one of the two. None where
+    accuracy or cost is not known.
+    """
+    cost = cost_column(entries)
+    points = [(entry["relatedness"]["transferred_accuracy"], cost.value(entry) if cost else None) for entry in entries]
+    known = [(a, c) for a, c in points if a is not None and c is not None]
+    return [
+        None
+        if accuracy is None or price is None
+        else not any(a >= accuracy and c <= price and (a, c) != (accuracy, price) for a, c in known)
+        for accuracy, price in points
+    ]
+
+
+def describe_columns(scores: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
+    """Return key, title, format, direction and explanation of each column that frames and JSON hold."""
+    return [
+        {
+            "key": column.key,
+            "title": column.title,
+            "format": column.format,
+            "higher_is_better": column.higher_is_better,
+            "explanation": column.explanation,
+        }
+        for column in columns_of(scores)
+        if column.in_frame
+    ]

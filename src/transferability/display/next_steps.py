@@ -1,0 +1,116 @@
+"""What to do after a ranking: code that fine-tunes the first encoder, and the command that measures the first few."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+__all__ = ["Step", "next_steps"]
+
+_SHORTLIST = 3
+
+
+class Step(NamedTuple):
+    """One thing to do: what it gives, and the code or command for it."""
+
+    title: str
+    code: str
+    language: str  # "python" or "sh"
+
+
+def next_steps(record: Mapping[str, Any]) -> list[Step]:
+    """Return what to do with a ranking.
+
+    Parameters
+    ----------
+    record : mapping
+        `Ranking.to_dict()`.
+    """
+    entries = record["ranking"]
+    best = entries[0]
+    n_classes = len(best["relatedness"]["per_class"])
+    data = (record.get("made") or {}).get("data") or [{}]
+    code = _snippet(_identifier(best), n_classes, str(data[0].get("kind", "")))
+    steps = [] if code is None else [Step(f"Fine-tune {best['encoder']}", code, "python")]
+    named = [identifier for each in entries if (identifier := _identifier(each))]
+    trainable = [name for name in named if not name.startswith("features:")][:_SHORTLIST]
+    if trainable:
+        target = _target((record.get("made") or {}).get("command"))
+        options = [word for name in trainable for word in ("--encoder", name)]
+        title = "Measure the accuracy after fine-tuning" + (f" of the first {len(trainable)}" if trainable[1:] else "")
+        steps.append(Step(title, shlex.join(["transferability", "validate", "--target", target, *options]), "sh"))
+    return steps
+
+
+def _identifier(entry: Mapping[str, Any]) -> str:
+    """Return what loads an encoder; of a hidden layer, and in records of early versions, the name."""
+    return str(entry.get("identifier") or entry["encoder"])
+
+
+def _target(command: str | None) -> str:
+    """Return the target of the command that made the ranking, or a word to be replaced."""
+    try:
+        words = shlex.split(command or "")
+    except ValueError:
+        words = []
+    for name in ("--target", "-t"):
+        for k, word in enumerate(words[:-1]):
+            if word == name:
+                return words[k + 1]
+            if word.startswith(f"{name}="):
+                return word.partition("=")[2]
+    if "rank" in words[:-1] and not (follows := words[words.index("rank") + 1]).startswith("-"):
+        return follows
+    return "DATA"
+
+
+def _snippet(encoder: str, n_classes: int, modality: str) -> str | None:
+    prefix, _, name = encoder.partition(":")
+    if prefix in ("features", "python"):  # no weights to train
+        return None
+    spec, _, revision = name.rpartition("@") if prefix == "hf" and "@" in name else (name, "", "")
+    quoted, version = (
+        json.dumps(spec or name, ensure_ascii=False),
+        f", revision={json.dumps(revision)}" * bool(revision),
+    )
+    if prefix == "timm":
+        return (
+            "import timm\n"
+            f"model = timm.create_model({quoted}, pretrained=True, num_classes={n_classes})\n"
+            "config = timm.data.resolve_model_data_config(model)\n"
+            "transform = timm.data.create_transform(**config, is_training=True)"
+        )
+    if prefix == "torchvision":
+        return (
+            "import torchvision\n"
+            f'model = torchvision.models.get_model({quoted}, weights="DEFAULT")\n'
+            f"# replace its last linear layer by torch.nn.Linear(..., {n_classes})"
+        )
+    if prefix == "hf":
+        reader, task = ("AutoTokenizer", "SequenceClassification")
+        if modality == "image":
+            reader, task = ("AutoImageProcessor", "ImageClassification")
+        if modality == "tokens":
+            task = "TokenClassification"
+        return (
+            f"from transformers import {reader}, AutoModelFor{task}\n"
+            f"reader = {reader}.from_pretrained({quoted}{version})\n"
+            f"model = AutoModelFor{task}.from_pretrained(\n"
+            f"    {quoted}{version}, num_labels={n_classes}, ignore_mismatched_sizes=True\n)"
+        )
+    if prefix == "st":
+        return (
+            "import torch\nfrom sentence_transformers import SentenceTransformer\n"
+            f"body = SentenceTransformer({quoted})\n"
+            f"head = torch.nn.Linear(body.get_sentence_embedding_dimension(), {n_classes})\n"
+            '# train both: head(body(body.tokenize(texts))["sentence_embedding"])'
+        )
+    whole = json.dumps(encoder, ensure_ascii=False)
+    return (
+        "import torch\nfrom transferability.encoders import load_encoder\n"
+        f"encoder = load_encoder({whole})  # encoder.module has the weights, where torch runs them\n"
+        f"head = torch.nn.LazyLinear({n_classes})\n"
+        "# train both: head(encoder.differentiable([encoder.preprocess(item) for item in batch]))"
+    )

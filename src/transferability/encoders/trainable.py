@@ -1,0 +1,37 @@
+"""Which encoders can be fine-tuned: those that run in torch, and those that can be turned into such."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from transferability.encoders.base import Encoder, TrainableEncoder
+from transferability.errors import EncoderError
+
+__all__ = ["ConvertibleEncoder", "as_trainable"]
+
+
+@runtime_checkable
+class ConvertibleEncoder(Encoder, Protocol):
+    """An encoder that runs elsewhere and can be turned into a torch network: an ONNX graph."""
+
+    def trainable(self) -> TrainableEncoder:
+        """Return the same encoder in torch, with weights of its own; or raise `EncoderError` that says why not."""
+
+
+def as_trainable(encoder: Encoder) -> TrainableEncoder:
+    """Return the encoder as one that can be trained.
+
+    Raises
+    ------
+    EncoderError
+        If it does not run in torch and cannot be converted.
+    MissingExtraError
+        If what converts it is not installed.
+    """
+    if isinstance(encoder, TrainableEncoder):
+        return encoder
+    if isinstance(encoder, ConvertibleEncoder):
+        return encoder.trainable()
+    message = f"encoder {encoder.name!r} cannot be fine-tuned: only encoders that run in torch can (timm:, "
+    message += "torchvision:, hf:, st:), and pictures through ONNX. Take method 'probe', which trains a linear "
+    raise EncoderError(message + "classifier on top.")

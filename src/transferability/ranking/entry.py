@@ -1,0 +1,155 @@
+"""One encoder of a ranking: its relatedness, its scores, and what it costs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from transferability._array import BoolArray, FloatArray
+from transferability._criteria import BOUND, QUANTITIES, TRANSFERRED_LOSS, Quantity
+from transferability.display.columns import column_named
+from transferability.relatedness.summary import RelatednessSummary
+
+__all__ = ["EncoderCost", "LinearProbe", "Ranked", "ScoreColumn", "Skipped"]
+
+
+@dataclass(frozen=True)
+class ScoreColumn:
+    """A score that takes part in a ranking."""
+
+    name: str
+    higher_is_better: bool
+
+
+@dataclass(frozen=True)
+class LinearProbe:
+    """A linear classifier trained on the target's features, its ridge chosen by folds, on rows it has not seen."""
+
+    accuracy: float
+    loss: float  # nats
+
+
+@dataclass(frozen=True)
+class EncoderCost:
+    """What an encoder costs on this machine; None where it is not known.
+
+    Attributes
+    ----------
+    items_per_second : float or None
+        Measured while it encoded, reading and preprocessing included; of features that the cache holds, as measured
+        when they were extracted.
+    dimension : int or None
+        Number of features.
+    input_size : str or None
+        What it reads: "224 × 224", "128 tokens".
+    peak_memory : int or None
+        Bytes: the largest memory of the process while it was loaded and encoded, or of the GPU where it ran on one.
+    licence : str or None
+        Of the weights.
+    load_seconds, extraction_seconds, fit_seconds : float or None
+        To load it, to extract features, and to fit and measure on them. They sum to the seconds of the entry.
+    """
+
+    items_per_second: float | None = None
+    dimension: int | None = None
+    input_size: str | None = None
+    peak_memory: int | None = None
+    licence: str | None = None
+    load_seconds: float | None = None
+    extraction_seconds: float | None = None
+    fit_seconds: float | None = None
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any] | None) -> EncoderCost:
+        """Return the cost that a record says."""
+        known = {} if record is None else {name: record.get(name) for name in cls.__dataclass_fields__}
+        return cls(**known)
+
+
+@dataclass(frozen=True, eq=False)
+class Ranked:
+    """One encoder of a ranking.
+
+    Attributes
+    ----------
+    encoder : str
+    n_parameters : int or None
+    relatedness : RelatednessSummary
+        Of the closest reference. From `rank` it is the `Relatedness` itself, with its transformation.
+    scores : dict of str to float
+        Of the literature, where they say something here.
+    notes : dict of str to str
+        Why a score says nothing here, or was computed on guessed labels; what happened to texts.
+    seconds : float
+        In all.
+    cache_keys : sequence of dict
+        Data and key of the features, where they are kept.
+    probe : LinearProbe or None
+        None without labels or samples of the target.
+    cost : EncoderCost
+    identifier : str or None
+        What loads the encoder, where it was loaded by one; it is called by another name perhaps.
+    """
+
+    encoder: str
+    n_parameters: int | None
+    relatedness: RelatednessSummary
+    scores: dict[str, float]
+    notes: dict[str, str]
+    seconds: float
+    cache_keys: Sequence[dict[str, str]] = ()
+    probe: LinearProbe | None = None
+    cost: EncoderCost = EncoderCost()
+    identifier: str | None = None
+
+    def value(self, criterion: str) -> float:
+        """Return what a ranking sorts by; nan where it is not known.
+
+        Parameters
+        ----------
+        criterion : str
+            "transferred_accuracy", "transferred_loss", "bound", a score, or another column that has a direction.
+        """
+        if criterion in QUANTITIES:
+            value = getattr(self.relatedness, criterion)
+        elif criterion in self.scores:
+            value = self.scores[criterion]
+        else:
+            column = column_named(criterion)
+            value = None if column is None else column.value(self.to_dict())
+        return math.nan if value is None else float(value)
+
+    def per_sample(self, quantity: Quantity) -> FloatArray | BoolArray | None:
+        """Return each target sample's part of a quantity, shape (n,); their mean is the quantity. None where unknown.
+
+        Of the transferred accuracy: whether the transferred classifier is right on the sample.
+        """
+        result = self.relatedness
+        if quantity == BOUND:
+            return result.bound_per_sample
+        return result.transferred_losses if quantity == TRANSFERRED_LOSS else result.transferred_correct
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {
+            "encoder": self.encoder,
+            "identifier": self.identifier,
+            "n_parameters": self.n_parameters,
+            "seconds": self.seconds,
+            "scores": self.scores,
+            "notes": self.notes,
+            "cache_keys": list(self.cache_keys),
+            "probe": None if self.probe is None else asdict(self.probe),
+            "cost": asdict(self.cost),
+            "relatedness": self.relatedness.to_dict(),
+        }
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An encoder that could not be ranked, and why."""
+
+    encoder: str
+    reason: str

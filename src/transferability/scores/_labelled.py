@@ -1,0 +1,78 @@
+"""Labelled features, checked once, with what several scores are made of: moments, principal axes, a discriminant."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from transferability._array import Array, IntArray, Namespace
+from transferability._validate import check_labels
+from transferability.scores._discriminant import Discriminant, fit_discriminant
+from transferability.scores._principal import PrincipalAxes
+from transferability.statistics._inputs import as_features
+from transferability.statistics.moments import ClassMoments, class_moments
+
+__all__ = ["LabelledFeatures"]
+
+
+class LabelledFeatures:
+    """Checked features and classes; everything else is made when it is first asked for, and kept.
+
+    Attributes
+    ----------
+    array : array of shape (n_samples, n_features)
+    xp : namespace
+        Of the array.
+    labels : int64 array of shape (n_samples,)
+        On the host.
+
+    Raises
+    ------
+    FeatureError, LabelError
+        As `as_features` and `check_labels`.
+    """
+
+    array: Array
+    xp: Namespace
+    labels: IntArray
+
+    def __init__(self, features: Any, labels: Any) -> None:
+        self.array, self.xp = as_features(features)
+        self.labels = check_labels(labels, self.array.shape[0])
+
+    @property
+    def n_samples(self) -> int:
+        """Number of rows."""
+        return int(self.array.shape[0])
+
+    @property
+    def n_features(self) -> int:
+        """Number of columns."""
+        return int(self.array.shape[1])
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes."""
+        return int(self.labels.max()) + 1
+
+    @property
+    def tall(self) -> bool:
+        """Whether there are more samples than features: moments are then the shorter way to a score."""
+        return self.n_samples > self.n_features
+
+    @cached_property
+    def moments(self) -> ClassMoments:
+        """Class moments."""
+        return class_moments(self.array, self.labels)
+
+    @cached_property
+    def principal(self) -> PrincipalAxes:
+        """Principal axes of the centred features."""
+        if self.tall:
+            return PrincipalAxes(self.xp, self.array, self.moments.mean, self.moments.scatter)
+        return PrincipalAxes(self.xp, self.array)
+
+    @cached_property
+    def discriminant(self) -> Discriminant:
+        """Linear discriminant whose covariance is shrunk as SFDA does."""
+        return fit_discriminant(self.moments)

@@ -1,0 +1,166 @@
+"""What commands print and write beside the table: the next command, files, progress, and what an interrupt leaves."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from transferability.cli.app import main
+from transferability.display.next_steps import next_steps
+from transferability.features import write_features
+from transferability.pipeline import Settings, rank
+from transferability.pipeline.rank_encoders import RankingInterrupted
+from transferability.report.folder import remove_stale, write_readme
+
+Run = Callable[..., tuple[int, str, str]]
+CODE = """
+import numpy as np
+def rows(items):
+    return np.stack([np.asarray(each.convert("L"), dtype=float).mean(axis=0)[:8] for each in items])
+def pixels(items):
+    return np.stack([np.asarray(each.convert("L"), dtype=float).ravel() for each in items])
+rows.version = pixels.version = "1"
+"""
+RANK = "rank -t packaged:digits --limit 60 --folds 1 -e python:answering:rows -e px=python:answering:pixels".split()  # noqa: SIM905
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TRANSFERABILITY_CACHE", str(tmp_path / "cache"))
+    monkeypatch.syspath_prepend(tmp_path)
+    Path("answering.py").write_text(CODE)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        out, err = io.StringIO(), io.StringIO()
+        monkeypatch.setattr(sys, "argv", ["transferability", *arguments])
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as ended:
+            main()
+        return int(ended.value.code or 0), out.getvalue(), err.getvalue()
+
+    return call
+
+
+def test_costs_are_measured_once_and_remembered(run: Run) -> None:
+    first, again, without = (json.loads(run(*RANK, "--json", *more)[1]) for more in ([], [], ["--no-cache"]))
+    for record in (first, again, without):
+        for entry in record["ranking"]:
+            cost = entry["cost"]
+            assert cost["items_per_second"] > 0
+            assert cost["dimension"] in (8, 64)
+            assert cost["peak_memory"] > 10**6
+            parts = cost["load_seconds"] + cost["extraction_seconds"] + cost["fit_seconds"]
+            assert parts == pytest.approx(entry["seconds"], rel=1e-6)
+        assert any(entry["on_front"] for entry in record["ranking"])
+    speeds = [{entry["encoder"]: entry["items_per_second"] for entry in record["ranking"]} for record in (first, again)]
+    assert speeds[0] == speeds[1]  # nothing was encoded the second time
+    names = {entry["encoder"]: entry["identifier"] for entry in first["ranking"]}
+    assert names == {"python:answering:rows": "python:answering:rows", "px": "python:answering:pixels"}
+
+
+def test_the_table_goes_to_csv_and_plots_to_a_folder(run: Run) -> None:
+    code, _, err = run(*RANK, "--csv", "table.csv", "--plots", "plots", "--out", "results")
+    assert code == 0, err
+    rows = list(csv.DictReader(Path("table.csv").read_text("utf-8").splitlines()))
+    record = json.loads(Path("results/ranking.json").read_text("utf-8"))
+    assert [row["encoder"] for row in rows] == [entry["encoder"] for entry in record["ranking"]]
+    assert list(rows[0]) == [field["key"] for field in record["fields"]]
+    drawn = {path.name for path in Path("plots").iterdir()}
+    assert {"front.png", "front.svg", "terms.png", "terms.svg", "agreement.svg", "best-classes.png"} <= drawn
+    for path in Path("plots").iterdir():
+        assert path.read_bytes()[:5] in (b"\x89PNG\r", b"<?xml")
+    assert "Next: Measure the accuracy after fine-tuning of the first 2:" in err
+    assert "transferability validate --target packaged:digits --encoder" in err
+    assert "\x1b" not in err  # no bars where nobody looks
+    readme = Path("results/README.md").read_text("utf-8")
+    for name in ("report.html", "ranking.json", "transform-1.safetensors"):
+        assert f"`{name}`" in readme
+
+
+def test_files_of_an_earlier_run_are_removed_and_others_stay(run: Run, tmp_path: Path) -> None:
+    labels = np.arange(60) % 3
+    for name in ("a", "b"):
+        write_features(f"{name}.npz", np.eye(3, 5)[labels] * 4, labels)
+    assert run(*RANK, "--out", "results")[0] == 0
+    (tmp_path / "results" / "notes.txt").write_text("mine")
+    code, _, err = run("relate", "-r", "features:a.npz", "-t", "features:b.npz", "--out", "results", "--csv", "r.csv")
+    assert code == 0, err
+    assert {path.name for path in Path("results").iterdir()} == {
+        "relate.json", "relate.details.json", "report.html", "report.md", "README.md", "notes.txt",
+    }  # fmt: skip
+    assert next(csv.DictReader(Path("r.csv").read_text().splitlines()))["reference"] == "a"
+    (tmp_path / "results" / "README.md").write_text("# Mine")
+    write_readme(tmp_path / "results")
+    assert (tmp_path / "results" / "README.md").read_text() == "# Mine"
+    remove_stale(tmp_path / "results")
+    assert {path.name for path in Path("results").iterdir()} == {"README.md", "notes.txt"}
+
+
+def test_an_interrupt_leaves_the_ranking_of_what_is_done(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("answering.py").write_text(CODE + "def slow(items):\n    raise KeyboardInterrupt\nslow.version = '1'\n")
+    sys.modules.pop("answering", None)
+    code, out, err = run(*RANK, "-e", "python:answering:slow", "-e", "python:answering:rows", "--out", "results")
+    assert code == 130
+    assert "interrupted: this is the ranking of the first 2 of 4 encoders." in err
+    assert "px" in out
+    assert len(json.loads(Path("results/ranking.json").read_text())["ranking"]) == 2
+    settings = Settings(limit=60, folds=1, cache=False)
+    with pytest.raises(RankingInterrupted) as stopped:
+        rank("packaged:digits", None, ["python:answering:rows", "python:answering:slow"], settings=settings)
+    assert [entry.encoder for entry in stopped.value.ranking] == ["python:answering:rows"]
+    with pytest.raises(KeyboardInterrupt):
+        rank("packaged:digits", None, ["python:answering:slow"], settings=settings)
+    sys.modules.pop("answering", None)
+
+
+def test_everybody_is_told_how_far_it_is(run: Run) -> None:
+    told: list[tuple[str | None, int, int]] = []
+    rank(
+        "packaged:digits", None, ["python:answering:rows", "python:answering:nothing"],
+        settings=Settings(limit=60, folds=1, cache=False),
+        tell=lambda entry, done, total: told.append((entry and entry.encoder, done, total)),
+    )  # fmt: skip
+    assert told == [(None, 0, 2), ("python:answering:rows", 1, 2), ("python:answering:nothing", 2, 2)]
+
+
+@pytest.mark.parametrize(
+    ("encoder", "modality", "words"),
+    [
+        ("timm:resnet18.a1_in1k", "image", 'timm.create_model("resnet18.a1_in1k", pretrained=True, num_classes=3)'),
+        (
+            "hf:org/model@abc",
+            "text",
+            'AutoModelForSequenceClassification.from_pretrained(\n    "org/model", revision="abc"',
+        ),
+        ("hf:org/model", "image", "AutoModelForImageClassification"),
+        ("hf:org/model", "tokens", "AutoModelForTokenClassification"),
+        ("st:all-MiniLM-L6-v2", "text", 'SentenceTransformer("all-MiniLM-L6-v2")'),
+        ("torchvision:resnet50", "image", 'torchvision.models.get_model("resnet50"'),
+        ("packaged:efficientnet-lite0", "image", 'load_encoder("packaged:efficientnet-lite0")'),
+        ('st:a"\nb', "text", 'SentenceTransformer("a\\"\\nb")'),
+        ("features:{data}.npz", "array", None),
+        ("python:mine:rows", "image", None),
+    ],
+)
+def test_the_next_step_is_code_that_can_be_pasted(encoder: str, modality: str, words: str | None) -> None:
+    record = {
+        "ranking": [{"encoder": "short", "identifier": encoder, "relatedness": {"per_class": [{}] * 3}}],
+        "made": {"data": [{"kind": modality}], "command": "transferability rank 'my photos' -e x"},
+    }
+    steps = next_steps(record)
+    code = [step.code for step in steps if step.language == "python"]
+    assert bool(code) == (words is not None)
+    if words is not None:
+        assert words in code[0]
+        compile(code[0], "snippet", "exec")
+    commands = [step.code for step in steps if step.language == "sh"]
+    assert bool(commands) != encoder.startswith("features:")
+    assert all(command.startswith("transferability validate --target 'my photos' --encoder ") for command in commands)
