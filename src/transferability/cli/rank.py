@@ -124,7 +124,8 @@ def rank(
     if confirm is not None:
         check_confirmable(part, settings)
     choice = choose_encoders(encoder, zoo, part)
-    for text in (*choice.notes, *unlabelled_notes(part, settings)):
+    unlabelled_target = unlabelled_notes(part, settings) if reference else ()
+    for text in (*choice.notes, *unlabelled_target):
         notice(text)
     with watch_ranking() as watch, keep_what_is_done() as kept:
         kept.ranking = rank_encoders(
