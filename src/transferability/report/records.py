@@ -254,10 +254,8 @@ def read_known(path: Path) -> list[tuple[str, str, float, float]]:
         if content["method"] == "finetune" and "linear_probe" in each["values"]
     ]
     if not found:
-        message = (
-            f"`{path}` must hold fine-tuned accuracies and linear probes: write it with `transferability validate "
-        )
-        raise DatasetError(message + "--score linear_probe --json`.")
+        message = f"`{path}` must hold fine-tuned accuracies and linear probes: write it with "
+        raise DatasetError(message + "`transferability validate … --score linear_probe --json`.")
     return found
 
 
