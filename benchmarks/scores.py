@@ -3,10 +3,14 @@
     python benchmarks/scores.py                      # everything, as a table
     python benchmarks/scores.py --json logme sfda    # some of it, as JSON
     python benchmarks/scores.py --dtype float32
+    python benchmarks/scores.py --together           # every score by itself, and all on one input
 
 Times are CPU seconds. Each score is timed next to a fresh `X.T @ X` (for OTCE next to POT's bare solve), and the ratio
 of the two is what counts: it moves little with the machine and its other work. Peak memory is that of a process of its
 own, over the array itself. Seconds of public implementations, measured elsewhere, are printed beside.
+
+`--together` times all registered scores at 7,000 × 1,024 twice: each from inputs of its own, and one after the other
+from one input, where class moments, principal axes and the transport plan are made once, by the first that needs them.
 """
 
 from __future__ import annotations
@@ -29,11 +33,18 @@ from transferability import Task, scores
 from transferability.statistics import class_moments
 
 N, D, K, Z, TRANSPORTED = 10_000, 2_048, 100, 1_000, 2_000
+TOGETHER = {"n": 7_000, "d": 1_024, "k": 10, "z": 100}
 PEERS = json.loads((Path(__file__).parent / "scores_peers.json").read_text())
 LIMITS = {
     "h_score": 3.0,
     "h_score_shrunk": 3.0,
     "logme": 3.0,
+    "lda": 3.0,
+    "gbc": 3.0,
+    "ncti": 3.0,
+    "parc": 3.0,
+    "emms": 3.0,
+    "energy": 3.0,
     "h_score and logme": 4.0,
     "leep": 0.2,
     "nce": 0.2,
@@ -49,20 +60,21 @@ LIMITS = {
 class Problem:
     """Noisy clusters with eigenvalues that fall as j^-1.25, and a source classifier of a thousand classes."""
 
-    def __init__(self, dtype: str, *, probabilities: bool) -> None:
+    def __init__(self, dtype: str, *, probabilities: bool, n: int = N, d: int = D, k: int = K, z: int = Z) -> None:
         rng = np.random.default_rng(0)
-        self.labels = rng.integers(K, size=N)
-        scale = np.arange(1, D + 1) ** -0.625
-        centres = 0.5 * rng.standard_normal((K, D))
-        self.features = np.empty((N, D), dtype=dtype)
-        for start in range(0, N, 1000):  # in blocks: the memory that is measured must not be that of the generator
+        self.labels = rng.integers(k, size=n)
+        scale = np.arange(1, d + 1) ** -0.625
+        centres = 0.5 * rng.standard_normal((k, d))
+        self.embeddings = rng.standard_normal((3, k, 512))
+        self.features = np.empty((n, d), dtype=dtype)
+        for start in range(0, n, 1000):  # in blocks: the memory that is measured must not be that of the generator
             rows = slice(start, start + 1000)
-            self.features[rows] = (rng.standard_normal((1000, D)) + centres[self.labels[rows]]) * scale
+            self.features[rows] = (rng.standard_normal((1000, d)) + centres[self.labels[rows]]) * scale
         self.probabilities = np.empty((0, 0))
         if probabilities:
-            weights = 3 * rng.standard_normal((D, Z))
-            self.probabilities = np.empty((N, Z))
-            for start in range(0, N, 1000):
+            weights = 3 * rng.standard_normal((d, z))
+            self.probabilities = np.empty((n, z))
+            for start in range(0, n, 1000):
                 rows = slice(start, start + 1000)
                 logits = self.features[rows] @ weights
                 logits = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -88,7 +100,13 @@ class Problem:
             "logme": lambda: scores.logme(features, labels),
             "h_score and logme": together,
             "transrate": lambda: scores.transrate(features, labels),
+            "lda": lambda: scores.lda(features, labels),
             "sfda": lambda: scores.sfda(features, labels),
+            "ncti": lambda: scores.ncti(features, labels),
+            "gbc": lambda: scores.gbc(features, labels),
+            "parc": lambda: scores.parc(features, labels),
+            "emms": lambda: scores.emms(features, labels, self.embeddings),
+            "energy": lambda: scores.energy(features),
             "pactran_gaussian": lambda: scores.pactran(features, labels),
             "pactran_gaussian, task-relatedness preset": lambda: scores.pactran(
                 features, labels, preset="task-relatedness"
@@ -141,7 +159,7 @@ def print_peak_memory(name: str, dtype: str) -> None:
     call = problem.calls()[name]
     tiny = Problem.__new__(Problem)
     tiny.features, tiny.labels = problem.features[:600, :20], np.arange(600) % 3  # enough for POT to be called
-    tiny.probabilities = np.full((600, 5), 0.2)
+    tiny.probabilities, tiny.embeddings = np.full((600, 5), 0.2), np.eye(3)
     tiny.source = tiny.target = Task(tiny.features, tiny.labels)
     tiny.calls()[name]()  # imports and the like are no part of it
     Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten (Linux)
@@ -152,6 +170,41 @@ def print_peak_memory(name: str, dtype: str) -> None:
     print(1 + extra / data.nbytes)
 
 
+def print_together(dtype: str) -> None:
+    """Time all registered scores, each by itself and all on one input, and print both."""
+    problem = Problem(dtype, probabilities=True, **TOGETHER)
+    half = len(problem.features) // 2
+    rng = np.random.default_rng(1)
+    shifted = problem.features[rng.permutation(2 * half)] + np.asarray(0.1, dtype)
+    reference = Task(shifted, problem.labels[rng.permutation(2 * half)])
+
+    def inputs() -> scores.ScoreInputs:
+        return scores.ScoreInputs(
+            problem.features,
+            problem.labels,
+            problem.probabilities,
+            reference,
+            n_parameters=10_000_000,
+            label_embeddings=problem.embeddings,
+        )
+
+    def product() -> None:
+        _ = problem.features.T @ problem.features
+
+    product()
+    for name in scores.available():
+        tiny = scores.ScoreInputs(np.eye(20), np.arange(20) % 2, np.full((20, 2), 0.5), n_parameters=1)
+        scores.compute_many([name], tiny)  # lazy imports
+    bare = statistics.median(cpu_seconds(product) for _ in range(3))
+    one, sums = inputs(), [0.0, 0.0]
+    print(f"bare product {bare:.2f} s; seconds by itself, with what others made")
+    for name in scores.available():
+        seconds = [cpu_seconds(lambda n=name, i=given: scores.compute(n, i)) for given in (inputs(), one)]
+        sums = [total + each for total, each in zip(sums, seconds, strict=True)]
+        print(f"{name:20s} {seconds[0]:7.2f} {seconds[1]:7.2f}", flush=True)
+    print(f"{'all':20s} {sums[0]:7.2f} {sums[1]:7.2f}   ({sums[0] / bare:.1f} and {sums[1] / bare:.1f} × bare)")
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -159,8 +212,12 @@ def main() -> None:
     parser.add_argument("--dtype", default="float64", choices=["float32", "float64"])
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--together", action="store_true", help="all scores on one input, at 7,000 × 1,024")
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.together:
+        print_together(options.dtype)
+        return
     if options.memory_of:
         print_peak_memory(options.memory_of, options.dtype)
         return

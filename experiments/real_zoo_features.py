@@ -1,6 +1,6 @@
 """Features of every block of nine packaged encoders on the fitting rows of five targets, kept for `real_zoo.py`.
 
-    python experiments/real_zoo_features.py --data FOLDER --features KEPT [--rows 300] [--encoder NAME …]
+    python experiments/real_zoo_features.py --data FOLDER --features KEPT [--rows 300] [--encoder NAME] [--target NAME]
 
 FOLDER holds the pictures (`_data.py`) and ``real_zoo/ENCODER.npz``, the last-layer features that the fine-tuned
 accuracies were published with: for each encoder and target the script prints how far its own are from them. Writes
@@ -83,10 +83,11 @@ def main() -> None:
     parser.add_argument("--features", type=Path, required=True)
     parser.add_argument("--rows", type=int, default=300)
     parser.add_argument("--encoder", action="append", choices=ENCODERS)
+    parser.add_argument("--target", action="append", choices=TARGETS)
     options = parser.parse_args()
     for name in options.encoder or ENCODERS:
         encoder = load_encoder(f"packaged:{name}", device="cpu")
-        for target in TARGETS:
+        for target in options.target or TARGETS:
             path = options.features / name / f"{target}.npz"
             add_rows(encoder, target, options.data, path, options.rows)
             far = difference(path, options.data / "real_zoo" / f"{name}.npz", options.data)

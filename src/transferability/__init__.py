@@ -6,9 +6,13 @@ from importlib import import_module as _import_module
 from transferability.errors import TransferabilityError as TransferabilityError
 
 if _typing.TYPE_CHECKING:
-    from transferability.pipeline import make_pack as make_pack
+    from transferability.datasets import load_dataset as load_dataset
+    from transferability.encoders import load_encoder as load_encoder
+    from transferability.pipeline import Settings as Settings
     from transferability.pipeline import rank as rank
     from transferability.pipeline import relate as relate
+    from transferability.pipeline.make_pack import make_pack as make_pack
+    from transferability.ranking.result import Ranking as Ranking
     from transferability.relatedness.certify import CertifiedBound as CertifiedBound
     from transferability.relatedness.certify import certify as certify
     from transferability.relatedness.estimator import TaskRelatedness as TaskRelatedness
@@ -22,11 +26,15 @@ if _typing.TYPE_CHECKING:
 # that only decode, and whoever needs a single name do not wait for it.
 _MODULES = {
     "CertifiedBound": "transferability.relatedness.certify",
+    "Ranking": "transferability.ranking.result",
     "ReferencePack": "transferability.relatedness.pack",
     "Relatedness": "transferability.relatedness.result",
+    "Settings": "transferability.pipeline",
     "Task": "transferability.task",
     "TaskRelatedness": "transferability.relatedness.estimator",
     "certify": "transferability.relatedness.certify",
+    "load_dataset": "transferability.datasets",
+    "load_encoder": "transferability.encoders",
     "make_pack": "transferability.pipeline",
     "rank": "transferability.pipeline",
     "relate": "transferability.pipeline",
@@ -34,13 +42,17 @@ _MODULES = {
 
 __all__ = [
     "CertifiedBound",
+    "Ranking",
     "ReferencePack",
     "Relatedness",
+    "Settings",
     "Task",
     "TaskRelatedness",
     "TransferabilityError",
     "__version__",
     "certify",
+    "load_dataset",
+    "load_encoder",
     "make_pack",
     "rank",
     "relate",

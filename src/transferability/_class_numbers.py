@@ -12,7 +12,7 @@ from transferability._array import IntArray
 from transferability._validate import as_array, how_to_flatten
 from transferability.errors import LabelError
 
-__all__ = ["in_class_order", "number_classes"]
+__all__ = ["in_class_order", "name_integers", "number_classes"]
 
 
 def number_classes(labels: Any, argument: str = "labels") -> tuple[IntArray, tuple[str, ...] | None]:
@@ -70,6 +70,22 @@ def number_classes(labels: Any, argument: str = "labels") -> tuple[IntArray, tup
         message += "numpy.unique(labels, return_inverse=True)[1]."
         raise LabelError(message)
     return array.astype(np.int64, copy=False), None
+
+
+def name_integers(numbers: IntArray) -> tuple[IntArray, tuple[str, ...] | None]:
+    """Return integers as class numbers from 0 without gaps, and their former values as names where that changes them.
+
+    Examples
+    --------
+    >>> name_integers(np.array([-1, 1, 1]))
+    (array([0, 1, 1]), ('-1', '1'))
+    >>> name_integers(np.array([0, 1, 1]))
+    (array([0, 1, 1]), None)
+    """
+    present, places = np.unique(numbers, return_inverse=True)
+    if np.array_equal(present, np.arange(len(present))):
+        return numbers, None
+    return places.astype(np.int64), tuple(map(str, present.tolist()))
 
 
 def in_class_order(names: Iterable[str]) -> tuple[str, ...]:

@@ -20,13 +20,14 @@ import numpy.typing as npt
 
 from transferability._archives import read_npz
 from transferability._array import FloatArray, IntArray
+from transferability._identifiers import no_such_file
 from transferability._tensors import Arrays, read_tensors, write_tensors
 from transferability._validate import check_features, check_targets
 from transferability._writing import output_errors
 from transferability._writing import temporary_sibling as temporary_sibling
 from transferability._writing import to_disk as to_disk
 from transferability._writing import write_through_temporary as write_through_temporary
-from transferability.errors import DatasetError, FeatureError, FileDamagedError, OptionError
+from transferability.errors import DatasetError, FeatureError, FileDamagedError, NoSuchFileError, OptionError
 from transferability.task import Task
 
 __all__ = [
@@ -215,7 +216,9 @@ def read_arrays(path: Path) -> Arrays:
         If the file is truncated, of another format, or holds pickled objects.
     """
     if not os.path.isfile(path):  # noqa: PTH113 - False for names that cannot be, where Path raises
-        message = f"{path} is not a file." if os.path.exists(path) else f"there is no file {path}."  # noqa: PTH110
+        if not os.path.exists(path):  # noqa: PTH110
+            raise NoSuchFileError(no_such_file(path))
+        message = f"{path} is not a file."
         raise DatasetError(message)
     if path.suffix == ".safetensors":
         return _read_safetensors(path)

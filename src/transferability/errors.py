@@ -18,6 +18,7 @@ __all__ = [
     "FileDamagedError",
     "LabelError",
     "MissingExtraError",
+    "NoSuchFileError",
     "OptionError",
     "OutputError",
     "RowError",
@@ -61,6 +62,10 @@ class EncoderError(TransferabilityError, ValueError):
 
 class DatasetError(TransferabilityError, ValueError):
     """Data that cannot be read; the message names the file or the row."""
+
+
+class NoSuchFileError(DatasetError):
+    """A file or folder that is not there."""
 
 
 class RowError(DatasetError):

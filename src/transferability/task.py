@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from transferability._array import FloatArray, IntArray
-from transferability._class_numbers import number_classes
+from transferability._class_numbers import name_integers, number_classes
 from transferability._validate import check_features, check_labels
 from transferability.errors import LabelError, TaskError, nearest_names
 
@@ -25,19 +25,20 @@ class Task:
     features : array of shape (n_samples, n_features)
         Real, finite; float32 and float64 are kept as they are and not copied.
     labels : array of shape (n_samples,), optional
-        Classes numbered 0..K−1, each with at least one sample; strings and booleans are numbered in sorted order and
-        name the classes. None for an unlabelled task.
+        Classes: integers, floats with whole values, strings or booleans. Integers 0..K−1 are class numbers; any other
+        labels are numbered in order and name the classes. None for an unlabelled task.
     name : str, default="task"
         Shown in results.
     class_names : sequence of str, optional
-        One name per class, shown in results. For an unlabelled target it also says how many classes there are.
+        One name per class, shown in results; integer labels are then places among them, and each has a sample. For an
+        unlabelled target it also says how many classes there are.
 
     Raises
     ------
     FeatureError
         If the features have the wrong dtype or rank or hold NaN or infinity.
     LabelError
-        If the labels are neither integers from 0 nor strings, differ in length, or leave a class empty.
+        If the labels are of another kind, differ in length, or leave a class empty that has a name.
     TaskError
         If the class names do not fit the labels.
 
@@ -66,6 +67,8 @@ class Task:
         if labels is not None:
             argument = f"labels of task {name!r}"
             numbers, found_names = number_classes(labels, argument)
+            if found_names is None and class_names is None:
+                numbers, class_names = name_integers(numbers)
             if found_names is not None:
                 numbers, class_names = _by_names(numbers, found_names, class_names, argument)
             checked_labels = check_labels(numbers, len(checked), argument)
@@ -137,6 +140,8 @@ class Task:
     def subset(self, rows: IntArray) -> Task:
         """Return the task on these rows."""
         labels = None if self.labels is None else self.labels[rows]
+        if labels is not None and self.class_names is None:  # numbered anew, classes would change without a word
+            labels = check_labels(labels, len(labels), f"labels of task {self.name!r}")
         return Task(self.features[rows], labels, self.name, self.class_names)
 
 

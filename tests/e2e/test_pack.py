@@ -46,10 +46,13 @@ def test_rank_with_a_pack_for_each_encoder(place: Path, command: Command) -> Non
     shared = ["--target", "packaged:digits", "--limit", "300", *encoders, "--json"]
     by_pack = json.loads(command(place, "rank", "--reference", "pack:packs/{encoder}.safetensors", *shared).stdout)
     by_samples = json.loads(command(place, "rank", "--reference", "packaged:digits", *shared).stdout)
-    for found, certified in ((by_pack, False), (by_samples, True)):
+    for found in (by_pack, by_samples):
         assert found["criterion"] == "transferred_accuracy"  # the target has samples
         assert [each["encoder"] for each in found["ranking"]] == ["python:own:pixels", "python:own:rows"]
-        assert {each["relatedness"]["certified"] for each in found["ranking"]} == {certified}
+        for each in found["ranking"]:
+            result = each["relatedness"]
+            assert (result["certified"], result["evaluated_on"]) == (True, "folds")
+            assert result["bound"] >= result["transferred_loss"]
     named = [
         part for name in ("rows", "pixels") for part in ("--reference", f"pack:packs/python-own-{name}.safetensors")
     ]
@@ -62,6 +65,11 @@ def test_relate_to_a_pack_and_between_packs(place: Path, command: Command) -> No
     pack = "pack:packs/python-own-pixels.safetensors"
     arguments = ["--target", "packaged:digits", "--encoder", "python:own:pixels", "--limit", "300"]
     done = command(place, "relate", "--reference", pack, *arguments)
+    assert "The reference is the 90 rows whose logits the pack keeps." in " ".join(done.stderr.split())
+    bare = ["--data", "packaged:digits", "--encoder", "python:own:pixels", "--limit", "300", "--rows", "0", "--json"]
+    told = json.loads(command(place, "pack", *bare, "--out", "bare.safetensors").stdout)
+    assert told["rows_of_logits"] == 0
+    done = command(place, "relate", "--reference", "pack:bare.safetensors", *arguments)
     assert "Not certified: an estimate" in " ".join(done.stderr.split())
     (found,) = json.loads(command(place, "relate", "--reference", pack, "--target", pack, "--json").stdout)["results"]
     assert found["transferred_loss"] is None
@@ -80,7 +88,7 @@ def test_private_targets_are_ranked_without_samples(place: Path, command: Comman
     assert [each["encoder"] for each in found["ranking"]] == ["python:own:pixels", "python:own:rows"]
     assert found["criterion"] == "bound"
     sort = ["--reference", packs, "--target", packs, *arguments, "--sort", "transferred_accuracy"]
-    assert "Sort by 'bound' or a score" in command(place, "rank", *sort, code=1).stderr
+    assert "Sort by 'bound' or a score" in command(place, "rank", *sort, code=2).stderr
     for each in found["ranking"]:
         assert each["relatedness"]["transferred_accuracy"] is None
         assert each["scores"] == {}
@@ -112,3 +120,18 @@ def test_what_does_not_fit_ends_with_one_sentence(
 def test_packs_of_different_encoders_are_not_compared(place: Path, command: Command) -> None:
     reference, target = (f"pack:packs/python-own-{name}.safetensors" for name in ("rows", "pixels"))
     assert "cannot be compared" in command(place, "relate", "--reference", reference, "--target", target, code=1).stderr
+
+
+def test_a_compact_pack_is_small_and_gives_nearly_the_same_bound(place: Path, command: Command) -> None:
+    made = ["--data", "packaged:digits", "--encoder", "python:own:pixels", "--limit", "300"]
+    done = command(place, "pack", *made, "--compact", "--out", "small.safetensors")
+    assert "It holds the logits of 90 rows; --rows 0 leaves them out." in " ".join(done.stderr.split())
+    assert (place / "small.safetensors").stat().st_size < 0.3 * (
+        place / "packs/python-own-pixels.safetensors"
+    ).stat().st_size
+    arguments = ["--target", "packaged:digits", "--encoder", "python:own:pixels", "--limit", "300", "--json"]
+    bounds = []
+    for pack in ("small.safetensors", "packs/python-own-pixels.safetensors"):
+        (found,) = json.loads(command(place, "relate", "--reference", f"pack:{pack}", *arguments).stdout)["results"]
+        bounds.append(found["bound"])
+    assert bounds[0] == pytest.approx(bounds[1], abs=0.02)

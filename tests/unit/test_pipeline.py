@@ -234,7 +234,7 @@ def test_what_nobody_knows_is_refused(criterion: str) -> None:
 
 
 def test_by_statistics_accuracy_and_loss_are_known_where_the_target_has_samples() -> None:
-    pack = make_pack(REFERENCE, GOOD, settings=SETTINGS)
+    pack = make_pack(REFERENCE, GOOD, rows=0, settings=SETTINGS)
     ranking = rank(TARGET, pack, [GOOD], settings=SETTINGS)
     result = ranking.best.relatedness
     assert (ranking.criterion, result.solver, result.certified) == ("transferred_accuracy", "statistics", False)

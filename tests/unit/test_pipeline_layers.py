@@ -95,6 +95,36 @@ def test_an_encoder_with_a_head_gives_its_own_source_probabilities() -> None:
     assert all("probabilities" not in each for each in fresh.passes)
 
 
+def test_a_score_of_all_layers_comes_from_the_same_pass() -> None:
+    encoder = Layered()
+    settings = Settings(cache=False, batch_size=60, workers=0)
+    ranking = rank(TARGET, REFERENCE, [encoder, GOOD], criterion="ridge_all_layers", settings=settings)
+    # A trial, and one pass over each: the reference needs the features alone.
+    assert [set(each) for each in encoder.passes] == [{"early", "late", "features"}] * (3 + 1) + [{"features"}] * (
+        3 + 1
+    )
+    batch = [Layered.preprocess(each) for each in TARGET.items(range(len(TARGET)))]
+    own = Layered().forward(batch, ["early", "late", "features"])
+    entry = next(entry for entry in ranking.entries if entry.encoder == "layered")
+    assert entry.scores["ridge_all_layers"] == pytest.approx(
+        float(scores.ridge_all_layers(list(own.values()), TARGET.labels)), rel=1e-6
+    )
+    assert ranking.best is entry  # the other one has no layers
+    other = next(each for each in ranking.entries if each is not entry)
+    assert "ridge_all_layers" not in other.scores
+    assert "needs the hidden layers of an encoder that shows them" in other.notes["ridge_all_layers"]
+
+
+def test_a_view_of_one_layer_has_no_score_of_all_layers() -> None:
+    ranking = rank(
+        TARGET, REFERENCE, [Layered()], scores=["ridge_all_layers"], settings=Settings(cache=False, layer="all")
+    )
+    assert ["ridge_all_layers" in entry.scores for entry in ranking.entries if "/layer=" in entry.encoder] == [
+        False
+    ] * 2
+    assert ["ridge_all_layers" in entry.scores for entry in ranking.entries if "/" not in entry.encoder] == [True]
+
+
 def test_layers_of_what_has_none_are_skipped_with_the_reason() -> None:
     ranking = rank(TARGET, REFERENCE, [GOOD, Layered()], settings=Settings(cache=False, layer="all"))
     assert [(each.encoder, "no hidden layers" in each.reason) for each in ranking.skipped] == [("rows", True)]

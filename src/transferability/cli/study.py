@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -38,6 +38,16 @@ def study(
         bool, typer.Option("--dry-run", help="List finished and pending pairs with estimated seconds; compute nothing.")
     ] = False,
     refresh: Annotated[bool, typer.Option("--refresh", help="Recompute finished pairs too.")] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            help="Compute share i of n (i/n) of the encoders into a file of results of its own, for several machines. "
+            "The same command without --shard then shows all."
+        ),
+    ] = None,
+    executor: Annotated[
+        Literal["local", "ray"], typer.Option(help="Where to compute: this process, or the actors of a Ray cluster.")
+    ] = "local",
     sort: Sort = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the report, with one subfolder per target.")] = None,
     trust_remote_code: TrustRemoteCode = False,
@@ -66,7 +76,7 @@ def study(
         _show_plan(plan_study(wanted), json=json)
         return
     with show_progress() as progress:
-        results = run_study(wanted, refresh=refresh, progress=progress)
+        results = run_study(wanted, refresh=refresh, progress=progress, share=shard, executor=executor)
     rankings = rankings_of(wanted, results, sort)
     failures = {cell: each.result["reason"] for cell, each in results.items() if each.failed}
     if json:
@@ -78,13 +88,15 @@ def study(
             show_ranking(ranking)
     if folder is not None and rankings:
         _write(rankings, folder)
+    if shard:
+        notice("the same command without --shard shows the whole study")
     if csv is not None:
         write_csv([{"target": each.target} | row for each in rankings for row in each.frame()], csv)
     if drawings is not None:
         write_ranking_plots(rankings, drawings)
     if failures:
         notice(f"{len(failures)} of {len(results)} failed; they are tried again next time.")
-    if not rankings:
+    if not rankings and (failures or not shard):
         for (encoder, target), reason in failures.items():
             notice(f"{encoder} on {target}: {reason}")
         raise typer.Exit(EXIT_FAILED)

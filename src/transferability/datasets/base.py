@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from transferability._array import BoolArray, FloatArray, IntArray
-from transferability._class_numbers import number_classes
+from transferability._class_numbers import name_integers, number_classes
 from transferability.errors import DatasetError, LabelError, RowError, TransferabilityError
 
 __all__ = ["Dataset", "Ids", "Item", "Modality", "number_labels"]
@@ -205,14 +205,15 @@ class Dataset:
 
 
 def number_labels(values: Any, source: str, class_names: Sequence[str] | None = None) -> tuple[IntArray, list[str]]:
-    """Return labels as integers from 0, and a name for each class.
+    """Return labels as integers from 0 without gaps, and a name for each class.
 
-    Integers and whole floats are class numbers and stay as they are. Strings and booleans are numbered in sorted order.
+    Strings and booleans are numbered in sorted order. Integers and whole floats are numbered by value and named by it;
+    where there are class names, they are places among these, and names without a row are left out.
 
     Parameters
     ----------
     values : array of shape (n,) or (n, 1)
-        Integers, strings or booleans.
+        Integers, whole floats, strings or booleans.
     source : str
         Where they come from, for messages.
     class_names : sequence, optional
@@ -221,28 +222,26 @@ def number_labels(values: Any, source: str, class_names: Sequence[str] | None = 
     Raises
     ------
     LabelError
-        For labels of another kind, numbers that do not run from 0 without gaps, or fewer names than classes.
+        For labels of another kind, or numbers that have no name among those given.
+
+    Examples
+    --------
+    >>> number_labels([3, 1, 3], "three ratings")
+    (array([1, 0, 1]), ['1', '3'])
     """
-    argument = f"labels of {source}"
-    numbers, names = number_classes(values, argument)
+    numbers, names = number_classes(values, f"labels of {source}")
     if names is not None:
         return numbers, list(names)
+    places, found = name_integers(numbers)
+    if class_names is None:
+        return places, list(found or map(str, range(int(places.max(initial=-1)) + 1)))
     present = np.unique(numbers)
-    n_classes = int(present.max(initial=-1)) + 1
-    if len(present) and present[0] < 0:
-        row = int(np.argmax(numbers < 0))
-        message = f"`{argument}` must be integers from 0; row {row} is {numbers[row]}. "
-        message += "Number the classes first: numpy.unique(labels, return_inverse=True)[1]."
+    unnamed = next((int(each) for each in present if not 0 <= each < len(class_names)), None)
+    if unnamed is not None:
+        row = int(np.argmax(numbers == unnamed))
+        message = (
+            f"`class_names` of {source} must name every class; got {len(class_names)} names, and row {row} has the "
+        )
+        message += f"label {unnamed}. Labels are places in the names, from 0."
         raise LabelError(message)
-    if len(present) < n_classes:
-        missing = int(np.argmax(present != np.arange(len(present))))
-        message = f"`{argument}` must use every class from 0 to {n_classes - 1}; class {missing} has no row. "
-        if present[0] == 1 and len(present) == n_classes - 1:
-            message += "They begin at 1: save labels - 1."
-        else:
-            message += "Renumber: numpy.unique(labels, return_inverse=True)[1]."
-        raise LabelError(message)
-    if class_names is not None and len(class_names) < n_classes:
-        message = f"`class_names` of {source} must name every class; got {len(class_names)} for {n_classes} classes."
-        raise LabelError(message)
-    return numbers, [str(each) for each in (class_names if class_names is not None else range(n_classes))]
+    return places, [str(class_names[each]) for each in present]

@@ -6,7 +6,7 @@ import datetime as dt
 import decimal
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,10 +15,9 @@ from transferability._array import FloatArray, IntArray
 from transferability._class_numbers import in_class_order
 from transferability.errors import LabelError
 
-__all__ = ["Classes", "alike_names", "class_candidates", "number_cells", "target_cells"]
+__all__ = ["Classes", "alike_names", "number_cells", "target_cells"]
 
 _MISSING = frozenset({"na", "n/a", "#n/a", "nan", "null", "none", "nil", "-", "?"})
-_MOST_CLASSES = 1000
 
 
 class Classes(NamedTuple):
@@ -89,26 +88,6 @@ def target_cells(
             raise LabelError(message)
         rows.append(cell)
     return np.stack(rows) if rows else np.zeros(0)
-
-
-def class_candidates(columns: Iterable[tuple[str, Sequence[Any]]]) -> tuple[str, ...]:
-    """Return a sentence on each column that looks like classes: few values, each of them several times.
-
-    Parameters
-    ----------
-    columns : iterable of (str, sequence)
-        Names and cells of columns that no role uses.
-    """
-    notes = []
-    for column, cells in columns:
-        values = [value for value in cells if isinstance(value, str | int | float) and value == value and value != ""]
-        distinct = set(values)
-        whole = all(not isinstance(value, float) or value.is_integer() for value in distinct)
-        if whole and 2 <= len(distinct) <= min(len(values) // 2, _MOST_CLASSES):
-            notes.append(f"column {column!r} has {len(distinct)} values and is not used; write label={column}")
-    if len(notes) > 3:
-        notes = [*notes[:3], f"{len(notes) - 3} further columns look like classes"]
-    return ("no labels are read: " + "; ".join(notes) + ".",) if notes else ()
 
 
 def alike_names(classes: Sequence[str], named: str) -> tuple[str, ...]:

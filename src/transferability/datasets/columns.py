@@ -15,15 +15,14 @@ import numpy as np
 from transferability._array import FloatArray, IntArray
 from transferability.datasets._ids import NumberedRows, WordIds
 from transferability.datasets.base import Dataset, Item
+from transferability.datasets.column_hints import unused_columns
 from transferability.datasets.column_kinds import require_kinds
-from transferability.datasets.column_labels import class_candidates, number_cells, target_cells
+from transferability.datasets.column_labels import number_cells, target_cells
 from transferability.datasets.pictures import inspect_picture, open_picture, picture_bytes
 from transferability.datasets.roles import ROLES, Roles
 from transferability.errors import DatasetError, LabelError
 
 __all__ = ["Cells", "Table", "from_columns"]
-
-_LOOK = 10_000  # rows of a column that nobody named
 
 
 class Cells(Protocol):
@@ -122,8 +121,7 @@ def from_columns(name: str, table: Table, roles: Roles, notes: tuple[str, ...] =
         notes += more
     elif roles.target:
         targets = _targets(table, roles.target)
-    else:
-        notes += _unused_classes(table, items)
+    notes += unused_columns(table, roles)
     return Dataset(
         name=name,
         modality="text" if roles.text else "image",
@@ -273,12 +271,6 @@ def _classes(table: Table, column: str) -> tuple[IntArray | None, tuple[str, ...
     ):  # how hubs keep the labels of tests secret
         return None, None, (f"every label in column {column!r} is -1: the rows are read without labels.",)
     return number_cells(values, [f"row {number}" for number in table.numbers], column, table.source, known)
-
-
-def _unused_classes(table: Table, items: tuple[str, ...]) -> tuple[str, ...]:
-    """Return a note on columns that look like labels, where none are read."""
-    unused = [column for column in table.columns if column not in items and table.columns.count(column) == 1]
-    return class_candidates((column, table.head(column, _LOOK)) for column in unused if column != "split")
 
 
 def _targets(table: Table, columns: tuple[str, ...]) -> FloatArray:

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from transferability._array import BoolArray, IntArray
+from transferability._identifiers import no_such_file
 from transferability.datasets._ids import PackedIds
 from transferability.datasets._listing import LeftOut, entries_of, identity, pictures_below
 from transferability.datasets.base import Dataset, Item
 from transferability.datasets.column_labels import alike_names
 from transferability.datasets.pictures import inspect_picture, open_picture, picture_bytes
-from transferability.errors import DatasetError, nearest_names
+from transferability.errors import DatasetError, NoSuchFileError, nearest_names
 
 __all__ = ["load_folder"]
 
@@ -51,7 +52,9 @@ def load_folder(spec: str) -> Dataset:
     """
     root, split = _parse(spec)
     if not root.is_dir():
-        message = f"{root} is a file, not a folder." if root.exists() else f"there is no folder {root}."
+        if not root.exists():
+            raise NoSuchFileError(no_such_file(root, "folder"))
+        message = f"{root} is a file, not a folder. Write the path alone, and its suffix says what it is."
         raise DatasetError(message)
     listing = _Listing(root)
     try:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from transferability._identifiers import split_fragment
+from transferability._identifiers import no_such_file, split_fragment
 from transferability.datasets.base import Dataset
 from transferability.datasets.columns import from_columns
 from transferability.datasets.csv_file import header_of, read_csv
@@ -22,7 +22,14 @@ from transferability.datasets.hub_files import require_own_files, require_own_st
 from transferability.datasets.hub_table import LABELS, HubTable, find_roles
 from transferability.datasets.json_file import read_json
 from transferability.datasets.roles import ROLES, Roles, parse_roles
-from transferability.errors import DatasetError, OptionError, TransferabilityError, nearest_names, require_extra
+from transferability.errors import (
+    DatasetError,
+    NoSuchFileError,
+    OptionError,
+    TransferabilityError,
+    nearest_names,
+    require_extra,
+)
 
 __all__ = ["load_hub", "rows_as_data"]
 
@@ -171,8 +178,7 @@ def _open(library: Any, source: _Source) -> Any:
             options |= _as_texts(Path(str(next(iter(builder.config.data_files.values()))[0])))
         return library.load_dataset(str(path), source.config, **options)
     if source.name.startswith((".", "/", "~")) or source.name.count("/") > 1:  # hub names have at most one slash
-        message = f"there is no file or folder {path}."
-        raise DatasetError(message)
+        raise NoSuchFileError(no_such_file(path, "file or folder"))
     builder = library.load_dataset_builder(source.name, source.config, revision=source.revision)
     if hasattr(builder.config, "converters"):  # a CSV file elsewhere: its header is not known
         columns = [part for role in ROLES for name in getattr(source.roles, role) for part in (name, *name.split("+"))]

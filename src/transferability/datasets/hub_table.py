@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from transferability._array import IntArray
+from transferability.datasets.column_hints import LABELS
 from transferability.datasets.column_kinds import kind_of
 from transferability.datasets.columns import Cells
 from transferability.datasets.roles import Roles
@@ -18,7 +19,6 @@ from transferability.errors import DatasetError
 
 __all__ = ["LABELS", "HubTable", "find_roles"]
 
-LABELS = ("label", "labels")  # columns that are never the text
 _LOOK = 200  # rows
 
 
@@ -77,7 +77,8 @@ def find_roles(library: Any, rows: Any, roles: Roles, named: str) -> Roles:
         tagged = [key for key, kind in lists.items() if isinstance(kind, library.ClassLabel)]
         return replace(roles, tags=(tagged[0],)) if len(tagged) == 1 else roles
     classes = [key for key, kind in features.items() if isinstance(kind, library.ClassLabel)]
-    label = "label" if "label" in features else classes[0] if len(classes) == 1 else None
+    named_so = next((key for key in LABELS if key in features and key not in lists), None)
+    label = named_so or (classes[0] if len(classes) == 1 else None)
     return roles if label is None else replace(roles, label=(label,))
 
 

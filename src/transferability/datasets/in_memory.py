@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from transferability.datasets._ids import NumberedRows
 from transferability.datasets._listing import is_picture
 from transferability.datasets.arrays import feature_arrays, labels_of, picture_arrays
 from transferability.datasets.base import Dataset, Item
-from transferability.datasets.pictures import as_rgb, as_uint8, inspect_picture, open_picture, picture_bytes
+from transferability.datasets.memory_forms import as_columns_or_items, picture_column
+from transferability.datasets.pictures import as_rgb, inspect_picture, open_picture, picture_bytes
 from transferability.datasets.roles import Roles, parse_roles
 from transferability.errors import DatasetError, OptionError, require_extra
 
@@ -50,6 +51,7 @@ def from_memory(data: Any, name: str = "data", columns: str = "") -> Dataset:
     """
     if type(data).__module__.partition(".")[0] == "datasets":
         return _library_data(data, name, _roles(columns))
+    data = as_columns_or_items(data, name)
     if hasattr(data, "__arrow_c_stream__") or _is_columns(data):
         return _table(data, name, _roles(columns))
     if columns:
@@ -63,7 +65,9 @@ def from_memory(data: Any, name: str = "data", columns: str = "") -> Dataset:
     if isinstance(data, list | np.ndarray) or hasattr(data, "__array__") or _is_tensor(data):
         return _items(data, None, name)
     if hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, str | bytes | Mapping):
-        return _torch_data(data, name)
+        from transferability.datasets.torch_rows import torch_data
+
+        return torch_data(data, name)
     message = f"`data` must be {_KINDS}; got {type(data).__name__}. Or write an identifier, such as folder:DIR."
     raise DatasetError(message)
 
@@ -88,9 +92,13 @@ def _table(data: Any, name: str, roles: Roles) -> Dataset:
     require_extra("pyarrow", "tables", f"data {name!r}")
     import pyarrow as pa
 
+    from transferability.datasets.column_hints import usual_roles
     from transferability.datasets.columns import from_columns
-    from transferability.datasets.tables import ArrowTable, usual_roles
+    from transferability.datasets.tables import ArrowTable
 
+    pictures = picture_column(data, roles)
+    if pictures is not None:
+        return _items(*pictures, name)
     try:
         table = data if isinstance(data, pa.Table) else pa.table(dict(data) if _is_columns(data) else data)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
@@ -98,9 +106,8 @@ def _table(data: Any, name: str, roles: Roles) -> Dataset:
         message = f"columns of data {name!r} must each hold values of one type: {reason}. Convert them first."
         raise DatasetError(message) from error
     table = table.drop_columns([column for column in table.column_names if column.startswith("__index_level_")])
-    fix = "Name one: columns='text=COLUMN'."
-    roles = usual_roles(list(table.column_names), f"data {name!r}", fix, replace(roles, within="/"))
     source = ArrowTable(f"data {name!r}", Path(), table, np.arange(table.num_rows))
+    roles = usual_roles(source, "columns='{}'", replace(roles, within="/"))
     return from_columns(name, source, roles)
 
 
@@ -125,6 +132,7 @@ def _items(items: Any, labels: Any | None, name: str) -> Dataset:
         if array.dtype.kind in "fiub":
             return picture_arrays(name, array, labels, None, f"data {name!r}")
         items = array.tolist()
+    items = list(items) if isinstance(items, Iterator) else items
     if not isinstance(items, Sequence) or isinstance(items, str | bytes) or not len(items):
         message = f"items of data {name!r} must be a list with at least one item; got {items!r:.100}."
         raise DatasetError(message)
@@ -166,37 +174,6 @@ def _kind_of(item: Any) -> str:
     return "picture" if is_picture else type(item).__name__
 
 
-def _torch_data(data: Any, name: str) -> Dataset:
-    """Return pictures with classes out of a torch data set, decoded when they are needed."""
-    from transferability.datasets.vision import targets_of
-
-    require_extra("PIL", "images", f"data {name!r}")
-    reader = _TorchRows(data)
-    try:
-        first = data[0]
-        is_pair = isinstance(first, tuple | list) and len(first) == 2
-        labels = targets_of(data) if is_pair else None
-        reader.read(0)
-    except DatasetError:
-        raise
-    except Exception as error:  # of somebody else's code
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300].rstrip(".")
-        message = f"data {name!r} cannot be read: {reason}. Its items must be pictures, or pairs of picture and class."
-        raise DatasetError(message) from error
-    names = getattr(data, "classes", None)
-    known = [str(each) for each in names] if isinstance(names, list | tuple) else None
-    numbers, class_names = labels_of(None if labels is None else np.array(labels), known, f"data {name!r}", len(data))
-    return Dataset(
-        name=name,
-        modality="image",
-        all_ids=NumberedRows(np.arange(len(data))),
-        read=reader.read,
-        content=reader.content,
-        all_labels=numbers,
-        class_names=class_names,
-    )
-
-
 @dataclass(frozen=True)
 class _TextItems:
     texts: tuple[Any, ...]
@@ -236,31 +213,3 @@ class _Paths:
 
     def inspect(self, row: int) -> int:
         return inspect_picture(Path(self.paths[row]), self.paths[row])
-
-
-@dataclass(frozen=True)
-class _TorchRows:
-    data: Any
-
-    def read(self, row: int) -> Item:
-        from PIL import Image
-
-        item = self.data[row]
-        picture = item[0] if isinstance(item, tuple | list) and len(item) == 2 else item
-        if isinstance(picture, Image.Image):
-            return as_rgb(picture)
-        pixels = as_numpy(picture)
-        if pixels.ndim == 3 and pixels.shape[0] in (1, 3) and pixels.shape[2] not in (1, 3):  # tensors have them first
-            pixels = pixels.transpose(1, 2, 0)
-        if pixels.ndim not in (2, 3) or pixels.dtype.kind not in "fiub":
-            message = f"item {row} must be a picture; got {type(picture).__name__} of shape {pixels.shape}. "
-            raise DatasetError(message + "Leave transforms out.")
-        try:
-            return as_rgb(Image.fromarray(as_uint8(pixels[None], f"item {row}")[0]))
-        except DatasetError as error:
-            message = f"{error} Leave out the transforms of the data set: the encoder brings its own."
-            raise DatasetError(message) from error
-
-    def content(self, row: int) -> bytes:
-        picture = self.read(row)
-        return b"".join((str(picture.size).encode(), picture.tobytes()))

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from transferability._array import IntArray
-from transferability._identifiers import split_identifier
+from transferability._identifiers import no_such_file, split_identifier
 from transferability._validate import check_seed
 from transferability.datasets.base import Dataset
 from transferability.datasets.in_memory import from_memory
 from transferability.datasets.sampling import stratified_sample
-from transferability.errors import DatasetError, OptionError, TransferabilityError
+from transferability.errors import DatasetError, NoSuchFileError, OptionError, TransferabilityError
 
 __all__ = ["identifier_of", "load_dataset"]
 
@@ -120,14 +120,15 @@ def identifier_of(data: str | os.PathLike[str]) -> str:
     """
     text = os.fspath(data)
     path = Path(text).expanduser()
-    if isinstance(data, str) and (data.partition(":")[0] in _LOADERS or not _exists(path)):
+    if isinstance(data, str) and data.partition(":")[0] in _LOADERS:
         return data
+    if isinstance(data, str) and not _exists(path):
+        return _with_part(data)
     if path.is_dir():
         is_saved = any((path / name).is_file() for name in ("state.json", "dataset_dict.json"))
         return f"{'hf' if is_saved else 'folder'}:{text}"
     if not _exists(path):
-        message = f"there is no file {path}."
-        raise DatasetError(message)
+        raise NoSuchFileError(no_such_file(path, "file or folder"))
     kind = _BY_SUFFIX.get("".join(path.suffixes[-2:]).lower()) or _BY_SUFFIX.get(path.suffix.lower())
     if kind is None:
         message = f"file {path} must end in one of {', '.join(sorted(_BY_SUFFIX))}, or be named by its kind: csv:FILE."
@@ -136,6 +137,28 @@ def identifier_of(data: str | os.PathLike[str]) -> str:
         with zipfile.ZipFile(path) as archive:
             kind = "features" if "features.npy" in archive.namelist() else "npz"
     return f"{kind}:{text}"
+
+
+def _with_part(data: str) -> str:
+    """Return the identifier of `FILE#COLUMNS` and `FOLDER:SPLIT` without a prefix, by what lies at the path.
+
+    Raises
+    ------
+    NoSuchFileError
+        If it can only be a path, and nothing is there.
+    """
+    for mark in "#:":
+        path, found, _ = data.rpartition(mark)
+        if found and path and _exists(Path(path).expanduser()):
+            kind = identifier_of(path).partition(":")[0]
+            if mark == "#" or kind == "folder":
+                return f"{kind}:{data}"
+    if ":" not in data.partition("#")[0]:
+        raise NoSuchFileError(
+            no_such_file(Path(data.partition("#")[0]).expanduser(), "file or folder")
+            + " Other data have a prefix: hf:NAME, packaged:digits, torchvision:NAME."
+        )
+    return data
 
 
 def _exists(path: Path) -> bool:

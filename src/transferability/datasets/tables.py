@@ -17,23 +17,24 @@ without '=' picks the rows whose column `split` says so.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from transferability._array import IntArray
-from transferability._identifiers import split_fragment
+from transferability._identifiers import no_such_file, split_fragment
 from transferability.datasets.base import Dataset
+from transferability.datasets.column_hints import usual_roles
 from transferability.datasets.column_kinds import kind_of
 from transferability.datasets.columns import Cells, from_columns
 from transferability.datasets.conll_file import read_conll
 from transferability.datasets.csv_file import read_csv
 from transferability.datasets.roles import Roles, parse_roles, require_column
-from transferability.errors import DatasetError, FileDamagedError, nearest_names, require_extra
+from transferability.errors import DatasetError, FileDamagedError, NoSuchFileError, nearest_names, require_extra
 
-__all__ = ["ArrowTable", "first_missing", "load_conll", "load_csv", "load_parquet", "usual_roles"]
+__all__ = ["ArrowTable", "first_missing", "load_conll", "load_csv", "load_parquet"]
 
 
 def load_csv(spec: str) -> Dataset:
@@ -41,7 +42,7 @@ def load_csv(spec: str) -> Dataset:
     path, roles, part = _parse(spec, "csv")
     require_extra("pyarrow", "tables", f"data 'csv:{spec}'")
     table, notes = read_csv(path)
-    return _dataset(path, table, roles, part, notes)
+    return _dataset("csv", path, table, roles, part, notes)
 
 
 def load_parquet(spec: str) -> Dataset:
@@ -58,7 +59,7 @@ def load_parquet(spec: str) -> Dataset:
         reason = " ".join(str(error).split())[:300].rstrip(".")
         message = f"file {path} is damaged or not a Parquet file: {reason}. Write or copy it again."
         raise FileDamagedError(message) from error
-    return _dataset(path, table, roles, part, ())
+    return _dataset("parquet", path, table, roles, part, ())
 
 
 def load_conll(spec: str) -> Dataset:
@@ -159,14 +160,14 @@ def _parse(spec: str, prefix: str) -> tuple[Path, Roles, str]:
 
 def _require_file(path: Path) -> None:
     if not path.is_file():
-        message = f"{path} is not a file." if path.exists() else f"there is no file {path}."
+        if not path.exists():
+            raise NoSuchFileError(no_such_file(path))
+        message = f"{path} is not a file."
         raise DatasetError(message)
 
 
-def _dataset(path: Path, table: Any, roles: Roles, part: str, notes: tuple[str, ...]) -> Dataset:
+def _dataset(prefix: str, path: Path, table: Any, roles: Roles, part: str, notes: tuple[str, ...]) -> Dataset:
     columns = list(table.column_names)
-    alike = next((name for name in columns if name.strip().casefold() in ("text", "texts")), "COLUMN")
-    roles = usual_roles(columns, str(path), f"Name one: {path.name}#text={alike}.", roles)
     numbers: IntArray = np.arange(table.num_rows)
     if part:
         require_column("split", str(path), columns)
@@ -177,28 +178,8 @@ def _dataset(path: Path, table: Any, roles: Roles, part: str, notes: tuple[str, 
         if 1 < len(names) <= 10:
             notes += (f"rows of all splits are read ({', '.join(map(repr, names))}); write #{names[-1]} for one.",)
     name = f"{path.stem}_{part}" if part else path.stem
-    return from_columns(name, ArrowTable(str(path), path.parent, table, numbers), roles, notes)
-
-
-def usual_roles(columns: list[str], source: str, fix: str, roles: Roles) -> Roles:
-    """Fill in roles that were not named, by the usual names of columns: text or image, and label.
-
-    Raises
-    ------
-    DatasetError
-        If there is neither text nor image.
-    """
-    if not (roles.text or roles.image or roles.words):
-        usual = next((role for role in ("text", "image") if role in columns), None)
-        if usual is None:
-            message = (
-                f"{source} must have a column 'text' or 'image'; it has {', '.join(map(repr, columns[:40]))}. {fix}"
-            )
-            raise DatasetError(message)
-        roles = replace(roles, text=("text",)) if usual == "text" else replace(roles, image=("image",))
-    if "label" in columns and not (roles.label or roles.target or roles.words):
-        roles = replace(roles, label=("label",))
-    return roles
+    source = ArrowTable(str(path), path.parent, table, numbers)
+    return from_columns(name, source, usual_roles(source, f"{prefix}:{path}#{{}}", roles), notes)
 
 
 def _rows_of_split(path: Path, parts: list[Any], wanted: str) -> IntArray:

@@ -128,6 +128,16 @@ COLUMNS: tuple[Column, ...] = (
         _of("probe", "accuracy"), True, "main",
     ),
     Column(
+        "confirmed_accuracy", "fine-tuned", "percent",
+        "Accuracy after brief fine-tuning (`rank --confirm`), on rows that it was not trained on.",
+        _of("confirmed", "accuracy"), level="main",
+    ),
+    Column(
+        "confirmed_accuracy_interval", "fine-tuned, 95 % interval", "percent interval",
+        "Where the fine-tuned accuracy lies on new data, with 95 % confidence for all that were fine-tuned at once.",
+        _of("confirmed", "interval"), level="main", in_frame=False,
+    ),
+    Column(
         "measured_accuracy", "measured accuracy", "percent",
         "Accuracy after fine-tuning, as given with `report --measured`.", _of("measured_accuracy"), None, "main",
         in_frame=False,

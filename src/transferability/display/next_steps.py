@@ -1,4 +1,4 @@
-"""What to do after a ranking: code that fine-tunes the first encoder, and the command that measures the first few."""
+"""What to do after a ranking: code that fine-tunes the first encoder, and the command that confirms the first few."""
 
 from __future__ import annotations
 
@@ -36,8 +36,13 @@ def next_steps(record: Mapping[str, Any]) -> list[Step]:
     steps = [] if code is None else [Step(f"Fine-tune {best['encoder']}", code, "python")]
     named = [identifier for each in entries if (identifier := _identifier(each))]
     trainable = [name for name in named if not name.startswith("features:")][:_SHORTLIST]
-    if trainable:
-        target = _target((record.get("made") or {}).get("command"))
+    if trainable and record.get("confirmation") is None:
+        command = (record.get("made") or {}).get("command")
+        title = f"Fine-tune the first {len(trainable)} briefly, and let that decide"
+        confirmed = _with_confirm(command, len(trainable))
+        if confirmed is not None:
+            return [*steps, Step(title, confirmed, "sh")]
+        target = _target(command)
         options = [word for name in trainable for word in ("--encoder", name)]
         title = "Measure the accuracy after fine-tuning" + (f" of the first {len(trainable)}" if trainable[1:] else "")
         steps.append(Step(title, shlex.join(["transferability", "validate", "--target", target, *options]), "sh"))
@@ -47,6 +52,17 @@ def next_steps(record: Mapping[str, Any]) -> list[Step]:
 def _identifier(entry: Mapping[str, Any]) -> str:
     """Return what loads an encoder; of a hidden layer, and in records of early versions, the name."""
     return str(entry.get("identifier") or entry["encoder"])
+
+
+def _with_confirm(command: str | None, count: int) -> str | None:
+    """Return the command that made a ranking with fine-tuning added; what it computed before is in the cache."""
+    try:
+        words = shlex.split(command or "")
+    except ValueError:
+        return None
+    if len(words) < 2 or words[1] != "rank":
+        return None
+    return shlex.join(["transferability", *words[1:], "--confirm", str(count)])
 
 
 def _target(command: str | None) -> str:

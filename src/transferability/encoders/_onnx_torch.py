@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from transferability.encoders._networks import PictureNetwork
+from transferability.encoders._onnx_layout import channel_axis_of_shape
 from transferability.encoders._onnx_lstm import register
 from transferability.encoders._torch import count_parameters, versions
 from transferability.encoders.pictures import PictureInput
@@ -85,6 +86,7 @@ def pool_rows(values: Tensor, pooling: str, axis: int | None) -> Tensor:
     if pooling == "time first":
         return values.mean(0)  # (time, n, d) -> (n, d)
     if values.ndim in (3, 4):
+        axis = axis if axis is not None or values.ndim == 3 else channel_axis_of_shape(tuple(values.shape))
         return values.movedim(-1 if axis is None else axis, -1).flatten(1, -2).mean(1)  # (n, …, c) -> (n, c)
     return values
 
@@ -127,7 +129,8 @@ def check_same(network: PictureNetwork, encode: Callable[[Any], npt.NDArray[np.f
     noise = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
     pictures = [Image.fromarray(each).resize((96, 80)) for each in noise]  # smooth: more like a picture
     wanted = encode(pictures)
-    tolerance = _TOLERANCE_16 if network.preprocess(pictures[0]).dtype == np.float16 else _TOLERANCE
+    prepared = np.asarray(pictures[0]) if network.preprocess is None else network.preprocess(pictures[0])
+    tolerance = _TOLERANCE_16 if prepared.dtype == np.float16 else _TOLERANCE
     try:
         got = network.encode(pictures)
         same = got.shape == wanted.shape and np.abs(got - wanted).max() <= tolerance * np.abs(wanted).max()

@@ -33,7 +33,7 @@ def hub_problem() -> str | None:
     if find_spec("huggingface_hub") is None:
         return "the package `huggingface_hub` is not installed"
     from huggingface_hub import constants
-    from huggingface_hub.utils import get_session
+    from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
 
     try:
         get_session().head(constants.ENDPOINT, timeout=_TIMEOUT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,16 +15,19 @@ __all__ = ["undisturbed"]
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Put back, at the end of a block, how NumPy treats floating-point errors, and the working folder.
+    """Put back, at the end of a block, how NumPy treats floating-point errors, the root logger, and the working folder.
 
     An encoder that makes NumPy raise would make the mathematics behind it fail; one that changes the folder would send
-    results elsewhere.
+    results elsewhere; one that sets up logging would let every other library write to the terminal.
     """
     folder = _folder()
+    level, handlers = logging.root.level, list(logging.root.handlers)
     try:
         with np.errstate():
             yield
     finally:
+        logging.root.setLevel(level)
+        logging.root.handlers[:] = handlers
         if folder is not None and _folder() != folder:
             os.chdir(folder)
 

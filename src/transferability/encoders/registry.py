@@ -92,7 +92,8 @@ def expand(identifier: str) -> list[str]:
     if not names:
         problem = hub_problem() if prefix in ("hf", "st") else None
         message = f"no encoder matches {identifier!r}" + (f" in the cache of the hub: {problem}" if problem else "")
-        raise UnknownNameError(f"{message}. `transferability encoders` lists what there is.")
+        message += ". `transferability encoders` lists what there is."
+        raise UnknownNameError(message)
     return names
 
 
@@ -162,7 +163,8 @@ def load_encoder(
     alias, identifier = split_alias(identifier)
     plugins = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
     if identifier == "packaged:":
-        raise UnknownNameError(f"`encoder` must be packaged:NAME; got {identifier!r}. {_packaged_names()}")
+        message = f"`encoder` must be packaged:NAME; got {identifier!r}. {_packaged_names()}"
+        raise UnknownNameError(message)
     if is_wildcard(identifier):
         message = f"`encoder` must be one encoder here; got {identifier!r}, which stands for several. `rank` takes it."
         raise OptionError(message)

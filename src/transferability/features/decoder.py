@@ -14,11 +14,12 @@ from typing import Any
 from transferability.datasets import Dataset
 from transferability.encoders.base import Preprocess
 from transferability.features.prepare import Batch, prepare
-from transferability.features.workers import WorkerLostError, Workers
+from transferability.features.workers import WorkerLostError, Workers, are_there_spare_workers
 
 __all__ = ["Decoder", "most_workers", "n_processors"]
 
 _PAYS = 20.0  # seconds that the model would still wait; starting a worker takes a few, and a core
+_PAYS_AT_ONCE = 1.0  # where they are there already
 _WARM_UP = 3  # batches that tell nothing about those after them
 _MOST_WORKERS = 16
 _MOST_BYTES = 1 << 28  # of data that each worker would hold a copy of
@@ -89,7 +90,8 @@ class Decoder:
             return batch
         self._waited += time.perf_counter() - started
         self._n_waited_for += len(rows)
-        if self._undecided and self._waited / self._n_waited_for * n_left > _PAYS:
+        pays = _PAYS_AT_ONCE if are_there_spare_workers() else _PAYS
+        if self._undecided and self._waited / self._n_waited_for * n_left > pays:
             self._start()
         return batch
 

@@ -34,21 +34,28 @@ def prepare(dataset: Dataset, preprocess: Preprocess | None, rows: Sequence[int]
 def serve() -> None:
     """Answer requests on standard input until it ends: what a worker process does.
 
-    It gets the data set and the preprocessing once, then rows; it answers each with a pair: the dtype and
-    the shape of an array whose bytes follow, or an empty string and a value, which may be an exception.
+    It gets rows of a data set. The request None comes before another data set: where modules are, then the data set
+    and the preprocessing. It answers each with a pair: the dtype and the shape of an array whose bytes follow, or an
+    empty string and a value, which may be an exception.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, whose end then ends this
     source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print must not run into the answers
+    dataset: Any = None
+    preprocess: Preprocess | None = None
     try:
-        dataset, preprocess = pickle.load(source)
-    except Exception as error:  # noqa: BLE001 - a class that only the parent's script defines, say
-        _answer(sink, error)
-        return
-    try:
-        _answer(sink, None)
         while True:
             rows = pickle.load(source)
+            if rows is None:
+                sys.path[:] = pickle.load(source)
+                dataset, preprocess = None, None  # two data sets need not fit into memory together
+                try:
+                    dataset, preprocess = pickle.load(source)
+                except Exception as error:  # noqa: BLE001 - a class that only the parent's script defines, say
+                    _answer(sink, error)
+                    return  # in the middle of what was sent
+                _answer(sink, None)
+                continue
             try:
                 value: Any = prepare(dataset, preprocess, rows)
             except Exception as error:  # noqa: BLE001 - raised again in the parent

@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from transferability.features.job import Counts, Done, Job, Parts, Progress
 from transferability.features.local import run
 from transferability.features.shards import Shard
 
-__all__ = ["RayExecutor"]
+__all__ = ["Places", "RayExecutor", "connect", "connected", "places"]
 
 _SHARDS_PER_CALL = 4  # reading ahead stops at the end of a call; what is lost with a worker begins there
 
@@ -60,24 +60,13 @@ class RayExecutor:
         EncoderError
             If an actor's encoder is not the one of this process: other weights, libraries or devices.
         """
-        ray = require_extra("ray", "ray", "`executor` 'ray'")
-        require_extra("ray.data", "ray", "`executor` 'ray'")
+        ray = connected("`executor` 'ray'")
         if job.cache is None:
             message = "`executor` must be 'local' for features that are not kept: the actors write into the cache."
             raise OptionError(message)
-        if not ray.is_initialized():  # the settings of a Ray that is there already are its owner's
-            ray.init(include_dashboard=False, logging_level="warning", log_to_driver=False)
-            logging.getLogger("ray.data").setLevel(logging.ERROR)
-            ray.data.DataContext.get_current().enable_progress_bars = False  # there is `progress`
         on_gpu = "cuda" in str((job.encoder.identity() or {}).get("device", "")).lower()
-        n_threads = int(os.environ.get("OMP_NUM_THREADS") or n_processors())
-        kind, needed = ("GPU", 1) if on_gpu else ("CPU", n_threads)
-        n_fit = sum(int(node["Resources"].get(kind, 0)) // needed for node in ray.nodes() if node["Alive"])
-        if n_fit == 0:  # Ray would wait for such a machine for ever
-            message = f"`executor` 'ray' must find a machine with {needed} {kind} in the cluster; it has none. "
-            message += "Name a device that is there." if on_gpu else "Set OMP_NUM_THREADS to what its machines have."
-            raise OptionError(message)
-        n_actors = max(1, min(self.actors or n_fit, len(shards)))
+        place = places(ray, on_gpu)
+        n_actors = max(1, min(self.actors or place.n_fit, len(shards)))
         per_call = max(1, min(_SHARDS_PER_CALL, len(shards) // n_actors))
         calls = [list(range(start, min(start + per_call, len(shards)))) for start in range(0, len(shards), per_call)]
         rest = (job.dataset, job.outputs, job.batch_size, job.dtype, job.workers, job.cache)
@@ -89,8 +78,8 @@ class RayExecutor:
                 batch_size=1,
                 batch_format="numpy",
                 compute=ray.data.ActorPoolStrategy(size=n_actors),
-                num_cpus=None if on_gpu else n_threads,
-                num_gpus=1 if on_gpu else None,
+                num_cpus=place.n_cpus or None,
+                num_gpus=place.n_gpus or None,
             )
             .iter_rows()
         )
@@ -105,6 +94,59 @@ class RayExecutor:
                     progress(n_done, n_rows)
                 files: Parts = {output: Path(path) for output, path in parts.items()}
                 yield Done(shards[position], files, None if counts is None else Counts(*counts))
+
+
+def connect(ray: Any) -> bool:
+    """Start a cluster on this machine unless there is one; return whether it was started, and its settings are ours."""
+    if ray.is_initialized():
+        return False
+    ray.init(include_dashboard=False, logging_level="warning", log_to_driver=False)
+    return True
+
+
+class Places(NamedTuple):
+    """What an actor needs, and how many of them a cluster has room for."""
+
+    n_cpus: int
+    n_gpus: int
+    n_fit: int
+
+
+def connected(what: str) -> Any:
+    """Return Ray, connected to the cluster that this process knows of or to one started on this machine.
+
+    Raises
+    ------
+    MissingExtraError
+        If it is not installed; `what` needs it.
+    """
+    ray = require_extra("ray", "ray", what)
+    require_extra("ray.data", "ray", what)
+    if connect(ray):
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        ray.data.DataContext.get_current().enable_progress_bars = False  # there is `progress`
+    return ray
+
+
+def places(ray: Any, on_gpu: bool | None) -> Places:
+    """Return what an actor needs: a GPU, if the cluster has any where that is not said, or this process's threads.
+
+    Raises
+    ------
+    OptionError
+        If no machine of the cluster has that: Ray would wait for one for ever.
+    """
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if on_gpu is None:
+        on_gpu = any(resources.get("GPU", 0) >= 1 for resources in alive)
+    n_threads = int(os.environ.get("OMP_NUM_THREADS") or n_processors())
+    kind, needed = ("GPU", 1) if on_gpu else ("CPU", n_threads)
+    n_fit = sum(int(resources.get(kind, 0)) // needed for resources in alive)
+    if n_fit == 0:
+        message = f"`executor` 'ray' must find a machine with {needed} {kind} in the cluster; it has none. "
+        message += "Name a device that is there." if on_gpu else "Set OMP_NUM_THREADS to what its machines have."
+        raise OptionError(message)
+    return Places(0 if on_gpu else n_threads, int(on_gpu), n_fit)
 
 
 class _Actor:

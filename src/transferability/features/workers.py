@@ -6,22 +6,60 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from queue import SimpleQueue
-from typing import Any
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
+from queue import Empty, SimpleQueue
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from transferability.features.prepare import Batch
 
-__all__ = ["WorkerLostError", "Workers"]
+__all__ = ["WorkerLostError", "Workers", "are_there_spare_workers", "keep_workers"]
 
 _START = (
     "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
     "from transferability.features.prepare import serve; serve()"
 )
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+class _Spare(NamedTuple):
+    """A process, and what it was sent last where it has not answered yet."""
+
+    process: subprocess.Popen[bytes]
+    greeting: Future[None] | None = None
+
+
+_spare: list[_Spare] = []  # processes of a run that wait for its next encoder or data set
+_keepers = 0
+_changing = threading.Lock()
+
+
+@contextmanager
+def keep_workers() -> Iterator[None]:
+    """Keep worker processes for the next encoder and data set until the block ends; also a decorator.
+
+    A process takes seconds to start, most of them for the libraries of the preprocessing.
+    """
+    global _keepers
+    with _changing:
+        _keepers += 1
+    try:
+        yield
+    finally:
+        with _changing:
+            _keepers -= 1
+            ended = [] if _keepers else list(_spare)
+            _spare[:] = _spare if _keepers else []
+        _end([each.process for each in ended], [each.greeting for each in ended if each.greeting is not None])
+
+
+def are_there_spare_workers() -> bool:
+    """Tell whether worker processes of before wait for data."""
+    return bool(_spare)
 
 
 class WorkerLostError(RuntimeError):
@@ -31,9 +69,9 @@ class WorkerLostError(RuntimeError):
 class Workers:
     """A pool of worker processes, one batch at a time each.
 
-    They are started as commands and not through `multiprocessing`, which would run the user's script once more in each
-    of them unless the script guards itself. They end when this process does, however it ends, because then their input
-    does.
+    Within `keep_workers` they are those of before, as far as there are any. They are started as commands and not
+    through `multiprocessing`, which would run the user's script once more in each of them unless the script guards
+    itself. They end when this process does, however it ends, because then their input does.
 
     Parameters
     ----------
@@ -44,16 +82,20 @@ class Workers:
     """
 
     def __init__(self, count: int, payload: bytes) -> None:
-        self._idle: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
+        self._idle: SimpleQueue[subprocess.Popen[bytes] | None] = SimpleQueue()  # None: there will be none
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="worker")
         self._processes: list[subprocess.Popen[bytes]] = []
+        self._lost: list[subprocess.Popen[bytes]] = []
+        self._starting: list[Future[None]] = []
+        self._asked: list[Future[Batch]] = []
         try:
             for _ in range(count):
-                self._processes.append(_start())
+                spare = _taken() or _Spare(_start())
+                self._processes.append(spare.process)
+                self._starting.append(self._threads.submit(self._greet, spare, payload))
         except OSError:
             self.close()
             raise
-        self._starting = [self._threads.submit(self._greet, process, payload) for process in self._processes]
 
     @property
     def ready(self) -> bool:
@@ -70,38 +112,80 @@ class Workers:
 
         The future raises what reading them raised, or `WorkerLostError` if the worker died.
         """
-        return self._threads.submit(self._ask, rows)
+        self._asked = [each for each in self._asked if not each.done()]
+        self._asked.append(self._threads.submit(self._ask, rows))
+        return self._asked[-1]
 
     def close(self) -> None:
-        """End the processes, whatever they are doing."""
-        for process in self._processes:
-            process.kill()
-        self._threads.shutdown(cancel_futures=True)
-        for process in self._processes:
-            process.communicate()  # reaps it and closes its pipes
+        """Keep processes that are idle or starting, where they are wanted (`keep_workers`), and end the others."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        spare: list[_Spare] = []
+        with _changing, suppress(Empty):
+            if _keepers:
+                started = zip(self._processes, self._starting, strict=False)
+                spare += [_Spare(process, greeting) for process, greeting in started if not greeting.done()]
+            while _keepers:
+                idle = self._idle.get_nowait()
+                if idle is not None and idle not in self._lost and idle not in [each.process for each in spare]:
+                    spare.append(_Spare(idle))
+        for _ in self._processes:  # whoever waits for a process waits for nothing
+            self._idle.put(None)
+        kept = [each for each in spare if each.process.poll() is None]
+        ended = [process for process in self._processes if process not in [each.process for each in kept]]
+        theirs = [greeting for greeting in self._starting if greeting not in [each.greeting for each in kept]]
+        _end(ended, [*theirs, *self._asked])
+        with _changing:
+            _spare.extend(kept if _keepers else ())
+        if not _keepers:
+            _end([each.process for each in kept], [each.greeting for each in kept if each.greeting is not None])
 
-    def _greet(self, process: subprocess.Popen[bytes], payload: bytes) -> None:
-        _exchange(process, pickle.dumps(_search_path()) + payload)
-        self._idle.put(process)
+    def _greet(self, spare: _Spare, payload: bytes) -> None:
+        if spare.greeting is not None:
+            wait([spare.greeting])
+        _exchange(spare.process, pickle.dumps(None) + pickle.dumps(_search_path()) + payload)
+        self._idle.put(spare.process)
 
     def _ask(self, rows: Sequence[int]) -> Batch:
         process = self._idle.get()
+        if process is None:
+            message = "the worker processes were ended"
+            raise WorkerLostError(message)
         try:
             batch: Batch = _exchange(process, pickle.dumps(rows))
+        except WorkerLostError:
+            self._lost.append(process)
+            raise
         finally:
             self._idle.put(process)  # one that is lost too: whoever gets it next is told at once
         return batch
 
 
+def _taken() -> _Spare | None:
+    with _changing:
+        return _spare.pop() if _spare else None
+
+
+def _end(processes: Sequence[subprocess.Popen[bytes]], waiting: Sequence[Future[Any]]) -> None:
+    """End processes, and wait for whoever waits for them."""
+    for process in processes:
+        process.kill()
+    wait(waiting)
+    for process in processes:
+        process.communicate()  # reaps it and closes its pipes
+
+
 def _start() -> subprocess.Popen[bytes]:
-    """Start a process that waits to be told where modules are: isolated, it looks at no folder of its own accord."""
-    return subprocess.Popen(
+    """Start a process that is told where modules are: isolated, it looks at no folder of its own accord."""
+    process = subprocess.Popen(
         [sys.executable, "-I", "-c", _START],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         pipesize=1 << 20,  # a batch of pictures is several megabytes
         env={**os.environ, **_ONE_THREAD},
     )
+    assert process.stdin is not None  # a pipe
+    process.stdin.write(pickle.dumps(_search_path()))
+    return process
 
 
 def _search_path() -> list[str]:

@@ -20,6 +20,7 @@ from transferability.pipeline.data import Settings as Settings
 from transferability.pipeline.data import Split as Split
 from transferability.pipeline.data import load_part as load_part
 from transferability.pipeline.data import prepare as prepare
+from transferability.pipeline.data import unlabelled_notes as unlabelled_notes
 from transferability.pipeline.describe import describe_run as describe_run
 from transferability.pipeline.make_pack import make_pack as make_pack
 from transferability.pipeline.rank_encoders import rank as rank
@@ -39,4 +40,5 @@ __all__ = [
     "prepare",
     "rank",
     "relate",
+    "unlabelled_notes",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from transferability.encoders import Encoder, FeatureFiles
@@ -13,10 +13,12 @@ from transferability.errors import OptionError
 from transferability.pipeline.data import AnyEncoder, Part, Split
 from transferability.zoos import EncoderChoice, choose
 
-__all__ = ["Encoders", "choose_encoders", "default_encoder"]
+__all__ = ["Encoders", "Model", "choose_encoders", "default_encoder"]
 
-Encoders = AnyEncoder | Sequence[AnyEncoder] | Mapping[str, AnyEncoder] | EncoderChoice | None
-"""One or several encoders; a mapping gives them names. None for those that fit the data and the machine."""
+Model = AnyEncoder | Callable[..., Any]
+"""An encoder, or a model in memory: a torch module, a function."""
+Encoders = Model | Sequence[Model] | Mapping[str, Model] | EncoderChoice | None
+"""One or several encoders, with wildcards perhaps; a mapping gives them names. None for those that fit the data."""
 
 
 def choose_encoders(
@@ -53,11 +55,13 @@ def _listed(encoders: Encoders) -> list[Any]:
     """Return encoders as a list, those in memory as encoders, each under a name of its own."""
     if encoders is None:
         return []
+    given: list[tuple[str | None, Any]]
     if isinstance(encoders, Mapping):
-        given = [(name, each) for name, each in encoders.items()]
+        given = list(encoders.items())
+    elif isinstance(encoders, str | Encoder | FeatureFiles) or not isinstance(encoders, Iterable) or callable(encoders):
+        given = [(None, encoders)]
     else:
-        single = isinstance(encoders, str | Encoder | FeatureFiles) or callable(encoders)
-        given = [(None, each) for each in ([encoders] if single else encoders)]
+        given = [(None, each) for each in encoders]
     found: list[Any] = []
     for name, each in given:
         if isinstance(each, str):

@@ -13,10 +13,11 @@ from transferability._array import IntArray
 from transferability.datasets import Dataset, folds, load_dataset, same_rows, split_rows
 from transferability.encoders import Encoder, FeatureFiles
 from transferability.encoders.base import Precision
-from transferability.errors import TaskError
+from transferability.errors import LabelError, TaskError
 from transferability.features import Features
 from transferability.pipeline.packs import PREFIX, PackSource
 from transferability.relatedness.pack import ReferencePack
+from transferability.relatedness.references import LEAST_ROWS
 from transferability.task import Task
 
 __all__ = [
@@ -27,17 +28,19 @@ __all__ = [
     "Settings",
     "Split",
     "as_list",
+    "check_own_half",
     "load_part",
     "note_overlap",
     "notes_of",
     "prepare",
+    "unlabelled_notes",
     "without_folds",
 ]
 
 Data = str | os.PathLike[str] | Dataset | ReferencePack | Any
 """An identifier, a path, a data set, what `load_dataset` takes in memory, or a pack."""
-AnyEncoder = str | Encoder | FeatureFiles | Callable[..., Any]
-"""An identifier, with an alias or wildcards perhaps, an encoder, a torch module, or a function."""
+AnyEncoder = str | Encoder | FeatureFiles
+"""An identifier, with an alias perhaps, or an encoder."""
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many items are done, and how many there are."""
 
@@ -83,12 +86,15 @@ class Split(NamedTuple):
     def tasks(self, features: Features, *, use_labels: bool = True) -> tuple[Task, Task]:
         """Return the fitting and the test task."""
         labels = features.labels if use_labels else None
+        names = features.class_names
+        if names is None and labels is not None:  # both parts keep the numbers that the whole has
+            names = tuple(map(str, range(int(labels.max()) + 1)))
         fit, test = (
             Task(
                 features.features[rows],
                 None if labels is None else labels[rows],
                 name=self.dataset.name,
-                class_names=features.class_names,
+                class_names=names,
             )
             for rows in (self.fit_rows, self.test_rows)
         )
@@ -140,11 +146,9 @@ def load_part(data: Data, settings: Settings) -> Part:
     return prepare(data, settings)
 
 
-def without_folds(parts: Sequence[Part]) -> list[Part]:
-    """Return the parts as they are where a pack takes part: statistics are not cross-fitted, targets have one split."""
-    if not any(isinstance(part, PackSource) for part in parts):
-        return list(parts)
-    return [part._replace(folds=None) if isinstance(part, Split) else part for part in parts]
+def without_folds(part: Part) -> Part:
+    """Return a target with one split: what is compared by statistics is not cross-fitted."""
+    return part._replace(folds=None) if isinstance(part, Split) else part
 
 
 def note_overlap(target: Part, references: Sequence[Part]) -> Part:
@@ -157,6 +161,37 @@ def note_overlap(target: Part, references: Sequence[Part]) -> Part:
         if shared:
             notes.append(f"{shared:,} of {len(target.dataset):,} rows are in the reference {part.name!r} too.")
     return target._replace(dataset=replace(target.dataset, notes=(*target.dataset.notes, *notes)))
+
+
+def check_own_half(target: Part) -> None:
+    """Raise before hours of extraction what a target without a reference lacks: labels, or rows of a class.
+
+    Raises
+    ------
+    LabelError
+        Naming the columns that may hold the labels, or the class.
+    """
+    if not isinstance(target, Split):
+        return
+    dataset = target.dataset
+    if dataset.labels is None:
+        hints = " ".join(dataset.notes) or "Name the column or file that holds them."
+        message = f"target {dataset.name!r} has no labels, and without a reference they are needed. {hints} Or give a "
+        raise LabelError(message + "labelled reference.")
+    counts = np.bincount(dataset.labels)
+    if counts.min() < LEAST_ROWS:
+        number = int(counts.argmin())
+        name = str(number) if dataset.class_names is None else dataset.class_names[number]
+        message = f"class {name!r} of {dataset.name!r} has {counts.min()} rows; without a reference each half of the "
+        message += "target needs two rows of each class. Add rows of it, leave the class out, or give a reference."
+        raise LabelError(message)
+
+
+def unlabelled_notes(target: Part, settings: Settings) -> tuple[str, ...]:
+    """Return what must be said, before anything is computed, of a target whose labels are missing and not left out."""
+    if not isinstance(target, Split) or target.dataset.labels is not None or not settings.use_labels:
+        return ()
+    return (f"target {target.name!r} has no labels: encoders are ranked by guessed labels.", *target.dataset.notes)
 
 
 def notes_of(parts: Sequence[Part]) -> tuple[str, ...]:

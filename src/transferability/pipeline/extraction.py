@@ -22,8 +22,10 @@ from transferability.encoders.in_memory import encoder_of
 from transferability.errors import LabelError, OptionError
 from transferability.features import Features, extract_features, extract_outputs
 from transferability.features.meter import metered
-from transferability.pipeline.data import AnyEncoder, Part, Progress, Settings, Split
-from transferability.pipeline.packs import PackSource, fitting_packs, mark_of
+from transferability.pipeline.choice import Model
+from transferability.pipeline.data import Part, Progress, Settings, Split, without_folds
+from transferability.pipeline.packs import PackSource, by_statistics, fitting_packs, mark_of, needs_statistics
+from transferability.relatedness.estimator import TaskRelatedness
 from transferability.relatedness.pack import EncoderMark, ReferencePack
 from transferability.task import Task
 
@@ -42,7 +44,7 @@ class Panelist(NamedTuple):
     part: Part
 
 
-def load(encoder: AnyEncoder, settings: Settings) -> Loaded:
+def load(encoder: Model, settings: Settings) -> Loaded:
     """Return the encoder that an identifier names, as the settings want it; an encoder stays what it is."""
     if not isinstance(encoder, str):
         return encoder_of(encoder, device=settings.device, precision=settings.precision)
@@ -126,6 +128,21 @@ class Extraction:
             return fitting_packs([part], mark or mark_of(view), every=True)[part], None
         found = self._features(part, self._of_targets)
         return part.target_tasks(found[_output_of(view)], use_labels=self._settings.use_labels)
+
+    def compared(
+        self,
+        estimator: TaskRelatedness,
+        view: AnyLoaded,
+        part: Part,
+        panel: Sequence[Panelist],
+        mark: EncoderMark | None = None,
+    ) -> tuple[TaskRelatedness, Part, Task | ReferencePack, Task | None]:
+        """Return a target with what compares it to a panel: by statistics where packs need that."""
+        fit, test = self.target(view, part, mark)
+        if not needs_statistics(estimator, [each.fit for each in panel], fit):
+            return estimator, part, fit, test
+        part = without_folds(part)
+        return by_statistics(estimator), part, *self.target(view, part, mark)
 
     def probabilities(self, part: Part) -> FloatArray | None:
         """Return the encoder's own source-class probabilities of a target's fitting part, if it gives any."""

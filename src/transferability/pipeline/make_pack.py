@@ -35,6 +35,7 @@ def make_pack(
     tau: float | Sequence[float] | Literal["scaled", "auto"] = "auto",
     covariance: CovarianceForm = "low-rank",
     rank: int = 16,
+    rows: int = 50,
     settings: Settings | None = None,
     progress: Progress | None = None,
 ) -> ReferencePack:
@@ -46,7 +47,7 @@ def make_pack(
         Labelled.
     encoder : str, Encoder, or None
         None for data that are features already (`features:FILE`).
-    tau, covariance, rank
+    tau, covariance, rank, rows
         As in `ReferencePack.from_task`.
     settings : Settings, optional
         The classifiers are fitted on the fitting rows, their losses measured on the others, at most 50,000 each, drawn
@@ -103,6 +104,7 @@ def make_pack(
         fit,
         test,
         tau=tau,
+        rows=rows,
         encoder=mark_of(loaded),
         provenance={"data": split.name, "made": made["at"]} | {k: str(v) for k, v in made["versions"].items()},
         statistics=statistics,

@@ -16,6 +16,8 @@ from transferability.pipeline.cost import warn_of_cost
 from transferability.pipeline.data import Part, Progress, Split
 from transferability.pipeline.describe import SampleCache, described, nearest
 from transferability.pipeline.extraction import Extraction, Loaded, Panelist
+from transferability.pipeline.installed_packs import installed_packs, relate_to_packs
+from transferability.pipeline.packs import mark_of
 from transferability.ranking.entry import EncoderCost, LinearProbe, Ranked, ScoreColumn
 from transferability.relatedness.estimator import TaskRelatedness
 from transferability.relatedness.pack import ReferencePack
@@ -97,6 +99,7 @@ class Measurement:
     seed: int
     progress: Progress | None = None
     samples: SampleCache = field(default_factory=dict)
+    installed: bool = False  # whether installed packs join the target's own other half
 
     @property
     def needs(self) -> frozenset[str]:
@@ -107,23 +110,46 @@ class Measurement:
     def __call__(self, view: Loaded, extraction: Extraction, target: Part, references: Sequence[Part]) -> Ranked:
         """Return the relatedness of a target under one encoder, and its scores."""
         started = time.perf_counter()
-        fit, test = extraction.target(view, target)
         panel = extraction.panel(view, references, every=False)
+        estimator, target, fit, test = extraction.compared(self.estimator, view, target, panel)
         if self.progress:
             self.progress(f"{view.name}: relatedness", 0, 1)
-        result = relatedness_of(self.estimator, panel, fit, test, target)
+        result, about_packs = self._related(estimator, view, panel, fit, test, target)
         result = described(result, panel, fit, test, target, self.samples)
         if isinstance(fit, ReferencePack):
             values: dict[str, float] = {}
             notes = {column.name: "needs samples of the target, not a pack." for column in self.columns}
         else:
             values, notes = self._scores(view, fit, panel, result, extraction, target)
-        notes |= extraction.notes(view, [target, *references])
+        notes |= extraction.notes(view, [target, *references]) | about_packs
         keys = extraction.cache_keys(view, [target, *references])
         trained = _linear_probe(fit, test, target, self.seed)
         seconds = time.perf_counter() - started
         cost = EncoderCost(dimension=fit.n_features)
         return Ranked(view.name, view.n_parameters, result, values, notes, seconds, keys, trained, cost)
+
+    def _related(
+        self,
+        estimator: TaskRelatedness,
+        view: Loaded,
+        panel: Sequence[Panelist],
+        fit: Task | ReferencePack,
+        test: Task | None,
+        target: Part,
+    ) -> tuple[Relatedness, dict[str, str]]:
+        """Return the relatedness, to installed packs too where no reference was given, and what to say of these."""
+        asked = self.installed and not panel and estimator.solver == "alternating" and estimator.space == "reference"
+        if not asked or not isinstance(fit, Task) or fit.labels is None:
+            return relatedness_of(estimator, panel, fit, test, target), {}
+        packs, note = installed_packs(mark_of(view))
+        try:
+            own = relatedness_of(estimator, panel, fit, test, target)
+        except LabelError:  # too few rows of a class for two halves
+            own = None
+        result = relate_to_packs(estimator, own, packs, fit, test, target.folds if isinstance(target, Split) else None)
+        if result is None:
+            result = relatedness_of(estimator, panel, fit, test, target)  # which says what is wrong
+        return result, {"reference packs": note} if note else {}
 
     def _scores(
         self,

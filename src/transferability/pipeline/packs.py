@@ -1,6 +1,7 @@
 """Reference packs in a run: which file serves which encoder, and what that does to the estimator.
 
-`rank` and `relate` take `pack:FILE` wherever they take data. The file says which encoder made it; with another one it
+A pack that keeps rows stands beside references of samples. One of statistics alone, or a pack as the target, makes
+everything be compared by statistics. `rank` and `relate` take `pack:FILE` wherever they take data. The file says which encoder made it; with another one it
 is refused, because features of different encoders cannot be compared. `{encoder}` in the path stands for the name of
 the encoder at hand, with everything but letters, digits, '-', '_' and '.' replaced by '-'.
 """
@@ -16,8 +17,18 @@ from transferability.encoders import Encoder, FeatureFiles
 from transferability.errors import EncoderError
 from transferability.relatedness.estimator import TaskRelatedness
 from transferability.relatedness.pack import EncoderMark, ReferencePack
+from transferability.task import Task
 
-__all__ = ["PREFIX", "PackSource", "by_statistics", "common_mark", "fitting_packs", "mark_of"]
+__all__ = [
+    "PREFIX",
+    "PackSource",
+    "by_statistics",
+    "common_mark",
+    "fits",
+    "fitting_packs",
+    "mark_of",
+    "needs_statistics",
+]
 
 PREFIX = "pack:"
 
@@ -81,7 +92,7 @@ def fitting_packs(
     if not sources:
         return {}
     packs = {source: source.read(mark) for source in sources}
-    fitting = {source: pack for source, pack in packs.items() if _fits(pack.encoder, mark)}
+    fitting = {source: pack for source, pack in packs.items() if fits(pack.encoder, mark)}
     strangers = [pack for source, pack in packs.items() if source not in fitting]
     if strangers and (every or not fitting):
         pack = strangers[0]
@@ -98,6 +109,14 @@ def common_mark(sources: Sequence[PackSource]) -> EncoderMark | None:
     return sources[0].read(None).encoder
 
 
+def needs_statistics(
+    estimator: TaskRelatedness, references: Sequence[Task | ReferencePack], target: Task | ReferencePack
+) -> bool:
+    """Whether there are samples of too few of the tasks to compare anything else than statistics."""
+    packs = [each for each in references if isinstance(each, ReferencePack)]
+    return isinstance(target, ReferencePack) or any(not pack.has_rows or estimator.space == "target" for pack in packs)
+
+
 def by_statistics(estimator: TaskRelatedness) -> TaskRelatedness:
     """Return the estimator with the solver that packs need, in place of the default one."""
     if estimator.solver != "alternating":
@@ -109,7 +128,8 @@ def by_statistics(estimator: TaskRelatedness) -> TaskRelatedness:
     return changed
 
 
-def _fits(made_with: EncoderMark | None, mark: EncoderMark | None) -> bool:
+def fits(made_with: EncoderMark | None, mark: EncoderMark | None) -> bool:
+    """Whether a pack made with one encoder serves another; features of unknown make fit each other."""
     if made_with is None or mark is None:
         return made_with is None and mark is None
     return made_with.fits(mark)

@@ -17,8 +17,8 @@ from transferability._array import IntArray
 from transferability._criteria import BOUND, QUANTITIES, TRANSFERRED_ACCURACY, Quantity
 from transferability.datasets import Dataset
 from transferability.errors import OptionError, RowError, TransferabilityError
-from transferability.pipeline.data import AnyEncoder, Part, Progress, Settings, Split, prepare
-from transferability.pipeline.extraction import Extraction, load, views_of
+from transferability.pipeline.data import Part, Progress, Settings, Split, prepare
+from transferability.pipeline.extraction import Extraction, Loaded, load, views_of
 from transferability.pipeline.measure import relatedness_of
 from transferability.ranking.race import Sample, leaving
 from transferability.ranking.result import Ranked, Skipped
@@ -67,16 +67,19 @@ class Race:
     quantity : str
         What was compared.
     rounds : list of Round
+    needs : set of str
+        What else is computed with the features in the same pass (`Extraction`).
     n_items, n_items_of_all : int
         Items encoded, of target and references, for the ranking of those that stay; and without a race.
     """
 
-    encoders: list[AnyEncoder]
+    encoders: list[str | Loaded]
     first: int = 1
     quantity: Quantity = TRANSFERRED_ACCURACY
     dropped: list[Dropped] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     rounds: list[Round] = field(default_factory=list)
+    needs: frozenset[str] = frozenset()
     n_items: int = 0
     n_items_of_all: int = 0
 
@@ -134,12 +137,13 @@ def nested_order(dataset: Dataset, seed: int) -> IntArray:
 def run_race(
     target: Part,
     references: Sequence[Part],
-    encoders: Sequence[AnyEncoder],
+    encoders: Sequence[str | Loaded],
     estimator: TaskRelatedness,
     settings: Settings,
     *,
     criterion: str | None = None,
     first: int = 1,
+    needs: frozenset[str] = frozenset(),
     progress: Progress | None = None,
 ) -> Race:
     """Return which encoders are worth the whole target.
@@ -156,6 +160,8 @@ def run_race(
         As of `rank`; a score has no paired test.
     first : int, default=1
         How many first places are to be settled; the race ends when no more encoders are left.
+    needs : set of str
+        Inputs of the scores of the ranking, as of `Extraction`: so that no item is encoded again for them.
     progress : callable, optional
 
     Raises
@@ -174,7 +180,7 @@ def run_race(
     if isinstance(first, bool) or not isinstance(first, int) or first < 1:
         message = f"`first` must be a whole number, at least 1; got {first!r}."
         raise OptionError(message)
-    race = Race(list(encoders), first)
+    race = Race(list(encoders), first, needs=needs)
     sampler = _Sampler([target, *references], settings)
     sizes = sizes_of(
         len(target.dataset), len(np.unique(target.dataset.labels)) if target.dataset.labels is not None else 1
@@ -236,7 +242,7 @@ def _judge(
         name = encoder if isinstance(encoder, str) else encoder.name
         try:
             views = views_of(load(encoder, settings), settings)
-            extraction = Extraction(views, needs=frozenset(), settings=settings, progress=progress)
+            extraction = Extraction(views, needs=race.needs, settings=settings, progress=progress)
             for view in views:
                 fit, test = extraction.target(view, sample)
                 panel = extraction.panel(view, references, every=False)

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 from transferability._criteria import TRANSFERRED, unknown
+from transferability._validate import check_choice
 from transferability.display.columns import sort_key
+from transferability.encoders import FeatureFiles
 from transferability.errors import OptionError, RowError, TaskError, UnknownNameError
+from transferability.features.workers import keep_workers
 from transferability.pipeline.choice import Encoders, choose_encoders
 from transferability.pipeline.data import (
+    AnyEncoder,
     Data,
     Progress,
     Settings,
     as_list,
+    check_own_half,
     load_part,
     note_overlap,
-    without_folds,
 )
 from transferability.pipeline.describe import describe_run
 from transferability.pipeline.measure import Measurement, score_columns
 from transferability.pipeline.one_encoder import EncoderSkippedError, measure_encoder
-from transferability.pipeline.packs import PackSource, by_statistics
+from transferability.pipeline.packs import PackSource
 from transferability.pipeline.race import run_race
+from transferability.pipeline.rank_on_ray import rank_on_ray
 from transferability.ranking.result import Ranked, Ranking, Skipped
 from transferability.relatedness.estimator import TaskRelatedness
 
@@ -51,6 +57,7 @@ class RankingInterrupted(KeyboardInterrupt):
         self.total = total
 
 
+@keep_workers()
 def rank(
     target: Data,
     references: Data | Sequence[Data] | None = None,
@@ -60,8 +67,10 @@ def rank(
     relatedness: TaskRelatedness | None = None,
     scores: Sequence[str] = (),
     criterion: str | None = None,
+    packs: bool = True,
     settings: Settings | None = None,
     race: int | None = None,
+    executor: Literal["local", "ray"] = "local",
     progress: Progress | None = None,
     tell: Tell | None = None,
 ) -> Ranking:
@@ -74,8 +83,9 @@ def rank(
         samples, and no scores.
     references : str, Dataset, ReferencePack, a sequence of these, or None
         Labelled data. Of several, the one with the smallest bound is reported for each encoder. A pack (`pack:FILE`)
-        serves the encoder it was made with; where one takes part, everything is compared by statistics. None, or an
-        empty sequence: one half of the target is the reference of its other half.
+        serves the encoder it was made with; where one without rows takes part, everything is compared by statistics.
+        None, or an empty sequence: one half of the target is the reference of its other half, and installed packs of
+        the encoder stand beside it.
     encoders : str, Encoder, torch module, function, a sequence or a mapping of names to these, optional
         Identifiers (`load_encoder`), perhaps with wildcards (`timm:vit_tiny*`) or a name of their own
         (`mini=st:/models/mini`), or models in memory. One that fails is skipped and reported; the others go on.
@@ -92,12 +102,18 @@ def rank(
         "transferred_loss", "bound", the name of a score, or another column of `transferability.display.columns` that
         has a direction, by its key or title. By default the transferred accuracy where it is known, that
         is with samples and labels of the target, else the bound.
+    packs : bool, default=True
+        Without references, relate a labelled target to installed packs of each encoder too (`transferability-packs`):
+        they are in the panel, with their bounds, and tell what the target is like (`nearest`). Encoders are ordered by
+        the target's own other half, which all of them have.
     settings : Settings, optional
     race : int, optional
         How many first places to race for. Encoders that a paired test on a growing sample of the target puts behind
         them leave before they are extracted further, and are not in the ranking: `Ranking.made["race"]` says who left
         when, and on what evidence. Any one of the first leaves with a chance of at most 5 %, as far as classifiers that
         are fitted on the samples tell (`transferability.ranking.race`). By default no encoder leaves.
+    executor : {"local", "ray"}, default="local"
+        "ray": on the actors of a Ray cluster, one encoder at a time each (`pipeline.cluster`). A race is run here.
     progress : callable (what, done, total), optional
     tell : callable (entry, done, total), optional
         Called with each `Ranked` or `Skipped` as soon as it is there, the encoders that are done, and all of them.
@@ -133,15 +149,16 @@ def rank(
     criterion = None if criterion is None else sort_key(criterion)
     columns = score_columns(scores, criterion)
     given = [] if references is None else as_list(references)
-    parts = without_folds([load_part(each, settings) for each in (target, *given)])
+    parts = [load_part(each, settings) for each in (target, *given)]
     target_part, *reference_parts = note_overlap(parts[0], parts[1:]), *parts[1:]
     choice = choose_encoders(encoders, zoo, target_part)
-    if any(isinstance(part, PackSource) for part in parts):
-        estimator = by_statistics(estimator)
+    if not given and not any(_brings_labels(each) for each in choice.encoders):
+        check_own_half(target_part)
     # Known before hours of extraction. Data without labels may still get them from the files of `features:`.
     if criterion in TRANSFERRED and (isinstance(target_part, PackSource) or not settings.use_labels):
         raise unknown(criterion, target_part.name)
-    measure = Measurement(estimator, columns, settings.seed, progress)
+    installed = packs and not given
+    measure = Measurement(estimator, columns, settings.seed, progress, installed=installed)
     entries: list[Ranked] = []
     skipped: list[Skipped] = []
     wanted = list(choice.encoders)
@@ -155,6 +172,7 @@ def rank(
             settings,
             criterion=criterion,
             first=race,
+            needs=measure.needs,
             progress=progress,
         )
         wanted, skipped = raced.encoders, list(raced.skipped)
@@ -169,6 +187,9 @@ def rank(
 
     if tell:
         tell(None, 0, len(wanted))
+    if check_choice(executor, ("local", "ray"), "executor") == "ray":
+        entries, failed = rank_on_ray(wanted, measure, settings, target_part, reference_parts, tell)
+        wanted, skipped = [], skipped + failed
     for position, each in enumerate(wanted, start=1):
         try:
             for entry in measure_encoder(measure, each, settings, target_part, reference_parts):
@@ -191,3 +212,8 @@ def rank(
         message = f"no encoder could be ranked. {reasons}"
         raise UnknownNameError(message) if wrong_names == len(skipped) else TaskError(message)
     return ranking()
+
+
+def _brings_labels(encoder: AnyEncoder) -> bool:
+    """Tell whether labels may come with features that are computed already."""
+    return isinstance(encoder, FeatureFiles) or (isinstance(encoder, str) and "features:" in encoder)

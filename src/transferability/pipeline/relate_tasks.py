@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from transferability.errors import OptionError
-from transferability.pipeline.choice import default_encoder
+from transferability.features.workers import keep_workers
+from transferability.pipeline.choice import Model, default_encoder
 from transferability.pipeline.data import (
-    AnyEncoder,
     Data,
     Progress,
     Settings,
@@ -16,22 +16,22 @@ from transferability.pipeline.data import (
     load_part,
     note_overlap,
     notes_of,
-    without_folds,
 )
 from transferability.pipeline.describe import SampleCache, described
 from transferability.pipeline.extraction import Extraction, load
 from transferability.pipeline.measure import relatedness_of
-from transferability.pipeline.packs import PackSource, by_statistics, common_mark
+from transferability.pipeline.packs import PackSource, common_mark
 from transferability.relatedness.estimator import TaskRelatedness
 from transferability.relatedness.result import Relatedness
 
 __all__ = ["relate"]
 
 
+@keep_workers()
 def relate(
     references: Data | Sequence[Data] | None,
     targets: Data | Sequence[Data],
-    encoder: AnyEncoder | None = None,
+    encoder: Model | None = None,
     *,
     relatedness: TaskRelatedness | None = None,
     settings: Settings | None = None,
@@ -42,8 +42,8 @@ def relate(
     Parameters
     ----------
     references, targets : str, Dataset, ReferencePack, or a sequence of these
-        A pack (`pack:FILE`) must have been made with the encoder; where one takes part, everything is compared by
-        statistics. Without references (None), one half of each target is the reference of its other half.
+        A pack (`pack:FILE`) must have been made with the encoder; where one without rows takes part, or one is the
+        target, everything is compared by statistics. Without references (None), one half of each target is the reference of its other half.
     encoder : str, Encoder, torch module, function, or None
         None for data that are features already (`features:FILE`), and for packs; for other data it is the smallest
         encoder of the zoo that is here.
@@ -63,12 +63,11 @@ def relate(
         raise OptionError(message)
     estimator = relatedness or TaskRelatedness(seed=settings.seed)
     given = [] if references is None else as_list(references)
-    parts = without_folds([load_part(each, settings) for each in (*given, *as_list(targets))])
+    parts = [load_part(each, settings) for each in (*given, *as_list(targets))]
     encoder = default_encoder(parts) if encoder is None else encoder
     loaded = None if encoder is None else load(encoder, settings)
     reference_parts, target_parts = parts[: len(given)], parts[len(given) :]
     sources = [part for part in (*reference_parts, *target_parts) if isinstance(part, PackSource)]
-    estimator = by_statistics(estimator) if sources else estimator
     # Packs on both sides need no encoder, only to be of one.
     packs_only = loaded is None and len(sources) == len(reference_parts) + len(target_parts)
     mark = common_mark(sources) if packs_only else None
@@ -77,8 +76,8 @@ def relate(
     results = []
     samples: SampleCache = {}
     for part in target_parts:
-        fit, test = extraction.target(loaded, part, mark=mark)
-        result = relatedness_of(estimator, panel, fit, test, part)
+        chosen, part, fit, test = extraction.compared(estimator, loaded, part, panel, mark=mark)
+        result = relatedness_of(chosen, panel, fit, test, part)
         notes = notes_of([note_overlap(part, reference_parts), *reference_parts])
         results.append(replace(described(result, panel, fit, test, part, samples), notes=notes))
     return results

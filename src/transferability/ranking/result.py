@@ -26,6 +26,7 @@ from transferability.display.formats import amount
 from transferability.display.tables import agreement_table, front_table, matrix_table, ranking_table, terms_table
 from transferability.errors import OptionError, TaskError, UnknownNameError, nearest_names, require_extra
 from transferability.ranking.confidence import can_be_best, intervals_of
+from transferability.ranking.confirmation import Confirmation
 from transferability.ranking.entry import EncoderCost as EncoderCost
 from transferability.ranking.entry import LinearProbe as LinearProbe
 from transferability.ranking.entry import Ranked as Ranked
@@ -61,6 +62,8 @@ class Ranking:
         The scores that were computed.
     made : dict
         How it was made: versions, settings, data; JSON values.
+    confirmation : Confirmation or None
+        What fine-tuning the first encoders gave, where that was asked for.
     """
 
     target: str
@@ -70,6 +73,7 @@ class Ranking:
     skipped: tuple[Skipped, ...]
     columns: tuple[ScoreColumn, ...]
     made: dict[str, Any] = field(default_factory=dict)
+    confirmation: Confirmation | None = None
 
     @classmethod
     def sort(
@@ -116,8 +120,9 @@ class Ranking:
 
     @property
     def best(self) -> Ranked:
-        """The encoder to take."""
-        return self.entries[0]
+        """The encoder to take: the most accurate after fine-tuning where some were fine-tuned, else the first."""
+        confirmed = None if self.confirmation is None else self.confirmation.best
+        return self.entries[0] if confirmed is None else self[confirmed.encoder]
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -177,7 +182,7 @@ class Ranking:
     @property
     def _n_classifiers(self) -> int:
         """Each encoder's reference was chosen on these rows, so every reference counts."""
-        return sum(max(1, len(entry.relatedness.panel)) for entry in self.entries)
+        return sum(len(each.panel) if each.reference_chosen else 1 for each in (e.relatedness for e in self.entries))
 
     @cached_property
     def records(self) -> list[dict[str, Any]]:
@@ -193,6 +198,9 @@ class Ranking:
             records.append({"place": k + 1} | entry.to_dict() | {"intervals": intervals, "standing": whole})
         for record, on_front in zip(records, mark_front(records), strict=True):
             record["on_front"] = on_front
+        if self.confirmation is not None:
+            confirmed = {each["encoder"]: each for each in self.confirmation.to_dict()["entries"]}
+            records = [record | {"confirmed": confirmed.get(record["encoder"])} for record in records]
         rows = ranking_table(records)  # under the names that columns have everywhere
         return [row | record for row, record in zip(rows, records, strict=True)]
 
@@ -289,6 +297,7 @@ class Ranking:
             "fields": describe_columns(scores),
             "columns": scores,
             "skipped": [asdict(each) for each in self.skipped],
+            "confirmation": None if self.confirmation is None else self.confirmation.to_dict(),
             "made": self.made,
         }
 

@@ -36,6 +36,7 @@ from transferability.relatedness.references import is_union, relate_to_own_half,
 from transferability.relatedness.relate_samples import Folds, prepare_target, relate_samples
 from transferability.relatedness.result import Relatedness
 from transferability.relatedness.solve import SolverOptions
+from transferability.relatedness.target_classifier import with_target_classifier
 from transferability.relatedness.tau import DEFAULT_TAU
 from transferability.task import Task
 
@@ -244,10 +245,11 @@ class TaskRelatedness(Parameters):
             if reference is None:
                 return [relate_to_own_half(options, target, target_test, folds, standardize=self.standardize)]
             prepared = prepare_target(target, target_test, folds, standardize=self.standardize, seed=self.seed)
-            return [
+            results = [
                 relate_samples(options, each, test, prepared, standardize=self.standardize and not is_union(each))
                 for each, test in tasks
             ]
+            return with_target_classifier(results, prepared)
 
     def _check_packs(
         self, target: Task | ReferencePack, panel: Sequence[tuple[Task | ReferencePack, Task | None]]

@@ -159,6 +159,12 @@ class ReferencePack:
         """Dimension of the features."""
         return self.statistics.n_features
 
+    @property
+    def n_rows(self) -> int:
+        """Number of rows whose logits the pack holds."""
+        held_out = self.heads[0].held_out if self.heads else None
+        return 0 if held_out is None else len(held_out.labels)
+
     def __len__(self) -> int:
         return self.statistics.n_samples
 

@@ -11,17 +11,18 @@ for K classes and d features with one classifier, beside two bytes for each logi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse.linalg import eigsh
 
 from transferability._array import FloatArray
 from transferability._tensors import Arrays
 from transferability.errors import OptionError
 from transferability.relatedness.standardize import Scaler
 from transferability.statistics.classes import ClassStatistics
+from transferability.statistics.low_rank import leading_factor
 
 __all__ = ["compact_statistics", "compact_weights", "half", "lipschitz", "restored_statistics"]
 
@@ -46,23 +47,18 @@ def compact_statistics(statistics: ClassStatistics, scaler: Scaler) -> Arrays:
     counts = np.maximum(statistics.counts, 1)
     unit = statistics.pooled / (statistics.n_samples * np.outer(scale, scale))
     variances = np.maximum(np.diagonal(unit), 0.0)
-    d = len(variances)
-    if d > _RANK + 1:
-        values, vectors = eigsh(unit, _RANK, v0=np.ones(d))
-    else:
-        values, vectors = np.linalg.eigh(unit)
     own = statistics.diagonals / (counts[:, None] * scale**2)  # (K, d), variances of each class
     widths = own.sum(axis=1) / max(float(variances.sum()), _TINY)
     return {
         "means": half((statistics.means - mean) / scale, "means"),
         "widths": half(np.sqrt(widths), "widths"),
         "deviations": half(np.sqrt(variances), "deviations"),
-        "factor": half(vectors * np.sqrt(np.maximum(values, 0.0)), "factor"),
+        "factor": half(leading_factor(unit, _RANK), "factor"),
     }
 
 
 def restored_statistics(
-    arrays: dict[str, FloatArray], counts: npt.NDArray[np.int64], scaler: Scaler
+    arrays: Mapping[str, FloatArray], counts: npt.NDArray[np.int64], scaler: Scaler
 ) -> ClassStatistics:
     """Return the statistics that the arrays stand for, in the form "shared"."""
     shares = counts / counts.sum()

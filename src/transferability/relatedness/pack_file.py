@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from transferability._identifiers import no_such_file
 from transferability._tensors import Arrays, read_tensors, write_tensors
-from transferability.errors import DatasetError, FileDamagedError
+from transferability.errors import DatasetError, FileDamagedError, NoSuchFileError
 from transferability.relatedness.costs.base import HeldOut
 from transferability.relatedness.encoder_mark import EncoderMark
 from transferability.relatedness.lipschitz import SoftmaxClassifier
@@ -85,7 +86,9 @@ def write_pack(pack: ReferencePack, path: Path, *, compact: bool = False) -> Pat
 def read_pack(path: Path) -> ReferencePack:
     """Read and check a pack."""
     if not os.path.isfile(path):  # noqa: PTH113 - False for names that cannot be, where Path raises
-        message = f"{path} is not a file." if os.path.exists(path) else f"there is no file {path}."  # noqa: PTH110
+        if not os.path.exists(path):  # noqa: PTH110
+            raise NoSuchFileError(no_such_file(path))
+        message = f"{path} is not a file."
         raise DatasetError(message)
     arrays, metadata = read_tensors(path, "a reference pack")
     try:

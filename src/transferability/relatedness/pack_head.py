@@ -44,9 +44,13 @@ def fit_head(fit: Sample, test: Sample | None, tau: float, rows: int) -> Referen
     rows : int
         Of each class, whose logits are kept at most; 0 keeps none.
     """
-    held_out: HeldOut | None
+    held_out: HeldOut | None = None
     if test is None:
-        classifier, held_out = calibrated_head(fit, tau, _SEED) if rows else (fit_lipschitz_softmax(*fit, tau), None)
+        if rows:
+            trained = calibrated_head(fit, tau, _SEED)
+            classifier, held_out = trained.classifier, trained.held_out
+        else:
+            classifier = fit_lipschitz_softmax(*fit, tau)
         seen = HeldOut(classifier.logits(fit.features), fit.labels)
     else:
         classifier = fit_lipschitz_softmax(*fit, tau)

@@ -26,14 +26,15 @@ from transferability.relatedness.result import Relatedness
 from transferability.relatedness.sample import hold_out, stratified_folds
 from transferability.relatedness.solve import SolverOptions
 from transferability.relatedness.standardize import Scaler
+from transferability.relatedness.target_classifier import with_target_classifier
 from transferability.task import Task
 
-__all__ = ["OWN_HALF", "UNION", "is_union", "relate_to_own_half", "union_of"]
+__all__ = ["LEAST_ROWS", "OWN_HALF", "UNION", "is_union", "relate_to_own_half", "union_of"]
 
 UNION = "all references"
 OWN_HALF = "own other half"
 _FOLDS = 5  # of each half
-_LEAST_ROWS = 4  # of a class: two in each half
+LEAST_ROWS = 4  # of a class: two in each half
 
 
 class _Union(Task):
@@ -92,10 +93,10 @@ def relate_to_own_half(
     """
     started = time.perf_counter()
     labels = target.require_labels()
-    few = np.flatnonzero(np.bincount(labels) < _LEAST_ROWS)
+    few = np.flatnonzero(np.bincount(labels) < LEAST_ROWS)
     if len(few):
         message = (
-            f"class {class_name(target, few[0])} of {target.name!r} has fewer than {_LEAST_ROWS} rows; without a "
+            f"class {class_name(target, few[0])} of {target.name!r} has fewer than {LEAST_ROWS} rows; without a "
             "reference each half of the target needs two rows of each class. Add rows, or give a reference."
         )
         raise LabelError(message)
@@ -125,7 +126,9 @@ def relate_to_own_half(
         )
     reference, prepared = made[0]
     seconds = time.perf_counter() - started
-    return build_result(options, reference, prepared.whole, together, "folds" if test is None else "test", seconds)
+    evaluated_on = "folds" if test is None else "test"
+    result = build_result(options, reference, prepared.whole, together, evaluated_on, seconds)
+    return with_target_classifier([result], prepared)[0]
 
 
 def _split_reference(task: Task, options: SolverOptions, *, standardize: bool) -> Reference:

@@ -15,7 +15,7 @@ from transferability.errors import LabelError, nearest_names
 from transferability.relatedness.certificate import AccuracyTerms, Certificate
 from transferability.relatedness.lipschitz import SoftmaxClassifier
 from transferability.relatedness.matching import MatchCertainty
-from transferability.relatedness.summary import ClassTerms, ReferenceFit, RelatednessSummary
+from transferability.relatedness.summary import ClassTerms, NearestClass, ReferenceFit, RelatednessSummary
 from transferability.relatedness.transform import Transform
 
 __all__ = ["Relatedness"]
@@ -77,6 +77,11 @@ class Relatedness(RelatednessSummary):
         Each target sample's part of the bound; their mean is the bound.
     notes : tuple of str
         What must be known of how the data were read: rows left out, copies, rows that both tasks hold.
+    nearest : tuple of NearestClass
+        The class of the installed reference packs that each target class lies nearest to, in the encoder's features.
+    reference_chosen : bool
+        Whether this reference is reported because its bound is the smallest of the panel. False for the target's own
+        other half beside installed packs.
     details : Details or None
         Points and samples for pictures, where somebody asked for them (`relatedness.details.describe`).
     """
@@ -153,6 +158,11 @@ class Relatedness(RelatednessSummary):
         """Return the one with the smaller bound of this result and another of the same target, with both panels."""
         closest = min(self, other, key=lambda result: result.bound)
         return dataclasses.replace(closest, others=(*(self.others or (self,)), *(other.others or (other,))))
+
+    def with_references(self, others: Sequence[Relatedness], nearest: tuple[NearestClass, ...]) -> Relatedness:
+        """Return this result with those of further references before it in its panel; it stays the one reported."""
+        panel = (*others, *(self.others or (self,)))
+        return dataclasses.replace(self, others=panel, nearest=nearest, reference_chosen=False)
 
     def predict_proba(self, features: FloatArray) -> FloatArray:
         """Return ``h'(z)`` for target features, shape (n, K_T)."""

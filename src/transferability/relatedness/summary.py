@@ -20,7 +20,7 @@ from transferability.relatedness.points import Details
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["ClassTerms", "ReferenceFit", "RelatednessSummary"]
+__all__ = ["ClassTerms", "NearestClass", "ReferenceFit", "RelatednessSummary"]
 
 _NUMBERS = [
     "reference",
@@ -50,6 +50,16 @@ _NUMBERS = [
     "ridge",
     "exact_transport",
 ]
+
+
+class NearestClass(NamedTuple):
+    """The class of a reference pack that a target class lies nearest to."""
+
+    target_class: str
+    reference: str
+    reference_class: str
+    share: float  # of the rows of the target class, whose nearest class it is
+    runner_up: str | None = None  # "reference: class" that comes second; None where all rows agree
 
 
 class ReferenceFit(NamedTuple):
@@ -149,6 +159,8 @@ class RelatednessSummary:
     others: tuple[RelatednessSummary, ...] = ()
     notes: tuple[str, ...] = ()
     details: Details | None = None
+    nearest: tuple[NearestClass, ...] = ()
+    reference_chosen: bool = True
 
     @property
     def gap(self) -> float | None:
@@ -164,6 +176,10 @@ class RelatednessSummary:
     def class_names(self) -> tuple[str, ...]:
         """Names of the target's classes."""
         return tuple(each.target_class for each in self.classes)
+
+    def closest(self) -> RelatednessSummary:
+        """Return the result of the panel with the smallest bound."""
+        return min(self.panel, key=lambda result: result.bound)
 
     def per_class(self) -> list[dict[str, Any]]:
         """Return the terms of each target class: they sum, over classes, to the three terms."""
@@ -182,6 +198,8 @@ class RelatednessSummary:
         one = self._record()
         one["per_class"] = self.per_class()
         one["notes"] = list(self.notes)
+        one["nearest"] = [each._asdict() for each in self.nearest]
+        one["reference_chosen"] = self.reference_chosen
         one["panel"] = [each._record() for each in self.panel]
         return one
 
@@ -274,5 +292,7 @@ def _from_record(record: Mapping[str, Any], **arrays: Any) -> RelatednessSummary
         reference_fit=ReferenceFit(fit["loss"], fit["accuracy"], fit.get("gap"), fit["converged"]),
         pseudo_labels=None if labels is None else np.array(labels, dtype=np.int64),
         notes=tuple(record.get("notes", ())),
+        nearest=tuple(NearestClass(**each) for each in record.get("nearest", ())),
+        reference_chosen=record.get("reference_chosen", True),
         **arrays,
     )

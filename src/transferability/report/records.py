@@ -72,6 +72,7 @@ _MADE = {
     "estimator": {str: object},
     "data": [{"role": str, "name": str, "fit_rows": int, "test_rows": int, "fingerprint?": str, "notes?": [str]}],
     "command?": str,
+    "target?": str,
 }
 _SHARED = {"schema": int, "made?": object}
 _COST = {
@@ -97,7 +98,27 @@ ENTRY = {
     "identifier?": (str, None),
     "intervals?": {str: (None, [float, float])},
     "on_front?": (bool, None),
+    "confirmed?": (None, {"accuracy": (float, None), "interval": (None, [float, float])}),
     "relatedness": _RELATEDNESS,
+}
+_CONFIRMATION = {
+    "target": str,
+    "n_test": int,
+    "rounds": [int],
+    "best": (str, None),
+    "in_words": str,
+    "entries": [
+        {
+            "encoder": str,
+            "accuracy": (float, None),
+            "probe_accuracy": (float, None),
+            "epochs": int,
+            "finished": bool,
+            "learning_rate": (float, None),
+            "seconds": float,
+            "note": str,
+        }
+    ],
 }
 _RANKING = {
     **_SHARED,
@@ -107,6 +128,7 @@ _RANKING = {
     "ranking": [ENTRY],
     "columns?": [{"name": str, "higher_is_better": bool}],
     "skipped": [{"encoder": str, "reason": str}],
+    "confirmation?": (None, _CONFIRMATION),
 }
 _RELATION = {**_SHARED, "encoder": (str, None), "results": [_RELATEDNESS]}
 _PLACE = [int, int]

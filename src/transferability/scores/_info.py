@@ -190,7 +190,8 @@ class ScoreInfo:
     @property
     def needs_in_words(self) -> str:
         """The inputs it needs, in one line."""
-        words = ", ".join(name for name in _NEEDS_IN_WORDS if name in self.needs).replace("_", " ")
+        words = ", ".join(name for name in _NEEDS_IN_WORDS if name in self.needs)
+        words = words.replace("n_parameters", "number of parameters").replace("_", " ")
         if self.needs_with_targets is None:
             return words
         return f"{words}; or {', '.join(sorted(self.needs_with_targets)).replace('_', ' ')}"

@@ -87,8 +87,8 @@ def parc(
     Cost O(n d² + d³ + m² log m) for m samples compared, memory O(d² + m²). Against the authors' code:
 
     1. A correlation over principal components depends on their signs, which principal components do not have. Here the
-       coordinate that is largest in size is positive in each component, as in scikit-learn before version 1.5; since
-       then the sign is that of the largest loading, and the code's value depends on a rotation of the features.
+       coordinate that is largest in size is positive in each component, as in scikit-learn when the code was written;
+       in newer versions the largest loading is, and the code's value depends on a rotation of the features.
     2. Components are exact, and those without variance are left out.
     3. Of several labels, samples with none or all of them have no correlation (nan there); they are left out.
 

@@ -29,7 +29,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from transferability._array import FloatArray
+from transferability._array import FloatArray, namespace
 from transferability._validate import check_choice
 from transferability.errors import LabelError, OptionError, TaskError
 from transferability.statistics._counts import ClassCounts, merge_parts, stream_labels
@@ -203,7 +203,7 @@ def class_statistics(
         means += class_sums(np, array[rows].astype(np.float64), checked[rows], k)
     means /= np.maximum(counts, 1)[:, None]
     diagonals = np.zeros((k, d))
-    pooled = SumOfSquares(np, means[0])
+    pooled = SumOfSquares(namespace(means), means[0])
     scatters = np.zeros((k, d, d)) if covariance == "full" else None
     sketches = np.zeros((k, d, int(rank))) if covariance == "low-rank" else None
     omega = sketch_matrix(d, int(rank))

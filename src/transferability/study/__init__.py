@@ -1,7 +1,8 @@
 """A study: many encoders, several targets, one file of results that only ever grows.
 
-`config` reads what is wanted from a TOML file, `run` computes what is missing of it, `saved` makes rankings of what is
-there. Results are in `ranking.store`, one row for each encoder and target.
+`config` reads what is wanted from a TOML file, `inventory` knows its cells, `run` computes those that are missing, here
+or on a cluster, `plan` says how long that may take, `saved` makes rankings of what is there. Results are in
+`ranking.store`, one row for each encoder and target.
 """
 
 from transferability.study.config import Study as Study

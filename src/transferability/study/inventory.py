@@ -13,16 +13,16 @@ from transferability.encoders import FeatureFiles, identity_of
 from transferability.encoders.identity import hash_json
 from transferability.errors import TransferabilityError
 from transferability.pipeline import Split
-from transferability.pipeline.data import Part, load_part, without_folds
+from transferability.pipeline.data import Part, load_part
 from transferability.pipeline.extraction import Loaded, load
 from transferability.pipeline.measure import score_columns
-from transferability.pipeline.packs import PackSource, by_statistics, mark_of
+from transferability.pipeline.packs import mark_of
 from transferability.ranking.store import ResultStore, StoredResult, result_key
 from transferability.report.provenance import plain
 from transferability.study.config import Study
 from transferability.study.saved import is_readable
 
-__all__ = ["KIND", "Cell", "Inventory"]
+__all__ = ["KIND", "Cell", "Inventory", "is_certain"]
 
 KIND = "relatedness"
 _LAYOUT = 5  # raise it whenever the same key would mean another result
@@ -58,10 +58,9 @@ class Inventory:
     def __init__(self, study: Study) -> None:
         self.study = study
         names = list(dict.fromkeys((*study.targets, *study.references)))
-        self.parts = dict(zip(names, without_folds([load_part(name, study.settings) for name in names]), strict=True))
+        self.parts = {name: load_part(name, study.settings) for name in names}
         self._stamps = {name: _stamp(part) for name, part in self.parts.items() if isinstance(part, Split)}
-        has_packs = any(isinstance(part, PackSource) for part in self.parts.values())
-        self.estimator = by_statistics(study.relatedness) if has_packs else study.relatedness
+        self.estimator = study.relatedness
         self._settings = {
             name: value for name, value in dataclasses.asdict(study.settings).items() if name not in _WITHOUT_EFFECT
         }
@@ -94,12 +93,18 @@ class Inventory:
             relatedness={name: plain(value) for name, value in vars(self.estimator).items()},
         )
 
+    def keys(self, encoder: str, loaded: Loaded | TransferabilityError) -> dict[str, str]:
+        """Return the key of each target's cell of an encoder."""
+        return {target: self.key(encoder, loaded, target) for target in self.study.targets}
+
+    def find_in(self, stores: Iterable[ResultStore], key: str) -> StoredResult | None:
+        """Return the result under a key that any of these files has, the most complete one."""
+        found = [each for store in stores if (each := store.get(key)) is not None and is_readable(each)]
+        return max(found, key=self.is_done, default=None)
+
     def find(self, store: ResultStore, key: str, loaded: Loaded | TransferabilityError) -> StoredResult | None:
         """Return the result under a key, unless it may be out of date: some encoders cannot tell what they are."""
-        if isinstance(loaded, TransferabilityError) or loaded.identity() is None:
-            return None
-        found = store.get(key)
-        return found if found is None or is_readable(found) else None
+        return self.find_in([store], key) if is_certain(loaded) else None
 
     def is_done(self, found: StoredResult | None) -> bool:
         """Tell whether a result has all scores that are wanted."""
@@ -124,6 +129,11 @@ class Inventory:
         if isinstance(part, Split):
             return self._stamps[name]
         return "" if isinstance(loaded, TransferabilityError) else _hash_of_file(part.path(mark_of(loaded)))
+
+
+def is_certain(loaded: Loaded | TransferabilityError) -> bool:
+    """Tell whether an encoder can be loaded, and tell what its features depend on."""
+    return not isinstance(loaded, TransferabilityError) and loaded.identity() is not None
 
 
 def _stamp(part: Split) -> str:

@@ -14,6 +14,7 @@ from transferability.pipeline.extraction import Loaded
 from transferability.ranking.store import ResultStore, StoredResult
 from transferability.study.config import Study
 from transferability.study.inventory import KIND, Cell, Inventory
+from transferability.study.saved import is_readable
 
 __all__ = ["plan_study"]
 
@@ -29,7 +30,7 @@ def plan_study(study: Study) -> list[Cell]:
     """
     store = ResultStore(study.results)
     inventory = Inventory(study)
-    before = [each for each in store.results(KIND) if not each.failed]
+    before = [each for each in store.results(KIND) if not each.failed and is_readable(each)]
     cells = []
     for encoder in study.encoders:
         loaded = inventory.load(encoder)

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import dataclasses
-import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
 
-from transferability.errors import TransferabilityError
-from transferability.pipeline import Progress, describe_run
-from transferability.pipeline.encoder_cost import CostMeter
-from transferability.pipeline.extraction import Extraction, Loaded, views_of
-from transferability.pipeline.measure import Measurement, score_columns
-from transferability.ranking.entry import Skipped
-from transferability.ranking.store import ResultStore, StoredResult
+from transferability._validate import check_choice
+from transferability.features.workers import keep_workers
+from transferability.pipeline import Progress
+from transferability.ranking.store import StoredResult
+from transferability.study.cells import compute, measurement
+from transferability.study.cluster import Missing, cells_on_ray
 from transferability.study.config import Study
-from transferability.study.inventory import KIND, Cell, Inventory
-from transferability.study.saved import pack_entry
+from transferability.study.inventory import KIND, Cell, Inventory, is_certain
+from transferability.study.shares import stores_of
 
 __all__ = ["run_study"]
 
 
+@keep_workers()
 def run_study(
     study: Study,
     *,
     refresh: bool = False,
     progress: Progress | None = None,
     tell: Callable[[Cell], None] | None = None,
+    share: str | None = None,
+    executor: Literal["local", "ray"] = "local",
 ) -> dict[tuple[str, str], StoredResult]:
     """Compute what is missing, and return everything.
 
@@ -38,6 +38,13 @@ def run_study(
     progress : callable (what, done, total), optional
     tell : callable, optional
         Called with each cell as soon as it is kept.
+    share : str, optional
+        ``i/n``: only every n-th encoder, from the i-th on, into a file of results of its own beside the study's:
+        ``study.i-of-n.sqlite``. A run without `share` takes over what is in these. So no file is written by two
+        machines.
+    executor : {"local", "ray"}, default="local"
+        "ray": on the actors of a Ray cluster, one cell at a time each (`pipeline.cluster`). Results come here and are
+        written here.
 
     Returns
     -------
@@ -55,82 +62,43 @@ def run_study(
     its results are there. One that cannot tell what it depends on, such as a function without a `version`, is computed
     anew each time.
     """
-    store = ResultStore(study.results)
+    check_choice(executor, ("local", "ray"), "executor")
+    study, store, elsewhere = stores_of(study, share)
     inventory = Inventory(study)
-    columns = score_columns(study.scores)
-    measure = Measurement(inventory.estimator, columns, study.settings.seed, progress)
     results: dict[tuple[str, str], StoredResult] = {}
-    for encoder in study.encoders:
+
+    def missing(encoder: str, keys: dict[str, str], *, certain: bool) -> dict[str, str]:
+        """Return the keys of the cells of an encoder that are to be computed; those that are there are results."""
+        left: dict[str, str] = {}
+        for target, key in keys.items():
+            found = inventory.find_in([store, *elsewhere], key) if certain and not refresh else None
+            if found is None or not inventory.is_done(found):
+                left[target] = key
+                continue
+            if share is None and not inventory.is_done(store.get(key)):
+                store.put(key, KIND, encoder, target, found.result, found.seconds, failed=False)
+            results[encoder, target] = found
+        return left
+
+    cells = cells_on_ray(inventory, missing) if executor == "ray" else _cells_here(inventory, missing, progress)
+    for encoder, target, key, result, seconds in cells:
+        failed = "reason" in result
+        results[encoder, target] = store.put(key, KIND, encoder, target, result, seconds, failed=failed)
+        if tell:
+            tell(Cell(encoder, target, key, not failed, seconds))
+        if progress and executor == "ray":
+            progress("cells", len(results), len(study.encoders) * len(study.targets))
+    order = [(encoder, target) for encoder in study.encoders for target in study.targets]
+    return {cell: results[cell] for cell in order if cell in results}
+
+
+def _cells_here(
+    inventory: Inventory, missing: Missing, progress: Progress | None
+) -> Iterator[tuple[str, str, str, dict[str, Any], float]]:
+    """Yield (encoder, target, key, result, seconds) of the cells that are missing."""
+    measure = measurement(inventory, progress)
+    for encoder in inventory.study.encoders:
         loaded = inventory.load(encoder)
-        missing: dict[str, str] = {}
-        for target in study.targets:
-            key = inventory.key(encoder, loaded, target)
-            found = inventory.find(store, key, loaded)
-            if found is not None and inventory.is_done(found) and not refresh:
-                results[encoder, target] = found
-            else:
-                missing[target] = key
-        for target, key, result, seconds in _compute(inventory, measure, encoder, loaded, missing):
-            failed = "reason" in result
-            results[encoder, target] = store.put(key, KIND, encoder, target, result, seconds, failed=failed)
-            if tell:
-                tell(Cell(encoder, target, key, not failed, seconds))
-    return results
-
-
-def _compute(
-    inventory: Inventory,
-    measure: Measurement,
-    encoder: str,
-    loaded: Loaded | TransferabilityError,
-    missing: dict[str, str],
-) -> Iterable[tuple[str, str, dict[str, Any], float]]:
-    """Yield (target, key, result, seconds) of one encoder."""
-    if not missing:
-        return
-    study, started = inventory.study, time.perf_counter()
-    try:
-        if isinstance(loaded, TransferabilityError):
-            raise loaded
-        views = views_of(loaded, study.settings)
-        extraction = Extraction(views, needs=measure.needs, settings=study.settings, progress=measure.progress)
-    except TransferabilityError as error:
-        for target, key in missing.items():
-            yield target, key, {"reason": str(error)}, time.perf_counter() - started
-        return
-    meter = CostMeter(encoder, cache=study.settings.cache)
-    try:
-        for target, key in missing.items():
-            result = _cell(inventory, measure, meter, extraction, views, target)
-            yield target, key, result, time.perf_counter() - started
-            started = time.perf_counter()
-    finally:
-        meter.close()
-
-
-def _cell(
-    inventory: Inventory,
-    measure: Measurement,
-    meter: CostMeter,
-    extraction: Extraction,
-    views: Sequence[Loaded],
-    target: str,
-) -> dict[str, Any]:
-    """Return what is stored of one encoder and target."""
-    part, references = inventory.parts[target], inventory.references(target)
-    entries, skipped = [], []
-    for view in views:
-        try:
-            entry = measure(view, extraction, part, references)
-            entries.append(pack_entry(meter.priced(entry, view, extraction)))
-        except TransferabilityError as error:
-            skipped.append(dataclasses.asdict(Skipped(view.name, str(error))))
-    if not entries:
-        return {"reason": "; ".join(each["reason"] for each in skipped)}
-    return {
-        "target": part.name,
-        "references": [each.name for each in references],
-        "entries": entries,
-        "skipped": skipped,
-        "made": describe_run(inventory.estimator, inventory.study.settings, [part, *references]),
-    }
+        wanted = missing(encoder, inventory.keys(encoder, loaded), certain=is_certain(loaded))
+        for found in compute(inventory, measure, encoder, loaded, wanted):
+            yield encoder, *found

@@ -49,7 +49,8 @@ class _Scaling(NamedTuple):
         pixels = np.rint(exact)
         if np.abs(exact - pixels).max() > _OFF_GRID or pixels.min() < 0 or pixels.max() > 255:
             return None
-        return pixels.astype(np.uint8)
+        whole: npt.NDArray[np.uint8] = pixels.astype(np.uint8)
+        return whole
 
 
 class PreparedItems:

@@ -165,8 +165,8 @@ class FineTuner:
     def _measured(self, chosen: Hyperparameters, seed: int, epochs: int | None) -> TrainingResult:
         predict, _, n_epochs = self._train(chosen, seed, epochs or self.settings.epochs)
         loss, accuracy = self._evaluate(predict, self._parts.test)
-        validation = self._evaluate(predict, self._parts.validation)[1]
-        return TrainingResult(accuracy, loss, validation, n_epochs, self._start.accuracy)
+        validation_loss, validation = self._evaluate(predict, self._parts.validation)
+        return TrainingResult(accuracy, loss, validation, n_epochs, self._start.accuracy, validation_loss)
 
     def _train(self, chosen: Hyperparameters, seed: int, n_epochs: int) -> _Trained:
         settings, network = self.settings, self._encoder.module
@@ -263,7 +263,8 @@ class FineTuner:
 
     def _precision(self) -> AbstractContextManager[Any]:
         if self.settings.mixed_precision and self._device.type == "cuda" and torch.cuda.is_bf16_supported():
-            return torch.autocast("cuda", torch.bfloat16)
+            autocast: AbstractContextManager[Any] = torch.autocast("cuda", torch.bfloat16)
+            return autocast
         return nullcontext()
 
     @contextmanager

@@ -67,7 +67,8 @@ class TrainingResult:
     ----------
     accuracy, loss : float
         On the test rows; the loss in nats.
-    validation_accuracy : float
+    validation_accuracy, validation_loss : float
+        On rows that chose the weights. The loss is None where nothing was fine-tuned.
     epochs : int
         Passes up to the weights that were kept; 0 where none was better than the linear probe they began from.
     probe_accuracy : float or None
@@ -79,6 +80,7 @@ class TrainingResult:
     validation_accuracy: float
     epochs: int
     probe_accuracy: float | None = None
+    validation_loss: float | None = None
 
     @property
     def note(self) -> str:

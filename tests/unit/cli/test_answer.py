@@ -77,8 +77,8 @@ def test_the_table_goes_to_csv_and_plots_to_a_folder(run: Run) -> None:
     assert {"front.png", "front.svg", "terms.png", "terms.svg", "agreement.svg", "best-classes.png"} <= drawn
     for path in Path("plots").iterdir():
         assert path.read_bytes()[:5] in (b"\x89PNG\r", b"<?xml")
-    assert "Next: Measure the accuracy after fine-tuning of the first 2:" in err
-    assert "transferability validate --target packaged:digits --encoder" in err
+    assert "Next: Fine-tune the first 2 briefly, and let that decide:" in err
+    assert "--plots plots --out results --confirm 2" in err
     assert "\x1b" not in err  # no bars where nobody looks
     readme = Path("results/README.md").read_text("utf-8")
     for name in ("report.html", "ranking.json", "transform-1.safetensors"):
@@ -163,4 +163,8 @@ def test_the_next_step_is_code_that_can_be_pasted(encoder: str, modality: str, w
         compile(code[0], "snippet", "exec")
     commands = [step.code for step in steps if step.language == "sh"]
     assert bool(commands) != encoder.startswith("features:")
-    assert all(command.startswith("transferability validate --target 'my photos' --encoder ") for command in commands)
+    assert all(command == "transferability rank 'my photos' -e x --confirm 1" for command in commands)
+    record["made"]["command"] = "study.py"
+    (command,) = [step.code for step in next_steps(record) if step.language == "sh"] or [None]
+    assert command is None or command.startswith("transferability validate --target DATA --encoder ")
+    assert [step for step in next_steps(record | {"confirmation": {}}) if step.language == "sh"] == []

@@ -16,7 +16,9 @@ from transferability.display.formats import number, percent
 from transferability.errors import TransferabilityError
 from transferability.features import write_features
 
-COMMANDS = ["cache", "demo", "extract", "pack", "rank", "relate", "report", "score", "study", "validate"]
+COMMANDS = [
+    "cache", "demo", "doctor", "encoders", "extract", "pack", "rank", "relate", "report", "score", "study", "validate",
+]  # fmt: skip
 HOSTILE = ["[bold red]a[/bold red]", "<script>alert(1)</script>", "naïve 類 \u202egnp \x1b[31m \x9b2J :rocket: \n"]
 
 
@@ -79,7 +81,7 @@ def test_version() -> None:
     ("arguments", "message"),
     [
         (["rnk"], "No such command"),
-        (["rank"], "Missing option"),
+        (["study"], "Missing argument"),
         (["rank", "--targt", "x"], "No such option"),
         (["relate", "--reference", "a", "--target", "b", "--limit", "many"], "Invalid value"),
         (["relate", "--reference", "a", "--target", "b", "--limit", "1"], "Invalid value"),
@@ -130,7 +132,7 @@ def test_main_prints_the_sentence_alone_unless_asked_for_more(
         return
     with pytest.raises(SystemExit) as caught:
         main()
-    assert caught.value.code == 1
+    assert caught.value.code == 2
     seen = capsys.readouterr()
     assert seen.out == ""
     assert seen.err.startswith("error: ")

@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import Future
 
 import numpy as np
@@ -16,9 +17,17 @@ from transferability.encoders.function import FunctionEncoder
 from transferability.errors import DatasetError, OptionError
 from transferability.features import decoder as decoder_module
 from transferability.features import extract_features
+from transferability.features import workers as workers_module
 from transferability.features.ahead import ahead
 from transferability.features.decoder import Decoder
-from transferability.features.workers import WorkerLostError, Workers, _search_path
+from transferability.features.workers import (
+    WorkerLostError,
+    Workers,
+    _search_path,
+    are_there_spare_workers,
+    keep_workers,
+)
+from transferability.pipeline import Settings, rank
 
 
 @pytest.fixture
@@ -48,6 +57,68 @@ def test_workers_give_what_this_process_would(digits, payload):
             workers.submit(range(2)).result(60)
     finally:
         workers.close()
+
+
+@pytest.mark.slow
+def test_processes_are_kept_for_the_next_data_set_while_a_run_lasts(digits, payload, monkeypatch):
+    started = []
+    start = workers_module._start
+    monkeypatch.setattr(workers_module, "_start", lambda: started.append(start()) or started[-1])
+    other = load_dataset("packaged:digits", limit=40, seed=1)
+    with keep_workers():
+        for turn, (data, sent) in enumerate([(digits, payload), (other, pickle.dumps((other, np.asarray)))]):
+            assert are_there_spare_workers() == (turn > 0)
+            workers = Workers(2, sent)
+            expected = np.stack([np.asarray(item) for item in data.items(range(3))])
+            np.testing.assert_array_equal(workers.submit(range(3)).result(120), expected)
+            while not workers.ready:
+                time.sleep(0.01)
+            if turn:
+                workers._processes[0].kill()  # what is lost is not kept
+                workers._processes[0].wait()
+            workers.close()
+            with pytest.raises(RuntimeError):
+                workers.submit(range(3))
+        assert len(started) == 2
+        assert [each.process.poll() is None for each in workers_module._spare] == [True]
+    assert not are_there_spare_workers()
+    assert all(process.poll() is not None for process in started)
+    workers = Workers(1, payload)
+    workers.submit(range(1)).result(120)
+    workers.close()
+    assert not are_there_spare_workers()  # nobody wants them
+    assert started[-1].poll() is not None
+
+
+class Red:
+    """An encoder that a worker process can preprocess for."""
+
+    modality, n_parameters, pooling, source_class_names, outputs = "image", 0, "none", None, ("features",)
+    preprocess = staticmethod(np.asarray)
+
+    def __init__(self, name):
+        self.name = name
+
+    def identity(self):
+        return {"source": self.name}
+
+    def forward(self, batch, outputs):
+        return {"features": np.stack([each[:, :, 0].ravel() for each in batch]).astype(np.float32)}
+
+    def encode(self, items):
+        return self.forward([np.asarray(each) for each in items], ["features"])["features"]
+
+
+@pytest.mark.slow
+def test_a_ranking_starts_its_workers_once(monkeypatch):
+    started = []
+    start = workers_module._start
+    monkeypatch.setattr(workers_module, "_start", lambda: started.append(start()) or started[-1])
+    settings = Settings(limit=60, workers=1, cache=False)
+    ranking = rank("packaged:digits", "packaged:digits", [Red("one"), Red("two")], settings=settings)
+    assert len(ranking.entries) == 2
+    assert len(started) == 1
+    assert started[0].poll() is not None
 
 
 def test_processes_are_started_when_the_encoder_waits_for_long(digits, monkeypatch):

@@ -235,10 +235,10 @@ def test_what_folds_refuse() -> None:
     for folds in (overlapping, twice, missing, []):
         with pytest.raises(OptionError, match="`folds` must measure each of the 60 rows of the target once"):
             model.fit(REFERENCE, TARGET, folds=folds)
-    pack = ReferencePack.from_task(REFERENCE, tau=0.5)
+    pack = ReferencePack.from_task(REFERENCE, tau=0.5, rows=0)
     with pytest.raises(OptionError, match="need samples; got solver='statistics'"):
         TaskRelatedness(0.5, solver="statistics").fit(pack, TARGET, folds=3)
-    with pytest.raises(TaskError, match="a reference pack holds statistics"):
+    with pytest.raises(TaskError, match="a reference pack without rows holds statistics"):
         model.fit(pack, TARGET, folds=3)
 
 

@@ -95,7 +95,7 @@ def test_size_is_as_said(tmp_path: Path) -> None:
         ("low-rank", d * d + 2 * K * d + K * d * r),
         ("full", K * d * d),
     ):
-        made = ReferencePack.from_task(Task(x, y), tau=1.0, covariance=form, rank=r)
+        made = ReferencePack.from_task(Task(x, y), tau=1.0, covariance=form, rank=r, rows=0)
         size = made.save(tmp_path / "pack.safetensors").stat().st_size
         classifier = 8 * K * d
         assert 8 * wanted < size < 1.2 * (8 * wanted + classifier) + 4000
@@ -194,7 +194,7 @@ def _poke(name: str, value: float) -> Change:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda arrays, about: about.update(schema=7), "schema 7, and this version reads 1"),
+        (lambda arrays, about: about.update(schema=7), "schema 7, and this version reads 1 and 2"),
         (lambda arrays, about: about.update(holds="transform"), "does not say that it is one"),
         (lambda arrays, about: about.clear(), "does not say that it is one"),
         (lambda arrays, about: about.pop("encoder"), "'encoder' is missing"),
@@ -215,7 +215,12 @@ def _poke(name: str, value: float) -> Change:
         (_set("counts", lambda a: a.astype(float)), "`counts` must be"),
         (_set("counts", lambda a: -a), "`counts` must be"),
         (_set("counts", lambda a: a[:1]), "`counts` must be"),
-        (_set("counts", lambda a: a[:2]), r"`means` must be float64 of shape \(2, 6\)"),
+        (_set("counts", lambda a: a[:2]), r"3 class names for 2 classes"),
+        (_poke("logits_0", np.nan), "`logits_0` holds values that are not finite"),
+        (_set("logits_0", lambda a: a[:, :2]), "`logits_0` must be float32 of shape"),
+        (_set("rows_0", lambda a: a.astype(np.int64)), "`rows_0` must be the classes of rows"),
+        (_set("rows_0", lambda a: np.zeros_like(a)), "`rows_0` must be the classes of rows, int32 from 0 to 2, each"),
+        (_set("rows_0", lambda a: -a), "`rows_0` must be"),
         (_set("means", lambda a: a.astype(np.float32)), "`means` must be float64"),
         (_set("means", lambda a: a[:, :5]), "must be float64 of shape"),
         (_set("means", lambda a: a.ravel()), "where features were expected"),

@@ -270,10 +270,12 @@ def test_test_parts_beside_packs_are_refused() -> None:
 
 
 def test_other_solvers_refuse_packs_and_gamma() -> None:
-    pack = ReferencePack.from_task(REFERENCE, tau=0.5)
-    for pair in ((pack, TARGET), (REFERENCE, pack), ([REFERENCE, pack], TARGET)):
-        with pytest.raises(TaskError, match="holds statistics, no samples; got one with solver='alternating'"):
+    pack = ReferencePack.from_task(REFERENCE, tau=0.5, rows=0)
+    for pair in ((pack, TARGET), ([REFERENCE, pack], TARGET)):
+        with pytest.raises(TaskError, match="a reference pack without rows holds statistics, no samples; got Ref"):
             TaskRelatedness().fit(*pair)
+    with pytest.raises(TaskError, match="no samples; got one as the target with solver='alternating'"):
+        TaskRelatedness().fit(REFERENCE, pack)
     with pytest.raises(OptionError, match="Use solver='statistics'"):
         TaskRelatedness(ground_cost="gamma")
     with pytest.raises(OptionError, match="covariance_weight"):

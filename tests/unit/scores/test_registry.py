@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from transferability import scores
+from transferability import Task, scores
 from transferability.errors import LabelError, TaskError, UnknownNameError
 from transferability.scores import ScoreInputs
 
@@ -53,6 +55,28 @@ def test_many_skip_with_a_reason_and_go_on(inputs: ScoreInputs) -> None:
     assert float(results["logme"]) == pytest.approx(float(scores.logme(inputs.features, inputs.labels)), rel=1e-12)
     shrunk = scores.h_score(inputs.features, inputs.labels, shrinkage="ledoit-wolf")
     assert float(results["h_score_shrunk"]) == pytest.approx(float(shrunk), rel=1e-12)
+
+
+def test_what_scores_share_is_made_once(inputs: ScoreInputs, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+
+    def counted(module: str, name: str) -> None:
+        place = importlib.import_module(f"transferability.scores.{module}")
+        original = getattr(place, name)
+        monkeypatch.setattr(place, name, lambda *given, **options: (made.append(name), original(*given, **options))[1])
+
+    counted("_labelled", "class_moments")
+    counted("_labelled", "PrincipalAxes")
+    counted("_labelled", "fit_discriminant")
+    counted("otce", "optimal_coupling")
+    given = replace(inputs, reference=Task(inputs.features[::-1] + 1, inputs.labels), label_embeddings=np.eye(3))
+    results, _ = scores.compute_many(["all"], given)
+    assert {"logme", "h_score", "lda", "sfda", "ncti", "gbc", "parc", "n_leep", "emms", "ot_nce", "otce"} <= set(
+        results
+    )
+    assert sorted(made) == ["PrincipalAxes", "class_moments", "fit_discriminant", "optimal_coupling"]
+    alone = {name: float(scores.compute(name, replace(given))) for name in results}
+    assert {name: float(result) for name, result in results.items()} == pytest.approx(alone, rel=1e-9)
 
 
 def test_pseudo_labels_of_one_class_are_refused(inputs: ScoreInputs) -> None:

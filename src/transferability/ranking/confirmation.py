@@ -1,0 +1,128 @@
+"""What fine-tuning the first encoders of a ranking gave, beside what the ranking said of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from typing import Any
+
+from transferability.ranking.intervals import ConfidenceInterval, clopper_pearson
+
+__all__ = ["Confirmation", "Confirmed"]
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """One encoder, fine-tuned on the target.
+
+    Attributes
+    ----------
+    encoder : str
+    accuracy : float or None
+        Of the fine-tuned encoder on the test rows; None where it could not be fine-tuned.
+    probe_accuracy : float or None
+        On the same rows, of the linear probe that fine-tuning began from.
+    epochs : int
+        Allowed in the last round that it took part in.
+    finished : bool
+        Whether it took part in the last round; others were behind on the validation rows before.
+    learning_rate : float or None
+        Chosen on the validation rows.
+    seconds : float
+        Of all its training, whenever that was done.
+    note : str
+        What must be said: why it could not be fine-tuned, or that it ended below its probe. Empty where nothing must.
+    """
+
+    encoder: str
+    accuracy: float | None
+    probe_accuracy: float | None = None
+    epochs: int = 0
+    finished: bool = False
+    learning_rate: float | None = None
+    seconds: float = 0.0
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """The first encoders of a ranking, fine-tuned in rounds; the most accurate first.
+
+    Attributes
+    ----------
+    target : str
+    n_test : int
+        Rows that accuracies were measured on, and nothing was trained or chosen on.
+    entries : tuple of Confirmed
+        Those of the last round first, by accuracy; those that could not be fine-tuned last.
+    rounds : tuple of int
+        Epochs of each round.
+    """
+
+    target: str
+    n_test: int
+    entries: tuple[Confirmed, ...]
+    rounds: tuple[int, ...]
+
+    @property
+    def best(self) -> Confirmed | None:
+        """The encoder to take; None where none could be fine-tuned."""
+        first = self.entries[0]
+        return None if first.accuracy is None else first
+
+    @cached_property
+    def intervals(self) -> tuple[ConfidenceInterval | None, ...]:
+        """Where each accuracy lies on new data, 95 % for all at once (Clopper-Pearson)."""
+        n_shared = max(1, sum(each.accuracy is not None for each in self.entries))
+        return tuple(
+            None
+            if each.accuracy is None
+            else clopper_pearson(round(each.accuracy * self.n_test), self.n_test, n_shared=n_shared)
+            for each in self.entries
+        )
+
+    def of(self, encoder: str) -> Confirmed | None:
+        """Return what is known of an encoder."""
+        return next((each for each in self.entries if each.encoder == encoder), None)
+
+    @property
+    def in_words(self) -> str:
+        """One or two sentences that rest on fine-tuned accuracies alone."""
+        best = self.best
+        if best is None or best.accuracy is None:
+            return f"None of the {len(self.entries)} could be fine-tuned: the ranking is not confirmed."
+        interval = self.intervals[0]
+        assert interval is not None
+        text = f"Fine-tuned on {self.target}, {best.encoder} is right in {best.accuracy:.1%} of {self.n_test:,} rows "
+        text += f"that it was not trained on (95 % interval {interval.low:.1%} to {interval.high:.1%})"
+        others = [each for each in self.entries[1:] if each.accuracy is not None]
+        if others:
+            second = max(others, key=lambda each: each.accuracy or 0.0)
+            text += f", {second.encoder} in {second.accuracy:.1%}"
+            text += "" if second.finished else f" after {second.epochs} epochs"
+        return text + "."
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        entries = [
+            asdict(each) | {"interval": None if interval is None else [interval.low, interval.high]}
+            for each, interval in zip(self.entries, self.intervals, strict=True)
+        ]
+        return {
+            "target": self.target,
+            "n_test": self.n_test,
+            "rounds": list(self.rounds),
+            "best": None if self.best is None else self.best.encoder,
+            "in_words": self.in_words,
+            "entries": entries,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Confirmation:
+        """Return what `to_dict` wrote."""
+        names = {field.name for field in fields(Confirmed)}
+        entries = [
+            Confirmed(**{name: value for name, value in each.items() if name in names}) for each in values["entries"]
+        ]
+        return cls(values["target"], values["n_test"], tuple(entries), tuple(values["rounds"]))

@@ -1,0 +1,233 @@
+"""The first encoders of a ranking, fine-tuned briefly in rounds that the better half survives.
+
+Successive halving (Jamieson and Talwalkar, AISTATS 2016): every encoder chooses its learning rate in a few epochs and
+trains for a few; those with the smaller validation loss train on for longer, from the start, as their schedules differ.
+The last round is long enough for its accuracies to be compared. Every piece of work is kept as soon as it is there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from transferability.encoders import Encoder, FeatureFiles, OutputView
+from transferability.errors import EncoderError, LabelError, TransferabilityError
+from transferability.pipeline import Progress, Settings, Split
+from transferability.pipeline.extraction import load
+from transferability.ranking.confirmation import Confirmation, Confirmed
+from transferability.ranking.store import ResultStore, result_key
+from transferability.validation.measure import data_identity, encoder_identity
+from transferability.validation.settings import FineTuning, Hyperparameters, TrainingResult
+
+__all__ = ["BRIEF", "Executor", "Job", "confirm", "run_here"]
+
+NamedEncoder = str | Encoder | FeatureFiles
+"""An identifier, or an encoder with a name."""
+BRIEF = FineTuning(frozen_norms=(False,), epochs=12, choice_epochs=2, patience=4)
+"""The recipe of a confirmation: three learning rates for two epochs each, then rounds of 3 and 12 epochs."""
+_SHORT = 4  # times shorter than the next is a round
+_LAYOUT = 1  # of what is kept: raised when the same key would mean another result
+_KIND = "confirm"
+
+
+@dataclass(frozen=True)
+class Job:
+    """Train one encoder once; all that another process needs for it."""
+
+    encoder: NamedEncoder
+    part: Split
+    settings: Settings
+    tuning: FineTuning
+    epochs: int
+    seed: int
+    chosen: Hyperparameters | None = None  # None: to be chosen first
+
+
+Executor = Callable[[Sequence[Job]], list[dict[str, Any]]]
+"""Runs jobs that do not depend on each other; returns what `train` returns, in their order."""
+
+
+def run_here(jobs: Sequence[Job]) -> list[dict[str, Any]]:
+    """Run jobs in this process, one after the other."""
+    return [train(job) for job in jobs]
+
+
+def train(job: Job) -> dict[str, Any]:
+    """Return a `TrainingResult` with what was chosen and the seconds it took, or {"reason": …}; JSON values."""
+    from transferability.validation.finetune import FineTuner
+
+    started = time.perf_counter()
+    try:
+        tuner = FineTuner(
+            whole(load(job.encoder, replace(job.settings, layer=None))),
+            job.part.dataset,
+            job.part.fit_rows,
+            job.part.test_rows,
+            job.tuning,
+            workers=job.settings.workers,
+        )
+        chosen = job.chosen or tuner.choose()
+        result = tuner.run(chosen, job.seed, epochs=job.epochs)
+    except TransferabilityError as error:
+        return {"reason": str(error)}
+    return result.to_dict() | {"chosen": asdict(chosen), "seconds": time.perf_counter() - started}
+
+
+def whole(encoder: Encoder | FeatureFiles) -> Encoder:
+    """Return what is trained of an encoder: of a layer the whole model.
+
+    Raises
+    ------
+    EncoderError
+        If there is no model, only features.
+    """
+    if isinstance(encoder, FeatureFiles):
+        message = f"encoder {encoder.name!r} is a file of features, and cannot be fine-tuned."
+        raise EncoderError(message)
+    return encoder.base if isinstance(encoder, OutputView) else encoder
+
+
+def confirm(
+    encoders: Mapping[str, NamedEncoder] | Sequence[NamedEncoder],
+    part: Split,
+    *,
+    settings: Settings | None = None,
+    tuning: FineTuning = BRIEF,
+    store: ResultStore | None = None,
+    executor: Executor = run_here,
+    progress: Progress | None = None,
+) -> Confirmation:
+    """Fine-tune a shortlist of encoders on a target, and order them by fine-tuned accuracy.
+
+    Parameters
+    ----------
+    encoders : sequence of str or Encoder, or mapping of name to these
+        A few, as `Ranking` has them first. One that cannot be fine-tuned is reported, and the others go on.
+    part : Split
+        The target and its rows (`transferability.pipeline.prepare`). A fifth of the fitting rows validates; accuracies
+        are of the test rows.
+    settings : Settings, optional
+        Seed, device, workers.
+    tuning : FineTuning, optional
+        The last round has its `epochs`, the one before a quarter of them, and so on, as many rounds as halve the list
+        to two.
+    store : ResultStore, optional
+        Kind 'confirm'. What it holds is not computed again.
+    executor : callable, optional
+        Where the jobs of a round run; by default here, one after the other. On a cluster:
+        `transferability.validation.ray.run_on_ray`.
+    progress : callable (what, done, total), optional
+
+    Returns
+    -------
+    Confirmation
+
+    Raises
+    ------
+    LabelError
+        If the target has no labels.
+    """
+    if part.dataset.labels is None:
+        message = f"data {part.name!r} must have labels to be trained on; got none."
+        raise LabelError(message)
+    settings = settings or Settings()
+    race = _Race(part, settings, tuning, store, executor)
+    if not isinstance(encoders, Mapping):
+        encoders = {each if isinstance(each, str) else each.name: each for each in encoders}
+    names, alive = list(encoders), dict(encoders)
+    rounds = _rounds(len(alive), tuning.epochs)
+    entries: dict[str, Confirmed] = {}
+    chosen: dict[str, Hyperparameters] = {}
+    for number, epochs in enumerate(rounds):
+        if progress:
+            progress(f"fine-tuning {len(alive)} for {epochs} epochs on {part.name}", number, len(rounds))
+        results = race.run([(name, alive[name], chosen.get(name)) for name in alive], epochs)
+        for name, result in results.items():
+            before = entries.get(name)
+            entries[name] = _entry(name, result, epochs, 0.0 if before is None else before.seconds)
+            if "reason" not in result:
+                chosen[name] = Hyperparameters(**result["chosen"])
+        losses = {name: result["validation_loss"] for name, result in results.items() if "reason" not in result}
+        n_kept = len(losses) if number == len(rounds) - 1 else max(2, -(-len(losses) // 2))
+        kept = sorted(losses, key=losses.__getitem__)[:n_kept]
+        alive = {name: alive[name] for name in names if name in kept}
+    finished = [replace(each, finished=name in alive) for name, each in entries.items()]
+    ordered = sorted(finished, key=lambda each: (each.accuracy is None, not each.finished, -(each.accuracy or 0.0)))
+    return Confirmation(part.name, len(part.test_rows), tuple(ordered), tuple(rounds))
+
+
+def _rounds(n_encoders: int, epochs: int) -> list[int]:
+    """Return the epochs of each round: the last has all, and two encoders take part in it."""
+    rounds = [epochs]
+    while n_encoders > 2:
+        rounds.insert(0, max(1, rounds[0] // _SHORT))
+        n_encoders = -(-n_encoders // 2)
+    return rounds
+
+
+def _entry(name: str, result: dict[str, Any], epochs: int, seconds: float) -> Confirmed:
+    if "reason" in result:
+        return Confirmed(name, None, note=result["reason"])
+    found = TrainingResult(**{field: result[field] for field in TrainingResult.__dataclass_fields__})
+    return Confirmed(
+        name,
+        found.accuracy,
+        found.probe_accuracy,
+        epochs,
+        learning_rate=result["chosen"]["learning_rate"],
+        seconds=seconds + result["seconds"],
+        note=found.note,
+    )
+
+
+class _Race:
+    """Rounds of training, with what is known of earlier runs."""
+
+    def __init__(
+        self, part: Split, settings: Settings, tuning: FineTuning, store: ResultStore | None, executor: Executor
+    ) -> None:
+        self._part, self._settings, self._tuning = part, settings, tuning
+        self._store, self._executor = store, executor
+        self._data = data_identity(part)
+
+    def run(
+        self, encoders: Sequence[tuple[str, NamedEncoder, Hyperparameters | None]], epochs: int
+    ) -> dict[str, dict[str, Any]]:
+        """Return the result of each encoder; those that are not in the store are trained together."""
+        found: dict[str, dict[str, Any]] = {}
+        jobs: dict[str, tuple[str | None, Job]] = {}
+        for name, encoder, chosen in encoders:
+            try:
+                key = self._key(encoder, epochs)
+            except TransferabilityError as error:
+                found[name] = {"reason": str(error)}
+                continue
+            kept = self._store.get(key) if self._store is not None and key is not None else None
+            if kept is not None and not kept.failed:
+                found[name] = kept.result
+            else:
+                job = Job(encoder, self._part, self._settings, self._tuning, epochs, self._settings.seed, chosen)
+                jobs[name] = (key, job)
+        results = self._executor([job for _, job in jobs.values()]) if jobs else []
+        for (name, (key, _)), result in zip(jobs.items(), results, strict=True):
+            found[name] = result
+            if self._store is not None and key is not None and "reason" not in result:
+                self._store.put(key, _KIND, name, self._part.name, result, result["seconds"], failed=False)
+        return {name: found[name] for name, *_ in encoders}
+
+    def _key(self, encoder: NamedEncoder, epochs: int) -> str | None:
+        """Return what a result is kept under; None where the encoder cannot tell what it depends on."""
+        loaded = whole(load(encoder, replace(self._settings, layer=None)))
+        if loaded.identity() is None:
+            return None
+        return result_key(
+            _KIND,
+            layout=_LAYOUT,
+            encoder=encoder_identity(loaded),
+            data=self._data,
+            tuning=asdict(self._tuning),
+            epochs=epochs,
+            seed=self._settings.seed,
+        )

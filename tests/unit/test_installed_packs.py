@@ -1,0 +1,176 @@
+"""Packs that packages bring: found for their encoder, related beside the target's own other half, or left out aloud."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from transferability import make_pack, rank
+from transferability._identifiers import file_name
+from transferability.datasets import Dataset, load_dataset
+from transferability.encoders.function import FunctionEncoder
+from transferability.errors import DatasetError, TaskError
+from transferability.pipeline import Settings, installed_packs
+from transferability.pipeline.packs import mark_of
+from transferability.relatedness.references import OWN_HALF
+
+SETTINGS = Settings(cache=False, limit=200)
+HERE = Path(__file__).parents[2] / "packages" / "transferability-packs" / "src" / "transferability_packs" / "packs"
+
+
+def rows(items: Sequence[Any]) -> Any:
+    return np.stack([np.asarray(each.convert("L"), dtype=float).mean(axis=0) for each in items])
+
+
+def pixels(items: Sequence[Any]) -> Any:
+    return np.stack([np.asarray(each.convert("L"), dtype=float).ravel() for each in items])
+
+
+def negatives(items: Sequence[Any]) -> Any:
+    return -pixels(items)
+
+
+rows.version = pixels.version = "1"
+negatives.version = "2"
+ROWS, PIXELS = FunctionEncoder("rows", rows), FunctionEncoder("pixels", pixels)
+
+
+def digits(limit: int = 200) -> Dataset:
+    return load_dataset("packaged:digits", limit=limit)
+
+
+def install(monkeypatch: pytest.MonkeyPatch, *values: str) -> None:
+    points = [EntryPoint(name=f"p{k}", value=value, group="transferability.packs") for k, value in enumerate(values)]
+    monkeypatch.setattr(installed_packs, "entry_points", lambda group: points)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of packs for the encoder of pixels."""
+    folder = tmp_path_factory.mktemp("packs")
+    for name, limit in (("many", 600), ("few", 120)):
+        made = make_pack(load_dataset("packaged:digits", limit=limit, seed=1), PIXELS, settings=SETTINGS)
+        made.save(folder / file_name(PIXELS.name) / f"{name}.safetensors", compact=True)
+    return folder
+
+
+@pytest.fixture
+def installed(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "own_packs_package.py").write_text(f"def folder():\n    return {str(folder)!r}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    install(monkeypatch, "own_packs_package:folder")
+    return folder
+
+
+@pytest.mark.usefixtures("installed")
+class TestRank:
+    def test_packs_join_the_own_half(self) -> None:
+        (entry,) = rank(digits(), None, [PIXELS], settings=SETTINGS).entries
+        panel = entry.relatedness.panel
+        assert [each.reference for each in panel] == ["digits", "digits", OWN_HALF]
+        assert all(each.certified and each.bound >= each.transferred_loss for each in panel)
+        assert [each.reference_class for each in entry.relatedness.nearest] == [str(k) for k in range(10)]
+        assert min(each.share for each in entry.relatedness.nearest) > 0.3
+
+    def test_encoders_are_compared_by_what_all_of_them_have(self) -> None:
+        ranking = rank(digits(), None, [PIXELS, ROWS], settings=SETTINGS)
+        assert {entry.relatedness.reference for entry in ranking.entries} == {OWN_HALF}
+        panels = {entry.encoder: len(entry.relatedness.panel) for entry in ranking.entries}
+        assert panels == {"pixels": 3, "rows": 1}
+
+    def test_the_order_is_that_of_the_own_half(self) -> None:
+        """Packs explain; they change no number that encoders are ordered by."""
+        with_packs = rank(digits(), None, [PIXELS], settings=SETTINGS).best
+        without = rank(digits(), None, [PIXELS], packs=False, settings=SETTINGS).best
+        assert with_packs.relatedness.reference == OWN_HALF
+        assert with_packs.relatedness.transferred_accuracy == without.relatedness.transferred_accuracy
+        assert (len(without.relatedness.panel), without.relatedness.nearest) == (1, ())
+        assert with_packs.relatedness.closest().bound < without.relatedness.bound
+
+    def test_are_left_out_beside_a_reference_and_without_labels(self) -> None:
+        (entry,) = rank(digits(), digits(100), [PIXELS], settings=SETTINGS).entries
+        assert len(entry.relatedness.panel) == 1
+        bare = Settings(cache=False, limit=200, use_labels=False)
+        with pytest.raises(TaskError, match="has no labels"):
+            rank(digits(), None, [PIXELS], settings=bare)
+
+    def test_take_the_place_of_an_own_half_that_is_too_small(self) -> None:
+        data = digits()
+        chosen = np.sort(np.concatenate([np.flatnonzero(data.labels == k)[:3] for k in range(10)]))
+        few = data.subset(chosen)
+        (entry,) = rank(few, None, [PIXELS], settings=Settings(cache=False)).entries
+        assert [each.reference for each in entry.relatedness.panel] == ["digits", "digits"]
+        assert entry.relatedness.certified
+        with pytest.raises(TaskError, match="has fewer than 4 rows"):
+            rank(few, None, [ROWS], settings=Settings(cache=False))
+
+    def test_json_has_the_panel_and_the_nearest_classes(self) -> None:
+        found = rank(digits(), None, [PIXELS], settings=SETTINGS).to_dict()["ranking"][0]["relatedness"]
+        assert [each["reference"] for each in found["panel"]] == ["digits", "digits", OWN_HALF]
+        assert found["nearest"][3]["reference"] == "digits"
+
+
+@pytest.mark.usefixtures("installed")
+def test_packs_of_another_encoder_are_left_out_aloud() -> None:
+    other = FunctionEncoder("pixels", negatives)  # the same name
+    packs, note = installed_packs.installed_packs(mark_of(other))
+    assert packs == []
+    assert note == (
+        "2 of 2 installed packs are left out: they are of another version of this encoder, or keep no rows."
+    )
+    (entry,) = rank(digits(), None, [other], settings=SETTINGS).entries
+    assert entry.notes["reference packs"] == note
+    assert installed_packs.installed_packs(mark_of(PIXELS))[1] is None
+    assert installed_packs.installed_packs(None) == ([], None)
+
+
+def test_without_packages_there_is_the_own_half_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch)
+    (entry,) = rank(digits(), None, [PIXELS], settings=SETTINGS).entries
+    assert [each.reference for each in entry.relatedness.panel] == [OWN_HALF]
+
+
+@pytest.mark.parametrize("value", ["no_such_module_at_all:folder", "json:no_such_name", "json:loads"])
+def test_a_broken_package_is_one_sentence(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    install(monkeypatch, value)
+    with pytest.raises(
+        DatasetError, match=rf"reference packs of '{value}' cannot be found: .*Install the package again"
+    ):
+        installed_packs.pack_folders()
+
+
+# ── transferability-packs ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_every_shipped_pack_can_be_read_and_names_its_licence() -> None:
+    from transferability import ReferencePack
+
+    files = sorted(HERE.glob("*/*.safetensors"))
+    assert len(files) >= 40
+    assert sum(path.stat().st_size for path in files) < 12e6
+    for path in files:
+        pack = ReferencePack.load(path)
+        assert pack.name == path.stem
+        assert pack.has_rows
+        assert pack.class_names is not None
+        assert file_name(pack.encoder.name) == path.parent.name
+        assert pack.provenance["licence"] in ("CC-BY-SA-3.0", "MIT", "Apache-2.0", "CC-BY-4.0", "CC-BY-3.0")
+        held_out = pack.heads[0].held_out
+        accuracy = (held_out.logits.argmax(axis=1) == held_out.labels).mean()
+        assert accuracy > 2 / pack.n_classes  # a classifier that is worth transferring
+
+
+def test_shipped_packs_serve_the_packaged_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fingerprint in the files is that of the encoder as it is installed, on any machine."""
+    from transferability.encoders import load_encoder
+
+    monkeypatch.setattr(installed_packs, "pack_folders", lambda: [HERE])
+    for name in ("pp-lcnet-orientation", "efficientnet-lite0"):
+        packs, note = installed_packs.installed_packs(mark_of(load_encoder(f"packaged:{name}")))
+        assert note is None
+        assert [pack.name for pack in packs] == ["fashion_mnist", "mnist", "omniglot_alphabet", "sign_digits"]

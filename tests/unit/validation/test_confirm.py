@@ -1,0 +1,158 @@
+"""A shortlist fine-tuned in rounds: who survives, what is kept, what is said."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from transferability.encoders.function import FunctionEncoder
+from transferability.errors import LabelError
+from transferability.pipeline import Settings, prepare
+from transferability.ranking.confirmation import Confirmation, Confirmed
+from transferability.ranking.intervals import clopper_pearson
+from transferability.ranking.store import ResultStore
+from transferability.validation import confirm as module
+from transferability.validation.confirm import BRIEF, confirm
+from transferability.validation.settings import FineTuning
+
+QUICK = FineTuning((1e-2,), (False,), epochs=8, batch_size=16)
+SETTINGS = Settings(cache=False)
+
+
+def flat(name="flat"):
+    return FunctionEncoder(name, lambda items: np.stack([np.asarray(each, float)[:, :, 0].ravel() for each in items]))
+
+
+class Recorder:
+    """An executor that trains nothing: it returns what is written for each encoder and number of epochs."""
+
+    def __init__(self, losses) -> None:
+        self.losses, self.asked = losses, []
+
+    def __call__(self, jobs):
+        self.asked.append([(job.encoder.name, job.epochs, job.chosen) for job in jobs])
+        return [self.result(job) for job in jobs]
+
+    def result(self, job):
+        loss = self.losses[job.encoder.name]
+        if loss is None:
+            return {"reason": "it cannot"}
+        chosen = {"learning_rate": 1e-3 * (1 + ord(job.encoder.name)), "weight_decay": 0.0, "frozen_norm": False}
+        return {
+            "accuracy": 0.9 - loss / 10 + 0.001 * job.epochs, "loss": 1.0, "validation_accuracy": 0.5, "epochs": 2,
+            "probe_accuracy": 0.1, "validation_loss": loss, "chosen": chosen, "seconds": 1.5,
+        }  # fmt: skip
+
+
+def race(losses, make_encoder, part, **options):
+    recorder = Recorder(losses)
+    encoders = [make_encoder(name) for name in losses]
+    return recorder, confirm(encoders, part, settings=SETTINGS, tuning=QUICK, executor=recorder, **options)
+
+
+def test_the_better_half_goes_on_for_longer_with_what_it_chose(make_encoder, part) -> None:
+    recorder, found = race({"a": 0.5, "b": 0.2, "c": 0.4, "d": 0.9, "e": 0.3}, make_encoder, part)
+    assert found.rounds == (1, 2, 8)
+    names = [[name for name, *_ in asked] for asked in recorder.asked]
+    assert names == [["a", "b", "c", "d", "e"], ["b", "c", "e"], ["b", "e"]]
+    assert [{epochs for _, epochs, _ in asked} for asked in recorder.asked] == [{1}, {2}, {8}]
+    assert all(chosen is None for _, _, chosen in recorder.asked[0])
+    assert [chosen.learning_rate for _, _, chosen in recorder.asked[2]] == [1e-3 * (1 + ord(name)) for name in "be"]
+    assert [each.encoder for each in found.entries] == ["b", "e", "c", "a", "d"]
+    assert [each.finished for each in found.entries] == [True, True, False, False, False]
+    assert [each.epochs for each in found.entries] == [8, 8, 2, 1, 1]
+    assert [each.seconds for each in found.entries] == [4.5, 4.5, 3.0, 1.5, 1.5]
+    assert found.best.encoder == "b"
+
+
+@pytest.mark.parametrize(("count", "rounds"), [(1, (8,)), (2, (8,)), (3, (2, 8)), (4, (2, 8)), (5, (1, 2, 8))])
+def test_two_are_in_the_last_round(count, rounds, make_encoder, part) -> None:
+    recorder, found = race(dict.fromkeys("abcde"[:count], 0.1), make_encoder, part)
+    assert found.rounds == rounds
+    assert len(recorder.asked[-1]) == min(2, count)
+
+
+def test_what_cannot_be_trained_is_last_and_leaves_its_place_to_others(make_encoder, part) -> None:
+    recorder, found = race({"a": None, "b": 0.3, "c": 0.2}, make_encoder, part)
+    assert [name for name, *_ in recorder.asked[1]] == ["b", "c"]
+    assert [(each.encoder, each.accuracy) for each in found.entries][2] == ("a", None)
+    assert found.entries[2].note == "it cannot"
+    assert found.of("a").note == "it cannot"
+    assert found.of("z") is None
+
+
+def test_a_race_of_networks_is_resumed_and_the_same_without_a_store(make_encoder, part, tmp_path) -> None:
+    store = ResultStore(tmp_path / "finetuned.sqlite")
+    encoders = [make_encoder("narrow", width=1), make_encoder("wide"), flat()]
+    tuning = replace(QUICK, learning_rates=(1e-3, 1e-2), choice_epochs=1)
+
+    def run(**options):
+        return confirm(encoders, part, settings=SETTINGS, tuning=tuning, **options)
+
+    found = run(store=store)
+    assert "cannot be fine-tuned" in found.entries[-1].note
+    assert found.best.accuracy > 0.9
+    assert len(store.results("confirm")) == 4  # two encoders, two rounds
+
+    def refuse(jobs):
+        assert all(job.encoder.name == "flat" for job in jobs)
+        return module.run_here(jobs)
+
+    assert run(store=store, executor=refuse) == found
+    again = run()
+    assert [replace(each, seconds=0.0) for each in again.entries] == [
+        replace(each, seconds=0.0) for each in found.entries
+    ]
+    other = confirm(encoders[:2], part, settings=replace(SETTINGS, seed=1), tuning=tuning, store=store)
+    assert len(store.results("confirm")) == 6
+    assert other.rounds == (8,)
+
+
+def test_data_without_labels_are_refused(make_encoder, make_data) -> None:
+    with pytest.raises(LabelError, match="must have labels"):
+        confirm([make_encoder()], prepare(make_data(labelled=False), SETTINGS), settings=SETTINGS)
+
+
+CONFIRMATION = Confirmation(
+    "stripes",
+    50,
+    (
+        Confirmed("b", 0.92, 0.8, 12, finished=True, learning_rate=1e-4, seconds=3.0),
+        Confirmed("a", 0.9, 0.8, 3, learning_rate=1e-4, seconds=2.0, note="a note"),
+        Confirmed("c", None, note="it cannot"),
+    ),
+    (3, 12),
+)
+
+
+def test_intervals_hold_for_all_that_were_measured() -> None:
+    first, second, third = CONFIRMATION.intervals
+    assert (first, third) == (clopper_pearson(46, 50, n_shared=2), None)
+    assert second.n_rows == 50
+
+
+def test_the_sentence_rests_on_fine_tuned_accuracies() -> None:
+    interval = CONFIRMATION.intervals[0]
+    assert CONFIRMATION.in_words == (
+        f"Fine-tuned on stripes, b is right in 92.0% of 50 rows that it was not trained on (95 % interval "
+        f"{interval.low:.1%} to {interval.high:.1%}), a in 90.0% after 3 epochs."
+    )
+    none = replace(CONFIRMATION, entries=CONFIRMATION.entries[2:])
+    assert none.best is None
+    assert "None of the 1 could be fine-tuned" in none.in_words
+
+
+def test_it_is_read_as_it_was_written() -> None:
+    written = json.loads(json.dumps(CONFIRMATION.to_dict(), allow_nan=False))
+    assert Confirmation.from_dict(written) == CONFIRMATION
+    assert written["entries"][0]["interval"] == [CONFIRMATION.intervals[0].low, CONFIRMATION.intervals[0].high]
+
+
+def test_the_brief_recipe_costs_a_third_of_nine_encoders_at_most() -> None:
+    full = FineTuning()
+    of_one = len(full.learning_rates) * full.choice_epochs + full.choice_epochs + full.epochs
+    brief = 3 * (len(BRIEF.learning_rates) * BRIEF.choice_epochs + BRIEF.epochs // 4) + 2 * BRIEF.epochs
+    assert brief <= 0.35 * 9 * of_one
