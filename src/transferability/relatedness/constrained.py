@@ -5,8 +5,8 @@ r"""The solver of `lipschitz`: softmax regression under a bound on the distances
 With a multiplier :math:`m_{jk}` for each pair the constraints are a quadratic, :math:`Q = \tfrac{2}{\tau^2}
 (\operatorname{diag}(m 1) - m)`, and `Descent` knows how to go downhill. Multipliers grow where a pair is too far apart
 and fall where it is not: :math:`m_{jk} \leftarrow m_{jk} \lVert w_j - w_k \rVert / \tau`, for the weights that the
-model of the next step predicts (where multipliers dominate, distances are as their inverse, and one such step is the answer).
-That costs no pass over the data, so it is done several times before each step.
+model of the next step predicts (where multipliers dominate, distances are as their inverse, and one such step is the
+answer). That costs no pass over the data, so it is done several times before each step.
 
 Any multipliers give a lower bound on the optimum: the Lagrangian lies below the loss on the feasible set and above its
 own tangent, and over feasible W, whose rows lie in a ball of radius :math:`\tau \sqrt{(K - 1) / 2K}` (Jung), the
