@@ -64,7 +64,7 @@ def _with_confirm(command: str | None, count: int) -> str | None:
         words = shlex.split(command or "")
     except ValueError:
         return None
-    if len(words) < 2 or words[1] != "rank":
+    if len(words) < 2 or words[1] != "rank" or not all(map(_PLAIN.fullmatch, words)) or "--json" in words:
         return None
     return shlex.join(["transferability", *words[1:], "--confirm", str(count)])
 

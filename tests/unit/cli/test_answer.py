@@ -173,7 +173,7 @@ def test_names_that_cannot_be_pasted_are_in_no_code() -> None:
     for name in ('st:a"\n```\n<script>', "timm:$(reboot)", "hf:a`b", "st:" + "x" * 400):
         record = {
             "ranking": [{"encoder": name, "relatedness": {"per_class": [{}] * 3}}],
-            "made": {"data": [], "command": "transferability rank 'a; b' -e x"},
+            "made": {"data": [], "command": "transferability rank 'a; b' -e x --target=<x>"},
         }
         assert next_steps(record) == []
         record["ranking"].append({"encoder": "timm:a", "relatedness": {"per_class": [{}] * 3}})
