@@ -128,7 +128,7 @@ def agreement(cells: list[dict[str, Any]], truth: dict[tuple[str, str], float]) 
     ways: dict[str, Callable[[dict[str, Any]], list[float]]] = {
         "own half": lambda cell: cell["own"],
         "closest pack": lambda cell: min((cell[name] for name in REFERENCES if name in cell), key=lambda one: one[0]),
-        "closest of both": lambda cell: min((cell[name] for name in ("own", *REFERENCES) if name in cell)),
+        "closest of both": lambda cell: min(cell[name] for name in ("own", *REFERENCES) if name in cell),
     }
     for way, value in ways.items():
         for column, (quantity, sign) in enumerate(QUANTITIES):
