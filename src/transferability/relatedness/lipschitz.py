@@ -179,7 +179,7 @@ def fit_rows(
         accuracy=found.accuracy,
         certified_tau=float(np.sqrt(pair_distances_squared(weights).max())),
         gap=found.gap,
-        converged=found.gap <= _TARGET_GAP * max(found.loss, 1.0),
+        converged=bool(found.gap <= _TARGET_GAP * max(found.loss, 1.0)),
         iterations=passes,
     )
     return classifier, Start(weights, found.intercept, found.multipliers)

@@ -138,7 +138,7 @@ def _behind(best: Entry, runner_up: Entry, quantity: Quantity) -> str:
     if second is None:
         return f"{what} unknown"
     if quantity == TRANSFERRED_ACCURACY:
-        return f"{what} {100 * (second - first):+.1f} points"
+        return f"{what} {round(100 * (second - first), 1) + 0.0:+.1f} points"
     return f"{what} {second - first:+.3f} nats"
 
 

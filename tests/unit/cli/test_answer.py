@@ -107,9 +107,9 @@ def test_files_of_an_earlier_run_are_removed_and_others_stay(run: Run, tmp_path:
 def test_an_interrupt_leaves_the_ranking_of_what_is_done(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("answering.py").write_text(CODE + "def slow(items):\n    raise KeyboardInterrupt\nslow.version = '1'\n")
     sys.modules.pop("answering", None)
-    code, out, err = run(*RANK, "-e", "python:answering:slow", "-e", "python:answering:rows", "--out", "results")
+    code, out, err = run(*RANK, "-e", "python:answering:slow", "--out", "results")
     assert code == 130
-    assert "interrupted: this is the ranking of the first 2 of 4 encoders." in err
+    assert "interrupted: this is the ranking of the first 2 of 3 encoders." in err
     assert "px" in out
     assert len(json.loads(Path("results/ranking.json").read_text())["ranking"]) == 2
     settings = Settings(limit=60, folds=1, cache=False)
@@ -145,7 +145,6 @@ def test_everybody_is_told_how_far_it_is(run: Run) -> None:
         ("st:all-MiniLM-L6-v2", "text", 'SentenceTransformer("all-MiniLM-L6-v2")'),
         ("torchvision:resnet50", "image", 'torchvision.models.get_model("resnet50"'),
         ("packaged:efficientnet-lite0", "image", 'load_encoder("packaged:efficientnet-lite0")'),
-        ('st:a"\nb', "text", 'SentenceTransformer("a\\"\\nb")'),
         ("features:{data}.npz", "array", None),
         ("python:mine:rows", "image", None),
     ],
@@ -168,3 +167,15 @@ def test_the_next_step_is_code_that_can_be_pasted(encoder: str, modality: str, w
     (command,) = [step.code for step in next_steps(record) if step.language == "sh"] or [None]
     assert command is None or command.startswith("transferability validate --target DATA --encoder ")
     assert [step for step in next_steps(record | {"confirmation": {}}) if step.language == "sh"] == []
+
+
+def test_names_that_cannot_be_pasted_are_in_no_code() -> None:
+    for name in ('st:a"\n```\n<script>', "timm:$(reboot)", "hf:a`b", "st:" + "x" * 400):
+        record = {
+            "ranking": [{"encoder": name, "relatedness": {"per_class": [{}] * 3}}],
+            "made": {"data": [], "command": "transferability rank 'a; b' -e x --target=<x>"},
+        }
+        assert next_steps(record) == []
+        record["ranking"].append({"encoder": "timm:a", "relatedness": {"per_class": [{}] * 3}})
+        (step,) = next_steps(record)
+        assert step.code == "transferability validate --target DATA --encoder timm:a"
