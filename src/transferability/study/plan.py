@@ -34,7 +34,7 @@ def plan_study(study: Study) -> list[Cell]:
     cells = []
     for encoder in study.encoders:
         loaded = inventory.load(encoder)
-        earlier = [each for each in before if each.encoder == encoder]
+        earlier = [each for each in before if each.encoder == encoder and is_readable(each)]
         paid: set[str] = set()  # data sets whose extraction an earlier cell pays for
         for target in study.targets:
             key = inventory.key(encoder, loaded, target)
