@@ -55,7 +55,7 @@ def describe(result: Relatedness, reference: Task, target: Task, *, seed: int = 
             stands_for[result.class_map[i]] = i
     rows = _draw(np.flatnonzero(np.isin(reference.require_labels(), used)), rng)
     columns = _draw(np.arange(len(target)), rng)
-    same_space = transform.map.shape[0] == transform.map.shape[1]
+    same_space = transform.feature_map.shape[0] == transform.feature_map.shape[1]
     drawn = (
         transform.reference_scaler.apply(reference.features[rows]),
         transform.apply(target.features[columns]),

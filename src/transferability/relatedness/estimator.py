@@ -31,17 +31,19 @@ from transferability.relatedness.checks import (
 from transferability.relatedness.from_statistics import StatisticsOptions, relate_statistics
 from transferability.relatedness.pack import ReferencePack
 from transferability.relatedness.pack_reference import PackTask
+from transferability.relatedness.parameters import Parameters
 from transferability.relatedness.references import is_union, relate_to_own_half, union_of
 from transferability.relatedness.relate_samples import Folds, prepare_target, relate_samples
 from transferability.relatedness.result import Relatedness
 from transferability.relatedness.solve import SolverOptions
+from transferability.relatedness.target_classifier import with_target_classifier
 from transferability.relatedness.tau import DEFAULT_TAU
 from transferability.task import Task
 
 __all__ = ["TaskRelatedness"]
 
 
-class TaskRelatedness:
+class TaskRelatedness(Parameters):
     r"""Task-relatedness of a reference and a target: an upper bound on the transferred loss, and its terms.
 
     Parameters
@@ -243,10 +245,11 @@ class TaskRelatedness:
             if reference is None:
                 return [relate_to_own_half(options, target, target_test, folds, standardize=self.standardize)]
             prepared = prepare_target(target, target_test, folds, standardize=self.standardize, seed=self.seed)
-            return [
+            results = [
                 relate_samples(options, each, test, prepared, standardize=self.standardize and not is_union(each))
                 for each, test in tasks
             ]
+            return with_target_classifier(results, prepared)
 
     def _check_packs(
         self, target: Task | ReferencePack, panel: Sequence[tuple[Task | ReferencePack, Task | None]]

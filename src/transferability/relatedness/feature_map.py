@@ -21,85 +21,21 @@ semi-orthogonal truncation where dimensions differ), so that a small target samp
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
-from scipy.optimize import minimize
-from scipy.special import logsumexp
+from scipy.linalg import helmert
 
 from transferability._array import FloatArray, IntArray
+from transferability.relatedness.affine_map import AffineMap
+from transferability.relatedness.descent import Descent, Quadratic, Rows, cross_entropy, mixture_entropy
 
-__all__ = ["AffineMap", "RidgeRegression", "RowSpace", "fit_cross_entropy", "fit_margins", "lift_logit_map"]
+__all__ = ["AffineMap", "RidgeRegression", "fit_cross_entropy", "fit_margins", "lift_logit_map"]
 
-_LARGE = 10_000_000  # multiplications of one pass over the rows
+_SINGLE_IF_QUICK = 2_000_000  # multiplications of half a pass, from which on quick fits are made in float32
+_SMALL = 300_000  # multiplications of half a pass
+_QUICK, _SINGLE, _DOUBLE, _FINE = 1e-4, 1e-6, 1e-8, 1e-12  # of the value, what one more step may be expected to gain
+_LEAST_VALUE = 1e-2  # nats: below, gains are compared with this
+_MOST_STEPS = 200
 _SHARPNESS = 10.0  # of the soft maximum, in units of the spread of the reference logits
-
-
-@dataclass(frozen=True, eq=False)
-class AffineMap:
-    """``z ↦ matrix z + offset``."""
-
-    matrix: FloatArray  # (d_out, d_in)
-    offset: FloatArray  # (d_out,)
-
-    @classmethod
-    def identity(cls, d_out: int, d_in: int) -> AffineMap:
-        """Return the identity, or its truncation where the dimensions differ."""
-        return cls(np.eye(d_out, d_in), np.zeros(d_out))
-
-    @classmethod
-    def truncated(cls, matrix: FloatArray, offset: FloatArray, d_in: int) -> AffineMap:
-        """Return ``matrix z + offset`` after `identity` from `d_in` dimensions, without building the latter."""
-        common = min(matrix.shape[1], d_in)
-        wide = np.zeros((len(matrix), d_in))
-        wide[:, :common] = matrix[:, :common]
-        return cls(wide, offset)
-
-    def apply(self, features: FloatArray) -> FloatArray:
-        """Return the mapped features, shape (n, d_out)."""
-        mapped: FloatArray = features @ self.matrix.T + self.offset
-        return mapped
-
-    def then(self, matrix: FloatArray, offset: FloatArray) -> AffineMap:
-        """Return this map followed by ``matrix z + offset``."""
-        return AffineMap(matrix @ self.matrix, matrix @ self.offset + offset)
-
-    def inverse(self) -> AffineMap:
-        """Return the (pseudo-)inverse map."""
-        inverse = np.linalg.pinv(self.matrix)
-        return AffineMap(inverse, -inverse @ self.offset)
-
-
-@dataclass(frozen=True, eq=False)
-class RowSpace:
-    """The space that the rows of some features span, where it is smaller than the space of the features.
-
-    A map that is fitted to these rows with a ridge towards another map differs from it in this space only, so it is
-    fitted in as many coordinates as there are rows.
-    """
-
-    basis: FloatArray | None  # (d, n), orthonormal; None where there are as many rows as features
-    coordinates: FloatArray  # (n, min(n, d))
-
-    @classmethod
-    def of(cls, features: FloatArray) -> RowSpace:
-        """Decompose features, shape (n, d): O(n² d) for n < d."""
-        if len(features) >= features.shape[1]:
-            return cls(None, features)
-        basis, triangle = np.linalg.qr(features.T)
-        return cls(basis, np.ascontiguousarray(triangle.T))
-
-    def reduce(self, full: AffineMap) -> AffineMap:
-        """Return a map of features as a map of coordinates."""
-        return full if self.basis is None else AffineMap(full.matrix @ self.basis, full.offset)
-
-    def expand(self, reduced: AffineMap, prior: AffineMap) -> AffineMap:
-        """Return the map of features that is `reduced` on these rows, and `prior` across them."""
-        if self.basis is None:
-            return reduced
-        difference = reduced.matrix - prior.matrix @ self.basis
-        return AffineMap(prior.matrix + difference @ self.basis.T, reduced.offset)
 
 
 class RidgeRegression:
@@ -185,6 +121,8 @@ def fit_margins(
         slope = (delta.T @ x).astype(np.float64) + ridge * pull
         return value, np.concatenate([slope.ravel(), delta.sum(axis=0, dtype=np.float64)])
 
+    from scipy.optimize import minimize
+
     theta = np.concatenate([(start.matrix * (size / spread)).ravel(), start.offset / spread])
     solution = minimize(objective, theta, jac=True, method="L-BFGS-B", options={"maxiter": steps, "ftol": 1e-6}).x
     matrix = solution[: n_classes * d].reshape(n_classes, d) * (spread / size)
@@ -192,94 +130,48 @@ def fit_margins(
 
 
 def fit_cross_entropy(
-    inputs: FloatArray,
-    log_shares: FloatArray,
-    weight: FloatArray,
-    start: AffineMap,
-    prior: AffineMap,
-    ridge: float,
-    *,
-    careful: bool,
+    rows: Rows, log_shares: FloatArray, start: AffineMap, prior: AffineMap, ridge: float, *, careful: bool
 ) -> AffineMap:
     r"""Return the map from target features to reference logits with the least loss of ``h'`` plus the ridge.
 
     .. math::
-        \min_{V, v} -\sum_n \omega_n \log \sum_j B_{y_n j} \, \mathrm{softmax}(V z_n + v)_j
+        \min_{V, v} -\frac1n \sum_n \log \sum_j B_{y_n j} \, \mathrm{softmax}(V z_n + v)_j
         + \tfrac{\lambda}{2} \lVert V - V_0 \rVert_F^2
 
     Parameters
     ----------
-    inputs : array of shape (n, d)
-        Target features, standardised.
+    rows : Rows
+        Of the target, standardised. All maps are maps of their coordinates.
     log_shares : array of shape (n, K)
         ``log B`` of each point's class, −∞ where zero.
-    weight : array of shape (n,)
-        Sums to 1.
     start, prior : AffineMap
-        From features to logits: where to begin, and where the ridge pulls to.
+        From coordinates to logits: where to begin, and where the ridge pulls to.
     ridge : float
         λ, for standardised features.
     careful : bool
-        To the last digits in float64, or quickly in float32, to compare strengths of the ridge.
+        To the last digits, or quickly, to compare strengths of the ridge.
 
     Notes
     -----
-    Convex where each class is made of one reference class. Cost O(n d K) per step of L-BFGS, some twenty quickly.
+    Convex where each class is made of one reference class. Cost O(n d K) per step, ten to twenty quickly.
     """
-    arguments = inputs, log_shares, weight
-    if not careful:
-        return _regress(*arguments, start, prior, ridge, np.float32, {"maxiter": 40, "ftol": 1e-5})
-    near = _regress(*arguments, start, prior, ridge, np.float32, {"maxiter": 200, "ftol": 1e-6})
-    if inputs.size * start.matrix.shape[0] > _LARGE:  # so many rows that the last digits are below their noise
-        return near
-    return _regress(*arguments, near, prior, ridge, np.float64, {"maxiter": 200, "ftol": 1e-8, "gtol": 1e-6})
-
-
-def _regress(
-    inputs: FloatArray,
-    log_shares: FloatArray,
-    weight: FloatArray,
-    start: AffineMap,
-    prior: AffineMap,
-    ridge: float,
-    dtype: type[np.floating[Any]],
-    options: Any,
-) -> AffineMap:
-    x: FloatArray = np.ascontiguousarray(inputs, dtype=dtype)
-    n_classes, d = start.matrix.shape
-    center: FloatArray = prior.matrix.astype(dtype)
-    shift = log_shares.astype(dtype)
-    own = np.isfinite(log_shares).sum(axis=1).max() == 1
-    rows, classes = np.arange(len(x)), log_shares.argmax(axis=1)
-    share = weight.astype(dtype)[:, None]
-
-    def objective(theta: FloatArray) -> tuple[float, FloatArray]:
-        matrix = theta[: n_classes * d].reshape(n_classes, d).astype(dtype)
-        scores = x @ matrix.T + theta[n_classes * d :].astype(dtype)
-        scores -= scores.max(axis=1, keepdims=True)
-        if own:
-            right = scores[rows, classes] + shift[rows, classes]
-        else:
-            likely = scores + shift
-            right = logsumexp(likely, axis=1)
-            responsible = np.exp(likely - right[:, None])
-        np.exp(scores, out=scores)
-        total = scores.sum(axis=1)
-        loss = float(weight @ (np.log(total.astype(np.float64)) - right))
-        scores /= total[:, None]
-        if own:
-            scores[rows, classes] -= 1
-        else:
-            scores -= responsible
-        scores *= share
-        pull = matrix - center
-        slope = scores.T @ x + dtype(ridge) * pull
-        value = loss + 0.5 * ridge * float(np.einsum("kd,kd->", pull, pull, dtype=np.float64))
-        return value, np.concatenate([slope.ravel(), scores.sum(axis=0)]).astype(np.float64)
-
-    theta = np.concatenate([start.matrix.ravel(), start.offset])
-    solution = minimize(objective, theta, jac=True, method="L-BFGS-B", options=options).x
-    return AffineMap(solution[: n_classes * d].reshape(n_classes, d), solution[n_classes * d :])
+    n, n_classes = log_shares.shape
+    rows = rows.working(n_classes, single_from=None if careful else _SINGLE_IF_QUICK)
+    dtype = rows.coordinates.dtype
+    weight = np.full(n, 1.0 / n)
+    loss = mixture_entropy(log_shares, weight, dtype)
+    if np.isfinite(log_shares).sum(axis=1).max() == 1:
+        loss = cross_entropy(log_shares.argmax(axis=1), weight, dtype)
+    quadratic = Quadratic(ridge * np.eye(n_classes, dtype=dtype), prior.matrix.astype(dtype))
+    descent = Descent(rows.coordinates, loss, rows.spectrum, start.matrix, start.offset)
+    careful_to = _SINGLE if dtype == np.float32 else _DOUBLE if rows.coordinates.size * n_classes > _SMALL else _FINE
+    tolerance = careful_to if careful else _QUICK
+    for _ in range(_MOST_STEPS):
+        gained = descent.move(descent.direction(quadratic, descent.remembered(quadratic)), quadratic)
+        enough = tolerance * max(descent.look.loss + quadratic.value(descent.weights), _LEAST_VALUE)
+        if gained <= enough and (gained or not descent.forget()):
+            break
+    return AffineMap(descent.weights.astype(np.float64), descent.point[:, -1].astype(np.float64))
 
 
 def lift_logit_map(logit_map: AffineMap, weights: FloatArray, intercept: FloatArray, prior: AffineMap) -> AffineMap:
@@ -289,10 +181,10 @@ def lift_logit_map(logit_map: AffineMap, weights: FloatArray, intercept: FloatAr
     directions that :math:`W` ignores are left as `prior` has them. Where :math:`V` is out of reach (more classes than
     dimensions) the nearest reachable one is taken.
     """
-    centred = weights - weights.mean(axis=0)
-    inverse = np.linalg.pinv(centred)  # (d, K)
-    wanted = logit_map.matrix - logit_map.matrix.mean(axis=0)
-    wanted_offset = logit_map.offset - intercept
-    matrix = prior.matrix + inverse @ (wanted - centred @ prior.matrix)
-    offset = prior.offset + inverse @ (wanted_offset - wanted_offset.mean() - centred @ prior.offset)
-    return AffineMap(matrix, offset)
+    between = helmert(len(weights))  # (K − 1, K): an orthonormal basis of what differs between classes
+    centred = between @ weights
+    inverse = np.linalg.pinv(centred)  # (d, K − 1)
+    now = prior.then(centred, np.zeros(len(centred)))
+    missing = between @ logit_map.matrix - now.matrix
+    offset = between @ (logit_map.offset - intercept) - now.offset
+    return prior.corrected(inverse, missing, inverse @ offset)

@@ -8,55 +8,32 @@ The gradient of :math:`-\log h_j` is a difference of two convex combinations of 
 makes every :math:`-\log h_j` :math:`\tau`-Lipschitz *everywhere*, for every class. The paper (App. C.3.1) penalises
 sampled gradient norms instead, which bounds nothing between the samples and needs second derivatives.
 
-The problem is convex. It is solved by the method of multipliers: L-BFGS on the augmented Lagrangian, a step on the
-multipliers, and so on until the constraint holds to a thousandth; a last rescale of :math:`W` makes it hold exactly.
-The multipliers also give a lower bound on the optimum, hence `gap`: how far from the optimum the result can be at most.
-Where that is more than a hundredth, the solver goes on from there with more care.
+The problem is convex; `constrained` solves it. A last rescale of :math:`W` makes the constraint hold exactly. The
+multipliers of the constraints also give a lower bound on the optimum, hence `gap`: how far from the optimum the result
+can be at most. Small problems are solved to six digits, large ones to two in float32, or in float64 where that does not
+suffice.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import minimize
-from scipy.special import logsumexp
 
 from transferability._array import FloatArray, IntArray
 from transferability._validate import check_features, check_labels, check_positive
 from transferability.errors import FeatureError
+from transferability.relatedness.constrained import Start, pair_distances_squared, solve_constrained
+from transferability.relatedness.descent import Rows
 
-__all__ = ["SoftmaxClassifier", "fit_and_hold_out", "fit_lipschitz_softmax"]
+__all__ = ["SoftmaxClassifier", "fit_lipschitz_softmax", "fit_rows"]
 
-_ROUNDS = 10
-_PENALTY = 1.0  # nats, shared by the K classes
-_TARGET_GAP = 1e-2
-
-
-class _Accuracy(NamedTuple):
-    """When to stop."""
-
-    violation: float  # of the squared constraint; the final rescale costs about as much in loss
-    steps: int  # of L-BFGS per round
-    decrease: float  # of the loss, relative, that ends a round
-
-
-_QUICK = _Accuracy(1e-3, 40, 5e-7)
-_CAREFUL = _Accuracy(3e-4, 80, 5e-8)  # for the few that the quick one leaves more than a hundredth from the optimum
-
-
-class _State(NamedTuple):
-    theta: FloatArray
-    multipliers: FloatArray
-    penalty: float
-    steps: int
-
-    def in_unit(self, problem: _Problem, scale: float) -> _State:
-        """Return the state for features that are divided by `scale`: weights grow by it."""
-        weights, intercept = problem.split(self.theta)
-        return self._replace(theta=np.concatenate([(weights * scale).ravel(), intercept]))
+_TARGET_GAP = 1e-2  # of a fit that counts as converged
+_SMALL = 300_000  # multiplications of half a pass
+_GAPS = (1e-6, 1e-4, 8e-3)  # at which to stop: small problems, others, and large ones in float32
+_MOST_PASSES = 400
+_SAFE_UNIT = (1e-3, 1e3)  # of features that float32 products are safe with
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,8 +55,10 @@ class SoftmaxClassifier:
     iterations: int
 
     def logits(self, features: FloatArray) -> FloatArray:
-        """Return ``W z + c``, shape (n_samples, n_classes), in float64."""
-        return np.asarray(features @ self.weights.T + self.intercept, dtype=np.float64)
+        """Return ``W z + c``, (n, K), in float64; of float32 features by a product in float32."""
+        logits = np.asarray(features @ self.weights.T.astype(features.dtype, copy=False), dtype=np.float64)
+        logits += self.intercept
+        return logits
 
     @property
     def n_classes(self) -> int:
@@ -131,8 +110,8 @@ def fit_lipschitz_softmax(
 
     Notes
     -----
-    Cost O(n d K) per step, about a hundred steps; memory of two copies of the features and one (n, K) array. The matrix
-    products run in float32, sums and the optimiser in float64; the result is measured in float64.
+    Cost O(n d K) per step, ten to thirty steps; memory of one copy of the features and a few (n, K) arrays. Where
+    n d K is above 2e7 the steps are made in float32.
 
     Examples
     --------
@@ -146,55 +125,71 @@ def fit_lipschitz_softmax(
     classes = check_labels(labels, len(checked))
     tau = check_positive(tau, "tau")
     weight = _check_weight(sample_weight, len(checked))
-    return _fit(checked, classes, tau, weight, None)[0]
+    unit = _unit(checked)
+    return fit_rows(Rows.of(checked / unit if unit != 1 else checked), classes, tau, weight=weight, unit=unit)[0]
 
 
-def fit_and_hold_out(
-    features: FloatArray, labels: IntArray, tau: float, first_rows: IntArray, held_out: IntArray
-) -> tuple[SoftmaxClassifier, FloatArray]:
-    """Fit the classifier to all rows, and say what it does on rows it has not seen.
+def fit_rows(
+    rows: Rows,
+    labels: IntArray,
+    tau: float,
+    *,
+    weight: FloatArray | None = None,
+    start: Start | None = None,
+    gap: float | None = None,
+    unit: float = 1.0,
+) -> tuple[SoftmaxClassifier, Start]:
+    """Fit the classifier to rows that are decomposed already.
 
     Parameters
     ----------
-    features, labels, tau
-        As in `fit_lipschitz_softmax`.
-    first_rows, held_out : arrays of int
-        Rows of a first fit, of every class at least one, and other rows, which it does not see.
+    rows, labels, tau, weight
+        As in `fit_lipschitz_softmax`; the weights sum to 1.
+    start : Start, optional
+        Where another fit ended: of other rows of the same features, or another τ.
+    gap : float, optional
+        How near the optimum is near enough, relative to the loss or one nat, where less than usual will do.
+    unit : float, default=1.0
+        The features were divided by it; `tau`, `start` and the classifier are in the features' own unit.
 
     Returns
     -------
-    classifier : SoftmaxClassifier
-        Fitted to all rows, from where the first fit ended.
-    logits : array of shape (len(held_out), n_classes)
-        Of the first classifier, on the rows that it has not seen.
-
-    Notes
-    -----
-    Cost of one and a half fits: the second one starts near its end.
+    classifier, start
     """
-    share = np.full(len(first_rows), 1.0 / len(first_rows))
-    first, state = _fit(features[first_rows], labels[first_rows], tau, share, None)
-    both, _ = _fit(features, labels, tau, np.full(len(labels), 1.0 / len(labels)), state)
-    return both, first.logits(features[held_out])
-
-
-def _fit(
-    checked: FloatArray, classes: IntArray, tau: float, weight: FloatArray, start: _State | None
-) -> tuple[SoftmaxClassifier, _State]:
-    """Solve from `start`; this state and the one returned are in the unit of the features as they are given."""
-    scale = float(np.sqrt(np.mean(np.square(checked / (np.abs(checked).max() or 1.0))))) * float(np.abs(checked).max())
-    scale = scale or 1.0  # the problem is the same for features / scale with tau * scale, and float32 is safe there
-    scaled = checked / np.float64(scale)
-    exact = _Problem(scaled, classes, weight, tau * scale)
-    problem = _Problem(scaled.astype(np.float32), classes, weight, tau * scale)
-    state = _start(problem) if start is None else start.in_unit(problem, scale)._replace(steps=0)
-    for accuracy in (_QUICK, _CAREFUL):
-        state = _method_of_multipliers(problem, state, accuracy)
-        found = _finish(exact, state, scale)
-        if found.converged:
+    weight = np.full(len(labels), 1.0 / len(labels)) if weight is None else weight
+    if start is not None:
+        start = start._replace(weights=unit * rows.reduce(start.weights))
+    working = rows.working(int(labels.max()) + 1)
+    passes = 0
+    for each in (working, dataclasses.replace(working, coordinates=working.coordinates.astype(np.float64, copy=False))):
+        single = each.coordinates.dtype == np.float32
+        size = each.coordinates.size * len(np.unique(labels))
+        aim = max(gap or 0.0, _GAPS[2] if single else _GAPS[1] if size > _SMALL else _GAPS[0])
+        most = _MOST_PASSES // 4 if single else _MOST_PASSES
+        found = solve_constrained(each, labels, weight, tau * unit, start, gap=aim, most_passes=most)
+        passes += found.passes
+        if not single or found.gap <= max(aim, _TARGET_GAP) * max(found.loss, 1.0):
             break
-        problem = exact  # what is left to gain is less than float32 resolves
-    return found, state.in_unit(problem, 1 / scale)
+        start = Start(found.weights, found.intercept, found.multipliers)
+    weights = rows.expand(found.weights) / unit
+    classifier = SoftmaxClassifier(
+        weights=weights,
+        intercept=found.intercept,
+        loss=found.loss,
+        accuracy=found.accuracy,
+        certified_tau=float(np.sqrt(pair_distances_squared(weights).max())),
+        gap=found.gap,
+        converged=bool(found.gap <= _TARGET_GAP * max(found.loss, 1.0)),
+        iterations=passes,
+    )
+    return classifier, Start(weights, found.intercept, found.multipliers)
+
+
+def _unit(features: FloatArray) -> float:
+    """Return what to divide features by: their root mean square where it is far from one."""
+    largest = float(np.abs(features).max()) or 1.0
+    unit = float(np.sqrt(np.mean(np.square(features / largest)))) * largest
+    return 1.0 if _SAFE_UNIT[0] < unit and largest < _SAFE_UNIT[1] else unit or 1.0
 
 
 def _check_weight(sample_weight: FloatArray | None, n_samples: int) -> FloatArray:
@@ -205,159 +200,3 @@ def _check_weight(sample_weight: FloatArray | None, n_samples: int) -> FloatArra
         message = f"`sample_weight` must be ({n_samples},), finite, non-negative and not all zero; got {weight.shape}."
         raise FeatureError(message)
     return weight / float(weight.sum())
-
-
-class _Problem:
-    """Loss and constraints on ``theta = [W, c]``, with features scaled so that float32 products are safe."""
-
-    def __init__(self, features: FloatArray, labels: IntArray, weight: FloatArray, tau: float) -> None:
-        self.features, self.labels, self.weight, self.tau = features, labels, weight, tau
-        self.shape = (int(labels.max()) + 1, features.shape[1])
-        self.rows = np.arange(len(labels))
-
-    def split(self, theta: FloatArray) -> tuple[FloatArray, FloatArray]:
-        size = self.shape[0] * self.shape[1]
-        return theta[:size].reshape(self.shape), theta[size:]
-
-    def cross_entropy(self, weights: FloatArray, intercept: FloatArray) -> tuple[float, FloatArray, FloatArray]:
-        """Return the loss and its gradients in `weights` and `intercept`."""
-        dtype = self.features.dtype
-        scores = self.features @ weights.T.astype(dtype) + intercept.astype(dtype)  # (n, K)
-        scores -= scores.max(axis=1, keepdims=True)
-        own = scores[self.rows, self.labels].astype(np.float64)
-        np.exp(scores, out=scores)
-        total = scores.sum(axis=1)
-        loss = float(self.weight @ (np.log(total.astype(np.float64)) - own))
-        scores *= (self.weight / total)[:, None]
-        scores[self.rows, self.labels] -= self.weight  # (h − e_y) ω
-        return loss, (scores.T @ self.features).astype(np.float64), scores.sum(axis=0, dtype=np.float64)
-
-    def violation(self, weights: FloatArray) -> FloatArray:
-        """Return ``‖w_j − w_k‖² / τ² − 1`` for all pairs, shape (K, K)."""
-        return _pair_distances_squared(weights / self.tau) - 1.0
-
-    def lagrangian(self, theta: FloatArray, multipliers: FloatArray, penalty: float) -> tuple[float, FloatArray]:
-        """Return the augmented Lagrangian and its gradient; with ``penalty=0`` the plain one."""
-        weights, intercept = self.split(theta)
-        loss, gradient, gradient_c = self.cross_entropy(weights, intercept)
-        violation = self.violation(weights)
-        if penalty:
-            active = np.maximum(multipliers + penalty * violation, 0.0)
-            np.fill_diagonal(active, 0.0)
-            loss += float((active**2 - multipliers**2).sum()) / (4 * penalty)  # each pair is counted twice
-        else:
-            active = multipliers
-            loss += float((multipliers * violation).sum()) / 2
-        # d/dW of Σ_{j<k} m_jk ‖w_j − w_k‖² / τ² is 2 (diag(m 1) − m) W / τ².
-        gradient += 2 / self.tau**2 * (active.sum(axis=1)[:, None] * weights - active @ weights)
-        return loss, np.concatenate([gradient.ravel(), gradient_c])
-
-
-def _pair_distances_squared(weights: FloatArray) -> FloatArray:
-    gram = weights @ weights.T
-    squares = np.diag(gram)
-    distances: FloatArray = np.clip(squares[:, None] + squares[None, :] - 2 * gram, 0.0, None)
-    return distances
-
-
-def _start(problem: _Problem) -> _State:
-    """Return the classifier that knows the priors only."""
-    n_classes, n_features = problem.shape
-    priors = np.bincount(problem.labels, weights=problem.weight, minlength=n_classes)
-    log_priors = np.log(np.maximum(priors, 1e-12))
-    theta = np.concatenate([np.zeros(n_classes * n_features), log_priors - log_priors.mean()])
-    return _State(theta, np.zeros((n_classes, n_classes)), _PENALTY / n_classes, 0)
-
-
-def _method_of_multipliers(problem: _Problem, state: _State, accuracy: _Accuracy) -> _State:
-    theta, multipliers, penalty, steps = state
-    worst = np.inf
-    for _ in range(_ROUNDS):
-        solution = minimize(
-            problem.lagrangian,
-            theta,
-            args=(multipliers, penalty),
-            jac=True,
-            method="L-BFGS-B",
-            options={"maxiter": accuracy.steps, "maxcor": 20, "ftol": accuracy.decrease, "gtol": 1e-7},
-        )
-        steps += int(solution.nit)
-        theta = solution.x
-        violation = problem.violation(problem.split(theta)[0])
-        multipliers = np.maximum(multipliers + penalty * violation, 0.0)
-        np.fill_diagonal(multipliers, 0.0)
-        before, worst = worst, max(float(violation.max()), 0.0)
-        if worst < accuracy.violation:
-            break
-        if worst > 0.25 * before:
-            penalty *= 3.0
-    return _State(theta, multipliers, penalty, steps)
-
-
-def _finish(exact: _Problem, state: _State, scale: float) -> SoftmaxClassifier:
-    """Make the constraint hold exactly, refit the intercept, and measure in float64."""
-    weights, intercept = exact.split(state.theta)
-    weights = weights - weights.mean(axis=0)
-    largest = float(np.sqrt(_pair_distances_squared(weights).max()))
-    feasible = weights * min(1.0, exact.tau / largest) if largest > 0 else weights
-    scores = exact.features @ feasible.T
-    intercept = _best_intercept(scores, exact, intercept)
-    scores += intercept
-    loss = float(exact.weight @ (logsumexp(scores, axis=1) - scores[exact.rows, exact.labels]))
-    lower = _lower_bound(exact, weights, intercept, state.multipliers)
-    gap = max(0.0, loss - max(lower, 0.0))
-    feasible = feasible / scale
-    certified = float(np.sqrt(_pair_distances_squared(feasible).max()))
-    return SoftmaxClassifier(
-        weights=feasible,
-        intercept=intercept,
-        loss=loss,
-        accuracy=float(exact.weight @ (scores.argmax(axis=1) == exact.labels)),
-        certified_tau=certified,
-        gap=gap,
-        converged=gap <= _TARGET_GAP * max(loss, 1.0),
-        iterations=state.steps,
-    )
-
-
-def _best_intercept(scores: FloatArray, problem: _Problem, start: FloatArray) -> FloatArray:
-    """Refit the intercept by damped Newton steps: K unknowns, and smooth."""
-    onehot_mean = np.bincount(problem.labels, weights=problem.weight, minlength=len(start))
-
-    def value(intercept: FloatArray) -> tuple[float, FloatArray]:
-        shifted = scores + intercept
-        normaliser = logsumexp(shifted, axis=1)
-        loss = float(problem.weight @ (normaliser - shifted[problem.rows, problem.labels]))
-        return loss, np.exp(shifted - normaliser[:, None])
-
-    intercept: FloatArray = start - start.mean()
-    loss, probabilities = value(intercept)
-    for _ in range(20):
-        weighted = probabilities * problem.weight[:, None]
-        gradient = weighted.sum(axis=0) - onehot_mean
-        if np.abs(gradient).max() < 1e-12:
-            break
-        hessian = np.diag(weighted.sum(axis=0)) - weighted.T @ probabilities
-        step: FloatArray = np.linalg.lstsq(hessian + 1e-14 * np.eye(len(start)), gradient, rcond=1e-12)[0]
-        step -= step.mean()
-        for shrink in (1.0, 0.5, 0.1, 0.01):
-            trial_loss, trial = value(intercept - shrink * step)
-            if trial_loss <= loss:
-                break
-        else:
-            break
-        intercept, loss, probabilities = intercept - shrink * step, trial_loss, trial
-    return intercept
-
-
-def _lower_bound(problem: _Problem, weights: FloatArray, intercept: FloatArray, multipliers: FloatArray) -> float:
-    r"""Bound the optimum from below.
-
-    The Lagrangian lies below the loss on the feasible set (its multipliers are non-negative) and above its own tangent
-    (it is convex). Over feasible W, centred so that :math:`\lVert w_j \rVert \le \tau`, the tangent is smallest at
-    :math:`-\tau \sum_j \lVert g_j \rVert`. The intercept has no bound; there the gradient is made to vanish.
-    """
-    intercept = _best_intercept(problem.features @ weights.T, problem, intercept)
-    value, gradient = problem.lagrangian(np.concatenate([weights.ravel(), intercept]), multipliers, 0.0)
-    slope, _ = problem.split(gradient)
-    return value - float((slope * weights).sum()) - problem.tau * float(np.linalg.norm(slope, axis=1).sum())

@@ -87,7 +87,7 @@ class PackReference(Reference):
         )
         return self._with(self.task, self.heads, head, self.seed)
 
-    def head(self, tau: float, kept: IntArray) -> Head:
+    def head(self, tau: float, kept: IntArray, *, rough: bool = False) -> Head:
         """Return the classifier of all classes, restricted to these."""
         assert self.chosen is not None
         sample = keep_classes(self.fit, kept)

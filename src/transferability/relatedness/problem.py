@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
 from transferability._array import FloatArray, IntArray
+from transferability.relatedness.constrained import Start
 from transferability.relatedness.costs.base import HeldOut
-from transferability.relatedness.lipschitz import SoftmaxClassifier, fit_and_hold_out, fit_lipschitz_softmax
+from transferability.relatedness.descent import Rows
+from transferability.relatedness.lipschitz import SoftmaxClassifier, fit_rows
 from transferability.relatedness.sample import Sample, at_most, hold_out
 from transferability.relatedness.standardize import Scaler
 from transferability.task import Task
@@ -16,7 +20,9 @@ from transferability.task import Task
 __all__ = ["Head", "Reference", "Target", "calibrated_head", "keep_classes"]
 
 
+_Starts = tuple[Start, Start] | None
 _MOST_ROWS = 4_000  # that say how sure a classifier may be
+_ROUGH = 0.1  # gap to the optimum, in nats, of a classifier that only compares classes
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,11 +31,13 @@ class Head:
 
     classifier: SoftmaxClassifier
     held_out: HeldOut
+    rough: bool = False
+    starts: _Starts = None  # where the fit to a part, and that to all rows, ended
 
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """A reference task, standardised; its classifiers are trained once and serve every fold of the target."""
+    """A reference task, standardised; its classifiers are trained once and serve every target and fold."""
 
     task: Task
     scaler: Scaler
@@ -47,42 +55,91 @@ class Reference:
         measured = fit if test is None else Sample(scaler.apply(test.features), test.require_labels())
         return cls(task, scaler, fit, measured, calibrate, seed)
 
-    @property
+    @cached_property
     def spread(self) -> float:
         """Mean squared norm of the features: how many of them are alive, where they are standardised."""
-        return float(np.mean(np.einsum("nd,nd->n", self.fit.features, self.fit.features)))
+        squares = (
+            np.vdot(block, block) for block in np.array_split(self.fit.features, -(-len(self.fit.labels) // 512))
+        )
+        return float(sum(squares)) / len(self.fit.labels)
 
     def at(self, tau: float) -> Reference:
         """Return the reference as it is for one τ."""
         return self
 
-    def head(self, tau: float, kept: IntArray) -> Head:
-        """Return the classifier of these classes."""
+    def head(self, tau: float, kept: IntArray, *, rough: bool = False) -> Head:
+        """Return the classifier of these classes.
+
+        Parameters
+        ----------
+        tau : float
+        kept : array of int
+        rough : bool, default=False
+            Whether a few digits will do: to compare classes, before those without use are left out.
+        """
         key = tau, tuple(int(k) for k in kept)
-        if key not in self._heads:
-            sample = keep_classes(self.fit, kept)
-            self._heads[key] = calibrated_head(sample, tau, self.seed) if self.calibrate else _plain(sample, tau)
+        if key not in self._heads or (self._heads[key].rough and not rough):
+            used = np.flatnonzero(np.isin(self.fit.labels, kept))
+            sample, rows = self.fit, self.fit.rows
+            if len(used) < len(sample.labels):
+                sample, rows = keep_classes(sample, kept), rows.take(used)
+            training = _Training(rows, sample, tau, self._nearest_starts(tau, kept), rough=rough)
+            self._heads[key] = training.calibrated(self.seed) if self.calibrate else training.plain()
         return self._heads[key]
 
+    def _nearest_starts(self, tau: float, kept: IntArray) -> _Starts:
+        """Return where fits of these classes, or of more, ended, for the nearest τ that is known."""
+        known = [key for key, head in self._heads.items() if head.starts is not None and np.isin(kept, key[1]).all()]
+        if not known:
+            return None
+        key = min(known, key=lambda key: (abs(np.log(key[0] / tau)), len(key[1])))
+        places, starts = np.searchsorted(key[1], kept), self._heads[key].starts
+        assert starts is not None
+        return starts[0].of_classes(places).scaled(tau / key[0]), starts[1].of_classes(places).scaled(tau / key[0])
 
-def _plain(sample: Sample, tau: float) -> Head:
-    classifier = fit_lipschitz_softmax(*sample, tau)
-    return Head(classifier, HeldOut(classifier.logits(sample.features), sample.labels))
+
+class _Training(NamedTuple):
+    rows: Rows
+    sample: Sample
+    tau: float
+    starts: _Starts
+    rough: bool
+
+    def fit(self, chosen: IntArray | None, start: Start | None) -> tuple[SoftmaxClassifier, Start]:
+        """Fit to these rows, or to all."""
+        rows = self.rows if chosen is None else self.rows.take(chosen)
+        labels = self.sample.labels if chosen is None else self.sample.labels[chosen]
+        return fit_rows(rows, labels, self.tau, start=start, gap=_ROUGH if self.rough else None)
+
+    def plain(self) -> Head:
+        """Return the classifier, and what it does on the rows it was fitted to."""
+        classifier, end = self.fit(None, self.starts and self.starts[1])
+        held_out = HeldOut(classifier.logits(self.sample.features), self.sample.labels)
+        return Head(classifier, held_out, self.rough, (end, end))
+
+    def calibrated(self, seed: int) -> Head:
+        """Return the classifier, and what one that was fitted to three quarters of the rows does on the others."""
+        features, labels = self.sample
+        rng = np.random.default_rng(seed)
+        some = at_most(labels, _MOST_ROWS, rng)
+        first_rows, unseen = (some[rows] for rows in hold_out(labels[some], rng))
+        if len(unseen) == 0:
+            return self.plain()
+        first, first_end = self.fit(first_rows, self.starts and self.starts[0])
+        if self.rough and len(some) < len(labels):  # a sample is enough
+            classifier, end = first, first_end
+        else:
+            classifier, end = self.fit(None, self.starts[1] if self.starts else first_end)
+        # Classes of one sample cannot be held out: what the classifier does on them it has seen.
+        alone = np.flatnonzero(np.bincount(labels)[labels] == 1)
+        logits = np.concatenate([first.logits(features[unseen]), classifier.logits(features[alone])])
+        held_out = HeldOut(logits, np.concatenate([labels[unseen], labels[alone]]))
+        return Head(classifier, held_out, self.rough, (first_end, end))
 
 
 def calibrated_head(sample: Sample, tau: float, seed: int) -> Head:
     """Return the classifier of all rows, and what one that was fitted to three quarters of them does on the others."""
-    rng = np.random.default_rng(seed)
-    some = at_most(sample.labels, _MOST_ROWS, rng)
-    first_rows, held_out = (some[rows] for rows in hold_out(sample.labels[some], rng))
-    if len(held_out) == 0:
-        return _plain(sample, tau)
-    classifier, logits = fit_and_hold_out(*sample, tau, first_rows, held_out)
-    # Classes of one sample cannot be held out: what the classifier does on them it has seen.
-    alone = np.flatnonzero(np.bincount(sample.labels)[sample.labels] == 1)
-    seen = classifier.logits(sample.features[alone])
-    labels = np.concatenate([sample.labels[held_out], sample.labels[alone]])
-    return Head(classifier, HeldOut(np.concatenate([logits, seen]), labels))
+    return _Training(sample.rows, sample, tau, None, rough=False).calibrated(seed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +151,12 @@ class Target:
     features: FloatArray
     labels: IntArray | None
     n_classes: int  # 0 if neither labels nor class names are known
+
+    @cached_property
+    def sample(self) -> Sample:
+        """The features with their labels, which must be known."""
+        assert self.labels is not None
+        return Sample(self.features, self.labels)
 
     @classmethod
     def prepare(cls, task: Task, *, standardize: bool) -> Target:

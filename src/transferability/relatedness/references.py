@@ -26,6 +26,7 @@ from transferability.relatedness.result import Relatedness
 from transferability.relatedness.sample import hold_out, stratified_folds
 from transferability.relatedness.solve import SolverOptions
 from transferability.relatedness.standardize import Scaler
+from transferability.relatedness.target_classifier import with_target_classifier
 from transferability.task import Task
 
 __all__ = ["LEAST_ROWS", "OWN_HALF", "UNION", "is_union", "relate_to_own_half", "union_of"]
@@ -125,7 +126,9 @@ def relate_to_own_half(
         )
     reference, prepared = made[0]
     seconds = time.perf_counter() - started
-    return build_result(options, reference, prepared.whole, together, "folds" if test is None else "test", seconds)
+    evaluated_on = "folds" if test is None else "test"
+    result = build_result(options, reference, prepared.whole, together, evaluated_on, seconds)
+    return with_target_classifier([result], prepared)[0]
 
 
 def _split_reference(task: Task, options: SolverOptions, *, standardize: bool) -> Reference:

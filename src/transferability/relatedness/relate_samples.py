@@ -11,9 +11,7 @@ import numpy as np
 
 from transferability._array import FloatArray, IntArray
 from transferability.errors import LabelError, OptionError
-from transferability.relatedness.certificate import losses_of
 from transferability.relatedness.certification import certification
-from transferability.relatedness.lipschitz import SoftmaxClassifier, fit_lipschitz_softmax
 from transferability.relatedness.measure import Measurement, measure, pool
 from transferability.relatedness.pack_reference import PackReference, PackTask
 from transferability.relatedness.problem import Reference, Target
@@ -66,9 +64,6 @@ class Related(NamedTuple):
     measured: Measurement
     fit_bound: float
     fold_shares: FloatArray | None  # (K_T,), of the folds, that chose the reference class of the solution
-    own: SoftmaxClassifier | None
-    own_loss: float | None
-    own_accuracy: float | None
 
 
 def prepare_target(
@@ -200,29 +195,12 @@ def relate_parts(options: SolverOptions, reference: Reference, target: PreparedT
     if len(folds) > 1:
         chosen = _class_map(solution)
         shares = np.mean([_class_map(each) == chosen for each in folds], axis=0)
-    own = _own_classifier(whole, solution, target) if target.evaluated_on != "folds" else (None, None, None)
-    return Related(solution, path, together, fit_bound, shares, *own)
+    return Related(solution, path, together, fit_bound, shares)
 
 
 def _class_map(solution: Solution) -> IntArray:
     chosen: IntArray = solution.kept[solution.transform.class_map]
     return chosen
-
-
-def _own_classifier(
-    whole: Target, solution: Solution, target: PreparedTarget
-) -> tuple[SoftmaxClassifier | None, float | None, float | None]:
-    """Train h_T: h' need not be τ-Lipschitz in the target's space; h_T comes from a class that holds it."""
-    part = target.parts[0]
-    if whole.labels is None or part.truth is None:
-        return None, None, None
-    rows = solution.cost.classifier.weights @ solution.feature_map.matrix
-    squares = np.einsum("kd,kd->k", rows, rows)
-    widest = float(np.sqrt(np.maximum(squares[:, None] + squares - 2 * rows @ rows.T, 0.0).max()))
-    own = fit_lipschitz_softmax(whole.features, whole.labels, max(solution.cost.classifier.certified_tau, widest, 1e-9))
-    logits = own.logits(part.features)
-    loss = float(losses_of(logits, part.truth).mean())
-    return own, loss, float((logits.argmax(axis=1) == part.truth).mean())
 
 
 def build_result(
@@ -256,8 +234,8 @@ def build_result(
         certificate=reason,
         transferred_loss=None if losses is None else float(losses.mean()),
         transferred_accuracy=None if correct is None else float(correct.mean()),
-        transferability=related.own_loss,
-        transferability_accuracy=related.own_accuracy,
+        transferability=None,
+        transferability_accuracy=None,
         class_map=np.where(certificate.priors > 0, _class_map(solution), -1),
         fit_bound=related.fit_bound,
         evaluated_on=evaluated_on,
@@ -268,7 +246,7 @@ def build_result(
         history=solution.history,
         seconds=seconds,
         reference_classifier=cost.classifier,
-        target_classifier=related.own,
+        target_classifier=None,
         reference_class_names=_names(reference.task, reference.task.n_classes),
         target_class_names=_names(target.task, len(solution.transform.shares)),
         transferred_losses=None if losses is None else losses.astype(np.float32),

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
 from transferability._array import FloatArray, IntArray
+from transferability.relatedness.descent import Rows
 
 __all__ = ["Sample", "at_most", "hold_out", "stratified_folds"]
 
 _HELD_OUT = 0.25
 
 
-class Sample(NamedTuple):
-    """Standardised features and labels of one part of a task."""
-
+class _Arrays(NamedTuple):
     features: FloatArray  # (n, d)
     labels: IntArray  # (n,)
+
+
+class Sample(_Arrays):
+    """Standardised features and labels of one part of a task."""
+
+    @cached_property
+    def rows(self) -> Rows:
+        """The features as solvers want them, decomposed once for every fit to this sample."""
+        return Rows.of(self.features)
 
     def take(self, rows: IntArray) -> Sample:
         """Return the sample on these rows."""

@@ -69,8 +69,7 @@ def full_transform(
     B[:, kept], D[kept] = labels.B(priors), labels.D(priors)
     weights[kept], intercept[kept] = classifier.weights, classifier.intercept
     return Transform(
-        map=feature_map.matrix,
-        offset=feature_map.offset,
+        feature_map=feature_map,
         B=B,
         D=D,
         weights=weights,

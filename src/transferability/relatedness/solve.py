@@ -61,7 +61,7 @@ def _solve(options: SolverOptions, reference: Reference, target: Target, tau: fl
     rng = np.random.default_rng(options.seed)
     reference = reference.at(tau)
     n_references = reference.task.n_classes
-    head = reference.head(tau, np.arange(n_references))
+    head = reference.head(tau, np.arange(n_references), rough=True)
     certainty: MatchCertainty | None = None
     labels = target.labels
     if labels is None:
@@ -78,18 +78,18 @@ def _solve(options: SolverOptions, reference: Reference, target: Target, tau: fl
     kept = np.arange(n_references) if learns_labels else transform.classes_in_use
     if len(kept) < n_references:
         transform = LabelTransform(transform.shares[:, kept])
-        head = reference.head(tau, kept)
+    head = reference.head(tau, kept)
     fit_reference = keep_classes(reference.fit, kept)
     guessed_map = None
     if labels is None:
         labels, guessed_map = guess_labels(head.classifier, fit_reference, target.features, transform.class_map, rng)
-    sample = Sample(target.features, labels)
+    sample = target.sample if target.labels is not None else Sample(target.features, labels)
     cost = _cost(options, head.classifier, tau)
     if options.solver == "sgd":
         guessed = target.labels is None
         solution = _descend(options, head, fit_reference, sample, transform, cost, rng, guessed=guessed)
     else:
-        fitted = _fit_map(options, cost, head, fit_reference, sample, transform, guessed_map, rng)
+        fitted = _fit_map(options, cost, head, fit_reference, sample, transform, guessed_map)
         solution = Solution(
             kept=kept,
             cost=cost.scaled(fitted.scale),
@@ -164,11 +164,13 @@ def _fit_map(
     target: Sample,
     transform: LabelTransform,
     guessed_map: AffineMap | None,
-    rng: np.random.Generator,
 ) -> FittedMap:
     if guessed_map is not None:  # guesses look right at any scale: it stays as it is
         return FittedMap(guessed_map, GUESS_RIDGE, 1.0, float("nan"), ())
     if options.learn_map:
+        rng = np.random.default_rng(
+            options.seed
+        )  # of its own: every reference is judged on the same rows of the target
         return cost.fit(reference, head.held_out, target, transform, rng, scale=options.scale)
     identity = AffineMap.identity(reference.features.shape[1], target.features.shape[1])
     scale = _scale_of(options, cost, head.held_out, reference, target, identity, transform)

@@ -15,7 +15,7 @@ HERE = {"packaged:efficientnet-lite0", "packaged:minilm-l6", "timm:resnet50.a1_i
 
 
 @pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch):  # noqa: ANN201
+def machine(monkeypatch: pytest.MonkeyPatch):
     """Return a function that says which encoders are on this machine, and whether the hub answers."""
     from transferability.encoders import registry
     from transferability.zoos import choose as module_function

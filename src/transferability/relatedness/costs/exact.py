@@ -30,7 +30,7 @@ from transferability.relatedness.certificate import (
 )
 from transferability.relatedness.costs.base import FittedMap, GroundCost, HeldOut, class_weights
 from transferability.relatedness.costs.ridge_path import ridge_path
-from transferability.relatedness.feature_map import AffineMap, RowSpace, fit_cross_entropy
+from transferability.relatedness.feature_map import AffineMap, fit_cross_entropy
 from transferability.relatedness.label_transform import LabelTransform
 from transferability.relatedness.matching import ClassPoints, PairCosts, QuantilePairCosts
 from transferability.relatedness.sample import Sample, at_most, hold_out
@@ -113,25 +113,25 @@ class ExactCost(GroundCost):
         start = self.start(d)
         if scale:
             start = _sharpened(start, _best_sharpness(start, target, transform, priors))
-        space, whole_start = RowSpace.of(target.features), start
-        target, start = Sample(space.coordinates, target.labels), space.reduce(start)
+        rows, reduced = target.rows, AffineMap(target.rows.reduce(start.matrix), start.offset)
 
-        def regress(rows: IntArray, place_map: AffineMap, ridge: float, *, careful: bool = False) -> AffineMap:
-            weight = np.full(len(rows), 1.0 / len(rows))
-            features, shares = target.features[rows], log_shares[target.labels[rows]]
-            return fit_cross_entropy(features, shares, weight, place_map, start, ridge, careful=careful)
+        def regress(chosen: IntArray, place_map: AffineMap, ridge: float, *, careful: bool = False) -> AffineMap:
+            some = rows if len(chosen) == len(target.labels) else rows.take(chosen)
+            shares = log_shares[target.labels[chosen]]
+            return fit_cross_entropy(some, shares, place_map, reduced, ridge, careful=careful)
 
         def finished(place_map: AffineMap, ridge: float, bound: float, factor: float = 1.0) -> FittedMap:
-            feature_map = self.scaled(sigma).lift(_sharpened(space.expand(place_map, whole_start), factor), d)
+            expanded = AffineMap(rows.expand(place_map.matrix, start.matrix), place_map.offset)
+            feature_map = self.scaled(sigma).lift(_sharpened(expanded, factor), d)
             return FittedMap(feature_map, ridge, sigma, bound, ())
 
         everything = np.arange(len(target.labels))
         some = at_most(target.labels, _MOST_ROWS, rng)
         seen, unseen = (some[rows] for rows in hold_out(target.labels[some], rng))
         if len(unseen) == 0 or len(held_out.labels) == 0:
-            place_map = regress(everything, start, _DEFAULT_RIDGE, careful=True)
+            place_map = regress(everything, reduced, _DEFAULT_RIDGE, careful=True)
             return finished(place_map, _DEFAULT_RIDGE, float("nan"))
-        rest = target.take(unseen)
+        rest = Sample(rows.coordinates[unseen], target.labels[unseen])
         left = Sample(sigma * held_out.logits, held_out.labels)
 
         def sharpness(place_map: AffineMap) -> float:
@@ -141,8 +141,8 @@ class ExactCost(GroundCost):
             right = sharpness(place_map) * place_map.apply(rest.features)
             return _bound(left, right, rest.labels, transform)
 
-        choice = ridge_path(start, lambda place_map, ridge: regress(seen, place_map, ridge), judge)
-        place_map = start
+        choice = ridge_path(reduced, lambda place_map, ridge: regress(seen, place_map, ridge), judge)
+        place_map = reduced
         if np.isfinite(choice.ridge):
             place_map = regress(everything, choice.place_map, choice.ridge, careful=True)
         return finished(place_map, choice.ridge, choice.bound, sharpness(choice.place_map))
