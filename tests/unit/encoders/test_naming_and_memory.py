@@ -162,7 +162,7 @@ def test_what_families_declare_is_documented_installable_and_true() -> None:
 
 
 def test_names_of_packaged_encoders_are_said() -> None:
-    with pytest.raises(UnknownNameError, match="Names: .*efficientnet-lite0, .*wordllama"):
+    with pytest.raises(UnknownNameError, match=r"Names: .*efficientnet-lite0, .*wordllama"):
         load_encoder("packaged:")
 
 
