@@ -16,6 +16,7 @@ import argparse
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from _data import pictures
@@ -46,6 +47,7 @@ SETTINGS = {
     "bound (loss cost, τ = 0.2)": TaskRelatedness(tau=0.2),
     "bound (Euclidean cost, τ = 0.2)": TaskRelatedness(tau=0.2, ground_cost="euclidean"),
 }
+OTHERS = {"LogME": "logme", "H-score, shrunk": "h_score_shrunk", "N-LEEP": "n_leep", "OTCE": "otce"}
 
 
 def main() -> None:
@@ -90,10 +92,7 @@ def measure(encoder: str, tasks: dict[tuple[str, str], Task], target: str) -> di
     """Return everything that is known of one encoder on one target."""
     fit, test = tasks[target, "train"], tasks[target, "test"]
     panel = [data for data in DATA if data != target]
-    row: dict[str, object] = {"encoder": encoder, "target": target, "probe": probe(fit, test)}
-    with threads_for(0):
-        row["LogME"] = float(scores.logme(fit.features, fit.labels))
-        row["H-score, shrunk"] = float(scores.h_score(fit.features, fit.labels, shrinkage="ledoit-wolf"))
+    row: dict[str, Any] = {"encoder": encoder, "target": target, "probe": probe(fit, test)}
     for name, estimator in SETTINGS.items():
         started = time.process_time()
         result = estimator.fit(
@@ -110,6 +109,10 @@ def measure(encoder: str, tasks: dict[tuple[str, str], Task], target: str) -> di
             "panel": {each.reference: each.bound for each in result.panel},
             "cpu_seconds": time.process_time() - started,
         }
+    closest = row[f"{next(iter(SETTINGS))}: details"]["reference"]
+    with threads_for(0):
+        inputs = scores.ScoreInputs(fit.features, fit.labels, reference=tasks[closest, "train"])
+        row |= {name: float(scores.compute(score, inputs)) for name, score in OTHERS.items()}
     print(encoder, target, f"probe {row['probe']:.3f}", *(f"{name} {row[name]:.3f}" for name in SETTINGS), flush=True)
     return row
 
@@ -138,7 +141,7 @@ def correlate(rows: list[dict[str, object]]) -> dict[str, dict[str, list[float]]
     summary = {}
     kinds = ("bound", "loss of h′", "accuracy of h′")
     ours = [name.replace("bound", kind) for name in SETTINGS for kind in kinds]
-    for name in (*ours, "LogME", "H-score, shrunk"):
+    for name in (*ours, *OTHERS):
         pairs = []
         for target in DATA:
             mine = [row for row in rows if row["target"] == target]

@@ -96,10 +96,20 @@ def last_layer_jobs(
         yield pool.submit(last_layer, path, target, rows, sizes[name], known.get((name, target), {}))
 
 
-def all_layers(path: Path) -> dict[str, Any]:
+def common_rows(folder: Path, truth: Cells) -> dict[str, np.ndarray]:
+    """Return the rows that are kept of every encoder, by target."""
+    found: dict[str, np.ndarray] = {}
+    for name, target in truth:
+        with np.load(folder / name / f"{target}.npz") as archive:
+            found[target] = np.intersect1d(found.get(target, archive["rows"]), archive["rows"])
+    return found
+
+
+def all_layers(path: Path, rows: np.ndarray) -> dict[str, Any]:
     """Return what criteria of all layers, and of the last on the same rows, say of one encoder and target."""
-    _, labels, blocks = load_layers(path)
-    blocks = spread(blocks)
+    kept, labels, blocks = load_layers(path)
+    chosen = np.isin(kept, rows)
+    labels, blocks = labels[chosen], spread([block[chosen] for block in blocks])
     said = {"encoder": path.parent.name, "target": path.stem, "rows": len(labels)}
     return said | last_layer_criteria(blocks[-1], labels) | all_layer_criteria(blocks, labels)
 
@@ -152,6 +162,24 @@ def chosen_without_a_target(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]
     return {"by target": choice, "mean": means}
 
 
+def without_an_encoder(criteria: Mapping[str, Cells], truth: Cells) -> dict[str, dict[str, float]]:
+    """Return each criterion's mean Pearson with one encoder left out: whose place it gets wrong."""
+    return {
+        name: {
+            left_out: float(
+                np.mean(
+                    [
+                        agreement(values, truth, target, [each for each in ENCODERS if each != left_out])["pearson"]
+                        for target in TARGETS
+                    ]
+                )
+            )
+            for left_out in ENCODERS
+        }
+        for name, values in criteria.items()
+    }
+
+
 def agreements(found: list[dict[str, Any]], truth: dict[tuple[str, str], float]) -> Iterator[dict[str, Any]]:
     """Yield each criterion's agreement with the truth: the mean over targets of correlations and regret (a share)."""
     for name, values in criteria_of(found).items():
@@ -202,9 +230,12 @@ def main() -> None:
     truth = full.means
     cells = json.loads(RESULTS.read_text())["cells"] if options.reuse else []
     known = {(cell["encoder"], cell["target"]): cell for cell in cells}
-    kept = [options.features / name / f"{target}.npz" for name, target in truth] if options.features else []
+    rows = common_rows(options.features, truth) if options.features else {}
+    layered = truth if options.features else {}
     with ProcessPoolExecutor(options.jobs) as pool:
-        layer_jobs = [pool.submit(all_layers, path) for path in kept]
+        layer_jobs = [
+            pool.submit(all_layers, options.features / name / f"{target}.npz", rows[target]) for name, target in layered
+        ]
         jobs = list(last_layer_jobs(pool, options.data, options.rows, truth, known))
         found, of_layers = ([job.result() for job in each] for each in (jobs, layer_jobs))
     corrected, raised = floored(truth, found)
@@ -226,6 +257,7 @@ def main() -> None:
         summary[f"{title}, truth not below a probe"] = rows_of(criteria, corrected)
     if of_layers:
         summary["rows of all layers"] = sorted({cell["rows"] for cell in of_layers})
+        summary["without an encoder"] = without_an_encoder(tables["all layers"], truth)
         summary["leave one target out"] = chosen_without_a_target(summary["all layers"])
     RESULTS.write_text(json.dumps(summary | {"cells": found, "cells of all layers": of_layers}, indent=1) + "\n")
     for title in tables:
@@ -234,6 +266,11 @@ def main() -> None:
     print("\nbelow their probe:", "; ".join(raised))
     print("ceiling:", summary["ceiling"]["mean"])
     if of_layers:
+        for name in ("last layer: LogME", "all layers: ridge"):
+            parts = ", ".join(
+                f"{encoder} {value:.2f}" for encoder, value in summary["without an encoder"][name].items()
+            )
+            print(f"\n{name}, mean Pearson without {parts}")
         print("chosen by leave-one-target-out:", json.dumps(summary["leave one target out"], indent=1))
 
 

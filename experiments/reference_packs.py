@@ -1,10 +1,10 @@
 """What reference packs are worth: against samples, for ordering encoders, and for saying what a target is like.
 
-    python experiments/reference_packs.py --data FOLDER --step samples|ranking|nearest [--rows 200]
+    python experiments/reference_packs.py --data FOLDER --step samples|ranking|nearest [--rows 200] [--encoder NAME …]
 
 FOLDER holds ``real_zoo/ENCODER.npz`` (last-layer features and labels of 1,000 rows by data-set name) and
-``finetuned_truth.json`` (accuracy after fine-tuning). Packs are compact, made of the other data sets; targets are samples
-of `--rows` rows, cross-fitted in five folds. `ranking` appends a line for each encoder and target to
+``finetuned_truth.json`` (accuracy after fine-tuning). Packs are compact, made of the other data sets; targets are
+samples of `--rows` rows, cross-fitted in five folds. `ranking` appends a line for each encoder and target to
 ``results/reference_packs_ROWS.jsonl``, skips those that are there, and prints what orders encoders as fine-tuning does.
 """
 
@@ -25,6 +25,7 @@ from transferability.datasets import folds, split
 from transferability.relatedness.resemblance import nearest_classes
 
 TARGETS = ("sign_digits", "omniglot_alphabet", "fashion_mnist", "cifar10", "mnist_m_cifar")
+QUANTITIES = (("bound", -1), ("transferred loss", -1), ("transferred accuracy", 1))
 REFERENCES = ("mnist", "fashion_mnist", "omniglot_alphabet", "sign_digits")
 RESULTS = Path(__file__).parent / "results"
 
@@ -64,30 +65,32 @@ def numbers(result: Relatedness) -> list[float | None]:
     return [result.bound, result.transferred_loss, result.transferred_accuracy]
 
 
+def in_every_form(path: Path, name: str, target_name: str, rows: int) -> dict[str, list[float | None]]:
+    """Return what samples of a reference, its packs and its statistics say of a target."""
+    model, estimate = TaskRelatedness(), TaskRelatedness(solver="statistics")
+    whole, target = task_of(path, name), task_of(path, target_name, rows)
+    (fit, test), halves = parts_of(whole), parts_of(target)
+    (full, _), (small, _) = pack_of(whole, compact=False), pack_of(whole)
+    parts = tuple(folds(target.require_labels(), 5, 0))
+    found = {
+        "samples": model.fit(fit, target, test, folds=parts),
+        "pack, float64": model.fit(full, target, folds=parts),
+        "pack, compact": model.fit(small, target, folds=parts),
+        "statistics, float64": estimate.fit(full, halves[0], target_test=halves[1]),
+        "statistics, compact": estimate.fit(small, halves[0], target_test=halves[1]),
+    }
+    return {kind: numbers(result) for kind, result in found.items()}
+
+
 def against_samples(zoo: list[Path], rows: int) -> None:
     """Print a table: the same reference as samples, as a pack with rows, and by statistics."""
-    model, estimate = TaskRelatedness(), TaskRelatedness(solver="statistics")
     table: dict[str, list[list[float | None]]] = {}
     for path in zoo:
         for name in ("mnist", "fashion_mnist"):
-            whole = task_of(path, name)
-            fit, test = parts_of(whole)
-            (full, _), (small, _) = pack_of(whole, compact=False), pack_of(whole)
             for target_name in TARGETS:
-                if target_name == name:
-                    continue
-                target = task_of(path, target_name, rows)
-                parts = tuple(folds(target.require_labels(), 5, 0))
-                halves = parts_of(target)
-                runs: dict[str, Callable[[], Relatedness]] = {
-                    "samples": lambda: model.fit(fit, target, test, folds=parts),
-                    "pack, float64": lambda: model.fit(full, target, folds=parts),
-                    "pack, compact": lambda: model.fit(small, target, folds=parts),
-                    "statistics, float64": lambda: estimate.fit(full, halves[0], target_test=halves[1]),
-                    "statistics, compact": lambda: estimate.fit(small, halves[0], target_test=halves[1]),
-                }
-                for kind, run in runs.items():
-                    table.setdefault(kind, []).append(numbers(run()))
+                if target_name != name:
+                    for kind, values in in_every_form(path, name, target_name, rows).items():
+                        table.setdefault(kind, []).append(values)
         print(f"{path.stem}: {len(table['samples'])} pairs", flush=True)
     exact = np.array(table["samples"], dtype=float)
     print(f"{'':22}{'bound':>8}{'loss':>8}{'acc %':>8}{'|bound − that of samples|, mean and largest':>46}")
@@ -125,10 +128,10 @@ def agreement(cells: list[dict[str, Any]], truth: dict[tuple[str, str], float]) 
     ways: dict[str, Callable[[dict[str, Any]], list[float]]] = {
         "own half": lambda cell: cell["own"],
         "closest pack": lambda cell: min((cell[name] for name in REFERENCES if name in cell), key=lambda one: one[0]),
-        "closest of both": lambda cell: min((cell[name] for name in ("own", *REFERENCES) if name in cell)),
+        "closest of both": lambda cell: min(cell[name] for name in ("own", *REFERENCES) if name in cell),
     }
     for way, value in ways.items():
-        for column, (quantity, sign) in enumerate((("bound", -1), ("transferred loss", -1), ("transferred accuracy", 1))):
+        for column, (quantity, sign) in enumerate(QUANTITIES):
             rows = []
             for target in TARGETS:
                 here = [cell for cell in cells if cell["target"] == target and (cell["encoder"], target) in truth]
@@ -172,8 +175,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--step", choices=("samples", "ranking", "nearest"), required=True)
     parser.add_argument("--rows", type=int, default=200)
+    parser.add_argument("--encoder", action="append", help="of real_zoo; repeat; by default all")
     options = parser.parse_args()
     zoo = sorted((options.data / "real_zoo").glob("*.npz"))
+    zoo = [path for path in zoo if not options.encoder or path.stem in options.encoder]
     if options.step == "samples":
         against_samples(zoo, options.rows)
     elif options.step == "nearest":

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import os
 import re
 import subprocess
@@ -102,13 +103,31 @@ def alike(shown: str, printed: str) -> bool:
     return all(abs(float(a) - float(b)) <= _TOLERANCE * max(1.0, abs(float(a))) for a, b in pairs)
 
 
+_OF_THE_MACHINE = ("items/s", "front")
+"""Columns in the middle of a ranking that differ from machine to machine."""
+
+
 def _without_seconds(text: str) -> list[str]:
-    """Cut off the last column of a table where it holds seconds."""
-    lines, in_table = [], False
+    """Cut off the last column of a table where it holds seconds, and the speed of encoders before it."""
+    lines, cuts, in_table = [], list[tuple[int, int]](), False
     for line in text.strip().splitlines():
-        in_table = line.split()[-1:] == ["seconds"] or (in_table and bool(line.strip()))
-        lines.append(line.rsplit(maxsplit=1)[0] if in_table else line)
+        if line.split()[-1:] == ["seconds"]:
+            in_table, cuts = True, _cuts(line)
+        elif in_table and not line.strip():
+            in_table = False
+        if in_table:
+            line = line.rsplit(maxsplit=1)[0]
+            for start, end in reversed(cuts):
+                line = line[:start] + line[end:]
+        lines.append(line)
     return lines
+
+
+def _cuts(heading: str) -> list[tuple[int, int]]:
+    """Return from where to where the columns of the machine reach, in letters; numbers end where headings end."""
+    found = list(re.finditer(r"\S+(?: \S+)*", heading))
+    pairs = itertools.pairwise(found)
+    return [(before.end(), each.end()) for before, each in pairs if each[0] in _OF_THE_MACHINE]
 
 
 def _python(example: Example, names: dict[str, Any]) -> str:

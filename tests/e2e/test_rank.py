@@ -94,12 +94,12 @@ def test_one_encoder_that_does_not_exist_is_skipped_and_the_exit_status_says_so(
     arguments += ["--encoder", "python:own_encoders:color", "--encoder", "python:own_encoders:colour"]
     done = command(place, *arguments, code=3)
     assert "1  python:own_encoders:colour" in done.stdout
-    assert "best first by transferred accuracy (largest class 33.3 %; losses and bounds in nats" in done.stdout
+    assert "best first by transferred accuracy (reference their leaves; chance 33.3 %)" in done.stdout
     header = next(line for line in done.stdout.splitlines() if "linear probe" in line)
-    assert header.split()[:6] == ["encoder", "reference", "accuracy", "95", "%", "interval"]
-    assert "skipped python:own_encoders:color: " in done.stderr
+    assert header.split()[:7] == ["#", "encoder", "transferred", "accuracy", "95", "%", "interval"]
+    assert "python:own_encoders:color: skipped: " in done.stderr
     assert "Did you mean 'colour'" in done.stderr
-    assert "Certified" in done.stderr
+    assert "on all rows of the target, each by a classifier fitted without it" in " ".join(done.stderr.split())
     assert "skipped" not in done.stdout
 
 

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from transferability.cli.output import EXIT_PARTIAL, notice, show_progress
-from transferability.cli.show import show_ranking, write_ranking
+from transferability.cli.output import EXIT_PARTIAL, notice
+from transferability.cli.progress import watch_ranking
+from transferability.cli.show import show_next, show_ranking, write_ranking
 
 __all__ = ["demo"]
 
@@ -37,8 +38,10 @@ def demo(
     folder = check_output(out, folder=True)
 
     notice(f"Which encoder for {_TARGET}? Reference: {_REFERENCE}, {_ROWS} pictures of each; 5 folds.")
-    with show_progress() as progress:
-        ranking = rank(_TARGET, _REFERENCE, _ENCODERS, settings=Settings(limit=_ROWS), progress=progress)
+    with watch_ranking() as watch:
+        ranking = rank(
+            _TARGET, _REFERENCE, _ENCODERS, settings=Settings(limit=_ROWS), progress=watch.progress, tell=watch.tell
+        )
     show_ranking(ranking)
     best = ranking.best.relatedness
     interval = ranking.standings[0]
@@ -50,5 +53,6 @@ def demo(
         f"{best.bound:.2f} nats."
     )
     write_ranking(ranking, folder)
+    show_next(ranking)
     if ranking.skipped:
         raise typer.Exit(EXIT_PARTIAL)

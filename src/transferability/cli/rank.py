@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from transferability.cli.asking import EncodersOption, ReferencesOption, Targets, Zoo, only
+from transferability.cli.confirm import check_confirmable, confirm_first, shortlist
 from transferability.cli.options import (
     GroundCost,
     JsonFlag,
@@ -63,9 +64,22 @@ def rank(
             help="Judge encoders on growing samples of the target, and drop those that are surely not the first.",
         ),
     ] = False,
+    confirm: Annotated[
+        int | None,
+        typer.Option(
+            help="Fine-tune the first so many briefly, and rest the answer on their accuracy; 3 is usual.", min=1
+        ),
+    ] = None,
     executor: Annotated[
         Literal["local", "ray"], typer.Option(help="Where to compute: this process, or the actors of a Ray cluster.")
     ] = "local",
+    known: Annotated[
+        Path | None,
+        typer.Option(
+            help="What `validate --json` printed: fine-tuned accuracies that expected ones (--wide) rest on. By "
+            "default those published with this package, of pictures."
+        ),
+    ] = None,
     wide: Wide = False,
     out: Annotated[
         Path | None,
@@ -77,7 +91,8 @@ def rank(
 ) -> None:
     """Rank encoders for a target by transferred accuracy: the accuracy of a reference's classifier on the target.
 
-    The table also shows the transferred loss, a bound on it, and an interval for new data. Nothing is fine-tuned.
+    The table also shows the transferred loss, a bound on it, and an interval for new data. Nothing is fine-tuned
+    without --confirm.
 
     Example: transferability rank photos
 
@@ -86,7 +101,9 @@ def rank(
     from transferability._writing import check_output
     from transferability.pipeline import choose_encoders, load_part, unlabelled_notes
     from transferability.pipeline import rank as rank_encoders
+    from transferability.ranking.expected import KnownAccuracy
     from transferability.relatedness.estimator import TaskRelatedness
+    from transferability.report.records import read_known
 
     wanted = only(data, target)
     folder = None if out is None else check_output(out, folder=True)
@@ -102,9 +119,13 @@ def rank(
         seed=settings.seed,
     )
     settings = replace(settings, use_labels=not unlabelled)
+    pairs = None if known is None else tuple(KnownAccuracy(*each) for each in read_known(known))
     part = load_part(wanted, settings)
+    if confirm is not None:
+        check_confirmable(part, settings)
     choice = choose_encoders(encoder, zoo, part)
-    for text in (*choice.notes, *unlabelled_notes(part, settings)):
+    unlabelled_target = unlabelled_notes(part, settings) if reference else ()
+    for text in (*choice.notes, *unlabelled_target):
         notice(text)
     with watch_ranking() as watch, keep_what_is_done() as kept:
         kept.ranking = rank_encoders(
@@ -122,7 +143,10 @@ def rank(
             tell=watch.tell,
         )
     ranking = kept.ranking
-    ranking = replace(ranking, made=ranking.made | {"command": command_line()})
+    ranking = replace(ranking, known=pairs, made=ranking.made | {"command": command_line(), "target": wanted})
+    if confirm is not None and not kept.interrupted:
+        first = shortlist(ranking.to_dict()["ranking"], confirm, choice.encoders)
+        ranking = replace(ranking, confirmation=confirm_first(first, part, settings, executor, folder))
     print_json(ranking.to_dict()) if json else show_ranking(ranking, wide=wide)
     if folder is not None:
         write_ranking(ranking, folder)

@@ -33,7 +33,7 @@ from transferability.cli.output import (
 )
 from transferability.cli.plots import check_plots, write_relation_plots
 from transferability.cli.show import CsvFile, PlotsFolder, write_csv
-from transferability.display.formats import number, percent
+from transferability.display.formats import NOTHING, number, percent
 from transferability.relatedness.tau import DEFAULT_TAU
 
 if TYPE_CHECKING:
@@ -152,8 +152,20 @@ def _show_pair(result: Relatedness) -> None:
 
     measured = MEASURED_ON[result.evaluated_on]
     guessing = f"guessing costs {result.log_n_classes:.3f}"
+    lost = result.accuracy_lost
     rows = [
-        ["bound", number(result.bound), f"sum of the next three; {guessing}"],
+        ["transferred accuracy", percent(result.transferred_accuracy), f"{measured}; chance {percent(result.chance)}"]
+    ]
+    for name, what in (
+        ("on_reference", "the reference classifier is wrong on the reference already"),
+        ("to_labels", "target classes share a reference class"),
+        ("on_target", "the target is harder than the reference; negative: easier"),
+    ):
+        points = NOTHING if lost is None else f"{round(100 * lost[name], 1) + 0.0:.1f}"  # never −0.0
+        rows.append([f"  points lost {name.replace('_', ' ')}", points, what])
+    rows += [
+        ["transferred loss", number(result.transferred_loss), f"of the same classifier; {guessing}"],
+        ["bound", number(result.bound), "on that loss, on these rows: sum of the next three"],
         ["  reference loss", number(result.reference_loss), "loss of the reference classifier, re-weighted"],
         ["  label mismatch", number(result.label_mismatch), "entropy of sharing reference classes"],
         [
@@ -161,17 +173,7 @@ def _show_pair(result: Relatedness) -> None:
             number(result.distribution_mismatch),
             "cost of the transport from reference to target",
         ],
-        ["transferred loss", number(result.transferred_loss), f"of the transferred classifier, {measured}"],
-        ["transferred accuracy", percent(result.transferred_accuracy), f"largest class {percent(result.chance)}"],
     ]
-    for name, what in (
-        ("on_reference", "the reference classifier is wrong on the reference already"),
-        ("to_labels", "target classes share a reference class"),
-        ("on_target", "the target is harder than the reference; negative: easier"),
-    ):
-        lost = result.accuracy_lost
-        points = "–" if lost is None else f"{round(100 * lost[name], 1) + 0.0:.1f}"  # never −0.0
-        rows.append([f"  points lost {name.replace('_', ' ')}", points, what])
     if result.transferability is not None:
         rows += [
             ["transferability", number(result.transferability), "loss of a Lipschitz classifier trained on the target"],
@@ -182,7 +184,7 @@ def _show_pair(result: Relatedness) -> None:
         ["τ asked / certified", f"{result.tau:.4g} / {result.certified_tau:.4g}", "Lipschitz constants"],
         ["scale", f"{result.scale:.4g}", "factor of the reference classifier's logits"],
     ]
-    print_table(f"{result.reference} → {result.target} (nats)", ["", "value", "what it is"], rows, left=1)
+    print_table(f"{result.reference} → {result.target} (nats)", ["", "value", "what it is"], rows, [True, False, True])
     classes = [
         [row["target_class"], row["reference_class"] or "–", match_in_words(row), percent(row["prior"])]
         + [number(row[term]) for term in ("reference_loss", "label_mismatch", "distribution_mismatch")]

@@ -36,6 +36,11 @@ def show_ranking(ranking: Ranking, *, wide: bool = False) -> None:
     print_table(_title(ranking, columns_shown={column.key for column in columns}), _titles(columns), rows, to_left)
     for text in caveats(ranking, wide=wide):
         notice(text)
+    if ranking.confirmation is not None:
+        notice(ranking.confirmation.in_words)
+        for each in ranking.confirmation.entries:
+            if each.note:
+                notice(f"{each.encoder}: {each.note}")
 
 
 def _titles(columns: Sequence[object]) -> list[str]:

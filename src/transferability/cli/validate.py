@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from transferability.cli.asking import EncodersOption, Targets, Zoo, several
+from transferability.cli.asking import EncodersOption, Targets, Zoo, only, several
+from transferability.cli.confirm import ExecutorOption, confirm_file, show_confirmation
 from transferability.cli.options import BatchSize, Device, JsonFlag, Limit, NoCache, Seed, TestShare, TrustRemoteCode
 from transferability.cli.output import (
     EXIT_PARTIAL,
@@ -45,6 +46,18 @@ def validate(
         list[str] | None, typer.Option(help="Score to compare with accuracy; repeat. By default all.")
     ] = None,
     epochs: Annotated[int, typer.Option(help="Maximum passes over the training part.", min=1)] = 20,
+    augment: Annotated[
+        bool, typer.Option("--augment", help="Shift and zoom training pictures by up to a tenth.")
+    ] = False,
+    top: Annotated[
+        int | None,
+        typer.Option(
+            help="Fine-tune the first so many encoders of a ranking, briefly; the argument is then the folder of "
+            "`rank --out` or its ranking.json.",
+            min=1,
+        ),
+    ] = None,
+    executor: ExecutorOption = "local",
     limit: Limit = None,
     test_share: TestShare = 0.3,
     seed: Seed = 0,
@@ -60,11 +73,14 @@ def validate(
 ) -> None:
     """Train encoders on targets, and measure how well transferred accuracy, bound and scores predict the accuracies.
 
-    Learning rate, weight decay, the mode of batch normalisation and the number of epochs are chosen on a fifth of the
-    training rows; accuracies are of the test share. With --out an interrupted run continues.
+    Learning rate, the mode of batch normalisation and the number of epochs are chosen on a fifth of the training rows;
+    accuracies are of the test share. With --out an interrupted run continues. With --top, the first encoders of a
+    finished ranking are fine-tuned in rounds, and ranking.json and the report say what came out.
 
     Example: transferability validate photos sketches --method probe -e timm:resnet18.a1_in1k -e torchvision:resnet50
     -e timm:resnet18@random --out study.sqlite
+
+    Example: transferability validate --top 3 results
     """
     from transferability._validate import check_choice
     from transferability._writing import check_output
@@ -74,7 +90,6 @@ def validate(
     from transferability.validation.settings import FineTuning
     from transferability.validation.validate import validate as validate_encoders
 
-    targets = several(data, target)
     check_choice(method, ("finetune", "probe"), "method")
     folder = None
     if plots is not None:
@@ -89,6 +104,15 @@ def validate(
         cache=not no_cache,
         trust_remote_code=trust_remote_code,
     )
+    if top is not None:
+        ranking = Path(only(data, None, "ranking"))
+        chosen = only(target, None) if target else None
+        found_first, foretold = confirm_file(ranking, top, chosen, encoder or (), settings, executor)
+        print_json(found_first.to_dict()) if json else show_confirmation(found_first, foretold)
+        if any(each.accuracy is None for each in found_first.entries):
+            raise typer.Exit(EXIT_PARTIAL)
+        return
+    targets = several(data, target)
     choice = choose_encoders(encoder, zoo, load_part(targets[0], settings), trainable=method == "finetune")
     for text in choice.notes:
         notice(text)
@@ -101,7 +125,7 @@ def validate(
             seeds=range(seed, seed + seeds),
             scores=score or ("all",),
             settings=settings,
-            tuning=FineTuning(epochs=epochs),
+            tuning=FineTuning(epochs=epochs, augmentation=augment),
             store=None if out is None else ResultStore(out),
             progress=progress,
         )

@@ -1,8 +1,9 @@
-"""What to do after a ranking: code that fine-tunes the first encoder, and the command that measures the first few."""
+"""What to do after a ranking: code that fine-tunes the first encoder, and the command that confirms the first few."""
 
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -10,6 +11,8 @@ from typing import Any, NamedTuple
 __all__ = ["Step", "next_steps"]
 
 _SHORTLIST = 3
+_PLAIN = re.compile(r"[\w ./:,@#%+={}~-]{1,300}")
+"""Names that can be pasted into code and commands as they are; for others nothing is proposed."""
 
 
 class Step(NamedTuple):
@@ -32,12 +35,18 @@ def next_steps(record: Mapping[str, Any]) -> list[Step]:
     best = entries[0]
     n_classes = len(best["relatedness"]["per_class"])
     data = (record.get("made") or {}).get("data") or [{}]
-    code = _snippet(_identifier(best), n_classes, str(data[0].get("kind", "")))
-    steps = [] if code is None else [Step(f"Fine-tune {best['encoder']}", code, "python")]
-    named = [identifier for each in entries if (identifier := _identifier(each))]
+    identifier = _identifier(best)
+    code = _snippet(identifier, n_classes, str(data[0].get("kind", ""))) if _PLAIN.fullmatch(identifier) else None
+    steps = [] if code is None else [Step(f"Fine-tune {identifier}", code, "python")]
+    named = [name for each in entries if _PLAIN.fullmatch(name := _identifier(each))]
     trainable = [name for name in named if not name.startswith("features:")][:_SHORTLIST]
-    if trainable:
-        target = _target((record.get("made") or {}).get("command"))
+    if trainable and record.get("confirmation") is None:
+        command = (record.get("made") or {}).get("command")
+        title = f"Fine-tune the first {len(trainable)} briefly, and let that decide"
+        confirmed = _with_confirm(command, len(trainable))
+        if confirmed is not None:
+            return [*steps, Step(title, confirmed, "sh")]
+        target = _target(command)
         options = [word for name in trainable for word in ("--encoder", name)]
         title = "Measure the accuracy after fine-tuning" + (f" of the first {len(trainable)}" if trainable[1:] else "")
         steps.append(Step(title, shlex.join(["transferability", "validate", "--target", target, *options]), "sh"))
@@ -49,8 +58,24 @@ def _identifier(entry: Mapping[str, Any]) -> str:
     return str(entry.get("identifier") or entry["encoder"])
 
 
+def _with_confirm(command: str | None, count: int) -> str | None:
+    """Return the command that made a ranking with fine-tuning added; what it computed before is in the cache."""
+    try:
+        words = shlex.split(command or "")
+    except ValueError:
+        return None
+    if len(words) < 2 or words[1] != "rank" or not all(map(_PLAIN.fullmatch, words)) or "--json" in words:
+        return None
+    return shlex.join(["transferability", *words[1:], "--confirm", str(count)])
+
+
 def _target(command: str | None) -> str:
     """Return the target of the command that made the ranking, or a word to be replaced."""
+    target = _given_target(command)
+    return target if target is not None and _PLAIN.fullmatch(target) else "DATA"
+
+
+def _given_target(command: str | None) -> str | None:
     try:
         words = shlex.split(command or "")
     except ValueError:
@@ -63,7 +88,7 @@ def _target(command: str | None) -> str:
                 return word.partition("=")[2]
     if "rank" in words[:-1] and not (follows := words[words.index("rank") + 1]).startswith("-"):
         return follows
-    return "DATA"
+    return None
 
 
 def _snippet(encoder: str, n_classes: int, modality: str) -> str | None:

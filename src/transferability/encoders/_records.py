@@ -53,6 +53,7 @@ class OnnxRecord:
     output: str
     picture: PictureInput
     pooling: Pooling = "mean"
+    quantised: bool = False  # integers cannot be trained
     takes_precision: ClassVar[bool] = False
 
     @property

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
@@ -32,11 +33,16 @@ from transferability.encoders.family import Family
 from transferability.encoders.pictures import PictureInput, PixelType
 from transferability.errors import EncoderError, require_extra
 
-__all__ = ["FAMILY", "OnnxPictureEncoder", "Pooling", "load", "search"]
+__all__ = ["FAMILY", "OnnxPictureEncoder", "Pooling", "load", "search", "trainable"]
 
 FAMILY = Family(
     "onnx:FILE[#OUTPUT]", "ONNX Runtime, pictures; any tensor of the graph", ("image",), "onnxruntime", "onnx"
 )
+
+
+def trainable(_spec: str) -> bool:
+    """Tell whether graphs can be turned into torch networks here."""
+    return find_spec("onnx2torch") is not None
 
 
 def search(pattern: str) -> list[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from transferability.encoders._records import CallRecord, LiteRecord, OnnxRecord, OnnxTextRecord, Record, SentenceRecord
 from transferability.encoders.base import Encoder, Precision
 from transferability.encoders.family import Family, Presence, matching
+from transferability.encoders.onnx import trainable as onnx_trainable
 from transferability.encoders.pictures import PictureInput
 from transferability.errors import OptionError, UnknownNameError, nearest_names
 
@@ -53,6 +54,7 @@ PACKAGED: dict[str, Record] = {
             mean=(0.48145466, 0.4578275, 0.40821073),
             std=(0.26862954, 0.26130258, 0.27577711),
         ),
+        quantised=True,
     ),
     # ResNet-50-thin, which tells safe pictures from others. Its authors send pictures through JPEG once more; not here.
     "open-nsfw": OnnxRecord(
@@ -185,8 +187,11 @@ def search(pattern: str) -> list[str]:
 
 
 def trainable(spec: str) -> bool:
-    """Tell whether it runs in torch."""
-    return spec in PACKAGED and PACKAGED[spec].takes_precision
+    """Tell whether it runs in torch, or can be turned into a network that does."""
+    record = PACKAGED.get(spec)
+    if isinstance(record, OnnxRecord):
+        return not record.quantised and onnx_trainable(spec)
+    return record is not None and record.takes_precision
 
 
 def _size(packages: list[str]) -> int | None:

@@ -43,7 +43,8 @@ def relate(
     ----------
     references, targets : str, Dataset, ReferencePack, or a sequence of these
         A pack (`pack:FILE`) must have been made with the encoder; where one without rows takes part, or one is the
-        target, everything is compared by statistics. Without references (None), one half of each target is the reference of its other half.
+        target, everything is compared by statistics. Without references (None), one half of each target is the
+        reference of its other half.
     encoder : str, Encoder, torch module, function, or None
         None for data that are features already (`features:FILE`), and for packs; for other data it is the smallest
         encoder of the zoo that is here.

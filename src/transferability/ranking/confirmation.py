@@ -109,7 +109,14 @@ class Confirmation:
             asdict(each) | {"interval": None if interval is None else [interval.low, interval.high]}
             for each, interval in zip(self.entries, self.intervals, strict=True)
         ]
-        return {"target": self.target, "n_test": self.n_test, "rounds": list(self.rounds), "entries": entries}
+        return {
+            "target": self.target,
+            "n_test": self.n_test,
+            "rounds": list(self.rounds),
+            "best": None if self.best is None else self.best.encoder,
+            "in_words": self.in_words,
+            "entries": entries,
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Confirmation:

@@ -26,11 +26,13 @@ from transferability.display.formats import amount
 from transferability.display.tables import agreement_table, front_table, matrix_table, ranking_table, terms_table
 from transferability.errors import OptionError, TaskError, UnknownNameError, nearest_names, require_extra
 from transferability.ranking.confidence import can_be_best, intervals_of
+from transferability.ranking.confirmation import Confirmation
 from transferability.ranking.entry import EncoderCost as EncoderCost
 from transferability.ranking.entry import LinearProbe as LinearProbe
 from transferability.ranking.entry import Ranked as Ranked
 from transferability.ranking.entry import ScoreColumn as ScoreColumn
 from transferability.ranking.entry import Skipped as Skipped
+from transferability.ranking.expected import ExpectedAccuracy, KnownAccuracy, expected_accuracies
 from transferability.ranking.intervals import ConfidenceInterval
 
 if TYPE_CHECKING:
@@ -61,6 +63,10 @@ class Ranking:
         The scores that were computed.
     made : dict
         How it was made: versions, settings, data; JSON values.
+    confirmation : Confirmation or None
+        What fine-tuning the first encoders gave, where that was asked for.
+    known : tuple of KnownAccuracy or None
+        Pairs that expected accuracies rest on; by default the published ones, which are of pictures.
     """
 
     target: str
@@ -70,6 +76,8 @@ class Ranking:
     skipped: tuple[Skipped, ...]
     columns: tuple[ScoreColumn, ...]
     made: dict[str, Any] = field(default_factory=dict)
+    confirmation: Confirmation | None = None
+    known: tuple[KnownAccuracy, ...] | None = None
 
     @classmethod
     def sort(
@@ -116,8 +124,9 @@ class Ranking:
 
     @property
     def best(self) -> Ranked:
-        """The encoder to take."""
-        return self.entries[0]
+        """The encoder to take: the most accurate after fine-tuning where some were fine-tuned, else the first."""
+        confirmed = None if self.confirmation is None else self.confirmation.best
+        return self.entries[0] if confirmed is None else self[confirmed.encoder]
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -170,6 +179,19 @@ class Ranking:
         parts = [entry.per_sample(self.quantity) for entry in self.entries]
         return can_be_best(parts, self.quantity, self._n_classes, self._n_classifiers)
 
+    @cached_property
+    def expected(self) -> list[ExpectedAccuracy | None]:
+        """The accuracy to be expected of each encoder after fine-tuning, with 90 % intervals; None where unknown.
+
+        It is known with a linear probe, and of pictures only unless `known` is given.
+        """
+        data = self.made.get("data") or [{}]
+        if self.known is None and data[0].get("kind") != "image":
+            return [None] * len(self)
+        probes = [None if entry.probe is None else entry.probe.accuracy for entry in self]
+        found = iter(expected_accuracies([each for each in probes if each is not None], self.known))
+        return [None if each is None else next(found) for each in probes]
+
     @property
     def _n_classes(self) -> int:
         return len(self.entries[0].relatedness.class_map) if self.entries else 1
@@ -193,6 +215,11 @@ class Ranking:
             records.append({"place": k + 1} | entry.to_dict() | {"intervals": intervals, "standing": whole})
         for record, on_front in zip(records, mark_front(records), strict=True):
             record["on_front"] = on_front
+        for record, expected in zip(records, self.expected, strict=True):
+            record["expected"] = None if expected is None else expected._asdict() | {"interval": [*expected[1:3]]}
+        if self.confirmation is not None:
+            confirmed = {each["encoder"]: each for each in self.confirmation.to_dict()["entries"]}
+            records = [record | {"confirmed": confirmed.get(record["encoder"])} for record in records]
         rows = ranking_table(records)  # under the names that columns have everywhere
         return [row | record for row, record in zip(rows, records, strict=True)]
 
@@ -289,6 +316,7 @@ class Ranking:
             "fields": describe_columns(scores),
             "columns": scores,
             "skipped": [asdict(each) for each in self.skipped],
+            "confirmation": None if self.confirmation is None else self.confirmation.to_dict(),
             "made": self.made,
         }
 

@@ -31,6 +31,7 @@ from transferability.relatedness.checks import (
 from transferability.relatedness.from_statistics import StatisticsOptions, relate_statistics
 from transferability.relatedness.pack import ReferencePack
 from transferability.relatedness.pack_reference import PackTask
+from transferability.relatedness.parameters import Parameters
 from transferability.relatedness.references import is_union, relate_to_own_half, union_of
 from transferability.relatedness.relate_samples import Folds, prepare_target, relate_samples
 from transferability.relatedness.result import Relatedness
@@ -42,7 +43,7 @@ from transferability.task import Task
 __all__ = ["TaskRelatedness"]
 
 
-class TaskRelatedness:
+class TaskRelatedness(Parameters):
     r"""Task-relatedness of a reference and a target: an upper bound on the transferred loss, and its terms.
 
     Parameters

@@ -74,7 +74,7 @@ def restored_statistics(
 
 
 def compact_weights(weights: FloatArray, tau: float) -> tuple[npt.NDArray[Any], float]:
-    """Return weights in half precision that keep the Lipschitz constant below `tau`, and the constant that they have."""
+    """Return weights in half precision whose Lipschitz constant is at most `tau`, and that constant."""
     rounded = half(weights, "weights")
     measured = lipschitz(rounded.astype(np.float64))
     if measured > tau:

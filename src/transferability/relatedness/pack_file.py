@@ -1,6 +1,7 @@
 """Reference packs as files: one safetensors file, everything beside the arrays is JSON in its header. No pickle.
 
-Arrays are float64, logits float32 (schema 1), or in half precision (schema 2, `pack_compact`). Whatever a file holds is checked before it is used: a pack may come from anybody.
+Arrays are float64, logits float32 (schema 1), or in half precision (schema 2, `pack_compact`). Whatever a file holds is
+checked before it is used: a pack may come from anybody.
 """
 
 from __future__ import annotations

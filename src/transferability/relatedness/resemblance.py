@@ -6,8 +6,8 @@ The distance of a row :math:`z` to the mean :math:`m_j` of a reference class is 
 
 with one within-class covariance for all: the mean of those of the packs, its sixteen largest directions and the
 variances that these leave. Nothing is fitted to the target and no label is used to find the nearest class, so a class
-that is told to be like another one is so in the features as the encoder gives them. Plain distances know the scale of the
-encoder's features instead of that of the differences that matter (`benchmarks/packs.py --nearest`).
+that is told to be like another one is so in the features as the encoder gives them. Plain distances know the scale of
+the encoder's features instead of that of the differences that matter (`benchmarks/packs.py --nearest`).
 """
 
 from __future__ import annotations

@@ -123,7 +123,7 @@ class Relatedness(RelatednessSummary):
             # Where accuracy is lost, over all classes: it sums to 1 − `transferred_accuracy`.
             "accuracy_lost": None if lost is None else {key: float(row.sum()) for key, row in lost._asdict().items()},
             "classes": tuple(self._class(i) for i in range(len(self.class_map))),
-            "reference_fit": ReferenceFit(fit.loss, fit.accuracy, fit.gap, fit.converged),
+            "reference_fit": ReferenceFit(float(fit.loss), float(fit.accuracy), float(fit.gap), bool(fit.converged)),
         }
         for name, value in derived.items():
             object.__setattr__(self, name, value)

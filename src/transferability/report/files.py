@@ -11,6 +11,7 @@ from typing import Any
 from transferability._writing import write_through_temporary
 from transferability.errors import MissingExtraError
 from transferability.report.folder import remove_stale, write_readme
+from transferability.report.parts import Details
 from transferability.report.records import RECORDS
 from transferability.report.records import read_measured as read_measured
 from transferability.report.records import read_study as read_study
@@ -18,7 +19,7 @@ from transferability.report.render import to_html, to_markdown
 from transferability.report.stored import Reportable
 from transferability.report.summarize import details_of, pack_details, summarize_records
 
-__all__ = ["read_measured", "read_study", "write_records", "write_report"]
+__all__ = ["read_measured", "read_study", "write_ranking_record", "write_records", "write_report"]
 
 
 def write_records(record: Mapping[str, Any], results: Reportable | Sequence[Reportable], folder: Path) -> list[Path]:
@@ -51,6 +52,15 @@ def write_records(record: Mapping[str, Any], results: Reportable | Sequence[Repo
     remove_stale(folder, files)
     write_readme(folder)
     return files
+
+
+def write_ranking_record(record: Mapping[str, Any], details: Details, folder: Path) -> list[Path]:
+    """Write a record that was read from a folder and added to, and its report; the details stay what they are."""
+    path = folder / RECORDS[0]
+    _write(path, json.dumps(record, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    with suppress(MissingExtraError):
+        return [path, *write_report(summarize_records([(record, details)]), folder)]
+    return [path]
 
 
 def write_report(summary: Mapping[str, Any], folder: Path) -> list[Path]:

@@ -23,6 +23,7 @@ _FILES = (
     ("relate.json", "all numbers of the relations"),
     ("ranking.details.json", "points and samples that the report draws"),
     ("relate.details.json", "points and samples that the report draws"),
+    ("finetuned.sqlite", "what fine-tuning the first encoders gave; work in it is not repeated"),
     (
         "transform-1.safetensors",
         "map, matching and classifier of the first encoder, and so on: "

@@ -66,7 +66,7 @@ def ranking_part(
         "references": record["references"],
         "criterion": record["criterion"],
         "quantity": quantity,
-        "answer": answer(record["target"], record["criterion"], entries, truth),
+        "answer": answer(record["target"], record["criterion"], entries, truth, record.get("confirmation")),
         "entries": entries,
         "columns": [_heading(column) for column in shown],
         "more": [_heading(column) for column in more],

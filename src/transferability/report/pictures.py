@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from transferability.display.formats import show
+from transferability.display.formats import elide, show
 from transferability.display.layout import apart, spread
 
 __all__ = ["N_COLOURS", "accuracy_bar", "bars", "chart", "class_paths", "heat", "sample_strips", "strip_key"]
@@ -20,11 +20,11 @@ _WIDTH, _HEIGHT = 300, 170  # of a chart
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 10, 34
 _MAX_LABELS = 12  # classes whose names are written among the points
 _LETTER, _LINE = 6.2, 11.5  # width and height of a letter of the class names
-_NAMES = 190  # width of the names beside a chart
+_NAMES = 225  # width of the names beside a chart
 _ROW = 13  # height of one of them
 _MOST_NAMES = 24
 _LONGEST_CLASS = 16
-_LONGEST_NAME = 28
+_LONGEST_NAME = 34
 
 
 def bars(result: Mapping[str, Any], names: Sequence[str], largest: float) -> list[dict[str, Any]]:
@@ -135,7 +135,7 @@ def chart(
     def y_of(y: float) -> float:
         return round(height - _BOTTOM - (y - low) / (high - low) * (height - _TOP - _BOTTOM), 1)
 
-    points = [
+    points: list[dict[str, Any]] = [
         {"x": x_of(x), "y": y_of(y), "label": "" if labels is None else labels[k]}
         for k, (x, y) in enumerate(zip(across, ys, strict=True))
     ]
@@ -143,8 +143,8 @@ def chart(
         point["ends"] = None if pair is None else [y_of(pair[0]), y_of(pair[1])]
     beside = spread([point["y"] for point in points], _ROW, _TOP, height - _BOTTOM) if named else []
     names = [
-        {"x": _WIDTH + 14, "y": round(place, 1), "from": point, "name": show(point["label"], _LONGEST_NAME)}
-        for place, point in zip(beside, points, strict=True)
+        {"x": _WIDTH + 14, "y": round(place, 1), "from": point, "name": elide(show(point["label"], 200), _LONGEST_NAME)}
+        for place, point in zip(beside, points if named else [], strict=True)
     ]
     if tick_all:
         chosen = sorted(zip(across, xs, strict=True))

@@ -45,7 +45,13 @@ _BEST: dict[Quantity, str] = {
 }
 
 
-def answer(target: str, criterion: str, entries: Sequence[Entry], truth: str | None) -> dict[str, Any]:
+def answer(
+    target: str,
+    criterion: str,
+    entries: Sequence[Entry],
+    truth: str | None,
+    confirmation: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """Say which encoder to take, how sure that is and what being wrong would cost.
 
     Parameters
@@ -56,7 +62,11 @@ def answer(target: str, criterion: str, entries: Sequence[Entry], truth: str | N
         Its entries, best first, as in the summary.
     truth : str or None
         What the entries' `accuracy` is: the ground truth. None where it is unknown.
+    confirmation : mapping or None
+        `Confirmation.to_dict()`: where some encoders were fine-tuned, the answer rests on that.
     """
+    if confirmation is not None and confirmation["best"] is not None:
+        return _confirmed_answer(target, entries, confirmation)
     best = entries[0]
     known = any(entry["result"]["transferred_accuracy"] is not None for entry in entries)
     quantity = quantity_of(criterion, accuracy_known=known)
@@ -66,6 +76,26 @@ def answer(target: str, criterion: str, entries: Sequence[Entry], truth: str | N
     if runner_up is not None:
         facts.append({"label": "Runner-up", "value": runner_up["name"], "note": _behind(best, runner_up, quantity)})
     return {"headline": f"Take {best['name']} for {target}.", "sentence": sentence, "facts": facts}
+
+
+def _confirmed_answer(target: str, entries: Sequence[Entry], confirmation: Mapping[str, Any]) -> dict[str, Any]:
+    """Say which encoder to take after some were fine-tuned, and what the ranking had said."""
+    best = next(each for each in entries if each["name"] == confirmation["best"])
+    tuned = next(each for each in confirmation["entries"] if each["encoder"] == confirmation["best"])
+    first = entries[0]
+    sentence = str(confirmation["in_words"]).removesuffix(".")
+    if first is not best:
+        sentence += f"; before fine-tuning, {first['name']} was first"
+    low, high = tuned["interval"]
+    fact = {
+        "label": "Fine-tuned accuracy",
+        "value": percent(tuned["accuracy"]),
+        "note": f"on new data {interval(TRANSFERRED_ACCURACY, low, high)}; linear probe "
+        f"{percent(tuned['probe_accuracy'])} on the same {confirmation['n_test']:,} rows",
+    }
+    known = any(entry["result"]["transferred_accuracy"] is not None for entry in entries)
+    facts = _facts(best, TRANSFERRED_ACCURACY if known else BOUND)
+    return {"headline": f"Take {best['name']} for {target}.", "sentence": sentence, "facts": [fact, *facts]}
 
 
 def _facts(best: Entry, quantity: Quantity) -> list[dict[str, str]]:
@@ -108,7 +138,7 @@ def _behind(best: Entry, runner_up: Entry, quantity: Quantity) -> str:
     if second is None:
         return f"{what} unknown"
     if quantity == TRANSFERRED_ACCURACY:
-        return f"{what} {100 * (second - first):+.1f} points"
+        return f"{what} {round(100 * (second - first), 1) + 0.0:+.1f} points"
     return f"{what} {second - first:+.3f} nats"
 
 

@@ -18,7 +18,7 @@ from transferability.errors import FeatureError
 from transferability.statistics._inputs import add_to_diagonal, is_numpy
 from transferability.statistics.moments import ClassMoments
 
-__all__ = ["Discriminant", "fit_discriminant", "own_entries", "row_softmax"]
+__all__ = ["Discriminant", "euclidean_discriminant", "fit_discriminant", "own_entries", "row_softmax"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +60,16 @@ def fit_discriminant(moments: ClassMoments, shrinkage: float | None = None) -> D
         weights = scipy.linalg.solve(within.T, means.T, assume_a="pos", overwrite_a=True, check_finite=False)
     else:
         weights = xp.linalg.solve(within, means.T)
+    return _with_offsets(moments, weights, shrinkage)
+
+
+def euclidean_discriminant(moments: ClassMoments) -> Discriminant:
+    """Return the discriminant with the identity in place of the covariance."""
+    return _with_offsets(moments, (moments.class_means - moments.mean).T, 1.0)
+
+
+def _with_offsets(moments: ClassMoments, weights: Array, shrinkage: float) -> Discriminant:
+    xp, means = moments.xp, moments.class_means - moments.mean
     priors = xp.asarray(np.log(moments.class_priors), device=array_api_compat.device(means))
     offsets = -0.5 * xp.linalg.vecdot(means, weights.T) - moments.mean @ weights + priors
     return Discriminant(weights, offsets, moments.class_means, shrinkage)

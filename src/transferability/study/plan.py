@@ -14,6 +14,7 @@ from transferability.pipeline.extraction import Loaded
 from transferability.ranking.store import ResultStore, StoredResult
 from transferability.study.config import Study
 from transferability.study.inventory import KIND, Cell, Inventory
+from transferability.study.saved import is_readable
 
 __all__ = ["plan_study"]
 
@@ -29,11 +30,11 @@ def plan_study(study: Study) -> list[Cell]:
     """
     store = ResultStore(study.results)
     inventory = Inventory(study)
-    before = [each for each in store.results(KIND) if not each.failed]
+    before = [each for each in store.results(KIND) if not each.failed and is_readable(each)]
     cells = []
     for encoder in study.encoders:
         loaded = inventory.load(encoder)
-        earlier = [each for each in before if each.encoder == encoder]
+        earlier = [each for each in before if each.encoder == encoder and is_readable(each)]
         paid: set[str] = set()  # data sets whose extraction an earlier cell pays for
         for target in study.targets:
             key = inventory.key(encoder, loaded, target)

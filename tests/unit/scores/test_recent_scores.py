@@ -65,10 +65,14 @@ def test_the_public_lda_leaves_the_covariance_out() -> None:
     logits = np.log(np.bincount(y) / len(y)) - 0.5 * (means**2).sum(axis=1)
     public = scipy.special.softmax(x @ weights.T + logits, axis=1)[np.arange(90), y].mean()
     assert abs(public - float(scores.lda(x, y))) > 0.01
+    assert float(scores.lda(x, y, covariance="identity")) == pytest.approx(public, rel=1e-9)
+    with pytest.raises(OptionError, match="covariance"):
+        scores.lda(x, y, covariance="full")
 
 
 def test_lda_says_when_it_is_saturated() -> None:
     assert "saturated" in scores.lda(*problem(20, 50, 2)).notes[0]
+    assert scores.lda(*problem(20, 50, 2), covariance="identity").notes == ()
     with pytest.raises(FeatureError, match="within the classes"):
         scores.lda(np.eye(2)[[0, 1, 0, 1]], [0, 1, 0, 1])
 

@@ -48,7 +48,7 @@ for (const input of document.querySelectorAll("input[data-filters]")) {
     for (const each of part.querySelectorAll("[data-name]")) {
       const name = each.dataset.name.toLowerCase();
       each.hidden = !words.every((word) => name.includes(word));
-      if (!each.hidden && each.tagName === "TR") shown += 1;
+      if (!each.hidden && each.matches("table.ranking tr")) shown += 1;
     }
     count.textContent = words.length ? `${shown} shown` : "";
   });

@@ -1,0 +1,185 @@
+"""What `rank --confirm` and `validate --top` share: the first encoders of a ranking, fine-tuned, and shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from transferability.cli.output import notice, print_table, show_progress
+from transferability.display.formats import percent
+from transferability.errors import OptionError
+
+if TYPE_CHECKING:
+    from transferability.pipeline import Settings, Split
+    from transferability.pipeline.data import Part
+    from transferability.ranking.confirmation import Confirmation
+
+__all__ = ["ExecutorOption", "check_confirmable", "confirm_file", "confirm_first", "shortlist", "show_confirmation"]
+
+ExecutorOption = Annotated[
+    Literal["local", "ray"],
+    typer.Option(help="Where encoders are fine-tuned: this process, or tasks of a Ray cluster."),
+]
+FILE = "finetuned.sqlite"
+"""In the folder of results, or of the cache: what was trained, so that it is not trained again."""
+_LAYER = "/layer="
+
+
+def shortlist(entries: Sequence[Mapping[str, Any]], top: int, given: Sequence[Any] = ()) -> dict[str, Any]:
+    """Return the first encoders of a ranking by name, each once: what was given, or what names it.
+
+    Parameters
+    ----------
+    entries : sequence of mapping
+        `Ranking.to_dict()["ranking"]`.
+    top : int
+    given : sequence of str or Encoder
+        What the ranking was made of, where that is known: identifiers may have short names.
+    """
+    from transferability.encoders.naming import split_alias
+
+    loads = {}
+    for each in given:
+        alias, identifier = split_alias(each) if isinstance(each, str) else (None, each.name)
+        loads[alias or identifier] = each
+    found: dict[str, Any] = {}
+    for entry in entries:
+        name = entry["encoder"].partition(_LAYER)[0]  # a hidden layer: the whole model is trained
+        if name not in {each.partition(_LAYER)[0] for each in found} and len(found) < top:
+            found[entry["encoder"]] = loads.get(name, str(entry.get("identifier") or name).partition(_LAYER)[0])
+    return found
+
+
+def confirm_first(
+    encoders: Mapping[str, Any], part: Part, settings: Settings, executor: str, folder: Path | None
+) -> Confirmation:
+    """Fine-tune encoders on a target; what is done is kept in the folder of results, else in the cache."""
+    from transferability.features import default_cache_folder
+    from transferability.ranking.store import ResultStore
+    from transferability.validation.confirm import confirm, run_here
+
+    split = check_confirmable(part, settings)
+    place = folder if folder is not None else (default_cache_folder() if settings.cache else None)
+    run: Callable[..., Any] = run_here
+    if executor == "ray":
+        from transferability.validation.ray import run_on_ray as run
+    with show_progress() as progress:
+        return confirm(
+            encoders,
+            split,
+            settings=settings,
+            store=None if place is None else ResultStore(place / FILE),
+            executor=run,
+            progress=progress,
+        )
+
+
+def check_confirmable(part: Part, settings: Settings) -> Split:
+    """Refuse a target that nothing can be fine-tuned on, before anything is computed."""
+    from transferability.pipeline import Split
+
+    if not isinstance(part, Split):
+        message = f"`confirm` must be left out for target {part.name!r}, which holds statistics: rows are needed."
+        raise OptionError(message)
+    if part.dataset.labels is None or not settings.use_labels:
+        message = f"`confirm` must be left out for target {part.name!r} without labels: fine-tuning needs them."
+        raise OptionError(message)
+    return part
+
+
+def confirm_file(
+    path: Path, top: int, target: str | None, given: Sequence[str], settings: Settings, executor: str
+) -> tuple[Confirmation, dict[str, float | None]]:
+    """Fine-tune the first encoders of a ranking that was written; add what comes out to it, and to its report.
+
+    Parameters
+    ----------
+    path : Path
+        The folder of `rank --out`, or its `ranking.json`.
+    top : int
+    target : str or None
+        The data, where the record does not say what they are or they have moved.
+    given : sequence of str
+        Identifiers of encoders that the ranking calls by short names.
+    settings : Settings
+        Of which device, batch size, workers and cache are taken; all else is the ranking's.
+    executor : str
+
+    Returns
+    -------
+    confirmation : Confirmation
+    foretold : dict of str to float or None
+        Transferred accuracy of each encoder.
+    """
+    from transferability.pipeline import load_part
+    from transferability.report.files import read_study, write_ranking_record
+
+    folder = path.parent if path.suffix == ".json" else path
+    rankings = [(record, details) for record, details in read_study(folder) if "ranking" in record]
+    if len(rankings) != 1 or not (folder / "ranking.json").is_file():
+        message = f"`--top` must name one ranking, the folder of `rank --out`; {folder} holds {len(rankings)}."
+        raise OptionError(message)
+    record, details = rankings[0]
+    made = record.get("made") or {}
+    settings = _settings_of(made, settings)
+    data = target or made.get("target")
+    if data is None:
+        message = f"`--target` must name the data of the ranking in {folder}, which does not say what they were."
+        raise OptionError(message)
+    part = load_part(data, settings)
+    _check_rows(part, made)
+    found = confirm_first(shortlist(record["ranking"], top, given), part, settings, executor, folder)
+    known = {each["encoder"]: each for each in found.to_dict()["entries"]}
+    entries = [
+        entry
+        | {"confirmed": known.get(entry["encoder"])}
+        | {"confirmed_accuracy": (known.get(entry["encoder"]) or {}).get("accuracy")}
+        for entry in record["ranking"]
+    ]
+    write_ranking_record({**record, "ranking": entries, "confirmation": found.to_dict()}, details, folder)
+    return found, {each["encoder"]: each["relatedness"]["transferred_accuracy"] for each in entries}
+
+
+def _settings_of(made: Mapping[str, Any], settings: Settings) -> Settings:
+    """Return the settings of a ranking, on this machine."""
+    known = {name: value for name, value in (made.get("settings") or {}).items() if name in _OF_RANKING}
+    try:
+        return replace(settings, **known)
+    except (TypeError, ValueError) as error:
+        message = f"the settings of the ranking cannot be used ({error}). Rank again."
+        raise OptionError(message) from error
+
+
+_OF_RANKING = ("limit", "test_share", "folds", "seed", "near_duplicates", "pool", "precision")
+
+
+def _check_rows(part: Part, made: Mapping[str, Any]) -> None:
+    """Refuse data that are not those of the ranking, as far as their numbers tell."""
+    before = next((each for each in made.get("data", ()) if each["role"] == "target"), None)
+    dataset = getattr(part, "dataset", None)
+    if before is None or dataset is None:
+        return
+    rows = before["fit_rows"] if "folds" in before else before["fit_rows"] + before["test_rows"]
+    if rows != len(dataset):
+        message = f"data {part.name!r} have {len(dataset):,} rows, and {rows:,} when they were ranked. Rank again."
+        raise OptionError(message)
+
+
+def show_confirmation(confirmation: Confirmation, foretold: Mapping[str, float | None]) -> None:
+    """Print transferred and fine-tuned accuracy side by side, the sentence that follows, and the notes."""
+    rows = []
+    for each, interval in zip(confirmation.entries, confirmation.intervals, strict=True):
+        ends = "–" if interval is None else f"{100 * interval.low:.1f} – {percent(interval.high)}"
+        accuracies = [percent(value) for value in (foretold.get(each.encoder), each.probe_accuracy, each.accuracy)]
+        rows.append([each.encoder, *accuracies, ends, str(each.epochs or "–"), f"{each.seconds:.0f}"])
+    title = f"Fine-tuned on {confirmation.target}, most accurate first ({confirmation.n_test:,} rows to measure on)"
+    titles = ["encoder", "transferred accuracy", "linear probe", "fine-tuned", "95 % interval", "epochs", "seconds"]
+    print_table(title, titles, rows, 1)
+    notice(confirmation.in_words)
+    for each in confirmation.entries:
+        if each.note:
+            notice(f"{each.encoder}: {each.note}")

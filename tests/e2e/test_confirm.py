@@ -1,0 +1,101 @@
+"""`rank --confirm` and `validate --top` as commands: a shortlist fine-tuned, told, kept and resumed."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from transferability.cli.app import app
+from transferability.errors import TransferabilityError
+
+ENCODERS = ("timm:test_efficientnet@random", "timm:test_vit@random", "python:own:rows")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("confirm")
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 3
+    pixels = np.clip(rng.normal(110, 40, (60, 8, 8, 3)), 0, 255)
+    for k in range(3):
+        pixels[labels == k, 2 * k : 2 * k + 3] += 80
+    np.savez(folder / "bands.npz", x=np.clip(pixels, 0, 255).astype(np.uint8), y=labels)
+    (folder / "own.py").write_text(
+        "import numpy as np\n\n\n"
+        "def rows(items):\n    return np.stack([np.asarray(each, float).mean(axis=1).ravel() for each in items])\n"
+    )
+    return folder
+
+
+@pytest.fixture
+def command(place: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[str, str]]:
+    monkeypatch.chdir(place)
+    monkeypatch.syspath_prepend(str(place))
+    monkeypatch.setenv("TRANSFERABILITY_CACHE", str(place / "cache"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+    def run(*arguments: str, code: int = 0) -> tuple[str, str]:
+        done = CliRunner().invoke(app, list(arguments))
+        assert done.exit_code == code, done.output + repr(done.exception)
+        return done.stdout, done.stderr
+
+    return run
+
+
+def kinds(path: Path) -> int:
+    with sqlite3.connect(path) as connection:
+        return int(connection.execute("SELECT count(*) FROM results WHERE kind = 'confirm'").fetchone()[0])
+
+
+@pytest.mark.slow
+def test_a_ranking_is_confirmed_as_it_is_made_and_afterwards(place: Path, command) -> None:
+    options = [each for name in ENCODERS for each in ("--encoder", name)]
+    printed, said = command("rank", "npz:bands.npz", *options, "--confirm", "3", "--out", "results")
+    assert "fine-tuned" in printed.splitlines()[1]
+    assert "Fine-tuned on bands, timm:test_" in " ".join(said.split())
+    assert "'python:own:rows' cannot be fine-tuned" in " ".join(said.split())
+    record = json.loads((place / "results" / "ranking.json").read_text())
+    entries = record["confirmation"]["entries"]
+    assert [each["encoder"] for each in entries][2] == "python:own:rows"
+    assert record["confirmation"]["best"] == entries[0]["encoder"]
+    shown = {each["encoder"]: each["confirmed_accuracy"] for each in record["ranking"]}
+    assert shown == {each["encoder"]: each["accuracy"] for each in entries}
+    report = (place / "results" / "report.html").read_text()
+    assert f"Take {entries[0]['encoder']} for bands." in report
+    assert record["confirmation"]["in_words"].split(" (95")[0] in report
+
+    store = place / "results" / "finetuned.sqlite"
+    assert kinds(store) == 4
+    again, _ = command("validate", "--top", "3", "results", "--json", code=3)  # one cannot be fine-tuned
+    assert json.loads(again)["entries"] == entries  # nothing was trained again
+    assert kinds(store) == 4
+    first = record["ranking"][0]["encoder"]
+    table, _ = command("validate", "--top", "1", "results/ranking.json", code=3 if first.startswith("python:") else 0)
+    record = json.loads((place / "results" / "ranking.json").read_text())
+    assert len(record["confirmation"]["entries"]) == 1
+    assert sum(each["confirmed"] is not None for each in record["ranking"]) == 1
+    assert "transferred accuracy" in table
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("validate", "--top", "2", "nowhere"), "nowhere"),
+        (("validate", "--top", "2"), "`ranking` must be given"),
+        (
+            ("rank", "npz:bands.npz", "-e", "python:own:rows", "--unlabelled", "--confirm", "1"),
+            "fine-tuning needs them",
+        ),
+    ],
+)
+def test_what_cannot_be_confirmed_is_refused(arguments, message: str, place: Path, monkeypatch) -> None:
+    monkeypatch.chdir(place)
+    done = CliRunner().invoke(app, list(arguments))
+    assert isinstance(done.exception, TransferabilityError)
+    assert message in str(done.exception)

@@ -1,0 +1,259 @@
+"""Asking as a newcomer does: a path and nothing else, short options, and twenty wrong calls with their repairs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from transferability.cli.app import app, main
+from transferability.encoders.family import Presence
+
+Run = Callable[..., tuple[int, str, str]]
+ENCODERS = """import numpy as np
+def means(items):
+    return np.stack([np.asarray(item, dtype=float).mean(axis=(0, 1)) for item in items])
+def lengths(items):
+    return np.array([[len(item), item.count("a")] for item in items], dtype=float)
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Return a function that runs the command in a folder with pictures and texts."""
+    rng = np.random.default_rng(0)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TRANSFERABILITY_CACHE", str(tmp_path / "cache"))
+    Path("own.py").write_text(ENCODERS)
+    for number, name in enumerate(["cat", "dog", "owl"]):
+        Path("photos", name).mkdir(parents=True)
+        for row in range(12):
+            pixels = rng.integers(0, 60, (8, 8, 3)) + 90 * number
+            Image.fromarray(pixels.astype(np.uint8)).save(f"photos/{name}/{row:02d}.png")
+    rows = [f"{'a' * (1 + 3 * (row % 2))} film {row},{'+-'[row % 2]}\n" for row in range(36)]
+    Path("films.csv").write_text("text,label\n" + "".join(rows))
+    Path("reviews.csv").write_text("review,mood\n" + "".join(rows))
+    Path("moods.csv").write_text("text,mood\n" + "".join(rows))
+    Path("rare.csv").write_text("text,label\n" + "".join(rows) + "one film,rare\n" * 2)
+    Path("notes.docx").write_text("x")
+    Path("bad.toml").write_text("encoders = [")
+    labels = np.arange(36) % 2
+    np.savez("features.npz", features=np.eye(2)[labels] + rng.normal(0, 0.1, (36, 2)), labels=labels)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["transferability", *arguments])
+        capsys.readouterr()
+        try:
+            main()
+            code = 0
+        except SystemExit as error:
+            code = int(error.code or 0)
+        seen = capsys.readouterr()
+        return code, seen.out, seen.err
+
+    return call
+
+
+OWN = ["-e", "python:own:means"]
+TEXTS = ["-e", "python:own:lengths"]
+WRONG = [
+    (["rank"], 2, "`target` must be given: a path such as photos/"),
+    (["rank", "photso", *OWN], 2, "there is no file or folder photso. Did you mean photos?"),
+    (["rank", "folder:photso", *OWN], 2, "there is no folder photso. Did you mean photos?"),
+    (["rank", "csv:film.csv", *TEXTS], 2, "there is no file film.csv. Did you mean films.csv?"),
+    (["rank", "fodler:photos", *OWN], 2, "Did you mean 'folder'?"),
+    (["rank", "photos", "films.csv", *OWN], 2, "repeat the option: -e ONE -e ANOTHER"),
+    (["rank", "photos", "-t", "photos", *OWN], 2, "must be one data set; got 2"),
+    (["rank", "notes.docx", *OWN], 1, "must end in one of"),
+    (["rank", "reviews.csv", *TEXTS], 1, "write csv:reviews.csv#text=review,label=mood"),
+    (["rank", "moods.csv", *TEXTS], 1, "column 'mood' has 2 values and is not used; write label=mood"),
+    (["rank", "films.csv#text=txt", *TEXTS], 1, "Did you mean 'text'?"),
+    (["rank", "rare.csv", *TEXTS], 1, "class 'rare' of 'rare' has 2 rows; without a reference"),
+    (["rank", "features.npz"], 2, "name one feature file per encoder, features:zoo/ENCODER/{data}.npz"),
+    (["rank", "photos", "-e", "packaged:"], 2, "Names: brain-mri-vgg16"),
+    (["rank", "photos", "-e", "packaged:eficientnet-lite0"], 2, "Did you mean 'efficientnet-lite0'"),
+    (["rank", "photos", "-e", "resnet50"], 2, "Write timm:resnet50, torchvision:resnet50 or packaged:resnet50"),
+    (["rank", "photos", "-e", "packaged:efficientnett*"], 2, "no encoder matches 'packaged:efficientnett*'"),
+    (["rank", "photos", "-e", "mini="], 2, "SHORT=PREFIX:NAME"),
+    (["rank", "photos", "-e", "python:own:mean"], 1, "Did you mean 'means'"),
+    (["rank", "photos", "--zoo", "tinny"], 2, "Did you mean 'tiny'?"),
+    (["rank", "photos", "--zoo", "bad.toml"], 2, "zoo bad.toml is not valid TOML"),
+    (["rank", "photos", *OWN, "--sort", "acuracy"], 2, "accuracy"),
+    (["rank", "photos", *OWN, "--score", "logmee"], 2, "Did you mean 'logme'"),
+    (["rank", "photos", *OWN, "--tau", "steep"], 2, "`--tau` must be a number"),
+    (["rank", "photos", *OWN, "--folds", "many"], 2, "`--folds` must be a whole number"),
+    (["rank", "photos", *OWN, "--out", "films.csv"], 2, "films.csv"),
+    (["rank", "photos", *OWN, "--layer", "3"], 2, "layer"),
+    (["relate", "-r", "photos"], 2, "`target` must be given"),
+    (["validate", "photos", "--method", "fine-tune"], 2, "Did you mean 'finetune'"),
+    (["extract", "photos"], 2, "`--encoder` must be given: -e timm:NAME"),
+    (["extract", "photos", "-e", "timm:vit_*"], 2, "must be one encoder here"),
+    (["encoders", "tim:resnet*"], 2, "Prefixes: features, hf, onnx"),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "repair"), WRONG, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+)
+def test_a_wrong_call_ends_in_one_sentence_with_the_repair(
+    run: Run, arguments: list[str], code: int, repair: str
+) -> None:
+    found, out, err = run(*arguments)
+    assert (found, out) == (code, "")
+    assert repair in err
+    (sentence,) = (line for line in err.splitlines() if line.startswith("error: "))
+    assert err.splitlines()[-1] == sentence
+
+
+@pytest.mark.parametrize(
+    "target",
+    [["photos"], ["photos/"], ["./photos"], ["--target", "photos"], ["-t", "folder:photos"]],
+    ids=" ".join,
+)
+def test_a_path_is_enough_for_a_target(run: Run, target: list[str]) -> None:
+    code, out, err = run("rank", *target, *OWN, "--json")
+    assert (code, json.loads(out)["target"]) == (0, "photos"), err
+
+
+def test_texts_and_columns_behind_a_bare_path(run: Run) -> None:
+    for target in ("films.csv", "reviews.csv#text=review,label=mood", "csv:moods.csv#label=mood"):
+        code, out, err = run("rank", target, *TEXTS, "-e", "short=python:own:lengths", "--json")
+        assert code == 0, err
+        assert sorted(entry["encoder"] for entry in json.loads(out)["ranking"]) == ["python:own:lengths", "short"]
+
+
+def test_a_file_of_features_is_related_without_an_encoder(run: Run) -> None:
+    code, out, err = run("relate", "features.npz", "--json")
+    assert code == 0, err
+    assert "own other half" in out
+
+
+def test_a_target_without_labels_is_said_before_anything_is_computed(run: Run) -> None:
+    code, _, err = run("rank", "moods.csv", "-r", "films.csv", *TEXTS)
+    assert code == 0
+    first, second = err.splitlines()[:2]
+    assert first == "target 'moods' has no labels: encoders are ranked by guessed labels."
+    assert second.startswith("no labels are read: column 'mood' has 2 values")
+    assert "guessed labels" not in run("rank", "moods.csv", "-r", "films.csv", *TEXTS, "--unlabelled")[2]
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a machine of which two packaged encoders are all, and no hub answers."""
+    from transferability.zoos import choose as function
+
+    module = sys.modules[function.__module__]
+    here = ("packaged:efficientnet-lite0", "packaged:efficientnet-lite1")
+
+    def presence(identifier: str) -> Presence:
+        if identifier.startswith("packaged:"):
+            return Presence("installed") if identifier in here else Presence("missing", "pip install that")
+        return Presence("download")
+
+    monkeypatch.setattr(module, "presence_of", presence)
+    monkeypatch.setattr(module, "hub_problem", lambda: "no hub")
+
+
+@pytest.mark.usefixtures("bare")
+def test_with_nothing_but_a_folder_what_is_here_is_ranked(run: Run) -> None:
+    code, out, err = run("rank", "photos", "--json")
+    assert code == 0, err
+    record = json.loads(out)
+    names = ["packaged:efficientnet-lite0", "packaged:efficientnet-lite1"]
+    assert sorted(entry["encoder"] for entry in record["ranking"]) == names
+    assert err.count("no hub") == 1
+    assert "2 encoders of tiny left out, not installed: pip install that." in err
+    assert record["made"]["zoo"] == "tiny"
+
+
+@pytest.mark.usefixtures("bare")
+def test_relate_takes_the_smallest_that_is_here(run: Run) -> None:
+    code, _, err = run("relate", "photos", "--limit", "24")
+    assert code == 0
+    assert "encoder: packaged:efficientnet-lite0, the smallest here" in err
+
+
+# ── encoders ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def listed(*arguments: str) -> dict[str, dict]:
+    done = CliRunner().invoke(app, ["encoders", *arguments, "--json"], catch_exceptions=False)
+    assert done.exit_code == 0
+    return {each["identifier"]: each for each in json.loads(done.stdout)["encoders"]}
+
+
+def test_encoders_lists_a_zoo_a_prefix_a_pattern_and_everything() -> None:
+    tiny = listed("tiny")
+    assert tiny["timm:resnet18.a1_in1k"]["parameters"] == 11_176_512
+    assert tiny["timm:resnet18.a1_in1k"]["state"] == "download"
+    assert tiny["packaged:efficientnet-lite0"]["state"] == "installed"
+    assert tiny["packaged:efficientnet-lite0"]["bytes"] > 10**7
+    packaged = listed("packaged:")
+    assert {"packaged:efficientnet-lite0", "packaged:wordllama"} <= set(packaged)
+    assert all(name.startswith("packaged:") for name in packaged)
+    vit = listed("timm:vit_tiny_patch16_224.*")
+    assert vit["timm:vit_tiny_patch16_224.augreg_in21k"]["parameters"] == 5_524_416  # as its architecture has it
+    assert set(listed()) >= set(tiny) | set(packaged)
+    assert all(each["state"] in ("installed", "cached") for each in listed("--here").values())
+
+
+def test_encoders_is_a_table_with_the_reasons_once() -> None:
+    done = CliRunner().invoke(app, ["encoders", "tiny"], catch_exceptions=False)
+    assert "to download" in done.stdout
+    assert "apache-2.0" in done.stdout
+    assert done.stderr.count("does not answer") == 1
+
+
+# ── doctor ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_doctor_tells_versions_extras_devices_caches_and_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import numpy
+
+    monkeypatch.setenv("TRANSFERABILITY_CACHE", str(tmp_path / "cache"))
+    done = CliRunner().invoke(app, ["doctor", "--json"], catch_exceptions=False)
+    found = json.loads(done.stdout)
+    versions = {each["package"]: each for each in found["versions"]}
+    assert versions["numpy"]["installed"] == numpy.__version__
+    assert all(each["fits"] for each in versions.values())
+    assert {"timm", "transformers", "sentence-transformers", "onnx"} <= {each["extra"] for each in found["extras"]}
+    assert found["devices"][0]["device"] == "cpu"
+    assert found["cache"] == {"folder": str(tmp_path / "cache" / "features"), "bytes": 0, "writable": True}
+    assert "does not answer" in found["hub"]["problem"]
+    table = CliRunner().invoke(app, ["doctor"], catch_exceptions=False)
+    for heading in ("Versions", "Extras", "Devices", "Caches", "Packaged encoders"):
+        assert heading in table.stdout
+
+
+def test_doctor_tells_what_is_missing_or_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    from transferability.cli import doctor
+
+    here = {"numpy": "1.25.0", "timm": None}
+    installed = doctor._installed
+    monkeypatch.setattr(doctor, "_installed", lambda name: here.get(name, "unset") if name in here else installed(name))
+    done = CliRunner().invoke(app, ["doctor", "--json"], catch_exceptions=False)
+    found = json.loads(done.stdout)
+    assert [each["package"] for each in found["versions"] if not each["fits"]] == ["numpy"]
+    timm = next(each for each in found["extras"] if each["extra"] == "timm")
+    assert (timm["missing"], timm["install"]) == (["timm"], "pip install 'transferability[timm]'")
+    table = CliRunner().invoke(app, ["doctor"], catch_exceptions=False)
+    assert "too old or missing: numpy" in table.stderr
+
+
+# ── shells and modules ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_shells_complete_encoders_and_zoos() -> None:
+    from transferability.cli.asking import complete_encoder, complete_zoo
+
+    assert "timm:" in complete_encoder("ti")
+    assert complete_encoder("packaged:efficientnet-lite") == [f"packaged:efficientnet-lite{k}" for k in range(3)]
+    assert complete_encoder("timm:resnet18") == ["timm:resnet18.a1_in1k"]
+    assert complete_zoo("b") == ["base"]
+    assert "--install-completion" in CliRunner().invoke(app, ["--help"]).stdout
