@@ -81,7 +81,7 @@ def encoders_in_turn(
     def measured(encoder: AnyEncoder) -> Iterator[Ranked]:
         return measure_encoder(measure, encoder, settings, target, references)
 
-    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    n_cores = _n_cores()
     if n_cores == 1 or len(encoders) == 1 or not all(_is_computed(each) for each in encoders):
         for encoder in encoders:
             yield lambda encoder=encoder: measured(encoder)  # type: ignore[misc]
@@ -97,6 +97,10 @@ def encoders_in_turn(
         finally:
             for waiting in begun:
                 waiting.cancel()
+
+
+def _n_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _is_computed(encoder: AnyEncoder) -> bool:

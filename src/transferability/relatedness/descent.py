@@ -194,7 +194,11 @@ class Rows:
 
 
 class Quadratic(NamedTuple):
-    """``½ tr((W − W₀)ᵀ Q (W − W₀))``."""
+    """``½ tr((W − W₀)ᵀ Q (W − W₀))``.
+
+    Q must not mix what all classes share with what differs between them (its rows have one sum), and a descent must
+    begin where all classes share what they share in W₀: no step changes that.
+    """
 
     Q: Array  # (K, K), positive semi-definite
     center: Array | None = None  # (K, d); None is zero
