@@ -26,7 +26,7 @@ from transferability.pipeline.data import (
 from transferability.pipeline.describe import describe_run
 from transferability.pipeline.installed_packs import pack_folders
 from transferability.pipeline.measure import Measurement, score_columns
-from transferability.pipeline.one_encoder import EncoderSkippedError, measure_encoder
+from transferability.pipeline.one_encoder import EncoderSkippedError, encoders_in_turn
 from transferability.pipeline.packs import PackSource
 from transferability.pipeline.race import run_race
 from transferability.pipeline.rank_on_ray import rank_on_ray
@@ -191,9 +191,10 @@ def rank(
     if check_choice(executor, ("local", "ray"), "executor") == "ray":
         entries, failed = rank_on_ray(wanted, measure, settings, target_part, reference_parts, tell)
         wanted, skipped = [], skipped + failed
-    for position, each in enumerate(wanted, start=1):
+    work = encoders_in_turn(measure, wanted, settings, target_part, reference_parts)
+    for position, measured in enumerate(work, start=1):
         try:
-            for entry in measure_encoder(measure, each, settings, target_part, reference_parts):
+            for entry in measured():
                 entries.append(entry)
                 if tell:
                     tell(entry, position, len(wanted))
