@@ -33,7 +33,7 @@ def world(n_targets, n_encoders, seed, noise=0.5):
 
 
 def test_pairs_on_a_line_are_expected_on_it() -> None:
-    pairs = [pair for pair in world(4, 6, 0, noise=0.0)]
+    pairs = world(4, 6, 0, noise=0.0)
     found = expected_accuracies([pair.probe for pair in pairs], pairs)
     np.testing.assert_allclose([each.value for each in found], [pair.fine_tuned for pair in pairs], atol=2e-3)
     assert max(each.high - each.low for each in found) < 0.01
@@ -86,7 +86,7 @@ def test_few_pairs_say_nothing() -> None:
 def test_what_is_no_evidence_is_refused() -> None:
     with pytest.raises(OptionError, match="two targets or more; got 1"):
         expected_accuracies([0.5], world(1, 9, 0))
-    with pytest.raises(OptionError, match="between 0 and 1; got 1.5"):
+    with pytest.raises(OptionError, match=r"between 0 and 1; got 1\.5"):
         expected_accuracies([1.5])
     with pytest.raises(OptionError, match="`confidence` must be between 0 and 1"):
         expected_accuracies([0.5], confidence=1.0)
