@@ -1,9 +1,13 @@
-"""How time and memory of one fit grow: n, d, K_R and K_T doubled one at a time, up to sizes that people have.
+"""What fits cost as data grow: CPU seconds and peak memory, each point a process of its own.
 
-    python benchmarks/scaling.py [--quick]
+    python benchmarks/scaling.py [--case NAME …] [--encoders N]
 
-Synthetic classes with Gaussian spread; each point is a process of its own, so that peak memory is its own. CPU seconds,
-and memory beyond what the two tasks themselves take. Set OMP_NUM_THREADS=1 to compare with other figures.
+Cases: ``fit`` (three references of 10, 20 and 100 classes), ``rows``, ``classes-100``, ``classes-1000``, ``rank`` (N
+encoders on feature files, with three references) and ``rank-scores`` (the same with H-score and LogME); all of them by
+default. Synthetic classes with Gaussian spread whose principal axes fall off like those of image encoders. CPU seconds
+are of the fit, or of the ranking per encoder, features in float32; memory is the peak of the whole process. "× product"
+divides by the seconds of one product XᵀX of the target's features on the same machine at the same time. Set
+OMP_NUM_THREADS=1 to compare with other figures.
 """
 
 from __future__ import annotations
@@ -13,72 +17,124 @@ import json
 import resource
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 
-BASE = {"n": 3125, "d": 256, "K_R": 125, "K_T": 125}
-UP_TO = {"n": 50_000, "d": 2048, "K_R": 1000, "K_T": 1000}
+CASES: dict[str, dict[str, object]] = {
+    "fit": {"n": 10_000, "d": 1_024, "classes": [10, 10, 20, 100]},
+    "rows": {"n": 100_000, "d": 256, "classes": [10, 10]},
+    "classes-100": {"n": 10_000, "d": 256, "classes": [100, 100]},
+    "classes-1000": {"n": 10_000, "d": 256, "classes": [1_000, 1_000]},
+    "rank": {"n": 10_000, "d": 1_024, "classes": [10, 10, 20, 100], "scores": []},
+    "rank-scores": {"n": 10_000, "d": 1_024, "classes": [10, 10, 20, 100], "scores": ["h_score", "logme"]},
+}
+_BETWEEN = 0.3  # share of the variance that is between classes
+_DECAY = 0.65  # of the deviation along principal axes; classes differ mostly along the first
+_TEST = 0.3
 
 
 def main() -> None:
-    """Measure the base size, then double one number at a time."""
+    """Measure the cases."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="the base size and one doubling of each")
+    parser.add_argument("--case", nargs="*", choices=list(CASES), default=list(CASES))
+    parser.add_argument("--encoders", type=int, default=10, help="of the rankings; the figures are for one of them")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         print(json.dumps(measure(**json.loads(options.one))))
         return
-    print(f"{'':14}{'n':>8}{'d':>6}{'K_R':>6}{'K_T':>6}{'CPU s':>9}{'× base':>8}{'GB':>7}{'× data':>8}{'bound':>9}")
-    base = report("base", BASE, None)
-    for axis, limit in UP_TO.items():
-        sizes = dict(BASE)
-        while sizes[axis] * 2 <= limit * 1.01:
-            sizes[axis] *= 2
-            if axis == "K_T":  # classes are matched one to one; fewer reference classes is the axis K_R read backwards
-                sizes["K_R"] = max(sizes["K_R"], sizes["K_T"])
-            report(f"{axis} × {sizes[axis] // BASE[axis]}", sizes, base)
-            if options.quick:
-                break
+    print(f"{'':14}{'n':>9}{'d':>7}  {'classes':20}{'CPU s':>8}{'× product':>11}{'seconds':>9}{'GB':>6}{'bound':>8}")
+    for name in options.case:
+        sizes = CASES[name] | ({"encoders": options.encoders} if name.startswith("rank") else {})
+        command = [sys.executable, __file__, "--one", json.dumps(sizes)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        found = json.loads(done.splitlines()[-1])
+        classes = ", ".join(map(str, sizes["classes"]))  # type: ignore[arg-type]
+        print(
+            f"{name:14}{sizes['n']:>9,}{sizes['d']:>7,}  {classes:20}{found['cpu']:>8.2f}{found['ratio']:>11.1f}"
+            f"{found['seconds']:>9.2f}{found['gigabytes']:>6.2f}{found['bound']:>8.3f}",
+            flush=True,
+        )
 
 
-def report(name: str, sizes: dict[str, int], base: dict[str, float] | None) -> dict[str, float]:
-    """Measure in a process of its own and print a row."""
-    command = [sys.executable, __file__, "--one", json.dumps(sizes)]
-    found: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    ratio = found["cpu"] / base["cpu"] if base else 1.0
-    print(
-        f"{name:14}{sizes['n']:>8,}{sizes['d']:>6,}{sizes['K_R']:>6,}{sizes['K_T']:>6,}{found['cpu']:>9.2f}{ratio:>8.2f}"
-        f"{found['gigabytes']:>7.2f}{found['copies']:>8.1f}{found['bound']:>9.3f}",
-        flush=True,
-    )
-    return found
+def draw(n: int, d: int, n_classes: int, seed: int, encoder: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Draw features in float32 and labels of one task, as one encoder sees it."""
+    rng = np.random.default_rng([seed, encoder])
+    spread = (np.arange(d) + 1.0) ** -_DECAY
+    spread /= np.sqrt(np.mean(spread**2))
+    of_classes = spread**2 / np.sqrt(np.mean(spread**4))
+    labels = np.arange(n) % n_classes
+    centres = np.sqrt(_BETWEEN) * of_classes * np.random.default_rng(seed).normal(size=(n_classes, d))
+    latent = centres[labels] + np.sqrt(1 - _BETWEEN) * spread * rng.normal(size=(n, d))
+    turn = np.linalg.qr(np.random.default_rng(encoder).normal(size=(d, d)))[0]
+    return latent.astype(np.float32) @ turn.astype(np.float32), labels
 
 
-def measure(n: int, d: int, K_R: int, K_T: int) -> dict[str, float]:
-    """Fit once on n reference and n target samples of d float32 features."""
+def measure(n: int, d: int, classes: list[int], scores: list[str] | None = None, encoders: int = 0) -> dict[str, float]:
+    """Fit once, or rank, and return what it took: for a ranking per encoder."""
+    x = draw(n, d, classes[0], 0)[0]
+    x.T @ x
+    started = time.process_time()
+    x.T @ x
+    product = time.process_time() - started
+    took = fit(n, d, classes) if scores is None else rank_files(n, d, classes, scores, encoders)
+    return took | {
+        "ratio": took["cpu"] / product,
+        "gigabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
+    }
+
+
+def fit(n: int, d: int, classes: list[int]) -> dict[str, float]:
+    """Relate a target to its references, seven rows in ten to fit on and three to measure on."""
     from transferability import Task, TaskRelatedness
 
-    rng = np.random.default_rng(0)
-    centres = rng.normal(size=(K_R, d)).astype(np.float32)
-    turn = np.eye(d, dtype=np.float32) + 0.2 * rng.normal(size=(d, d)).astype(np.float32) / np.sqrt(d)
-    reference_labels, target_labels = np.arange(n) % K_R, np.arange(n) % K_T
+    parts = []
+    for k, n_classes in enumerate(classes):
+        features, labels = draw(n, d, n_classes, k)
+        rank = np.arange(n) // n_classes  # within a class
+        test = rank % 10 >= 10 * (1 - _TEST)
+        test[labels == labels[test].min()] &= rank[labels == labels[test].min()] > 0
+        parts.append([Task(features[rows], labels[rows], name=f"{k}") for rows in (~test, test)])
+    (target, target_test), *references = parts
+    small = Task(np.random.default_rng(0).normal(size=(60, 4)), np.arange(60) % 2)
+    TaskRelatedness().fit(small, small)  # imports are not part of the fit
+    wall, started = time.perf_counter(), time.process_time()
+    result = TaskRelatedness().fit(
+        [each for each, _ in references], target, [test for _, test in references], target_test
+    )
+    return {
+        "cpu": time.process_time() - started,
+        "seconds": time.perf_counter() - wall,
+        "bound": result.bound,
+    }
 
-    def draw(centres: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        return centres[labels] + 2 * rng.normal(size=(n, d)).astype(np.float32)
 
-    reference = Task(draw(centres, reference_labels), reference_labels, name="reference")
-    target = Task(draw(centres[:K_T] @ turn, target_labels), target_labels, name="target")
-    import ot  # noqa: F401  its import is not part of the fit
+def rank_files(n: int, d: int, classes: list[int], scores: list[str], encoders: int) -> dict[str, float]:
+    """Rank encoders whose features lie in files."""
+    from transferability.pipeline import rank
 
-    data = (reference.features.nbytes + target.features.nbytes) / 1e9
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    started = time.process_time()
-    result = TaskRelatedness(tau=0.2).fit(reference, target)
-    seconds = time.process_time() - started
-    extra = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6 - before
-    return {"cpu": seconds, "gigabytes": extra, "copies": extra / data, "bound": result.bound}
+    names = ["target", *(f"reference{k}" for k in range(1, len(classes)))]
+    with tempfile.TemporaryDirectory() as folder:
+        for encoder in range(encoders):
+            place = Path(folder) / f"encoder{encoder}"
+            place.mkdir()
+            for k, (name, n_classes) in enumerate(zip(names, classes, strict=True)):
+                features, labels = draw(n, d, n_classes, k, encoder)
+                np.savez(place / f"{name}.npz", features=features, labels=labels)
+        data = {}
+        for k, (name, n_classes) in enumerate(zip(names, classes, strict=True)):
+            data[name] = str(Path(folder) / f"{name}.npz")
+            images = (np.arange(n, dtype=np.uint32) + k * n).view(np.uint8).reshape(n, 2, 2)  # all different
+            np.savez(data[name], images=images, labels=np.arange(n) % n_classes)
+        target, *references = (f"npz:{path}" for path in data.values())
+        found = [f"features:{folder}/encoder{encoder}/{{data}}.npz" for encoder in range(encoders)]
+        wall, started = time.perf_counter(), time.process_time()
+        ranking = rank(target, references, found, scores=scores)
+        cpu, seconds = time.process_time() - started, time.perf_counter() - wall
+    return {"cpu": cpu / encoders, "seconds": seconds / encoders, "bound": ranking.entries[0].relatedness.bound}
 
 
 if __name__ == "__main__":

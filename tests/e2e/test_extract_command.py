@@ -109,7 +109,7 @@ def test_shares_of_several_shells_meet(place: Path) -> None:
     assert files(place / "shared") == files(place / "undisturbed")
     assert (place / "shared.safetensors").read_bytes() == (place / "undisturbed.safetensors").read_bytes()
     refused = run(place, "shared", "--shard", "3/2")
-    assert refused.returncode == 1
+    assert refused.returncode == 2
     assert "error: `shard` must be i/n with i from 1 to n" in refused.stderr
 
 

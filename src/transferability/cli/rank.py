@@ -73,6 +73,13 @@ def rank(
     executor: Annotated[
         Literal["local", "ray"], typer.Option(help="Where to compute: this process, or the actors of a Ray cluster.")
     ] = "local",
+    known: Annotated[
+        Path | None,
+        typer.Option(
+            help="What `validate --json` printed: fine-tuned accuracies that expected ones (--wide) rest on. By "
+            "default those published with this package, of pictures."
+        ),
+    ] = None,
     wide: Wide = False,
     out: Annotated[
         Path | None,
@@ -94,7 +101,9 @@ def rank(
     from transferability._writing import check_output
     from transferability.pipeline import choose_encoders, load_part, unlabelled_notes
     from transferability.pipeline import rank as rank_encoders
+    from transferability.ranking.expected import KnownAccuracy
     from transferability.relatedness.estimator import TaskRelatedness
+    from transferability.report.records import read_known
 
     wanted = only(data, target)
     folder = None if out is None else check_output(out, folder=True)
@@ -110,6 +119,7 @@ def rank(
         seed=settings.seed,
     )
     settings = replace(settings, use_labels=not unlabelled)
+    pairs = None if known is None else tuple(KnownAccuracy(*each) for each in read_known(known))
     part = load_part(wanted, settings)
     if confirm is not None:
         check_confirmable(part, settings)
@@ -133,7 +143,7 @@ def rank(
             tell=watch.tell,
         )
     ranking = kept.ranking
-    ranking = replace(ranking, made=ranking.made | {"command": command_line(), "target": wanted})
+    ranking = replace(ranking, known=pairs, made=ranking.made | {"command": command_line(), "target": wanted})
     if confirm is not None and not kept.interrupted:
         first = shortlist(ranking.to_dict()["ranking"], confirm, choice.encoders)
         ranking = replace(ranking, confirmation=confirm_first(first, part, settings, executor, folder))

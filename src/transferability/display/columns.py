@@ -138,6 +138,24 @@ COLUMNS: tuple[Column, ...] = (
         _of("confirmed", "interval"), level="main", in_frame=False,
     ),
     Column(
+        "expected_accuracy", "expected fine-tuned", "percent",
+        "Expected accuracy after fine-tuning, from the linear probe and from encoders of which both are known.",
+        _of("expected", "value"),
+    ),
+    Column(
+        "expected_accuracy_interval", "90 % interval of it", "percent interval",
+        "Where the accuracy of 9 of 10 encoders on targets like those known lies after fine-tuning.",
+        _of("expected", "interval"), in_frame=False,
+    ),
+    Column(
+        "expected_accuracy_low", "expected fine-tuned, low", "percent",
+        "Lower end of the 90 % interval of the expected fine-tuned accuracy.", _of("expected", "low"), level="data",
+    ),
+    Column(
+        "expected_accuracy_high", "expected fine-tuned, high", "percent",
+        "Upper end of the 90 % interval of the expected fine-tuned accuracy.", _of("expected", "high"), level="data",
+    ),
+    Column(
         "measured_accuracy", "measured accuracy", "percent",
         "Accuracy after fine-tuning, as given with `report --measured`.", _of("measured_accuracy"), None, "main",
         in_frame=False,

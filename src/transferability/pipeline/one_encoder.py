@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
+from threadpoolctl import threadpool_limits
+
+from transferability.encoders import FeatureFiles
 from transferability.errors import TransferabilityError
 from transferability.pipeline.data import AnyEncoder, Part, Settings
 from transferability.pipeline.encoder_cost import CostMeter
@@ -11,7 +17,9 @@ from transferability.pipeline.extraction import Extraction, load, views_of
 from transferability.pipeline.measure import Measurement
 from transferability.ranking.entry import Ranked
 
-__all__ = ["EncoderSkippedError", "measure_encoder"]
+__all__ = ["EncoderSkippedError", "encoders_in_turn", "measure_encoder"]
+
+_AHEAD = 2  # encoders per core that are begun before the first one is done: results wait in memory
 
 
 class EncoderSkippedError(Exception):
@@ -54,3 +62,46 @@ def measure_encoder(
         raise EncoderSkippedError(name, error) from error
     finally:
         meter.close()
+
+
+def encoders_in_turn(
+    measure: Measurement,
+    encoders: Sequence[AnyEncoder],
+    settings: Settings,
+    target: Part,
+    references: Sequence[Part],
+) -> Iterator[Callable[[], Iterable[Ranked]]]:
+    """Yield for each encoder, in order, what measures it, as `measure_encoder` does.
+
+    Where the features of all encoders are computed already, several are measured at once, one to a core: most of the
+    time goes into products of matrices, which threads share. Each is computed as it would be alone. Models are measured
+    one after the other, since their extraction uses all cores.
+    """
+
+    def measured(encoder: AnyEncoder) -> Iterator[Ranked]:
+        return measure_encoder(measure, encoder, settings, target, references)
+
+    n_cores = _n_cores()
+    if n_cores == 1 or len(encoders) == 1 or not all(_is_computed(each) for each in encoders):
+        for encoder in encoders:
+            yield lambda encoder=encoder: measured(encoder)  # type: ignore[misc]
+        return
+    with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(n_cores) as pool:
+        begun: deque[Future[list[Ranked]]] = deque()
+        rest = iter(encoders)
+        try:
+            for _ in encoders:
+                while len(begun) < _AHEAD * n_cores and (encoder := next(rest, None)) is not None:
+                    begun.append(pool.submit(lambda encoder=encoder: list(measured(encoder))))  # type: ignore[misc]
+                yield begun.popleft().result
+        finally:
+            for waiting in begun:
+                waiting.cancel()
+
+
+def _n_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _is_computed(encoder: AnyEncoder) -> bool:
+    return isinstance(encoder, FeatureFiles) or (isinstance(encoder, str) and encoder.startswith("features:"))

@@ -24,8 +24,9 @@ from transferability.pipeline.data import (
     note_overlap,
 )
 from transferability.pipeline.describe import describe_run
+from transferability.pipeline.installed_packs import pack_folders
 from transferability.pipeline.measure import Measurement, score_columns
-from transferability.pipeline.one_encoder import EncoderSkippedError, measure_encoder
+from transferability.pipeline.one_encoder import EncoderSkippedError, encoders_in_turn
 from transferability.pipeline.packs import PackSource
 from transferability.pipeline.race import run_race
 from transferability.pipeline.rank_on_ray import rank_on_ray
@@ -153,7 +154,7 @@ def rank(
     target_part, *reference_parts = note_overlap(parts[0], parts[1:]), *parts[1:]
     choice = choose_encoders(encoders, zoo, target_part)
     if not given and not any(_brings_labels(each) for each in choice.encoders):
-        check_own_half(target_part)
+        check_own_half(target_part, packs=packs and bool(pack_folders()))
     # Known before hours of extraction. Data without labels may still get them from the files of `features:`.
     if criterion in TRANSFERRED and (isinstance(target_part, PackSource) or not settings.use_labels):
         raise unknown(criterion, target_part.name)
@@ -190,9 +191,10 @@ def rank(
     if check_choice(executor, ("local", "ray"), "executor") == "ray":
         entries, failed = rank_on_ray(wanted, measure, settings, target_part, reference_parts, tell)
         wanted, skipped = [], skipped + failed
-    for position, each in enumerate(wanted, start=1):
+    work = encoders_in_turn(measure, wanted, settings, target_part, reference_parts)
+    for position, measured in enumerate(work, start=1):
         try:
-            for entry in measure_encoder(measure, each, settings, target_part, reference_parts):
+            for entry in measured():
                 entries.append(entry)
                 if tell:
                     tell(entry, position, len(wanted))

@@ -32,6 +32,7 @@ from transferability.ranking.entry import LinearProbe as LinearProbe
 from transferability.ranking.entry import Ranked as Ranked
 from transferability.ranking.entry import ScoreColumn as ScoreColumn
 from transferability.ranking.entry import Skipped as Skipped
+from transferability.ranking.expected import ExpectedAccuracy, KnownAccuracy, expected_accuracies
 from transferability.ranking.intervals import ConfidenceInterval
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ class Ranking:
         How it was made: versions, settings, data; JSON values.
     confirmation : Confirmation or None
         What fine-tuning the first encoders gave, where that was asked for.
+    known : tuple of KnownAccuracy or None
+        Pairs that expected accuracies rest on; by default the published ones, which are of pictures.
     """
 
     target: str
@@ -74,6 +77,7 @@ class Ranking:
     columns: tuple[ScoreColumn, ...]
     made: dict[str, Any] = field(default_factory=dict)
     confirmation: Confirmation | None = None
+    known: tuple[KnownAccuracy, ...] | None = None
 
     @classmethod
     def sort(
@@ -175,14 +179,30 @@ class Ranking:
         parts = [entry.per_sample(self.quantity) for entry in self.entries]
         return can_be_best(parts, self.quantity, self._n_classes, self._n_classifiers)
 
+    @cached_property
+    def expected(self) -> list[ExpectedAccuracy | None]:
+        """The accuracy to be expected of each encoder after fine-tuning, with 90 % intervals; None where unknown.
+
+        It is known with a linear probe, and of pictures only unless `known` is given.
+        """
+        data = self.made.get("data") or [{}]
+        if self.known is None and data[0].get("kind") != "image":
+            return [None] * len(self)
+        probes = [None if entry.probe is None else entry.probe.accuracy for entry in self]
+        found = iter(expected_accuracies([each for each in probes if each is not None], self.known))
+        return [None if each is None else next(found) for each in probes]
+
     @property
     def _n_classes(self) -> int:
         return len(self.entries[0].relatedness.class_map) if self.entries else 1
 
     @property
     def _n_classifiers(self) -> int:
-        """Each encoder's reference was chosen on these rows, so every reference counts."""
-        return sum(len(each.panel) if each.reference_chosen else 1 for each in (e.relatedness for e in self.entries))
+        """Each encoder's reference was chosen on these rows, so every reference counts, and who left a race on them."""
+        results = [entry.relatedness for entry in self.entries]
+        counts = [len(each.panel) if each.reference_chosen else 1 for each in results]
+        n_left = len(self.made.get("race", {}).get("dropped", ()))
+        return sum(counts) + n_left * max(counts, default=0)
 
     @cached_property
     def records(self) -> list[dict[str, Any]]:
@@ -198,6 +218,8 @@ class Ranking:
             records.append({"place": k + 1} | entry.to_dict() | {"intervals": intervals, "standing": whole})
         for record, on_front in zip(records, mark_front(records), strict=True):
             record["on_front"] = on_front
+        for record, expected in zip(records, self.expected, strict=True):
+            record["expected"] = None if expected is None else expected._asdict() | {"interval": [*expected[1:3]]}
         if self.confirmation is not None:
             confirmed = {each["encoder"]: each for each in self.confirmation.to_dict()["entries"]}
             records = [record | {"confirmed": confirmed.get(record["encoder"])} for record in records]

@@ -69,8 +69,8 @@ class FactoredMap(AffineMap):
         for name, value in (("left", left), ("right", right), ("offset", offset)):
             object.__setattr__(self, name, value)
 
-    @cached_property
-    def matrix(self) -> FloatArray:  # type: ignore[override]  # made where somebody asks for it
+    @cached_property  # type: ignore[misc]  # made where somebody asks for it
+    def matrix(self) -> FloatArray:
         """The whole matrix, (d_out, d_in)."""
         product: FloatArray = self.left @ self.right
         common = np.arange(min(product.shape))

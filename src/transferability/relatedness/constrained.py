@@ -15,6 +15,7 @@ tangent is smallest at minus that radius times :math:`\sum_j \lVert g_j \rVert`.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -22,8 +23,10 @@ import numpy as np
 from transferability._array import BoolArray, FloatArray, IntArray
 from transferability.relatedness.descent import Array, Descent, Look, Quadratic, Rows, cross_entropy
 
-__all__ = ["Constrained", "Start", "pair_distances_squared", "solve_constrained"]
+__all__ = ["FAIR_GAP", "Constrained", "Start", "pair_distances_squared", "solve_constrained"]
 
+FAIR_GAP = 1e-2
+"""Of a fit that counts as converged."""
 _UPDATES = 4  # of the multipliers before each step
 _FIRST_UPDATES = 10
 _FACTORS = (0.1, 10.0)  # of one update
@@ -83,6 +86,7 @@ def solve_constrained(
         In coordinates.
     gap : float
     most_passes : int
+        Four times as many where the gap is above `FAIR_GAP`.
     """
     n_classes = int(labels.max()) + 1
     begin = _priors_only(labels, weight, n_classes, rows.coordinates.shape[1]) if start is None else start
@@ -94,7 +98,8 @@ def solve_constrained(
     while True:
         bounds = _bounds(descent, multipliers, tau)
         small = bounds.upper - bounds.lower <= gap * max(bounds.upper, 1.0)
-        over = descent.passes >= most_passes
+        fair = bounds.upper - bounds.lower <= max(gap, FAIR_GAP) * max(bounds.upper, 1.0)
+        over = descent.passes >= (most_passes if fair else 4 * most_passes)
         if small or over:
             found = _finish(descent, labels, weight, multipliers, tau)
             best = found if best is None or found.gap < best.gap else best
@@ -169,7 +174,7 @@ def _lower(
 ) -> float:
     n_classes = len(weights)
     value = loss + float((multipliers * (squares - 1)).sum()) / 2
-    radius = tau * np.sqrt((n_classes - 1) / (2 * n_classes))
+    radius = tau * math.sqrt((n_classes - 1) / (2 * n_classes))
     return max(value - float(np.vdot(slopes, weights)) - radius * float(np.linalg.norm(slopes, axis=1).sum()), 0.0)
 
 

@@ -5,9 +5,11 @@ r"""Descent for classifiers that are linear in the features: a mean loss of logi
 
 L-BFGS, with what is known of the problem built in. The curvature of the loss is near :math:`h_j s_i` for class j and
 the principal axis i of the features, with the mean :math:`h_j` of :math:`p_j (1 - p_j)` and the second moment
-:math:`s_i`; that of the quadratic is Q. So the first guess of the inverse Hessian is a division by :math:`h_j s_i +
-Q_{jj}`, and ten to thirty passes do what took a hundred and more. Q is exact in the remembered steps too, and may
-change between steps. Logits are linear along a line: how far to go is found without a product with the features. """
+:math:`s_i`; that of the quadratic is Q. So the first guess of the inverse Hessian is a division by
+:math:`h_j s_i + Q_{jj}`, and ten to thirty passes do what took a hundred and more. Q is exact in the remembered steps
+too, and may change between steps. Logits are linear along a line: how far to go is found without a product with the
+features.
+"""
 
 from __future__ import annotations
 
@@ -192,7 +194,11 @@ class Rows:
 
 
 class Quadratic(NamedTuple):
-    """``½ tr((W − W₀)ᵀ Q (W − W₀))``."""
+    """``½ tr((W − W₀)ᵀ Q (W − W₀))``.
+
+    Q must not mix what all classes share with what differs between them (its rows have one sum), and a descent must
+    begin where all classes share what they share in W₀: no step changes that.
+    """
 
     Q: Array  # (K, K), positive semi-definite
     center: Array | None = None  # (K, d); None is zero

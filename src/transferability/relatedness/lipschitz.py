@@ -24,15 +24,14 @@ import numpy as np
 from transferability._array import FloatArray, IntArray
 from transferability._validate import check_features, check_labels, check_positive
 from transferability.errors import FeatureError
-from transferability.relatedness.constrained import Start, pair_distances_squared, solve_constrained
+from transferability.relatedness.constrained import FAIR_GAP, Start, pair_distances_squared, solve_constrained
 from transferability.relatedness.descent import Rows
 
 __all__ = ["SoftmaxClassifier", "fit_lipschitz_softmax", "fit_rows"]
 
-_TARGET_GAP = 1e-2  # of a fit that counts as converged
-_SMALL = 300_000  # multiplications of half a pass
-_GAPS = (1e-6, 1e-4, 8e-3)  # at which to stop: small problems, others, and large ones in float32
-_MOST_PASSES = 400
+_SMALL = 50_000  # multiplications of half a pass
+_GAPS = (1e-6, 1e-3, 8e-3)  # at which to stop: small problems, others, and large ones in float32
+_MOST_PASSES = 100
 _SAFE_UNIT = (1e-3, 1e3)  # of features that float32 products are safe with
 
 
@@ -126,7 +125,9 @@ def fit_lipschitz_softmax(
     tau = check_positive(tau, "tau")
     weight = _check_weight(sample_weight, len(checked))
     unit = _unit(checked)
-    return fit_rows(Rows.of(checked / unit if unit != 1 else checked), classes, tau, weight=weight, unit=unit)[0]
+    return fit_rows(
+        Rows.of(checked if unit == 1 else checked / np.float64(unit)), classes, tau, weight=weight, unit=unit
+    )[0]
 
 
 def fit_rows(
@@ -165,10 +166,9 @@ def fit_rows(
         single = each.coordinates.dtype == np.float32
         size = each.coordinates.size * len(np.unique(labels))
         aim = max(gap or 0.0, _GAPS[2] if single else _GAPS[1] if size > _SMALL else _GAPS[0])
-        most = _MOST_PASSES // 4 if single else _MOST_PASSES
-        found = solve_constrained(each, labels, weight, tau * unit, start, gap=aim, most_passes=most)
+        found = solve_constrained(each, labels, weight, tau * unit, start, gap=aim, most_passes=_MOST_PASSES)
         passes += found.passes
-        if not single or found.gap <= max(aim, _TARGET_GAP) * max(found.loss, 1.0):
+        if not single or found.gap <= max(aim, FAIR_GAP) * max(found.loss, 1.0):
             break
         start = Start(found.weights, found.intercept, found.multipliers)
     weights = rows.expand(found.weights) / unit
@@ -179,7 +179,7 @@ def fit_rows(
         accuracy=found.accuracy,
         certified_tau=float(np.sqrt(pair_distances_squared(weights).max())),
         gap=found.gap,
-        converged=found.gap <= _TARGET_GAP * max(found.loss, 1.0),
+        converged=found.gap <= FAIR_GAP * max(found.loss, 1.0),
         iterations=passes,
     )
     return classifier, Start(weights, found.intercept, found.multipliers)

@@ -119,6 +119,7 @@ class Transform:
 
 def _check_shapes(arrays: Arrays) -> None:
     """Raise `ValueError` unless the arrays fit each other and are finite."""
+    wanted: dict[str, tuple[int, ...]]
     if "map" in arrays:  # as all files were before the factors were kept
         n_out, n_in = arrays["map"].shape
         wanted = {"map": (n_out, n_in)}

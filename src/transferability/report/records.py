@@ -14,7 +14,7 @@ from transferability._schema import ShapeError, check_shape, read_json
 from transferability.errors import DatasetError, FileDamagedError
 from transferability.report.stored import Stored
 
-__all__ = ["DETAIL", "ENTRY", "RECORDS", "check_points", "check_result", "read_measured", "read_study"]
+__all__ = ["DETAIL", "ENTRY", "RECORDS", "check_points", "check_result", "read_known", "read_measured", "read_study"]
 
 RECORDS = ("ranking.json", "relate.json")
 SCHEMA_VERSION = 1  # of the records that this version writes and reads
@@ -98,6 +98,7 @@ ENTRY = {
     "identifier?": (str, None),
     "intervals?": {str: (None, [float, float])},
     "on_front?": (bool, None),
+    "expected?": (None, {"value": float, "interval": [float, float], "low": float, "high": float}),
     "confirmed?": (None, {"accuracy": (float, None), "interval": (None, [float, float])}),
     "relatedness": _RELATEDNESS,
 }
@@ -229,6 +230,32 @@ def read_measured(path: Path) -> dict[str, dict[str, float]]:
             )
             raise DatasetError(message) from error
         found.setdefault(target, {})[encoder] = accuracy
+    return found
+
+
+def read_known(path: Path) -> list[tuple[str, str, float, float]]:
+    """Read what `transferability validate --json` printed: target, encoder, accuracy of the linear probe, fine-tuned.
+
+    Raises
+    ------
+    DatasetError
+        If nothing in it was fine-tuned, or no linear probe was computed.
+    FileDamagedError
+        If it is no such file.
+    """
+    shape = {
+        "method": str,
+        "observations": [{"target": str, "encoder": str, "accuracy": float, "values": {str: float}}],
+    }
+    content = read_json(path, shape)
+    found = [
+        (each["target"], each["encoder"], each["values"]["linear_probe"], each["accuracy"])
+        for each in content["observations"]
+        if content["method"] == "finetune" and "linear_probe" in each["values"]
+    ]
+    if not found:
+        message = f"`{path}` must hold fine-tuned accuracies and linear probes: write it with "
+        raise DatasetError(message + "`transferability validate … --score linear_probe --json`.")
     return found
 
 

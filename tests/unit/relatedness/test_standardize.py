@@ -28,7 +28,9 @@ def test_rounding_of_a_huge_constant_is_not_a_feature() -> None:
 
 def test_single_precision_and_a_single_row() -> None:
     z = np.random.default_rng(1).normal(size=(20, 3)).astype(np.float32)
-    assert Scaler.fit(z).apply(z).dtype == np.float64
+    scaler = Scaler.fit(z)
+    assert scaler.apply(z).dtype == np.float32
+    np.testing.assert_allclose(scaler.apply(z), scaler.apply(z.astype(np.float64)), atol=1e-6)
     assert not Scaler.fit(z[:1]).apply(z[:1]).any()
 
 
@@ -37,3 +39,15 @@ def test_the_same_shift_and_scale_for_new_rows() -> None:
     scaler = Scaler.fit(z)
     np.testing.assert_allclose(scaler.apply(z[:5] + 2), (z[:5] + 2 - z.mean(axis=0)) / z.std(axis=0), atol=1e-12)
     np.testing.assert_array_equal(Scaler.identity(2).apply(z), z)
+
+
+@pytest.mark.parametrize("scale", [1e-38, 1e37])
+def test_single_precision_near_its_limits(scale: float) -> None:
+    z = (scale * np.random.default_rng(3).uniform(0.5, 1.5, size=(40, 3))).astype(np.float32)
+    standardised = Scaler.fit(z).apply(z)
+    np.testing.assert_allclose(standardised.std(axis=0), 1, rtol=1e-3)
+
+
+def test_deviation_far_from_zero_in_single_precision() -> None:
+    z = (1e3 + np.random.default_rng(4).normal(size=(2_000, 2))).astype(np.float32)
+    np.testing.assert_allclose(Scaler.fit(z).scale, z.astype(np.float64).std(axis=0), rtol=1e-4)
