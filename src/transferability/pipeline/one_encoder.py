@@ -91,8 +91,8 @@ def encoders_in_turn(
         rest = iter(encoders)
         try:
             for _ in encoders:
-                while len(begun) < _AHEAD * n_cores and (encoder := next(rest, None)) is not None:
-                    begun.append(pool.submit(lambda encoder=encoder: list(measured(encoder))))  # type: ignore[misc]
+                while len(begun) < _AHEAD * n_cores and (following := next(rest, None)) is not None:
+                    begun.append(pool.submit(lambda encoder=following: list(measured(encoder))))  # type: ignore[misc]
                 yield begun.popleft().result
         finally:
             for waiting in begun:
