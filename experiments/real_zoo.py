@@ -38,6 +38,11 @@ REFERENCES = ("cifar10", "mnist", "fashion_mnist", "sign_digits")
 RESULTS = Path(__file__).parent / "results" / "real_zoo.json"
 LOWER = ("bound", "loss", "pactran_gaussian", "pactran_dirichlet", "pactran_gamma")
 PROBE = "linear probe"
+CONSENSUS = {
+    "last and all layers, ridge": ["last layer: ridge", "all layers: ridge"],
+    "LogME of the last, ridge of all layers": ["last layer: LogME", "all layers: ridge"],
+    "these and kNN of the upper half": ["last layer: LogME", "all layers: ridge", "upper half: mean kNN"],
+}
 
 
 def truth_of(folder: Path) -> dict[tuple[str, str], float]:
@@ -217,6 +222,51 @@ def ceilings(truth: Truth) -> dict[str, Any]:
     return {"mean": means, "by target": by_target, "deviation": {target: truth.noise(target) for target in TARGETS}}
 
 
+def summarise(full: Truth, found: Sequence[dict[str, Any]], of_layers: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return all tables of the cells of the last layer and of all layers."""
+    truth = full.means
+    corrected, raised = floored(truth, found)
+    summary: dict[str, Any] = {"ceiling": ceilings(full), "below their probe": raised}
+    for name in ("reference", "own half"):
+        gaps = [cell[f"{name}: bound"] - cell[f"{PROBE}: loss"] for cell in found]
+        summary[f"gap of the bound to the probe's loss, {name}"] = float(np.mean(gaps))
+    tables = {"last layer": criteria_of(found)}
+    if of_layers:
+        criteria = criteria_of(of_layers)
+        for title, names in CONSENSUS.items():
+            criteria[f"{title}, means"], criteria[f"{title}, ranks"] = consensus(criteria, names)
+        tables["all layers"] = criteria
+    for title, criteria in tables.items():
+        summary[title] = rows_of(criteria, truth)
+        summary[f"{title}, truth not below a probe"] = rows_of(criteria, corrected)
+    if of_layers:
+        summary["rows of all layers"] = sorted({cell["rows"] for cell in of_layers})
+        summary["without an encoder"] = without_an_encoder(tables["all layers"], truth)
+        summary["leave one target out"] = chosen_without_a_target(summary["all layers"])
+        summary["below a ridge on all layers of fewer rows"] = [
+            f"{cell['encoder']}, {cell['target']}"
+            for cell in of_layers
+            if cell["all layers: ridge, accuracy"] > truth[cell["encoder"], cell["target"]]
+        ]
+    return summary | {"cells": found, "cells of all layers": of_layers}
+
+
+def show_all(summary: Mapping[str, Any]) -> None:
+    """Print the tables, and what else there is to say."""
+    for title in ("last layer", "all layers"):
+        if title in summary:
+            show(title, summary[title])
+            floor = f"{title}, truth not below a probe"
+            show(f"{floor} of the frozen features", summary[floor])
+    print("\nbelow their probe:", "; ".join(summary["below their probe"]))
+    print("below all layers of fewer rows:", "; ".join(summary.get("below a ridge on all layers of fewer rows", [])))
+    print("ceiling:", summary["ceiling"]["mean"])
+    for name in ("last layer: LogME", "all layers: ridge") if "all layers" in summary else ():
+        parts = ", ".join(f"{encoder} {value:.2f}" for encoder, value in summary["without an encoder"][name].items())
+        print(f"{name}, mean Pearson without {parts}")
+    print("chosen by leave-one-target-out:", json.dumps(summary.get("leave one target out"), indent=1))
+
+
 def main() -> None:
     """Run everything and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -238,40 +288,9 @@ def main() -> None:
         ]
         jobs = list(last_layer_jobs(pool, options.data, options.rows, truth, known))
         found, of_layers = ([job.result() for job in each] for each in (jobs, layer_jobs))
-    corrected, raised = floored(truth, found)
-    summary: dict[str, Any] = {"rows": options.rows, "ceiling": ceilings(full), "below their probe": raised}
-    for name in ("reference", "own half"):
-        gaps = [cell[f"{name}: bound"] - cell[f"{PROBE}: loss"] for cell in found]
-        summary[f"gap of the bound to the probe's loss, {name}"] = float(np.mean(gaps))
-    tables = {"last layer": criteria_of(found)}
-    if of_layers:
-        criteria = criteria_of(of_layers)
-        for title, names in (
-            ("consensus of LogME and all layers", ["last layer: LogME", "all layers: ridge"]),
-            ("consensus of three", ["last layer: LogME", "all layers: ridge", "upper half: mean kNN"]),
-        ):
-            criteria[f"{title}, means"], criteria[f"{title}, ranks"] = consensus(criteria, names)
-        tables["all layers"] = criteria
-    for title, criteria in tables.items():
-        summary[title] = rows_of(criteria, truth)
-        summary[f"{title}, truth not below a probe"] = rows_of(criteria, corrected)
-    if of_layers:
-        summary["rows of all layers"] = sorted({cell["rows"] for cell in of_layers})
-        summary["without an encoder"] = without_an_encoder(tables["all layers"], truth)
-        summary["leave one target out"] = chosen_without_a_target(summary["all layers"])
-    RESULTS.write_text(json.dumps(summary | {"cells": found, "cells of all layers": of_layers}, indent=1) + "\n")
-    for title in tables:
-        show(title, summary[title])
-        show(f"{title}, truth not below a probe of the frozen features", summary[f"{title}, truth not below a probe"])
-    print("\nbelow their probe:", "; ".join(raised))
-    print("ceiling:", summary["ceiling"]["mean"])
-    if of_layers:
-        for name in ("last layer: LogME", "all layers: ridge"):
-            parts = ", ".join(
-                f"{encoder} {value:.2f}" for encoder, value in summary["without an encoder"][name].items()
-            )
-            print(f"\n{name}, mean Pearson without {parts}")
-        print("chosen by leave-one-target-out:", json.dumps(summary["leave one target out"], indent=1))
+    summary = {"rows": options.rows} | summarise(full, found, of_layers)
+    RESULTS.write_text(json.dumps(summary, indent=1) + "\n")
+    show_all(summary)
 
 
 if __name__ == "__main__":

@@ -106,7 +106,7 @@ class TestRank:
         (entry,) = rank(few, None, [PIXELS], settings=Settings(cache=False)).entries
         assert [each.reference for each in entry.relatedness.panel] == ["digits", "digits"]
         assert entry.relatedness.certified
-        with pytest.raises(TaskError, match="has fewer than 4 rows"):
+        with pytest.raises(TaskError, match="has fewer than 4 rows"):  # an encoder without packs
             rank(few, None, [ROWS], settings=Settings(cache=False))
 
     def test_json_has_the_panel_and_the_nearest_classes(self) -> None:

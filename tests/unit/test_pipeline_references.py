@@ -9,7 +9,7 @@ from bands import GOOD, NOISE, REFERENCE, SETTINGS, TARGET, stripes
 from transferability.datasets.arrays import picture_arrays
 from transferability.datasets.base import Dataset
 from transferability.encoders.function import FunctionEncoder
-from transferability.errors import TaskError
+from transferability.errors import LabelError
 from transferability.pipeline import Settings, rank, relate
 from transferability.relatedness.references import OWN_HALF, UNION
 
@@ -60,8 +60,8 @@ def test_more_classes_than_any_reference_bring_the_union_and_the_own_half() -> N
 
 def test_a_class_of_three_rows_cannot_be_halved_and_says_so() -> None:
     rows = np.flatnonzero((TARGET.labels != 2) | (np.arange(len(TARGET)) < 9))  # three rows of the last class
-    with pytest.raises(TaskError, match=r"class 'bottom' of 'bands' has fewer than 4 rows"):
-        rank(TARGET.subset(rows), None, [GOOD], settings=SETTINGS)
+    with pytest.raises(LabelError, match=r"class 'bottom' of 'bands' has 3 rows; without a reference each half"):
+        rank(TARGET.subset(rows), None, [GOOD], packs=False, settings=SETTINGS)
 
 
 def test_folds_are_an_option_and_many_rows_have_one_split() -> None:

@@ -62,13 +62,15 @@ def study(
 
     Example: transferability study study.toml --out report, where study.toml holds
     encoders = ["timm:resnet18.a1_in1k", "timm:vit_small_patch16_224.augreg_in21k"];
-    references = ["packaged:mnist"]; targets = ["folder:photos"]; scores = ["logme"]
+    references = ["packaged:mnist"]; targets = ["photos"]; scores = ["logme"]
     """
     from transferability._writing import check_output
     from transferability.study import load_study, plan_study, rankings_of, run_study
 
     wanted = load_study(file)
     wanted = replace(wanted, settings=replace(wanted.settings, trust_remote_code=trust_remote_code))
+    for text in wanted.notes:
+        notice(text)
     folder = None if out is None else check_output(out, folder=True)
     csv = None if csv is None else check_output(csv, argument="csv")
     drawings = check_plots(plots)

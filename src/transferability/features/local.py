@@ -17,6 +17,7 @@ import numpy as np
 from transferability.datasets import Dataset
 from transferability.encoders import preprocess_of
 from transferability.features.ahead import ahead
+from transferability.features.batch_size import BatchSize
 from transferability.features.claims import Claim, Claims
 from transferability.features.decoder import Decoder
 from transferability.features.job import Done, Job, Progress
@@ -71,6 +72,7 @@ def run(job: Job, shards: Sequence[Shard], progress: Progress | None = None) -> 
     n_rows, n_done = sum(len(shard.rows) for shard in shards), 0
     model = Model(job.encoder, job.dataset, job.outputs, job.dtype)
     decoder = Decoder(job.dataset, preprocess_of(job.encoder), job.workers)
+    size = BatchSize(job.batch_size, job.grows)
     writer = ThreadPoolExecutor(1, thread_name_prefix="write")
     writing: deque[Future[Done]] = deque()
     taken: set[Claim] = set()
@@ -79,7 +81,7 @@ def run(job: Job, shards: Sequence[Shard], progress: Progress | None = None) -> 
     try:
         if job.cache is not None:
             stack.enter_context(job.cache.locks.lease([entry.key for entry in job.entries().values()]))
-        with ahead(_requests(job, shards, decoder, taken, stop), lambda: decoder.ahead) as requests:
+        with ahead(_requests(job, shards, size, decoder, taken, stop), lambda: decoder.ahead) as requests:
             try:
                 for each in requests:
                     complete: list[Claim] = []
@@ -94,7 +96,10 @@ def run(job: Job, shards: Sequence[Shard], progress: Progress | None = None) -> 
                         try_encoder(job.encoder, job.dataset, job.outputs, one_by_one=job.batch_size == 1)
                         rows = each.rows
                         batch = _decoded(job, decoder, each.batch, rows, n_rows - n_done - len(rows))
-                        _share(each, batch, model(rows, batch))
+                        started = time.perf_counter()
+                        values = model(rows, batch)
+                        size.saw(len(rows), time.perf_counter() - started, model.fits)
+                        _share(each, batch, values)
                         n_done += len(rows)
                         complete = [claim for claim in each.claims if claim.complete and claim in taken]
                     for claim in complete:
@@ -117,7 +122,7 @@ def run(job: Job, shards: Sequence[Shard], progress: Progress | None = None) -> 
 
 
 def _requests(
-    job: Job, shards: Sequence[Shard], decoder: Decoder, taken: set[Claim], stop: threading.Event
+    job: Job, shards: Sequence[Shard], size: BatchSize, decoder: Decoder, taken: set[Claim], stop: threading.Event
 ) -> Iterator[Done | Claim | Request]:
     """Yield shards that are there, those of which some rows are, and batches of what is not, being decoded."""
     claims = Claims(job)
@@ -127,8 +132,8 @@ def _requests(
     def batches() -> Iterator[Request]:
         claimed, group[:] = list(group), []
         rows = _order(job.dataset, claimed)
-        for start in range(0, len(rows), job.batch_size):
-            part = rows[start : start + job.batch_size]
+        while rows:
+            part, rows = rows[: size.current], rows[size.current :]
             yield Request(claimed, part, decoder.submit(part))
 
     def begin(claim: Claim) -> Iterator[Claim]:
@@ -148,7 +153,7 @@ def _requests(
                 yield found
             else:
                 yield from begin(found)
-                if _is_enough(group, job.batch_size):
+                if _is_enough(group, size.current):
                     yield from batches()
     yield from batches()
     for shard, mark in others:

@@ -47,6 +47,11 @@ class Model:
         self._fits: int | None = None  # rows that the device's memory is known to hold, once it did not hold some
         self._widths: dict[str, int] = {}
 
+    @property
+    def fits(self) -> int | None:
+        """How many rows the device's memory holds, once it did not hold some."""
+        return self._fits
+
     def __call__(self, rows: Sequence[int], batch: Batch) -> Rows:
         """Return each output of a batch, (n, width).
 

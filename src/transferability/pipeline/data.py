@@ -163,8 +163,10 @@ def note_overlap(target: Part, references: Sequence[Part]) -> Part:
     return target._replace(dataset=replace(target.dataset, notes=(*target.dataset.notes, *notes)))
 
 
-def check_own_half(target: Part) -> None:
+def check_own_half(target: Part, *, packs: bool = False) -> None:
     """Raise before hours of extraction what a target without a reference lacks: labels, or rows of a class.
+
+    Where there are `packs` to take the place of the own half, rows of a class are not missed here.
 
     Raises
     ------
@@ -179,7 +181,7 @@ def check_own_half(target: Part) -> None:
         message = f"target {dataset.name!r} has no labels, and without a reference they are needed. {hints} Or give a "
         raise LabelError(message + "labelled reference.")
     counts = np.bincount(dataset.labels)
-    if counts.min() < LEAST_ROWS:
+    if counts.min() < LEAST_ROWS and not packs:
         number = int(counts.argmin())
         name = str(number) if dataset.class_names is None else dataset.class_names[number]
         message = f"class {name!r} of {dataset.name!r} has {counts.min()} rows; without a reference each half of the "

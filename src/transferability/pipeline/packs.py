@@ -3,8 +3,7 @@
 A pack that keeps rows stands beside references of samples. One of statistics alone, or a pack as the target, makes
 everything be compared by statistics. `rank` and `relate` take `pack:FILE` wherever they take data. The file says which
 encoder made it; with another one it is refused, because features of different encoders cannot be compared. `{encoder}`
-in the path stands for the name of the encoder at hand, with everything but letters, digits, '-', '_' and '.' replaced
-by '-'.
+in the path stands for the name of the encoder, with everything but letters, digits, '-', '_' and '.' replaced by '-'.
 """
 
 from __future__ import annotations

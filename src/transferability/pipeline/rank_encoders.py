@@ -24,6 +24,7 @@ from transferability.pipeline.data import (
     note_overlap,
 )
 from transferability.pipeline.describe import describe_run
+from transferability.pipeline.installed_packs import pack_folders
 from transferability.pipeline.measure import Measurement, score_columns
 from transferability.pipeline.one_encoder import EncoderSkippedError, encoders_in_turn
 from transferability.pipeline.packs import PackSource
@@ -153,7 +154,7 @@ def rank(
     target_part, *reference_parts = note_overlap(parts[0], parts[1:]), *parts[1:]
     choice = choose_encoders(encoders, zoo, target_part)
     if not given and not any(_brings_labels(each) for each in choice.encoders):
-        check_own_half(target_part)
+        check_own_half(target_part, packs=packs and bool(pack_folders()))
     # Known before hours of extraction. Data without labels may still get them from the files of `features:`.
     if criterion in TRANSFERRED and (isinstance(target_part, PackSource) or not settings.use_labels):
         raise unknown(criterion, target_part.name)

@@ -198,8 +198,11 @@ class Ranking:
 
     @property
     def _n_classifiers(self) -> int:
-        """Each encoder's reference was chosen on these rows, so every reference counts."""
-        return sum(len(each.panel) if each.reference_chosen else 1 for each in (e.relatedness for e in self.entries))
+        """Each encoder's reference was chosen on these rows, so every reference counts, and who left a race on them."""
+        results = [entry.relatedness for entry in self.entries]
+        counts = [len(each.panel) if each.reference_chosen else 1 for each in results]
+        n_left = len(self.made.get("race", {}).get("dropped", ()))
+        return sum(counts) + n_left * max(counts, default=0)
 
     @cached_property
     def records(self) -> list[dict[str, Any]]:

@@ -2,7 +2,8 @@
 
 ::
 
-    encoders = ["timm:resnet18.a1_in1k", "packaged:efficientnet-lite0"]
+    encoders = ["timm:resnet18.a1_in1k", "packaged:efficientnet-*", "mini=st:/models/mini"]
+    zoo = "tiny"                     # optional: its encoders that take the first target's items and can be had here
     references = ["packaged:mnist", "folder:other-photos"]
     targets = ["folder:photos", "packaged:digits"]
     scores = ["logme", "leep"]       # optional; or "all"
@@ -33,15 +34,16 @@ from typing import Any
 import numpy as np
 
 from transferability._writing import check_output
+from transferability.encoders.registry import is_wildcard
 from transferability.errors import DatasetError, OptionError, nearest_names
-from transferability.pipeline import Settings
+from transferability.pipeline import Settings, choose_encoders, load_part
 from transferability.pipeline.measure import score_columns
 from transferability.relatedness.estimator import TaskRelatedness
 
 __all__ = ["Study", "load_study"]
 
 _NEVER_FROM_A_FILE = ("trust_remote_code",)  # whoever runs a study says so, and not whoever has written it
-_KEYS = ("encoders", "references", "targets", "scores", "results", "settings", "relatedness")
+_KEYS = ("encoders", "zoo", "references", "targets", "scores", "results", "settings", "relatedness")
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ class Study:
         The SQLite file.
     settings : Settings
     relatedness : TaskRelatedness
+    notes : tuple of str
+        What was chosen of a zoo or by wildcards, and what could not be had.
     """
 
     encoders: tuple[str, ...]
@@ -66,6 +70,7 @@ class Study:
     results: Path
     settings: Settings
     relatedness: TaskRelatedness
+    notes: tuple[str, ...] = ()
 
     def panel(self, target: str) -> tuple[str, ...]:
         """Return the references of a target."""
@@ -103,20 +108,38 @@ def load_study(path: str | os.PathLike[str]) -> Study:
     if not isinstance(results, str):
         message = f"`results` must be the path of a file, in quotes; got {results!r}."
         raise OptionError(message)
+    targets = _names(given.get("targets", ()), "targets", required=True)
+    encoders, notes = _encoders(given, targets, settings)
     study = Study(
-        encoders=_names(given.get("encoders", ()), "encoders", required=True),
+        encoders=encoders,
         references=_names(given.get("references", ()), "references", required=True),
-        targets=_names(given.get("targets", ()), "targets", required=True),
+        targets=targets,
         scores=scores,
         results=_results(results),
         settings=settings,
         relatedness=_relatedness(_table(given, "relatedness"), settings.seed),
+        notes=notes,
     )
     for target in study.targets:
         if not study.panel(target):
             message = f"`references` must hold one that is not the target; for {target!r} there is no other. Add one."
             raise OptionError(message)
     return study
+
+
+def _encoders(
+    given: Mapping[str, Any], targets: Sequence[str], settings: Settings
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the encoders, wildcards and zoo written out for the items of the first target, and notes on the choice."""
+    zoo = given.get("zoo")
+    if zoo is not None and not isinstance(zoo, str):
+        message = f"`zoo` must be tiny, small, base, large, or the path of a TOML file, in quotes; got {zoo!r:.200}."
+        raise OptionError(message)
+    named = _names(given.get("encoders", ()), "encoders", required=zoo is None)
+    if zoo is None and not any(map(is_wildcard, named)):
+        return named, ()
+    choice = choose_encoders(named, zoo, load_part(targets[0], settings))
+    return tuple(map(str, choice.encoders)), choice.notes
 
 
 def _results(place: str) -> Path:

@@ -214,13 +214,11 @@ def test_encoders_is_a_table_with_the_reasons_once() -> None:
 
 
 def test_doctor_tells_versions_extras_devices_caches_and_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    import numpy
-
     monkeypatch.setenv("TRANSFERABILITY_CACHE", str(tmp_path / "cache"))
     done = CliRunner().invoke(app, ["doctor", "--json"], catch_exceptions=False)
     found = json.loads(done.stdout)
     versions = {each["package"]: each for each in found["versions"]}
-    assert versions["numpy"]["installed"] == numpy.__version__
+    assert versions["numpy"]["installed"] == np.__version__
     assert all(each["fits"] for each in versions.values())
     assert {"timm", "transformers", "sentence-transformers", "onnx"} <= {each["extra"] for each in found["extras"]}
     assert found["devices"][0]["device"] == "cpu"

@@ -116,7 +116,7 @@ def test_npz_leaves_out_names_without_rows(tmp_path):
 
 
 def test_npz_refuses_fewer_names_than_classes(tmp_path):
-    with pytest.raises(LabelError, match="got 2 names, and row . has the label 2"):
+    with pytest.raises(LabelError, match=r"got 2 names, and row . has the label 2"):
         load_dataset(f"npz:{save(tmp_path / 'x.npz', x=PIXELS, y=LABELS, class_names=['a', 'b'])}")
 
 

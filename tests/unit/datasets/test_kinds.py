@@ -1,4 +1,4 @@
-"""What people have in memory, each kind through `rank`: the right classes and names, or one sentence with the repair."""
+"""What people have in memory, each kind through `rank`: the right classes, or one sentence with the repair."""
 
 from __future__ import annotations
 

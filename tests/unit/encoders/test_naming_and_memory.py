@@ -162,7 +162,7 @@ def test_what_families_declare_is_documented_installable_and_true() -> None:
 
 
 def test_names_of_packaged_encoders_are_said() -> None:
-    with pytest.raises(UnknownNameError, match="Names: .*efficientnet-lite0, .*wordllama"):
+    with pytest.raises(UnknownNameError, match=r"Names: .*efficientnet-lite0, .*wordllama"):
         load_encoder("packaged:")
 
 
@@ -257,3 +257,18 @@ def test_rank_takes_models_in_memory_by_any_name() -> None:
     named = rank((pictures, labels), encoders={"mine": brightness, "net": Network()})
     assert sorted(entry.encoder for entry in named.entries) == ["mine", "net"]
     assert [entry.encoder for entry in rank((pictures, labels), encoders=brightness).entries] == ["brightness"]
+
+
+def test_an_encoder_that_sets_up_logging_does_not_make_others_talk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import logging
+
+    monkeypatch.chdir(tmp_path)
+    Path("loud.py").write_text(
+        "import logging\nlogging.root.addHandler(logging.StreamHandler())\nlogging.root.setLevel(logging.DEBUG)\n"
+        "def f(items): return items\n"
+    )
+    before = (logging.root.level, list(logging.root.handlers))
+    load_encoder("python:loud:f")
+    assert (logging.root.level, list(logging.root.handlers)) == before

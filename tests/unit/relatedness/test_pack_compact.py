@@ -77,7 +77,7 @@ def test_what_half_precision_cannot_hold_is_refused(tmp_path: Path) -> None:
     wide = task(0)
     large = Task(100 * wide.features, wide.labels)
     made = ReferencePack.from_task(large, tau="scaled", covariance="shared", standardize=False)
-    with pytest.raises(OptionError, match="`compact` must be left out: `.*` of the pack holds .*65,504"):
+    with pytest.raises(OptionError, match=r"`compact` must be left out: `.*` of the pack holds .*65,504"):
         made.save(tmp_path / "x.safetensors", compact=True)
     assert list(tmp_path.iterdir()) == []
 

@@ -1,4 +1,4 @@
-"""Packs with rows: a certified bound on samples of the target, from what the pack's classifier says of held-out rows."""
+"""Packs with rows: a certified bound on samples of the target, from logits of held-out rows of the reference."""
 
 from __future__ import annotations
 

@@ -74,7 +74,8 @@ class TestDefinitions:
     def test_the_other_terms_are_those_of_samples(self) -> None:
         samples = TaskRelatedness(tau=0.5, scale=False).fit(REFERENCE, TARGET, REFERENCE_TEST, TARGET_TEST)
         result = fit(REFERENCE, TARGET, REFERENCE_TEST, TARGET_TEST, tau=0.5, scale=False)
-        assert_allclose(result.reference_loss, samples.reference_loss, rtol=1e-5)  # the classifiers' own accuracy
+        # The two train the classifier from different starts, each to the accuracy of its solver.
+        assert_allclose(result.reference_loss, samples.reference_loss, rtol=1e-6)
         assert result.label_mismatch == samples.label_mismatch == 0.0
         assert_array_equal(result.class_map, samples.class_map)
         assert result.bound == pytest.approx(sum([result.reference_loss, result.distribution_mismatch]))

