@@ -87,7 +87,7 @@ def test_many_samples_are_represented_by_some(layers: list[np.ndarray]) -> None:
     ("change", "error", "match"),
     [
         (lambda layers: {"layers": []}, FeatureError, "`layers` must hold one array or more"),
-        (lambda layers: {"layers": [layers[0], layers[1][:-1]]}, FeatureError, r"`layers\[1\]` must have a row for each"),
+        (lambda layers: {"layers": [layers[0], layers[1][:-1]]}, FeatureError, r"`layers\[1\]` must have a row"),
         (lambda layers: {"layers": [np.ones((40, 3))]}, FeatureError, "must not all be constant"),
         (lambda layers: {"layers": [layers[0], layers[1][:, 0]]}, FeatureError, r"`layers\[1\]`"),
         (lambda layers: {"labels": LABELS[:-1]}, LabelError, "`labels`"),
