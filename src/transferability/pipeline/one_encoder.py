@@ -88,11 +88,12 @@ def encoders_in_turn(
         return
     with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(n_cores) as pool:
         begun: deque[Future[list[Ranked]]] = deque()
-        rest = iter(encoders)
         try:
-            for _ in encoders:
-                while len(begun) < _AHEAD * n_cores and (encoder := next(rest, None)) is not None:
-                    begun.append(pool.submit(lambda encoder=encoder: list(measured(encoder))))  # type: ignore[misc]
+            for encoder in encoders:
+                begun.append(pool.submit(lambda encoder=encoder: list(measured(encoder))))  # type: ignore[misc]
+                if len(begun) >= _AHEAD * n_cores:
+                    yield begun.popleft().result
+            while begun:
                 yield begun.popleft().result
         finally:
             for waiting in begun:

@@ -96,7 +96,7 @@ class TaskRelatedness(Parameters):
 
     Notes
     -----
-    Cost: O(n d K) per step of the two classifiers and of the map, about a hundred steps each; with the exact cost the
+    Cost: O(n d K) per step of the two classifiers and of the map, ten to thirty steps each; with the exact cost the
     bound is a sort. With the other two the map sees at most 2,000 target points, and the final transport is exact up to
     1,000 points on a side per class and in blocks beyond.
 

@@ -22,6 +22,7 @@ __all__ = ["Head", "Reference", "Target", "calibrated_head", "keep_classes"]
 
 _Starts = tuple[Start, Start] | None
 _MOST_ROWS = 4_000  # that say how sure a classifier may be
+_FIRST = 2e-2  # gap to the optimum of the classifier of a sample, which says how sure the other may be
 _ROUGH = 0.1  # gap to the optimum, in nats, of a classifier that only compares classes
 
 
@@ -105,11 +106,13 @@ class _Training(NamedTuple):
     starts: _Starts
     rough: bool
 
-    def fit(self, chosen: IntArray | None, start: Start | None) -> tuple[SoftmaxClassifier, Start]:
+    def fit(
+        self, chosen: IntArray | None, start: Start | None, gap: float | None = None
+    ) -> tuple[SoftmaxClassifier, Start]:
         """Fit to these rows, or to all."""
         rows = self.rows if chosen is None else self.rows.take(chosen)
         labels = self.sample.labels if chosen is None else self.sample.labels[chosen]
-        return fit_rows(rows, labels, self.tau, start=start, gap=_ROUGH if self.rough else None)
+        return fit_rows(rows, labels, self.tau, start=start, gap=_ROUGH if self.rough else gap)
 
     def plain(self) -> Head:
         """Return the classifier, and what it does on the rows it was fitted to."""
@@ -125,8 +128,9 @@ class _Training(NamedTuple):
         first_rows, unseen = (some[rows] for rows in hold_out(labels[some], rng))
         if len(unseen) == 0:
             return self.plain()
-        first, first_end = self.fit(first_rows, self.starts and self.starts[0])
-        if self.rough and len(some) < len(labels):  # a sample is enough
+        sampled = len(some) < len(labels)
+        first, first_end = self.fit(first_rows, self.starts and self.starts[0], _FIRST if sampled else None)
+        if self.rough and sampled:  # a sample is enough
             classifier, end = first, first_end
         else:
             classifier, end = self.fit(None, self.starts[1] if self.starts else first_end)

@@ -25,7 +25,7 @@ _FIRST_RIDGE = 0.1
 _STEP = 10**0.5
 _MOST_STEPS = 16
 """In one direction from the first ridge: eight powers of ten."""
-_LARGE = 200_000_000
+_LARGE = 50_000_000
 """Multiplications of one pass over the rows from which on a single part, not five, chooses the ridge."""
 _FINAL_TOLERANCE = 1e-6
 
@@ -79,7 +79,7 @@ def probe(
     test_features, test_labels : array of shape (m, d), array of int of shape (m,)
         To measure on. Classes are 0..K−1, each with a row in one of the two parts.
     n_folds : int, default=5
-        Of the fitting rows, to choose the ridge. A problem with more than 2e8 products of rows, coordinates and classes
+        Of the fitting rows, to choose the ridge. A problem with more than 5e7 products of rows, coordinates and classes
         holds one fold out only.
     seed : int, default=0
         Of these folds; nothing else is random.
