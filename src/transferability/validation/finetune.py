@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import cached_property
@@ -27,12 +27,12 @@ from transferability.validation.augment import shift_and_zoom
 from transferability.validation.batch_norm import estimate_untouched, norms_of, short_memory
 from transferability.validation.batches import PreparedItems
 from transferability.validation.head import Head, fit_head
+from transferability.validation.schedule import walk, warm_cosine
 from transferability.validation.settings import FineTuning, Hyperparameters, TrainingResult
 
 __all__ = ["FineTuner"]
 
 _CHOICE_SEED = 0
-_MOST_EXTENSIONS = 3  # of the learning rates, in one direction
 _STATISTICS_BATCHES = 8
 
 
@@ -143,7 +143,7 @@ class FineTuner:
         norms = settings.frozen_norms if self._norms else (False,)
         best = Hyperparameters(settings.learning_rates[0], settings.weight_decays[0], norms[0])
         if len(settings.learning_rates) > 1:
-            rate = _walk(lambda value: loss(replace(best, learning_rate=value)), sorted(settings.learning_rates))
+            rate = walk(lambda value: loss(replace(best, learning_rate=value)), sorted(settings.learning_rates))
             best = replace(best, learning_rate=rate)
         best = best_of([replace(best, frozen_norm=each) for each in norms])
         best = best_of([replace(best, weight_decay=each) for each in settings.weight_decays])
@@ -181,7 +181,7 @@ class FineTuner:
                 groups, chosen.learning_rate, weight_decay=chosen.weight_decay, fused=self._device.type == "cuda"
             )
             n_batches = math.ceil(len(self._parts.train) / settings.batch_size)
-            schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _warm_cosine(n_batches, n_epochs * n_batches))
+            schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warm_cosine(n_batches, n_epochs * n_batches))
 
             def predict(batch: Any) -> Tensor:
                 with self._precision():
@@ -278,28 +278,3 @@ class FineTuner:
             network.load_state_dict(before)
             network.train(training)
             network.zero_grad(set_to_none=True)
-
-
-def _walk(loss: Callable[[float], float], rates: Sequence[float]) -> float:
-    """Return the rate of the smallest loss, of a sorted series that goes on where its end is the best so far."""
-    losses = {rate: loss(rate) for rate in rates}
-
-    def best_of() -> float:
-        return min(losses, key=lambda rate: (losses[rate], rate))  # none of them finite: smaller ones may be
-
-    for end, step in ((min, rates[0] / rates[1]), (max, rates[-1] / rates[-2])):
-        for _ in range(_MOST_EXTENSIONS):
-            best = best_of()
-            if best != end(losses):
-                break
-            losses[best * step] = loss(best * step)
-    return best_of()
-
-
-def _warm_cosine(warm: int, total: int) -> Callable[[int], float]:
-    def factor(step: int) -> float:
-        if step < warm:
-            return (step + 1) / (warm + 1)
-        return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
-
-    return factor

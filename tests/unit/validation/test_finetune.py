@@ -12,7 +12,8 @@ from transferability.encoders.function import FunctionEncoder
 from transferability.errors import EncoderError, LabelError
 from transferability.pipeline import Settings, prepare
 from transferability.scores.probing import probe as linear_probe
-from transferability.validation.finetune import FineTuner, _walk
+from transferability.validation.finetune import FineTuner
+from transferability.validation.schedule import walk
 from transferability.validation.settings import FineTuning, Hyperparameters, TrainingResult
 
 QUICK = FineTuning(learning_rates=(1e-2,), weight_decays=(1e-4,), epochs=12, choice_epochs=1, batch_size=16)
@@ -75,12 +76,12 @@ def test_learning_rates_go_on_where_their_end_wins(best, chosen) -> None:
         asked.append(rate)
         return abs(np.log(rate / best))
 
-    np.testing.assert_allclose(_walk(loss, (3e-5, 3e-4, 3e-3)), chosen)
+    np.testing.assert_allclose(walk(loss, (3e-5, 3e-4, 3e-3)), chosen)
     assert len(asked) == len(set(asked)) <= 3 + 3
 
 
 def test_losses_that_are_not_finite_lead_to_smaller_rates() -> None:
-    assert _walk(lambda rate: rate if rate < 1e-5 else np.inf, (3e-5, 3e-4, 3e-3)) == pytest.approx(3e-8)
+    assert walk(lambda rate: rate if rate < 1e-5 else np.inf, (3e-5, 3e-4, 3e-3)) == pytest.approx(3e-8)
 
 
 def test_augmentation_changes_training_and_nothing_else(make_encoder, hard) -> None:
