@@ -1,16 +1,16 @@
-"""Do gradients predict fine-tuned accuracy better than features: tangent kernels and brief fine-tuning on the real zoo.
+"""Do gradients predict fine-tuned accuracy better than features: tangent kernels on the real zoo.
 
-    python experiments/real_zoo_gradients.py --data FOLDER [--rows 100] [--steps kernel|tune|table]
+    python experiments/real_zoo_gradients.py --data FOLDER [--rows 100] [--encoders NAME …] [--table]
 
-FOLDER is that of real_zoo.py; the packaged encoders must be installed. Each step writes one JSON line per encoder and
-target as it comes, and goes on where it was; `table` prints the agreement with fine-tuned accuracy.
+FOLDER is that of real_zoo.py; the packaged encoders must be installed. Each encoder and target is kept as it comes, in
+``results/real_zoo_gradients.json``; the same command goes on where it was, and several may run at once. `--table`
+prints the agreement with fine-tuned accuracy, of the encoders that are known on all targets.
 
-`kernel`: last-layer features, and the empirical tangent kernel of the pre-trained weights (Wei, Hu and Steinhardt 2022)
-of `--rows` rows. Criteria: the leave-one-out accuracy and loss of ridge regression of one-hot labels on the kernel, its
+Measured on `--rows` rows: last-layer features, and the empirical tangent kernel of the pre-trained weights (Wei, Hu and
+Steinhardt 2022). Criteria: leave-one-out accuracy and loss of ridge regression of one-hot labels on the kernel, its
 ridge by generalised cross-validation, and the evidence (LogME of the kernel).
-`tune`: head first, then all weights, for a few epochs on the same rows; accuracy on 200 others after each epoch.
 
-The three large networks compute at half their input size here, which a CPU can afford.
+The EfficientNets, the ViT and VGG16 compute at half their input size here, which a CPU can afford.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -101,9 +102,9 @@ def kernel_cell(encoder: Any, name: str, target: str, options: argparse.Namespac
     return said_of(kernels, data.labels)
 
 
-def keep(cell: dict[str, Any]) -> None:
+def keep(cell: dict[str, Any], lock: Path) -> None:
     """Add a cell to the file of results; several processes may."""
-    with FileLock(RESULTS.with_suffix(".lock")):
+    with FileLock(lock):
         found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"cells": []}
         found["cells"].append(cell)
         write_through_temporary(RESULTS, (json.dumps(found, indent=1) + "\n").encode())
@@ -133,31 +134,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--rows", type=int, default=100)
-    parser.add_argument("--step", choices=("kernel", "tune", "table"), default="table")
+    parser.add_argument("--table", action="store_true")
     parser.add_argument("--encoders", nargs="*", default=ENCODERS)
     parser.add_argument(
         "--cache", type=Path, default=Path.home() / ".cache" / "transferability-experiments" / "tangent"
     )
     options = parser.parse_args()
     found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"cells": []}
-    for name in options.encoders if options.step == "kernel" else ():
+    for name in () if options.table else options.encoders:
         encoder = None
         for target in TARGETS:
-            cell = {"step": options.step, "rows": options.rows, "encoder": name, "target": target}
+            cell = {"rows": options.rows, "encoder": name, "target": target}
             if any(cell.items() <= each.items() for each in found["cells"]):
                 continue
             encoder = encoder or trainable(name)
             started = time.process_time()
             cell["said"] = kernel_cell(encoder, name, target, options)
             cell["cpu_seconds"] = round(time.process_time() - started, 1)
-            keep(cell)
+            keep(cell, options.cache / "results.lock")
             print(name, target, cell["cpu_seconds"], flush=True)
-    if options.step == "table":
+    if options.table:
         truth = truth_of(options.data)
+        known = [each for each in found["cells"] if each["rows"] == options.rows]
+        counts = Counter(each["encoder"] for each in known)
+        whole = sorted(name for name, count in counts.items() if count == len(TARGETS))
+        print(f"{len(whole)} encoders: {', '.join(whole)}; Pearson, Kendall, regret in points")
         cells = [
             {"encoder": each["encoder"], "target": each["target"], **each["said"]}
-            for each in found["cells"]
-            if each["step"] == "kernel" and each["rows"] == options.rows
+            for each in known
+            if each["encoder"] in whole
         ]
         rows = sorted(agreements(cells, truth), key=lambda row: -row["kendall"])
         for row in rows:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +15,12 @@ import pytest
 from typer.testing import CliRunner
 
 from transferability.cli.app import app
-from transferability.errors import TransferabilityError
+from transferability.encoders.function import FunctionEncoder
+from transferability.errors import OptionError, TransferabilityError
+from transferability.pipeline import Settings, prepare
+from transferability.validation.confirm import Job
+from transferability.validation.ray import run_on_ray
+from transferability.validation.settings import FineTuning
 
 ENCODERS = ("timm:test_efficientnet@random", "timm:test_vit@random", "python:own:rows")
 
@@ -99,3 +107,48 @@ def test_what_cannot_be_confirmed_is_refused(arguments, message: str, place: Pat
     done = CliRunner().invoke(app, list(arguments))
     assert isinstance(done.exception, TransferabilityError)
     assert message in str(done.exception)
+
+
+RAY = """
+import json
+import ray
+from transferability.pipeline import Settings, prepare
+from transferability.validation.confirm import Job, run_here
+from transferability.validation.ray import run_on_ray
+from transferability.validation.settings import FineTuning, Hyperparameters
+
+if __name__ == "__main__":
+    ray.init(num_cpus=2, include_dashboard=False, object_store_memory=100_000_000, log_to_driver=False)
+    settings = Settings(cache=False, device="cpu", workers=0)
+    part = prepare("npz:bands.npz", settings)
+    tuning, chosen = FineTuning(), Hyperparameters(1e-3, 1e-2)
+    jobs = [Job(name, part, settings, tuning, 1, 0, chosen) for name in ("timm:test_vit@random", "python:own:rows")]
+    here, there = ([{**each, "seconds": 0} for each in run(jobs)] for run in (run_here, run_on_ray))
+    print(json.dumps([here, there]))
+    ray.shutdown()
+"""
+
+
+@pytest.mark.slow
+def test_a_cluster_trains_the_same(place: Path) -> None:
+    (place / "with_ray.py").write_text(RAY)
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": _search_path(place)}
+    done = subprocess.run(
+        [sys.executable, "with_ray.py"], cwd=place, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    here, there = json.loads(done.stdout.splitlines()[-1])
+    assert here == there
+    assert here[0]["accuracy"] > 0
+    assert "cannot be fine-tuned" in here[1]["reason"]
+
+
+def _search_path(place: Path) -> str:
+    return os.pathsep.join([str(place), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
+def test_encoders_in_memory_stay_here(place: Path) -> None:
+    encoder = FunctionEncoder("mine", len)
+    part = prepare(f"npz:{place / 'bands.npz'}", Settings(cache=False))
+    with pytest.raises(OptionError, match=r"must be 'local' for encoders that are objects.*'mine'"):
+        run_on_ray([Job(encoder, part, Settings(), FineTuning(), 1, 0)])

@@ -135,7 +135,8 @@ def test_data_at_fault_end_with_one_sentence_and_no_file(
     elif damage == "empty":
         (folder / "zelkova").mkdir()
     arguments = ["rank", "--target", f"folder:{folder}", "--reference", "folder:their leaves", "--out", "never"]
-    done = command(place, *arguments, "--encoder", "python:own_encoders:colour", code=1)
+    code = 2 if damage == "nowhere" else 1
+    done = command(place, *arguments, "--encoder", "python:own_encoders:colour", code=code)
     assert done.stdout == ""
     assert done.stderr.startswith("error: ")
     assert message in done.stderr

@@ -79,16 +79,18 @@ def test_texts_with_a_function_of_ones_own(place: Path, command: Command) -> Non
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "message", "code"),
     [
-        (["--reference", "features:broken.npz", "--target", "features:plain.safetensors"], "broken.npz"),
-        (["--reference", "features:none.npz", "--target", "features:plain.safetensors"], "none.npz"),
-        (["--reference", "feature:plain.safetensors", "--target", "csv:films.csv"], "Did you mean 'features'"),
-        (["--reference", "csv:films.csv", "--target", "csv:meals.csv"], "encoder"),
+        (["--reference", "features:broken.npz", "--target", "features:plain.safetensors"], "broken.npz", 1),
+        (["--reference", "features:none.npz", "--target", "features:plain.safetensors"], "none.npz", 2),
+        (["--reference", "feature:plain.safetensors", "--target", "csv:films.csv"], "Did you mean 'features'", 2),
+        (["--reference", "csv:films.csv", "--target", "csv:meals.csv", "--encoder", "python:nowhere:f"], "nowhere", 1),
     ],
 )
-def test_bad_input_ends_with_one_sentence(place: Path, command: Command, arguments: list[str], message: str) -> None:
-    done = command(place, "relate", *arguments, code=1)
+def test_bad_input_ends_with_one_sentence(
+    place: Path, command: Command, arguments: list[str], message: str, code: int
+) -> None:
+    done = command(place, "relate", *arguments, code=code)
     assert done.stdout == ""
     assert done.stderr.startswith("error: ")
     assert message in done.stderr
@@ -99,4 +101,4 @@ def test_bad_input_ends_with_one_sentence(place: Path, command: Command, argumen
 def test_wrong_usage_ends_with_two(place: Path, command: Command) -> None:
     done = command(place, "relate", code=2)
     assert done.stdout == ""
-    assert "Missing option" in done.stderr
+    assert "`target` must be given" in done.stderr

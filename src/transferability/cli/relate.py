@@ -111,11 +111,12 @@ def relate(
     )
     settings = replace(settings, use_labels=not unlabelled)
     parts = [load_part(each, settings) for each in targets]
+    references = [load_part(each, settings) for each in reference or ()]
     if encoder is None:
         encoder = default_encoder(parts)
         notice(f"encoder: {encoder}, the smallest here; choose another with --encoder.") if encoder else None
     with show_progress() as progress:
-        results = relate_tasks(reference, parts, encoder, relatedness=estimator, settings=settings, progress=progress)
+        results = relate_tasks(references, parts, encoder, relatedness=estimator, settings=settings, progress=progress)
     record = relation_record(results, encoder, describe_run(estimator, settings) | {"command": command_line()})
     print_json(record) if json else _show(results)
     if folder is not None:

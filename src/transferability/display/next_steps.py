@@ -43,6 +43,7 @@ def next_steps(record: Mapping[str, Any]) -> list[Step]:
     if trainable and record.get("confirmation") is None:
         command = (record.get("made") or {}).get("command")
         title = f"Fine-tune the first {len(trainable)} briefly, and let that decide"
+        title = title if trainable[1:] else "Fine-tune it briefly"
         confirmed = _with_confirm(command, len(trainable))
         if confirmed is not None:
             return [*steps, Step(title, confirmed, "sh")]
@@ -93,7 +94,7 @@ def _given_target(command: str | None) -> str | None:
 
 def _snippet(encoder: str, n_classes: int, modality: str) -> str | None:
     prefix, _, name = encoder.partition(":")
-    if prefix in ("features", "python"):  # no weights to train
+    if not name or prefix in ("features", "python"):  # nothing that can be loaded, or no weights to train
         return None
     spec, _, revision = name.rpartition("@") if prefix == "hf" and "@" in name else (name, "", "")
     quoted, version = (

@@ -139,16 +139,14 @@ class OutputView:
         The encoder with the model; several views of one base can be computed in one pass.
     output : str
         Which of its outputs this is.
+    name : str
+        Name of the base and the output.
     """
 
     def __init__(self, base: MultiOutputEncoder, output: str) -> None:
         self.base = base
         self.output = output
-
-    @property
-    def name(self) -> str:
-        """Name of the base and the output."""
-        return f"{self.base.name}/layer={self.output}"
+        self.name = f"{base.name}/layer={output}"
 
     @property
     def modality(self) -> Modality | None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from transferability.errors import OptionError, require_extra
-from transferability.features.ray import connect
+from transferability.errors import OptionError
+from transferability.pipeline.cluster import spread
 from transferability.validation.confirm import Job, train
 
 __all__ = ["run_on_ray"]
@@ -32,32 +32,29 @@ def run_on_ray(jobs: Sequence[Job]) -> list[dict[str, Any]]:
     MissingExtraError
         If Ray is not installed.
     OptionError
-        If an encoder is an object.
+        If an encoder is an object, or the cluster has no room.
     """
-    ray = require_extra("ray", "ray", "`executor` 'ray'")
     for job in jobs:
         if not isinstance(job.encoder, str):
             message = "`executor` must be 'local' for encoders that are objects: the workers load them by name; got "
             raise OptionError(message + f"{job.encoder.name!r}.")
-    connect(ray)
-    has_gpus = ray.cluster_resources().get("GPU", 0) >= 1
-    on_gpu = has_gpus and all(job.settings.device in (None, "cuda") for job in jobs)
-    # Sums are rounded in another order by another number of threads.
-    n_threads = int(os.environ.get("OMP_NUM_THREADS") or 1)
-    task = ray.remote(_train).options(num_cpus=n_threads, num_gpus=1 if on_gpu else 0, max_retries=3)
-    waiting = [task.remote(job, n_threads) for job in jobs]
-    results = []
-    for job, each in zip(jobs, waiting, strict=True):
-        try:
-            results.append(ray.get(each))
-        except ray.exceptions.RayError as error:
-            first = str(error).strip().splitlines()[0]
-            results.append({"reason": f"encoder {job.encoder!r} could not be trained on the cluster: {first}"})
+    on_gpu = False if any(job.settings.device == "cpu" for job in jobs) else None
+    results: list[dict[str, Any]] = [{} for _ in jobs]
+    for done in spread(_Training(tuple(jobs)), range(len(jobs)), lambda _, tasks: tasks, on_gpu=on_gpu):
+        results[done.group] = done.result if done.error is None else {"reason": str(done.error)}
     return results
 
 
-def _train(job: Job, n_threads: int) -> dict[str, Any]:
-    import torch
+@dataclass(frozen=True)
+class _Training:
+    """What the actors do: one job is one group of one task."""
 
-    torch.set_num_threads(n_threads)
-    return train(job)
+    jobs: tuple[Job, ...]
+
+    def open(self, group: int) -> list[int]:
+        """Return the only task of a job."""
+        return [group]
+
+    def run(self, group: int, task: int) -> dict[str, Any]:
+        """Train."""
+        return train(self.jobs[group])

@@ -156,7 +156,7 @@ def test_what_families_declare_is_documented_installable_and_true() -> None:
         assert (family.library is None) == (family.extra is None)
         assert family.extra is None or family.extra in extras
     assert registry.is_trainable("packaged:efficientnet-lite0")
-    assert not registry.is_trainable("packaged:pp-lcnet-orientation")
+    assert not registry.is_trainable("packaged:wordllama")
     assert not registry.is_trainable("python:mine:f")
     assert registry.is_trainable("a=timm:resnet18")
 

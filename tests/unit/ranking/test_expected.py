@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from transferability.errors import OptionError
+from transferability.encoders.function import FunctionEncoder
+from transferability.errors import DatasetError, FileDamagedError, OptionError
+from transferability.pipeline import Settings, rank
 from transferability.ranking.expected import KnownAccuracy, expected_accuracies, published_accuracies
+from transferability.report.records import read_known
 
 
 def logit(share):
@@ -27,7 +33,7 @@ def world(n_targets, n_encoders, seed, noise=0.5):
 
 
 def test_pairs_on_a_line_are_expected_on_it() -> None:
-    pairs = [pair for pair in world(4, 6, 0, noise=0.0)]
+    pairs = world(4, 6, 0, noise=0.0)
     found = expected_accuracies([pair.probe for pair in pairs], pairs)
     np.testing.assert_allclose([each.value for each in found], [pair.fine_tuned for pair in pairs], atol=2e-3)
     assert max(each.high - each.low for each in found) < 0.01
@@ -80,7 +86,42 @@ def test_few_pairs_say_nothing() -> None:
 def test_what_is_no_evidence_is_refused() -> None:
     with pytest.raises(OptionError, match="two targets or more; got 1"):
         expected_accuracies([0.5], world(1, 9, 0))
-    with pytest.raises(OptionError, match="between 0 and 1; got 1.5"):
+    with pytest.raises(OptionError, match=r"between 0 and 1; got 1\.5"):
         expected_accuracies([1.5])
     with pytest.raises(OptionError, match="`confidence` must be between 0 and 1"):
         expected_accuracies([0.5], confidence=1.0)
+
+
+def rows(items):
+    return np.stack([np.asarray(each.convert("L"), dtype=float).mean(axis=0) for each in items])
+
+
+def test_a_ranking_expects_by_the_published_pairs_or_by_those_given() -> None:
+    settings = Settings(limit=120, cache=False)
+    ranking = rank("packaged:digits", None, [FunctionEncoder("rows", rows)], settings=settings)
+    (entry,) = ranking.to_dict()["ranking"]
+    assert list(ranking.expected) == expected_accuracies([ranking[0].probe.accuracy])
+    assert entry["expected_accuracy"] == ranking.expected[0].value
+    assert entry["expected"]["interval"] == [ranking.expected[0].low, ranking.expected[0].high]
+    own = tuple(world(4, 6, 2))
+    given = replace(ranking, known=own)
+    assert list(given.expected) == expected_accuracies([ranking[0].probe.accuracy], own)
+    assert given.expected != ranking.expected
+    texts = replace(ranking, made={"data": [{"kind": "text"}]})
+    assert texts.expected == [None]  # the published pairs are of pictures
+    assert texts.to_dict()["ranking"][0]["expected"] is None
+    assert replace(texts, known=own).expected == given.expected
+
+
+def test_what_validate_printed_is_read_as_pairs(tmp_path) -> None:
+    path = tmp_path / "validation.json"
+    seen = {"target": "a", "encoder": "e", "accuracy": 0.9, "values": {"linear_probe": 0.8, "bound": 1.0}}
+    unknown = {"target": "a", "encoder": "f", "accuracy": 0.9, "values": {"bound": 1.0}}
+    path.write_text(json.dumps({"method": "finetune", "observations": [seen, unknown]}))
+    assert read_known(path) == [("a", "e", 0.8, 0.9)]
+    path.write_text(json.dumps({"method": "probe", "observations": [seen]}))
+    with pytest.raises(DatasetError, match="--score linear_probe --json"):
+        read_known(path)
+    path.write_text("[]")
+    with pytest.raises(FileDamagedError):
+        read_known(path)

@@ -260,7 +260,7 @@ def test_every_picture_says_what_it_is(ranking: Ranking) -> None:
             assert attributes.get("aria-label") or attributes.get("aria-hidden") == "true"
     # Before and after the map, or once where the features stayed; τ; agreement of three quantities and a score.
     stayed = sum(np.isinf(entry.relatedness.ridge) for entry in ranking.entries)
-    assert page.count("figure") == 3 * len(ranking.entries) - stayed + 4
+    assert page.count("figure") == 3 * len(ranking.entries) - stayed + 5  # before, after; four scores, and the front
 
 
 def test_hostile_names_are_text(hostile_ranking: Ranking, hostile_names: tuple[str, ...]) -> None:
@@ -285,6 +285,7 @@ def test_any_text_is_shown_and_nothing_else_changes(ranking: Ranking) -> None:
         record = json.loads(template)
         record["target"] = text
         record["ranking"][0]["encoder"] = text
+        record["ranking"][0]["identifier"] = "features:x"  # a name that can be pasted has code beside it
         record["ranking"][0]["relatedness"]["per_class"][0]["target_class"] = text
         for each in record["ranking"]:
             each["relatedness"]["transferability_accuracy"] = None  # agreement takes time and has no part in this

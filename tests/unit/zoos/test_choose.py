@@ -106,11 +106,11 @@ def test_encoders_beside_a_zoo_come_first(machine, tmp_path: Path) -> None:
 
 
 def test_only_what_can_be_fine_tuned(machine) -> None:
-    machine(here={"packaged:pp-lcnet-orientation", "packaged:efficientnet-lite0"})
-    assert "packaged:pp-lcnet-orientation" in choose(modality="image").encoders
-    trainable = choose(modality="image", trainable=True).encoders
-    assert "packaged:pp-lcnet-orientation" not in trainable
-    assert "packaged:efficientnet-lite0" in trainable
+    machine(here={"packaged:wordllama", "packaged:minilm-l6"})
+    assert "packaged:wordllama" in choose(modality="text").encoders
+    trainable = choose(modality="text", trainable=True).encoders
+    assert "packaged:wordllama" not in trainable
+    assert "packaged:minilm-l6" in trainable
 
 
 def test_wildcards(machine) -> None:
