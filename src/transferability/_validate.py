@@ -110,7 +110,7 @@ def check_labels(labels: Any, n_samples: int | None = None, argument: str = "lab
         raise LabelError(message)
     n_classes = int(array.max()) + 1
     if n_classes == 1:
-        message = f"`{argument}` must hold at least two classes; all {len(array)} samples are of class 0."
+        message = f"`{argument}` must hold at least two classes; all {len(array)} samples are of class 0. Add another."
         raise LabelError(message)
     # A label of 10**12 must give a sentence, not ask for terabytes: look for gaps among the values present.
     present = np.unique(array)

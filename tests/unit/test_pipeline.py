@@ -205,6 +205,8 @@ def test_faults_of_the_question_are_raised() -> None:
         rank(TARGET, REFERENCE, [GOOD], scores=["logmee"], settings=SETTINGS)
     with pytest.raises(UnknownNameError, match=r"no score is called 'bond'\. Did you mean 'bound'"):
         rank(TARGET, REFERENCE, [GOOD], criterion="bond", settings=SETTINGS)
+    with pytest.raises(UnknownNameError, match=r"'qqq'\. Columns to sort by: .*bound.*transferability score --list"):
+        rank(TARGET, REFERENCE, [GOOD], criterion="qqq", settings=SETTINGS)
     with pytest.raises(UnknownNameError, match=r"Did you mean 'transferred_accuracy'"):
         rank(TARGET, REFERENCE, [GOOD], criterion="transfered_accuracy", settings=SETTINGS)
     with pytest.raises(UnknownNameError, match=r"Did you mean 'transferred_loss'"):

@@ -70,6 +70,11 @@ def _entries(pattern: str | None) -> list[Entry]:
         cached = [_cached_identifier(name, folder) for name, folder in cached_repositories()]
         return list((entries | {name: Entry(name) for name in [*packaged, *cached] if name not in entries}).values())
     if ":" not in pattern:
+        if pattern not in SIZES and not pattern.endswith(".toml"):
+            message = (
+                f"`pattern` must be a zoo ({', '.join(SIZES)}), a TOML file, or begin with a prefix; got {pattern!r}. "
+            )
+            raise UnknownNameError(message + f"Prefixes: {', '.join(families())}.")
         return list(load_zoo(pattern))
     if pattern == "packaged:":
         return [entry_of(name) or Entry(name) for name in packaged]

@@ -51,6 +51,10 @@ def from_memory(data: Any, name: str = "data", columns: str = "") -> Dataset:
     """
     if type(data).__module__.partition(".")[0] == "datasets":
         return _library_data(data, name, _roles(columns))
+    if callable(data) and (hasattr(data, "forward") or not hasattr(data, "__getitem__")):
+        called = getattr(data, "__name__", type(data).__name__)
+        message = f"`data` must be {_KINDS}; got {called}, which can be called, as encoders can. If it is one, write "
+        raise DatasetError(message + "encoders=[…] in rank, encoder=… in relate.")
     data = as_columns_or_items(data, name)
     if hasattr(data, "__arrow_c_stream__") or _is_columns(data):
         return _table(data, name, _roles(columns))

@@ -125,6 +125,8 @@ def as_uint8(pixels: npt.NDArray[Any], source: str) -> npt.NDArray[np.uint8]:
         message = f"pictures of {source} must be (n, height, width) or (n, height, width, 3); got {pixels.shape}."
         if pixels.ndim == 4 and pixels.shape[1] in (1, 3):
             message += " Put the channels last: x.transpose(0, 2, 3, 1)."
+        if pixels.ndim == 2:
+            message += " Rows of features belong in an array named `features`, with `labels` beside it."
         raise DatasetError(message)
     if pixels.dtype == np.uint8:
         return pixels

@@ -43,7 +43,9 @@ def score_columns(scores: Sequence[str], criterion: str | None = None) -> list[S
     for name in wanted:
         if name not in known:
             columns = [column.key for column in COLUMNS if column.higher_is_better is not None]
-            message = f"no score is called {name!r}. {nearest_names(name, [*columns, *known])}"
+            hint = nearest_names(name, [*columns, *known])
+            hint = hint or f"Columns to sort by: {', '.join(columns)}. Scores: transferability score --list."
+            message = f"no score is called {name!r}. {hint}"
             raise UnknownNameError(message)
     return [ScoreColumn(name, known[name].higher_is_better) for name in dict.fromkeys(wanted)]
 

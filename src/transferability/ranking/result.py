@@ -155,7 +155,8 @@ class Ranking:
             for place, entry in enumerate(self.entries[:3], start=1)
         ]
         more = f", … {len(self) - 3} more" if len(self) > 3 else ""
-        return f"Ranking({self.target!r}, {len(self)} encoders by {self.criterion}: {', '.join(shown)}{more})"
+        counted = "1 encoder" if len(self) == 1 else f"{len(self)} encoders"
+        return f"Ranking({self.target!r}, {counted} by {self.criterion}: {', '.join(shown)}{more})"
 
     @property
     def quantity(self) -> Quantity:

@@ -255,3 +255,19 @@ def test_shells_complete_encoders_and_zoos() -> None:
     assert complete_encoder("timm:resnet18") == ["timm:resnet18.a1_in1k"]
     assert complete_zoo("b") == ["base"]
     assert "--install-completion" in CliRunner().invoke(app, ["--help"]).stdout
+
+
+def test_quiet_may_follow_the_command(run: Run) -> None:
+    loud, quiet = (
+        run("rank", "moods.csv", "-r", "films.csv", *TEXTS),
+        run("rank", "moods.csv", "-r", "films.csv", *TEXTS, "-q"),
+    )
+    assert loud[2]
+    assert (quiet[0], quiet[2]) == (0, "")
+
+
+def test_a_pattern_without_a_prefix_is_named_as_such(run: Run) -> None:
+    code, _, err = run("encoders", "pp*")
+    assert code == 2
+    assert "`pattern` must be a zoo (tiny, small" in err
+    assert "Prefixes: " in err

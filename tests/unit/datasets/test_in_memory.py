@@ -2,6 +2,7 @@
 
 import io
 import pickle
+from pathlib import Path
 
 import datasets as library
 import numpy as np
@@ -248,3 +249,26 @@ def test_columns_of_tables_are_named_as_in_identifiers():
             load_dataset(data, columns="label=mood")
     with pytest.raises(OptionError, match="must be written as text=COLUMN"):
         load_dataset(pd.DataFrame(columns), columns="mood")
+
+
+def test_a_function_in_place_of_data_is_told_where_encoders_go() -> None:
+    with pytest.raises(DatasetError, match=r"got by_mean, which can be called.*encoders=\[…\] in rank"):
+        load_dataset(by_mean)  # type: ignore[arg-type]
+
+
+def by_mean(items: list[object]) -> list[object]:
+    return items
+
+
+def test_rows_of_features_in_place_of_pictures_are_told_their_name(tmp_path: Path) -> None:
+    np.savez(tmp_path / "c.npz", x=np.zeros((4, 3)), y=[0, 1, 0, 1])
+    with pytest.raises(DatasetError, match="an array named `features`"):
+        load_dataset(f"npz:{tmp_path / 'c.npz'}")
+
+
+def test_one_encoder_is_counted_as_one() -> None:
+    rows = np.random.default_rng(0).integers(0, 255, (40, 4, 4), dtype=np.uint8)
+    names = ["a", "b"] * 20
+    encoder = FunctionEncoder("flat", lambda items: np.stack([np.asarray(item, dtype=float).ravel() for item in items]))
+    ranking = rank((rows, names), encoders=[encoder], settings=Settings(cache=False))
+    assert repr(ranking).startswith("Ranking('data', 1 encoder by ")
