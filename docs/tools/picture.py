@@ -1,10 +1,11 @@
 """A picture of the top of a report, for a page: python docs/tools/picture.py REPORT.html PICTURE.png [HEIGHT].
 
-Drawn by headless Chromium, as Playwright finds it, at the width of a README, and stored in 128 colours.
+Drawn by headless Chromium, the system's or Playwright's own, at the width of a README, and stored in 128 colours.
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
 from io import BytesIO
 from pathlib import Path
@@ -21,7 +22,7 @@ _HEIGHT = 1100
 def photograph(report: Path, picture: Path, height: int = _HEIGHT) -> None:
     """Write the first `height` pixels of a report as PNG."""
     with sync_playwright() as started:
-        browser = started.chromium.launch(args=["--no-sandbox"])
+        browser = started.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": _WIDTH, "height": height}, color_scheme="light")
         page.goto(report.resolve().as_uri())
         drawn = page.screenshot()

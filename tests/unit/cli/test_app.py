@@ -267,7 +267,7 @@ def test_rank_feature_files_of_encoders(tmp_path: Path, files: dict[str, str]) -
     (tmp_path / "sharp" / "bare.npz").write_bytes((tmp_path / "bare.npz").read_bytes())
     table, err = run("rank", *bare, code=3)  # no labels: by the bound; of the other encoder there is no file
     assert "best first by bound (" in table
-    assert "accuracy, transferred loss" not in err
+    assert "transferred accuracy: of" not in err
     for sort in ("transferred_accuracy", "transferred_loss"):
         with pytest.raises(TransferabilityError, match=f"must not be '{sort}' for target 'bare'"):
             run("rank", *bare, "--sort", sort)
