@@ -58,7 +58,7 @@ def test_a_report_beside_the_results_and_again_from_them(place: Path) -> None:
     rank("mine", "results")
     page = (place / "results" / "report.html").read_text("utf-8")
     assert "Take python:encoders_of_mine:colour for mine." in page
-    assert "--target" not in page.split("How it was made")[0]
+    assert "--reference" not in page.split("How it was made")[0]  # the command that was given stands last
     assert page.count("data:image/jpeg;base64,") >= 6
     assert "&lt;b&gt;oak" in page
     assert "<b>oak" not in page

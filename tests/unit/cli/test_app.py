@@ -241,6 +241,7 @@ def test_rank_feature_files_of_encoders(tmp_path: Path, files: dict[str, str]) -
     assert [each["encoder"] for each in found["ranking"]] == encoders[::-1]
     assert json.loads((tmp_path / "out" / "ranking.json").read_text()) == found
     names = [
+        "README.md",
         "ranking.details.json",
         "ranking.json",
         "report.html",
@@ -261,12 +262,12 @@ def test_rank_feature_files_of_encoders(tmp_path: Path, files: dict[str, str]) -
         assert table.index("sharp") < table.index("blurred")
         assert f"best first by {sort.replace('_', ' ')} (" in table
     _, err = run("rank", *arguments, "--no-cache")
-    assert "accuracy, transferred loss: of the reference's classifier" in " ".join(err.split())
+    assert "transferred accuracy: of the reference's classifier" in " ".join(err.split())
     bare = ["--target", files["bare"], *arguments[2:], "--no-cache"]
     (tmp_path / "sharp" / "bare.npz").write_bytes((tmp_path / "bare.npz").read_bytes())
     table, err = run("rank", *bare, code=3)  # no labels: by the bound; of the other encoder there is no file
     assert "best first by bound (" in table
-    assert "accuracy, transferred loss" not in err
+    assert "transferred accuracy: of" not in err
     for sort in ("transferred_accuracy", "transferred_loss"):
         with pytest.raises(TransferabilityError, match=f"must not be '{sort}' for target 'bare'"):
             run("rank", *bare, "--sort", sort)

@@ -89,10 +89,10 @@ def test_wide_shows_the_terms_in_nats_and_in_points(files: dict[str, str]) -> No
     encoder = files["goal"].replace("goal", "{data}")
     arguments = ["rank", "--target", files["goal"], "--reference", files["near"], "--encoder", encoder]
     narrow, wide = (CliRunner().invoke(app, [*arguments, *more], catch_exceptions=False) for more in ([], ["--wide"]))
-    for column in ("distribution mismatch", "points lost on target", "scale"):
+    for column in ("bound", "distribution mismatch", "points lost on target", "scale"):
         assert column in wide.stdout
         assert column not in narrow.stdout
-    for column in ("accuracy", "95 % interval", "linear probe", "bound"):
+    for column in ("transferred accuracy", "95 % interval", "linear probe", "seconds"):
         assert column in narrow.stdout
 
 
