@@ -116,7 +116,7 @@ def time_left(spent: float, since: float, done: int, total: int) -> str:
     Examples
     --------
     >>> time_left(120.0, 0.0, 2, 6), time_left(30.0, 5.0, 1, 2), time_left(0.0, 3.0, 0, 2)
-    ('about 4 minutes left', 'about 30 seconds left', '')
+    ('about 4 minutes left', 'about 20 seconds left', '')
     """
     if not 0 < done < total:
         return ""

@@ -86,7 +86,7 @@ def behind_first(
     >>> import numpy as np
     >>> correct = np.random.default_rng(0).random((300, 4)) < [0.9, 0.88, 0.7, 0.4]
     >>> [f"{each.p_value:.3f}" for each in behind_first(correct, "transferred_accuracy")]
-    ['1.000', '1.000', '0.000', '0.000']
+    ['1.000', '0.720', '0.000', '0.000']
     >>> [f"{each.p_value:.3f}" for each in behind_first(correct, "transferred_accuracy", first=3)]
     ['1.000', '1.000', '1.000', '0.000']
     """

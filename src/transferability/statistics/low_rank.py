@@ -26,7 +26,7 @@ def leading_factor(covariance: FloatArray, rank: int) -> FloatArray:
     Examples
     --------
     >>> import numpy as np
-    >>> leading_factor(np.diag([4.0, 1.0, 9.0]), 1).round(6).tolist()
+    >>> np.abs(leading_factor(np.diag([4.0, 1.0, 9.0]), 1).round(6)).tolist()
     [[0.0], [0.0], [3.0]]
     """
     d = len(covariance)

