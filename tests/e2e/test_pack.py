@@ -33,8 +33,18 @@ def place(tmp_path_factory: pytest.TempPathFactory, command: Command) -> Path:
     folder = tmp_path_factory.mktemp("packs")
     (folder / "encoders_of_packs.py").write_text(ENCODERS)
     for name in ("rows", "pixels"):
-        arguments = ["--data", "packaged:digits", "--encoder", f"python:encoders_of_packs:{name}", "--limit", "300", "--json"]
-        told = json.loads(command(folder, "pack", *arguments, "--out", f"packs/python-encoders_of_packs-{name}.safetensors").stdout)
+        arguments = [
+            "--data",
+            "packaged:digits",
+            "--encoder",
+            f"python:encoders_of_packs:{name}",
+            "--limit",
+            "300",
+            "--json",
+        ]
+        told = json.loads(
+            command(folder, "pack", *arguments, "--out", f"packs/python-encoders_of_packs-{name}.safetensors").stdout
+        )
         assert told["file"] == f"packs/python-encoders_of_packs-{name}.safetensors"
         assert (told["rows"], told["classes"], told["covariance"]) == (300, 10, "low-rank")
         assert told["bytes"] == (folder / told["file"]).stat().st_size
@@ -48,13 +58,18 @@ def test_rank_with_a_pack_for_each_encoder(place: Path, command: Command) -> Non
     by_samples = json.loads(command(place, "rank", "--reference", "packaged:digits", *shared).stdout)
     for found in (by_pack, by_samples):
         assert found["criterion"] == "transferred_accuracy"  # the target has samples
-        assert [each["encoder"] for each in found["ranking"]] == ["python:encoders_of_packs:pixels", "python:encoders_of_packs:rows"]
+        assert [each["encoder"] for each in found["ranking"]] == [
+            "python:encoders_of_packs:pixels",
+            "python:encoders_of_packs:rows",
+        ]
         for each in found["ranking"]:
             result = each["relatedness"]
             assert (result["certified"], result["evaluated_on"]) == (True, "folds")
             assert result["bound"] >= result["transferred_loss"]
     named = [
-        part for name in ("rows", "pixels") for part in ("--reference", f"pack:packs/python-encoders_of_packs-{name}.safetensors")
+        part
+        for name in ("rows", "pixels")
+        for part in ("--reference", f"pack:packs/python-encoders_of_packs-{name}.safetensors")
     ]
     by_name = json.loads(command(place, "rank", *named, *shared).stdout)
     bounds = [[each["relatedness"]["bound"] for each in found["ranking"]] for found in (by_pack, by_name)]
@@ -66,7 +81,17 @@ def test_relate_to_a_pack_and_between_packs(place: Path, command: Command) -> No
     arguments = ["--target", "packaged:digits", "--encoder", "python:encoders_of_packs:pixels", "--limit", "300"]
     done = command(place, "relate", "--reference", pack, *arguments)
     assert "The reference is the 90 rows whose logits the pack keeps." in " ".join(done.stderr.split())
-    bare = ["--data", "packaged:digits", "--encoder", "python:encoders_of_packs:pixels", "--limit", "300", "--rows", "0", "--json"]
+    bare = [
+        "--data",
+        "packaged:digits",
+        "--encoder",
+        "python:encoders_of_packs:pixels",
+        "--limit",
+        "300",
+        "--rows",
+        "0",
+        "--json",
+    ]
     told = json.loads(command(place, "pack", *bare, "--out", "bare.safetensors").stdout)
     assert told["rows_of_logits"] == 0
     done = command(place, "relate", "--reference", "pack:bare.safetensors", *arguments)
@@ -83,9 +108,20 @@ def test_relate_to_a_pack_and_between_packs(place: Path, command: Command) -> No
 
 def test_private_targets_are_ranked_without_samples(place: Path, command: Command) -> None:
     packs = "pack:packs/{encoder}.safetensors"
-    arguments = ["--encoder", "python:encoders_of_packs:rows", "--encoder", "python:encoders_of_packs:pixels", "--score", "logme", "--json"]
+    arguments = [
+        "--encoder",
+        "python:encoders_of_packs:rows",
+        "--encoder",
+        "python:encoders_of_packs:pixels",
+        "--score",
+        "logme",
+        "--json",
+    ]
     found = json.loads(command(place, "rank", "--reference", packs, "--target", packs, *arguments).stdout)
-    assert [each["encoder"] for each in found["ranking"]] == ["python:encoders_of_packs:pixels", "python:encoders_of_packs:rows"]
+    assert [each["encoder"] for each in found["ranking"]] == [
+        "python:encoders_of_packs:pixels",
+        "python:encoders_of_packs:rows",
+    ]
     assert found["criterion"] == "bound"
     sort = ["--reference", packs, "--target", packs, *arguments, "--sort", "transferred_accuracy"]
     assert "Sort by 'bound' or a score" in command(place, "rank", *sort, code=2).stderr
@@ -103,7 +139,11 @@ def test_private_targets_are_ranked_without_samples(place: Path, command: Comman
             ["--reference", "pack:packs/python-encoders_of_packs-rows.safetensors", "--target", "packaged:digits"],
             "made with encoder 'python:encoders_of_packs:rows' (",
         ),
-        ("relate", ["--reference", "pack:encoders_of_packs.py", "--target", "packaged:digits"], "damaged or not a reference pack"),
+        (
+            "relate",
+            ["--reference", "pack:encoders_of_packs.py", "--target", "packaged:digits"],
+            "damaged or not a reference pack",
+        ),
     ],
 )
 def test_what_does_not_fit_ends_with_one_sentence(
@@ -129,7 +169,15 @@ def test_a_compact_pack_is_small_and_gives_nearly_the_same_bound(place: Path, co
     assert (place / "small.safetensors").stat().st_size < 0.3 * (
         place / "packs/python-encoders_of_packs-pixels.safetensors"
     ).stat().st_size
-    arguments = ["--target", "packaged:digits", "--encoder", "python:encoders_of_packs:pixels", "--limit", "300", "--json"]
+    arguments = [
+        "--target",
+        "packaged:digits",
+        "--encoder",
+        "python:encoders_of_packs:pixels",
+        "--limit",
+        "300",
+        "--json",
+    ]
     bounds = []
     for pack in ("small.safetensors", "packs/python-encoders_of_packs-pixels.safetensors"):
         (found,) = json.loads(command(place, "relate", "--reference", f"pack:{pack}", *arguments).stdout)["results"]
