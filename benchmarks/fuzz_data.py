@@ -30,9 +30,6 @@ from pathlib import Path
 
 import numpy as np
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
-
 Seed = Callable[[np.random.Generator], bytes]
 FEATURES = np.random.default_rng(1).normal(size=(12, 3)).astype(np.float32)
 LABELS = np.arange(12) % 3
@@ -336,6 +333,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", default="fuzz-failures", help="folder for inputs that fail")
     options = parser.parse_args()
+    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_DISABLE_PROGRESS_BARS"):  # for the processes that read
+        os.environ.setdefault(name, "1")
     faults: list[str] = []
     print(f"{'kind':<22}{'inputs':>8}{'refused':>9}{'read':>7}{'failed':>8}{'seconds':>9}")
     for kind in options.kind or [*GOOD, "identifiers"]:

@@ -12,16 +12,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from transferability.cli.app import app
 from transferability.encoders.function import FunctionEncoder
-from transferability.errors import OptionError, TransferabilityError
+from transferability.errors import OptionError
 from transferability.pipeline import Settings, prepare
 from transferability.validation.confirm import Job
 from transferability.validation.ray import run_on_ray
 from transferability.validation.settings import FineTuning
 
+Command = Callable[..., subprocess.CompletedProcess[str]]
 ENCODERS = ("timm:test_efficientnet@random", "timm:test_vit@random", "python:own:rows")
 
 
@@ -41,33 +40,19 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def command(place: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[str, str]]:
-    monkeypatch.chdir(place)
-    monkeypatch.syspath_prepend(str(place))
-    monkeypatch.setenv("TRANSFERABILITY_CACHE", str(place / "cache"))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-
-    def run(*arguments: str, code: int = 0) -> tuple[str, str]:
-        done = CliRunner().invoke(app, list(arguments))
-        assert done.exit_code == code, done.output + repr(done.exception)
-        return done.stdout, done.stderr
-
-    return run
-
-
 def kinds(path: Path) -> int:
     with sqlite3.connect(path) as connection:
         return int(connection.execute("SELECT count(*) FROM results WHERE kind = 'confirm'").fetchone()[0])
 
 
 @pytest.mark.slow
-def test_a_ranking_is_confirmed_as_it_is_made_and_afterwards(place: Path, command) -> None:
+def test_a_ranking_is_confirmed_as_it_is_made_and_afterwards(place: Path, command: Command) -> None:
     options = [each for name in ENCODERS for each in ("--encoder", name)]
-    printed, said = command("rank", "npz:bands.npz", *options, "--confirm", "3", "--out", "results")
-    assert "fine-tuned" in printed.splitlines()[1]
-    assert "Fine-tuned on bands, timm:test_" in " ".join(said.split())
-    assert "'python:own:rows' cannot be fine-tuned" in " ".join(said.split())
+    done = command(place, "rank", "npz:bands.npz", *options, "--confirm", "3", "--out", "results")
+    assert "fine-tuned" in done.stdout.splitlines()[1]
+    said = " ".join(done.stderr.split())
+    assert "Fine-tuned on bands, timm:test_" in said
+    assert "'python:own:rows' cannot be fine-tuned" in said
     record = json.loads((place / "results" / "ranking.json").read_text())
     entries = record["confirmation"]["entries"]
     assert [each["encoder"] for each in entries][2] == "python:own:rows"
@@ -80,11 +65,12 @@ def test_a_ranking_is_confirmed_as_it_is_made_and_afterwards(place: Path, comman
 
     store = place / "results" / "finetuned.sqlite"
     assert kinds(store) == 4
-    again, _ = command("validate", "--top", "3", "results", "--json", code=3)  # one cannot be fine-tuned
-    assert json.loads(again)["entries"] == entries  # nothing was trained again
+    again = command(place, "validate", "--top", "3", "results", "--json", code=3)  # one cannot be fine-tuned
+    assert json.loads(again.stdout)["entries"] == entries  # nothing was trained again
     assert kinds(store) == 4
     first = record["ranking"][0]["encoder"]
-    table, _ = command("validate", "--top", "1", "results/ranking.json", code=3 if first.startswith("python:") else 0)
+    code = 3 if first.startswith("python:") else 0
+    table = command(place, "validate", "--top", "1", "results/ranking.json", code=code).stdout
     record = json.loads((place / "results" / "ranking.json").read_text())
     assert len(record["confirmation"]["entries"]) == 1
     assert sum(each["confirmed"] is not None for each in record["ranking"]) == 1
@@ -102,11 +88,12 @@ def test_a_ranking_is_confirmed_as_it_is_made_and_afterwards(place: Path, comman
         ),
     ],
 )
-def test_what_cannot_be_confirmed_is_refused(arguments, message: str, place: Path, monkeypatch) -> None:
-    monkeypatch.chdir(place)
-    done = CliRunner().invoke(app, list(arguments))
-    assert isinstance(done.exception, TransferabilityError)
-    assert message in str(done.exception)
+def test_what_cannot_be_confirmed_is_refused(
+    arguments: tuple[str, ...], message: str, place: Path, command: Command
+) -> None:
+    done = command(place, *arguments, code=2)
+    assert done.stdout == ""
+    assert message in " ".join(done.stderr.split())
 
 
 RAY = """

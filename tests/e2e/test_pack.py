@@ -31,45 +31,30 @@ rows.version = pixels.version = "1"
 def place(tmp_path_factory: pytest.TempPathFactory, command: Command) -> Path:
     """A folder with two encoders and a pack of each."""
     folder = tmp_path_factory.mktemp("packs")
-    (folder / "encoders_of_packs.py").write_text(ENCODERS)
+    (folder / "own.py").write_text(ENCODERS)
     for name in ("rows", "pixels"):
-        arguments = [
-            "--data",
-            "packaged:digits",
-            "--encoder",
-            f"python:encoders_of_packs:{name}",
-            "--limit",
-            "300",
-            "--json",
-        ]
-        told = json.loads(
-            command(folder, "pack", *arguments, "--out", f"packs/python-encoders_of_packs-{name}.safetensors").stdout
-        )
-        assert told["file"] == f"packs/python-encoders_of_packs-{name}.safetensors"
+        arguments = ["--data", "packaged:digits", "--encoder", f"python:own:{name}", "--limit", "300", "--json"]
+        told = json.loads(command(folder, "pack", *arguments, "--out", f"packs/python-own-{name}.safetensors").stdout)
+        assert told["file"] == f"packs/python-own-{name}.safetensors"
         assert (told["rows"], told["classes"], told["covariance"]) == (300, 10, "low-rank")
         assert told["bytes"] == (folder / told["file"]).stat().st_size
     return folder
 
 
 def test_rank_with_a_pack_for_each_encoder(place: Path, command: Command) -> None:
-    encoders = ["--encoder", "python:encoders_of_packs:rows", "--encoder", "python:encoders_of_packs:pixels"]
+    encoders = ["--encoder", "python:own:rows", "--encoder", "python:own:pixels"]
     shared = ["--target", "packaged:digits", "--limit", "300", *encoders, "--json"]
     by_pack = json.loads(command(place, "rank", "--reference", "pack:packs/{encoder}.safetensors", *shared).stdout)
     by_samples = json.loads(command(place, "rank", "--reference", "packaged:digits", *shared).stdout)
     for found in (by_pack, by_samples):
         assert found["criterion"] == "transferred_accuracy"  # the target has samples
-        assert [each["encoder"] for each in found["ranking"]] == [
-            "python:encoders_of_packs:pixels",
-            "python:encoders_of_packs:rows",
-        ]
+        assert [each["encoder"] for each in found["ranking"]] == ["python:own:pixels", "python:own:rows"]
         for each in found["ranking"]:
             result = each["relatedness"]
             assert (result["certified"], result["evaluated_on"]) == (True, "folds")
             assert result["bound"] >= result["transferred_loss"]
     named = [
-        part
-        for name in ("rows", "pixels")
-        for part in ("--reference", f"pack:packs/python-encoders_of_packs-{name}.safetensors")
+        part for name in ("rows", "pixels") for part in ("--reference", f"pack:packs/python-own-{name}.safetensors")
     ]
     by_name = json.loads(command(place, "rank", *named, *shared).stdout)
     bounds = [[each["relatedness"]["bound"] for each in found["ranking"]] for found in (by_pack, by_name)]
@@ -77,21 +62,11 @@ def test_rank_with_a_pack_for_each_encoder(place: Path, command: Command) -> Non
 
 
 def test_relate_to_a_pack_and_between_packs(place: Path, command: Command) -> None:
-    pack = "pack:packs/python-encoders_of_packs-pixels.safetensors"
-    arguments = ["--target", "packaged:digits", "--encoder", "python:encoders_of_packs:pixels", "--limit", "300"]
+    pack = "pack:packs/python-own-pixels.safetensors"
+    arguments = ["--target", "packaged:digits", "--encoder", "python:own:pixels", "--limit", "300"]
     done = command(place, "relate", "--reference", pack, *arguments)
     assert "The reference is the 90 rows whose logits the pack keeps." in " ".join(done.stderr.split())
-    bare = [
-        "--data",
-        "packaged:digits",
-        "--encoder",
-        "python:encoders_of_packs:pixels",
-        "--limit",
-        "300",
-        "--rows",
-        "0",
-        "--json",
-    ]
+    bare = ["--data", "packaged:digits", "--encoder", "python:own:pixels", "--limit", "300", "--rows", "0", "--json"]
     told = json.loads(command(place, "pack", *bare, "--out", "bare.safetensors").stdout)
     assert told["rows_of_logits"] == 0
     done = command(place, "relate", "--reference", "pack:bare.safetensors", *arguments)
@@ -108,20 +83,9 @@ def test_relate_to_a_pack_and_between_packs(place: Path, command: Command) -> No
 
 def test_private_targets_are_ranked_without_samples(place: Path, command: Command) -> None:
     packs = "pack:packs/{encoder}.safetensors"
-    arguments = [
-        "--encoder",
-        "python:encoders_of_packs:rows",
-        "--encoder",
-        "python:encoders_of_packs:pixels",
-        "--score",
-        "logme",
-        "--json",
-    ]
+    arguments = ["--encoder", "python:own:rows", "--encoder", "python:own:pixels", "--score", "logme", "--json"]
     found = json.loads(command(place, "rank", "--reference", packs, "--target", packs, *arguments).stdout)
-    assert [each["encoder"] for each in found["ranking"]] == [
-        "python:encoders_of_packs:pixels",
-        "python:encoders_of_packs:rows",
-    ]
+    assert [each["encoder"] for each in found["ranking"]] == ["python:own:pixels", "python:own:rows"]
     assert found["criterion"] == "bound"
     sort = ["--reference", packs, "--target", packs, *arguments, "--sort", "transferred_accuracy"]
     assert "Sort by 'bound' or a score" in command(place, "rank", *sort, code=2).stderr
@@ -136,50 +100,38 @@ def test_private_targets_are_ranked_without_samples(place: Path, command: Comman
     [
         (
             "relate",
-            ["--reference", "pack:packs/python-encoders_of_packs-rows.safetensors", "--target", "packaged:digits"],
-            "made with encoder 'python:encoders_of_packs:rows' (",
+            ["--reference", "pack:packs/python-own-rows.safetensors", "--target", "packaged:digits"],
+            "made with encoder 'python:own:rows' (",
         ),
-        (
-            "relate",
-            ["--reference", "pack:encoders_of_packs.py", "--target", "packaged:digits"],
-            "damaged or not a reference pack",
-        ),
+        ("relate", ["--reference", "pack:own.py", "--target", "packaged:digits"], "damaged or not a reference pack"),
     ],
 )
 def test_what_does_not_fit_ends_with_one_sentence(
     place: Path, command: Command, command_name: str, arguments: list[str], message: str
 ) -> None:
-    shown = command(place, command_name, *arguments, "--encoder", "python:encoders_of_packs:pixels", code=1)
+    shown = command(place, command_name, *arguments, "--encoder", "python:own:pixels", code=1)
     assert shown.stdout == ""
     assert shown.stderr.startswith("error: ")
     assert message in shown.stderr
     if "made with" in message:  # both are shown
-        assert "this is encoder 'python:encoders_of_packs:pixels' (" in shown.stderr
+        assert "this is encoder 'python:own:pixels' (" in shown.stderr
 
 
 def test_packs_of_different_encoders_are_not_compared(place: Path, command: Command) -> None:
-    reference, target = (f"pack:packs/python-encoders_of_packs-{name}.safetensors" for name in ("rows", "pixels"))
+    reference, target = (f"pack:packs/python-own-{name}.safetensors" for name in ("rows", "pixels"))
     assert "cannot be compared" in command(place, "relate", "--reference", reference, "--target", target, code=1).stderr
 
 
 def test_a_compact_pack_is_small_and_gives_nearly_the_same_bound(place: Path, command: Command) -> None:
-    made = ["--data", "packaged:digits", "--encoder", "python:encoders_of_packs:pixels", "--limit", "300"]
+    made = ["--data", "packaged:digits", "--encoder", "python:own:pixels", "--limit", "300"]
     done = command(place, "pack", *made, "--compact", "--out", "small.safetensors")
     assert "It holds the logits of 90 rows; --rows 0 leaves them out." in " ".join(done.stderr.split())
     assert (place / "small.safetensors").stat().st_size < 0.3 * (
-        place / "packs/python-encoders_of_packs-pixels.safetensors"
+        place / "packs/python-own-pixels.safetensors"
     ).stat().st_size
-    arguments = [
-        "--target",
-        "packaged:digits",
-        "--encoder",
-        "python:encoders_of_packs:pixels",
-        "--limit",
-        "300",
-        "--json",
-    ]
+    arguments = ["--target", "packaged:digits", "--encoder", "python:own:pixels", "--limit", "300", "--json"]
     bounds = []
-    for pack in ("small.safetensors", "packs/python-encoders_of_packs-pixels.safetensors"):
+    for pack in ("small.safetensors", "packs/python-own-pixels.safetensors"):
         (found,) = json.loads(command(place, "relate", "--reference", f"pack:{pack}", *arguments).stdout)["results"]
         bounds.append(found["bound"])
     assert bounds[0] == pytest.approx(bounds[1], abs=0.02)

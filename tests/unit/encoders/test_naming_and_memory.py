@@ -135,7 +135,7 @@ def test_a_hub_that_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     from transferability.encoders._reach import hub_problem
 
     hub_problem.cache_clear()
-    assert hub_problem()  # sockets are closed in tests, or the hub is switched off
+    assert "does not answer" in (hub_problem() or "")  # sockets are closed in tests
     hub_problem.cache_clear()
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert hub_problem() == "HF_HUB_OFFLINE is set"
