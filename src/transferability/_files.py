@@ -20,14 +20,20 @@ import numpy.typing as npt
 
 from transferability._archives import read_npz
 from transferability._array import FloatArray, IntArray
-from transferability._identifiers import no_such_file
 from transferability._tensors import Arrays, read_tensors, write_tensors
 from transferability._validate import check_features, check_targets
 from transferability._writing import output_errors
 from transferability._writing import temporary_sibling as temporary_sibling
 from transferability._writing import to_disk as to_disk
 from transferability._writing import write_through_temporary as write_through_temporary
-from transferability.errors import DatasetError, FeatureError, FileDamagedError, NoSuchFileError, OptionError
+from transferability.errors import (
+    DatasetError,
+    FeatureError,
+    FileDamagedError,
+    NoSuchFileError,
+    OptionError,
+    no_such_file,
+)
 from transferability.task import Task
 
 __all__ = [

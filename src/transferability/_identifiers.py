@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
 from transferability.errors import UnknownNameError, nearest_names
 
-__all__ = ["file_name", "no_such_file", "split_fragment", "split_identifier"]
+__all__ = ["file_name", "split_fragment", "split_identifier"]
 
 
 def split_identifier(identifier: str, prefixes: Iterable[str], argument: str, bare_fix: str) -> tuple[str, str]:
@@ -69,17 +68,6 @@ def file_name(text: str) -> str:
     'timm-resnet18.a1_in1k'
     """
     return "".join(character if character.isalnum() or character in "-_." else "-" for character in text)
-
-
-def no_such_file(path: Path, kind: str = "file") -> str:
-    """Return the sentence on a path where nothing is, with the names beside it that are alike."""
-    try:
-        beside = sorted(each.name for each in path.parent.iterdir())
-    except OSError:
-        beside = []
-    close = difflib.get_close_matches(path.name, beside, n=2)
-    hint = f" Did you mean {' or '.join(str(path.parent / each) for each in close)}?" if close else ""
-    return f"there is no {kind} {path}.{hint}"
 
 
 def _exists(path: Path) -> bool:

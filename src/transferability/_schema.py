@@ -15,7 +15,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from transferability.errors import FileDamagedError
+from transferability.errors import FileDamagedError, NoSuchFileError, no_such_file
 
 __all__ = ["ShapeError", "check_shape", "read_json"]
 
@@ -54,11 +54,15 @@ def read_json(path: Path, shape: Shape = object) -> Any:
 
     Raises
     ------
+    NoSuchFileError
+        If it is not there.
     FileDamagedError
         If it cannot be read, is no JSON (nan and infinity are none), or has another shape.
     """
     try:
         value = json.loads(path.read_text("utf-8"), parse_constant=_refuse)
+    except FileNotFoundError as error:
+        raise NoSuchFileError(no_such_file(path)) from error
     except (OSError, ValueError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         message = f"`{path}` cannot be read ({reason}). Write it again."

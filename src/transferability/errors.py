@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Iterable
+from pathlib import Path
 from types import ModuleType
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "TransferabilityError",
     "UnknownNameError",
     "nearest_names",
+    "no_such_file",
     "one_line",
     "passes_through",
     "require_extra",
@@ -82,6 +84,17 @@ class OutputError(TransferabilityError, OSError):
 
 class MissingExtraError(TransferabilityError, ImportError):
     """A library that an optional extra installs is not there."""
+
+
+def no_such_file(path: Path, kind: str = "file") -> str:
+    """Return the sentence on a path where nothing is, with the names beside it that are alike."""
+    try:
+        beside = sorted(each.name for each in path.parent.iterdir())
+    except OSError:
+        beside = []
+    close = difflib.get_close_matches(path.name, beside, n=2)
+    hint = f" Did you mean {' or '.join(str(path.parent / each) for each in close)}?" if close else ""
+    return f"there is no {kind} {path}.{hint}"
 
 
 def nearest_names(name: str, valid: Iterable[str]) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from transferability._identifiers import no_such_file, split_fragment
+from transferability._identifiers import split_fragment
 from transferability.datasets.base import Dataset
 from transferability.datasets.columns import from_columns
 from transferability.datasets.csv_file import header_of, read_csv
@@ -28,6 +28,7 @@ from transferability.errors import (
     OptionError,
     TransferabilityError,
     nearest_names,
+    no_such_file,
     require_extra,
 )
 

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from transferability._array import IntArray
-from transferability._identifiers import no_such_file, split_identifier
+from transferability._identifiers import split_identifier
 from transferability._validate import check_seed
 from transferability.datasets.base import Dataset
 from transferability.datasets.in_memory import from_memory
 from transferability.datasets.sampling import stratified_sample
-from transferability.errors import DatasetError, NoSuchFileError, OptionError, TransferabilityError
+from transferability.errors import DatasetError, NoSuchFileError, OptionError, TransferabilityError, no_such_file
 
 __all__ = ["identifier_of", "load_dataset"]
 

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from transferability._array import IntArray
-from transferability._identifiers import no_such_file, split_fragment
+from transferability._identifiers import split_fragment
 from transferability.datasets.base import Dataset
 from transferability.datasets.column_hints import usual_roles
 from transferability.datasets.column_kinds import kind_of
@@ -32,7 +32,14 @@ from transferability.datasets.columns import Cells, from_columns
 from transferability.datasets.conll_file import read_conll
 from transferability.datasets.csv_file import read_csv
 from transferability.datasets.roles import Roles, parse_roles, require_column
-from transferability.errors import DatasetError, FileDamagedError, NoSuchFileError, nearest_names, require_extra
+from transferability.errors import (
+    DatasetError,
+    FileDamagedError,
+    NoSuchFileError,
+    nearest_names,
+    no_such_file,
+    require_extra,
+)
 
 __all__ = ["ArrowTable", "first_missing", "load_conll", "load_csv", "load_parquet"]
 

@@ -7,7 +7,15 @@ import os
 from pathlib import Path
 from typing import Any
 
-from transferability.errors import EncoderError, OptionError, nearest_names, one_line, require_extra
+from transferability.errors import (
+    EncoderError,
+    NoSuchFileError,
+    OptionError,
+    nearest_names,
+    no_such_file,
+    one_line,
+    require_extra,
+)
 
 __all__ = ["file_hashes", "open_session", "read_graph"]
 
@@ -16,8 +24,9 @@ def read_graph(path: Path, name: str) -> Any:
     """Read an ONNX file, without weights that it keeps in other files."""
     onnx = require_extra("onnx", "onnx", f"encoder {name!r}")
     if not path.is_file():
-        message = f"encoder {name!r} cannot be loaded: there is no file {path}."
-        raise EncoderError(message)
+        missing = no_such_file(path)
+        message = f"encoder {name!r} cannot be loaded: {missing}"
+        raise EncoderError(message) from NoSuchFileError(missing)
     try:
         graph = onnx.load(path, load_external_data=False)
     except Exception as error:  # protobuf's DecodeError has no base of its own

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from threadpoolctl import threadpool_limits
 
 from transferability.encoders import FeatureFiles
-from transferability.errors import TransferabilityError
+from transferability.errors import NoSuchFileError, OptionError, TransferabilityError, UnknownNameError
 from transferability.pipeline.data import AnyEncoder, Part, Settings
 from transferability.pipeline.encoder_cost import CostMeter
 from transferability.pipeline.extraction import Extraction, load, views_of
@@ -36,6 +36,16 @@ class EncoderSkippedError(Exception):
         super().__init__(f"{encoder}: {reason}")
         self.encoder = encoder
         self.reason = reason
+
+    @property
+    def is_wrong_call(self) -> bool:
+        """Whether an option or a name is at fault, or a file that is not there."""
+        error: BaseException | None = self.reason
+        while error is not None:
+            if isinstance(error, UnknownNameError | OptionError | NoSuchFileError | FileNotFoundError):
+                return True
+            error = error.__cause__
+        return False
 
 
 def measure_encoder(

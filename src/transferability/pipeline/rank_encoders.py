@@ -10,7 +10,7 @@ from transferability._criteria import TRANSFERRED, unknown
 from transferability._validate import check_choice
 from transferability.display.columns import sort_key
 from transferability.encoders import FeatureFiles
-from transferability.errors import OptionError, RowError, TaskError, UnknownNameError
+from transferability.errors import RowError, TaskError, UnknownNameError
 from transferability.features.workers import keep_workers
 from transferability.pipeline.choice import Encoders, choose_encoders
 from transferability.pipeline.data import (
@@ -177,7 +177,7 @@ def rank(
             progress=progress,
         )
         wanted, skipped = raced.encoders, list(raced.skipped)
-    wrong_names = 0
+    wrong_calls = 0
     target_name, *names = [part.name for part in parts]
 
     def ranking() -> Ranking:
@@ -202,7 +202,7 @@ def rank(
             if isinstance(error.reason, RowError) and not entries:
                 raise error.reason from error  # the next encoder would come upon it too, hours later
             skipped.append(Skipped(error.encoder, str(error.reason)))
-            wrong_names += isinstance(error.reason, UnknownNameError | OptionError)
+            wrong_calls += error.is_wrong_call
             if tell:
                 tell(skipped[-1], position, len(wanted))
         except KeyboardInterrupt as error:
@@ -212,7 +212,7 @@ def rank(
     if not entries:
         reasons = "; ".join(f"{each.encoder}: {each.reason}" for each in skipped)
         message = f"no encoder could be ranked. {reasons}"
-        raise UnknownNameError(message) if wrong_names == len(skipped) else TaskError(message)
+        raise UnknownNameError(message) if wrong_calls == len(skipped) else TaskError(message)
     return ranking()
 
 

@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transferability._identifiers import no_such_file
 from transferability._tensors import Arrays, read_tensors, write_tensors
-from transferability.errors import DatasetError, FileDamagedError, NoSuchFileError
+from transferability.errors import DatasetError, FileDamagedError, NoSuchFileError, no_such_file
 from transferability.relatedness.costs.base import HeldOut
 from transferability.relatedness.encoder_mark import EncoderMark
 from transferability.relatedness.lipschitz import SoftmaxClassifier

@@ -11,7 +11,7 @@ from typing import Any
 
 from transferability._criteria import TRANSFERRED
 from transferability._schema import ShapeError, check_shape, read_json
-from transferability.errors import DatasetError, FileDamagedError
+from transferability.errors import DatasetError, FileDamagedError, NoSuchFileError, no_such_file
 from transferability.report.stored import Stored
 
 __all__ = ["DETAIL", "ENTRY", "RECORDS", "check_points", "check_result", "read_known", "read_measured", "read_study"]
@@ -152,6 +152,7 @@ DETAIL = {
 _KEYS = {"target_samples?": {str: [str]}, "reference_samples?": {str: [str]}}
 _DETAILS = {"samples": {str: {str: str}}, "details": [(None, {**DETAIL, **_KEYS})]}
 
+_HOW_TO_WRITE = "Write them with `transferability rank … --out` or `transferability relate … --out`."
 _log = logging.getLogger(__name__)
 
 
@@ -163,11 +164,16 @@ def read_study(folder: Path) -> list[Stored]:
 
     Raises
     ------
+    NoSuchFileError
+        If there is no such folder.
     DatasetError
-        If there are none.
+        If there are no records in it.
     FileDamagedError
         If one of the records is not what it should be.
     """
+    if not os.path.lexists(folder):
+        message = f"{no_such_file(folder, 'folder')} {_HOW_TO_WRITE}"
+        raise NoSuchFileError(message)
     found = _records_in(folder)
     if not found and os.path.isdir(folder):  # noqa: PTH112
         damaged: FileDamagedError | None = None
@@ -180,10 +186,7 @@ def read_study(folder: Path) -> list[Stored]:
         if damaged and not found:
             raise damaged
     if not found:
-        message = (
-            f"`{folder}` must hold {' or '.join(RECORDS)}, or folders that do. "
-            "Write them with `transferability rank … --out` or `transferability relate … --out`."
-        )
+        message = f"`{folder}` must hold {' or '.join(RECORDS)}, or folders that do. {_HOW_TO_WRITE}"
         raise DatasetError(message)
     return found
 
@@ -204,8 +207,10 @@ def read_measured(path: Path) -> dict[str, dict[str, float]]:
 
     Raises
     ------
+    NoSuchFileError
+        If the file is not there.
     DatasetError
-        If the file or a column is missing, or a row holds no accuracy between 0 and 1.
+        If a column is missing, or a row holds no accuracy between 0 and 1.
     FileDamagedError
         If a JSON file is none.
     """
@@ -214,6 +219,8 @@ def read_measured(path: Path) -> dict[str, dict[str, float]]:
     else:
         try:
             rows = list(csv.DictReader(path.read_text("utf-8-sig").splitlines()))
+        except FileNotFoundError as error:
+            raise NoSuchFileError(no_such_file(path)) from error
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             message = f"`{path}` cannot be read ({error}). Give a CSV file of columns encoder, accuracy."
             raise DatasetError(message) from error

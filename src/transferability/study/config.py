@@ -35,7 +35,7 @@ import numpy as np
 
 from transferability._writing import check_output
 from transferability.encoders.registry import is_wildcard
-from transferability.errors import DatasetError, OptionError, nearest_names
+from transferability.errors import DatasetError, NoSuchFileError, OptionError, nearest_names, no_such_file
 from transferability.pipeline import Settings, choose_encoders, load_part
 from transferability.pipeline.measure import score_columns
 from transferability.relatedness.estimator import TaskRelatedness
@@ -82,6 +82,8 @@ def load_study(path: str | os.PathLike[str]) -> Study:
 
     Raises
     ------
+    NoSuchFileError
+        If the file is not there.
     DatasetError
         If the file cannot be read or is no TOML.
     OptionError
@@ -92,6 +94,9 @@ def load_study(path: str | os.PathLike[str]) -> Study:
     path = Path(path)
     try:
         given = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        message = f"{no_such_file(path)} Write one; `study --help` shows what is in it."
+        raise NoSuchFileError(message) from error
     except OSError as error:
         message = f"study file {path} cannot be read: {error.strerror}. Write one; `study --help` shows what is in it."
         raise DatasetError(message) from error
