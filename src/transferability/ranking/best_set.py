@@ -32,7 +32,7 @@ from transferability.errors import OptionError
 from transferability.ranking.bounded_means import Bet, shares_of
 from transferability.ranking.intervals import tail_of
 
-__all__ = ["BestSet", "best_by_accuracy", "best_by_loss", "sign_test"]
+__all__ = ["BestSet", "best_by_accuracy", "best_by_loss", "betting_test", "sign_test"]
 
 _RIVALS = 3
 """Encoders with the clearest lead over one, on which bets are made."""
@@ -149,16 +149,25 @@ def best_by_loss(losses: Any, largest: float, *, confidence: float = 0.95, n_cla
         raise OptionError(message)
     n_encoders = array.shape[1]
     comparisons = _comparisons(n_encoders, n_classifiers, confidence)
-    shares = shares_of(array.ravel(), largest).reshape(array.shape)
-    tail = (1 - confidence) / comparisons
-    smallest = np.ones(n_encoders)
-    for j in range(n_encoders):
-        gains = (1 + shares[:, [j]] - shares) / 2  # (n, m), at most 1/2 on average if j is the best
-        lead = (gains.mean(axis=0) - 0.5) / np.maximum(gains.std(axis=0), 1e-12)
-        for k in np.argsort(-lead, kind="stable")[:_RIVALS]:  # others cannot win as much
-            if lead[k] > 0:
-                smallest[j] = min(smallest[j], math.exp(-Bet(gains[:, k], tail).log_wealth(0.5)))
+    smallest = betting_test(array, largest, (1 - confidence) / comparisons, _RIVALS).min(axis=1)
     return _shared(smallest, comparisons, confidence)
+
+
+def betting_test(losses: FloatArray, largest: float, tail: float, n_rivals: int) -> FloatArray:
+    """Return p-values of "the mean loss of j is at most that of k", (n, m) -> (m, m), by betting; 1 without a bet.
+
+    Bets, which are made for this tail, are on the `n_rivals` encoders with the clearest lead over j: others cannot win
+    as much.
+    """
+    shares = shares_of(losses.ravel(), largest).reshape(losses.shape)
+    tails = np.ones((losses.shape[1], losses.shape[1]))
+    for j in range(losses.shape[1]):
+        gains = (1 + shares[:, [j]] - shares) / 2  # (n, m), at most 1/2 on average where j is no worse
+        lead = (gains.mean(axis=0) - 0.5) / np.maximum(gains.std(axis=0), 1e-12)
+        for k in np.argsort(-lead, kind="stable")[:n_rivals]:
+            if lead[k] > 0:
+                tails[j, k] = min(1.0, math.exp(-Bet(gains[:, k], tail).log_wealth(0.5)))
+    return tails
 
 
 def _comparisons(n_encoders: int, n_classifiers: int | None, confidence: float) -> int:

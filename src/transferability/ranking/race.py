@@ -13,7 +13,6 @@ on is what it cannot exclude; `experiments/race.py` measures how often the first
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,8 +25,8 @@ from transferability._array import FloatArray
 from transferability._criteria import TRANSFERRED_ACCURACY, TRANSFERRED_LOSS, Quantity
 from transferability._validate import check_choice
 from transferability.errors import OptionError
-from transferability.ranking.best_set import sign_test
-from transferability.ranking.bounded_means import Bet, largest_smoothed_loss, shares_of, smoothed_losses
+from transferability.ranking.best_set import betting_test, sign_test
+from transferability.ranking.bounded_means import largest_smoothed_loss, smoothed_losses
 
 __all__ = ["Behind", "Leaving", "Sample", "behind_first", "leaving"]
 
@@ -103,7 +102,8 @@ def behind_first(
     if quantity == TRANSFERRED_ACCURACY:
         tails = sign_test(rows.astype(bool))
     elif quantity == TRANSFERRED_LOSS:
-        tails = _bets(smoothed_losses(rows, n_classes), largest_smoothed_loss(n_classes), first, n_comparisons)
+        losses, largest = smoothed_losses(rows, n_classes), largest_smoothed_loss(n_classes)
+        tails = betting_test(losses, largest, 0.05 / n_comparisons, first + _SPARE)
     else:
         tails = _student(rows.astype(np.float64))
     np.fill_diagonal(tails, 1.0)
@@ -181,21 +181,6 @@ def leaving(sample: Sample, *, first: int, error: float, n_encoders: int) -> dic
             rival = found[view].rival
             left[owner] = Leaving(float(values[view]), sample.owners[rival], float(values[rival]), found[view].p_value)
     return left
-
-
-def _bets(losses: FloatArray, largest: float, first: int, n_comparisons: int) -> FloatArray:
-    """Return p-values of "the mean loss of j is at most that of k", (j, k); 1 where no bet was made."""
-    shares = shares_of(losses.ravel(), largest).reshape(losses.shape)
-    n_encoders = losses.shape[1]
-    tails = np.ones((n_encoders, n_encoders))
-    for j in range(n_encoders):
-        gains = (1 + shares[:, [j]] - shares) / 2  # (n, m), at most 1/2 on average where j is no worse
-        lead = (gains.mean(axis=0) - 0.5) / np.maximum(gains.std(axis=0), 1e-12)
-        for k in np.argsort(-lead, kind="stable")[: first + _SPARE]:
-            if lead[k] > 0:
-                wealth = Bet(gains[:, k], 0.05 / n_comparisons).log_wealth(0.5)
-                tails[j, k] = min(1.0, math.exp(-wealth))
-    return tails
 
 
 def _student(values: FloatArray) -> FloatArray:

@@ -13,7 +13,6 @@ features.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -22,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from transferability._array import BoolArray, FloatArray, IntArray
+from transferability._line_search import Secants
 
 __all__ = ["Descent", "LogitLoss", "Look", "Quadratic", "Rows", "Spectrum", "cross_entropy", "mixture_entropy"]
 
@@ -309,7 +309,7 @@ class Descent:
     def move(self, ahead: Array, quadratic: Quadratic) -> float:
         """Go as far along `ahead` as it pays; return the decrease that was expected, zero where rounding hides it.
 
-        By secants, from both sides of the minimum: a look from elsewhere costs O(n K), no pass over the features.
+        A look from elsewhere on the line costs O(n K), no pass over the features.
         """
         change = self._logits(ahead)
         bend = float(np.vdot(ahead[:, :-1], quadratic.times(ahead[:, :-1])))
@@ -317,22 +317,14 @@ class Descent:
         slope = float(np.vdot(self.slopes, ahead)) + rise
         if not slope < 0:
             return 0.0
-        low, low_slope, high, high_slope, length = 0.0, slope, math.inf, math.inf, 1.0
+        secants, length = Secants(slope), 1.0
         for _ in range(_TRIES):
             look = self.loss(self.logits + change.dtype.type(length) * change)
             new_slope = float(np.vdot(look.slopes, change)) + rise + length * bend
             higher = look.loss - self.look.loss + length * (rise + 0.5 * length * bend)
             if abs(new_slope) <= _SLOPE_LEFT * abs(slope) and (new_slope <= 0 or higher <= 0):
                 break
-            if new_slope < 0:
-                low, low_slope = length, new_slope
-            else:
-                high, high_slope = length, new_slope
-            if math.isinf(high):
-                length *= min(4.0, slope / (slope - new_slope)) if new_slope > slope else 4.0
-            else:
-                share = low_slope / (low_slope - max(high_slope, 0.0))
-                length = low + min(max(share, 0.1), 0.9) * (high - low)
+            length = secants.after(length, new_slope)
         else:
             return 0.0
         step = ahead.dtype.type(length) * ahead

@@ -10,7 +10,6 @@ Own code for that, and because SciPy's L-BFGS-B spends as long on bookkeeping in
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,6 +19,7 @@ import numpy.typing as npt
 import scipy.linalg
 
 from transferability._array import FloatArray, IntArray
+from transferability._line_search import Secants
 
 __all__ = ["SoftmaxRegression", "fit_softmax_regression"]
 
@@ -185,28 +185,19 @@ class _Objective:
     def move(self, step: _Array, slope: float) -> float:
         """Go as far along `step` as it pays, and return how far; zero if rounding hides the minimum. Half a pass.
 
-        By secants, from both sides of the minimum: the objective is convex, and a look from elsewhere costs O(n K).
+        The objective is convex, and a look from elsewhere on the line costs O(n K).
         """
         weights, ahead = self.split(self.parameters)[0], self.split(step)[0]
         rise, bend = (self.ridge * float(np.vdot(each, ahead)) for each in (weights, ahead))
         change = self.features @ ahead.T
         change += self.split(step)[1]
-        low, low_slope, high, high_slope = 0.0, slope, math.inf, math.inf
-        length = 1.0
+        secants, length = Secants(slope), 1.0
         for _ in range(_TRIES):
             self._look_from(change, length)
             new_slope = np.einsum("ij,ij->i", self.residuals, change).mean(dtype=np.float64) + rise + length * bend
             if abs(new_slope) <= _SLOPE_LEFT * abs(slope):
                 break
-            if new_slope < 0:
-                low, low_slope = length, new_slope
-            else:
-                high, high_slope = length, new_slope
-            if math.isinf(high):
-                length *= min(4.0, slope / (slope - new_slope)) if new_slope > slope else 4.0
-            else:
-                share = low_slope / (low_slope - high_slope)
-                length = low + min(max(share, 0.1), 0.9) * (high - low)
+            length = secants.after(length, new_slope)
         else:
             length = 0.0
             self._look_from(change, length)
