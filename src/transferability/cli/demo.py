@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -42,6 +43,7 @@ def demo(
         ranking = rank(
             _TARGET, _REFERENCE, _ENCODERS, settings=Settings(limit=_ROWS), progress=watch.progress, tell=watch.tell
         )
+    ranking = replace(ranking, made=ranking.made | {"target": _TARGET})
     show_ranking(ranking)
     best = ranking.best.relatedness
     interval = ranking.standings[0]

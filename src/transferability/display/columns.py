@@ -18,9 +18,7 @@ __all__ = [
     "Entry",
     "column_named",
     "columns_of",
-    "cost_column",
     "describe_columns",
-    "mark_front",
     "shown_columns",
     "sort_key",
     "title_of",
@@ -292,12 +290,6 @@ COLUMNS: tuple[Column, ...] = (
     Column("seconds", "seconds", "seconds", "Seconds for this encoder in all.", _of("seconds"), False, "main"),
 )  # fmt: skip
 """All columns but those of scores, in the order in which tables show them."""
-SECONDS_PER_ITEM = Column(
-    "seconds_per_item", "seconds per item", "constant", "Seconds that the encoder takes for an item on this machine.",
-    lambda entry: None if (rate := _of("cost", "items_per_second")(entry)) is None else 1 / rate, False, "data",
-    in_frame=False,
-)  # fmt: skip
-"""The cost that the front is drawn against; the inverse of the column items/s."""
 _ALIASES = {"accuracy": "transferred_accuracy", "loss": "transferred_loss", "probe": "probe_accuracy"}
 
 
@@ -364,31 +356,6 @@ def title_of(name: str) -> str:
     """
     column = column_named(name)
     return name if column is None else column.title
-
-
-def cost_column(entries: Sequence[Entry]) -> Column | None:
-    """Return what the cost of these encoders is: seconds per item where all have them, else parameters, else None."""
-    for column in (SECONDS_PER_ITEM, next(column for column in COLUMNS if column.key == "n_parameters")):
-        if entries and all(column.value(entry) is not None for entry in entries):
-            return column
-    return None
-
-
-def mark_front(entries: Sequence[Entry]) -> list[bool | None]:
-    """Return whether each entry lies on the front of transferred accuracy against cost.
-
-    It does where no other is at least as accurate and at least as cheap, and better in one of the two. None where
-    accuracy or cost is not known.
-    """
-    cost = cost_column(entries)
-    points = [(entry["relatedness"]["transferred_accuracy"], cost.value(entry) if cost else None) for entry in entries]
-    known = [(a, c) for a, c in points if a is not None and c is not None]
-    return [
-        None
-        if accuracy is None or price is None
-        else not any(a >= accuracy and c <= price and (a, c) != (accuracy, price) for a, c in known)
-        for accuracy, price in points
-    ]
 
 
 def describe_columns(scores: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:

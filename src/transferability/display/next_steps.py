@@ -34,23 +34,22 @@ def next_steps(record: Mapping[str, Any]) -> list[Step]:
     entries = record["ranking"]
     best = entries[0]
     n_classes = len(best["relatedness"]["per_class"])
-    data = (record.get("made") or {}).get("data") or [{}]
+    made = record.get("made") or {}
+    data = made.get("data") or [{}]
     identifier = _identifier(best)
     code = _snippet(identifier, n_classes, str(data[0].get("kind", ""))) if _PLAIN.fullmatch(identifier) else None
     steps = [] if code is None else [Step(f"Fine-tune {identifier}", code, "python")]
     named = [name for each in entries if _PLAIN.fullmatch(name := _identifier(each))]
     trainable = [name for name in named if not name.startswith("features:")][:_SHORTLIST]
     if trainable and record.get("confirmation") is None:
-        command = (record.get("made") or {}).get("command")
         title = f"Fine-tune the first {len(trainable)} briefly, and let that decide"
         title = title if trainable[1:] else "Fine-tune it briefly"
-        confirmed = _with_confirm(command, len(trainable))
+        confirmed = _with_confirm(made.get("command"), len(trainable))
         if confirmed is not None:
             return [*steps, Step(title, confirmed, "sh")]
-        target = _target(command)
         options = [word for name in trainable for word in ("--encoder", name)]
         title = "Measure the accuracy after fine-tuning" + (f" of the first {len(trainable)}" if trainable[1:] else "")
-        steps.append(Step(title, shlex.join(["transferability", "validate", "--target", target, *options]), "sh"))
+        steps.append(Step(title, shlex.join(["transferability", "validate", _target(made), *options]), "sh"))
     return steps
 
 
@@ -70,26 +69,10 @@ def _with_confirm(command: str | None, count: int) -> str | None:
     return shlex.join(["transferability", *words[1:], "--confirm", str(count)])
 
 
-def _target(command: str | None) -> str:
-    """Return the target of the command that made the ranking, or a word to be replaced."""
-    target = _given_target(command)
-    return target if target is not None and _PLAIN.fullmatch(target) else "DATA"
-
-
-def _given_target(command: str | None) -> str | None:
-    try:
-        words = shlex.split(command or "")
-    except ValueError:
-        words = []
-    for name in ("--target", "-t"):
-        for k, word in enumerate(words[:-1]):
-            if word == name:
-                return words[k + 1]
-            if word.startswith(f"{name}="):
-                return word.partition("=")[2]
-    if "rank" in words[:-1] and not (follows := words[words.index("rank") + 1]).startswith("-"):
-        return follows
-    return None
+def _target(made: Mapping[str, Any]) -> str:
+    """Return the identifier of the target, or a word to be replaced."""
+    target = str(made.get("target") or "")
+    return target if _PLAIN.fullmatch(target) else "DATA"
 
 
 def _snippet(encoder: str, n_classes: int, modality: str) -> str | None:

@@ -9,8 +9,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from transferability.display.columns import Column, Entry, columns_of, cost_column
+from transferability.display.columns import Column, Entry, columns_of
 from transferability.display.formats import TERMS
+from transferability.display.front import cost_column
 
 __all__ = [
     "agreement_table",

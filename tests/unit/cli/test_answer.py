@@ -165,7 +165,10 @@ def test_the_next_step_is_code_that_can_be_pasted(encoder: str, modality: str, w
     assert all(command == "transferability rank 'my photos' -e x --confirm 1" for command in commands)
     record["made"]["command"] = "study.py"
     (command,) = [step.code for step in next_steps(record) if step.language == "sh"] or [None]
-    assert command is None or command.startswith("transferability validate --target DATA --encoder ")
+    assert command is None or command.startswith("transferability validate DATA --encoder ")
+    record["made"]["target"] = "folder:my photos"
+    (command,) = [step.code for step in next_steps(record) if step.language == "sh"] or [None]
+    assert command is None or command.startswith("transferability validate 'folder:my photos' --encoder ")
     assert [step for step in next_steps(record | {"confirmation": {}}) if step.language == "sh"] == []
 
 
@@ -173,9 +176,9 @@ def test_names_that_cannot_be_pasted_are_in_no_code() -> None:
     for name in ('st:a"\n```\n<script>', "timm:$(reboot)", "hf:a`b", "st:" + "x" * 400):
         record = {
             "ranking": [{"encoder": name, "relatedness": {"per_class": [{}] * 3}}],
-            "made": {"data": [], "command": "transferability rank 'a; b' -e x --target=<x>"},
+            "made": {"data": [], "command": "transferability rank 'a; b' -e x --target=<x>", "target": "<x>"},
         }
         assert next_steps(record) == []
         record["ranking"].append({"encoder": "timm:a", "relatedness": {"per_class": [{}] * 3}})
         (step,) = next_steps(record)
-        assert step.code == "transferability validate --target DATA --encoder timm:a"
+        assert step.code == "transferability validate DATA --encoder timm:a"
