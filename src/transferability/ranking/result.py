@@ -21,8 +21,9 @@ from transferability._criteria import (
     unknown,
 )
 from transferability._validate import check_choice
-from transferability.display.columns import column_named, describe_columns, mark_front, sort_key
+from transferability.display.columns import column_named, describe_columns, sort_key
 from transferability.display.formats import amount
+from transferability.display.front import mark_front
 from transferability.display.tables import agreement_table, front_table, matrix_table, ranking_table, terms_table
 from transferability.errors import OptionError, TaskError, UnknownNameError, nearest_names, require_extra
 from transferability.ranking.confidence import can_be_best, intervals_of

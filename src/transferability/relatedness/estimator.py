@@ -28,7 +28,7 @@ from transferability.relatedness.checks import (
     check_tasks,
     check_tau,
 )
-from transferability.relatedness.from_statistics import StatisticsOptions, relate_statistics
+from transferability.relatedness.from_statistics import relate_statistics
 from transferability.relatedness.pack import ReferencePack
 from transferability.relatedness.pack_reference import PackTask
 from transferability.relatedness.parameters import Parameters
@@ -36,6 +36,7 @@ from transferability.relatedness.references import is_union, relate_to_own_half,
 from transferability.relatedness.relate_samples import Folds, prepare_target, relate_samples
 from transferability.relatedness.result import Relatedness
 from transferability.relatedness.solve import SolverOptions
+from transferability.relatedness.statistics_solver import StatisticsOptions
 from transferability.relatedness.target_classifier import with_target_classifier
 from transferability.relatedness.tau import DEFAULT_TAU
 from transferability.task import Task

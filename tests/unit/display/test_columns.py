@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from transferability import Task, TaskRelatedness
-from transferability.display.columns import COLUMNS, cost_column, mark_front, shown_columns, sort_key
+from transferability.display.columns import COLUMNS, shown_columns, sort_key
+from transferability.display.front import cost_column, mark_front
 from transferability.display.layout import spread
 from transferability.errors import OptionError, UnknownNameError
 from transferability.ranking.entry import EncoderCost, LinearProbe, Ranked, ScoreColumn

@@ -147,6 +147,7 @@ def test_without_scale_the_classifier_is_the_one_that_was_trained(ground_cost: s
     standardised = (reference.features - reference.features.mean(axis=0)) / reference.features.std(axis=0)
     trained = fit_lipschitz_softmax(standardised, reference.labels, 0.3)
     # From another start: both lose at most a millionth of a nat more than the best.
+    assert result.reference_classifier.loss == pytest.approx(trained.loss, abs=1e-6)
     np.testing.assert_allclose(result.reference_classifier.weights, trained.weights, atol=1e-4)
     assert result.certified_tau == pytest.approx(0.3, rel=1e-2)
     assert result.scale == 1

@@ -1,0 +1,173 @@
+"""The summary: what a report says, before it is a page."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from transferability.errors import TaskError
+from transferability.ranking.result import Ranking
+from transferability.report.render import to_html, to_json, to_markdown
+from transferability.report.summarize import summarize
+from transferability.report.words import answer
+
+
+def test_a_summary_is_json_and_says_what_the_ranking_says(ranking: Ranking) -> None:
+    summary = summarize(ranking)
+    assert json.loads(to_json(summary)) == summary
+    (part,) = summary["parts"]
+    assert [entry["name"] for entry in part["entries"]] == [entry.encoder for entry in ranking.entries]
+    for entry, ranked in zip(part["entries"], ranking.entries, strict=True):
+        result = entry["result"]
+        assert result["bound"] == ranked.relatedness.bound
+        assert sum(row["cost"] for row in result["classes"]) == pytest.approx(result["bound"])
+        assert [each["bound"] for each in result["panel"]] == [each.bound for each in ranked.relatedness.panel]
+        assert result["points"] is not None
+        for row in result["classes"]:
+            assert len(row["samples"]) == len(row["reference_samples"]) == 3
+            assert all(key in summary["samples"] for key in row["samples"])
+    assert [each["encoder"] for each in part["skipped"]] == ["python:broken"]
+    assert [each["score"] for each in part["agreement"]] == [
+        "transferred_accuracy",
+        "transferred_loss",
+        "bound",
+        "logme",
+    ]
+    assert (part["criterion"], part["quantity"]) == ("transferred_accuracy", "transferred_accuracy")
+    assert part["matrix"]["columns"] == ["lines", "edges"]
+    made = part["made"]
+    assert made["settings"]["test_share"] == 0.3
+    assert made["estimator"]["tau"] == [0.1, 0.2]
+    assert {each["role"] for each in made["data"]} == {"target", "reference"}
+    assert "numpy" in made["versions"]
+
+
+def test_the_answer_names_the_choice_how_sure_and_the_price(ranking: Ranking) -> None:
+    said = summarize(ranking)["parts"][0]["answer"]
+    best, second = ranking.entries[:2]
+    assert said["headline"] == f"Take {best.encoder} for bands."
+    assert second.encoder in said["sentence"]
+    assert "(95 % confidence)" in said["sentence"]
+    assert "linear probe" in said["sentence"]
+
+
+def entry(name: str, bound: float, accuracy: float | None, p_best: float = 1.0) -> dict:
+    result = {"bound": bound, "reference": "r", "evaluated_on": "test", "transferred_loss": bound / 4}
+    result |= {
+        "certified": True,
+        "transferred_accuracy": accuracy,
+        "transferability": 0.2,
+        "transferability_accuracy": accuracy,
+    }
+    if accuracy is None:
+        result["transferred_loss"] = None
+    standing = {"low": bound - 0.1, "high": bound + 0.1, "p_best": p_best}
+    return {"name": name, "accuracy": accuracy, "standing": standing, "scores": {"logme": bound}, "result": result}
+
+
+unsure = {"standing": None}
+
+
+@pytest.mark.parametrize(
+    ("entries", "criterion", "words"),
+    [
+        (
+            [entry("a", 1, 0.9), entry("b", 2, 0.8, 0.0)],
+            "bound",
+            "below that of b; no other encoder can have the small",
+        ),
+        (
+            [entry("a", 1, 0.8), entry("b", 1.1, 0.9, 0.3)],
+            "bound",
+            "b can have the smallest bound on other rows too (95 %",
+        ),
+        ([entry("a", 1, 0.8), entry("b", 1.1, 0.9, 0.03)], "bound", "(95 % confidence); by the probe, b does best"),
+        ([entry("a", 1, 0.8), entry("b", 1.1, 0.9, 0.15)], "bound", "being wrong would cost about 10.0 points"),
+        ([entry("a", 1, None), entry("b", 1.1, None, 0.01)], "bound", "nothing can be said of what a wrong choice"),
+        ([entry("a", 1, 0.8)], "bound", "the only encoder"),
+        (
+            [entry("a", 1, 0.8), entry("b", 1.2, 0.9, 0.03)],
+            "transferred_loss",
+            "Its transferred loss is 0.250 nats, 0.050 less than that of b; no other encoder can lose least on new "
+            "data (95 % confidence); by the probe, b does best",
+        ),
+        ([entry("a", 1, 0.8) | unsure, entry("b", 1.2, 0.7) | unsure], "transferred_loss", "less than that of b; no"),
+        ([entry("a", 1, 0.8), entry("b", 1.2, None)], "transferred_loss", "that of b is not known"),
+        (
+            [entry("a", 1, 0.925), *(entry(name, 1.2, 0.9, 0.2) for name in "bcdef"), entry("g", 1.3, 0.5, 0.001)],
+            "transferred_accuracy",
+            "Its transferred accuracy is 92.5 %, 2.5 points more than that of b; b, c, d and 2 more can be the "
+            "most accurate on new data too (95 % confidence); no other",
+        ),
+        (
+            [entry("a", 1, 0.9), entry("b", 1.2, 0.9, 0.5)],
+            "transferred_accuracy",
+            "is 90.0 %, the same as that of b, with a loss that is 0.050 nats smaller; b can be the most accurate on "
+            "new data too (95 % confidence); no other",
+        ),
+        ([entry("a", 1, 0.8) | unsure, entry("b", 1.2, 0.7) | unsure], "transferred_accuracy", "than that of b; no"),
+        ([entry("a", 1, 0.8), entry("b", 1.2, None)], "transferred_accuracy", "is 80.0 %; that of b is not known"),
+        ([entry("a", 0.5, 0.8), entry("b", 0.25, 0.9)], "logme", "By logme it leads b with 0.5000 against 0.2500"),
+    ],
+)
+def test_the_answer_in_every_case(entries: list[dict], criterion: str, words: str) -> None:
+    truth = None if entries[0]["accuracy"] is None else "probe"
+    assert words in answer("t", criterion, entries, truth)["sentence"]
+
+
+@pytest.mark.parametrize(
+    ("criterion", "of", "interval", "behind"),
+    [
+        ("transferred_accuracy", "Transferred accuracy", "90.0 – 110.0 %", "accuracy -5.0 points"),
+        ("transferred_loss", "Transferred loss", "0.900 – 1.100", "loss +0.050 nats"),
+        ("bound", "Bound on the transferred loss", "0.900 – 1.100", "bound +0.200 nats"),
+        ("logme", "Transferred accuracy", "90.0 – 110.0 %", "accuracy -5.0 points"),
+    ],
+)
+def test_the_interval_stands_with_what_it_is_of(criterion: str, of: str, interval: str, behind: str) -> None:
+    said = answer("t", criterion, [entry("a", 1, 0.85), entry("b", 1.2, 0.8)], "probe")
+    assert said["facts"][0]["label"] == of
+    assert [each["label"] for each in said["facts"] if interval in each["note"]] == [of]
+    assert said["facts"][-1]["note"] == behind
+    shown = next(each for each in said["facts"] if each["label"].startswith("Transferred"))
+    assert shown["value"] == ("85.0 %" if of == "Transferred accuracy" else "0.250 nats")
+    assert ("loss 0.250 nats" if of == "Transferred accuracy" else "accuracy 85.0 %") in shown["note"]
+    bare = answer("t", "bound", [entry("a", 1, None)], None)
+    assert [each["label"] for each in bare["facts"]] == ["Bound on the transferred loss"]
+
+
+def test_the_table_marks_what_orders_and_shows_what_is_promised(ranking: Ranking) -> None:
+    for criterion in ("transferred_accuracy", "transferred_loss", "bound"):
+        by = Ranking.sort(ranking.entries, [], criterion, ranking.columns, "bands", ranking.references)
+        page, text = to_html(summarize(by)), to_markdown(summarize(by))
+        for each, standing in zip(by.entries, by.standings, strict=True):
+            value, interval = f"{each.value(criterion):.3f}", f"{standing.low:.3f} – {standing.high:.3f}"
+            if criterion == "transferred_accuracy":
+                value = f"{100 * each.value(criterion):.1f} %"
+                interval = f"{100 * standing.low:.1f} – {100 * standing.high:.1f} %"
+            assert f"<b>{value}</b>" in page
+            assert f">{interval}<" in page
+            result = each.relatedness
+            assert f" {100 * result.transferred_accuracy:.1f} % |" in text
+            assert f" {result.transferred_loss:.3f} |" in text
+            assert f" {result.bound:.3f} |" in text
+
+
+def test_measured_accuracies_take_the_place_of_the_stand_in(ranking: Ranking) -> None:
+    names = [each.encoder for each in ranking.entries]
+    accuracies = dict(zip(names, (0.7, 0.9, 0.5), strict=True))
+    for target in ("bands", ""):
+        part = summarize(ranking, {target: accuracies})["parts"][0]
+        assert [entry["accuracy"] for entry in part["entries"]] == [0.7, 0.9, 0.5]
+    assert part["truth"] == "measured accuracy"
+    assert f"by the measured accuracy, {names[1]} does best" in part["answer"]["sentence"]
+    assert "20.0 points" in part["answer"]["sentence"]
+    unknown = summarize(ranking, {"another": accuracies})["parts"][0]
+    assert unknown["truth"] is None
+    assert unknown["agreement"] == []
+
+
+def test_nothing_cannot_be_summarized() -> None:
+    with pytest.raises(TaskError, match="at least one ranking"):
+        summarize([])
