@@ -11,7 +11,7 @@ import pytest
 import scipy.optimize
 
 from transferability import Task, scores
-from transferability.ranking.agreement import agreement
+from transferability.agreement import agreement
 
 HERE = Path(__file__).parent / "scores"
 VALUES = json.loads((HERE / "values.json").read_text())

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from transferability.agreement import bootstrap_pairs
+from transferability.agreement import agreement, bootstrap_pairs, top_k_regret
 from transferability.errors import OptionError, TaskError
-from transferability.ranking.agreement import agreement, top_k_regret
 
 SCORES = [0.2, 0.5, 0.1, 0.9, 0.4]
 ACCURACIES = [70.0, 80.0, 72.0, 88.0, 90.0]

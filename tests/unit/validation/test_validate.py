@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from transferability.agreement import agreement
 from transferability.encoders.function import FunctionEncoder
 from transferability.errors import TaskError, UnknownNameError
 from transferability.pipeline import Settings
-from transferability.ranking.agreement import agreement
 from transferability.ranking.result import ScoreColumn
 from transferability.ranking.store import ResultStore
 from transferability.validation.result import Observation, Validation
