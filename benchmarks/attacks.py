@@ -5,8 +5,8 @@
 
 Task number k is the same in every run, whatever the number of processes; --first goes on from an earlier run. Printed:
 how many bounds were measured and certified, how many lay below their loss, whose terms do not sum, what crashed, and
-what was refused for another reason than too few rows of a class. The exit status is 1 where any of the last four is not
-zero.
+what was refused for another reason than too few rows of a class, or features that Algorithm 1 cannot square. The exit
+status is 1 where any of the last four is not zero.
 """
 
 from __future__ import annotations
@@ -28,7 +28,12 @@ from transferability.errors import TransferabilityError
 from transferability.relatedness.pack import ReferencePack
 
 SLACK = 1e-9  # relative to 1 + bound: rounding
-REFUSALS = ("has a single row, and with folds", "rows; without a reference", "`folds` must lie between")
+REFUSALS = (
+    "has a single row, and with folds",
+    "rows; without a reference",
+    "`folds` must lie between",
+    "must be of moderate size for solver='sgd'",
+)
 STRUCTURES = ("plain", "plain", "collinear", "constant columns", "constant", "duplicates", "heavy tails", "far away")
 
 

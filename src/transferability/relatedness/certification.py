@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from transferability._array import FloatArray
@@ -11,9 +13,17 @@ from transferability.relatedness.solution import Solution
 __all__ = ["certification"]
 
 
-def certification(solution: Solution, certified_tau: float, *, labelled: bool) -> tuple[bool, str]:
-    """Return whether the bound is a theorem on the sample it was measured on, and why or why not."""
-    cost = solution.cost
+def certification(solutions: Sequence[Solution], *, labelled: bool) -> tuple[bool, str]:
+    """Return whether the bound is a theorem on the sample it was measured on, and why or why not.
+
+    Parameters
+    ----------
+    solutions : sequence of Solution
+        All that measured a part of the sample: with folds each must have a certificate of its own.
+    labelled : bool
+        Whether the sample's labels are known.
+    """
+    cost = solutions[0].cost
     if not labelled:
         return False, (
             "Not certified: the target's labels were guessed, so the bound speaks of the guesses, not of the truth."
@@ -21,19 +31,21 @@ def certification(solution: Solution, certified_tau: float, *, labelled: bool) -
     if cost.in_logits:
         return True, cost.certificate
     if cost.space == "reference":
-        return True, f"Certified: −log h_R is {certified_tau:.4g}-Lipschitz everywhere."
-    if solution.push is None and not _returns(solution.feature_map, cost.classifier.weights):
+        largest = max(each.cost.classifier.certified_tau for each in solutions)
+        return True, f"Certified: −log h_R is {largest:.4g}-Lipschitz everywhere."
+    if not all(each.push is not None or _returns(each.feature_map, each.cost.classifier.weights) for each in solutions):
         return False, (
             "Not certified: the map to the reference cannot be undone in directions that the classifier uses, so "
             "the reference's points do not keep their loss. Use space='reference' for a bound that holds."
         )
-    allowed = cost.tau * (1 + 1e-9)
-    if solution.push is None and certified_tau <= allowed:
-        return True, f"Certified: −log h_R(A⁻¹ z) is {certified_tau:.4g}-Lipschitz, no more than τ."
-    return False, (
-        f"Not certified: the bound uses τ = {cost.tau:.4g}, but after the map the classifier's constant "
-        f"is {certified_tau:.4g}. Use space='reference' for a bound that holds."
-    )
+    for each in solutions:
+        if each.push is not None or each.lipschitz_in_target > each.cost.tau * (1 + 1e-9):
+            return False, (
+                f"Not certified: the bound uses τ = {each.cost.tau:.4g}, but after the map the classifier's constant "
+                f"is {each.lipschitz_in_target:.4g}. Use space='reference' for a bound that holds."
+            )
+    largest = max(each.lipschitz_in_target for each in solutions)
+    return True, f"Certified: −log h_R(A⁻¹ z) is {largest:.4g}-Lipschitz, no more than τ."
 
 
 def _returns(feature_map: AffineMap, weights: FloatArray) -> bool:

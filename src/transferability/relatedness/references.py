@@ -121,6 +121,7 @@ def relate_to_own_half(
     if test is None:
         together = together._replace(
             measured=pool([(rows, each.measured) for rows, each in related]),
+            measured_by=tuple(solution for _, each in related for solution in each.measured_by),
             fit_bound=float(np.mean([each.fit_bound for _, each in related])),
             fold_shares=np.mean([each.fold_shares for _, each in related if each.fold_shares is not None], axis=0),
         )

@@ -62,6 +62,7 @@ class Related(NamedTuple):
     solution: Solution  # fitted to all fitting rows
     tau_path: list[tuple[float, float]]
     measured: Measurement
+    measured_by: tuple[Solution, ...]  # the solutions of the parts
     fit_bound: float
     fold_shares: FloatArray | None  # (K_T,), of the folds, that chose the reference class of the solution
 
@@ -195,7 +196,7 @@ def relate_parts(options: SolverOptions, reference: Reference, target: PreparedT
     if len(folds) > 1:
         chosen = _class_map(solution)
         shares = np.mean([_class_map(each) == chosen for each in folds], axis=0)
-    return Related(solution, path, together, fit_bound, shares)
+    return Related(solution, path, together, tuple(folds), fit_bound, shares)
 
 
 def _class_map(solution: Solution) -> IntArray:
@@ -221,7 +222,7 @@ def build_result(
     certified_tau = cost.classifier.certified_tau if options.space == "reference" else transform.lipschitz
     losses, correct = measured.losses, measured.correct
     # A transformation that was fitted to guesses is as good as any: the bound speaks of the labels it is measured on.
-    certified, reason = certification(solution, certified_tau, labelled=losses is not None)
+    certified, reason = certification(related.measured_by, labelled=losses is not None)
     return Relatedness(
         reference=reference.task.name,
         target=target.task.name,

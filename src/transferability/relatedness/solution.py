@@ -13,7 +13,7 @@ from transferability.relatedness.label_transform import LabelTransform
 from transferability.relatedness.lipschitz import SoftmaxClassifier
 from transferability.relatedness.matching import MatchCertainty
 from transferability.relatedness.standardize import Scaler
-from transferability.relatedness.transform import Transform
+from transferability.relatedness.transform import Transform, lipschitz_behind
 
 __all__ = ["Solution", "full_transform"]
 
@@ -46,6 +46,11 @@ class Solution:
     def B(self) -> FloatArray:
         """The label map of h′, from the priors of the fitting part."""
         return self.transform.B(self.priors)
+
+    @property
+    def lipschitz_in_target(self) -> float:
+        """The constant of ``−log h_R(f(z))`` in the target's space."""
+        return lipschitz_behind(self.feature_map, self.cost.classifier.weights)
 
 
 def full_transform(

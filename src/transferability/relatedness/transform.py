@@ -16,10 +16,18 @@ from transferability.errors import FeatureError, FileDamagedError
 from transferability.relatedness.affine_map import AffineMap, FactoredMap
 from transferability.relatedness.standardize import Scaler
 
-__all__ = ["Transform"]
+__all__ = ["Transform", "lipschitz_behind"]
 
 _FORMAT = 2
 _LARGEST = 1e60  # products of three such numbers are finite
+
+
+def lipschitz_behind(feature_map: AffineMap, weights: FloatArray) -> float:
+    """Return the largest distance between two rows of ``W Ā``."""
+    rows = feature_map.then(weights, np.zeros(len(weights))).matrix
+    squares = np.einsum("kd,kd->k", rows, rows)
+    distances = squares[:, None] + squares[None, :] - 2 * rows @ rows.T
+    return float(np.sqrt(np.maximum(distances, 0.0).max()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,10 +64,7 @@ class Transform:
     @property
     def lipschitz(self) -> float:
         """Largest distance between two rows of ``W Ā``: the constant of ``−log h_R(f(z))`` in the target's space."""
-        rows = self.feature_map.then(self.weights, np.zeros(len(self.weights))).matrix
-        squares = np.einsum("kd,kd->k", rows, rows)
-        distances = squares[:, None] + squares[None, :] - 2 * rows @ rows.T
-        return float(np.sqrt(np.maximum(distances, 0.0).max()))
+        return lipschitz_behind(self.feature_map, self.weights)
 
     def apply(self, features: FloatArray) -> FloatArray:
         """Return target features in the standardised space of the reference, shape (n, d_R)."""

@@ -1,0 +1,32 @@
+"""Random tasks over every public option: what is certified holds; `benchmarks/attacks.py` has any number of them."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+spec = importlib.util.spec_from_file_location("attacks", Path(__file__).parents[2] / "benchmarks" / "attacks.py")
+assert spec is not None
+assert spec.loader is not None
+attacks: Any = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(attacks)
+
+
+@pytest.mark.parametrize("start", range(0, 60, 20))
+def test_what_is_certified_holds(start: int) -> None:
+    counts = [attacks.attack(k) for k in range(start, start + 20)]
+    assert [each["failures"] for each in counts if each.get("failures")] == []
+    assert sum(each.get("certified", 0) for each in counts) > 5
+
+
+def test_folds_are_certified_each_by_itself() -> None:
+    # The map to all rows has a certificate, those of the folds, which measure the bound, have none.
+    assert attacks.attack(1830)["failures"] == []
+    _, results = attacks.fit_one(1830)
+    first = results[0]
+    assert first.bound < first.transferred_loss
+    assert not first.certified
+    assert first.transform.lipschitz <= first.tau * first.scale * (1 + 1e-9)
