@@ -19,8 +19,19 @@ from transferability.relatedness.solution import Solution
     ("factor", "certified"), [(0.5, True), (1.0, True), (1.0001, False), (1.9, False), (3.0, False)]
 )
 def test_target_space_is_certified_up_to_tau_and_no_further(factor: float, certified: bool) -> None:
+    found, reason = certification([scaling(factor)], labelled=True)
+    assert found == certified
+    assert reason.startswith("Certified" if certified else "Not certified")
+    folds = [scaling(0.5), scaling(factor), scaling(0.25)]  # each must have a certificate of its own
+    found, reason = certification(folds, labelled=True)
+    assert found == certified
+    assert f" {max(factor, 0.5):.4g}" in reason
+
+
+def scaling(factor: float) -> Solution:
+    """Return a solution whose map multiplies by a factor: the constant of its classifier in the target's space."""
     classifier = SoftmaxClassifier(np.array([[1.0, 0], [0, 0]]), np.zeros(2), 0.0, 0.0, 1.0, 0.0, True, 0)
-    solution = Solution(
+    return Solution(
         kept=np.arange(2),
         cost=EuclideanCost(classifier, 1.0, "target"),
         transform=LabelTransform(np.eye(2)),
@@ -34,9 +45,6 @@ def test_target_space_is_certified_up_to_tau_and_no_further(factor: float, certi
         history=(),
         criterion=0.0,
     )
-    found, reason = certification(solution, factor, labelled=True)
-    assert found == certified
-    assert reason.startswith("Certified" if certified else "Not certified")
 
 
 def test_guesses_lean_halfway_to_the_priors() -> None:
