@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from transferability.errors import TaskError
+from transferability.errors import UnknownNameError
 from transferability.pipeline import Settings, one_encoder, rank
 
 N, D = 60, 8
@@ -60,5 +60,5 @@ def test_side_by_side_is_one_by_one(zoo: list[str], monkeypatch: pytest.MonkeyPa
 
 def test_where_no_encoder_can_be_ranked_side_by_side(zoo: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(one_encoder, "_n_cores", lambda: 2)
-    with pytest.raises(TaskError, match="no encoder could be ranked"):
+    with pytest.raises(UnknownNameError, match=r"no encoder could be ranked.*there is no file"):
         rank(zoo[0], [zoo[1]], [zoo[5], zoo[5]], settings=Settings(cache=False))
