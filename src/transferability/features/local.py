@@ -78,7 +78,7 @@ def run(job: Job, shards: Sequence[Shard], progress: Progress | None = None) -> 
     OptionError
         If the folder of the cache cannot be written.
     """
-    n_rows, n_done = sum(len(shard.rows) for shard in shards), 0
+    n_rows, n_done, n_told = sum(len(shard.rows) for shard in shards), 0, 0
     model = Model(job.encoder, job.dataset, job.outputs, job.dtype)
     decoder = Decoder(job.dataset, preprocess_of(job.encoder), job.workers, for_gpu=job.on_gpu)
     size = BatchSize(job.batch_size, job.grows)
@@ -117,7 +117,8 @@ def run(job: Job, shards: Sequence[Shard], progress: Progress | None = None) -> 
                     for claim in complete:
                         writing.append(writer.submit(claim.finish))
                         taken.discard(claim)
-                    if progress is not None:
+                    if progress is not None and n_done > n_told:
+                        n_told = n_done
                         progress(n_done, n_rows)
                     while writing and (writing[0].done() or len(writing) > 1):  # one in memory beside the one in work
                         yield writing.popleft().result()

@@ -22,6 +22,7 @@ from transferability.pipeline.extraction import Extraction, load
 from transferability.pipeline.measure import relatedness_of
 from transferability.pipeline.packs import PackSource, common_mark
 from transferability.relatedness.estimator import TaskRelatedness
+from transferability.relatedness.problem import sharing_references
 from transferability.relatedness.result import Relatedness
 
 __all__ = ["relate"]
@@ -76,9 +77,10 @@ def relate(
     panel = extraction.panel(loaded, reference_parts, every=True, mark=mark)
     results = []
     samples: SampleCache = {}
-    for part in target_parts:
-        chosen, part, fit, test = extraction.compared(estimator, loaded, part, panel, mark=mark)
-        result = relatedness_of(chosen, panel, fit, test, part)
-        notes = notes_of([note_overlap(part, reference_parts), *reference_parts])
-        results.append(replace(described(result, panel, fit, test, part, samples), notes=notes))
+    with sharing_references():
+        for part in target_parts:
+            chosen, part, fit, test = extraction.compared(estimator, loaded, part, panel, mark=mark)
+            result = relatedness_of(chosen, panel, fit, test, part)
+            notes = notes_of([note_overlap(part, reference_parts), *reference_parts])
+            results.append(replace(described(result, panel, fit, test, part, samples), notes=notes))
     return results
