@@ -23,7 +23,11 @@ class Repeated:
 
     def content(self, row: int) -> bytes:
         """Return what is hashed: all its pixels, and a number that makes each row another picture for the cache."""
-        return b"".join((row.to_bytes(8, "little"), self.pictures[row % len(self.pictures)].tobytes()))
+        return b"".join(self.pieces(row))
+
+    def pieces(self, row: int) -> tuple[bytes, np.ndarray]:
+        """Return the same in pieces, as data sets in memory have it."""
+        return row.to_bytes(8, "little"), self.pictures[row % len(self.pictures)].reshape(-1)
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ def pictures_of(size: int) -> np.ndarray:
 def repeated(n_rows: int, size: int) -> Dataset:
     """Return so many rows."""
     rows = Repeated(pictures_of(size))
-    return Dataset(f"pixels{size}", "image", np.arange(n_rows).astype(np.str_), rows, rows.content)
+    return Dataset(f"pixels{size}", "image", np.arange(n_rows).astype(np.str_), rows, rows.content, pieces=rows.pieces)
 
 
 def network(name: str, device: str, precision: str) -> PictureNetwork:

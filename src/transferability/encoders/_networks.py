@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from transferability.encoders._layers import PositionPool, caught, find_layers, pool_positions, prefix_of
+from transferability.encoders._pillow_steps import Window, in_pillow
 from transferability.encoders._torch import (
     computing,
     pick_device,
@@ -56,20 +57,7 @@ class Transform:
         if names not in (["ToTensor", "Normalize"], ["MaybeToTensor", "Normalize"]):
             return None
         mean, std = (tuple(np.ravel(each).tolist()) for each in (steps[-1].mean, steps[-1].std))
-        return PixelInput(Window(tuple(steps[:-2])), Scaling(mean, std)) if len(mean) == len(std) == 3 else None
-
-
-@dataclass(frozen=True)
-class Window:
-    """The steps of a library's transform that make a picture of a picture."""
-
-    steps: tuple[Callable[[Any], Any], ...]
-
-    def __call__(self, item: Item) -> npt.NDArray[np.uint8]:
-        """Return the pixels (h, w, c) that the network sees."""
-        for step in self.steps:
-            item = step(item)
-        return np.asarray(item)
+        return PixelInput(Window(in_pillow(steps[:-2])), Scaling(mean, std)) if len(mean) == len(std) == 3 else None
 
 
 class PixelInput(NamedTuple):

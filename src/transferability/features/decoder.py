@@ -69,7 +69,9 @@ class Decoder:
     @property
     def ahead(self) -> int:
         """How many batches to ask for before the first of them is needed."""
-        return 2 if self._workers is None else max(2, math.ceil((self._count + 2) / self._n_parts))
+        if self._workers is None or not (self._workers.ready or self._at_once):
+            return 2  # of the thread's; what waits for it waits for long
+        return max(2, math.ceil((self._count + 2) / self._n_parts))
 
     def submit(self, rows: Sequence[int]) -> Promised:
         """Return what will be the items of these rows."""
@@ -80,7 +82,7 @@ class Decoder:
             self._workers.close()
             self._workers = None
         self._n_parts = math.ceil(len(rows) / PART)
-        if self._workers is not None and self._workers.ready:
+        if self._workers is not None and (self._workers.ready or self._at_once):
             return self._workers.submit(rows)
         return self._thread.submit(prepare, self._dataset, self._preprocess, rows)
 
@@ -90,7 +92,8 @@ class Decoder:
         try:
             batch = future.result()
         except WorkerLostError as error:
-            _log.warning("%s; its rows are decoded in this process. Fewer workers need less memory.", error)
+            if self._workers is not None and self._workers.failure() is None:  # else `submit` says it
+                _log.warning("%s; its rows are decoded in this process. Fewer workers need less memory.", error)
             batch = prepare(self._dataset, self._preprocess, rows)
         self._n_rows += len(rows)
         if self._n_rows <= max(_WARM_UP, len(rows)):

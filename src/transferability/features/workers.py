@@ -152,12 +152,17 @@ class Workers:
     def _greet(self, spare: _Spare) -> None:
         if spare.greeting is not None:
             wait([spare.greeting])
-        _exchange(spare.process, pickle.dumps(None) + pickle.dumps(_search_path()) + self._payload.message)
+        try:
+            _exchange(spare.process, pickle.dumps(None) + pickle.dumps(_search_path()) + self._payload.message)
+        except BaseException:
+            self._idle.put(None)
+            raise
         self._idle.put(spare.process)
 
     def _ask(self, rows: Sequence[int], room: _Room, start: int) -> Batch:
         process = self._idle.get()
         if process is None:
+            self._idle.put(None)  # for whoever waits beside this one
             message = "the worker processes were ended"
             raise WorkerLostError(message)
         try:

@@ -165,6 +165,35 @@ def test_processes_are_started_when_the_encoder_waits_for_long(digits, monkeypat
     decoder.close()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("works", [True, False])
+def test_for_a_gpu_processes_are_started_with_the_first_batch(digits, monkeypatch, caplog, works):
+    monkeypatch.setattr(decoder_module, "_MANY_ROWS", len(digits))
+    monkeypatch.setattr(decoder_module, "n_processors", lambda: 4)
+
+    class Recorded(Workers):
+        def __init__(self, count, payload):
+            payload.message = payload.message if works else pickle.dumps(("", [])) + b"cnowhere\nThing\n."
+            super().__init__(1, payload)
+
+    monkeypatch.setattr(decoder_module, "Workers", Recorded)
+    assert Decoder(digits, np.asarray)._workers is None
+    decoder = Decoder(digits, np.asarray, for_gpu=True)
+    rows = [range(start, start + 8) for start in range(0, 48, 8)]
+    try:
+        batches = [decoder.submit(each) for each in rows]
+        assert decoder.ahead > 2
+        for batch, each in zip(batches, rows, strict=True):
+            expected = np.stack([np.asarray(item) for item in digits.items(each)])
+            np.testing.assert_array_equal(decoder.result(batch, each, n_left=0), expected)
+        assert (decoder._workers.failure() is None) == works
+        assert len(decoder.result(decoder.submit(range(3)), range(3), n_left=0)) == 3
+        assert (decoder._workers is not None) == works
+    finally:
+        decoder.close()
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
 def test_data_that_cannot_be_pickled_stay_in_this_process(digits, caplog):
     decoder = Decoder(digits, lambda item: np.asarray(item), workers=2)
     assert decoder._workers is None
