@@ -1,6 +1,7 @@
 """Who decodes: processes beside this one, a thread, and reading ahead."""
 
 import os
+import pickle
 import subprocess
 import sys
 import threading
