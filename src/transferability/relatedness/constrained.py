@@ -33,6 +33,8 @@ _FACTORS = (0.1, 10.0)  # of one update
 _TRUST = 4.0  # of all before a step: far from it, the model says little
 _LEAST = 1e-6  # nats, of all multipliers together: from zero none would come back
 _INTERCEPT_ROUNDS = 20
+_MANY_CLASSES = 50  # from which a few pairs of many would shrink all of them
+_REPAIRS = 8
 
 
 class Start(NamedTuple):
@@ -66,7 +68,7 @@ class Constrained(NamedTuple):
 
 class _Bounds(NamedTuple):
     largest: float  # distance of two rows, in units of τ
-    upper: float  # what the rescaled weights lose, to first order
+    upper: float  # what feasible weights lose, to first order
     lower: float  # on the optimum, if the intercepts were optimal
 
 
@@ -96,7 +98,7 @@ def solve_constrained(
     updates = _FIRST_UPDATES if begin.multipliers is None else _UPDATES
     best: Constrained | None = None
     while True:
-        bounds = _bounds(descent, multipliers, tau)
+        bounds = _bounds(descent, multipliers, tau, gap)
         small = bounds.upper - bounds.lower <= gap * max(bounds.upper, 1.0)
         fair = bounds.upper - bounds.lower <= max(gap, FAIR_GAP) * max(bounds.upper, 1.0)
         over = descent.passes >= (most_passes if fair else 4 * most_passes)
@@ -159,14 +161,43 @@ def _updated(multipliers: FloatArray, weights: Array, tau: float) -> FloatArray:
     return updated
 
 
-def _bounds(descent: Descent, multipliers: FloatArray, tau: float) -> _Bounds:
+def _bounds(descent: Descent, multipliers: FloatArray, tau: float, gap: float) -> _Bounds:
     squares = pair_distances_squared(descent.weights) / tau**2
     largest = float(np.sqrt(squares.max()))
     of_loss = descent.slopes[:, :-1]
     falls = -float(np.vdot(of_loss, descent.weights))
     upper = descent.look.loss + max(1 - 1 / max(largest, 1.0), 0.0) * max(falls, 0.0)
     slopes = of_loss + _quadratic(multipliers, tau, descent).slope(descent.weights)
-    return _Bounds(largest, upper, _lower(descent.look.loss, slopes, descent.weights, multipliers, squares, tau))
+    lower = _lower(descent.look.loss, slopes, descent.weights, multipliers, squares, tau)
+    if len(descent.point) >= _MANY_CLASSES and descent.look.loss - lower <= gap * max(descent.look.loss, 1.0) < (
+        upper - lower
+    ):
+        moved = _feasible(descent.weights.astype(np.float64), tau) - descent.weights
+        upper = min(upper, descent.look.loss + max(float(np.vdot(of_loss, moved)), 0.0))
+    return _Bounds(largest, upper, lower)
+
+
+def _feasible(weights: FloatArray, tau: float) -> FloatArray:
+    """Return weights that keep the constraint, near those given: rows too far apart meet halfway, then all shrink.
+
+    Of hundreds of thousands of pairs the worst may be several hundredths too far apart while nearly all are not; what
+    shrinks all of them for its sake loses a tenth of the loss. Averages of projections on pairs, of O(K² d) each.
+    """
+    for _ in range(_REPAIRS):
+        distances = np.sqrt(pair_distances_squared(weights))
+        excess = np.maximum(1 - tau / np.maximum(distances, tau), 0.0)
+        pairs = np.count_nonzero(excess, axis=1)
+        if not pairs.any():
+            break
+        excess /= 2 * np.maximum(np.sqrt(np.maximum.outer(pairs, pairs)), 1)
+        moved: FloatArray = excess.sum(axis=1)[:, None] * weights - excess @ weights
+        weights = weights - moved
+    largest = _largest(weights)
+    return weights * min(1.0, tau / largest) if largest > 0 else weights
+
+
+def _largest(weights: FloatArray) -> float:
+    return float(np.sqrt(pair_distances_squared(weights).max()))
 
 
 def _lower(
@@ -183,17 +214,23 @@ def _finish(descent: Descent, labels: IntArray, weight: FloatArray, multipliers:
     weights = descent.weights.astype(np.float64)
     weights -= weights.mean(axis=0)
     squares = pair_distances_squared(weights)
-    largest = float(np.sqrt(squares.max()))
     intercept = descent.point[:, -1].astype(np.float64)
-    factor = min(1.0, tau / largest) if largest > 0 else 1.0
     plain = descent.logits - descent.point[:, -1:]
-    shifts, loss, right, _ = _best_intercept(factor * plain, labels, weight, intercept)
+    if len(weights) < _MANY_CLASSES or squares.max() <= tau**2:
+        largest = float(np.sqrt(squares.max()))
+        factor = min(1.0, tau / largest) if largest > 0 else 1.0
+        feasible: FloatArray = factor * weights
+        its_plain = factor * plain
+    else:
+        feasible = _feasible(weights, tau)
+        its_plain = np.ascontiguousarray((descent.features @ feasible.T.astype(plain.dtype)).T)
+    shifts, loss, right, _ = _best_intercept(its_plain, labels, weight, intercept)
     _, lowest, _, slopes = _best_intercept(plain, labels, weight, intercept)
     gradient = slopes @ descent.features + _quadratic(multipliers, tau, descent).slope(weights)
     descent.passes += 1
     lower = _lower(lowest, gradient, weights, multipliers, squares / tau**2, tau)
     return Constrained(
-        weights=factor * weights,
+        weights=feasible,
         intercept=shifts,
         multipliers=multipliers,
         loss=loss,

@@ -7,6 +7,7 @@ from scipy.spatial.distance import cdist
 from scipy.special import log_softmax, softmax
 
 from transferability.errors import FeatureError, LabelError, OptionError
+from transferability.relatedness.constrained import _feasible
 from transferability.relatedness.lipschitz import SoftmaxClassifier, fit_lipschitz_softmax
 
 
@@ -167,6 +168,33 @@ def test_classes_of_one_sample() -> None:
     h = fit_lipschitz_softmax(z, y, 1.0)
     check(h, 1.0, z, y)
     assert h.loss == pytest.approx(optimum(z, y, 1.0), rel=0.01)
+
+
+def test_rows_too_far_apart_meet_and_the_others_stay() -> None:
+    rng = np.random.default_rng(0)
+    weights = rng.normal(size=(60, 8))
+    weights *= 0.9 / cdist(weights, weights).max()
+    weights -= weights.mean(axis=0)
+    np.testing.assert_array_equal(_feasible(weights, 1.0), weights)
+    j, k = np.unravel_index(cdist(weights, weights).argmax(), (60, 60))
+    apart = 0.15 * (weights[j] - weights[k])
+    weights[j] += apart
+    weights[k] -= apart
+    assert cdist(weights, weights).max() > 1.1
+    found = _feasible(weights, 1.0)
+    assert cdist(found, found).max() <= 1 + 1e-12
+    np.testing.assert_allclose(found.mean(axis=0), 0, atol=1e-12)
+    rescaled = weights / cdist(weights, weights).max()
+    assert np.linalg.norm(found - weights) < 0.6 * np.linalg.norm(rescaled - weights)
+
+
+@pytest.mark.parametrize("tau", [0.05, 0.5, 2.0])
+@pytest.mark.parametrize("n_classes", [49, 50, 80])
+def test_many_classes_are_fitted_as_few_are(tau: float, n_classes: int) -> None:
+    z, y = clusters(3, n=400, d=6, n_classes=n_classes)
+    h = fit_lipschitz_softmax(z, y, tau)
+    check(h, tau, z, y)
+    assert h.converged
 
 
 @pytest.mark.parametrize("reach", [1.0, 100.0])
