@@ -68,7 +68,7 @@ class Dense:
 
 
 def problems():
-    """The processes, and what is minimised with each."""
+    """Return the processes, and what is minimised with each."""
     bound = Objective(cross_entropy=0.001)
     gaussian = DiscretizedGaussian(K, linear_betas(T), table_dtype=torch.float32)
     return {

@@ -210,9 +210,7 @@ def training_loss(
     conventions = conventions_of(denoiser, conventions)
     with fusing(fuse):
         criterion = fusible(_criterion) if process.fusible else _criterion
-        loss, bits, ce, each = criterion(
-            objective, conventions, process, logits, x_t, x_0, t, weight, attention_mask
-        )
+        loss, bits, ce, each = criterion(objective, conventions, process, logits, x_t, x_0, t, weight, attention_mask)
     if importance is not None:
         importance.update(shares, each)
     return loss, {"bits": bits.detach() / LN2, "cross_entropy": ce.detach() / LN2}
