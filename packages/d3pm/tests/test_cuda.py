@@ -80,6 +80,7 @@ def test_losses_and_gradients(kind, mode, sharpness):
         torch.testing.assert_close(a, b, rtol=2e-4, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore")  # of the compiler
 @pytest.mark.parametrize("kind", ["uniform", "gaussian"])
 def test_fused_losses_and_gradients(kind):
     process = process_of(kind)
