@@ -1,6 +1,6 @@
 """How close extraction comes to the model alone, and to the decoders alone; how much memory it takes.
 
-    OMP_NUM_THREADS=1 python benchmarks/extraction.py [model] [decoders] [memory] [rows] [gpu]
+    OMP_NUM_THREADS=1 python benchmarks/extraction.py [model] [decoders] [memory] [rows]
 
 - model: packaged efficientnet-lite0 on MNIST's digits. The bare loop feeds the same batches, decoded and preprocessed
   beforehand, from memory. On a CPU leave the model fewer threads than there are cores: what decodes needs one too.
@@ -9,9 +9,6 @@
 - memory: peak of a process that streams 2,048 features per row through the cache, for two numbers of rows.
 - rows: how many items are encoded, in what CPU seconds (by a model that takes no time), and what the cache takes on
   disk, for data sets that have rows in common.
-- gpu: extraction from decoded arrays on CUDA against the bare model at the batch that extraction ends with, for a
-  minute each: in all, and after the first five seconds. EfficientNet-Lite0 and a ViT-B/16, float32 and bfloat16. Only
-  if named. `DEVICE=cpu SECONDS_EACH=5` tries the benchmark itself.
 
 The two sides of a ratio take turns, so that other work on the machine slows both. Where they run long, the best turn
 of each counts; where each turn has its own rate, the median of the ratios.
@@ -19,7 +16,6 @@ of each counts; where each turn has its own rate, the median of the ratios.
 
 from __future__ import annotations
 
-import itertools
 import os
 import statistics
 import subprocess
@@ -265,67 +261,6 @@ def rows() -> None:
             n_tried = 0
 
 
-@dataclass(frozen=True)
-class Pixels:
-    """Pictures in memory, over and over."""
-
-    arrays: np.ndarray  # (n, height, width, 3)
-
-    def __call__(self, row: int) -> Image.Image:
-        """Return a picture."""
-        return Image.fromarray(self.arrays[row % len(self.arrays)])
-
-    def content(self, row: int) -> bytes:
-        """Return what decides it: each row is another picture as far as the cache knows."""
-        return row.to_bytes(8, "little")
-
-
-def gpu() -> None:
-    """Print extraction against the bare model on CUDA."""
-    import torch
-
-    device, seconds = os.environ.get("DEVICE", "cuda"), float(os.environ.get("SECONDS_EACH", "60"))
-    if device == "cuda" and not torch.cuda.is_available():
-        print("gpu: there is no CUDA device")
-        return
-    pixels = Pixels(np.random.default_rng(0).integers(0, 255, (256, 224, 224, 3), dtype=np.uint8))
-    names = ("packaged:efficientnet-lite0", "timm:vit_base_patch16_224@random")
-    for name, precision in ((name, precision) for name in names for precision in ("float32", "bfloat16")):
-        encoder = load_encoder(name, device=device, precision=precision)  # type: ignore[arg-type]
-        assert isinstance(encoder, MultiOutputEncoder)
-        n_probe = 128 if device == "cuda" else 8
-        probe = Dataset("probe", "image", np.arange(n_probe).astype(np.str_), pixels, pixels.content)
-        batch = prepare(probe, encoder.preprocess, range(n_probe))
-        encoder.forward(batch, ["features"])
-        started = time.perf_counter()
-        encoder.forward(batch, ["features"])
-        n_rows = int(n_probe * seconds / (time.perf_counter() - started)) + n_probe
-        data = Dataset("pixels", "image", np.arange(n_rows).astype(np.str_), pixels, pixels.content)
-        marks = [(0, time.perf_counter())]
-        with tempfile.TemporaryDirectory() as folder:
-            extract_features(
-                encoder,
-                data,
-                cache=FeatureCache(folder),
-                progress=lambda done, _, marks=marks: marks.append((done, time.perf_counter())),
-            )
-        largest = max(after[0] - before[0] for before, after in itertools.pairwise(marks))
-        whole = np.concatenate([batch] * -(-largest // n_probe))[:largest]
-        bare = []
-        for _ in range(5):
-            started = time.perf_counter()
-            encoder.forward(whole, ["features"])
-            bare.append(largest / (time.perf_counter() - started))
-        later = next((mark for mark in marks if mark[1] - marks[0][1] > min(5.0, seconds / 2)), marks[-2])
-        in_all = marks[-1][0] / (marks[-1][1] - marks[0][1])
-        then = (marks[-1][0] - later[0]) / (marks[-1][1] - later[1])
-        best = max(bare)
-        print(f"gpu: {name}, {precision}: the model alone {best:.0f} a second in batches of {largest};")
-        print(
-            f"  extraction {in_all:.0f} ({in_all / best:.1%}) in all, {then:.0f} ({then / best:.1%}) after five seconds"
-        )
-
-
 def main() -> None:
     """Run the parts asked for."""
     if sys.argv[1:2] == ["stream"]:
@@ -334,7 +269,7 @@ def main() -> None:
     parts = {"model": model_bound, "decoders": decoder_bound, "memory": memory, "rows": rows}
     print(f"{n_processors()} processors, OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'not set')}")
     for name in sys.argv[1:] or parts:
-        (gpu if name == "gpu" else parts[name])()
+        parts[name]()
 
 
 if __name__ == "__main__":
