@@ -60,7 +60,9 @@ def load_features(spec: str) -> Dataset:
     return replace(dataset, all_ids=dataset.all_ids if table.ids is None else table.ids, all_targets=table.targets)
 
 
-def feature_arrays(name: str, features: npt.NDArray[Any], labels: Any | None, source: str) -> Dataset:
+def feature_arrays(
+    name: str, features: npt.NDArray[Any], labels: Any | None, source: str, class_names: Any | None = None
+) -> Dataset:
     """Return a data set of rows that are features already; row ids are row numbers.
 
     Parameters
@@ -73,9 +75,11 @@ def feature_arrays(name: str, features: npt.NDArray[Any], labels: Any | None, so
         Integers from 0, or strings.
     source : str
         What to call it in messages.
+    class_names : sequence of str, or None
+        One per class.
     """
     checked = check_features(features, f"features of {source}")
-    return _feature_data(name, checked, *labels_of(labels, None, source, len(checked)))
+    return _feature_data(name, checked, *labels_of(labels, class_names, source, len(checked)))
 
 
 def _feature_data(

@@ -173,8 +173,19 @@ def _rivals(others: Sequence[Entry], quantity: Quantity) -> str:
     sure = f"({100 * _CONFIDENCE:.0f} % confidence)"
     if not can_be:
         return f"; no other encoder can {best} {sure}"
-    named = ", ".join(can_be[:_NAMED]) + (f" and {len(can_be) - _NAMED} more" if len(can_be) > _NAMED else "")
-    return f"; {named} can {best} too {sure}"
+    runner_up = others[0]["name"]
+    if can_be[0] != runner_up:
+        return f"; {_listed(can_be)} can {best} too {sure}"
+    more = f", as can {_listed(can_be[1:])}" if can_be[1:] else ""
+    return f", which can {best} too{more} {sure}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return the first few names, and how many more there are."""
+    shown = list(names[:_NAMED])
+    left = len(names) - len(shown)
+    last = [f"{left} more"] if left else [shown.pop()] if len(shown) > 1 else []
+    return " and ".join([", ".join(shown), *last])
 
 
 def _lead(best: Mapping[str, Any], second: Mapping[str, Any], other: str, criterion: str) -> str:
@@ -192,7 +203,7 @@ def _lead(best: Mapping[str, Any], second: Mapping[str, Any], other: str, criter
         return f"{loss}, {less} less than that of {other}"
     points = 100 * (best["transferred_accuracy"] - second["transferred_accuracy"])
     if points == 0:
-        return f"{accuracy}, the same as that of {other}, with a loss that is {less} nats smaller"
+        return f"{accuracy}; its loss is {less} nats below that of the equally accurate {other}"
     return f"{accuracy}, {points:.1f} points more than that of {other}"
 
 
@@ -203,11 +214,12 @@ def _cost(best: Entry, entries: Sequence[Entry], truth: str | None) -> str:
     if truth is None or len(known) < 2:
         return "."
     highest = max(known, key=lambda each: each["accuracy"])
+    name = "the runner-up" if highest is entries[1] else highest["name"]  # which has been named
     lost = highest["accuracy"] - best["accuracy"]
     if lost <= 0:
         return f"; no other encoder does better by the {truth} ({percent(best['accuracy'])})."
     return (
-        f"; by the {truth}, {highest['name']} does best, so being wrong would cost about {100 * lost:.1f} points "
+        f"; by the {truth}, {name} does best, so being wrong would cost about {100 * lost:.1f} points "
         f"({percent(highest['accuracy'])} against {percent(best['accuracy'])})."
     )
 
