@@ -226,11 +226,12 @@ def _cost(best: Entry, entries: Sequence[Entry], truth: str | None) -> str:
 
 def relation_answer(results: Sequence[Mapping[str, Any]], encoder: str | None) -> dict[str, Any]:
     """Say which reference each target is like."""
-    parts = [f"{each['target']} is most like {each['reference']} ({number(each['bound'])} nats)" for each in results]
+    found = [(each["target"], min(each.get("panel") or [each], key=lambda one: one["bound"])) for each in results]
+    parts = [f"{target} is most like {one['reference']} ({number(one['bound'])} nats)" for target, one in found]
     shown = "; ".join(parts[:5]) + (f"; and {len(parts) - 5} more" if len(parts) > 5 else "")
     seen_by = f" under {encoder}" if encoder else ""
-    first = results[0]
-    headline = f"{first['target']} is most like {first['reference']}{seen_by}."
+    target, closest = found[0]
+    headline = f"{target} is most like {closest['reference']}{seen_by}."
     if len(results) > 1:
         headline = f"{len(results)} targets, and what they are like{seen_by}."
     return {"headline": headline, "sentence": f"By the smallest bound on the transferred loss: {shown}.", "facts": []}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -285,7 +285,7 @@ def test_features_in_memory_are_ranked_as_the_same_features_of_an_encoder() -> N
     rows[:, 0] += 4 * labels
     settings = Settings(cache=False, limit=60)
     (by_function,) = rank((rows, labels), encoders={"x": in_order}, settings=settings).entries
-    for array in (rows, torch.tensor(rows), pandas.DataFrame(rows)):
+    for array in (rows, torch.tensor(rows), pd.DataFrame(rows)):
         (found,) = rank((rows, labels), encoders={"x": array}, settings=settings).entries
         assert found.relatedness.bound == pytest.approx(by_function.relatedness.bound, rel=1e-6)
         assert found.relatedness.transferred_accuracy == by_function.relatedness.transferred_accuracy

@@ -173,7 +173,7 @@ def test_measured_accuracies_take_the_place_of_the_stand_in(ranking: Ranking) ->
         part = summarize(ranking, {target: accuracies})["parts"][0]
         assert [entry["accuracy"] for entry in part["entries"]] == [0.7, 0.9, 0.5]
     assert part["truth"] == "measured accuracy"
-    assert f"by the measured accuracy, the runner-up does best" in part["answer"]["sentence"]
+    assert "by the measured accuracy, the runner-up does best" in part["answer"]["sentence"]
     assert "20.0 points" in part["answer"]["sentence"]
     unknown = summarize(ranking, {"another": accuracies})["parts"][0]
     assert unknown["truth"] is None
