@@ -17,7 +17,7 @@ from transferability.errors import TaskError
 pytest.importorskip("sklearn", minversion="1.6")
 
 from sklearn.utils import Tags, TargetTags
-from sklearn.utils.estimator_checks import estimator_checks_generator  # noqa: E402
+from sklearn.utils.estimator_checks import estimator_checks_generator
 
 CLAIMED = {
     "check_estimator_cloneable",
