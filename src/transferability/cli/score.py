@@ -126,6 +126,7 @@ def _feature_file(given: list[str], argument: str) -> Path:
     OptionError
         If there is none, more than one, or if it holds pictures or texts.
     """
+    from transferability._files import HOW_TO_SAVE
     from transferability.errors import OptionError
 
     if len(given) != 1:
@@ -136,6 +137,9 @@ def _feature_file(given: list[str], argument: str) -> Path:
     if path.is_dir() or path.suffix.lower() not in (".npz", ".safetensors"):
         message = f"`{argument}` must be a feature file, .npz or .safetensors; got {given[0]!r}. `transferability rank "
         message += f"{given[0]} --score all` scores encoders on pictures and texts; `transferability extract` writes "
+        if path.suffix.lower() in (".npy", ".pt", ".pth", ".pkl"):
+            message = f"`{argument}` must be a feature file, .npz or .safetensors; got {given[0]!r}. {HOW_TO_SAVE}"
+            raise OptionError(message)
         raise OptionError(message + "feature files.")
     return path
 

@@ -41,6 +41,10 @@ def load_npz(spec: str) -> Dataset:
     if key is None:
         held = ", ".join(sorted(arrays)) or "nothing"
         message = f"{path} must hold pictures as {' or '.join(map(repr, keys))}; it holds {held}.{fix}"
+        if not part and not fix:
+            fix = " Pictures are saved so: numpy.savez(FILE, images=array, labels=labels); features: "
+            fix += "numpy.savez(FILE, features=array, labels=labels)."
+            message += fix
         message += f" {nearest_names(keys[0], arrays)}" if part else ""
         raise DatasetError(message.rstrip())
     labels = next((arrays[each] for each in label_keys if each in arrays), None)

@@ -92,7 +92,13 @@ class FunctionEncoder:
         """
         given = list(items)
         try:
-            rows = as_numpy(self._function(given))
+            found = self._function(given)
+            if found is None:
+                message = (
+                    f"encoder {self.name!r} returned nothing; it must return one row of numbers per item. Is there "
+                )
+                raise EncoderError(message + "a `return` in the function?")
+            rows = as_numpy(found)
         except Exception as error:
             if passes_through(error) or not self._takes_one(given):
                 raise
@@ -127,6 +133,8 @@ def _import(module_name: str, name: str) -> ModuleType:
             raise
         reason = f"{type(error).__name__}: {one_line(error)}"
         message = f"encoder {name!r}: module {module_name!r} cannot be imported ({reason})."
+        if module_name.endswith(".py"):
+            message += f" A module has no suffix: python:{name.removeprefix('python:').replace('.py:', ':', 1)}."
         raise EncoderError(message) from error
     finally:
         sys.path.remove(here)

@@ -120,8 +120,9 @@ def prepare(data: Any, settings: Settings) -> Split:
         message = (
             f"all {len(dataset):,} rows of data {dataset.name!r} are of one class, {name!r}; at least two classes "
         )
-        message += "are needed. Add rows of another class (a folder for each), or name the column of the labels: "
-        raise LabelError(message + "FILE#label=COLUMN.")
+        message += "are needed. "
+        fix = "Add rows of another class, or take other labels: a folder for each class, or FILE#label=COLUMN."
+        raise LabelError(message + (" ".join(dataset.notes) or fix))
     lonely = np.flatnonzero(np.bincount(labels) == 1)
     if len(lonely):
         name = str(lonely[0]) if dataset.class_names is None else dataset.class_names[lonely[0]]

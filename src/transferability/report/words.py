@@ -7,6 +7,7 @@ from typing import Any
 
 from transferability._criteria import (
     BOUND,
+    OWN_HALF,
     QUANTITIES,
     TRANSFERRED_ACCURACY,
     TRANSFERRED_LOSS,
@@ -227,14 +228,18 @@ def _cost(best: Entry, entries: Sequence[Entry], truth: str | None) -> str:
 def relation_answer(results: Sequence[Mapping[str, Any]], encoder: str | None) -> dict[str, Any]:
     """Say which reference each target is like."""
     found = [(each["target"], min(each.get("panel") or [each], key=lambda one: one["bound"])) for each in results]
-    parts = [f"{target} is most like {one['reference']} ({number(one['bound'])} nats)" for target, one in found]
+    parts = [f"{target} is most like {_its(one['reference'])} ({number(one['bound'])} nats)" for target, one in found]
     shown = "; ".join(parts[:5]) + (f"; and {len(parts) - 5} more" if len(parts) > 5 else "")
     seen_by = f" under {encoder}" if encoder else ""
     target, closest = found[0]
-    headline = f"{target} is most like {closest['reference']}{seen_by}."
+    headline = f"{target} is most like {_its(closest['reference'])}{seen_by}."
     if len(results) > 1:
         headline = f"{len(results)} targets, and what they are like{seen_by}."
     return {"headline": headline, "sentence": f"By the smallest bound on the transferred loss: {shown}.", "facts": []}
+
+
+def _its(reference: str) -> str:
+    return f"its {reference}" if reference == OWN_HALF else reference
 
 
 def match_in_words(row: Mapping[str, Any]) -> str:
@@ -267,8 +272,11 @@ def certificate_in_words(result: Mapping[str, Any]) -> str:
     """Say what is bounded, on which rows, and why."""
     mapped = "" if result["solver"] == "alternating" and result["ridge"] is None else " by the fitted map"
     loss = "" if result["transferred_loss"] is None else f" of {number(result['transferred_loss'])} nats"
+    source, target = result["reference"], result["target"]
+    if source == OWN_HALF:
+        source, target = f"one half of {target}", "the other half"
     claim = (
-        f"The classifier trained on {result['reference']}, transferred to {result['target']}{mapped}, has a mean loss"
+        f"The classifier trained on {source}, transferred to {target}{mapped}, has a mean loss"
         f"{loss}, {_MEASURED_ON[result['evaluated_on']]}. "
         f"{'The bound on it' if result['certified'] else 'The estimate'} is {number(result['bound'])} nats."
     )

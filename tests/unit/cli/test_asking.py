@@ -22,6 +22,8 @@ def means(items):
     return np.stack([np.asarray(item, dtype=float).mean(axis=(0, 1)) for item in items])
 def mean_of_one(item):
     return np.asarray(item, dtype=float).mean(axis=(0, 1))
+def nothing(items):
+    [np.asarray(item) for item in items]
 def lengths(items):
     return np.array([[len(item), item.count("a")] for item in items], dtype=float)
 """
@@ -47,6 +49,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     Path("rare.csv").write_text("text,label\n" + "".join(rows) + "one film,rare\n" * 2)
     Path("notes.docx").write_text("x")
     Path("bad.toml").write_text("encoders = [")
+    np.save("rows.npy", np.eye(3))
+    np.savez("xy.npz", X=np.eye(3), y=np.arange(3))
     labels = np.arange(36) % 2
     np.savez("features.npz", features=np.eye(2)[labels] + rng.normal(0, 0.1, (36, 2)), labels=labels)
 
@@ -119,6 +123,33 @@ WRONG = [
     (["score", "feature.npz"], 2, "there is no file feature.npz. Did you mean features.npz?"),
     (["rank", "photos", "-e", "python:own:mean_of_one"], 1, "is a function of one item; an encoder takes a list"),
     (["rank", "kittens", *OWN], 1, "all 12 rows of data 'kittens' are of one class, 'cat'; at least two"),
+    # what a shell, a habit or a guess makes of it
+    (["rank", "photos/cat", "photos/dog", *OWN], 2, "For all that is in photos name that folder, without /*."),
+    (["rank", "photos/cat", *OWN], 1, "holds pictures and no folders; put them into one for each class"),
+    (["photos"], 2, "there is no command 'photos'. Write: transferability rank photos"),
+    (["rnak", "photos"], 2, "there is no command 'rnak'. Did you mean 'rank'"),
+    (["cache", "clear"], 2, "there is no command 'clear'. Valid names: check, "),
+    (["rank", "photos", "-e", "own.py"], 2, "Write python:own:FUNCTION, in the folder of the file"),
+    (["rank", "photos", "-e", "python:own.py:means"], 1, "A module has no suffix: python:own:means."),
+    (["rank", "photos", "-e", "python:own:nothing"], 1, "returned nothing; it must return one row of numbers per item"),
+    (
+        ["rank", "photos", "-e", "python:own:lengths"],
+        1,
+        "failed on row 'cat/00.png' of data 'photos', pictures (PIL): ",
+    ),
+    (["rank", "photos", "--encoder="], 2, "got '', without a prefix. Name one: timm:NAME"),
+    (["rank", "rows.npy", "-e", "features:features.npz"], 1, "numpy.savez(FILE, features=array, labels=labels)"),
+    (
+        ["rank", "xy.npz", "-e", "features:features.npz"],
+        1,
+        "it holds X, y. Pictures are saved so: numpy.savez(FILE, im",
+    ),
+    (["score", "xy.npz"], 1, "it holds X, y. Save it so: numpy.savez(FILE, features=array, labels=labels)."),
+    (["score", "rows.npy"], 2, "got 'rows.npy'. Save it so: numpy.savez(FILE, features=array, labels=labels)."),
+    (["rank", "films.csv#label", *TEXTS], 1, "#label picks the rows of a split; films.csv has no column 'split'. Col"),
+    (["relate", "photos", *OWN, *TEXTS], 2, "`--encoder` must be given once; got it 2 times, and relate takes one"),
+    (["extract", "photos", *OWN, "--out", "x.csv"], 2, "Write x.npz"),
+    (["validate", "--top", "2"], 2, "`ranking` must be given: the folder that `rank --out` wrote"),
     # a file that is not there, wherever it is named
     (["rank", "photos", *OWN, "-r", "pack:films.cs"], 2, "there is no file films.cs. Did you mean films.csv?"),
     (["rank", "photos", *OWN, "--known", "film.csv"], 2, "there is no file film.csv. Did you mean films.csv?"),

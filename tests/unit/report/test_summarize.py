@@ -11,7 +11,7 @@ from transferability.errors import TaskError
 from transferability.ranking.result import Ranking
 from transferability.report.render import to_html, to_json, to_markdown
 from transferability.report.summarize import summarize
-from transferability.report.words import answer
+from transferability.report.words import answer, certificate_in_words, relation_answer
 
 
 def test_a_summary_is_json_and_says_what_the_ranking_says(ranking: Ranking) -> None:
@@ -183,3 +183,12 @@ def test_measured_accuracies_take_the_place_of_the_stand_in(ranking: Ranking) ->
 def test_nothing_cannot_be_summarized() -> None:
     with pytest.raises(TaskError, match="at least one ranking"):
         summarize([])
+
+
+def test_the_own_half_is_said_in_words() -> None:
+    result = entry("a", 1, 0.9)["result"] | {"target": "photos", "reference": "own other half", "solver": "alternating"}
+    result |= {"ridge": 1.0, "certificate": "Certified.", "exact_transport": True}
+    assert certificate_in_words(result).startswith(
+        "The classifier trained on one half of photos, transferred to the other half by the fitted map, has a mean loss"
+    )
+    assert relation_answer([result], None)["headline"] == "photos is most like its own other half."
