@@ -25,7 +25,7 @@ __all__ = ["COMMANDS", "GALLERY", "sentences"]
 GALLERY = Path(__file__).parents[1] / "gallery"
 _WIDTH, _HEIGHT, _COLOURS = 1180, 1000, 200
 _SUBPACKAGES = ("stats", "optimize", "signal", "linalg", "special", "ndimage", "interpolate")
-_PICTURES = ("efficientnet-lite0", "efficientnet-lite1", "pp-lcnet-orientation", "ddddocr", "pp-ocr", "open-nsfw")
+_PICTURES = ("efficientnet-lite0", "pp-lcnet-orientation", "ddddocr", "pp-ocr")
 _TEXTS = ("wordllama", "paraphrase-minilm-l3", "minilm-l6")
 _FUNCTIONS = """import zlib
 
@@ -51,16 +51,16 @@ def trigrams(texts):
 
 pixels.version = edges.version = trigrams.version = "1"
 """
-_STUDY = f"""encoders = {
-    [f"{name}=packaged:{name}" for name in (*_PICTURES, "efficientnet-lite2", "vit-s-saliency", "clip-vit-b16")]
-    + ["untrained resnet18=timm:resnet18@random", "pixels=python:functions:pixels", "edges=python:functions:edges"]
-}
+_STUDY = """encoders = [
+{encoders}
+    "untrained resnet18=timm:resnet18@random", "pixels=python:functions:pixels", "edges=python:functions:edges",
+]
 references = ["packaged:mnist", "packaged:digits"]
 targets = ["packaged:digits", "packaged:mnist"]
 
 [settings]
-limit = 300
-""".replace("'", '"')
+limit = 200
+""".format(encoders="\n".join(f'    "{name}=packaged:{name}",' for name in _PICTURES))
 
 
 def _named(names: tuple[str, ...]) -> list[str]:
@@ -69,8 +69,8 @@ def _named(names: tuple[str, ...]) -> list[str]:
 
 COMMANDS = {
     "pictures": [
-        "rank", "packaged:digits", "--reference", "packaged:mnist", "--limit", "400", "--score", "logme",
-        *_named(_PICTURES), "--encoder", "pixels=python:functions:pixels",
+        "rank", "packaged:digits", "--reference", "packaged:mnist", "--limit", "200", "--score", "logme",
+        *_named(_PICTURES), "--encoder", "pixels=python:functions:pixels", "--encoder", "edges=python:functions:edges",
     ],
     "texts": [
         "rank", "scipy.csv", "--limit", "600", "--score", "logme", *_named(_TEXTS),

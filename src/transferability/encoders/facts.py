@@ -108,12 +108,14 @@ def licence_name(text: Any) -> str | None:
 
     Examples
     --------
-    >>> licence_name("apache-2.0"), licence_name("MIT License"), licence_name("cc-by-nc-4.0"), licence_name("ours")
-    ('Apache-2.0', 'MIT', 'CC-BY-NC-4.0', 'ours')
+    >>> licence_name("apache-2.0"), licence_name("MIT License"), licence_name("cc-by-nc-4.0"), licence_name("The MIT License (MIT)")
+    ('Apache-2.0', 'MIT', 'CC-BY-NC-4.0', 'MIT')
     """
     if not isinstance(text, str) or text.strip() in _NO_LICENCE:
         return None
     line = text.strip().splitlines()[0].strip()
-    with suppress(InvalidLicenseExpression):
-        return str(canonicalize_license_expression(_SPDX.get(line.lower(), line)))
+    in_brackets = re.search(r"\(([^()]+)\)$", line)  # "The MIT License (MIT)"
+    for name in (line, in_brackets[1] if in_brackets else line):
+        with suppress(InvalidLicenseExpression):
+            return str(canonicalize_license_expression(_SPDX.get(name.lower(), name)))
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"

@@ -44,7 +44,7 @@ def feature_writer(path: Path, dataset: Dataset) -> Iterator[FeatureWriter]:
         If the file cannot be written.
     """
     if path.suffix not in SUFFIXES:
-        message = f"`path` must end in .npz or .safetensors; got {path.name!r}. Write {path.stem}.npz."
+        message = f"`path` must end in .npz or .safetensors; got {path.name!r}."
         raise OptionError(message)
     with temporary_sibling(path) as temporary:
         with output_errors(path):

@@ -128,7 +128,7 @@ WRONG = [
     (["rank", "photos/cat", *OWN], 1, "holds pictures and no folders; put them into one for each class"),
     (["photos"], 2, "there is no command 'photos'. Write: transferability rank photos"),
     (["rnak", "photos"], 2, "there is no command 'rnak'. Did you mean 'rank'"),
-    (["cache", "clear"], 2, "there is no command 'clear'. Valid names: check, "),
+    (["cache", "clear"], 2, "there is no command 'clear'. Valid names: ls, "),
     (["rank", "photos", "-e", "own.py"], 2, "Write python:own:FUNCTION, in the folder of the file"),
     (["rank", "photos", "-e", "python:own.py:means"], 1, "A module has no suffix: python:own:means."),
     (["rank", "photos", "-e", "python:own:nothing"], 1, "returned nothing; it must return one row of numbers per item"),

@@ -9,6 +9,7 @@ import pytest
 
 from transferability import Task, TaskRelatedness
 from transferability.display.columns import COLUMNS, shown_columns, sort_key
+from transferability.display.formats import FORMATS
 from transferability.display.front import cost_column, mark_front
 from transferability.display.layout import spread
 from transferability.errors import OptionError, UnknownNameError
@@ -136,3 +137,13 @@ def test_labels_are_apart_and_within(n: int) -> None:
     gaps = np.diff(np.sort(found))
     assert n == 1 or gaps.min() >= min(0.05, 1 / (n - 1)) - 1e-9
     assert [places[k] for k in np.argsort(found, kind="stable")] == sorted(places)
+
+
+def test_a_loss_of_nothing_has_no_minus() -> None:
+    assert [FORMATS["points"](value) for value in (-1e-6, 0.0, 0.05, -0.025, None)] == [
+        "+0.0",
+        "+0.0",
+        "+5.0",
+        "-2.5",
+        "–",
+    ]
