@@ -133,6 +133,7 @@ def main() -> None:
             if not (folder / name / "report.html").exists():
                 command = [sys.executable, "-m", "transferability", *COMMANDS[name], "--out", name]
                 subprocess.run(command, cwd=folder, check=True)
+            subprocess.run([sys.executable, "-m", "transferability", "report", name], cwd=folder, check=True)
             shutil.copyfile(folder / name / "report.html", GALLERY / f"{name}.html")
             _photograph(browser, folder / name / "report.html", GALLERY / f"{name}.png")
         browser.close()

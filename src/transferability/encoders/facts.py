@@ -108,8 +108,8 @@ def licence_name(text: Any) -> str | None:
 
     Examples
     --------
-    >>> licence_name("apache-2.0"), licence_name("MIT License"), licence_name("cc-by-nc-4.0"), licence_name("The MIT License (MIT)")
-    ('Apache-2.0', 'MIT', 'CC-BY-NC-4.0', 'MIT')
+    >>> [licence_name(text) for text in ("apache-2.0", "The MIT License (MIT)", "cc-by-nc-4.0", "ours")]
+    ['Apache-2.0', 'MIT', 'CC-BY-NC-4.0', 'ours']
     """
     if not isinstance(text, str) or text.strip() in _NO_LICENCE:
         return None
