@@ -35,9 +35,9 @@ from transferability.cli.plots import check_plots, write_relation_plots
 from transferability.cli.show import CsvFile, PlotsFolder, write_csv
 from transferability.display.formats import NOTHING, number, percent
 from transferability.relatedness.tau import DEFAULT_TAU
+from transferability.settings import Settings
 
 if TYPE_CHECKING:
-    from transferability.pipeline import Settings
     from transferability.relatedness.result import Relatedness
 
 __all__ = ["relate"]
@@ -46,7 +46,7 @@ _FIRST = 60  # rows of a table that are printed
 _TERMS = ("reference loss", "label mismatch", "distribution mismatch")
 
 
-@with_settings
+@with_settings()
 def relate(
     *,
     data: Targets = None,
