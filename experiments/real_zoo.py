@@ -62,7 +62,8 @@ def last_layer(path: Path, target: str, rows: int, n_parameters: int, known: Map
     if "reference" not in known:
         said |= to_references(tasks, target)
     if "own half: bound" not in known:
-        said |= to_own_half(tasks[target])
+        parts = tuple(folds(tasks[target].labels, 5, 0))
+        said |= numbers_of("own half", TaskRelatedness().fit(None, tasks[target], folds=parts))
     missing = [name for name in scores.available() if name not in known]
     return said | (scores_of(tasks[target], tasks[said["reference"]], n_parameters, missing) if missing else {})
 
@@ -81,18 +82,10 @@ def to_references(tasks: Mapping[str, Task], target: str) -> dict[str, Any]:
     return said | {f"{PROBE}: loss": probe.loss, PROBE: probe.accuracy}
 
 
-def to_own_half(task: Task) -> dict[str, Any]:
-    """Return transferred accuracy, loss and bound of the target's own other half."""
-    return numbers_of("own half", TaskRelatedness().fit(None, task, folds=tuple(folds(task.labels, 5, 0))))
-
-
 def numbers_of(name: str, result: Relatedness) -> dict[str, Any]:
     """Return bound, transferred loss and accuracy."""
-    return {
-        f"{name}: bound": result.bound,
-        f"{name}: transferred loss": result.transferred_loss,
-        f"{name}: transferred accuracy": result.transferred_accuracy,
-    }
+    numbers = {"bound": result.bound, "loss": result.transferred_loss, "accuracy": result.transferred_accuracy}
+    return {f"{name}: {'' if key == 'bound' else 'transferred '}{key}": each for key, each in numbers.items()}
 
 
 def scores_of(task: Task, reference: Task, n_parameters: int, names: Sequence[str]) -> dict[str, float]:
