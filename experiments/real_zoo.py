@@ -4,9 +4,8 @@
 
 FOLDER holds ``real_zoo/ENCODER.npz`` (last-layer features and labels of 1,000 rows by data-set name) and
 ``finetuned_truth.json`` (test accuracy after end-to-end fine-tuning on the same rows). KEPT is the folder that
-``real_zoo_features.py`` wrote: features of all layers of the first of these rows. ``--reuse`` takes the last-layer
-values that the results of before have, and computes what they lack: a new criterion then costs minutes. Without KEPT it
-takes the values of all layers, too.
+``real_zoo_features.py`` wrote: features of all layers of the first of these rows. ``--reuse`` takes what the results of
+before have, all layers too where KEPT is not given, and computes what they lack: a new criterion then costs minutes.
 
 Three parts, each with every measure of agreement (`_agreement.py`) per target, intervals over encoders, and the noise
 ceiling: last-layer criteria on all rows (task-relatedness and every score of the registry); all-layer criteria and, on
