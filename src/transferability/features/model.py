@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from transferability._array import as_numpy
 from transferability.datasets import Dataset
-from transferability.encoders import Encoder, start
+from transferability.encoders import Encoder, preprocess_of, start
 from transferability.encoders._state import undisturbed
 from transferability.encoders.base import Running
 from transferability.errors import EncoderError, one_line, passes_through
@@ -26,6 +26,13 @@ __all__ = ["Model", "Started", "preparing", "where"]
 
 _log = logging.getLogger(__name__)
 
+_ITEMS = {
+    "image": "pictures (PIL)",
+    "text": "texts",
+    "array": "arrays of features",
+    "tokens": "words of sentences",
+}
+"""What an encoder that prepares nothing is given."""
 Rows = dict[str, npt.NDArray[np.floating]]
 
 
@@ -125,7 +132,8 @@ class Model:
         except BaseException as error:
             if passes_through(error) or (halves and _out_of_memory(error)):
                 raise
-            message = f"encoder {self._encoder.name!r} failed on {where(self._dataset, rows)}: "
+            items = "" if preprocess_of(self._encoder) else f", {_ITEMS[self._dataset.modality]}"
+            message = f"encoder {self._encoder.name!r} failed on {where(self._dataset, rows)}{items}: "
             message += f"{type(error).__name__}: {one_line(error)}."
             raise EncoderError(message) from error
 
