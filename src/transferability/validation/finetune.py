@@ -114,12 +114,20 @@ class FineTuner:
         self._device = next(network.parameters()).device
         self._labels = torch.from_numpy(dataset.labels.astype(np.int64)).to(self._device)
         self._n_classes = int(dataset.labels.max()) + 1
-        train, validation = split(dataset.labels[fit_rows], self.settings.validation_share, seed=0)
-        self._parts = _Parts(fit_rows[train], fit_rows[validation], test_rows)
+        self._parts = self._split(fit_rows, test_rows)
         self._items = PreparedItems(
             self._encoder, dataset, np.concatenate([fit_rows, test_rows]), self._device, workers
         )
         self._norms = norms_of(network)
+
+    def with_settings(self, settings: FineTuning) -> FineTuner:
+        """Return a tuner of the same encoder and rows with other settings; it reads no picture again."""
+        other = copy.copy(self)
+        other.settings = settings
+        other.__dict__.pop("_start", None)
+        fit_rows = np.sort(np.concatenate([self._parts.train, self._parts.validation]))
+        other._parts = other._split(fit_rows, self._parts.test)
+        return other
 
     def choose(self) -> Hyperparameters:
         """Return the settings with the smallest validation loss after a few epochs: one of them after the other.
@@ -161,6 +169,11 @@ class FineTuner:
     def train(self, chosen: Hyperparameters, seed: int) -> TrainingResult:
         """As `run`, but the encoder keeps its new weights."""
         return self._measured(chosen, seed, None)
+
+    def _split(self, fit_rows: IntArray, test_rows: IntArray) -> _Parts:
+        labels = self._labels.cpu().numpy()[fit_rows]
+        train, validation = split(labels, self.settings.validation_share, seed=0)
+        return _Parts(fit_rows[train], fit_rows[validation], test_rows)
 
     def _measured(self, chosen: Hyperparameters, seed: int, epochs: int | None) -> TrainingResult:
         predict, _, n_epochs = self._train(chosen, seed, epochs or self.settings.epochs)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from transferability._array import FloatArray, IntArray
+from transferability._threads import threads_for
 from transferability.scores._softmax_regression import SoftmaxRegression, fit_softmax_regression
 
 __all__ = ["Head", "fit_head"]
@@ -70,13 +71,14 @@ def fit_head(
         fit = fit_softmax_regression(z, labels, ridge, tolerance=_TOLERANCE)
         return _loss(fit.logits(z_held_out), held_out_labels), fit
 
-    best = solve(_FIRST_RIDGE)
-    for factor in (1 / _STEP, _STEP):
-        for step in range(1, _MOST_STEPS + 1):
-            tried = solve(_FIRST_RIDGE * factor**step)
-            if not tried[0] < best[0]:
-                break
-            best = tried
+    with threads_for(features.size * n_classes):
+        best = solve(_FIRST_RIDGE)
+        for factor in (1 / _STEP, _STEP):
+            for step in range(1, _MOST_STEPS + 1):
+                tried = solve(_FIRST_RIDGE * factor**step)
+                if not tried[0] < best[0]:
+                    break
+                best = tried
     fit = best[1]
     n_seen = fit.weights.shape[1]  # the last classes may have all of their rows among those held out
     with torch.no_grad():

@@ -7,11 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from transferability.encoders.function import FunctionEncoder
 from transferability.errors import EncoderError, LabelError
 from transferability.pipeline import Settings, prepare
 from transferability.scores.probing import probe as linear_probe
+from transferability.validation import head
 from transferability.validation.finetune import FineTuner
 from transferability.validation.schedule import walk
 from transferability.validation.settings import FineTuning, Hyperparameters, TrainingResult
@@ -112,6 +114,31 @@ def test_train_leaves_the_new_weights_in_the_encoder(make_encoder, part) -> None
     kept = tuner(encoder, part).train(CHOSEN, 0)
     assert kept == tuner(make_encoder(), part).run(CHOSEN, 0)
     assert not np.allclose(encoder.encode(part.dataset.items(range(3))), features)
+
+
+def test_other_settings_are_as_a_tuner_of_their_own_and_read_no_picture_again(make_encoder, part, monkeypatch) -> None:
+    half = replace(QUICK, validation_share=0.5)
+    first = tuner(make_encoder(), part)
+    before = first.run(CHOSEN, 1)
+    wanted = tuner(make_encoder(), part, half).run(CHOSEN, 1)
+    monkeypatch.setattr(type(first._items), "_decoded", lambda _self: pytest.fail("pictures are read again"))
+    assert first.with_settings(half).run(CHOSEN, 1) == wanted != before
+    assert first.run(CHOSEN, 1) == before
+
+
+def test_the_head_is_fitted_on_one_thread(monkeypatch) -> None:
+    limits = []
+    solve = head.fit_softmax_regression
+
+    def watched(*inputs, **options):
+        limits.extend(each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas")
+        return solve(*inputs, **options)
+
+    monkeypatch.setattr(head, "fit_softmax_regression", watched)
+    rows = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32)
+    with threadpool_limits(2, user_api="blas"):
+        head.fit_head(rows[:30], np.arange(30) % 2, rows[30:], np.arange(10) % 2, 2)
+    assert set(limits) == {1}
 
 
 def test_rates_that_teach_nothing_are_not_chosen(make_encoder, part) -> None:
