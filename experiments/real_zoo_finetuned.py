@@ -131,6 +131,33 @@ def known(path: Path) -> Iterator[dict[str, Any]]:
         yield json.loads(line)
 
 
+def criteria(runs: Sequence[Mapping[str, Any]]) -> dict[str, dict[tuple[str, str], float]]:
+    """Return the validation accuracy of every kind of run by encoder and target; of several rates, the best by loss."""
+    of_kind: dict[str, dict[tuple[str, str], list[Mapping[str, Any]]]] = {}
+    for run in runs:
+        names = [f"{run['stage']}, {run['epochs_asked']} passes"]
+        if run["stage"] == "quick":
+            share = round(100 * (1 - run["validation_share"]))
+            names = [f"{share} % of the rows, {run['epochs_asked']} passes"]
+            names.append(f"{names[0]} at {run['rate']:g}")
+        for name in names:
+            of_kind.setdefault(name, {}).setdefault((run["encoder"], run["target"]), []).append(run)
+    return {
+        name: {cell: min(found, key=lambda run: run["validation_loss"])["validation_accuracy"] for cell, found in cells.items()}
+        for name, cells in of_kind.items()
+    }
+
+
+def passes(name: str, steps: Mapping[str, int]) -> float:
+    """Return the cost of a criterion in passes forward over the fitting rows; forward and backward count as three."""
+    share = 1 - VALIDATION
+    if "%" in name:
+        share = float(name.split(" %")[0]) / 100
+    per_epoch = 3 * share + (1 - share)
+    rates = 1 if " at " in name else steps.get(name, 1)
+    return 1 + rates * per_epoch * int(name.split(" passes")[0].split()[-1])
+
+
 def main() -> None:
     """Start one process for each encoder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -1,8 +1,8 @@
 """The linear head of fine-tuning: a probe of the frozen features, trained first. Imports torch.
 
-Head first, then all weights, keeps what the encoder knows: a random head sends gradients of noise through it (Kumar,
-Raghunathan, Jones, Ma and Liang, *Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution*,
-ICLR 2022).
+A random head sends gradients of noise through the encoder (Kumar, Raghunathan, Jones, Ma and Liang, *Fine-Tuning can
+Distort Pretrained Features and Underperform Out-of-Distribution*, ICLR 2022); a head of zeros, none until it has
+learned something, and the probe, few, as it has fitted the rows already.
 """
 
 from __future__ import annotations
@@ -36,6 +36,10 @@ class Head(nn.Module):  # type: ignore[misc]
         self.register_buffer("mean", torch.from_numpy(mean.astype(np.float32)))
         self.register_buffer("scale", torch.from_numpy(scale.astype(np.float32)))
         self.linear = nn.Linear(len(mean), n_classes)
+        self.forget()
+
+    def forget(self) -> None:
+        """Let every class have the same logit."""
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
 
