@@ -9,7 +9,7 @@ import typer
 
 from transferability.cli.asking import EncodersOption, Targets, Zoo, only, several
 from transferability.cli.confirm import ExecutorOption, confirm_file, show_confirmation
-from transferability.cli.options import BatchSize, Device, JsonFlag, Limit, NoCache, Seed, TestShare, TrustRemoteCode
+from transferability.cli.options import JsonFlag, with_settings
 from transferability.cli.output import (
     EXIT_PARTIAL,
     notice,
@@ -17,7 +17,9 @@ from transferability.cli.output import (
     print_table,
     show_progress,
 )
+from transferability.cli.show import CsvFile, write_csv
 from transferability.display.formats import number, percent
+from transferability.settings import Settings
 
 if TYPE_CHECKING:
     from transferability.agreement import Estimate
@@ -25,8 +27,12 @@ if TYPE_CHECKING:
 
 __all__ = ["validate"]
 
+_OPTIONS = ("limit", "test_share", "seed", "batch_size", "device", "cache", "trust_remote_code")
 
+
+@with_settings(only=_OPTIONS)
 def validate(
+    *,
     data: Targets = None,
     target: Annotated[
         list[str] | None,
@@ -58,16 +64,11 @@ def validate(
         ),
     ] = None,
     executor: ExecutorOption = "local",
-    limit: Limit = None,
-    test_share: TestShare = 0.3,
-    seed: Seed = 0,
-    batch_size: BatchSize = None,
-    device: Device = None,
-    no_cache: NoCache = False,
-    trust_remote_code: TrustRemoteCode = False,
+    settings: Settings,
     out: Annotated[
         Path | None, typer.Option(help="SQLite file of results; finished runs in it are not repeated.")
     ] = None,
+    csv: CsvFile = None,
     plots: Annotated[Path | None, typer.Option(help="Folder for scatter plots, one per score.")] = None,
     json: JsonFlag = False,
 ) -> None:
@@ -85,30 +86,24 @@ def validate(
     from transferability._validate import check_choice
     from transferability._writing import check_output
     from transferability.errors import require_extra
-    from transferability.pipeline import Settings, choose_encoders, load_part
+    from transferability.pipeline import choose_encoders, load_part
     from transferability.ranking.store import ResultStore
     from transferability.validation.settings import FineTuning
     from transferability.validation.validate import validate as validate_encoders
 
     check_choice(method, ("finetune", "probe"), "method")
+    csv = None if csv is None else check_output(csv, argument="csv")
     folder = None
     if plots is not None:
         folder = check_output(plots, folder=True, argument="plots")
         require_extra("matplotlib", "plot", "`--plots`")
-    settings = Settings(
-        limit=limit,
-        test_share=test_share,
-        seed=seed,
-        batch_size=batch_size,
-        device=device,
-        cache=not no_cache,
-        trust_remote_code=trust_remote_code,
-    )
     if top is not None:
         ranking = Path(only(data, None, "ranking"))
         chosen = only(target, None) if target else None
         found_first, foretold = confirm_file(ranking, top, chosen, encoder or (), settings, executor)
         print_json(found_first.to_dict()) if json else show_confirmation(found_first, foretold)
+        if csv is not None:
+            write_csv(found_first.frame(), csv)
         if any(each.accuracy is None for each in found_first.entries):
             raise typer.Exit(EXIT_PARTIAL)
         return
@@ -122,7 +117,7 @@ def validate(
             targets,
             reference or (),
             method=method,  # type: ignore[arg-type]
-            seeds=range(seed, seed + seeds),
+            seeds=range(settings.seed, settings.seed + seeds),
             scores=score or ("all",),
             settings=settings,
             tuning=FineTuning(epochs=epochs, augmentation=augment),
@@ -130,6 +125,8 @@ def validate(
             progress=progress,
         )
     print_json(found.to_dict()) if json else _show(found)
+    if csv is not None:
+        write_csv(found.frame(), csv)
     if folder is not None:
         _write_plots(found, folder)
     if found.skipped:

@@ -12,145 +12,13 @@ from typing import Any
 from transferability._criteria import TRANSFERRED
 from transferability._schema import ShapeError, check_shape, read_json
 from transferability.errors import DatasetError, FileDamagedError, NoSuchFileError, no_such_file
+from transferability.report.shapes import DETAILS, MADE, PARTS, RANKING, RELATION
 from transferability.report.stored import Stored
 
-__all__ = ["DETAIL", "ENTRY", "RECORDS", "check_points", "check_result", "read_known", "read_measured", "read_study"]
+__all__ = ["RECORDS", "check_points", "check_result", "read_known", "read_measured", "read_study"]
 
 RECORDS = ("ranking.json", "relate.json")
 SCHEMA_VERSION = 1  # of the records that this version writes and reads
-
-_PARTS = ("test", "folds", "fit")  # that results are measured on
-_TERMS = {"reference_loss": float, "label_mismatch": float, "distribution_mismatch": float}
-_RELATEDNESS = {
-    **_TERMS,
-    "reference": str,
-    "target": str,
-    "bound": float,
-    "transferred_loss": (float, None),
-    "transferred_accuracy": (float, None),
-    "transferability": (float, None),
-    "transferability_accuracy": (float, None),
-    "tau": float,
-    "certified_tau": (float, None),
-    "certified": bool,
-    "certificate": str,
-    "fit_bound": (float, None),
-    "evaluated_on": str,
-    "ground_cost": str,
-    "solver": str,
-    "seconds": float,
-    "ridge": (float, None),
-    "exact_transport": bool,
-    "tau_path": [[float, float]],
-    "history": [float],
-    "class_map": [int],
-    "reference_classifier": {"loss": float, "accuracy": float, "converged": bool},
-    "per_class": [
-        {
-            **_TERMS,
-            "target_class": str,
-            "reference_class": (str, None),
-            "prior": float,
-            "alternative_class?": (str, None),
-            "margin?": (float, None),
-            "margin_error?": (float, None),
-            "share_of_folds?": (float, None),
-        }
-    ],
-    "scale?": float,
-    "chance?": float,
-    "log_n_classes?": float,
-    "accuracy_lost?": (None, {"on_reference": float, "to_labels": float, "on_target": float}),
-    "panel?": [{"reference": str, "bound": float}],
-}
-"""What a report needs of a `Relatedness.to_dict()`."""
-_MADE = {
-    "at": str,
-    "machine": str,
-    "versions": {str: str},
-    "settings": {str: object},
-    "estimator": {str: object},
-    "data": [{"role": str, "name": str, "fit_rows": int, "test_rows": int, "fingerprint?": str, "notes?": [str]}],
-    "command?": str,
-    "target?": str,
-}
-_SHARED = {"schema": int, "made?": object}
-_COST = {
-    "items_per_second?": (float, None),
-    "dimension?": (int, None),
-    "input_size?": (str, None),
-    "peak_memory?": (int, None),
-    "licence?": (str, None),
-    "load_seconds?": (float, None),
-    "extraction_seconds?": (float, None),
-    "fit_seconds?": (float, None),
-}
-ENTRY = {
-    "encoder": str,
-    "n_parameters": (int, None),
-    "seconds": float,
-    "scores": {str: float},
-    "notes": {str: str},
-    "cache_keys?": [{"data": str, "key": str}],
-    "probe?": (None, {"accuracy": float, "loss": float}),
-    "standing?": (None, {"low": float, "high": float, "p_best?": (float, None)}),
-    "cost?": (None, _COST),
-    "identifier?": (str, None),
-    "intervals?": {str: (None, [float, float])},
-    "on_front?": (bool, None),
-    "expected?": (None, {"value": float, "interval": [float, float], "low": float, "high": float}),
-    "confirmed?": (None, {"accuracy": (float, None), "interval": (None, [float, float])}),
-    "relatedness": _RELATEDNESS,
-}
-_CONFIRMATION = {
-    "target": str,
-    "n_test": int,
-    "rounds": [int],
-    "best": (str, None),
-    "in_words": str,
-    "entries": [
-        {
-            "encoder": str,
-            "accuracy": (float, None),
-            "probe_accuracy": (float, None),
-            "epochs": int,
-            "finished": bool,
-            "learning_rate": (float, None),
-            "seconds": float,
-            "note": str,
-        }
-    ],
-}
-_RANKING = {
-    **_SHARED,
-    "target": str,
-    "references": [str],
-    "criterion": str,
-    "ranking": [ENTRY],
-    "columns?": [{"name": str, "higher_is_better": bool}],
-    "skipped": [{"encoder": str, "reason": str}],
-    "confirmation?": (None, _CONFIRMATION),
-}
-_RELATION = {**_SHARED, "encoder": (str, None), "results": [_RELATEDNESS]}
-_PLACE = [int, int]
-_POINTS = {
-    "grid": int,
-    "reference": [_PLACE],
-    "before": [_PLACE],
-    "after": [_PLACE],
-    "reference_classes": [int],
-    "target_classes": [int],
-}
-DETAIL = {
-    "points?": (None, _POINTS),
-    "lookalikes?": [[[str, float]]],
-    "class_accuracy?": (None, [(float, None)]),
-    "target_samples?": {str: [object]},  # in a file keys of samples, in a study the samples themselves
-    "reference_samples?": {str: [object]},
-}
-"""Of `Details.to_dict()`."""
-_KEYS = {"target_samples?": {str: [str]}, "reference_samples?": {str: [str]}}
-_DETAILS = {"samples": {str: {str: str}}, "details": [(None, {**DETAIL, **_KEYS})]}
 
 _HOW_TO_WRITE = "Write them with `transferability rank … --out` or `transferability relate … --out`."
 _log = logging.getLogger(__name__)
@@ -292,9 +160,9 @@ def _check_record(record: Any) -> None:
     if record["schema"] != (SCHEMA_VERSION if ranks else 1):
         message = f"the layout must be {SCHEMA_VERSION}, which this version reads; got {record['schema']}"
         raise ShapeError(message)
-    check_shape(record, _RANKING if ranks else _RELATION)
+    check_shape(record, RANKING if ranks else RELATION)
     if record.get("made"):
-        check_shape(record["made"], _MADE, "made")
+        check_shape(record["made"], MADE, "made")
     entries = [each["relatedness"] for each in record["ranking"]] if ranks else record["results"]
     if not entries:
         message = "there must be a result; there is none"
@@ -315,8 +183,8 @@ def check_result(result: Mapping[str, Any], where: str) -> None:
     if result["tau"] <= 0 or any(tau <= 0 for tau, _ in result["tau_path"]):
         message = f"τ of `{where}` must be positive"
         raise ShapeError(message)
-    if result["evaluated_on"] not in _PARTS:
-        message = f"`{where}.evaluated_on` must be {' or '.join(_PARTS)}"
+    if result["evaluated_on"] not in PARTS:
+        message = f"`{where}.evaluated_on` must be {' or '.join(PARTS)}"
         raise ShapeError(message)
     for name in ("chance", "log_n_classes"):
         if result.get("accuracy_lost") is not None and name not in result:
@@ -335,7 +203,7 @@ def _details_of(path: Path) -> Sequence[Mapping[str, Any] | None]:
     if not path.is_file():
         return []
     try:
-        packed = read_json(path, _DETAILS)
+        packed = read_json(path, DETAILS)
         for number, each in enumerate(packed["details"]):
             check_points(each, f"details[{number}]")
     except (FileDamagedError, ShapeError) as error:

@@ -17,7 +17,8 @@ from transferability.ranking.result import Ranking
 from transferability.ranking.store import StoredResult
 from transferability.relatedness.points import Details
 from transferability.relatedness.summary import RelatednessSummary
-from transferability.report.records import DETAIL, ENTRY, check_points, check_result
+from transferability.report.records import check_points, check_result
+from transferability.report.shapes import DETAIL, ENTRY
 from transferability.study.config import Study
 
 __all__ = ["is_readable", "pack_entry", "rankings_of", "unpack_entry"]

@@ -8,6 +8,7 @@ import pytest
 
 from transferability import Relatedness, Task, TaskRelatedness
 from transferability.errors import FeatureError, FileDamagedError
+from transferability.relatedness.summary import RelatednessSummary
 from transferability.relatedness.transform import Transform
 
 
@@ -30,7 +31,7 @@ def variants() -> list[Relatedness]:
     return [
         TaskRelatedness(learn_map=False).fit(reference, target),  # its ridge is infinite
         TaskRelatedness(ground_cost="euclidean", space="target").fit(reference, target),
-        TaskRelatedness(solver="sgd").fit(reference, target),
+        TaskRelatedness(solver="sgd", epochs=20).fit(reference, target),
         TaskRelatedness().fit(reference, task(2, 3, "green", labelled=False)),
         TaskRelatedness().fit(task(0, 2, "red"), task(2, 5, "green")),
     ]
@@ -132,3 +133,8 @@ def test_constant_of_the_moved_classifier_bounds_its_gradients(result: Relatedne
     rows = transform.weights @ transform.map
     largest = max(np.linalg.norm(a - b) for a in rows for b in rows)
     assert transform.lipschitz == pytest.approx(largest, rel=1e-9)
+
+
+def test_a_record_of_two_references_comes_back_with_both(result: Relatedness) -> None:
+    again = RelatednessSummary.from_dict(result.to_dict())
+    assert [each.reference for each in again.panel] == [each.reference for each in result.panel] == ["red", "blue"]

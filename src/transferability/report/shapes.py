@@ -1,0 +1,193 @@
+"""What is in the files of a folder of results: the shapes that are checked on reading, and JSON Schemas are made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transferability._schema import Shape
+
+__all__ = ["DETAIL", "DETAILS", "ENTRY", "MADE", "PARTS", "RANKING", "RELATION"]
+
+PARTS = ("test", "folds", "fit")
+"""That results are measured on."""
+
+
+def _optional(shape: dict[str, Any]) -> dict[str, Shape]:
+    return {name if name.endswith("?") else f"{name}?": each for name, each in shape.items()}
+
+
+_TERMS = {"reference_loss": float, "label_mismatch": float, "distribution_mismatch": float}
+_ONE = {
+    **_TERMS,
+    "reference": str,
+    "target": str,
+    "bound": float,
+    "transferred_loss": (float, None),
+    "transferred_accuracy": (float, None),
+    "transferability": (float, None),
+    "transferability_accuracy": (float, None),
+    "tau": float,
+    "certified_tau": (float, None),
+    "certified": bool,
+    "certificate": str,
+    "fit_bound": (float, None),
+    "evaluated_on": str,
+    "ground_cost": str,
+    "solver": str,
+    "seconds": float,
+    "ridge": (float, None),
+    "exact_transport": bool,
+    "tau_path": [[float, float]],
+    "history": [float],
+    "class_map": [int],
+    "reference_classifier": {"loss": float, "accuracy": float, "converged": bool, "gap?": (float, None)},
+    "per_class": [
+        {
+            **_TERMS,
+            "target_class": str,
+            "reference_class": (str, None),
+            "prior": float,
+            "alternative_class?": (str, None),
+            "margin?": (float, None),
+            "margin_error?": (float, None),
+            "share_of_folds?": (float, None),
+            "accuracy_lost_on_reference?": (float, None),
+            "accuracy_lost_to_labels?": (float, None),
+            "accuracy_lost_on_target?": (float, None),
+        }
+    ],
+    "scale?": float,
+    "chance?": float,
+    "log_n_classes?": float,
+    "gap?": (float, None),
+    "space?": str,
+    "class_map_names?": {str: (str, None)},
+    "pseudo_labels?": (None, [int]),
+    "accuracy_lost?": (None, {"on_reference": float, "to_labels": float, "on_target": float}),
+}
+_RELATEDNESS = {
+    **_ONE,
+    "panel?": [{**_optional(_ONE), "reference": str, "bound": float}],
+    "nearest?": [{"target_class": str, "reference": str, "reference_class": str, "share": float}],
+    "reference_chosen?": bool,
+    "notes?": [str],
+}
+"""Of `Relatedness.to_dict()`; what a report needs is not optional."""
+_DATA = {
+    "role": str,
+    "name": str,
+    "fit_rows": int,
+    "test_rows": int,
+    "kind?": str,
+    "folds?": int,
+    "fingerprint?": str,
+    "notes?": [str],
+}
+MADE = {
+    "at": str,
+    "machine": str,
+    "versions": {str: str},
+    "settings": {str: object},
+    "estimator": {str: object},
+    "data": [_DATA],
+    "command?": str,
+    "target?": str,
+}
+_SHARED = {"schema": int, "made?": object}
+_STANDING = {
+    "low": float,
+    "high": float,
+    "p_best?": (float, None),
+    "value?": float,
+    "confidence?": float,
+    "method?": str,
+    "n_rows?": int,
+    "n_shared?": int,
+}
+_COST = {
+    "items_per_second?": (float, None),
+    "dimension?": (int, None),
+    "input_size?": (str, None),
+    "peak_memory?": (int, None),
+    "licence?": (str, None),
+    "load_seconds?": (float, None),
+    "extraction_seconds?": (float, None),
+    "fit_seconds?": (float, None),
+}
+_EXPECTED = {
+    "value": float,
+    "interval": [float, float],
+    "low": float,
+    "high": float,
+    "n_pairs?": int,
+    "n_targets?": int,
+}
+_TUNED = {
+    "encoder": str,
+    "accuracy": (float, None),
+    "probe_accuracy": (float, None),
+    "epochs": int,
+    "finished": bool,
+    "learning_rate": (float, None),
+    "seconds": float,
+    "note": str,
+    "interval?": (None, [float, float]),
+}
+ENTRY = {
+    "encoder": str,
+    "n_parameters": (int, None),
+    "seconds": float,
+    "scores": {str: float},
+    "notes": {str: str},
+    "cache_keys?": [{"data": str, "key": str}],
+    "probe?": (None, {"accuracy": float, "loss": float}),
+    "standing?": (None, _STANDING),
+    "place?": int,
+    "cost?": (None, _COST),
+    "identifier?": (str, None),
+    "intervals?": {str: (None, [float, float])},
+    "on_front?": (bool, None),
+    "expected?": (None, _EXPECTED),
+    "confirmed?": (None, {**_optional(_TUNED), "accuracy": (float, None), "interval": (None, [float, float])}),
+    "relatedness": _RELATEDNESS,
+}
+_CONFIRMATION = {
+    "target": str,
+    "n_test": int,
+    "rounds": [int],
+    "best": (str, None),
+    "in_words": str,
+    "entries": [_TUNED],
+}
+RANKING = {
+    **_SHARED,
+    "target": str,
+    "references": [str],
+    "criterion": str,
+    "ranking": [ENTRY],
+    "quantity?": str,
+    "fields?": [{"key": str, "title": str, "format": str, "higher_is_better": (bool, None), "explanation": str}],
+    "columns?": [{"name": str, "higher_is_better": bool}],
+    "skipped": [{"encoder": str, "reason": str}],
+    "confirmation?": (None, _CONFIRMATION),
+}
+RELATION = {**_SHARED, "encoder": (str, None), "results": [_RELATEDNESS]}
+_PLACE = [int, int]
+_POINTS = {
+    "grid": int,
+    "reference": [_PLACE],
+    "before": [_PLACE],
+    "after": [_PLACE],
+    "reference_classes": [int],
+    "target_classes": [int],
+}
+DETAIL = {
+    "points?": (None, _POINTS),
+    "lookalikes?": [[[str, float]]],
+    "class_accuracy?": (None, [(float, None)]),
+    "target_samples?": {str: [object]},  # in a file keys of samples, in a study the samples themselves
+    "reference_samples?": {str: [object]},
+}
+"""Of `Details.to_dict()`."""
+_KEYS = {"target_samples?": {str: [str]}, "reference_samples?": {str: [str]}}
+DETAILS = {"samples": {str: {str: str}}, "details": [(None, {**DETAIL, **_KEYS})]}
