@@ -149,9 +149,7 @@ class FineTuner:
             return tried[0] if len(tried) == 1 else min(tried, key=loss)
 
         norms = settings.frozen_norms if self._norms else (False,)
-        best = Hyperparameters(
-            settings.learning_rates[0], settings.weight_decays[0], norms[0], settings.head_starts[0]
-        )
+        best = Hyperparameters(settings.learning_rates[0], settings.weight_decays[0], norms[0], settings.head_starts[0])
         if len(settings.learning_rates) > 1:
             rate = walk(lambda value: loss(replace(best, learning_rate=value)), sorted(settings.learning_rates))
             best = replace(best, learning_rate=rate)

@@ -26,8 +26,8 @@ class FineTuning:
         Tried last, with what was chosen before.
     head_starts : tuple of {"fresh", "probe"}
         What the head begins as, tried after normalisation: zero, or the linear probe of the frozen features (LP-FT,
-        Kumar et al., ICLR 2022). The probe fits few rows closely, which leaves the encoder little to learn from them;
-        on 28 of 36 pairs of real encoders and targets a fresh head ended higher (docs/validate.md).
+        Kumar et al., ICLR 2022). The probe fits few rows closely, which leaves the encoder little to learn from them:
+        docs/validate.md has figures.
     head_factor : float
         How many times faster a fresh head learns than the encoder; the probe learns as the encoder does.
     epochs, choice_epochs : int

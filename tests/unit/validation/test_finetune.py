@@ -64,7 +64,7 @@ def test_what_does_not_beat_its_start_is_the_start_and_says_so(make_encoder, mak
 
 def test_an_accuracy_below_the_probe_is_told() -> None:
     assert TrainingResult(0.7, 1.0, 0.8, 3, probe_accuracy=0.75).note == (
-        "fine-tuning ended at 70.0 %, below the linear probe it began from, 75.0 %."
+        "fine-tuning ended at 70.0 %, below the linear probe of the frozen features, 75.0 %."
     )
     assert TrainingResult(0.7, 1.0, 0.8, 3, probe_accuracy=0.7).note == ""
     assert TrainingResult(0.7, 1.0, 0.8, 3).note == ""  # a probe
@@ -141,6 +141,39 @@ def test_the_head_is_fitted_on_one_thread(monkeypatch) -> None:
     assert set(limits) == {1}
 
 
+def test_a_head_begins_fresh_or_as_the_probe(make_encoder, hard) -> None:
+    slow, seen = Hyperparameters(1e-12, 0.0), []
+    first = tuner(make_encoder(), hard, replace(QUICK, patience=1))
+    first._evaluate = lambda *inputs: seen.append(FineTuner._evaluate(first, *inputs)) or seen[-1]
+    first.run(slow, 0, epochs=1)
+    first.run(replace(slow, head="probe"), 0, epochs=1)
+    losses = [loss for loss, _ in seen]
+    assert losses[0] == pytest.approx(np.log(2), abs=1e-6)  # after an epoch: of two classes, nothing known
+    assert losses[3] == pytest.approx(first._start.loss, abs=1e-4)
+
+
+def test_a_fresh_head_learns_faster_by_its_factor_and_a_probe_does_not(make_encoder, hard) -> None:
+    runs = {
+        (start, factor): tuner(make_encoder(), hard, replace(QUICK, head_factor=factor)).run(
+            replace(CHOSEN, head=start), 0, epochs=2
+        )
+        for start in ("fresh", "probe")
+        for factor in (1.0, 10.0)
+    }
+    assert runs["fresh", 1.0] != runs["fresh", 10.0]
+    assert runs["probe", 1.0] == runs["probe", 10.0]
+
+
+def test_the_better_beginning_is_chosen(make_encoder, hard) -> None:
+    losses = {}
+    for start in ("fresh", "probe"):
+        alone = tuner(make_encoder(), hard, replace(QUICK, head_starts=(start,), frozen_norms=(False,)))
+        losses[start] = alone._train(alone.choose(), 0, QUICK.choice_epochs).loss
+    both = tuner(make_encoder(), hard, replace(QUICK, frozen_norms=(False,)))
+    assert both.choose().head == min(losses, key=losses.get)
+    assert losses["fresh"] != losses["probe"]
+
+
 def test_rates_that_teach_nothing_are_not_chosen(make_encoder, part) -> None:
     settings = FineTuning(learning_rates=(1e-9, 1e-2), weight_decays=(1e-4,), choice_epochs=4, batch_size=16)
     assert tuner(make_encoder(), part, settings).choose().learning_rate == 1e-2
@@ -173,7 +206,7 @@ def test_an_encoder_whose_training_overflows_is_refused(make_encoder, part, monk
         return compute(batch) * (torch.inf if encoder.module.training else 1.0)
 
     monkeypatch.setattr(encoder, "differentiable", overflow)
-    with pytest.raises(EncoderError, match=r"not finite at any of the learning rates 3e-08, .*, 0\.003\. Take smaller"):
+    with pytest.raises(EncoderError, match=r"not finite at any of the learning rates 1e-08, .*, 0\.001\. Take smaller"):
         tuner(encoder, part, FineTuning(choice_epochs=1)).choose()
 
 
