@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from transferability.encoders._reach import hub_presence
 from transferability.encoders.base import Encoder, Precision
+from transferability.encoders.facts import licence_name
 from transferability.encoders.family import Family, Presence, without_library
 from transferability.errors import EncoderError, OptionError, UnknownNameError, nearest_names, require_extra
 
@@ -60,7 +61,7 @@ def facts(spec: str) -> tuple[int, int, str | None]:
     size = model.pretrained_cfg["input_size"][-1]
     n_parameters = sum(each.numel() for each in model.parameters())
     n_parameters -= sum(each.numel() for each in _head(model).parameters())
-    return n_parameters, size, model.pretrained_cfg.get("license")
+    return n_parameters, size, licence_name(model.pretrained_cfg.get("license"))
 
 
 def load(spec: str, *, device: str | None, pool: str | None = None, precision: Precision = "float32") -> Encoder:

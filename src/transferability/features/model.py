@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from transferability._array import as_numpy
 from transferability.datasets import Dataset
-from transferability.encoders import Encoder, forward
+from transferability.encoders import Encoder, forward, preprocess_of
 from transferability.encoders._state import undisturbed
 from transferability.errors import EncoderError, one_line, passes_through
 from transferability.features.meter import count_items
@@ -23,6 +23,13 @@ __all__ = ["Model", "preparing", "where"]
 
 _log = logging.getLogger(__name__)
 
+_ITEMS = {
+    "image": "pictures (PIL)",
+    "text": "texts",
+    "array": "arrays of features",
+    "tokens": "words of sentences",
+}
+"""What an encoder that prepares nothing is given."""
 Rows = dict[str, npt.NDArray[np.floating]]
 
 
@@ -91,7 +98,8 @@ class Model:
             if passes_through(error):
                 raise
             if not _out_of_memory(error):
-                message = f"encoder {self._encoder.name!r} failed on {where(self._dataset, rows)}: "
+                items = "" if preprocess_of(self._encoder) else f", {_ITEMS[self._dataset.modality]}"
+                message = f"encoder {self._encoder.name!r} failed on {where(self._dataset, rows)}{items}: "
                 message += f"{type(error).__name__}: {one_line(error)}."
                 raise EncoderError(message) from error
         # Here and not above: while the error is handled, its traceback keeps the tensors that filled the memory.
