@@ -15,6 +15,7 @@ from transferability.errors import OptionError
 __all__ = [
     "BOUND",
     "HIGHER_IS_BETTER",
+    "OWN_HALF",
     "QUANTITIES",
     "TRANSFERRED",
     "TRANSFERRED_ACCURACY",
@@ -24,6 +25,8 @@ __all__ = [
     "unknown",
 ]
 
+OWN_HALF = "own other half"
+"""Name of the reference that is a half of the target itself."""
 Quantity = Literal["transferred_accuracy", "transferred_loss", "bound"]
 TRANSFERRED_ACCURACY: Quantity = "transferred_accuracy"
 TRANSFERRED_LOSS: Quantity = "transferred_loss"

@@ -116,8 +116,8 @@ def read_features(path: str | os.PathLike[str]) -> Features:
     path = Path(path)
     arrays = read_arrays(path)
     if "features" not in arrays:
-        message = f"`{path}` must hold an array `features`; it holds {_listing(arrays)}."
-        raise FeatureError(message)
+        message = f"`{path}` must hold an array `features`; it holds {_listing(arrays)}. "
+        raise FeatureError(message + HOW_TO_SAVE)
     features = check_features(arrays["features"], f"features of {path}")
     labels, ids, names = (arrays.get(key) for key in ("labels", "ids", "class_names"))
     if labels is not None and labels.ndim == 2 and labels.shape[1] == 1:
@@ -274,6 +274,10 @@ def _distinct(ids: npt.NDArray[np.str_], path: Path) -> npt.NDArray[np.str_]:
         message += f"{counts.max()} times. Leave repeated rows out."
         raise FeatureError(message)
     return ids
+
+
+HOW_TO_SAVE = "Save it so: numpy.savez(FILE, features=array, labels=labels)."
+"""What to do with features in a file of another form."""
 
 
 def _listing(arrays: Mapping[str, Any]) -> str:

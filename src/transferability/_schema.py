@@ -17,11 +17,13 @@ from typing import Any
 
 from transferability.errors import FileDamagedError, NoSuchFileError, no_such_file
 
-__all__ = ["ShapeError", "check_shape", "read_json"]
+__all__ = ["Shape", "ShapeError", "check_shape", "json_schema", "read_json"]
 
 Shape = Any
 _LARGEST = 1e100  # no run writes more, and squares of it are finite
 _NAMES = {str: "a text", bool: "true or false", int: "a whole number", float: "a finite number", None: "null"}
+
+_TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", None: "null"}
 
 
 class ShapeError(ValueError):
@@ -73,6 +75,39 @@ def read_json(path: Path, shape: Shape = object) -> Any:
         message = f"in `{path}` {error}. Write it again."
         raise FileDamagedError(message) from error
     return value
+
+
+def json_schema(shape: Shape, *, closed: bool = False) -> dict[str, Any]:
+    """Return the JSON Schema of a shape (draft 2020-12).
+
+    Parameters
+    ----------
+    shape
+    closed : bool, default=False
+        Whether objects may have no other keys than those that are listed.
+
+    Examples
+    --------
+    >>> json_schema([(float, None)])
+    {'type': 'array', 'items': {'type': ['number', 'null']}}
+    """
+    if isinstance(shape, tuple):
+        schemas = [json_schema(each, closed=closed) for each in shape]
+        simple = [each["type"] for each in schemas if list(each) == ["type"]]
+        return {"type": simple} if len(simple) == len(schemas) else {"anyOf": schemas}
+    if isinstance(shape, list):
+        items = [json_schema(each, closed=closed) for each in shape]
+        if len(items) == 1:
+            return {"type": "array", "items": items[0]}
+        return {"type": "array", "prefixItems": items, "minItems": len(items), "maxItems": len(items)}
+    if isinstance(shape, dict):
+        if list(shape) == [str]:
+            return {"type": "object", "additionalProperties": json_schema(shape[str], closed=closed)}
+        known = {name.removesuffix("?"): json_schema(each, closed=closed) for name, each in shape.items()}
+        required = {"required": [name for name in shape if not name.endswith("?")]}
+        end = {"additionalProperties": False} if closed else {}
+        return {"type": "object", "properties": known} | (required if required["required"] else {}) | end
+    return {} if shape is object else {"type": _TYPES[shape]}
 
 
 def _check_any(value: Any, shapes: tuple[Shape, ...], where: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -76,7 +76,13 @@ def check_features(features: Any, argument: str = "features") -> FloatArray:
     return array
 
 
-def check_labels(labels: Any, n_samples: int | None = None, argument: str = "labels") -> IntArray:
+def check_labels(
+    labels: Any,
+    n_samples: int | None = None,
+    argument: str = "labels",
+    *,
+    class_names: Sequence[Any] | None = None,
+) -> IntArray:
     """Return labels as (n_samples,) int64, classes 0..K−1 each with at least one sample, K ≥ 2.
 
     Raises
@@ -110,7 +116,9 @@ def check_labels(labels: Any, n_samples: int | None = None, argument: str = "lab
         raise LabelError(message)
     n_classes = int(array.max()) + 1
     if n_classes == 1:
-        message = f"`{argument}` must hold at least two classes; all {len(array)} samples are of class 0. Add another."
+        name = repr(str(class_names[0])) if class_names else "0"
+        message = f"`{argument}` must hold at least two classes; all {len(array):,} samples are of class {name}. "
+        message += "Add samples of another class, or take labels that differ."
         raise LabelError(message)
     # A label of 10**12 must give a sentence, not ask for terabytes: look for gaps among the values present.
     present = np.unique(array)

@@ -52,8 +52,8 @@ def check_output(
     given = Path(path)
     _check_text(given, argument)
     if suffixes and given.suffix not in suffixes:
-        message = f"`{argument}` must end in {' or '.join(suffixes)}; got {given.name!r}."
-        raise OptionError(message)
+        message = f"`{argument}` must end in {' or '.join(suffixes)}; got {given.name!r}. "
+        raise OptionError(message + f"Write {given.stem}{suffixes[0]}.")
     with output_errors(given):
         place = given.expanduser().absolute()  # wherever the working folder is when it is written
         if place.exists() and not (place.is_dir() if folder else place.is_file()):

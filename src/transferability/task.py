@@ -71,7 +71,7 @@ class Task:
                 numbers, class_names = name_integers(numbers)
             if found_names is not None:
                 numbers, class_names = _by_names(numbers, found_names, class_names, argument)
-            checked_labels = check_labels(numbers, len(checked), argument)
+            checked_labels = check_labels(numbers, len(checked), argument, class_names=class_names)
         object.__setattr__(self, "labels", checked_labels)
         object.__setattr__(self, "name", str(name))
         names = None if class_names is None else tuple(str(each) for each in class_names)

@@ -65,9 +65,15 @@ def test_a_ranking_is_confirmed_as_it_is_made_and_afterwards(place: Path, comman
 
     store = place / "results" / "finetuned.sqlite"
     assert kinds(store) == 4
-    again = command(place, "validate", "--top", "3", "results", "--json", code=3)  # one cannot be fine-tuned
+    again = command(
+        place, "validate", "--top", "3", "results", "--csv", "tuned.csv", "--json", code=3
+    )  # one cannot be fine-tuned
     assert json.loads(again.stdout)["entries"] == entries  # nothing was trained again
     assert kinds(store) == 4
+    lines = (place / "tuned.csv").read_text().splitlines()
+    assert lines[0].startswith("encoder,accuracy,")
+    assert lines[0].endswith("accuracy_low,accuracy_high")
+    assert [line.split(",")[0] for line in lines[1:]] == [each["encoder"] for each in entries]
     first = record["ranking"][0]["encoder"]
     code = 3 if first.startswith("python:") else 0
     table = command(place, "validate", "--top", "1", "results/ranking.json", code=code).stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import sqlite3
@@ -50,7 +51,7 @@ def process(place: Path, *arguments: str, code: int = 0) -> subprocess.Completed
 
 
 def test_probing_ranks_three_functions_and_draws(place: Path) -> None:
-    arguments = ["--method", "probe", "--score", "logme", "--score", "knn", "--plots", "plots"]
+    arguments = ["--method", "probe", "--score", "logme", "--score", "knn", "--plots", "plots", "--csv", "probing.csv"]
     for name in ("rows", "colour", "corner"):
         arguments += ["--encoder", f"python:own:{name}"]
     done = process(place, *arguments)
@@ -65,6 +66,10 @@ def test_probing_ranks_three_functions_and_draws(place: Path) -> None:
     assert len(accuracies) == 6
     assert accuracies["warm", "python:own:rows"] > 90
     assert accuracies["cold", "python:own:rows"] > accuracies["cold", "python:own:corner"]
+    with (place / "probing.csv").open(encoding="utf-8", newline="") as stream:
+        table = {(row["target"], row["encoder"]): row for row in csv.DictReader(stream)}
+    assert {key: round(100 * float(row["accuracy"]), 1) for key, row in table.items()} == accuracies
+    assert all(float(row["bound"]) > 0 and row["logme"] for row in table.values())
     assert {"transferred_accuracy", "transferred_loss", "bound", "logme", "knn"} <= {line[0] for line in lines if line}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -10,14 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from transferability import make_pack, rank
+from transferability import load_encoder, make_pack, rank, relate
 from transferability._identifiers import file_name
 from transferability.datasets import Dataset, load_dataset
 from transferability.encoders.function import FunctionEncoder
-from transferability.errors import DatasetError, TaskError
+from transferability.errors import DatasetError, LabelError, TaskError
 from transferability.pipeline import Settings, installed_packs
 from transferability.pipeline.packs import mark_of
 from transferability.relatedness.references import OWN_HALF
+from transferability.report.words import relation_answer
+from transferability.study import Study, load_study, plan_study, rankings_of, run_study
 
 SETTINGS = Settings(cache=False, limit=200)
 HERE = Path(__file__).parents[2] / "packages" / "transferability-packs" / "src" / "transferability_packs" / "packs"
@@ -113,6 +116,77 @@ class TestRank:
         found = rank(digits(), None, [PIXELS], settings=SETTINGS).to_dict()["ranking"][0]["relatedness"]
         assert [each["reference"] for each in found["panel"]] == ["digits", "digits", OWN_HALF]
         assert found["nearest"][3]["reference"] == "digits"
+
+
+@pytest.mark.usefixtures("installed")
+class TestRelate:
+    def test_packs_join_the_own_half_as_in_a_ranking(self) -> None:
+        (found,) = relate(None, digits(), PIXELS, settings=SETTINGS)
+        (entry,) = rank(digits(), None, [PIXELS], settings=SETTINGS).entries
+        ranked = entry.relatedness
+        assert [each.reference for each in found.panel] == ["digits", "digits", OWN_HALF]
+        assert [each.bound for each in found.panel] == [each.bound for each in ranked.panel]
+        assert (found.reference, found.nearest) == (OWN_HALF, ranked.nearest)
+
+    def test_the_answer_names_the_closest_and_not_the_own_half(self) -> None:
+        found = relate(None, digits(), PIXELS, settings=SETTINGS)
+        said = relation_answer([each.to_dict() for each in found], "pixels")
+        assert said["headline"] == "digits is most like digits under pixels."
+
+    def test_are_left_out_where_asked_and_beside_a_reference(self) -> None:
+        (alone,) = relate(None, digits(), PIXELS, packs=False, settings=SETTINGS)
+        (beside,) = relate(digits(100), digits(), PIXELS, settings=SETTINGS)
+        assert (len(alone.panel), len(beside.panel)) == (1, 1)
+        assert alone.nearest == beside.nearest == ()
+
+    def test_packs_of_another_encoder_are_noted(self) -> None:
+        (found,) = relate(None, digits(), FunctionEncoder("pixels", negatives), settings=SETTINGS)
+        assert any(note.startswith("reference packs: 2 of 2 installed packs are left out") for note in found.notes)
+
+
+class TestStudy:
+    ENCODER = f"pixels=python:{__name__}:pixels"
+
+    @pytest.fixture(autouse=True)
+    def pack(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Install one pack of the encoder as a study loads it."""
+        encoder = load_encoder(self.ENCODER)
+        made = make_pack(load_dataset("packaged:digits", limit=300, seed=1), encoder, settings=SETTINGS)
+        made.save(tmp_path / "packs" / "pixels" / "many.safetensors", compact=True)
+        (tmp_path / "packs_of_studies.py").write_text(f"def folder():\n    return {str(tmp_path / 'packs')!r}\n")
+        monkeypatch.delitem(sys.modules, "packs_of_studies", raising=False)
+        monkeypatch.syspath_prepend(tmp_path)
+        install(monkeypatch, "packs_of_studies:folder")
+
+    def study(self, tmp_path: Path, *lines: str) -> Study:
+        (tmp_path / "study.toml").write_text(
+            "\n".join([f'encoders = ["{self.ENCODER}"]', 'targets = ["packaged:digits"]', *lines])
+            + "\n[settings]\nlimit = 200\ncache = false\n"
+        )
+        return load_study(tmp_path / "study.toml")
+
+    def test_without_references_packs_join_the_own_half(self, tmp_path: Path) -> None:
+        study = self.study(tmp_path)
+        assert study.references == ()
+        (ranking,) = rankings_of(study, run_study(study))
+        assert [each.reference for each in ranking.best.relatedness.panel] == ["digits", OWN_HALF]
+        assert [cell.done for cell in plan_study(study)] == [True]
+        alone = self.study(tmp_path, "packs = false")
+        assert [cell.done for cell in plan_study(alone)] == [False]  # another result under another key
+        (ranking,) = rankings_of(alone, run_study(alone))
+        assert len(ranking.best.relatedness.panel) == 1
+
+    def test_packs_that_change_are_measured_anew(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        study = self.study(tmp_path)
+        run_study(study)
+        install(monkeypatch)
+        assert [cell.done for cell in plan_study(study)] == [False]
+
+    def test_a_target_without_labels_is_said_at_once(self, tmp_path: Path) -> None:
+        (tmp_path / "t.csv").write_text("text\na film\nanother film\n")
+        (tmp_path / "s.toml").write_text(f'encoders = ["python:m:f"]\ntargets = ["{tmp_path}/t.csv"]')
+        with pytest.raises(LabelError, match="has no labels, and without a reference they are needed"):
+            run_study(load_study(tmp_path / "s.toml"))
 
 
 @pytest.mark.usefixtures("installed")

@@ -9,10 +9,10 @@ import sys
 from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from transferability._printable import one_line
 from transferability.cli.cache import cache
+from transferability.cli.command import Command, Commands
 from transferability.cli.demo import demo
 from transferability.cli.doctor import doctor
 from transferability.cli.encoders import encoders
@@ -31,23 +31,9 @@ __all__ = ["app", "main"]
 
 _OF_THE_SYSTEM = (OSError, sqlite3.Error, MemoryError, UnicodeError, RecursionError)
 
-_SHARED = ("--quiet", "-q", "--debug")
-
-
-class _Commands(TyperGroup):
-    """Commands that take the options of all of them behind their name too: `rank photos --quiet`."""
-
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
-        """Move them to the front, where click looks for them; what follows `--` is no option."""
-        end = args.index("--") if "--" in args else len(args)
-        before = args[:end]
-        shared = [word for word in before if word in _SHARED]
-        return super().parse_args(ctx, [*shared, *(word for word in before if word not in _SHARED), *args[end:]])
-
-
 app = typer.Typer(
     name="transferability",
-    cls=_Commands,
+    cls=Commands,
     help="Which pre-trained encoder should I fine-tune, how well will it do, and why? Answered before fine-tuning.",
     epilog="Begin with: transferability demo, or: transferability rank FOLDER",
     no_args_is_help=True,
@@ -76,17 +62,8 @@ def common(
     state.debug, state.quiet = debug, quiet
 
 
-app.command()(demo)
-app.command()(rank)
-app.command()(relate)
-app.command()(study)
-app.command()(score)
-app.command()(extract)
-app.command()(pack)
-app.command()(report)
-app.command()(validate)
-app.command()(encoders)
-app.command()(doctor)
+for _command in (demo, rank, relate, study, score, extract, pack, report, validate, encoders, doctor):
+    app.command(cls=Command)(_command)
 app.add_typer(cache)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,6 +21,8 @@ __all__ = [
     "only",
     "several",
 ]
+
+_SHOWN = 5  # data sets that are named in a message
 
 
 def complete_encoder(incomplete: str) -> list[str]:
@@ -93,8 +97,10 @@ def several(argument: Sequence[str] | None, option: Sequence[str] | None, name: 
     """
     found = [*(argument or ()), *(option or ())]
     if not found:
-        message = f"`{name}` must be given: a path such as photos/ or reviews.csv, or PREFIX:NAME such as "
-        raise OptionError(message + "packaged:digits.")
+        such = "a path such as photos/ or reviews.csv, or PREFIX:NAME such as packaged:digits."
+        such = "the folder that `rank --out` wrote, or its ranking.json." if name == "ranking" else such
+        message = f"`{name}` must be given: {such}"
+        raise OptionError(message)
     return found
 
 
@@ -108,6 +114,10 @@ def only(argument: Sequence[str] | None, option: str | None, name: str = "target
     """
     found = several(argument, None if option is None else [option], name)
     if len(found) > 1:
-        message = f"`{name}` must be one data set; got {len(found)}: {', '.join(found)}. For further encoders and "
-        raise OptionError(message + "references repeat the option: -e ONE -e ANOTHER.")
+        shown = ", ".join(found[:_SHOWN]) + (", …" if len(found) > _SHOWN else "")
+        message = f"`{name}` must be one data set; got {len(found)}: {shown}. "
+        parents = {str(Path(each).parent) for each in found}
+        if len(parents) == 1 and parents != {"."} and all(map(os.path.exists, found)):
+            raise OptionError(message + f"For all that is in {parents.pop()} name that folder, without /*.")
+        raise OptionError(message + "For further encoders and references repeat the option: -e ONE -e ANOTHER.")
     return found[0]

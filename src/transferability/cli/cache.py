@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from transferability.cli.command import Group
 from transferability.cli.options import JsonFlag
 from transferability.cli.output import EXIT_FAILED, notice, print_json, print_table, say
 from transferability.errors import OptionError
@@ -15,6 +16,7 @@ __all__ = ["cache"]
 
 cache = typer.Typer(
     name="cache",
+    cls=Group,
     help="List, check and remove cached features. The folder is TRANSFERABILITY_CACHE where that is set.",
     no_args_is_help=True,
 )

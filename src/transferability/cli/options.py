@@ -16,6 +16,7 @@ __all__ = [
     "GroundCost",
     "JsonFlag",
     "Matching",
+    "NoPacks",
     "NoScale",
     "Sort",
     "Tau",
@@ -52,6 +53,9 @@ GroundCost = Annotated[
         help="Ground cost of the transport: exact (smallest bound), loss, euclidean (the paper's) or gamma (its Eq. 5, "
         "by statistics). By default exact; loss for packs; euclidean for sgd."
     ),
+]
+NoPacks = Annotated[
+    bool, typer.Option("--no-packs", help="Leave out installed reference packs where no reference is given.")
 ]
 NoScale = Annotated[bool, typer.Option("--no-scale", help="Do not scale the logits of the reference classifier.")]
 Union = Annotated[bool, typer.Option("--union", help="Add the union of all references as one more reference.")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,14 +15,16 @@ from rich.text import Text
 from transferability._printable import printable
 from transferability.cli.output import notice, progress_bars, state
 from transferability.cli.table import lay_out
-from transferability.display.formats import percent, rate
+from transferability.display.formats import NOTHING, percent, rate
 
 if TYPE_CHECKING:
     from transferability.pipeline import Progress as ProgressCallback
     from transferability.pipeline.rank_encoders import Tell
     from transferability.ranking.entry import Ranked, Skipped
+    from transferability.ranking.store import StoredResult
+    from transferability.study.run import Results
 
-__all__ = ["Kept", "Watch", "keep_what_is_done", "time_left", "watch_ranking"]
+__all__ = ["Kept", "StudyWatch", "Watch", "keep_what_is_done", "time_left", "watch_ranking", "watch_study"]
 
 _MOST_ROWS = 15
 
@@ -44,6 +46,25 @@ def watch_ranking() -> Iterator[Watch]:
     screen = _Screen()
     with Live(screen, console=console, transient=True, refresh_per_second=4):
         yield Watch(screen.bars.report, screen.tell)
+
+
+class StudyWatch(NamedTuple):
+    """What a study is told to call; both None where nobody looks."""
+
+    progress: ProgressCallback | None
+    watch: Callable[[Results, int], None] | None
+
+
+@contextmanager
+def watch_study() -> Iterator[StudyWatch]:
+    """Show on stderr, while it is a terminal, how far a study is: transferred accuracy by encoder and target."""
+    console = Console(stderr=True)
+    if state.quiet or not console.is_terminal:
+        yield StudyWatch(None, None)
+        return
+    screen = _StudyScreen()
+    with Live(screen, console=console, transient=True, refresh_per_second=4):
+        yield StudyWatch(screen.bars.report, screen.watch)
 
 
 @dataclass
@@ -100,6 +121,49 @@ class _Screen:
             rows.append([*row, rate(entry.cost.items_per_second)])
         columns = ["encoder", "transferred accuracy", "linear probe", "items/s"]
         return lay_out(columns, rows, [True, False, False, False], width)[0]
+
+
+class _StudyScreen:
+    def __init__(self) -> None:
+        self.bars = progress_bars()
+        self._results: Results = {}
+        self._total = self._n_computed = 0
+        self._started = self._last = time.monotonic()
+
+    def watch(self, results: Results, total: int) -> None:
+        """Take what is known so far; the first time before anything is computed."""
+        self._last = time.monotonic()
+        if self._total:
+            self._n_computed += 1
+        else:
+            self._total, self._started = total, self._last
+        self._results = dict(results)
+
+    def __rich_console__(self, console: Console, _: object) -> Iterator[Group]:
+        now, done = time.monotonic(), len(self._results)
+        # What was found and not computed says nothing of the time that is left.
+        n_computed = self._n_computed
+        left = time_left(self._last - self._started, now - self._last, n_computed, n_computed + self._total - done)
+        head = f"cell {min(done + 1, self._total)} of {self._total}" if self._total else "reading the data"
+        head += f", {left}" if left else ""
+        lines = self._table(console.width) if self._results else []
+        yield Group(Text(head, style="bold"), self.bars.bars, *(Text(line, no_wrap=True) for line in lines))
+
+    def _table(self, width: int) -> list[str]:
+        cells = {cell: _first_of(stored) for cell, stored in self._results.items()}
+        encoders = list(dict.fromkeys(encoder for encoder, _ in cells))[-_MOST_ROWS:]
+        targets = list(dict.fromkeys(target for _, target in cells))
+        rows = [[printable(each), *(cells.get((each, target), NOTHING) for target in targets)] for each in encoders]
+        columns = ["encoder", *map(printable, targets)]
+        return lay_out(columns, rows, [position == 0 for position in range(len(columns))], width)[0]
+
+
+def _first_of(stored: StoredResult) -> str:
+    """Return the best transferred accuracy of a cell, whose layers are encoders of their own; or that it failed."""
+    if stored.failed:
+        return "failed"
+    accuracies = [entry["relatedness"]["transferred_accuracy"] for entry in stored.result["entries"]]
+    return percent(max((each for each in accuracies if each is not None), default=None))
 
 
 def time_left(spent: float, since: float, done: int, total: int) -> str:

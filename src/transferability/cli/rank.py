@@ -14,6 +14,7 @@ from transferability.cli.options import (
     GroundCost,
     JsonFlag,
     Matching,
+    NoPacks,
     NoScale,
     Sort,
     Tau,
@@ -50,9 +51,7 @@ def rank(
     matching: Matching = "assignment",
     no_scale: NoScale = False,
     union: Union = False,
-    no_packs: Annotated[
-        bool, typer.Option("--no-packs", help="Leave out installed reference packs where no reference is given.")
-    ] = False,
+    no_packs: NoPacks = False,
     unlabelled: Unlabelled = False,
     settings: Settings,
     race: Annotated[

@@ -13,6 +13,7 @@ from transferability.cli.options import (
     GroundCost,
     JsonFlag,
     Matching,
+    NoPacks,
     NoScale,
     Tau,
     Union,
@@ -34,6 +35,7 @@ from transferability.cli.output import (
 from transferability.cli.plots import check_plots, write_relation_plots
 from transferability.cli.show import CsvFile, PlotsFolder, write_csv
 from transferability.display.formats import NOTHING, number, percent
+from transferability.display.likeness import likeness
 from transferability.relatedness.tau import DEFAULT_TAU
 from transferability.settings import Settings
 
@@ -73,6 +75,7 @@ def relate(
     ] = False,
     no_scale: NoScale = False,
     union: Union = False,
+    no_packs: NoPacks = False,
     unlabelled: Unlabelled = False,
     settings: Settings,
     out: Annotated[Path | None, typer.Option(help="Folder for all results: report.html and relate.json.")] = None,
@@ -116,7 +119,15 @@ def relate(
         encoder = default_encoder(parts)
         notice(f"encoder: {encoder}, the smallest here; choose another with --encoder.") if encoder else None
     with show_progress() as progress:
-        results = relate_tasks(references, parts, encoder, relatedness=estimator, settings=settings, progress=progress)
+        results = relate_tasks(
+            references,
+            parts,
+            encoder,
+            relatedness=estimator,
+            packs=not no_packs,
+            settings=settings,
+            progress=progress,
+        )
     record = relation_record(results, encoder, describe_run(estimator, settings) | {"command": command_line()})
     print_json(record) if json else _show(results)
     if folder is not None:
@@ -134,6 +145,8 @@ def _show(results: list[Relatedness]) -> None:
         _show_matrix(results)
     if len(results) == 1:
         _show_pair(results[0])
+        like = likeness(results[0])
+        notice(f"{results[0].target}, {like}") if like else None
     notice(results[0].certificate)
     for note in dict.fromkeys(note for result in results for note in result.notes):
         notice(note)
@@ -143,7 +156,10 @@ def _show_matrix(results: list[Relatedness]) -> None:
     from transferability.display.tables import grid
 
     names, bounds = grid([(each.target, [(one.reference, one.bound) for one in each.panel]) for each in results])
-    rows = [[result.target, *map(number, row), result.reference] for result, row in zip(results, bounds, strict=True)]
+    rows = [
+        [result.target, *map(number, row), result.closest().reference]
+        for result, row in zip(results, bounds, strict=True)
+    ]
     title = "Bound on the transferred loss in nats, by reference (lower is more related)"
     print_table(title, ["target", *names, "closest"], rows, first=_FIRST)
 

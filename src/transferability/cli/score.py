@@ -38,9 +38,15 @@ def _list_scores(wanted: bool) -> None:
 @with_settings(only=["seed"])
 def score(
     *,
-    features: Annotated[Path, typer.Option(help="Feature file of the target, .npz or .safetensors.")],
+    data: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="FILE", help="Feature file of the target, .npz or .safetensors: a path or features:FILE."
+        ),
+    ] = None,
+    features: Annotated[str | None, typer.Option(help="Feature file of the target, in place of the argument.")] = None,
     source: Annotated[
-        Path | None, typer.Option(help="Feature file of a labelled reference, from the same encoder.")
+        str | None, typer.Option(help="Feature file of a labelled reference, from the same encoder.")
     ] = None,
     score: Annotated[
         list[str] | None, typer.Option(help="Score to compute; repeat. By default all that the file suffices for.")
@@ -66,15 +72,16 @@ def score(
     label_embeddings. With targets in place of labels (numbers to predict, or 0 and 1 for each of several labels), the
     scores that take targets are computed. Without both, pseudo-labels are taken from the relatedness to --source.
 
-    Example: transferability score --features photos.npz --score logme --score h_score
+    Example: transferability score photos.npz --score logme --score h_score
     """
     from transferability._files import read_arrays, read_features
     from transferability.scores import ScoreInputs, available, compute_many
 
-    target = read_features(features)
-    reference = read_features(source).task() if source is not None else None
+    path = _feature_file([*(data or ()), *(() if features is None else [features])], "features")
+    target = read_features(path)
+    reference = None if source is None else read_features(_feature_file([source], "source")).task()
     pseudo = unlabelled or (target.labels is None and target.targets is None)
-    arrays = read_arrays(features)
+    arrays = read_arrays(path)
     inputs = ScoreInputs(
         features=target.features,
         labels=_guess(target, reference, settings.seed) if pseudo else target.labels,
@@ -91,7 +98,7 @@ def score(
 
     if json:
         described = [{**result.to_dict(), "name": name} for name, result in results.items()]
-        head = {"schema_version": SCHEMA_VERSION, "features": str(features), "pseudo_labels": pseudo}
+        head = {"schema_version": SCHEMA_VERSION, "features": str(path), "pseudo_labels": pseudo}
         head["targets"] = inputs.labels is None
         shape = {"n_samples": len(target), "n_features": target.features.shape[1]}
         print_json({**head, **shape, "scores": described, "skipped": skipped})
@@ -100,7 +107,7 @@ def score(
             (name, f"{result.value:.6g}", "higher" if result.higher_is_better else "lower", " ".join(result.notes))
             for name, result in results.items()
         ]
-        print_table(f"Scores of {features.name}", ("score", "value", "better", "notes"), rows)
+        print_table(f"Scores of {path.name}", ("score", "value", "better", "notes"), rows)
     reasons: dict[str, list[str]] = {}
     for name, reason in skipped.items():
         reasons.setdefault(available()[name].missing(inputs) or reason, []).append(name)
@@ -112,6 +119,32 @@ def score(
         raise typer.Exit(EXIT_FAILED)
     if failed:
         raise typer.Exit(EXIT_PARTIAL)
+
+
+def _feature_file(given: list[str], argument: str) -> Path:
+    """Return the path of the one feature file that is named.
+
+    Raises
+    ------
+    OptionError
+        If there is none, more than one, or if it holds pictures or texts.
+    """
+    from transferability._files import HOW_TO_SAVE
+    from transferability.errors import OptionError
+
+    if len(given) != 1:
+        found = f"{len(given)}: {', '.join(given)}" if given else "nothing"
+        message = f"`{argument}` must be one feature file, .npz or .safetensors; got {found}. Write: "
+        raise OptionError(message + "transferability score FILE")
+    path = Path(given[0].removeprefix("features:")).expanduser()
+    if path.is_dir() or path.suffix.lower() not in (".npz", ".safetensors"):
+        message = f"`{argument}` must be a feature file, .npz or .safetensors; got {given[0]!r}. `transferability rank "
+        message += f"{given[0]} --score all` scores encoders on pictures and texts; `transferability extract` writes "
+        if path.suffix.lower() in (".npy", ".pt", ".pth", ".pkl"):
+            message = f"`{argument}` must be a feature file, .npz or .safetensors; got {given[0]!r}. {HOW_TO_SAVE}"
+            raise OptionError(message)
+        raise OptionError(message + "feature files.")
+    return path
 
 
 def _guess(target: Features, reference: Task | None, seed: int) -> np.ndarray[Any, Any] | None:

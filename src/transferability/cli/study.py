@@ -16,9 +16,9 @@ from transferability.cli.output import (
     print_json,
     print_table,
     short_path,
-    show_progress,
 )
 from transferability.cli.plots import check_plots, write_ranking_plots
+from transferability.cli.progress import watch_study
 from transferability.cli.show import CsvFile, PlotsFolder, show_ranking, write_csv
 from transferability.display.columns import title_of
 from transferability.display.formats import NOTHING, amount
@@ -35,7 +35,7 @@ __all__ = ["study"]
 def study(
     *,
     file: Annotated[
-        Path, typer.Argument(help="Study file (TOML): encoders, references, targets, scores and settings.")
+        Path, typer.Argument(help="Study file (TOML): encoders or zoo, targets; references, scores and settings.")
     ],
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List finished and pending pairs with estimated seconds; compute nothing.")
@@ -65,7 +65,8 @@ def study(
 
     Example: transferability study study.toml --out report, where study.toml holds
     encoders = ["timm:resnet18.a1_in1k", "timm:vit_small_patch16_224.augreg_in21k"];
-    references = ["packaged:mnist"]; targets = ["photos"]; scores = ["logme"]
+    targets = ["photos", "sketches"]; references = ["packaged:mnist"] (by default each target's own other half);
+    scores = ["logme"]
     """
     from transferability._writing import check_output
     from transferability.study import load_study, plan_study, rankings_of, run_study
@@ -80,8 +81,10 @@ def study(
     if dry_run:
         _show_plan(plan_study(wanted), json=json)
         return
-    with show_progress() as progress:
-        results = run_study(wanted, refresh=refresh, progress=progress, share=shard, executor=executor)
+    with watch_study() as watch:
+        results = run_study(
+            wanted, refresh=refresh, progress=watch.progress, watch=watch.watch, share=shard, executor=executor
+        )
     rankings = rankings_of(wanted, results, sort)
     failures = {cell: each.result["reason"] for cell, each in results.items() if each.failed}
     if json:

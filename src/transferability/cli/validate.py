@@ -17,6 +17,7 @@ from transferability.cli.output import (
     print_table,
     show_progress,
 )
+from transferability.cli.show import CsvFile, write_csv
 from transferability.display.formats import number, percent
 from transferability.settings import Settings
 
@@ -67,6 +68,7 @@ def validate(
     out: Annotated[
         Path | None, typer.Option(help="SQLite file of results; finished runs in it are not repeated.")
     ] = None,
+    csv: CsvFile = None,
     plots: Annotated[Path | None, typer.Option(help="Folder for scatter plots, one per score.")] = None,
     json: JsonFlag = False,
 ) -> None:
@@ -90,6 +92,7 @@ def validate(
     from transferability.validation.validate import validate as validate_encoders
 
     check_choice(method, ("finetune", "probe"), "method")
+    csv = None if csv is None else check_output(csv, argument="csv")
     folder = None
     if plots is not None:
         folder = check_output(plots, folder=True, argument="plots")
@@ -99,6 +102,8 @@ def validate(
         chosen = only(target, None) if target else None
         found_first, foretold = confirm_file(ranking, top, chosen, encoder or (), settings, executor)
         print_json(found_first.to_dict()) if json else show_confirmation(found_first, foretold)
+        if csv is not None:
+            write_csv(found_first.frame(), csv)
         if any(each.accuracy is None for each in found_first.entries):
             raise typer.Exit(EXIT_PARTIAL)
         return
@@ -120,6 +125,8 @@ def validate(
             progress=progress,
         )
     print_json(found.to_dict()) if json else _show(found)
+    if csv is not None:
+        write_csv(found.frame(), csv)
     if folder is not None:
         _write_plots(found, folder)
     if found.skipped:

@@ -41,6 +41,10 @@ def load_npz(spec: str) -> Dataset:
     if key is None:
         held = ", ".join(sorted(arrays)) or "nothing"
         message = f"{path} must hold pictures as {' or '.join(map(repr, keys))}; it holds {held}.{fix}"
+        if not part and not fix:
+            fix = " Pictures are saved so: numpy.savez(FILE, images=array, labels=labels); features: "
+            fix += "numpy.savez(FILE, features=array, labels=labels)."
+            message += fix
         message += f" {nearest_names(keys[0], arrays)}" if part else ""
         raise DatasetError(message.rstrip())
     labels = next((arrays[each] for each in label_keys if each in arrays), None)
@@ -60,7 +64,9 @@ def load_features(spec: str) -> Dataset:
     return replace(dataset, all_ids=dataset.all_ids if table.ids is None else table.ids, all_targets=table.targets)
 
 
-def feature_arrays(name: str, features: npt.NDArray[Any], labels: Any | None, source: str) -> Dataset:
+def feature_arrays(
+    name: str, features: npt.NDArray[Any], labels: Any | None, source: str, class_names: Any | None = None
+) -> Dataset:
     """Return a data set of rows that are features already; row ids are row numbers.
 
     Parameters
@@ -73,9 +79,11 @@ def feature_arrays(name: str, features: npt.NDArray[Any], labels: Any | None, so
         Integers from 0, or strings.
     source : str
         What to call it in messages.
+    class_names : sequence of str, or None
+        One per class.
     """
     checked = check_features(features, f"features of {source}")
-    return _feature_data(name, checked, *labels_of(labels, None, source, len(checked)))
+    return _feature_data(name, checked, *labels_of(labels, class_names, source, len(checked)))
 
 
 def _feature_data(
@@ -88,6 +96,7 @@ def _feature_data(
         all_ids=NumberedRows(np.arange(len(features))),
         read=reader.read,
         content=reader.content,
+        pieces=reader.pieces,
         all_labels=labels,
         class_names=class_names,
     )
@@ -121,6 +130,7 @@ def picture_arrays(
         all_ids=NumberedRows(np.arange(len(pictures))),
         read=reader.read,
         content=reader.content,
+        pieces=reader.pieces,
         all_labels=numbers,
         class_names=names,
     )
@@ -137,7 +147,10 @@ class _PictureRows:
         return picture if picture.mode == "RGB" else picture.convert("RGB")
 
     def content(self, row: int) -> bytes:
-        return b"".join((str(self.pictures.shape[1:]).encode(), self.pictures[row].tobytes()))
+        return b"".join(self.pieces(row))
+
+    def pieces(self, row: int) -> tuple[Any, ...]:
+        return str(self.pictures.shape[1:]).encode(), np.ascontiguousarray(self.pictures[row]).reshape(-1)
 
 
 @dataclass(frozen=True)
@@ -148,7 +161,10 @@ class _FeatureRows:
         return self.features[row]
 
     def content(self, row: int) -> bytes:
-        return b"".join((self.features.dtype.str.encode(), self.features[row].tobytes()))
+        return b"".join(self.pieces(row))
+
+    def pieces(self, row: int) -> tuple[Any, ...]:
+        return self.features.dtype.str.encode(), np.ascontiguousarray(self.features[row]).view(np.uint8)
 
 
 def labels_of(

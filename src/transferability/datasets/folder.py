@@ -65,6 +65,10 @@ def load_folder(spec: str) -> Dataset:
         message = f"folder {root} cannot be listed: {error}. Change its permissions or copy it."
         raise DatasetError(message) from error
     labels, class_names, in_test = listing.labels(splits)
+    if labels is None:
+        listing.notes.append(
+            f"no labels are read: {root} holds pictures and no folders; put them into one for each class."
+        )
     return Dataset(
         name=f"{root.resolve().name}_{split}" if split else root.resolve().name,
         modality="image",

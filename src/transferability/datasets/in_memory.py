@@ -18,12 +18,13 @@ from transferability.datasets.memory_forms import as_columns_or_items, picture_c
 from transferability.datasets.pictures import as_rgb, inspect_picture, open_picture, picture_bytes
 from transferability.datasets.roles import Roles, parse_roles
 from transferability.errors import DatasetError, OptionError, require_extra
+from transferability.task import Task
 
 __all__ = ["from_memory"]
 
 _KINDS = (
-    "a table (pandas, polars, Arrow, a dict of columns), a datasets.Dataset, a torch Dataset, a list of items, or a "
-    "pair (items, labels); items are pictures (PIL, paths, arrays), texts, or rows of features"
+    "a table (pandas, polars, Arrow, a dict of columns), a datasets.Dataset, a torch Dataset, a list of items, a pair "
+    "(items, labels), or a Task; items are pictures (PIL, paths, arrays), texts, or rows of features"
 )
 
 
@@ -35,9 +36,9 @@ def from_memory(data: Any, name: str = "data", columns: str = "") -> Dataset:
     data : object
         A table with columns `text` or `image` and perhaps `label` (whatever speaks Arrow: pandas, polars, pyarrow,
         DuckDB; or a dict of columns); a `datasets.Dataset`; a torch `Dataset` of pictures with classes, such as
-        `ImageFolder`; a list of items, or a tuple of items and labels. Items are PIL pictures, paths of pictures,
-        texts, pairs of texts; or one array of pictures (n, height, width[, 3]) or of features (n, n_features). Labels
-        may be integers from 0, whole floats, booleans or names.
+        `ImageFolder`; a list of items, or a tuple of items and labels; a `Task`, which keeps its own name. Items are
+        PIL pictures, paths of pictures, texts, pairs of texts; or one array of pictures (n, height, width[, 3]) or of
+        features (n, n_features). Labels may be integers from 0, whole floats, booleans or names.
     name : str, default="data"
         Of the data set.
     columns : str, default=""
@@ -55,6 +56,8 @@ def from_memory(data: Any, name: str = "data", columns: str = "") -> Dataset:
         called = getattr(data, "__name__", type(data).__name__)
         message = f"`data` must be {_KINDS}; got {called}, which can be called, as encoders can. If it is one, write "
         raise DatasetError(message + "encoders=[…] in rank, encoder=… in relate.")
+    if isinstance(data, Task):
+        return feature_arrays(data.name, data.features, data.labels, f"task {data.name!r}", data.class_names)
     data = as_columns_or_items(data, name)
     if hasattr(data, "__arrow_c_stream__") or _is_columns(data):
         return _table(data, name, _roles(columns))
@@ -133,6 +136,10 @@ def _items(items: Any, labels: Any | None, name: str) -> Dataset:
         array = as_numpy(items)
         if array.dtype.kind in "fiub" and array.ndim == 2:
             return feature_arrays(name, array, labels, f"data {name!r}")
+        if array.dtype.kind in "fiub" and array.ndim == 1:
+            message = f"items of data {name!r} must be pictures, texts or rows of features; got an array of shape "
+            message += f"{array.shape}, which looks like labels. Write one pair: (items, labels)."
+            raise DatasetError(message)
         if array.dtype.kind in "fiub":
             return picture_arrays(name, array, labels, None, f"data {name!r}")
         items = array.tolist()

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from transferability._array import IntArray
+from transferability._files import HOW_TO_SAVE
 from transferability._identifiers import split_identifier
 from transferability._validate import check_seed
 from transferability.datasets.base import Dataset
@@ -130,6 +131,9 @@ def identifier_of(data: str | os.PathLike[str]) -> str:
     if not _exists(path):
         raise NoSuchFileError(no_such_file(path, "file or folder"))
     kind = _BY_SUFFIX.get("".join(path.suffixes[-2:]).lower()) or _BY_SUFFIX.get(path.suffix.lower())
+    if path.suffix.lower() in (".npy", ".pt", ".pth", ".pkl"):
+        message = f"file {path} holds an array, and no labels: {HOW_TO_SAVE} Encoders then take features:FILE."
+        raise DatasetError(message)
     if kind is None:
         message = f"file {path} must end in one of {', '.join(sorted(_BY_SUFFIX))}, or be named by its kind: csv:FILE."
         raise DatasetError(message)

@@ -177,6 +177,11 @@ def _dataset(prefix: str, path: Path, table: Any, roles: Roles, part: str, notes
     columns = list(table.column_names)
     numbers: IntArray = np.arange(table.num_rows)
     if part:
+        if part in columns and "split" not in columns:
+            message = (
+                f"#{part} picks the rows of a split; {path} has no column 'split'. Columns have a role: #label={part}."
+            )
+            raise DatasetError(message)
         require_column("split", str(path), columns)
         numbers = _rows_of_split(path, table["split"].to_pylist(), part)
         table = table.take(numbers)

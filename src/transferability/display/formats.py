@@ -121,7 +121,7 @@ FORMATS: Mapping[str, Callable[[Any], str]] = {
     "percent interval": lambda value: _pair(value, TRANSFERRED_ACCURACY),
     "nats": number,
     "nats interval": lambda value: _pair(value, "nats"),
-    "points": lambda value: NOTHING if value is None else f"{100 * value:+.1f}",
+    "points": lambda value: NOTHING if value is None else f"{round(100 * value, 1) + 0.0:+.1f}",
     "score": lambda value: number(value, 4),
     "constant": lambda value: NOTHING if value is None else f"{value:.3g}",
     "count": count,

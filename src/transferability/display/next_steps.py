@@ -40,7 +40,8 @@ def next_steps(record: Mapping[str, Any]) -> list[Step]:
     code = _snippet(identifier, n_classes, str(data[0].get("kind", ""))) if _PLAIN.fullmatch(identifier) else None
     steps = [] if code is None else [Step(f"Fine-tune {identifier}", code, "python")]
     named = [name for each in entries if _PLAIN.fullmatch(name := _identifier(each))]
-    trainable = [name for name in named if not name.startswith("features:")][:_SHORTLIST]
+    # What has no prefix is in memory: no command can name it.
+    trainable = [name for name in named if ":" in name and not name.startswith("features:")][:_SHORTLIST]
     if trainable and record.get("confirmation") is None:
         title = f"Fine-tune the first {len(trainable)} briefly, and let that decide"
         title = title if trainable[1:] else "Fine-tune it briefly"

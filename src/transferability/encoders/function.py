@@ -83,8 +83,44 @@ class FunctionEncoder:
         return None if version is None else {"source": self.name, "version": str(version), "code": self.code}
 
     def encode(self, items: Sequence[Item]) -> npt.NDArray[np.float32]:
-        """Return what the function returns, as a NumPy array."""
-        return as_numpy(self._function(list(items)))
+        """Return what the function returns, as a NumPy array.
+
+        Raises
+        ------
+        EncoderError
+            If the function takes one item, not a list of them.
+        """
+        given = list(items)
+        try:
+            found = self._function(given)
+            if found is None:
+                message = (
+                    f"encoder {self.name!r} returned nothing; it must return one row of numbers per item. Is there "
+                )
+                raise EncoderError(message + "a `return` in the function?")
+            rows = as_numpy(found)
+        except Exception as error:
+            if passes_through(error) or not self._takes_one(given):
+                raise
+            raise EncoderError(self._one_item()) from error
+        if rows.shape[:1] != (len(given),) and self._takes_one(given):
+            raise EncoderError(self._one_item())
+        return rows
+
+    def _takes_one(self, items: list[Item]) -> bool:
+        """Tell whether the function returns the row of a single item when it is given that."""
+        try:
+            return as_numpy(self._function(items[0])).ndim <= 1
+        except Exception as error:
+            if passes_through(error):
+                raise
+            return False
+
+    def _one_item(self) -> str:
+        return (
+            f"encoder {self.name!r} is a function of one item; an encoder takes a list of items and returns a row of "
+            "numbers for each. Write: lambda items: numpy.stack([function(item) for item in items])"
+        )
 
 
 def _import(module_name: str, name: str) -> ModuleType:
@@ -97,6 +133,8 @@ def _import(module_name: str, name: str) -> ModuleType:
             raise
         reason = f"{type(error).__name__}: {one_line(error)}"
         message = f"encoder {name!r}: module {module_name!r} cannot be imported ({reason})."
+        if module_name.endswith(".py"):
+            message += f" A module has no suffix: python:{name.removeprefix('python:').replace('.py:', ':', 1)}."
         raise EncoderError(message) from error
     finally:
         sys.path.remove(here)

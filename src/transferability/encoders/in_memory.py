@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,14 +12,14 @@ import numpy.typing as npt
 
 from transferability.encoders.base import Encoder, Identity, Item, Modality, Precision
 from transferability.encoders.function import FunctionEncoder
-from transferability.encoders.precomputed import FeatureFiles
+from transferability.encoders.precomputed import FeatureArrays, FeatureFiles
 from transferability.errors import EncoderError, OptionError, one_line, passes_through
 
-__all__ = ["ModuleEncoder", "encoder_of"]
+__all__ = ["ModuleEncoder", "encoder_of", "is_array"]
 
 _KINDS = (
-    "an identifier such as timm:resnet18.a1_in1k, a torch module, a function from a list of items to an array, or an "
-    "encoder"
+    "an identifier such as timm:resnet18.a1_in1k, a torch module, a function from a list of items to an array, an "
+    "array of features (n, n_features), or an encoder"
 )
 
 
@@ -38,6 +38,8 @@ def encoder_of(given: Any, *, device: str | None = None, precision: Precision = 
           averaged. A function prepares pictures otherwise:
           ``lambda items: model(torch.stack([prepare(item) for item in items]))``.
         - A function from a list of items (PIL pictures, texts, arrays) to an array (len(items), n_features).
+        - Features that were computed elsewhere: an array (n, n_features) with the rows of the data in their order, or
+          a mapping of names of data sets to such arrays.
     device : str, optional
         For torch modules; by default the one that their weights are on.
     precision : {"float32", "bfloat16", "float16"}
@@ -58,11 +60,19 @@ def encoder_of(given: Any, *, device: str | None = None, precision: Precision = 
     if precision != "float32":
         message = f"`precision` must be 'float32' for {type(given).__name__}, which is no torch module; got "
         raise OptionError(message + f"{precision!r}.")
+    if is_array(given) or (isinstance(given, Mapping) and given and all(map(is_array, given.values()))):
+        return FeatureArrays("features", given)
     if isinstance(given, type) or not callable(given):
         what = f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
         message = f"`encoder` must be {_KINDS}; got {what}."
         raise EncoderError(message + (" Make one: write its brackets." if isinstance(given, type) else ""))
     return FunctionEncoder(_name(given), given)
+
+
+def is_array(given: Any) -> bool:
+    """Tell whether this is an array or a table of numbers, of any library, and no encoder."""
+    speaks = any(hasattr(given, name) for name in ("__array__", "__array_namespace__"))
+    return speaks and hasattr(given, "shape") and not isinstance(given, type) and not callable(given)
 
 
 def _name(function: Callable[..., Any]) -> str:

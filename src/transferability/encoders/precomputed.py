@@ -1,21 +1,24 @@
-"""Features that were computed elsewhere: `features:PATTERN`."""
+"""Features that were computed elsewhere: in files, `features:PATTERN`, or in memory."""
 
 from __future__ import annotations
 
 import glob
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from transferability._array import IntArray
+from transferability._array import FloatArray, IntArray, as_numpy
 from transferability._files import Features, read_features
+from transferability._validate import check_features
 from transferability.encoders.base import Identity
 from transferability.encoders.family import Family
 from transferability.errors import DatasetError, EncoderError, FeatureError, LabelError
 
-__all__ = ["FAMILY", "FeatureFiles", "load"]
+__all__ = ["FAMILY", "FeatureArrays", "FeatureFiles", "load"]
 
 FAMILY = Family("features:PATTERN", "feature files; `{data}` is replaced by the data's name")
 
@@ -103,6 +106,59 @@ class FeatureFiles:
             message += f"{known[row]} there and {labels[row]} here. The file belongs to other data or another order."
             raise LabelError(message)
         return Features(table.features[where], known, table.class_names, ids, data)
+
+
+class FeatureArrays(FeatureFiles):
+    """Features in memory in place of an encoder: one array, or one for each data set.
+
+    Parameters
+    ----------
+    name : str
+        Shown in results.
+    arrays : array of shape (n, n_features), or mapping of names of data sets to such arrays
+        Rows in the order of the data. One array serves the data set that has its number of rows.
+
+    Raises
+    ------
+    FeatureError
+        If an array is not two-dimensional, real and finite.
+    """
+
+    def __init__(self, name: str, arrays: Any) -> None:
+        super().__init__(name, "")
+        given = arrays if isinstance(arrays, Mapping) else {None: arrays}
+        self._arrays: dict[str | None, FloatArray] = {
+            data: check_features(as_numpy(each), f"features of {name!r}{f' for data {data!r}' if data else ''}")
+            for data, each in given.items()
+        }
+
+    def identity(self) -> Identity:
+        """Return hashes of the arrays."""
+        hashes = {str(data or ""): hashlib.sha256(each.tobytes()).hexdigest() for data, each in self._arrays.items()}
+        return {"source": "arrays", "arrays": hashes}
+
+    def lookup(
+        self, data: str, ids: npt.NDArray[np.str_], rows: IntArray, n_all: int, labels: IntArray | None
+    ) -> Features:
+        """Return the features of the rows of a data set; see `FeatureFiles.lookup`.
+
+        Raises
+        ------
+        EncoderError
+            If there is no array for these data.
+        FeatureError
+            If the number of rows differs.
+        """
+        found = self._arrays.get(data, self._arrays.get(None))
+        if found is None:
+            known = ", ".join(repr(each) for each in self._arrays)
+            message = f"encoder {self.name!r} has no features of data {data!r}; it has those of {known}. Give an array "
+            raise EncoderError(message + f"for each data set: {{{data!r}: array, …}}.")
+        if len(found) != n_all:
+            message = f"features of {self.name!r} must have one row for each of data {data!r}; got {len(found):,} rows "
+            message += f"for {n_all:,}. With references, give an array for each data set: {{{data!r}: array, …}}."
+            raise FeatureError(message)
+        return Features(found[rows], None, None, ids, data)
 
 
 def _hash(path: str) -> str:

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import entry_points
+from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args
 
@@ -227,6 +228,10 @@ def _one_sentence(identifier: str) -> Iterator[None]:
 
 
 def _bare_fix(identifier: str) -> str:
+    if not identifier:
+        return "Name one: timm:NAME, hf:ORG/NAME, packaged:NAME."
+    if identifier.endswith(".py"):
+        return f"Write python:{Path(identifier).stem}:FUNCTION, in the folder of the file."
     if identifier.endswith(".onnx"):
         return f"Write onnx:{identifier}."
     if identifier.endswith((".npz", ".safetensors")):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from transferability.encoders._reach import hub_presence
 from transferability.encoders.base import Encoder, Precision
+from transferability.encoders.facts import licence_name
 from transferability.encoders.family import Family, Presence, without_library
 from transferability.errors import EncoderError, OptionError, UnknownNameError, nearest_names, require_extra
 
@@ -60,7 +61,7 @@ def facts(spec: str) -> tuple[int, int, str | None]:
     size = model.pretrained_cfg["input_size"][-1]
     n_parameters = sum(each.numel() for each in model.parameters())
     n_parameters -= sum(each.numel() for each in _head(model).parameters())
-    return n_parameters, size, model.pretrained_cfg.get("license")
+    return n_parameters, size, licence_name(model.pretrained_cfg.get("license"))
 
 
 def load(spec: str, *, device: str | None, pool: str | None = None, precision: Precision = "float32") -> Encoder:
@@ -141,11 +142,12 @@ def encoder_of_model(
     }
     has_head = model.num_classes > 0
     head_size = _torch.count_parameters(_head(model)) if has_head else 0
+    transform = Transform(create_transform(**config, is_training=False))
     return PictureNetwork(
         name,
         model,
         _compute(model, pool, n_prefix),
-        Transform(create_transform(**config, is_training=False)),
+        transform,
         details,
         device,
         n_parameters=_torch.count_parameters(model) - head_size,
@@ -156,6 +158,7 @@ def encoder_of_model(
         n_prefix=n_prefix,
         channels=_channels(model),
         precision=precision,
+        pixels=transform.pixels(),
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from transferability.encoders import Encoder, FeatureFiles
-from transferability.encoders.in_memory import encoder_of
+from transferability.encoders.in_memory import encoder_of, is_array
 from transferability.encoders.naming import renamed
 from transferability.errors import OptionError
 from transferability.pipeline.data import AnyEncoder, Part, Split
@@ -58,7 +58,12 @@ def _listed(encoders: Encoders) -> list[Any]:
     given: list[tuple[str | None, Any]]
     if isinstance(encoders, Mapping):
         given = list(encoders.items())
-    elif isinstance(encoders, str | Encoder | FeatureFiles) or not isinstance(encoders, Iterable) or callable(encoders):
+    elif (
+        isinstance(encoders, str | Encoder | FeatureFiles)
+        or not isinstance(encoders, Iterable)
+        or callable(encoders)
+        or is_array(encoders)
+    ):
         given = [(None, encoders)]
     else:
         given = [(None, each) for each in encoders]

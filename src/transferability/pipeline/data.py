@@ -93,6 +93,14 @@ def prepare(data: Any, settings: Settings) -> Split:
     """Load a data set and split its rows, the same way whatever encoder comes."""
     dataset = data if isinstance(data, Dataset) else load_dataset(data, limit=settings.limit, seed=settings.seed)
     labels = np.zeros(len(dataset), dtype=np.int64) if dataset.labels is None else dataset.labels
+    if dataset.labels is not None and len(np.unique(labels)) == 1:
+        name = str(labels[0]) if dataset.class_names is None else dataset.class_names[labels[0]]
+        message = (
+            f"all {len(dataset):,} rows of data {dataset.name!r} are of one class, {name!r}; at least two classes "
+        )
+        message += "are needed. "
+        fix = "Add rows of another class, or take other labels: a folder for each class, or FILE#label=COLUMN."
+        raise LabelError(message + (" ".join(dataset.notes) or fix))
     lonely = np.flatnonzero(np.bincount(labels) == 1)
     if len(lonely):
         name = str(lonely[0]) if dataset.class_names is None else dataset.class_names[lonely[0]]

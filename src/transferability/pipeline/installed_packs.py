@@ -23,7 +23,7 @@ from transferability.relatedness.resemblance import nearest_classes
 from transferability.relatedness.result import Relatedness
 from transferability.task import Task
 
-__all__ = ["PACK_GROUP", "installed_packs", "pack_folders", "relate_to_packs"]
+__all__ = ["PACK_GROUP", "installed_packs", "pack_files", "pack_folders", "relate_to_packs"]
 
 PACK_GROUP = "transferability.packs"
 
@@ -49,6 +49,13 @@ def pack_folders() -> list[Path]:
     return folders
 
 
+def pack_files(mark: EncoderMark | None) -> list[Path]:
+    """Return the files of the installed packs that are named for an encoder, whether or not they serve it."""
+    if mark is None:
+        return []
+    return [path for folder in pack_folders() for path in sorted((folder / file_name(mark.name)).glob("*.safetensors"))]
+
+
 def installed_packs(mark: EncoderMark | None) -> tuple[list[ReferencePack], str | None]:
     """Return the installed packs that serve an encoder, and what must be said of those that do not.
 
@@ -59,10 +66,7 @@ def installed_packs(mark: EncoderMark | None) -> tuple[list[ReferencePack], str 
     """
     if mark is None:
         return [], None
-    found = [
-        path for folder in pack_folders() for path in sorted((folder / file_name(mark.name)).glob("*.safetensors"))
-    ]
-    packs = [ReferencePack.load(path) for path in found]
+    packs = [ReferencePack.load(path) for path in pack_files(mark)]
     serving = [pack for pack in packs if fits(pack.encoder, mark) and pack.has_rows]
     if len(serving) == len(packs):
         return serving, None

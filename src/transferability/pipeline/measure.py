@@ -27,7 +27,7 @@ from transferability.scores.probing import cross_fitted_probe, probe
 from transferability.scores.registry import ScoreInputs, available, compute_many
 from transferability.task import Task
 
-__all__ = ["Measurement", "relatedness_of", "score_columns"]
+__all__ = ["Measurement", "related", "relatedness_of", "score_columns"]
 
 
 def score_columns(scores: Sequence[str], criterion: str | None = None) -> list[ScoreColumn]:
@@ -79,6 +79,31 @@ def relatedness_of(
         return result
 
 
+def related(
+    estimator: TaskRelatedness,
+    view: Loaded | None,
+    panel: Sequence[Panelist],
+    fit: Task | ReferencePack,
+    test: Task | None,
+    target: Part,
+    *,
+    packs: bool,
+) -> tuple[Relatedness, str | None]:
+    """Relate a target as `relatedness_of` does, to installed packs too where asked, and say which are left out."""
+    serves = estimator.solver == "alternating" and estimator.space == "reference"
+    if not packs or not serves or not isinstance(fit, Task) or fit.labels is None:
+        return relatedness_of(estimator, panel, fit, test, target), None
+    installed, note = installed_packs(mark_of(view))
+    try:
+        own = relatedness_of(estimator, panel, fit, test, target)
+    except LabelError:  # too few rows of a class for two halves
+        own = None
+    folds = target.folds if isinstance(target, Split) else None
+    result = relate_to_packs(estimator, own, installed, fit, test, folds)
+    # Without a pack to take its place the own half says what is wrong.
+    return relatedness_of(estimator, panel, fit, test, target) if result is None else result, note
+
+
 def _linear_probe(fit: Task | ReferencePack, test: Task | None, target: Part, seed: int) -> LinearProbe | None:
     """Train a linear classifier on the target, on the rows and folds that the relatedness was fitted on."""
     if not isinstance(fit, Task) or fit.labels is None or not isinstance(target, Split):
@@ -117,42 +142,19 @@ class Measurement:
         estimator, target, fit, test = extraction.compared(self.estimator, view, target, panel)
         if self.progress:
             self.progress(f"{view.name}: relatedness", 0, 1)
-        result, about_packs = self._related(estimator, view, panel, fit, test, target)
+        result, note = related(estimator, view, panel, fit, test, target, packs=self.installed and not references)
         result = described(result, panel, fit, test, target, self.samples)
         if isinstance(fit, ReferencePack):
             values: dict[str, float] = {}
             notes = {column.name: "needs samples of the target, not a pack." for column in self.columns}
         else:
             values, notes = self._scores(view, fit, panel, result, extraction, target)
-        notes |= extraction.notes(view, [target, *references]) | about_packs
+        notes |= extraction.notes(view, [target, *references]) | ({"reference packs": note} if note else {})
         keys = extraction.cache_keys(view, [target, *references])
         trained = _linear_probe(fit, test, target, self.seed)
         seconds = time.perf_counter() - started
         cost = EncoderCost(dimension=fit.n_features)
         return Ranked(view.name, view.n_parameters, result, values, notes, seconds, keys, trained, cost)
-
-    def _related(
-        self,
-        estimator: TaskRelatedness,
-        view: Loaded,
-        panel: Sequence[Panelist],
-        fit: Task | ReferencePack,
-        test: Task | None,
-        target: Part,
-    ) -> tuple[Relatedness, dict[str, str]]:
-        """Return the relatedness, to installed packs too where no reference was given, and what to say of these."""
-        asked = self.installed and not panel and estimator.solver == "alternating" and estimator.space == "reference"
-        if not asked or not isinstance(fit, Task) or fit.labels is None:
-            return relatedness_of(estimator, panel, fit, test, target), {}
-        packs, note = installed_packs(mark_of(view))
-        try:
-            own = relatedness_of(estimator, panel, fit, test, target)
-        except LabelError:  # too few rows of a class for two halves
-            own = None
-        result = relate_to_packs(estimator, own, packs, fit, test, target.folds if isinstance(target, Split) else None)
-        if result is None:
-            result = relatedness_of(estimator, panel, fit, test, target)  # which says what is wrong
-        return result, {"reference packs": note} if note else {}
 
     def _scores(
         self,

@@ -10,6 +10,7 @@ from transferability._criteria import TRANSFERRED, unknown
 from transferability._validate import check_choice
 from transferability.display.columns import sort_key
 from transferability.encoders import FeatureFiles
+from transferability.encoders.precomputed import FeatureArrays
 from transferability.errors import RowError, TaskError, UnknownNameError
 from transferability.features.workers import keep_workers
 from transferability.pipeline.choice import Encoders, choose_encoders
@@ -87,10 +88,11 @@ def rank(
         serves the encoder it was made with; where one without rows takes part, everything is compared by statistics.
         None, or an empty sequence: one half of the target is the reference of its other half, and installed packs of
         the encoder stand beside it.
-    encoders : str, Encoder, torch module, function, a sequence or a mapping of names to these, optional
+    encoders : str, Encoder, torch module, function, array, a sequence or a mapping of names to these, optional
         Identifiers (`load_encoder`), perhaps with wildcards (`timm:vit_tiny*`) or a name of their own
-        (`mini=st:/models/mini`), or models in memory. One that fails is skipped and reported; the others go on.
-        By default those of the zoo that fits the data and the machine.
+        (`mini=st:/models/mini`), or models in memory; or features that are computed already, an array with the rows of
+        the target, or a mapping of names of data sets to arrays where there are references. One that fails is skipped
+        and reported; the others go on. By default those of the zoo that fits the data and the machine.
     zoo : str or path, optional
         tiny, small, base, large, or a TOML file (`zoos.load_zoo`): its encoders that take the target's items and can be
         had here.
@@ -218,4 +220,6 @@ def rank(
 
 def _brings_labels(encoder: AnyEncoder) -> bool:
     """Tell whether labels may come with features that are computed already."""
+    if isinstance(encoder, FeatureArrays):
+        return False
     return isinstance(encoder, FeatureFiles) or (isinstance(encoder, str) and "features:" in encoder)

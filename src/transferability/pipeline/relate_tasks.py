@@ -18,9 +18,10 @@ from transferability.pipeline.data import (
 )
 from transferability.pipeline.describe import SampleCache, described
 from transferability.pipeline.extraction import Extraction, load
-from transferability.pipeline.measure import relatedness_of
+from transferability.pipeline.measure import related
 from transferability.pipeline.packs import PackSource, common_mark
 from transferability.relatedness.estimator import TaskRelatedness
+from transferability.relatedness.problem import sharing_references
 from transferability.relatedness.result import Relatedness
 from transferability.settings import Settings
 
@@ -34,6 +35,7 @@ def relate(
     encoder: Model | None = None,
     *,
     relatedness: TaskRelatedness | None = None,
+    packs: bool = True,
     settings: Settings | None = None,
     progress: Progress | None = None,
 ) -> list[Relatedness]:
@@ -44,12 +46,15 @@ def relate(
     references, targets : str, Dataset, ReferencePack, or a sequence of these
         A pack (`pack:FILE`) must have been made with the encoder; where one without rows takes part, or one is the
         target, everything is compared by statistics. Without references (None), one half of each target is the
-        reference of its other half.
+        reference of its other half, and installed packs of the encoder stand beside it.
     encoder : str, Encoder, torch module, function, or None
         None for data that are features already (`features:FILE`), and for packs; for other data it is the smallest
         encoder of the zoo that is here.
     relatedness : TaskRelatedness, optional
         By default ``TaskRelatedness()``.
+    packs : bool, default=True
+        Without references, relate labelled targets to installed packs of the encoder too (`transferability-packs`), as
+        `rank` does.
     settings : Settings, optional
     progress : callable (what, done, total), optional
 
@@ -76,9 +81,11 @@ def relate(
     panel = extraction.panel(loaded, reference_parts, every=True, mark=mark)
     results = []
     samples: SampleCache = {}
-    for part in target_parts:
-        chosen, part, fit, test = extraction.compared(estimator, loaded, part, panel, mark=mark)
-        result = relatedness_of(chosen, panel, fit, test, part)
-        notes = notes_of([note_overlap(part, reference_parts), *reference_parts])
-        results.append(replace(described(result, panel, fit, test, part, samples), notes=notes))
+    with sharing_references():
+        for part in target_parts:
+            chosen, part, fit, test = extraction.compared(estimator, loaded, part, panel, mark=mark)
+            result, about_packs = related(chosen, loaded, panel, fit, test, part, packs=packs and not given)
+            notes = notes_of([note_overlap(part, reference_parts), *reference_parts])
+            notes += () if about_packs is None else (f"reference packs: {about_packs}",)
+            results.append(replace(described(result, panel, fit, test, part, samples), notes=notes))
     return results

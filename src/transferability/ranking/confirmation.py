@@ -103,6 +103,14 @@ class Confirmation:
             text += "" if second.finished else f" after {second.epochs} epochs"
         return text + "."
 
+    def frame(self) -> list[dict[str, Any]]:
+        """Return one row for each encoder; `pandas.DataFrame` takes it as it is."""
+        ends = [(None, None) if each is None else (each.low, each.high) for each in self.intervals]
+        return [
+            asdict(entry) | {"accuracy_low": low, "accuracy_high": high}
+            for entry, (low, high) in zip(self.entries, ends, strict=True)
+        ]
+
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
         entries = [

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from transferability._array import IntArray
+from transferability._criteria import OWN_HALF
 from transferability.errors import LabelError
 from transferability.relatedness.measure import pool
 from transferability.relatedness.problem import Reference
@@ -32,7 +33,6 @@ from transferability.task import Task
 __all__ = ["LEAST_ROWS", "OWN_HALF", "UNION", "is_union", "relate_to_own_half", "union_of"]
 
 UNION = "all references"
-OWN_HALF = "own other half"
 _FOLDS = 5  # of each half
 LEAST_ROWS = 4  # of a class: two in each half
 

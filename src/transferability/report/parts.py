@@ -75,12 +75,17 @@ def ranking_part(
         "front": None if len(front) < 2 or cost is None else {"cost": cost.title, "rows": front},
         "next": [step._asdict() for step in next_steps(record)],
         "n_classes": len(rows[0]["relatedness"]["per_class"]),
+        "n_fine_tuned": _n_fine_tuned(record.get("confirmation")),
         "truth": truth,
         "agreement": _agreements(rows, columns_of(columns), known) if truth else [],
         "matrix": _panel_matrix("Encoder", [(e["name"], e["result"]) for e in entries]) if several else None,
         "skipped": record["skipped"],
         "made": record.get("made") or {},
     }
+
+
+def _n_fine_tuned(confirmation: Record | None) -> int:
+    return 0 if confirmation is None else sum(each["accuracy"] is not None for each in confirmation["entries"])
 
 
 _OF_ENTRIES = (

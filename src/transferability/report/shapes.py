@@ -1,13 +1,23 @@
-"""What the files of a folder of results hold, as far as a report needs it: shapes for `check_shape`."""
+"""What is in the files of a folder of results: the shapes that are checked on reading, and JSON Schemas are made of."""
 
 from __future__ import annotations
+
+from typing import Any
+
+from transferability._schema import Shape
 
 __all__ = ["DETAIL", "DETAILS", "ENTRY", "MADE", "PARTS", "RANKING", "RELATION"]
 
 PARTS = ("test", "folds", "fit")
 """That results are measured on."""
+
+
+def _optional(shape: dict[str, Any]) -> dict[str, Shape]:
+    return {name if name.endswith("?") else f"{name}?": each for name, each in shape.items()}
+
+
 _TERMS = {"reference_loss": float, "label_mismatch": float, "distribution_mismatch": float}
-_RELATEDNESS = {
+_ONE = {
     **_TERMS,
     "reference": str,
     "target": str,
@@ -30,7 +40,7 @@ _RELATEDNESS = {
     "tau_path": [[float, float]],
     "history": [float],
     "class_map": [int],
-    "reference_classifier": {"loss": float, "accuracy": float, "converged": bool},
+    "reference_classifier": {"loss": float, "accuracy": float, "converged": bool, "gap?": (float, None)},
     "per_class": [
         {
             **_TERMS,
@@ -41,26 +51,59 @@ _RELATEDNESS = {
             "margin?": (float, None),
             "margin_error?": (float, None),
             "share_of_folds?": (float, None),
+            "accuracy_lost_on_reference?": (float, None),
+            "accuracy_lost_to_labels?": (float, None),
+            "accuracy_lost_on_target?": (float, None),
         }
     ],
     "scale?": float,
     "chance?": float,
     "log_n_classes?": float,
+    "gap?": (float, None),
+    "space?": str,
+    "class_map_names?": {str: (str, None)},
+    "pseudo_labels?": (None, [int]),
     "accuracy_lost?": (None, {"on_reference": float, "to_labels": float, "on_target": float}),
-    "panel?": [{"reference": str, "bound": float}],
 }
-"""What a report needs of a `Relatedness.to_dict()`."""
+_RELATEDNESS = {
+    **_ONE,
+    "panel?": [{**_optional(_ONE), "reference": str, "bound": float}],
+    "nearest?": [{"target_class": str, "reference": str, "reference_class": str, "share": float}],
+    "reference_chosen?": bool,
+    "notes?": [str],
+}
+"""Of `Relatedness.to_dict()`; what a report needs is not optional."""
+_DATA = {
+    "role": str,
+    "name": str,
+    "fit_rows": int,
+    "test_rows": int,
+    "kind?": str,
+    "folds?": int,
+    "fingerprint?": str,
+    "notes?": [str],
+}
 MADE = {
     "at": str,
     "machine": str,
     "versions": {str: str},
     "settings": {str: object},
     "estimator": {str: object},
-    "data": [{"role": str, "name": str, "fit_rows": int, "test_rows": int, "fingerprint?": str, "notes?": [str]}],
+    "data": [_DATA],
     "command?": str,
     "target?": str,
 }
 _SHARED = {"schema": int, "made?": object}
+_STANDING = {
+    "low": float,
+    "high": float,
+    "p_best?": (float, None),
+    "value?": float,
+    "confidence?": float,
+    "method?": str,
+    "n_rows?": int,
+    "n_shared?": int,
+}
 _COST = {
     "items_per_second?": (float, None),
     "dimension?": (int, None),
@@ -71,6 +114,25 @@ _COST = {
     "extraction_seconds?": (float, None),
     "fit_seconds?": (float, None),
 }
+_EXPECTED = {
+    "value": float,
+    "interval": [float, float],
+    "low": float,
+    "high": float,
+    "n_pairs?": int,
+    "n_targets?": int,
+}
+_TUNED = {
+    "encoder": str,
+    "accuracy": (float, None),
+    "probe_accuracy": (float, None),
+    "epochs": int,
+    "finished": bool,
+    "learning_rate": (float, None),
+    "seconds": float,
+    "note": str,
+    "interval?": (None, [float, float]),
+}
 ENTRY = {
     "encoder": str,
     "n_parameters": (int, None),
@@ -79,13 +141,14 @@ ENTRY = {
     "notes": {str: str},
     "cache_keys?": [{"data": str, "key": str}],
     "probe?": (None, {"accuracy": float, "loss": float}),
-    "standing?": (None, {"low": float, "high": float, "p_best?": (float, None)}),
+    "standing?": (None, _STANDING),
+    "place?": int,
     "cost?": (None, _COST),
     "identifier?": (str, None),
     "intervals?": {str: (None, [float, float])},
     "on_front?": (bool, None),
-    "expected?": (None, {"value": float, "interval": [float, float], "low": float, "high": float}),
-    "confirmed?": (None, {"accuracy": (float, None), "interval": (None, [float, float])}),
+    "expected?": (None, _EXPECTED),
+    "confirmed?": (None, {**_optional(_TUNED), "accuracy": (float, None), "interval": (None, [float, float])}),
     "relatedness": _RELATEDNESS,
 }
 _CONFIRMATION = {
@@ -94,18 +157,7 @@ _CONFIRMATION = {
     "rounds": [int],
     "best": (str, None),
     "in_words": str,
-    "entries": [
-        {
-            "encoder": str,
-            "accuracy": (float, None),
-            "probe_accuracy": (float, None),
-            "epochs": int,
-            "finished": bool,
-            "learning_rate": (float, None),
-            "seconds": float,
-            "note": str,
-        }
-    ],
+    "entries": [_TUNED],
 }
 RANKING = {
     **_SHARED,
@@ -113,6 +165,8 @@ RANKING = {
     "references": [str],
     "criterion": str,
     "ranking": [ENTRY],
+    "quantity?": str,
+    "fields?": [{"key": str, "title": str, "format": str, "higher_is_better": (bool, None), "explanation": str}],
     "columns?": [{"name": str, "higher_is_better": bool}],
     "skipped": [{"encoder": str, "reason": str}],
     "confirmation?": (None, _CONFIRMATION),

@@ -7,6 +7,7 @@ from typing import Any
 
 from transferability._criteria import (
     BOUND,
+    OWN_HALF,
     QUANTITIES,
     TRANSFERRED_ACCURACY,
     TRANSFERRED_LOSS,
@@ -173,8 +174,19 @@ def _rivals(others: Sequence[Entry], quantity: Quantity) -> str:
     sure = f"({100 * _CONFIDENCE:.0f} % confidence)"
     if not can_be:
         return f"; no other encoder can {best} {sure}"
-    named = ", ".join(can_be[:_NAMED]) + (f" and {len(can_be) - _NAMED} more" if len(can_be) > _NAMED else "")
-    return f"; {named} can {best} too {sure}"
+    runner_up = others[0]["name"]
+    if can_be[0] != runner_up:
+        return f"; {_listed(can_be)} can {best} too {sure}"
+    more = f", as can {_listed(can_be[1:])}" if can_be[1:] else ""
+    return f", which can {best} too{more} {sure}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return the first few names, and how many more there are."""
+    shown = list(names[:_NAMED])
+    left = len(names) - len(shown)
+    last = [f"{left} more"] if left else [shown.pop()] if len(shown) > 1 else []
+    return " and ".join([", ".join(shown), *last])
 
 
 def _lead(best: Mapping[str, Any], second: Mapping[str, Any], other: str, criterion: str) -> str:
@@ -192,7 +204,7 @@ def _lead(best: Mapping[str, Any], second: Mapping[str, Any], other: str, criter
         return f"{loss}, {less} less than that of {other}"
     points = 100 * (best["transferred_accuracy"] - second["transferred_accuracy"])
     if points == 0:
-        return f"{accuracy}, the same as that of {other}, with a loss that is {less} nats smaller"
+        return f"{accuracy}; its loss is {less} nats below that of the equally accurate {other}"
     return f"{accuracy}, {points:.1f} points more than that of {other}"
 
 
@@ -203,25 +215,31 @@ def _cost(best: Entry, entries: Sequence[Entry], truth: str | None) -> str:
     if truth is None or len(known) < 2:
         return "."
     highest = max(known, key=lambda each: each["accuracy"])
+    name = "the runner-up" if highest is entries[1] else highest["name"]  # which has been named
     lost = highest["accuracy"] - best["accuracy"]
     if lost <= 0:
         return f"; no other encoder does better by the {truth} ({percent(best['accuracy'])})."
     return (
-        f"; by the {truth}, {highest['name']} does best, so being wrong would cost about {100 * lost:.1f} points "
+        f"; by the {truth}, {name} does best, so being wrong would cost about {100 * lost:.1f} points "
         f"({percent(highest['accuracy'])} against {percent(best['accuracy'])})."
     )
 
 
 def relation_answer(results: Sequence[Mapping[str, Any]], encoder: str | None) -> dict[str, Any]:
     """Say which reference each target is like."""
-    parts = [f"{each['target']} is most like {each['reference']} ({number(each['bound'])} nats)" for each in results]
+    found = [(each["target"], min(each.get("panel") or [each], key=lambda one: one["bound"])) for each in results]
+    parts = [f"{target} is most like {_its(one['reference'])} ({number(one['bound'])} nats)" for target, one in found]
     shown = "; ".join(parts[:5]) + (f"; and {len(parts) - 5} more" if len(parts) > 5 else "")
     seen_by = f" under {encoder}" if encoder else ""
-    first = results[0]
-    headline = f"{first['target']} is most like {first['reference']}{seen_by}."
+    target, closest = found[0]
+    headline = f"{target} is most like {_its(closest['reference'])}{seen_by}."
     if len(results) > 1:
         headline = f"{len(results)} targets, and what they are like{seen_by}."
     return {"headline": headline, "sentence": f"By the smallest bound on the transferred loss: {shown}.", "facts": []}
+
+
+def _its(reference: str) -> str:
+    return f"its {reference}" if reference == OWN_HALF else reference
 
 
 def match_in_words(row: Mapping[str, Any]) -> str:
@@ -254,8 +272,11 @@ def certificate_in_words(result: Mapping[str, Any]) -> str:
     """Say what is bounded, on which rows, and why."""
     mapped = "" if result["solver"] == "alternating" and result["ridge"] is None else " by the fitted map"
     loss = "" if result["transferred_loss"] is None else f" of {number(result['transferred_loss'])} nats"
+    source, target = result["reference"], result["target"]
+    if source == OWN_HALF:
+        source, target = f"one half of {target}", "the other half"
     claim = (
-        f"The classifier trained on {result['reference']}, transferred to {result['target']}{mapped}, has a mean loss"
+        f"The classifier trained on {source}, transferred to {target}{mapped}, has a mean loss"
         f"{loss}, {_MEASURED_ON[result['evaluated_on']]}. "
         f"{'The bound on it' if result['certified'] else 'The estimate'} is {number(result['bound'])} nats."
     )

@@ -22,7 +22,9 @@ __all__ = ["compute", "measurement"]
 def measurement(inventory: Inventory, progress: Progress | None) -> Measurement:
     """Return what is measured of every cell."""
     study = inventory.study
-    return Measurement(inventory.estimator, score_columns(study.scores), study.settings.seed, progress)
+    return Measurement(
+        inventory.estimator, score_columns(study.scores), study.settings.seed, progress, installed=study.packs
+    )
 
 
 def compute(

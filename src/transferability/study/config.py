@@ -4,7 +4,8 @@
 
     encoders = ["timm:resnet18.a1_in1k", "packaged:efficientnet-*", "mini=st:/models/mini"]
     zoo = "tiny"                     # optional: its encoders that take the first target's items and can be had here
-    references = ["packaged:mnist", "folder:other-photos"]
+    references = ["packaged:mnist", "folder:other-photos"]  # optional: by default each target's own other half
+    packs = true                     # optional: without references, installed packs stand beside the own half
     targets = ["folder:photos", "packaged:digits"]
     scores = ["logme", "leep"]       # optional; or "all"
     results = "study.sqlite"         # optional: by default beside this file, with its name
@@ -43,7 +44,7 @@ from transferability.relatedness.estimator import TaskRelatedness
 __all__ = ["Study", "load_study"]
 
 _NEVER_FROM_A_FILE = ("trust_remote_code",)  # whoever runs a study says so, and not whoever has written it
-_KEYS = ("encoders", "zoo", "references", "targets", "scores", "results", "settings", "relatedness")
+_KEYS = ("encoders", "zoo", "references", "packs", "targets", "scores", "results", "settings", "relatedness")
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,15 @@ class Study:
     Attributes
     ----------
     encoders, references, targets : tuple of str
-        Identifiers. A target that is among the references too is left out of its own references.
+        Identifiers. A target that is among the references too is left out of its own references. Without references
+        each target's own other half is its reference.
     scores : tuple of str
     results : Path
         The SQLite file.
     settings : Settings
     relatedness : TaskRelatedness
+    packs : bool
+        Whether installed packs join, where there are no references.
     notes : tuple of str
         What was chosen of a zoo or by wildcards, and what could not be had.
     """
@@ -70,6 +74,7 @@ class Study:
     results: Path
     settings: Settings
     relatedness: TaskRelatedness
+    packs: bool = True
     notes: tuple[str, ...] = ()
 
     def panel(self, target: str) -> tuple[str, ...]:
@@ -87,7 +92,7 @@ def load_study(path: str | os.PathLike[str]) -> Study:
     DatasetError
         If the file cannot be read or is no TOML.
     OptionError
-        For an unknown key, a value of another type or range, an empty list, or a target without a reference.
+        For an unknown key, a value of another type or range, an empty list, or a target that is the only reference.
     UnknownNameError
         If there is no score of a name.
     """
@@ -117,15 +122,16 @@ def load_study(path: str | os.PathLike[str]) -> Study:
     encoders, notes = _encoders(given, targets, settings)
     study = Study(
         encoders=encoders,
-        references=_names(given.get("references", ()), "references", required=True),
+        references=_names(given.get("references", ()), "references"),
         targets=targets,
         scores=scores,
         results=_results(results),
         settings=settings,
         relatedness=_relatedness(_table(given, "relatedness"), settings.seed),
+        packs=_flag(given, "packs"),
         notes=notes,
     )
-    for target in study.targets:
+    for target in study.targets if study.references else ():
         if not study.panel(target):
             message = f"`references` must hold one that is not the target; for {target!r} there is no other. Add one."
             raise OptionError(message)
@@ -177,6 +183,14 @@ def _names(values: Any, name: str, *, required: bool = False) -> tuple[str, ...]
         message = f'`{name}` must be a list of identifiers in quotes, such as ["packaged:mnist"]; got {values!r:.200}.'
         raise OptionError(message)
     return tuple(dict.fromkeys(values))
+
+
+def _flag(given: Mapping[str, Any], name: str) -> bool:
+    value = given.get(name, True)
+    if not isinstance(value, bool):
+        message = f"`{name}` must be true or false; got {value!r:.100}."
+        raise OptionError(message)
+    return value
 
 
 def _settings(given: Mapping[str, Any]) -> Settings:

@@ -13,8 +13,9 @@ from transferability.encoders import FeatureFiles, identity_of
 from transferability.encoders.identity import hash_json
 from transferability.errors import TransferabilityError
 from transferability.pipeline import Split
-from transferability.pipeline.data import Part, load_part
+from transferability.pipeline.data import Part, check_own_half, load_part
 from transferability.pipeline.extraction import Loaded, load
+from transferability.pipeline.installed_packs import pack_files, pack_folders
 from transferability.pipeline.measure import score_columns
 from transferability.pipeline.packs import mark_of
 from transferability.ranking.store import ResultStore, StoredResult, result_key
@@ -59,6 +60,9 @@ class Inventory:
         self.study = study
         names = list(dict.fromkeys((*study.targets, *study.references)))
         self.parts = {name: load_part(name, study.settings) for name in names}
+        if not study.references and not any("features:" in each for each in study.encoders):
+            for name in study.targets:  # before hours of extraction
+                check_own_half(self.parts[name], packs=study.packs and bool(pack_folders()))
         self._stamps = {name: _stamp(part) for name, part in self.parts.items() if isinstance(part, Split)}
         self.estimator = study.relatedness
         self._settings = {
@@ -83,6 +87,7 @@ class Inventory:
         their split; of packs; and of every option that changes a number.
         """
         names = (target, *self.study.panel(target))
+        packs = {} if self.study.references else {"packs": self._packs(loaded)}
         return result_key(
             KIND,
             layout=_LAYOUT,
@@ -91,6 +96,7 @@ class Inventory:
             references=[[name, self._stamp_of(name, loaded)] for name in names[1:]],
             settings=self._settings,
             relatedness={name: plain(value) for name, value in vars(self.estimator).items()},
+            **packs,
         )
 
     def keys(self, encoder: str, loaded: Loaded | TransferabilityError) -> dict[str, str]:
@@ -112,6 +118,12 @@ class Inventory:
             return False
         wanted = {column.name for column in score_columns(self.study.scores)}
         return all(wanted <= {*entry["scores"], *entry["notes"]} for entry in found.result["entries"])
+
+    def _packs(self, loaded: Loaded | TransferabilityError) -> list[str]:
+        """Return hashes of the installed packs that join the target's own half."""
+        if not self.study.packs or isinstance(loaded, TransferabilityError):
+            return []
+        return [_hash_of_file(path) for path in pack_files(mark_of(loaded))]
 
     def _identity(self, loaded: Loaded | TransferabilityError, data: Iterable[str]) -> str | list[str]:
         if isinstance(loaded, TransferabilityError):

@@ -15,7 +15,10 @@ from transferability.study.config import Study
 from transferability.study.inventory import KIND, Cell, Inventory, is_certain
 from transferability.study.shares import stores_of
 
-__all__ = ["run_study"]
+__all__ = ["Results", "run_study"]
+
+Results = dict[tuple[str, str], StoredResult]
+"""By encoder and target."""
 
 
 @keep_workers()
@@ -25,9 +28,10 @@ def run_study(
     refresh: bool = False,
     progress: Progress | None = None,
     tell: Callable[[Cell], None] | None = None,
+    watch: Callable[[Results, int], None] | None = None,
     share: str | None = None,
     executor: Literal["local", "ray"] = "local",
-) -> dict[tuple[str, str], StoredResult]:
+) -> Results:
     """Compute what is missing, and return everything.
 
     Parameters
@@ -38,6 +42,8 @@ def run_study(
     progress : callable (what, done, total), optional
     tell : callable, optional
         Called with each cell as soon as it is kept.
+    watch : callable (results, total), optional
+        Called with all results so far and the number of cells, before the first is computed and after each.
     share : str, optional
         ``i/n``: only every n-th encoder, from the i-th on, into a file of results of its own beside the study's:
         ``study.i-of-n.sqlite``. A run without `share` takes over what is in these. So no file is written by two
@@ -65,7 +71,10 @@ def run_study(
     check_choice(executor, ("local", "ray"), "executor")
     study, store, elsewhere = stores_of(study, share)
     inventory = Inventory(study)
-    results: dict[tuple[str, str], StoredResult] = {}
+    results: Results = {}
+    total = len(study.encoders) * len(study.targets)
+    if watch:
+        watch(results, total)
 
     def missing(encoder: str, keys: dict[str, str], *, certain: bool) -> dict[str, str]:
         """Return the keys of the cells of an encoder that are to be computed; those that are there are results."""
@@ -84,10 +93,12 @@ def run_study(
     for encoder, target, key, result, seconds in cells:
         failed = "reason" in result
         results[encoder, target] = store.put(key, KIND, encoder, target, result, seconds, failed=failed)
+        if watch:
+            watch(results, total)
         if tell:
             tell(Cell(encoder, target, key, not failed, seconds))
         if progress and executor == "ray":
-            progress("cells", len(results), len(study.encoders) * len(study.targets))
+            progress("cells", len(results), total)
     order = [(encoder, target) for encoder in study.encoders for target in study.targets]
     return {cell: results[cell] for cell in order if cell in results}
 

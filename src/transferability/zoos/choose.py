@@ -82,8 +82,8 @@ def choose(
         return EncoderChoice(named, None, notes)
     if modality == "array":
         message = "`encoder` must be given for data that are features already: name one feature file per encoder, "
-        message += "features:zoo/ENCODER/{data}.npz. Save arrays in memory first: "
-        raise OptionError(message + "numpy.savez(FILE, features=…, labels=…).")
+        message += "features:zoo/ENCODER/{data}.npz; in Python give one array per encoder, "
+        raise OptionError(message + "encoders={'resnet50': array, …}.")
     size = fitting_size() if zoo is None else os.fspath(zoo)
     entries = [entry for entry in load_zoo(size) if _takes(entry, modality)]
     if zoo is None and hub_problem() is not None:

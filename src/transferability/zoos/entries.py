@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from transferability.encoders.base import Modality
+from transferability.encoders.facts import licence_name
 from transferability.encoders.naming import split_alias
 from transferability.errors import DatasetError, OptionError, nearest_names
 
@@ -40,7 +41,7 @@ class Entry:
     gmacs : float, optional
         10⁹ multiplications and additions for one picture of that size, or for a text of 128 tokens.
     licence : str, optional
-        Of the weights.
+        Of the weights, by its SPDX identifier where it has one.
     pretraining : str, optional
         Data and objective.
     same_as : str, optional
@@ -163,4 +164,4 @@ def _entry(given: Any, where: str, zoo: str) -> Entry:
             message = f"`{key}` of {where} must be of type {wanted.__name__}; got {value!r:.100}."
             raise OptionError(message)
     split_alias(table["identifier"])
-    return Entry(**table, zoo=zoo)
+    return Entry(**table | {"licence": licence_name(table.get("licence"))}, zoo=zoo)

@@ -172,6 +172,11 @@ def test_the_next_step_is_code_that_can_be_pasted(encoder: str, modality: str, w
     assert [step for step in next_steps(record | {"confirmation": {}}) if step.language == "sh"] == []
 
 
+def test_encoders_in_memory_are_in_no_command() -> None:
+    ranking = rank(((rows := np.eye(2)[np.arange(40) % 2]), np.arange(40) % 2), encoders={"mine": rows})
+    assert next_steps(ranking.to_dict()) == []
+
+
 def test_names_that_cannot_be_pasted_are_in_no_code() -> None:
     for name in ('st:a"\n```\n<script>', "timm:$(reboot)", "hf:a`b", "st:" + "x" * 400):
         record = {

@@ -296,8 +296,9 @@ def test_extract_writes_a_file_and_says_where(tmp_path: Path, monkeypatch: pytes
     assert "50 rows of 64 features" in err
     found = json.loads(run("extract", *arguments, "--out", "f.npz", "--json")[0])
     assert (found["rows"], found["dimensions"], found["file"]) == (50, 64, "f.npz")
-    scored = json.loads(run("score", "--features", "f.npz", "--score", "logme", "--score", "knn", "--json")[0])
-    assert [each["name"] for each in scored["scores"]] == ["logme", "knn"]
+    for file in (["f.npz"], ["features:f.npz"], ["--features", "f.npz"]):
+        scored = json.loads(run("score", *file, "--score", "logme", "--score", "knn", "--json")[0])
+        assert [each["name"] for each in scored["scores"]] == ["logme", "knn"]
 
 
 def test_score_says_what_it_left_out(files: dict[str, str]) -> None:

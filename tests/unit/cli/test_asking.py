@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,10 @@ Run = Callable[..., tuple[int, str, str]]
 ENCODERS = """import numpy as np
 def means(items):
     return np.stack([np.asarray(item, dtype=float).mean(axis=(0, 1)) for item in items])
+def mean_of_one(item):
+    return np.asarray(item, dtype=float).mean(axis=(0, 1))
+def nothing(items):
+    [np.asarray(item) for item in items]
 def lengths(items):
     return np.array([[len(item), item.count("a")] for item in items], dtype=float)
 """
@@ -36,6 +41,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         for row in range(12):
             pixels = rng.integers(0, 60, (8, 8, 3)) + 90 * number
             Image.fromarray(pixels.astype(np.uint8)).save(f"photos/{name}/{row:02d}.png")
+    shutil.copytree("photos/cat", "kittens/cat")
     rows = [f"{'a' * (1 + 3 * (row % 2))} film {row},{'+-'[row % 2]}\n" for row in range(36)]
     Path("films.csv").write_text("text,label\n" + "".join(rows))
     Path("reviews.csv").write_text("review,mood\n" + "".join(rows))
@@ -43,6 +49,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     Path("rare.csv").write_text("text,label\n" + "".join(rows) + "one film,rare\n" * 2)
     Path("notes.docx").write_text("x")
     Path("bad.toml").write_text("encoders = [")
+    np.save("rows.npy", np.eye(3))
+    np.savez("xy.npz", X=np.eye(3), y=np.arange(3))
     labels = np.arange(36) % 2
     np.savez("features.npz", features=np.eye(2)[labels] + rng.normal(0, 0.1, (36, 2)), labels=labels)
 
@@ -95,6 +103,53 @@ WRONG = [
     (["extract", "photos"], 2, "`--encoder` must be given: -e timm:NAME"),
     (["extract", "photos", "-e", "timm:vit_*"], 2, "must be one encoder here"),
     (["encoders", "tim:resnet*"], 2, "Prefixes: features, hf, onnx"),
+    # an option in the place of a value
+    (
+        ["rank", "photos", "--csv", "--encoder", "python:own:means"],
+        2,
+        "`--csv` must have a value; got '--encoder', the",
+    ),
+    (["rank", "photos", *OWN, "--csv", "-r", "photos"], 2, "Write --csv VALUE, or ./-r if it is a file"),
+    (["rank", "photos", *OWN, "--out", "--jsn"], 2, "got '--jsn', which looks like an option"),
+    (["rank", "photos", "--encoder", "--wide"], 2, "`--encoder` must have a value; got '--wide'"),
+    (["relate", "photos", "--plots", "--json"], 2, "`--plots` must have a value; got '--json'"),
+    (["study", "bad.toml", "--out", "--refresh"], 2, "`--out` must have a value; got '--refresh'"),
+    (["validate", "photos", *OWN, "--out", "--epochs", "3"], 2, "`--out` must have a value; got '--epochs'"),
+    (["score", "features.npz", "--source", "--unlabelled"], 2, "`--source` must have a value; got '--unlabelled'"),
+    # features in the place of data, and the other way round
+    (["score"], 2, "must be one feature file, .npz or .safetensors; got nothing. Write: transferability score FILE"),
+    (["score", "features.npz", "features.npz"], 2, "must be one feature file, .npz or .safetensors; got 2"),
+    (["score", "photos"], 2, "`transferability rank photos --score all` scores encoders on pictures and texts"),
+    (["score", "feature.npz"], 2, "there is no file feature.npz. Did you mean features.npz?"),
+    (["rank", "photos", "-e", "python:own:mean_of_one"], 1, "is a function of one item; an encoder takes a list"),
+    (["rank", "kittens", *OWN], 1, "all 12 rows of data 'kittens' are of one class, 'cat'; at least two"),
+    # what a shell, a habit or a guess makes of it
+    (["rank", "photos/cat", "photos/dog", *OWN], 2, "For all that is in photos name that folder, without /*."),
+    (["rank", "photos/cat", *OWN], 1, "holds pictures and no folders; put them into one for each class"),
+    (["photos"], 2, "there is no command 'photos'. Write: transferability rank photos"),
+    (["rnak", "photos"], 2, "there is no command 'rnak'. Did you mean 'rank'"),
+    (["cache", "clear"], 2, "there is no command 'clear'. Valid names: ls, "),
+    (["rank", "photos", "-e", "own.py"], 2, "Write python:own:FUNCTION, in the folder of the file"),
+    (["rank", "photos", "-e", "python:own.py:means"], 1, "A module has no suffix: python:own:means."),
+    (["rank", "photos", "-e", "python:own:nothing"], 1, "returned nothing; it must return one row of numbers per item"),
+    (
+        ["rank", "photos", "-e", "python:own:lengths"],
+        1,
+        "failed on row 'cat/00.png' of data 'photos', pictures (PIL): ",
+    ),
+    (["rank", "photos", "--encoder="], 2, "got '', without a prefix. Name one: timm:NAME"),
+    (["rank", "rows.npy", "-e", "features:features.npz"], 1, "numpy.savez(FILE, features=array, labels=labels)"),
+    (
+        ["rank", "xy.npz", "-e", "features:features.npz"],
+        1,
+        "it holds X, y. Pictures are saved so: numpy.savez(FILE, im",
+    ),
+    (["score", "xy.npz"], 1, "it holds X, y. Save it so: numpy.savez(FILE, features=array, labels=labels)."),
+    (["score", "rows.npy"], 2, "got 'rows.npy'. Save it so: numpy.savez(FILE, features=array, labels=labels)."),
+    (["rank", "films.csv#label", *TEXTS], 1, "#label picks the rows of a split; films.csv has no column 'split'. Col"),
+    (["relate", "photos", *OWN, *TEXTS], 2, "`--encoder` must be given once; got it 2 times, and relate takes one"),
+    (["extract", "photos", *OWN, "--out", "x.csv"], 2, "Write x.npz"),
+    (["validate", "--top", "2"], 2, "`ranking` must be given: the folder that `rank --out` wrote"),
     # a file that is not there, wherever it is named
     (["rank", "photos", *OWN, "-r", "pack:films.cs"], 2, "there is no file films.cs. Did you mean films.csv?"),
     (["rank", "photos", *OWN, "--known", "film.csv"], 2, "there is no file film.csv. Did you mean films.csv?"),
@@ -213,7 +268,7 @@ def test_encoders_lists_a_zoo_a_prefix_a_pattern_and_everything() -> None:
 def test_encoders_is_a_table_with_the_reasons_once() -> None:
     done = CliRunner().invoke(app, ["encoders", "tiny"], catch_exceptions=False)
     assert "to download" in done.stdout
-    assert "apache-2.0" in done.stdout
+    assert "Apache-2.0" in done.stdout
     assert done.stderr.count("does not answer") == 1
 
 

@@ -207,6 +207,7 @@ def test_paths_by_what_lies_there(tmp_path, folder):
         (Rows([torch.randn(3, 5, 4)] * 6, NUMBERS), "Leave out the transforms"),
         (Rows([object()] * 6, NUMBERS), "must be a picture|cannot be read"),
         (object(), "got object"),
+        (np.array([0, 1, 0, 1]), r"looks like labels. Write one pair: \(items, labels\)"),
     ],
 )
 def test_what_cannot_be_used_ends_in_one_sentence(data, match):

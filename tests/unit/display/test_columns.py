@@ -10,6 +10,7 @@ import pytest
 from transferability import Task, TaskRelatedness
 from transferability.display.column_table import COLUMNS
 from transferability.display.columns import shown_columns, sort_key
+from transferability.display.formats import FORMATS
 from transferability.display.front import cost_column, mark_front
 from transferability.display.layout import spread
 from transferability.errors import OptionError, UnknownNameError
@@ -23,7 +24,8 @@ from transferability.report.summarize import summarize
 def entry(name: str, seed: int, speed: float | None, **options: object) -> Ranked:
     labels = np.arange(90) % 3
     rng = np.random.default_rng(seed)
-    tasks = [Task((3 + seed) * np.eye(3, 5)[labels] + rng.normal(size=(90, 5)), labels, each) for each in ("r", "t")]
+    means = (1 + 1.5 * seed) * np.eye(3, 5)
+    tasks = [Task(means[labels] + rng.normal(size=(90, 5)), labels, each) for each in ("r", "t")]
     result = TaskRelatedness(1.0).fit(*tasks, folds=3)
     cost = EncoderCost(speed, 5, "224 × 224", 10**9, "MIT", 1.0, 2.0, 3.0)
     return Ranked(name, 10**6, result, {"logme": 0.5 - seed}, {}, 6.0, (), LinearProbe(0.9, 0.3), cost, **options)
@@ -137,3 +139,13 @@ def test_labels_are_apart_and_within(n: int) -> None:
     gaps = np.diff(np.sort(found))
     assert n == 1 or gaps.min() >= min(0.05, 1 / (n - 1)) - 1e-9
     assert [places[k] for k in np.argsort(found, kind="stable")] == sorted(places)
+
+
+def test_a_loss_of_nothing_has_no_minus() -> None:
+    assert [FORMATS["points"](value) for value in (-1e-6, 0.0, 0.05, -0.025, None)] == [
+        "+0.0",
+        "+0.0",
+        "+5.0",
+        "-2.5",
+        "–",
+    ]

@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
 
-from transferability import load_encoder, rank
+from transferability import Settings, Task, load_encoder, rank, relate
 from transferability.encoders import Encoder, identity_of, registry
 from transferability.encoders.naming import renamed, split_alias
-from transferability.errors import EncoderError, OptionError, TransferabilityError, UnknownNameError
+from transferability.errors import EncoderError, OptionError, TaskError, TransferabilityError, UnknownNameError
 
 ROOT = Path(__file__).parents[3]
 rng = np.random.default_rng(0)
@@ -272,3 +274,64 @@ def test_an_encoder_that_sets_up_logging_does_not_make_others_talk(
     before = (logging.root.level, list(logging.root.handlers))
     load_encoder("python:loud:f")
     assert (logging.root.level, list(logging.root.handlers)) == before
+
+
+def in_order(items: list[Any]) -> np.ndarray:
+    return np.stack([np.asarray(item, dtype=float) for item in items])
+
+
+def test_features_in_memory_are_ranked_as_the_same_features_of_an_encoder() -> None:
+    rows, labels = rng.normal(size=(90, 6)).astype(np.float32), np.arange(90) % 3
+    rows[:, 0] += 4 * labels
+    settings = Settings(cache=False, limit=60)
+    (by_function,) = rank((rows, labels), encoders={"x": in_order}, settings=settings).entries
+    for array in (rows, torch.tensor(rows), pd.DataFrame(rows)):
+        (found,) = rank((rows, labels), encoders={"x": array}, settings=settings).entries
+        assert found.relatedness.bound == pytest.approx(by_function.relatedness.bound, rel=1e-6)
+        assert found.relatedness.transferred_accuracy == by_function.relatedness.transferred_accuracy
+    assert [entry.encoder for entry in rank((rows, labels), encoders=rows).entries] == ["features"]
+    named = rank((rows, labels), encoders=[rows, rows[:, :2]])
+    assert sorted(entry.encoder for entry in named.entries) == ["features", "features-2"]
+
+
+def test_features_in_memory_of_references_are_named_by_their_data() -> None:
+    target, reference = (
+        Task(rng.normal(size=(60, 4)), np.arange(60) % 2, "ours"),
+        Task(rng.normal(size=(80, 4)), np.arange(80) % 2, "theirs"),
+    )
+    for task in (target, reference):
+        task.features[:, 0] += 5 * task.labels
+    encoder = {"ours": target.features, "theirs": reference.features}
+    ranking = rank(target, reference, {"mine": encoder})
+    (direct,) = relate(reference, target)
+    assert ranking.best.relatedness.reference == direct.reference == "theirs"
+    assert ranking.best.relatedness.bound == pytest.approx(direct.bound)
+    with pytest.raises(TaskError, match=r"must have one row for each of data 'theirs'; got 60 rows for 80"):
+        rank(target, reference, {"mine": target.features})
+    with pytest.raises(TaskError, match=r"has no features of data 'theirs'; it has those of 'ours'"):
+        rank(target, reference, {"mine": {"ours": target.features}})
+
+
+@pytest.mark.parametrize("bad", [np.zeros(3), np.full((4, 2), np.nan), np.array([["a"]])])
+def test_arrays_that_are_no_features(bad: np.ndarray) -> None:
+    with pytest.raises(TransferabilityError, match="features of 'features'"):
+        load_encoder(bad)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda item: np.asarray(item.convert("L"), dtype=float).ravel(),  # fails on a list
+        lambda item: np.asarray(item, dtype=float).ravel(),  # takes a list for one long item
+        lambda item: item.size[0],
+    ],
+)
+def test_a_function_of_one_item_is_told_how_to_take_a_list(function: Any) -> None:
+    with pytest.raises(EncoderError, match=r"takes a list of items .* Write: lambda items: numpy.stack"):
+        load_encoder(function).encode(PICTURES)
+
+
+def test_a_function_that_fails_keeps_its_own_reason() -> None:
+    with pytest.raises(ZeroDivisionError):
+        load_encoder(lambda items: 1 / 0).encode(PICTURES)
+    assert load_encoder(lambda items: np.zeros(3)).encode(PICTURES).shape == (3,)  # the loop says what it must be

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from transferability.ranking.confirmation import Confirmation, Confirmed
 from transferability.ranking.result import Ranking
 from transferability.relatedness.result import Relatedness
 from transferability.report.files import read_study, write_records
@@ -110,7 +112,7 @@ def test_any_text_is_shown_and_nothing_else_changes(ranking: Ranking) -> None:
 
     plain, plain_markdown = renamed("plain")
 
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=15, deadline=None)
     @given(name=st.text(st.characters(), min_size=1, max_size=60))
     def check(name: str) -> None:
         page, markdown = renamed(name)
@@ -212,3 +214,20 @@ def test_no_paragraph_becomes_a_list_a_rule_or_a_heading(ranking: Ranking, start
     lines = to_markdown(summary).splitlines()
     assert start not in lines
     assert sum(line.replace("\\", "") == start for line in lines) == 2
+
+
+def test_the_footer_counts_what_was_fine_tuned(ranking: Ranking, relations: list[Relatedness]) -> None:
+    tuned = [
+        Confirmed(entry.encoder, accuracy, 0.8, 12, finished=True, learning_rate=1e-3, seconds=1.0, note="")
+        for entry, accuracy in zip(ranking.entries, (0.9, 0.85, None), strict=True)
+    ]
+    for results, said in (
+        (ranking, "No encoder was fine-tuned."),
+        (relations, "No encoder was fine-tuned."),
+        (
+            replace(ranking, confirmation=Confirmation("bands", 40, tuple(tuned[::2]), (12,))),
+            "1 encoder was fine-tuned.",
+        ),
+        (replace(ranking, confirmation=Confirmation("bands", 40, tuple(tuned), (12,))), "2 encoders were fine-tuned."),
+    ):
+        assert said in to_html(summarize(results)).partition("<footer>")[2]

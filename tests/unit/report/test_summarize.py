@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -10,7 +11,7 @@ from transferability.errors import TaskError
 from transferability.ranking.result import Ranking
 from transferability.report.render import to_html, to_json, to_markdown
 from transferability.report.summarize import summarize
-from transferability.report.words import answer
+from transferability.report.words import answer, certificate_in_words, relation_answer
 
 
 def test_a_summary_is_json_and_says_what_the_ranking_says(ranking: Ranking) -> None:
@@ -80,9 +81,13 @@ unsure = {"standing": None}
         (
             [entry("a", 1, 0.8), entry("b", 1.1, 0.9, 0.3)],
             "bound",
-            "b can have the smallest bound on other rows too (95 %",
+            "below that of b, which can have the smallest bound on other rows too (95 %",
         ),
-        ([entry("a", 1, 0.8), entry("b", 1.1, 0.9, 0.03)], "bound", "(95 % confidence); by the probe, b does best"),
+        (
+            [entry("a", 1, 0.8), entry("b", 1.1, 0.9, 0.03)],
+            "bound",
+            "(95 % confidence); by the probe, the runner-up does best",
+        ),
         ([entry("a", 1, 0.8), entry("b", 1.1, 0.9, 0.15)], "bound", "being wrong would cost about 10.0 points"),
         ([entry("a", 1, None), entry("b", 1.1, None, 0.01)], "bound", "nothing can be said of what a wrong choice"),
         ([entry("a", 1, 0.8)], "bound", "the only encoder"),
@@ -90,21 +95,26 @@ unsure = {"standing": None}
             [entry("a", 1, 0.8), entry("b", 1.2, 0.9, 0.03)],
             "transferred_loss",
             "Its transferred loss is 0.250 nats, 0.050 less than that of b; no other encoder can lose least on new "
-            "data (95 % confidence); by the probe, b does best",
+            "data (95 % confidence); by the probe, the runner-up does best",
         ),
         ([entry("a", 1, 0.8) | unsure, entry("b", 1.2, 0.7) | unsure], "transferred_loss", "less than that of b; no"),
         ([entry("a", 1, 0.8), entry("b", 1.2, None)], "transferred_loss", "that of b is not known"),
         (
             [entry("a", 1, 0.925), *(entry(name, 1.2, 0.9, 0.2) for name in "bcdef"), entry("g", 1.3, 0.5, 0.001)],
             "transferred_accuracy",
-            "Its transferred accuracy is 92.5 %, 2.5 points more than that of b; b, c, d and 2 more can be the "
-            "most accurate on new data too (95 % confidence); no other",
+            "Its transferred accuracy is 92.5 %, 2.5 points more than that of b, which can be the most "
+            "accurate on new data too, as can c, d, e and 1 more (95 % confidence); no other",
         ),
         (
             [entry("a", 1, 0.9), entry("b", 1.2, 0.9, 0.5)],
             "transferred_accuracy",
-            "is 90.0 %, the same as that of b, with a loss that is 0.050 nats smaller; b can be the most accurate on "
+            "is 90.0 %; its loss is 0.050 nats below that of the equally accurate b, which can be the most accurate on "
             "new data too (95 % confidence); no other",
+        ),
+        (
+            [entry("a", 1, 0.9), entry("b", 1.2, 0.8, 0.01), *(entry(name, 1.2, 0.95, 0.2) for name in "cd")],
+            "transferred_accuracy",
+            "more than that of b; c and d can be the most accurate on new data too (95 % confidence); by the probe, c",
         ),
         ([entry("a", 1, 0.8) | unsure, entry("b", 1.2, 0.7) | unsure], "transferred_accuracy", "than that of b; no"),
         ([entry("a", 1, 0.8), entry("b", 1.2, None)], "transferred_accuracy", "is 80.0 %; that of b is not known"),
@@ -113,7 +123,9 @@ unsure = {"standing": None}
 )
 def test_the_answer_in_every_case(entries: list[dict], criterion: str, words: str) -> None:
     truth = None if entries[0]["accuracy"] is None else "probe"
-    assert words in answer("t", criterion, entries, truth)["sentence"]
+    sentence = answer("t", criterion, entries, truth)["sentence"]
+    assert words in sentence
+    assert len(re.findall(r"\bb\b", sentence)) <= 1  # the runner-up is named once
 
 
 @pytest.mark.parametrize(
@@ -161,7 +173,7 @@ def test_measured_accuracies_take_the_place_of_the_stand_in(ranking: Ranking) ->
         part = summarize(ranking, {target: accuracies})["parts"][0]
         assert [entry["accuracy"] for entry in part["entries"]] == [0.7, 0.9, 0.5]
     assert part["truth"] == "measured accuracy"
-    assert f"by the measured accuracy, {names[1]} does best" in part["answer"]["sentence"]
+    assert "by the measured accuracy, the runner-up does best" in part["answer"]["sentence"]
     assert "20.0 points" in part["answer"]["sentence"]
     unknown = summarize(ranking, {"another": accuracies})["parts"][0]
     assert unknown["truth"] is None
@@ -171,3 +183,12 @@ def test_measured_accuracies_take_the_place_of_the_stand_in(ranking: Ranking) ->
 def test_nothing_cannot_be_summarized() -> None:
     with pytest.raises(TaskError, match="at least one ranking"):
         summarize([])
+
+
+def test_the_own_half_is_said_in_words() -> None:
+    result = entry("a", 1, 0.9)["result"] | {"target": "photos", "reference": "own other half", "solver": "alternating"}
+    result |= {"ridge": 1.0, "certificate": "Certified.", "exact_transport": True}
+    assert certificate_in_words(result).startswith(
+        "The classifier trained on one half of photos, transferred to the other half by the fitted map, has a mean loss"
+    )
+    assert relation_answer([result], None)["headline"] == "photos is most like its own other half."

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from transferability import Task
 from transferability.cli.app import app
+from transferability.cli.progress import _StudyScreen
 from transferability.errors import OptionError
 from transferability.pipeline import prepare
 from transferability.ranking.store import ResultStore
-from transferability.study import Study, plan_study, rankings_of, run_study
+from transferability.study import Cell, Study, plan_study, rankings_of, run_study
+from transferability.study.run import Results
 
 Write = Callable[..., Study]
 
@@ -218,12 +222,17 @@ def test_a_result_that_cannot_be_used_is_computed_again(
     ]
 
 
-@pytest.mark.parametrize("criterion", [None, "transferred_loss", "bound", "logme"])
-def test_rankings_are_those_of_rank(written: Write, folder: Path, criterion: str | None) -> None:
+def test_rankings_are_those_of_rank(written: Write, folder: Path) -> None:
+    study = written(folder, scores=["logme"])
+    cells = run_study(study)
+    for criterion in (None, "transferred_loss", "bound", "logme"):
+        check_against_rank(study, cells, criterion)
+
+
+def check_against_rank(study: Study, cells: Sequence[Cell], criterion: str | None) -> None:
     from transferability.pipeline import rank
 
-    study = written(folder, scores=["logme"])
-    rankings = rankings_of(study, run_study(study), criterion)
+    rankings = rankings_of(study, cells, criterion)
     direct = rank(
         study.targets[0],
         study.references,
@@ -339,3 +348,33 @@ def test_a_study_takes_wildcards_names_and_a_zoo(written: Write, folder: Path) -
     for zoo, match in ((3, "`zoo` must be tiny"), ("tinny", "Did you mean 'tiny'")):
         with pytest.raises(OptionError, match=match):
             written(folder, zoo=zoo)
+
+
+def test_without_references_the_own_half_is_the_reference(written: Write, folder: Path) -> None:
+    study = written(folder, references=[])
+    for ranking in rankings_of(study, run_study(study)):
+        assert {entry.relatedness.reference for entry in ranking} == {"own other half"}
+    assert all(cell.done for cell in plan_study(study))
+
+
+def test_the_table_fills_as_cells_finish(written: Write, folder: Path) -> None:
+    study = written(folder, encoders=[f"features:{folder}/good/{{data}}.npz", f"features:{folder}/none/{{data}}.npz"])
+    screen = _StudyScreen()
+    console = Console(width=200, file=io.StringIO(), force_terminal=False)
+    seen: list[str] = []
+
+    def watch(results: Results, total: int) -> None:
+        screen.watch(results, total)
+        with console.capture() as shown:
+            console.print(screen)
+        seen.append(shown.get())
+
+    rankings = rankings_of(study, run_study(study, watch=watch))
+    assert [text.splitlines()[0].split(",")[0] for text in seen] == [f"cell {k} of 4" for k in (1, 2, 3, 4, 4)]
+    assert "left" in seen[1]
+    for ranking in rankings:
+        assert f"{100 * ranking.best.relatedness.transferred_accuracy:.1f} %" in seen[-1]
+    assert seen[-1].count("failed") == 2
+    again: list[tuple[int, int]] = []
+    run_study(study, watch=lambda results, total: again.append((len(results), total)))
+    assert again == [(0, 4), (3, 4), (4, 4)]  # the two that failed are tried again

@@ -47,6 +47,8 @@ Write = Callable[..., Study]
         ({"results": "a\0b"}, OptionError, "`results` must be a path"),
         ({"results": "n" * 300}, OutputError, "File name too long"),
         ({"results": 3}, OptionError, "`results` must be the path"),
+        ({"packs": "no"}, OptionError, "`packs` must be true or false; got 'no'"),
+        ({"references": "mnist"}, OptionError, "`references` must be a list"),
         ({"references": ["npz:x.npz"], "targets": ["npz:x.npz"]}, OptionError, "there is no other"),
     ],
 )
