@@ -2,6 +2,7 @@
 
     python benchmarks/attacks.py                     # a thousand tasks
     python benchmarks/attacks.py --tasks 100000      # some hours on one core; --processes for more
+    python benchmarks/attacks.py --ways              # other ways in: packs, given folds, half a list of test parts, …
 
 Task number k is the same in every run, whatever the number of processes; --first goes on from an earlier run. Printed:
 how many bounds were measured and certified, how many lay below their loss, whose terms do not sum, what crashed, and
@@ -13,12 +14,15 @@ from __future__ import annotations
 
 import argparse
 import collections
+import functools
 import json
 import multiprocessing
 import sys
+import tempfile
 import time
 import traceback
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +30,7 @@ import numpy as np
 from transferability import Task, TaskRelatedness, certify
 from transferability.errors import TransferabilityError
 from transferability.relatedness.pack import ReferencePack
+from transferability.relatedness.sample import stratified_folds
 
 SLACK = 1e-9  # relative to 1 + bound: rounding
 REFUSALS = (
@@ -33,6 +38,17 @@ REFUSALS = (
     "rows; without a reference",
     "`folds` must lie between",
     "must be of moderate size for solver='sgd'",
+)
+WAYS = (
+    "packs with rows",
+    "pack as target",
+    "own half, test",
+    "own half, folds",
+    "given folds",
+    "some test parts",
+    "guessed, sgd",
+    "certify, Lipschitz",
+    "certify, fitted scale",
 )
 STRUCTURES = ("plain", "plain", "collinear", "constant columns", "constant", "duplicates", "heavy tails", "far away")
 
@@ -151,11 +167,66 @@ def certify_one(rng: np.random.Generator, reference: Task, target: Task) -> Any:
     )
 
 
-def attack(k: int) -> dict[str, Any]:
+def fit_otherwise(k: int) -> tuple[str, list[Any]]:
+    """Return what task number k is called, and its results, by ways in that `fit_one` does not take."""
+    rng = np.random.default_rng([20261127, k])
+    way = str(rng.choice(WAYS))
+    solver = "sgd" if way == "guessed, sgd" else "statistics" if way == "pack as target" else "alternating"
+    sizes, d = [int(rng.integers(2, 6)) for _ in range(2)], int(rng.integers(1, 20))
+    n_targets = int(rng.integers(2, 1 + sizes[0] if way == "guessed, sgd" else 6))
+    (first, first_test), (second, _) = (draw_parts(rng, f"r{i}", size, d, named=False) for i, size in enumerate(sizes))
+    target, test = draw_parts(rng, "t", n_targets, d, named=False)
+    options = draw_options(rng, solver, n_targets, sizes)
+    model = TaskRelatedness(**options, covariance_weight=float(rng.choice([0.0, 0.01, 1.0])))
+    folds: Any = int(rng.integers(2, 6))
+    if way.startswith("certify"):
+        return way, [certify_linear(rng, first, target, test if way == "certify, fitted scale" else None, first_test)]
+    if way.startswith("own half"):
+        kept = {"target_test": test} if way == "own half, test" else {"folds": folds}
+        return way, [model.fit(None, target, **kept)]
+    if way == "given folds":
+        folds = stratified_folds(target.labels, target.features, folds, int(rng.integers(5)))
+        return way, list(model.fit(first, target, folds=folds).panel)
+    if way == "some test parts":
+        return way, list(model.fit([first, second], target, [first_test, None], test).panel)
+    if way == "guessed, sgd":
+        target = Task(target.features, name="t", class_names=[str(i) for i in range(n_targets)])
+        return way, list(model.fit(first, target, None, test).panel)
+    tau = options["tau"]
+    packs = [ReferencePack.from_task(each, tau=tau, rows=int(rng.choice([5, 50]))) for each in (first, second)]
+    if way == "pack as target":
+        return way, list(model.fit(packs, ReferencePack.from_task(target, tau=tau)).panel)
+    model.set_params(space=None, tau="scaled")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.safetensors"
+        packs[0].save(path, compact=bool(rng.random() < 0.5))
+        packs[0] = ReferencePack.load(path)
+    measured: dict[str, Any] = {"target_test": test} if rng.random() < 0.5 else {"folds": folds}
+    return way, list(model.fit([*packs, first], target, **measured).panel)
+
+
+def certify_linear(
+    rng: np.random.Generator, reference: Task, target: Task, test: Task | None, reference_test: Task
+) -> Any:
+    """Return the Euclidean bound for a linear classifier, or the exact one at a scale fitted on other samples."""
+    weights = rng.normal(size=(reference.n_classes, reference.n_features)) / max(np.abs(reference.features).max(), 1e-9)
+    tau = float(np.linalg.norm(weights[:, None] - weights, axis=2).max())
+    return certify(
+        reference,
+        target,
+        lambda features: features @ weights.T,
+        class_map=rng.integers(reference.n_classes, size=target.n_classes),
+        lipschitz=tau if test is None else None,
+        ground_cost="euclidean" if test is None else "exact",
+        scale=1.0 if test is None else (reference_test, test),
+    )
+
+
+def attack(k: int, fit: Any = fit_one) -> dict[str, Any]:
     """Fit task number k; return counts, and the number itself beside whatever went wrong."""
     counts: dict[str, Any] = collections.Counter()
     try:
-        kind, results = fit_one(k)
+        kind, results = fit(k)
     except TransferabilityError as error:
         if any(each in str(error) for each in REFUSALS):
             return {"refused, as they must be": 1}
@@ -189,13 +260,15 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=1000)
     parser.add_argument("--first", type=int, default=0, help="number of the first task")
     parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--ways", action="store_true", help="ways in that the other tasks do not take")
     parser.add_argument("--seconds", type=float, default=np.inf, help="stop after so many seconds")
     arguments = parser.parse_args()
     total: dict[str, int] = collections.Counter()
     started, failures, done = time.monotonic(), [], 0
     numbers = range(arguments.first, arguments.first + arguments.tasks)
     with multiprocessing.get_context("spawn").Pool(arguments.processes, initializer=quiet) as pool:
-        for counts in pool.imap(attack, numbers, chunksize=8):
+        one = functools.partial(attack, fit=fit_otherwise if arguments.ways else fit_one)
+        for counts in pool.imap(one, numbers, chunksize=8):
             failures += counts.pop("failures", [])
             total.update(counts)
             done += 1

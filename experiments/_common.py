@@ -26,9 +26,12 @@ from transferability.ranking.store import ResultStore, result_key
 from transferability.validation.measure import data_identity, encoder_identity
 from transferability.validation.settings import FineTuning
 
-__all__ = ["TUNING", "Run", "halves", "options"]
+__all__ = ["DEFAULT", "PAPERS", "TUNING", "Run", "halves", "options"]
 
 RESULTS = Path(__file__).parent / "results"
+DEFAULT = TaskRelatedness()
+PAPERS = TaskRelatedness(0.2, ground_cost="euclidean", scale=False)
+"""The paper's cost and τ, without its Algorithm 1; in the reference's space, where the bound is certified."""
 MANY_CLASSES = ("clinc150", "banking77")  # of which twice as many rows are fitted on
 NUMBERS = (
     "bound", "fit_bound", "reference_loss", "label_mismatch", "distribution_mismatch", "transferred_loss",
@@ -45,6 +48,9 @@ def options(description: str | None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="folder with the files that _data.py describes")
     parser.add_argument("--quick", action="store_true", help="small samples and fewer encoders: minutes")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder for JSON and PNG")
+    parser.add_argument(
+        "--stored-truth", action="store_true", help="fine-tuned accuracies from --out, where it has them"
+    )
     parser.add_argument("--encoders", nargs="*", help="only these of the zoo: several shells may share the work")
     parser.add_argument("--device", default="cpu", help="where encoders compute; cuda fine-tunes at full input size")
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "transferability-experiments")
@@ -142,20 +148,24 @@ class Run:
         *,
         share: float = 1.0,
         labelled: bool = True,
+        folds: int | None = None,
     ) -> list[dict[str, Any]]:
         """Return what each reference gives, one dict each.
 
         Only the target's fitting rows are seen, so that nothing foretells accuracies on rows it was measured on: seven
-        tenths of them fit, the others measure. With a share, only so many of them.
+        tenths of them fit, the others measure. With folds all of them measure, each by a fit without it, as in `rank`.
+        With a share, only so many of them.
         """
 
         def work(reference: str) -> dict[str, Any]:
             started = time.process_time()
-            fit, test = halves(self.tasks(name, data)[0], share)
+            task = self.tasks(name, data)[0]
+            fit, test = halves(task, share) if folds is None else (task, None)
             if not labelled:
                 fit = Task(fit.features, None, name=fit.name, class_names=fit.class_names)
+            left = self.tasks(name, reference)
             with threads_for(0):
-                found = estimator.fit(self.tasks(name, reference)[0], fit, self.tasks(name, reference)[1], test)
+                found = estimator.fit(left[0], fit, left[1], test, folds=folds)
             numbers = {key: getattr(found, key) for key in NUMBERS}
             return numbers | {"reference": reference, "seconds": time.process_time() - started}
 
@@ -163,7 +173,7 @@ class Run:
         return [
             self.kept(
                 "relatedness", name, data, partial(work, each), reference=data_identity(self.part(each)),
-                estimator=about, share=share, labelled=labelled,
+                estimator=about, share=share, labelled=labelled, folds=folds,
             )
             for each in references
         ]  # fmt: skip

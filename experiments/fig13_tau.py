@@ -14,7 +14,7 @@ from transferability import TaskRelatedness
 TAUS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 ENCODERS = ("conv-cifar10", "conv-wide-cifar10", "vit-cifar10")
 REFERENCE, TARGET = "mnist_m_cifar", "mnist"
-COSTS = ("loss", "euclidean")
+COSTS = ("exact", "loss", "euclidean")
 
 
 def main() -> None:
@@ -51,8 +51,8 @@ def draw(rows: list[dict[str, Any]]) -> Any:
     from matplotlib.figure import Figure
 
     encoders = list(dict.fromkeys(row["encoder"] for row in rows))
-    figure = Figure(figsize=(4 * len(encoders), 5), layout="constrained")
-    axes = figure.subplots(2, len(encoders), squeeze=False)
+    figure = Figure(figsize=(4 * len(encoders), 2.5 * len(COSTS)), layout="constrained")
+    axes = figure.subplots(len(COSTS), len(encoders), squeeze=False)
     for line, cost in zip(axes, COSTS, strict=True):
         for name, ax in zip(encoders, line, strict=True):
             mine = [r for r in rows if (r["encoder"], r["cost"]) == (name, cost) and r["asked"] != "auto"]

@@ -11,15 +11,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from _common import Run, options
+from _common import DEFAULT, PAPERS, Run, options
 from _zoo import TARGETS
 from scipy.stats import pearsonr
 
-from transferability import TaskRelatedness, TransferabilityError
+from transferability import TransferabilityError
 
 TEXT_ENCODERS = ("minilm-l6", "paraphrase-minilm-l3", "multilingual-e5-small", "wordllama")
 TEXT_TARGETS = ("agnews_testpart", "trec6", "sst5", "subj")
-FORMS = {"loss, τ 4/√d": TaskRelatedness("scaled"), "paper's form": TaskRelatedness(0.2, ground_cost="euclidean")}
+FORMS = {"default": DEFAULT, "paper's form": PAPERS}
 
 
 def main() -> None:
@@ -71,7 +71,7 @@ def draw(rows: list[dict[str, Any]]) -> Any:
     """Stack the terms, one panel per encoder."""
     from matplotlib.figure import Figure
 
-    rows = [row for row in rows if row["form"] == "loss, τ 4/√d"]
+    rows = [row for row in rows if row["form"] == "default"]
     encoders = list(dict.fromkeys(row["encoder"] for row in rows))
     height = -(-len(encoders) // 6)
     figure = Figure(figsize=(15, 2.4 * height), layout="constrained")

@@ -1,6 +1,6 @@
 """Fig. 4 and 10: what the reference does.
 
-(a) ConvNets trained on each reference, all pairs of reference and target, τ = 0.2: where the bound is smaller, so is
+(a) ConvNets trained on each reference, all pairs of reference and target: where the bound is smaller, so is
 the target loss. (b) An encoder before and after fine-tuning on the reference: related targets gain, and the bound says
 so. The paper's USPS is scikit-learn's digits here, its SVHN is MNIST-M.
 
@@ -13,11 +13,10 @@ import copy
 from typing import Any
 
 import numpy as np
-from _common import TUNING, Run, options
+from _common import DEFAULT, PAPERS, TUNING, Run, options
 from _zoo import encoder_from, network_of
 from scipy.stats import pearsonr
 
-from transferability import TaskRelatedness
 from transferability._threads import threads_for
 from transferability.datasets import load_dataset
 from transferability.pipeline import Settings, prepare
@@ -26,7 +25,7 @@ from transferability.validation.finetune import FineTuner
 TRAINED_ON = {
     "conv-mnist": "mnist", "conv-fashion": "fashion_mnist", "conv-mnist-m": "mnist_m_cifar", "conv-digits": "digits",
 }  # fmt: skip
-FORMS = {"loss": TaskRelatedness(0.2), "paper's form": TaskRelatedness(0.2, ground_cost="euclidean")}
+FORMS = {"default": DEFAULT, "paper's form": PAPERS}
 START = "conv-cifar10"
 
 
@@ -93,7 +92,7 @@ def before_and_after(run: Run) -> list[dict[str, Any]]:
             if target == reference:
                 continue
             for stage, name in (("before", START), ("after", after)):
-                (found,) = run.relatedness(name, target, [reference], FORMS["loss"])
+                (found,) = run.relatedness(name, target, [reference], FORMS["default"])
                 rows.append({"part": "b", "stage": stage, "encoder": name, "target": target} | found)
     related = [row for row in rows if row["target"] != "fashion_mnist"]
 
@@ -122,14 +121,14 @@ def draw(rows: list[dict[str, Any]]) -> Any:
     for key, ax in zip(("bound", "transferability"), axes, strict=False):
         matrix = np.full((len(names), len(names)), np.nan)
         for row in rows:
-            if row["part"] == "a" and row["form"] == "loss":
+            if row["part"] == "a" and row["form"] == "default":
                 matrix[names.index(row["reference"]), names.index(row["target"])] = row[key]
         ax.imshow(matrix, cmap="cividis")
         for (i, j), value in np.ndenumerate(matrix):
             ax.text(j, i, "" if np.isnan(value) else f"{value:.2f}", ha="center", va="center", color="white")
         ax.set_xticks(range(len(names)), names, rotation=30, fontsize=7)
         ax.set_yticks(range(len(names)), names, fontsize=7)
-        ax.set_title(f"(a) {key}, loss cost", fontsize=9)
+        ax.set_title(f"(a) {key}, default", fontsize=9)
     mine = [row for row in rows if row["part"] == "b"]
     labels = [f"{row['reference'][:7]}→{row['target'][:7]} {row['stage']}" for row in mine]
     axes[2].barh(labels, [row["bound"] for row in mine], color="#56B4E9", label="bound")

@@ -10,11 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from _common import Run, halves, options
+from _common import DEFAULT, Run, halves, options
 from finetune_zoo import SEEDS, accuracies
 from scipy.stats import pearsonr
 
-from transferability import TaskRelatedness
 from transferability._threads import threads_for
 from transferability.scores.registry import ScoreInputs, available, compute_many
 
@@ -36,7 +35,7 @@ def main() -> None:
                     "scores", name, target, lambda n=name, t=target, r=reference, s=share: scored(run, n, t, r, s),
                     share=share, names=list(SCORES), reference=reference, layout=3,
                 )  # fmt: skip
-                (found,) = run.relatedness(name, target, [reference], TaskRelatedness("scaled"), share=share)
+                (found,) = run.relatedness(name, target, [reference], DEFAULT, share=share)
                 rows.append({"encoder": name, "target": target, "share": share, "accuracy": accuracy} | values)
                 rows[-1] |= {BOUND: found["bound"], MOVED: found["transferred_accuracy"]}
         print(name, flush=True)

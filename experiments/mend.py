@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from _common import Run, options
+from _common import DEFAULT, Run, options
 from _zoo import PANEL, TARGETS
 from finetune_zoo import SEEDS, accuracies
 from scipy.stats import ConstantInputWarning, kendalltau, pearsonr
@@ -29,14 +29,14 @@ from transferability.scores.registry import available
 
 FOLDS, RESAMPLES = 5, 1000
 FEATURES_AT_MOST = 400  # for Γ, whose fits take seconds there and minutes for a thousand
-AS_RANK = "as `rank` has it"
+AS_RANK = "one split"
 ESTIMATORS = {
-    AS_RANK: TaskRelatedness("scaled"),
-    "features not standardised": TaskRelatedness("scaled", standardize=False),
-    "features left where they are": TaskRelatedness("scaled", learn_map=False),
-    "classes by mean and covariance": TaskRelatedness("scaled", solver="statistics"),
+    AS_RANK: DEFAULT,
+    "features not standardised": TaskRelatedness(standardize=False),
+    "features left where they are": TaskRelatedness(learn_map=False),
+    "classes by mean and covariance": TaskRelatedness(solver="statistics"),
 }
-COVARIANCES = TaskRelatedness("scaled", solver="statistics", ground_cost="gamma", covariance_weight=1.0)
+COVARIANCES = TaskRelatedness(solver="statistics", ground_cost="gamma", covariance_weight=1.0)
 
 
 def folds_of(run: Run, name: str, target: str, reference: str) -> dict[str, float]:

@@ -5,7 +5,8 @@
 FOLDER holds ``real_zoo/ENCODER.npz`` (last-layer features and labels of 1,000 rows by data-set name) and
 ``finetuned_truth.json`` (test accuracy after end-to-end fine-tuning on the same rows). KEPT is the folder that
 ``real_zoo_features.py`` wrote: features of all layers of the first of these rows. ``--reuse`` takes the last-layer
-values that the results of before have, and computes what they lack: a new criterion then costs minutes.
+values that the results of before have, and computes what they lack: a new criterion then costs minutes. Without KEPT it
+takes the values of all layers, too.
 
 Three parts, each with every measure of agreement (`_agreement.py`) per target, intervals over encoders, and the noise
 ceiling: last-layer criteria on all rows (task-relatedness and every score of the registry); all-layer criteria and, on
@@ -30,7 +31,7 @@ from real_zoo_features import ENCODERS, TARGETS, load_layers
 from scipy.special import softmax
 from scipy.stats import rankdata
 
-from transferability import Task, TaskRelatedness, scores
+from transferability import Relatedness, Task, TaskRelatedness, scores
 from transferability.datasets import folds, split
 from transferability.encoders import load_encoder
 
@@ -59,28 +60,39 @@ def last_layer(path: Path, target: str, rows: int, n_parameters: int, known: Map
         }
     said: dict[str, Any] = {"encoder": path.stem, "target": target, **known}
     if "reference" not in known:
-        said |= relatedness_to(tasks, target)
+        said |= to_references(tasks, target)
+    if "own half: bound" not in known:
+        said |= to_own_half(tasks[target])
     missing = [name for name in scores.available() if name not in known]
     return said | (scores_of(tasks[target], tasks[said["reference"]], n_parameters, missing) if missing else {})
 
 
-def relatedness_to(tasks: Mapping[str, Task], target: str) -> dict[str, Any]:
-    """Return transferred accuracy, loss and bound, of the closest reference and the own half, and a linear probe."""
+def to_references(tasks: Mapping[str, Task], target: str) -> dict[str, Any]:
+    """Return transferred accuracy, loss and bound of the closest reference, and a linear probe."""
     task = tasks[target]
     parts = tuple(folds(task.labels, 5, 0))
     others = [tasks[name] for name in REFERENCES if name != target]
     halves = [split(other.labels, 0.3, 0) for other in others]
     references = [other.subset(fit) for other, (fit, _) in zip(others, halves, strict=True)]
     tests = [other.subset(test) for other, (_, test) in zip(others, halves, strict=True)]
-    model = TaskRelatedness()
-    closest, own = model.fit(references, task, tests, folds=parts), model.fit(None, task, folds=parts)
+    closest = TaskRelatedness().fit(references, task, tests, folds=parts)
     probe = scores.cross_fitted_probe(task.features, task.labels, parts)
-    said: dict[str, Any] = {"reference": closest.reference}
-    for name, result in (("reference", closest), ("own half", own)):
-        said[f"{name}: bound"] = result.bound
-        said[f"{name}: transferred loss"] = result.transferred_loss
-        said[f"{name}: transferred accuracy"] = result.transferred_accuracy
+    said = {"reference": closest.reference} | numbers_of("reference", closest)
     return said | {f"{PROBE}: loss": probe.loss, PROBE: probe.accuracy}
+
+
+def to_own_half(task: Task) -> dict[str, Any]:
+    """Return transferred accuracy, loss and bound of the target's own other half."""
+    return numbers_of("own half", TaskRelatedness().fit(None, task, folds=tuple(folds(task.labels, 5, 0))))
+
+
+def numbers_of(name: str, result: Relatedness) -> dict[str, Any]:
+    """Return bound, transferred loss and accuracy."""
+    return {
+        f"{name}: bound": result.bound,
+        f"{name}: transferred loss": result.transferred_loss,
+        f"{name}: transferred accuracy": result.transferred_accuracy,
+    }
 
 
 def scores_of(task: Task, reference: Task, n_parameters: int, names: Sequence[str]) -> dict[str, float]:
@@ -278,8 +290,8 @@ def main() -> None:
     options = parser.parse_args()
     full = read_truth(options.data, ENCODERS)
     truth = full.means
-    cells = json.loads(RESULTS.read_text())["cells"] if options.reuse else []
-    known = {(cell["encoder"], cell["target"]): cell for cell in cells}
+    before = json.loads(RESULTS.read_text()) if options.reuse else {"cells": [], "cells of all layers": []}
+    known = {(cell["encoder"], cell["target"]): cell for cell in before["cells"]}
     rows = common_rows(options.features, truth) if options.features else {}
     layered = truth if options.features else {}
     with ProcessPoolExecutor(options.jobs) as pool:
@@ -288,6 +300,7 @@ def main() -> None:
         ]
         jobs = list(last_layer_jobs(pool, options.data, options.rows, truth, known))
         found, of_layers = ([job.result() for job in each] for each in (jobs, layer_jobs))
+    of_layers = of_layers or before["cells of all layers"]
     summary = {"rows": options.rows} | summarise(full, found, of_layers)
     RESULTS.write_text(json.dumps(summary, indent=1) + "\n")
     show_all(summary)

@@ -8,14 +8,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from _common import Run, options
+from _common import DEFAULT, Run, options
 from _zoo import PANEL, TARGETS
 from finetune_zoo import SEEDS, accuracies
 from scipy.stats import pearsonr
 
 from transferability import TaskRelatedness
 
-ESTIMATORS = {"τ 4/√d": TaskRelatedness("scaled"), "τ 0.2": TaskRelatedness(0.2)}
+ESTIMATORS = {"default": DEFAULT, "τ 0.2": TaskRelatedness(0.2)}
 KINDS = {"true": True, "pseudo": False}
 
 

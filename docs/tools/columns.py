@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from transferability.display.columns import COLUMNS
+from transferability.display.column_table import COLUMNS
 
 __all__ = ["PAGE", "updated"]
 

@@ -8,7 +8,6 @@ from transferability.errors import TransferabilityError as TransferabilityError
 if _typing.TYPE_CHECKING:
     from transferability.datasets import load_dataset as load_dataset
     from transferability.encoders import load_encoder as load_encoder
-    from transferability.pipeline import Settings as Settings
     from transferability.pipeline import rank as rank
     from transferability.pipeline import relate as relate
     from transferability.pipeline.make_pack import make_pack as make_pack
@@ -18,6 +17,7 @@ if _typing.TYPE_CHECKING:
     from transferability.relatedness.estimator import TaskRelatedness as TaskRelatedness
     from transferability.relatedness.pack import ReferencePack as ReferencePack
     from transferability.relatedness.result import Relatedness as Relatedness
+    from transferability.settings import Settings as Settings
     from transferability.task import Task as Task
 
     __version__: str
@@ -29,7 +29,7 @@ _MODULES = {
     "Ranking": "transferability.ranking.result",
     "ReferencePack": "transferability.relatedness.pack",
     "Relatedness": "transferability.relatedness.result",
-    "Settings": "transferability.pipeline",
+    "Settings": "transferability.settings",
     "Task": "transferability.task",
     "TaskRelatedness": "transferability.relatedness.estimator",
     "certify": "transferability.relatedness.certify",

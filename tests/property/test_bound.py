@@ -192,7 +192,7 @@ def cases(max_rows: int, min_rows: int = 2) -> Any:
 
 
 @cases(80)
-@settings(max_examples=600, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 def test_certified_bound_holds(options: dict[str, Any], references: list[Shape], target: Shape, measured: str) -> None:
     examine(options, references, target, measured)
 

@@ -95,24 +95,49 @@ def test_a_frozen_label_map_is_bounded_by_the_cross_entropy(**options) -> None:
         assert found.terms[1] == pytest.approx(-(joint[used] * np.log(B[used])).sum(), abs=1e-12)
         own = cost.certify(problem.reference, problem.target, problem.map, problem.transform)
         assert own.terms[1] <= found.terms[1] + 1e-12
-        assert (own.terms[0], own.terms[2]) == pytest.approx((found.terms[0], found.terms[2]), rel=1e-9, abs=1e-12)
+        assert own.terms[0] == pytest.approx(found.terms[0], rel=1e-9, abs=1e-12)
+        if name != "exact":  # which compares losses of h′ itself where a class is a mixture
+            assert own.terms[2] == pytest.approx(found.terms[2], rel=1e-9, abs=1e-12)
         assert found.per_point.mean() == pytest.approx(found.bound, rel=1e-9)
+        assert (found.per_point >= losses - 1e-9 * (1 + found.per_point)).all()
 
 
-@given(**{**PROBLEMS, "shares": st.just("one class each")})
-@settings(max_examples=60, deadline=None)
+@given(**PROBLEMS)
+@settings(max_examples=100, deadline=None)
 def test_exact_bound_is_the_integral_of_the_larger_loss(**options) -> None:
+    """Of the reference's points, each with the price of its label, and of h′ on the target's points."""
     problem = Problem(**options)
     found = GROUND_COSTS["exact"](problem.classifier, problem.tau).certify(
         problem.reference, problem.target, problem.map, problem.transform
     )
-    log_u = log_softmax(problem.classifier.logits(problem.reference.features), axis=1)
-    log_v = log_softmax(problem.classifier.logits(problem.map.apply(problem.target.features)), axis=1)
+    (u, j), y, shares = problem.reference, problem.target.labels, problem.transform.shares
+    priors = np.bincount(y, minlength=len(shares)) / len(y)
+    B = problem.transform.B(priors)
+    own = -log_softmax(problem.classifier.logits(u), axis=1)[np.arange(len(j)), j]
+    h = np.exp(log_softmax(problem.classifier.logits(problem.map.apply(problem.target.features)), axis=1))
     total = 0.0
-    for i, j in enumerate(problem.transform.class_map):
-        a = np.sort(-log_u[problem.reference.labels == j, j])
-        b = np.sort(-log_v[problem.target.labels == i, j])
-        both = np.lcm(len(a), len(b))  # each value as often as makes both samples equally long
-        larger = np.maximum(np.repeat(a, both // len(a)), np.repeat(b, both // len(b)))
-        total += np.mean(problem.target.labels == i) * larger.mean()
-    assert found.terms[0] + found.terms[2] == pytest.approx(total, rel=1e-9, abs=1e-12)
+    for i in range(len(shares)):
+        rows = shares[i, j] > 0
+        a, mass = own[rows] - np.log(B[i, j[rows]]), (shares[i, j] / np.bincount(j)[j])[rows]
+        b = np.sort(-np.log(h[y == i] @ B[i]))
+        ends = np.cumsum(mass[np.argsort(a)])
+        edges = np.union1d(np.append(ends[:-1], 1.0), np.arange(1, len(b) + 1) / len(b))
+        middle = edges - np.diff(edges, prepend=0) / 2
+        of_a = np.sort(a)[np.minimum(np.searchsorted(ends, middle), len(a) - 1)]
+        of_b = b[np.minimum((middle * len(b)).astype(int), len(b) - 1)]
+        total += priors[i] * float(np.diff(edges, prepend=0) @ np.maximum(of_a, of_b))
+    assert found.bound == pytest.approx(total, rel=1e-9, abs=1e-9)
+
+
+def test_a_class_between_two_reference_classes_costs_nothing() -> None:
+    """h′ does not choose between reference classes of one target class: one summand of it would cost log 2 a point."""
+    classifier = SoftmaxClassifier(np.array([[5.0, 5], [5, -5], [-5, 0]]), np.zeros(3), 0.0, 0.0, 11.2, 0.0, True, 0)
+    reference = Sample(np.array([[2.0, 2], [2, -2], [-2, 0]]), np.arange(3))
+    target = Sample(np.array([[2.0, 0], [2, 0], [-2, 0]]), np.array([0, 0, 1]))
+    transform = LabelTransform(np.array([[0.5, 0.5, 0.0], [0.0, 0.0, 1.0]]))
+    bounds = {
+        name: GROUND_COSTS[name](classifier, 11.2).certify(reference, target, AffineMap.identity(2, 2), transform)
+        for name in ORDER
+    }
+    assert bounds["exact"].bound < 1e-6
+    assert bounds["loss"].bound >= 2 / 3 * np.log(2)

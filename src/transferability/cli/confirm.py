@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,9 +12,10 @@ import typer
 from transferability.cli.output import notice, print_table, show_progress
 from transferability.display.formats import percent
 from transferability.errors import OptionError
+from transferability.settings import Settings
 
 if TYPE_CHECKING:
-    from transferability.pipeline import Settings, Split
+    from transferability.pipeline import Split
     from transferability.pipeline.data import Part
     from transferability.ranking.confirmation import Confirmation
 
@@ -154,7 +155,8 @@ def _settings_of(made: Mapping[str, Any], settings: Settings) -> Settings:
         raise OptionError(message) from error
 
 
-_OF_RANKING = ("limit", "test_share", "folds", "seed", "near_duplicates", "pool", "precision")
+# Whole encoders are trained, with labels, on this machine.
+_OF_RANKING = {each.name for each in fields(Settings) if not each.metadata.get("of_machine")} - {"layer", "use_labels"}
 
 
 def _check_rows(part: Part, made: Mapping[str, Any]) -> None:

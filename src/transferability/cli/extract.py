@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -9,22 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from transferability.cli.asking import EncoderOption, only
-from transferability.cli.options import (
-    BatchSize,
-    Device,
-    DType,
-    JsonFlag,
-    Layer,
-    Limit,
-    NoCache,
-    Pool,
-    Precision,
-    Seed,
-    TrustRemoteCode,
-    Workers,
-)
+from transferability.cli.options import JsonFlag, with_settings
 from transferability.cli.output import notice, print_json, say, show_progress
 from transferability.errors import OptionError
+from transferability.settings import ExtractionOptions, LoadingOptions, Settings
 
 if TYPE_CHECKING:
     from transferability.features import Features, ShareDone
@@ -32,7 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["extract"]
 
 
+@with_settings(without=["test_share", "folds", "near_duplicates"])
 def extract(
+    *,
     argument: Annotated[
         list[str] | None,
         typer.Argument(metavar="DATA", help="Data: a path (folder, .csv, .parquet, .npz, .jsonl, …) or PREFIX:NAME."),
@@ -46,11 +37,6 @@ def extract(
             "<data>-<encoder>.safetensors in the current folder."
         ),
     ] = None,
-    layer: Layer = None,
-    pool: Pool = None,
-    dtype: DType = "float32",
-    precision: Precision = "float32",
-    workers: Workers = None,
     shard: Annotated[
         str | None,
         typer.Option(
@@ -61,12 +47,7 @@ def extract(
     executor: Annotated[
         Literal["local", "ray"], typer.Option(help="Where to compute: this process, or the actors of a Ray cluster.")
     ] = "local",
-    limit: Limit = None,
-    seed: Seed = 0,
-    batch_size: BatchSize = None,
-    device: Device = None,
-    no_cache: NoCache = False,
-    trust_remote_code: TrustRemoteCode = False,
+    settings: Settings,
     json: JsonFlag = False,
 ) -> None:
     """Extract the features of a data set, with its labels, into a feature file.
@@ -84,6 +65,7 @@ def extract(
     from transferability.features.ray import RayExecutor
 
     data = only(argument, data, "data")
+    layer = settings.layer
     if encoder is None:
         message = "`--encoder` must be given: -e timm:NAME, -e packaged:NAME, …; `transferability encoders` lists some."
         raise OptionError(message)
@@ -92,23 +74,16 @@ def extract(
         raise OptionError(message)
     if out is not None:
         check_output(out, folder=layer == "all", suffixes=() if layer == "all" else SUFFIXES)
-    dataset = load_dataset(data, limit=limit, seed=seed)
-    load = partial(
-        load_encoder,
-        encoder,
-        device=device,
-        layer=None if layer == "all" else layer,
-        pool=pool,
-        precision=precision,
-        trust_remote_code=trust_remote_code,
-    )
+    dataset = load_dataset(data, limit=settings.limit, seed=settings.seed)
+    one_layer = replace(settings, layer=None if layer == "all" else layer)
+    load = partial(load_encoder, encoder, **one_layer.of(LoadingOptions))
     loaded = load()
     layers = hidden_layers(loaded) if layer == "all" and not isinstance(loaded, FeatureFiles) else ()
     if layer == "all" and not layers:
         message = f"`--layer` must not be all for encoder {encoder!r}: it shows no hidden layers. Leave it out."
         raise OptionError(message)
     outputs = (FEATURES, *layers)
-    stem = f"{_file_name(dataset.name)}-{_file_name(encoder)}" + (f"-{_file_name(layer)}" if layer else "")
+    stem = f"{_file_name(dataset.name)}-{_file_name(encoder)}" + (f"-{_file_name(str(layer))}" if layer else "")
     if layers:
         folder = Path(stem) if out is None else out
         paths = {output: folder / f"{_file_name(output)}.safetensors" for output in outputs}
@@ -127,11 +102,8 @@ def extract(
                 dataset,
                 shard,
                 outputs,
-                batch_size=batch_size,
-                cache=not no_cache,
                 progress=report,
-                workers=workers,
-                dtype=dtype,
+                **settings.of(ExtractionOptions),
             )
             _print_share(share, common, json=json)
             return
@@ -140,11 +112,8 @@ def extract(
                 loaded,
                 dataset,
                 places,
-                batch_size=batch_size,
-                cache=not no_cache,
                 progress=report,
-                workers=workers,
-                dtype=dtype,
+                **settings.of(ExtractionOptions),
                 executor=RayExecutor(load) if executor == "ray" else run,
             )
     if json:

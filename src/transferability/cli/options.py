@@ -2,41 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from collections.abc import Callable, Collection
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
 from transferability.errors import OptionError
-
-if TYPE_CHECKING:
-    from transferability.pipeline import Settings
+from transferability.settings import Settings
 
 __all__ = [
-    "BatchSize",
-    "DType",
-    "Device",
-    "Folds",
     "GroundCost",
     "JsonFlag",
-    "Layer",
-    "Limit",
     "Matching",
-    "NoCache",
     "NoPacks",
     "NoScale",
-    "Pool",
-    "Precision",
-    "Seed",
     "Sort",
     "Tau",
-    "TestShare",
-    "TrustRemoteCode",
     "Union",
     "Unlabelled",
     "Wide",
-    "Workers",
     "parse_folds",
     "parse_matching",
     "parse_tau",
@@ -45,34 +31,6 @@ __all__ = [
 ]
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-Limit = Annotated[int | None, typer.Option(help="Maximum rows per data set (stratified). By default all rows.", min=2)]
-TestShare = Annotated[float, typer.Option(help="Share of each class kept for measuring.", min=0.01, max=0.99)]
-Seed = Annotated[int, typer.Option(help="Seed of every random choice; the same seed gives the same numbers.", min=0)]
-BatchSize = Annotated[int | None, typer.Option(help="Items per forward pass. By default chosen by the encoder.", min=1)]
-Device = Annotated[str | None, typer.Option(help="Device: cpu, cuda, cuda:1 or mps. By default the fastest available.")]
-NoCache = Annotated[bool, typer.Option("--no-cache", help="Do not read or write the feature cache.")]
-Workers = Annotated[
-    int | None,
-    typer.Option(help="Decoding processes; 0 for none. By default started when the encoder waits for items.", min=0),
-]
-Layer = Annotated[
-    str | None,
-    typer.Option(
-        help="Hidden layer: a name, a number (negative from the end), or all (one pass). By default the features."
-    ),
-]
-Pool = Annotated[
-    str | None, typer.Option(help="Pooling over positions: mean, cls or max. By default the encoder's own.")
-]
-Precision = Annotated[
-    Literal["float32", "bfloat16", "float16"], typer.Option(help="Number format the encoder computes in.")
-]
-TrustRemoteCode = Annotated[
-    bool, typer.Option("--trust-remote-code", help="Run code that comes with hf: and st: models; read it first.")
-]
-DType = Annotated[
-    Literal["float32", "float16"], typer.Option(help="Number format of the feature cache; float16 halves its size.")
-]
 Sort = Annotated[
     str | None,
     typer.Option(
@@ -107,16 +65,9 @@ Wide = Annotated[
         "--wide", help="Show the three terms of the bound, in nats and in points of accuracy, with τ and scale."
     ),
 ]
-Folds = Annotated[
-    str,
-    typer.Option(help="Folds of the target for cross-fitting; 1 for a single split. auto: 5 below 2,000 rows, else 1."),
-]
 Matching = Annotated[
     str,
     typer.Option(help="Class matching: assignment, identity, random, gradient, or reference classes such as 3,0,1."),
-]
-NearDuplicates = Annotated[
-    bool, typer.Option("--near-duplicates", help="Keep pictures that look the same on one side of every split.")
 ]
 
 
@@ -155,59 +106,65 @@ def solver_for(ground_cost: str | None, solver: str = "alternating") -> str:
     return "statistics" if ground_cost == "gamma" and solver == "alternating" else solver
 
 
-def _settings(
-    *,
-    limit: Limit = None,
-    test_share: TestShare = 0.3,
-    folds: Folds = "auto",
-    seed: Seed = 0,
-    near_duplicates: NearDuplicates = False,
-    layer: Layer = None,
-    pool: Pool = None,
-    precision: Precision = "float32",
-    dtype: DType = "float32",
-    batch_size: BatchSize = None,
-    workers: Workers = None,
-    device: Device = None,
-    no_cache: NoCache = False,
-    trust_remote_code: TrustRemoteCode = False,
-) -> Settings:
-    from transferability.pipeline import Settings
-
-    return Settings(
-        limit=limit,
-        test_share=test_share,
-        folds=parse_folds(folds),
-        seed=seed,
-        near_duplicates=near_duplicates,
-        layer=layer,
-        pool=pool,
-        precision=precision,
-        dtype=dtype,
-        batch_size=batch_size,
-        workers=workers,
-        device=device,
-        cache=not no_cache,
-        trust_remote_code=trust_remote_code,
-    )
-
-
-def with_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command, in the place of its parameter `settings`, the options that settings are made of.
+def with_settings(
+    *, only: Collection[str] | None = None, without: Collection[str] = ()
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command, in the place of its parameter `settings`, the options that `Settings` declares.
 
     Typer reads options off the signature of what it is given, so that is what changes.
+
+    Parameters
+    ----------
+    only, without : collection of str
+        Fields that the command has, or has not; the others keep their defaults.
     """
-    unread = {"Settings": Any}  # the type of what is replaced, not imported for its name alone
-    options = inspect.signature(_settings, eval_str=True, locals=unread).parameters
-    given: list[inspect.Parameter] = []
-    for each in inspect.signature(command, eval_str=True, locals=unread).parameters.values():
-        given += options.values() if each.name == "settings" else [each]
+    options = {
+        name: _option(each, hint)
+        for name, each, hint in _declared()
+        if name not in without and (only is None or name in only)
+    }
 
-    def run(**values: Any) -> None:
-        settings = _settings(**{name: values.pop(name) for name in options})
-        command(settings=settings, **values)
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        given: list[inspect.Parameter] = []
+        for each in inspect.signature(command, eval_str=True).parameters.values():
+            given += options.values() if each.name == "settings" else [each]
 
-    run.__name__, run.__module__, run.__doc__ = command.__name__, command.__module__, command.__doc__
-    run.__signature__ = inspect.Signature(given)  # type: ignore[attr-defined]
-    run.__annotations__ = {each.name: each.annotation for each in given}
-    return run
+        def run(**values: Any) -> None:
+            chosen = {name: values.pop(option.name) for name, option in options.items()}
+            command(settings=_settings(chosen), **values)
+
+        run.__name__, run.__module__, run.__doc__ = command.__name__, command.__module__, command.__doc__
+        run.__signature__ = inspect.Signature(given)  # type: ignore[attr-defined]
+        run.__annotations__ = {each.name: each.annotation for each in given}
+        return run
+
+    return decorate
+
+
+def _declared() -> list[tuple[str, dataclasses.Field[Any], Any]]:
+    """Return name, field and type of everything that commands offer of `Settings`."""
+    hints = get_type_hints(Settings)
+    return [(each.name, each, hints[each.name]) for each in dataclasses.fields(Settings) if "help" in each.metadata]
+
+
+def _option(declared: dataclasses.Field[Any], hint: Any) -> inspect.Parameter:
+    """Return the option of a field. What may be a number or a word is read as a text."""
+    name, default, about = declared.name, declared.default, declared.metadata
+    if hint is bool:
+        name, default = f"no_{name}" if default else name, False
+        option = typer.Option(f"--{name.replace('_', '-')}", help=about["help"])
+    else:
+        option = typer.Option(help=about["help"], min=about["min"], max=about["max"])
+    kinds = get_args(hint)
+    if str in kinds or any(get_origin(each) is Literal for each in kinds):
+        hint = str | None if type(None) in kinds else str
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[hint, option])
+
+
+def _settings(chosen: dict[str, Any]) -> Settings:
+    """Return settings of what a command was given."""
+    if "cache" in chosen:
+        chosen["cache"] = not chosen["cache"]
+    if "folds" in chosen:
+        chosen["folds"] = parse_folds(chosen["folds"])
+    return Settings(**chosen)

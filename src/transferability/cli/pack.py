@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from transferability.cli.asking import only
 from transferability.cli.options import JsonFlag, parse_tau, with_settings
 from transferability.cli.output import notice, print_json, say, show_progress
-
-if TYPE_CHECKING:
-    from transferability.pipeline import Settings
+from transferability.settings import Settings
 
 __all__ = ["pack"]
 
 
-@with_settings
+@with_settings()
 def pack(
     *,
     argument: Annotated[

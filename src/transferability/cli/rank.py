@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -31,14 +31,12 @@ from transferability.cli.plots import check_plots, write_ranking_plots
 from transferability.cli.progress import keep_what_is_done, watch_ranking
 from transferability.cli.show import CsvFile, PlotsFolder, show_next, show_ranking, write_csv, write_ranking
 from transferability.relatedness.tau import DEFAULT_TAU
-
-if TYPE_CHECKING:
-    from transferability.pipeline import Settings
+from transferability.settings import Settings
 
 __all__ = ["rank"]
 
 
-@with_settings
+@with_settings()
 def rank(
     *,
     data: Targets = None,

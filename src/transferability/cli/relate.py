@@ -37,9 +37,9 @@ from transferability.cli.show import CsvFile, PlotsFolder, write_csv
 from transferability.display.formats import NOTHING, number, percent
 from transferability.display.likeness import likeness
 from transferability.relatedness.tau import DEFAULT_TAU
+from transferability.settings import Settings
 
 if TYPE_CHECKING:
-    from transferability.pipeline import Settings
     from transferability.relatedness.result import Relatedness
 
 __all__ = ["relate"]
@@ -48,7 +48,7 @@ _FIRST = 60  # rows of a table that are printed
 _TERMS = ("reference loss", "label mismatch", "distribution mismatch")
 
 
-@with_settings
+@with_settings()
 def relate(
     *,
     data: Targets = None,

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from transferability.cli.options import JsonFlag, Seed
+from transferability.cli.options import JsonFlag, with_settings
 from transferability.cli.output import EXIT_FAILED, EXIT_PARTIAL, notice, print_json, print_table
+from transferability.settings import Settings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,7 +35,9 @@ def _list_scores(wanted: bool) -> None:
     raise typer.Exit
 
 
+@with_settings(only=["seed"])
 def score(
+    *,
     data: Annotated[
         list[str] | None,
         typer.Argument(
@@ -60,7 +63,7 @@ def score(
             "--list", is_eager=True, callback=_list_scores, help="List the scores and what each needs, and exit."
         ),
     ] = False,
-    seed: Seed = 0,
+    settings: Settings,
     json: JsonFlag = False,
 ) -> None:
     """Score a feature file: how well would its encoder do on these labels?
@@ -81,14 +84,14 @@ def score(
     arrays = read_arrays(path)
     inputs = ScoreInputs(
         features=target.features,
-        labels=_guess(target, reference, seed) if pseudo else target.labels,
+        labels=_guess(target, reference, settings.seed) if pseudo else target.labels,
         targets=target.targets,
         source_probabilities=arrays.get("source_probabilities"),
         label_embeddings=arrays.get("label_embeddings"),
         reference=reference,
         n_parameters=parameters,
         pseudo_labels=pseudo,
-        seed=seed,
+        seed=settings.seed,
     )
     names = score or ["all"]
     results, skipped = compute_many(names, inputs)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from transferability.cli.options import JsonFlag, Sort, TrustRemoteCode
+from transferability.cli.options import JsonFlag, Sort, with_settings
 from transferability.cli.output import (
     EXIT_FAILED,
     EXIT_PARTIAL,
@@ -22,6 +22,7 @@ from transferability.cli.progress import watch_study
 from transferability.cli.show import CsvFile, PlotsFolder, show_ranking, write_csv
 from transferability.display.columns import title_of
 from transferability.display.formats import NOTHING, amount
+from transferability.settings import Settings
 
 if TYPE_CHECKING:
     from transferability.ranking.result import Ranking
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
 __all__ = ["study"]
 
 
+@with_settings(only=["trust_remote_code"])
 def study(
+    *,
     file: Annotated[
         Path, typer.Argument(help="Study file (TOML): encoders or zoo, targets; references, scores and settings.")
     ],
@@ -50,7 +53,7 @@ def study(
     ] = "local",
     sort: Sort = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the report, with one subfolder per target.")] = None,
-    trust_remote_code: TrustRemoteCode = False,
+    settings: Settings,
     csv: CsvFile = None,
     plots: PlotsFolder = None,
     json: JsonFlag = False,
@@ -69,7 +72,7 @@ def study(
     from transferability.study import load_study, plan_study, rankings_of, run_study
 
     wanted = load_study(file)
-    wanted = replace(wanted, settings=replace(wanted.settings, trust_remote_code=trust_remote_code))
+    wanted = replace(wanted, settings=replace(wanted.settings, trust_remote_code=settings.trust_remote_code))
     for text in wanted.notes:
         notice(text)
     folder = None if out is None else check_output(out, folder=True)

@@ -9,7 +9,7 @@ import typer
 
 from transferability.cli.asking import EncodersOption, Targets, Zoo, only, several
 from transferability.cli.confirm import ExecutorOption, confirm_file, show_confirmation
-from transferability.cli.options import BatchSize, Device, JsonFlag, Limit, NoCache, Seed, TestShare, TrustRemoteCode
+from transferability.cli.options import JsonFlag, with_settings
 from transferability.cli.output import (
     EXIT_PARTIAL,
     notice,
@@ -19,6 +19,7 @@ from transferability.cli.output import (
 )
 from transferability.cli.show import CsvFile, write_csv
 from transferability.display.formats import number, percent
+from transferability.settings import Settings
 
 if TYPE_CHECKING:
     from transferability.agreement import Estimate
@@ -26,8 +27,12 @@ if TYPE_CHECKING:
 
 __all__ = ["validate"]
 
+_OPTIONS = ("limit", "test_share", "seed", "batch_size", "device", "cache", "trust_remote_code")
 
+
+@with_settings(only=_OPTIONS)
 def validate(
+    *,
     data: Targets = None,
     target: Annotated[
         list[str] | None,
@@ -59,13 +64,7 @@ def validate(
         ),
     ] = None,
     executor: ExecutorOption = "local",
-    limit: Limit = None,
-    test_share: TestShare = 0.3,
-    seed: Seed = 0,
-    batch_size: BatchSize = None,
-    device: Device = None,
-    no_cache: NoCache = False,
-    trust_remote_code: TrustRemoteCode = False,
+    settings: Settings,
     out: Annotated[
         Path | None, typer.Option(help="SQLite file of results; finished runs in it are not repeated.")
     ] = None,
@@ -87,7 +86,7 @@ def validate(
     from transferability._validate import check_choice
     from transferability._writing import check_output
     from transferability.errors import require_extra
-    from transferability.pipeline import Settings, choose_encoders, load_part
+    from transferability.pipeline import choose_encoders, load_part
     from transferability.ranking.store import ResultStore
     from transferability.validation.settings import FineTuning
     from transferability.validation.validate import validate as validate_encoders
@@ -98,15 +97,6 @@ def validate(
     if plots is not None:
         folder = check_output(plots, folder=True, argument="plots")
         require_extra("matplotlib", "plot", "`--plots`")
-    settings = Settings(
-        limit=limit,
-        test_share=test_share,
-        seed=seed,
-        batch_size=batch_size,
-        device=device,
-        cache=not no_cache,
-        trust_remote_code=trust_remote_code,
-    )
     if top is not None:
         ranking = Path(only(data, None, "ranking"))
         chosen = only(target, None) if target else None
@@ -127,7 +117,7 @@ def validate(
             targets,
             reference or (),
             method=method,  # type: ignore[arg-type]
-            seeds=range(seed, seed + seeds),
+            seeds=range(settings.seed, settings.seed + seeds),
             scores=score or ("all",),
             settings=settings,
             tuning=FineTuning(epochs=epochs, augmentation=augment),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from transferability.display.columns import COLUMNS, Column, Entry
+from transferability.display.column_table import COLUMNS, Column, Entry
 
 __all__ = ["cost_column", "mark_front"]
 

@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from transferability.display.columns import Column, Entry, columns_of
+from transferability.display.column_table import Column, Entry
+from transferability.display.columns import columns_of
 from transferability.display.formats import TERMS
 from transferability.display.front import cost_column
 

@@ -18,6 +18,8 @@ from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from transferability.settings import Precision
+
 __all__ = [
     "FEATURES",
     "PROBABILITIES",
@@ -40,7 +42,6 @@ PROBABILITIES = "probabilities"
 """The output of a classifier with its head: one probability per source class."""
 
 Modality = Literal["image", "text", "array", "tokens"]
-Precision = Literal["float32", "bfloat16", "float16"]
 Item = Any
 """What the data's `modality` says: a PIL picture in RGB; a str or, for a pair, a tuple of two; an array of one
 dimension; for "tokens" a tuple (words, position): the words of a sentence, and which of them is meant."""

@@ -6,12 +6,10 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
 
 from transferability._files import Features
 from transferability.datasets import Dataset
 from transferability.encoders import FEATURES, Encoder, FeatureFiles, OutputView
-from transferability.errors import OptionError, OutputError
 from transferability.features.assemble import (
     assemble,
     check_width,
@@ -25,15 +23,13 @@ from transferability.features.files import feature_writer
 from transferability.features.job import Counts, Executor, Progress, make_job
 from transferability.features.local import run
 from transferability.features.lookup import look_up, look_up_blocks
-from transferability.features.shards import Shard, parse_share, pick
 from transferability.features.store import DType, FeatureCache
 
 __all__ = [
-    "ShareDone",
+    "base_and_output",
     "extract_blocks",
     "extract_features",
     "extract_outputs",
-    "extract_share",
     "extract_to_files",
 ]
 
@@ -93,7 +89,7 @@ def extract_features(
     """
     if encoder is None or isinstance(encoder, FeatureFiles):
         return look_up(encoder, dataset)
-    base, output = _base_and_output(encoder)
+    base, output = base_and_output(encoder)
     job = make_job(base, dataset, (output,), batch_size, cache, workers, dtype)
     return assemble(job, run(job, job.shards(), progress))[output]
 
@@ -162,7 +158,7 @@ def extract_blocks(
     if encoder is None or isinstance(encoder, FeatureFiles):
         yield from look_up_blocks(encoder, dataset)
         return
-    base, output = _base_and_output(encoder)
+    base, output = base_and_output(encoder)
     job = make_job(base, dataset, (output,), batch_size, cache, workers, dtype)
     counts: list[Counts] = []
     for each in in_order(run(job, job.shards(), progress)):
@@ -207,7 +203,7 @@ def extract_to_files(
     EncoderError, DatasetError
         As `extract_features`.
     """
-    base, output = _base_and_output(encoder)
+    base, output = base_and_output(encoder)
     named = {output if each == FEATURES else each: Path(path) for each, path in paths.items()}
     job = make_job(base, dataset, tuple(named), batch_size, cache, workers, dtype)
     widths: dict[str, int] = {}
@@ -229,74 +225,6 @@ def _say(notes: Sequence[str]) -> None:
         _log.warning(note)
 
 
-class ShareDone(NamedTuple):
-    """What of a data set's shards is there after one share was worked on."""
-
-    done: int
-    total: int
-    missing: tuple[Shard, ...]
-
-
-def extract_share(
-    encoder: Encoder,
-    dataset: Dataset,
-    share: str,
-    outputs: Sequence[str] = (FEATURES,),
-    *,
-    batch_size: int | None = None,
-    cache: FeatureCache | bool = True,
-    progress: Progress | None = None,
-    workers: int | None = None,
-    dtype: DType = "float32",
-) -> ShareDone:
-    """Compute one share of the shards into the cache: for several machines or shells with one folder.
-
-    When all shares are done, `extract_features` and its like find everything there.
-
-    Parameters
-    ----------
-    encoder : Encoder
-    dataset : Dataset
-    share : str
-        ``i/n``: the i-th of n shares, counted from 1.
-    outputs : sequence of str
-        As for `extract_outputs`.
-    batch_size, cache, progress, workers, dtype
-        As for `extract_features`. A cache must be there.
-
-    Returns
-    -------
-    ShareDone
-        Number of shards that are there now, number of all, and those that are missing.
-
-    Raises
-    ------
-    OptionError
-        If the share is no ``i/n`` or nothing can be kept: without a cache, or for an encoder without identity.
-    OutputError
-        If the cache has no room.
-    EncoderError, DatasetError
-        As `extract_features`.
-    """
-    number, n_shares = parse_share(share)
-    base, output = _base_and_output(encoder)
-    wanted = tuple(output if each == FEATURES else each for each in outputs)
-    job = make_job(base, dataset, wanted, batch_size, cache, workers, dtype)
-    if job.cache is None:
-        message = "`shard` must go with a cache, where the shares meet; "
-        message += f"encoder {encoder.name!r} cannot tell its identity." if cache else "got none. Leave it on."
-        raise OptionError(message)
-    for done in run(job, pick(job.shards(), number, n_shares), progress):
-        if not all(isinstance(part, Path) for part in done.parts.values()):
-            message = f"the cache folder must have room for shard {done.shard.number}, which could not be kept in "
-            message += f"{job.cache.folder}. Free some, or set TRANSFERABILITY_CACHE to a folder that has it."
-            raise OutputError(message)
-    finish(job)
-    there = set.intersection(*(entry.numbers() for entry in job.entries().values()))
-    missing = tuple(shard for shard in job.shards() if shard.number not in there)
-    return ShareDone(len(there), len(job.shards()), missing)
-
-
-def _base_and_output(encoder: Encoder) -> tuple[Encoder, str]:
+def base_and_output(encoder: Encoder) -> tuple[Encoder, str]:
     """Return the encoder behind a view, so that all layers of one model share a key but for the layer's name."""
     return (encoder.base, encoder.output) if isinstance(encoder, OutputView) else (encoder, FEATURES)

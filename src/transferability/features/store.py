@@ -21,7 +21,7 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,7 @@ from transferability.encoders.identity import hash_json
 from transferability.errors import FileDamagedError
 from transferability.features.locks import Locks, names
 from transferability.features.shards import SHARD_ROWS
+from transferability.settings import DType
 
 __all__ = [
     "MANIFEST",
@@ -48,7 +49,6 @@ __all__ = [
 
 SCHEMA = 4  # raise it whenever the same key would mean other features
 
-DType = Literal["float32", "float16"]
 _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2")}
 _GROUP = 16  # hexadecimal digits at the end of a key that say what its features are, of whatever data
 _HEX = 32  # 128 bits of a SHA-256: enough against accident, and names stay short enough for any file system

@@ -16,7 +16,6 @@ from transferability.pipeline.choice import default_encoder as default_encoder
 from transferability.pipeline.data import AnyEncoder as AnyEncoder
 from transferability.pipeline.data import Data as Data
 from transferability.pipeline.data import Progress as Progress
-from transferability.pipeline.data import Settings as Settings
 from transferability.pipeline.data import Split as Split
 from transferability.pipeline.data import load_part as load_part
 from transferability.pipeline.data import prepare as prepare
@@ -25,6 +24,7 @@ from transferability.pipeline.describe import describe_run as describe_run
 from transferability.pipeline.make_pack import make_pack as make_pack
 from transferability.pipeline.rank_encoders import rank as rank
 from transferability.pipeline.relate_tasks import relate as relate
+from transferability.settings import Settings as Settings
 
 __all__ = [
     "AnyEncoder",

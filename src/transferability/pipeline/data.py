@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from transferability._array import IntArray
 from transferability.datasets import Dataset, folds, load_dataset, same_rows, split_rows
 from transferability.encoders import Encoder, FeatureFiles
-from transferability.encoders.base import Precision
 from transferability.errors import LabelError, TaskError
 from transferability.features import Features
 from transferability.pipeline.packs import PREFIX, PackSource
 from transferability.relatedness.pack import ReferencePack
 from transferability.relatedness.references import LEAST_ROWS
+from transferability.settings import Settings
 from transferability.task import Task
 
 __all__ = [
@@ -25,7 +25,6 @@ __all__ = [
     "Data",
     "Part",
     "Progress",
-    "Settings",
     "Split",
     "as_list",
     "check_own_half",
@@ -43,27 +42,6 @@ AnyEncoder = str | Encoder | FeatureFiles
 """An identifier, with an alias perhaps, or an encoder."""
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many items are done, and how many there are."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How data are read, split and turned into features; the same for every encoder."""
-
-    limit: int | None = None  # rows per data set, stratified
-    test_share: float = 0.3  # of each class, kept for measuring; of a target only where it is not cross-fitted
-    folds: int | Literal["auto"] = "auto"  # of the target; 1: one split; auto: 5 below 2,000 rows, else 1
-    seed: int = 0
-    near_duplicates: bool = False  # pictures that look the same stay on one side of a split too
-    use_labels: bool = True  # False: the target is treated as unlabelled
-    layer: str | int | None = None  # a hidden layer in place of the features, or "all": every layer ranked by itself
-    pool: str | None = None  # how positions become one row, where an encoder has the choice
-    precision: Precision = "float32"  # what encoders compute in
-    dtype: Literal["float32", "float16"] = "float32"  # what features are kept in
-    batch_size: int | None = None
-    workers: int | None = None  # processes that decode
-    device: str | None = None
-    cache: bool = True
-    trust_remote_code: bool = False  # run code that comes with `hf:` and `st:` models; never from a study file
 
 
 _FOLDS = 5

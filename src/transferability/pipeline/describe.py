@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from transferability.pipeline.data import Part, Settings, Split
+from transferability.pipeline.data import Part, Split
 from transferability.pipeline.extraction import Panelist
 from transferability.relatedness.details import MAX_SHOWN, describe
 from transferability.relatedness.estimator import TaskRelatedness
@@ -17,6 +17,7 @@ from transferability.relatedness.references import OWN_HALF, UNION, union_of
 from transferability.relatedness.result import Relatedness
 from transferability.report.provenance import provenance
 from transferability.report.samples import MAX_CLASSES, PER_CLASS, samples_of
+from transferability.settings import Settings
 from transferability.task import Task
 
 __all__ = ["SampleCache", "describe_run", "described", "nearest"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from transferability._array import FloatArray
@@ -23,10 +24,11 @@ from transferability.errors import LabelError, OptionError
 from transferability.features import Features, extract_features, extract_outputs
 from transferability.features.meter import metered
 from transferability.pipeline.choice import Model
-from transferability.pipeline.data import Part, Progress, Settings, Split, without_folds
+from transferability.pipeline.data import Part, Progress, Split, without_folds
 from transferability.pipeline.packs import PackSource, by_statistics, fitting_packs, mark_of, needs_statistics
 from transferability.relatedness.estimator import TaskRelatedness
 from transferability.relatedness.pack import EncoderMark, ReferencePack
+from transferability.settings import ExtractionOptions, LoadingOptions, Settings
 from transferability.task import Task
 
 __all__ = ["Extraction", "Loaded", "Panelist", "load", "views_of"]
@@ -48,15 +50,8 @@ def load(encoder: Model, settings: Settings) -> Loaded:
     """Return the encoder that an identifier names, as the settings want it; an encoder stays what it is."""
     if not isinstance(encoder, str):
         return encoder_of(encoder, device=settings.device, precision=settings.precision)
-    layer = None if settings.layer == "all" else settings.layer
-    return load_encoder(
-        encoder,
-        device=settings.device,
-        layer=layer,
-        pool=settings.pool,
-        precision=settings.precision,
-        trust_remote_code=settings.trust_remote_code,
-    )
+    one_layer = replace(settings, layer=None if settings.layer == "all" else settings.layer)
+    return load_encoder(encoder, **one_layer.of(LoadingOptions))
 
 
 def views_of(encoder: Loaded, settings: Settings) -> list[Loaded]:
@@ -216,7 +211,7 @@ class Extraction:
         return found
 
     def _extract(self, part: Split, outputs: Sequence[str]) -> dict[str, Features]:
-        settings, progress = self._settings, self._progress
+        progress = self._progress
         what = f"{'features' if self._base is None else self._base.name}: {part.name}"
         report = None if progress is None else lambda done, total: progress(what, done, total)
         if self._base is None or isinstance(self._base, FeatureFiles):
@@ -225,11 +220,8 @@ class Extraction:
             self._base,
             part.dataset,
             outputs,
-            batch_size=settings.batch_size,
-            cache=settings.cache,
             progress=report,
-            workers=settings.workers,
-            dtype=settings.dtype,
+            **self._settings.of(ExtractionOptions),
         )
 
 

@@ -13,12 +13,13 @@ from transferability.datasets import Dataset, stratified_sample
 from transferability.errors import LabelError, OptionError
 from transferability.features import Features, extract_blocks
 from transferability.pipeline.cost import warn_of_cost
-from transferability.pipeline.data import AnyEncoder, Progress, Settings, prepare
+from transferability.pipeline.data import AnyEncoder, Progress, prepare
 from transferability.pipeline.describe import describe_run
 from transferability.pipeline.extraction import load
 from transferability.pipeline.packs import mark_of
 from transferability.relatedness.estimator import TaskRelatedness
 from transferability.relatedness.pack import ReferencePack
+from transferability.settings import ExtractionOptions, Settings
 from transferability.statistics.classes import ClassStatistics, CovarianceForm, class_statistics
 from transferability.task import Task
 
@@ -78,11 +79,8 @@ def make_pack(
     blocks = extract_blocks(
         loaded,
         dataset,
-        batch_size=settings.batch_size,
-        cache=settings.cache,
         progress=None if progress is None else lambda done, total: progress(what, done, total),
-        workers=settings.workers,
-        dtype=settings.dtype,
+        **settings.of(ExtractionOptions),
     )
     chosen = [_drawn(dataset.labels, rows, settings.seed) for rows in (split.fit_rows, split.test_rows)]
     kept = np.sort(np.concatenate(chosen))

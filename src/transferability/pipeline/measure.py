@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from scipy.special import softmax
 
 from transferability._threads import threads_for
-from transferability.display.columns import COLUMNS, column_named
+from transferability.display.column_table import COLUMNS
+from transferability.display.columns import column_named
 from transferability.errors import LabelError, UnknownNameError, nearest_names
 from transferability.pipeline.cost import warn_of_cost
 from transferability.pipeline.data import Part, Progress, Split

@@ -11,11 +11,12 @@ from threadpoolctl import threadpool_limits
 
 from transferability.encoders import FeatureFiles
 from transferability.errors import NoSuchFileError, OptionError, TransferabilityError, UnknownNameError
-from transferability.pipeline.data import AnyEncoder, Part, Settings
+from transferability.pipeline.data import AnyEncoder, Part
 from transferability.pipeline.encoder_cost import CostMeter
 from transferability.pipeline.extraction import Extraction, load, views_of
 from transferability.pipeline.measure import Measurement
 from transferability.ranking.entry import Ranked
+from transferability.settings import Settings
 
 __all__ = ["EncoderSkippedError", "encoders_in_turn", "measure_encoder"]
 

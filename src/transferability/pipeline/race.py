@@ -17,12 +17,13 @@ from transferability._array import IntArray
 from transferability._criteria import BOUND, QUANTITIES, TRANSFERRED_ACCURACY, Quantity
 from transferability.datasets import Dataset
 from transferability.errors import OptionError, RowError, TransferabilityError
-from transferability.pipeline.data import Part, Progress, Settings, Split, prepare
+from transferability.pipeline.data import Part, Progress, Split, prepare
 from transferability.pipeline.extraction import Extraction, Loaded, load, views_of
 from transferability.pipeline.measure import relatedness_of
 from transferability.ranking.race import Sample, leaving
 from transferability.ranking.result import Ranked, Skipped
 from transferability.relatedness.estimator import TaskRelatedness
+from transferability.settings import Settings
 
 __all__ = ["Dropped", "Race", "nested_order", "run_race", "sizes_of"]
 

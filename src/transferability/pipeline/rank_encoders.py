@@ -18,7 +18,6 @@ from transferability.pipeline.data import (
     AnyEncoder,
     Data,
     Progress,
-    Settings,
     as_list,
     check_own_half,
     load_part,
@@ -33,6 +32,7 @@ from transferability.pipeline.race import run_race
 from transferability.pipeline.rank_on_ray import rank_on_ray
 from transferability.ranking.result import Ranked, Ranking, Skipped
 from transferability.relatedness.estimator import TaskRelatedness
+from transferability.settings import Settings
 
 __all__ = ["RankingInterrupted", "Tell", "rank"]
 

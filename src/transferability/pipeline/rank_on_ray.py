@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 
 from transferability.errors import RowError
 from transferability.pipeline.cluster import spread
-from transferability.pipeline.data import Part, Settings
+from transferability.pipeline.data import Part
 from transferability.pipeline.extraction import Loaded
 from transferability.pipeline.measure import Measurement
 from transferability.pipeline.one_encoder import EncoderSkippedError, measure_encoder
 from transferability.ranking.entry import Ranked, Skipped
+from transferability.settings import Settings
 
 __all__ = ["rank_on_ray"]
 

@@ -11,7 +11,6 @@ from transferability.pipeline.choice import Model, default_encoder
 from transferability.pipeline.data import (
     Data,
     Progress,
-    Settings,
     as_list,
     load_part,
     note_overlap,
@@ -23,6 +22,7 @@ from transferability.pipeline.measure import related
 from transferability.pipeline.packs import PackSource, common_mark
 from transferability.relatedness.estimator import TaskRelatedness
 from transferability.relatedness.result import Relatedness
+from transferability.settings import Settings
 
 __all__ = ["relate"]
 

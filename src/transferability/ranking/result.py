@@ -11,21 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from transferability._criteria import (
-    BOUND,
-    QUANTITIES,
-    TRANSFERRED,
     TRANSFERRED_ACCURACY,
-    TRANSFERRED_LOSS,
     Quantity,
     quantity_of,
-    unknown,
 )
 from transferability._validate import check_choice
-from transferability.display.columns import column_named, describe_columns, sort_key
+from transferability.display.columns import column_named, describe_columns
 from transferability.display.formats import amount
-from transferability.display.front import mark_front
 from transferability.display.tables import agreement_table, front_table, matrix_table, ranking_table, terms_table
-from transferability.errors import OptionError, TaskError, UnknownNameError, nearest_names, require_extra
+from transferability.errors import TaskError, UnknownNameError, nearest_names, require_extra
 from transferability.ranking.confidence import can_be_best, intervals_of
 from transferability.ranking.confirmation import Confirmation
 from transferability.ranking.entry import EncoderCost as EncoderCost
@@ -35,6 +29,8 @@ from transferability.ranking.entry import ScoreColumn as ScoreColumn
 from transferability.ranking.entry import Skipped as Skipped
 from transferability.ranking.expected import ExpectedAccuracy, KnownAccuracy, expected_accuracies
 from transferability.ranking.intervals import ConfidenceInterval
+from transferability.ranking.order import in_order
+from transferability.ranking.records import records_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,26 +97,7 @@ class Ranking:
         OptionError
             If no entry knows the criterion.
         """
-        if criterion is None:
-            known = not any(math.isnan(entry.value(TRANSFERRED_ACCURACY)) for entry in entries)
-            criterion = TRANSFERRED_ACCURACY if known else BOUND
-        criterion = sort_key(criterion)
-        column = column_named(criterion, [asdict(each) for each in columns])
-        if column is None:
-            message = f"`criterion` must be a column or a score that was computed; got {criterion!r}. "
-            raise UnknownNameError(message + nearest_names(criterion, [*QUANTITIES, *(each.name for each in columns)]))
-        if entries and criterion not in _named(columns) and all(math.isnan(each.value(criterion)) for each in entries):
-            if criterion in TRANSFERRED:
-                raise unknown(criterion, target)
-            message = f"`criterion` must be known of an encoder; {column.title!r} is known of none. Sort by another."
-            raise OptionError(message)
-
-        def key(entry: Ranked) -> tuple[bool, float, float]:
-            value = entry.value(criterion)
-            unless_decided = entry.value(TRANSFERRED_LOSS) if criterion == TRANSFERRED_ACCURACY else 0.0
-            return (math.isnan(value), -value if column.higher_is_better else value, unless_decided)
-
-        ordered = tuple(sorted(entries, key=key))
+        criterion, ordered = in_order(entries, criterion, columns, target)
         return cls(target, tuple(references), criterion, ordered, tuple(skipped), tuple(columns), made or {})
 
     @property
@@ -209,24 +186,7 @@ class Ranking:
     @cached_property
     def records(self) -> list[dict[str, Any]]:
         """The entries as JSON values, best first: what `to_dict` has under "ranking"."""
-        ends = {
-            quantity: [None if each is None else [each.low, each.high] for each in self.intervals(quantity)]
-            for quantity in dict.fromkeys((TRANSFERRED_ACCURACY, self.quantity))
-        }
-        records: list[dict[str, Any]] = []
-        for k, (entry, standing, p_best) in enumerate(zip(self.entries, self.standings, self.p_best, strict=True)):
-            whole = None if standing is None else asdict(standing) | {"p_best": p_best}
-            intervals = {quantity: values[k] for quantity, values in ends.items()}
-            records.append({"place": k + 1} | entry.to_dict() | {"intervals": intervals, "standing": whole})
-        for record, on_front in zip(records, mark_front(records), strict=True):
-            record["on_front"] = on_front
-        for record, expected in zip(records, self.expected, strict=True):
-            record["expected"] = None if expected is None else expected._asdict() | {"interval": [*expected[1:3]]}
-        if self.confirmation is not None:
-            confirmed = {each["encoder"]: each for each in self.confirmation.to_dict()["entries"]}
-            records = [record | {"confirmed": confirmed.get(record["encoder"])} for record in records]
-        rows = ranking_table(records)  # under the names that columns have everywhere
-        return [row | record for row, record in zip(rows, records, strict=True)]
+        return records_of(self)
 
     def frame(self) -> list[dict[str, Any]]:
         """Return the ranking as a table: one row for each encoder, best first; `pandas.DataFrame` takes it as it is."""
@@ -324,7 +284,3 @@ class Ranking:
             "confirmation": None if self.confirmation is None else self.confirmation.to_dict(),
             "made": self.made,
         }
-
-
-def _named(columns: Sequence[ScoreColumn]) -> set[str]:
-    return {column.name for column in columns} - set(TRANSFERRED)

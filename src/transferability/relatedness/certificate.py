@@ -40,6 +40,7 @@ __all__ = [
     "by_transport",
     "certify_sample",
     "losses_of",
+    "mixture_losses",
     "transformed_losses",
 ]
 
@@ -83,8 +84,11 @@ class AccuracyTerms(NamedTuple):
 _ROUNDING = 1e-14
 """By which the bound is rounded up, so that adding in another order never puts it below the loss that it bounds."""
 
-Coupler = Callable[[IntArray, "FloatArray | int", IntArray], Coupling]
-"""Couples these reference rows, with these masses or so many uniform ones, with these target rows, all of one class."""
+Coupler = Callable[[IntArray, "FloatArray | int", IntArray, FloatArray], Coupling]
+"""Couples these reference rows, with these masses or so many uniform ones, with these target rows, all of one class.
+
+The last argument is ``log B`` of that class, (K_R,), −∞ where B is zero.
+"""
 
 
 def by_transport(
@@ -95,7 +99,7 @@ def by_transport(
 ) -> Coupler:
     """Return the coupler that solves a transport problem at a cost given for rows; in blocks past `max_points`."""
 
-    def coupler(rows: IntArray, masses: FloatArray | int, columns: IntArray) -> Coupling:
+    def coupler(rows: IntArray, masses: FloatArray | int, columns: IntArray, log_B: FloatArray) -> Coupling:
         return couple(lambda r, c: cost(rows[r], columns[c]), masses, len(columns), max_points=max_points, rng=rng)
 
     return coupler
@@ -107,6 +111,14 @@ def losses_of(logits: FloatArray, labels: IntArray) -> FloatArray:
     largest = margins.max(axis=1)
     np.subtract(margins, largest[:, None], out=margins)
     losses: FloatArray = largest + np.log(np.exp(margins, out=margins).sum(axis=1))
+    return np.maximum(losses, 0.0)
+
+
+def mixture_losses(logits: FloatArray, log_B: FloatArray) -> FloatArray:
+    """Return ``−log Σ_j B_j softmax_j`` of each sample, in nats, shape (n,), for ``log B`` of one class, (K_R,)."""
+    used = log_B > -np.inf
+    log_h = logits[:, used] - logsumexp(logits, axis=1, keepdims=True)
+    losses: FloatArray = -logsumexp(log_h + log_B[used], axis=1)  # in logs: a tiny probability is not rounded to zero
     return np.maximum(losses, 0.0)
 
 
@@ -149,6 +161,9 @@ def certify_sample(
         )
         raise TaskError(message)
     reference_term, mismatch = np.zeros(n_targets), np.zeros(n_targets)
+    B = transform.B(priors) if B is None else B
+    with np.errstate(divide="ignore"):
+        log_B = np.log(B)
     entropy, per_point = transform.entropy_per_class(priors, B), np.zeros(len(target_labels))
     exact = True
     for i in np.flatnonzero(priors > 0):
@@ -157,14 +172,14 @@ def certify_sample(
         columns = np.flatnonzero(target_labels == i)
         masses = shares[reference_labels[rows]] / counts[reference_labels[rows]]
         plain = bool((masses == masses[0]).all())
-        coupling = coupler(rows, len(rows) if plain else masses, columns)
+        coupling = coupler(rows, len(rows) if plain else masses, columns, log_B[i])
         reference_term[i] = priors[i] * float(masses @ reference_losses[rows]) / float(masses.sum())
         mismatch[i] = priors[i] * coupling.value
         mismatch[i] += _ROUNDING * (reference_term[i] + entropy[i] + mismatch[i])
         exact &= coupling.exact
-        carried = coupling.mass * (reference_losses[rows[coupling.source]] + coupling.costs)
-        own_part = np.bincount(coupling.target, carried, minlength=len(columns)) * len(columns)
-        per_point[columns] = own_part + entropy[i] / priors[i]
+        source = rows[coupling.source]
+        carried = coupling.mass * (reference_losses[source] - log_B[i, reference_labels[source]] + coupling.costs)
+        per_point[columns] = np.bincount(coupling.target, carried, minlength=len(columns)) * len(columns)
     return Certificate(reference_term, entropy, mismatch, priors, exact, per_point)
 
 
@@ -175,19 +190,20 @@ def transformed_losses(
 
     `priors` are those that B is made from: the target's on the samples that h' was fitted to.
     """
-    log_h = target_logits - logsumexp(target_logits, axis=1, keepdims=True)
     B = transform.B(priors)
+    log_h = target_logits - logsumexp(target_logits, axis=1, keepdims=True)
     used = transform.D(priors) > 0  # the other columns are uniform: they add the same to every class
     largest = log_h[:, used].max(axis=1, keepdims=True)
     predictions = (np.exp(log_h[:, used] - largest) @ B[:, used].T).argmax(axis=1)
     if target_labels is None:
         return None, predictions
     losses = np.empty(len(log_h))
-    for i in np.unique(target_labels):  # in logs, so that a tiny probability is not rounded to zero
-        rows, columns = target_labels == i, B[i] > 0
-        if columns.sum() == 1 and B[i].max() == 1:  # by the same operations as the bound
-            j = int(columns.argmax())
-            losses[rows] = losses_of(target_logits[rows], np.full(int(rows.sum()), j))
-            continue
-        losses[rows] = -logsumexp(log_h[np.ix_(rows, columns)] + np.log(B[i, columns]), axis=1)
-    return np.maximum(losses, 0.0), predictions
+    with np.errstate(divide="ignore"):
+        log_B = np.log(B)
+    for i in np.unique(target_labels):
+        rows = target_labels == i
+        if np.count_nonzero(B[i]) == 1 and B[i].max() == 1:  # by the same operations as the bound
+            losses[rows] = losses_of(target_logits[rows], np.full(int(rows.sum()), int(B[i].argmax())))
+        else:
+            losses[rows] = mixture_losses(target_logits[rows], log_B[i])
+    return losses, predictions

@@ -19,6 +19,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import entr
 
 from transferability._array import BoolArray, FloatArray, IntArray
 from transferability.relatedness.descent import Array, Descent, Look, Quadratic, Rows, cross_entropy
@@ -63,6 +64,10 @@ class Constrained(NamedTuple):
     gap: float  # loss − lower bound on the optimum, ≥ 0
     passes: int
 
+    def within(self, gap: float) -> bool:
+        """Whether the loss is within `gap` of the optimum, relative to the loss or one nat, whichever is larger."""
+        return self.gap <= gap * max(self.loss, 1.0)
+
 
 class _Bounds(NamedTuple):
     largest: float  # distance of two rows, in units of τ
@@ -103,7 +108,7 @@ def solve_constrained(
         if small or over:
             found = _finish(descent, labels, weight, multipliers, tau)
             best = found if best is None or found.gap < best.gap else best
-            if best.gap <= gap * max(best.loss, 1.0) or over:
+            if best.within(gap) or over:
                 return best
         steps = descent.remembered(_quadratic(multipliers, tau, descent))
         low, high = multipliers / _TRUST, multipliers * _TRUST
@@ -192,6 +197,8 @@ def _finish(descent: Descent, labels: IntArray, weight: FloatArray, multipliers:
     gradient = slopes @ descent.features + _quadratic(multipliers, tau, descent).slope(weights)
     descent.passes += 1
     lower = _lower(lowest, gradient, weights, multipliers, squares / tau**2, tau)
+    priors = np.bincount(labels, weights=weight)
+    lower = min(lower, float(entr(priors).sum()))  # the optimum is no worse than the priors, whatever was rounded
     return Constrained(
         weights=factor * weights,
         intercept=shifts,

@@ -24,7 +24,13 @@ import numpy as np
 from transferability._array import FloatArray, IntArray
 from transferability._validate import check_features, check_labels, check_positive
 from transferability.errors import FeatureError
-from transferability.relatedness.constrained import FAIR_GAP, Start, pair_distances_squared, solve_constrained
+from transferability.relatedness.constrained import (
+    FAIR_GAP,
+    Constrained,
+    Start,
+    pair_distances_squared,
+    solve_constrained,
+)
 from transferability.relatedness.descent import Rows
 
 __all__ = ["SoftmaxClassifier", "fit_lipschitz_softmax", "fit_rows"]
@@ -160,17 +166,24 @@ def fit_rows(
     weight = np.full(len(labels), 1.0 / len(labels)) if weight is None else weight
     if start is not None:
         start = start._replace(weights=unit * rows.reduce(start.weights))
-    working = rows.working(int(labels.max()) + 1)
-    passes = 0
-    for each in (working, dataclasses.replace(working, coordinates=working.coordinates.astype(np.float64, copy=False))):
+    fair = max(gap or 0.0, FAIR_GAP)
+
+    def solve(each: Rows, begin: Start | None) -> Constrained:
         single = each.coordinates.dtype == np.float32
         size = each.coordinates.size * len(np.unique(labels))
         aim = max(gap or 0.0, _GAPS[2] if single else _GAPS[1] if size > _SMALL else _GAPS[0])
-        found = solve_constrained(each, labels, weight, tau * unit, start, gap=aim, most_passes=_MOST_PASSES)
-        passes += found.passes
-        if not single or found.gap <= max(aim, FAIR_GAP) * max(found.loss, 1.0):
-            break
-        start = Start(found.weights, found.intercept, found.multipliers)
+        return solve_constrained(each, labels, weight, tau * unit, begin, gap=aim, most_passes=_MOST_PASSES)
+
+    working = rows.working(int(labels.max()) + 1)
+    double = dataclasses.replace(working, coordinates=working.coordinates.astype(np.float64, copy=False))
+    tried = [solve(working, start)]
+    if not tried[0].within(fair) and working.coordinates.dtype == np.float32:
+        tried.append(solve(double, Start(tried[0].weights, tried[0].intercept, tried[0].multipliers)))
+    if not tried[-1].within(fair) and (start is not None or len(tried) > 1):
+        # A fit that was sure of everything is a bad start: the loss has no curvature there to go by.
+        tried.append(solve(double, None))
+    found = min(tried, key=lambda each: each.gap)
+    passes = sum(each.passes for each in tried)
     weights = rows.expand(found.weights) / unit
     classifier = SoftmaxClassifier(
         weights=weights,
@@ -179,7 +192,7 @@ def fit_rows(
         accuracy=found.accuracy,
         certified_tau=float(np.sqrt(pair_distances_squared(weights).max())),
         gap=found.gap,
-        converged=found.gap <= FAIR_GAP * max(found.loss, 1.0),
+        converged=found.within(FAIR_GAP),
         iterations=passes,
     )
     return classifier, Start(weights, found.intercept, found.multipliers)

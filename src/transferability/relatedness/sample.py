@@ -13,6 +13,8 @@ from transferability.relatedness.descent import Rows
 __all__ = ["Sample", "at_most", "hold_out", "stratified_folds"]
 
 _HELD_OUT = 0.25
+_ROUNDING = 1e-6  # of a feature, relative to itself and to the mean of its absolute values: a row computed twice
+_BLOCK = 1_000_000  # numbers that are compared at once
 
 
 class _Arrays(NamedTuple):
@@ -61,13 +63,13 @@ def stratified_folds(
 ) -> list[tuple[IntArray, IntArray]]:
     """Return (fitting rows, test rows) of each fold: each row is in one test part, each class spread over the folds.
 
-    Rows with the same features and label stay together: what was fitted on one of them has seen the others. Where a
-    class has too few different rows for that, they are dealt one by one. No test part is empty.
+    Rows of one label whose features are equal up to rounding stay together: what was fitted on one of them has seen the
+    others. Where a class has too few different rows for that, they are dealt one by one. No test part is empty. The
+    folds depend on the order of the rows and on which are equal, not on the values of the features.
     """
     classes = np.zeros(len(features), dtype=np.int64) if labels is None else labels
-    group = _equal_rows(features, classes, least=2 * n_folds)
-    first = np.unique(group, return_index=True)[1]
-    order = np.random.default_rng(seed).permutation(len(first))
+    first, group = np.unique(_equal_rows(features, classes, least=2 * n_folds), return_inverse=True)
+    order = np.random.default_rng(seed).permutation(len(features))[first].argsort()
     order = order[np.argsort(classes[first[order]], kind="stable")]
     fold_of_group = np.empty(len(first), dtype=np.int64)
     fold_of_group[order] = np.arange(len(first)) % n_folds
@@ -76,12 +78,24 @@ def stratified_folds(
 
 
 def _equal_rows(features: FloatArray, classes: IntArray, *, least: int) -> IntArray:
-    """Return the group of equal rows of each row, (n,); single rows in classes with fewer than `least` groups."""
-    plain = np.ascontiguousarray(features + 0.0)  # −0 is 0
-    as_bytes = plain.view(np.dtype((np.void, plain.shape[1] * plain.itemsize))).ravel()
-    kinds = np.unique(as_bytes, return_inverse=True)[1]
-    _, first, group = np.unique(np.stack([classes, kinds]), axis=1, return_index=True, return_inverse=True)
+    """Return the first of the rows that each row is equal to, up to rounding, (n,); itself where no other is.
+
+    Rows of a class are compared with their neighbours on a random axis. Classes with fewer than `least` different rows
+    count all of theirs as different.
+    """
+    n, d = features.shape
+    blocks = np.array_split(features, max(1, features.size // _BLOCK))
+    size = np.sum([np.sum(np.abs(block) / np.float64(n), axis=0) for block in blocks], axis=0)  # of each feature
+    axis = np.random.default_rng(0).normal(size=d) / np.where(size > np.finfo(np.float64).tiny, size, 1.0)
+    order = np.lexsort((np.concatenate([block @ axis for block in blocks]), classes))
+    new = np.ones(n, dtype=bool)
+    for rows in np.array_split(np.arange(1, n), len(blocks)):
+        one, other = (features[order[part]].astype(np.float64, copy=False) for part in (rows - 1, rows))
+        near = (np.abs(one - other) <= _ROUNDING * (np.abs(other) + size)).all(axis=1)
+        new[rows] = ~near | (classes[order[rows - 1]] != classes[order[rows]])
+    group = np.cumsum(new) - 1  # of each place in the order
+    first = np.minimum.reduceat(order, np.flatnonzero(new))
+    leader = np.empty(n, dtype=np.int64)
+    leader[order] = first[group]
     few = np.bincount(classes[first], minlength=int(classes.max()) + 1) < least
-    alone = few[classes]
-    group[alone] = len(first) + np.arange(int(alone.sum()))
-    return np.unique(group, return_inverse=True)[1]
+    return np.where(few[classes], np.arange(n), leader)

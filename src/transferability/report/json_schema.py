@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from transferability._schema import json_schema
-from transferability.display.columns import COLUMNS
+from transferability.display.column_table import COLUMNS
 from transferability.report.shapes import RANKING, RELATION
 
 __all__ = ["SCHEMAS", "ranking_schema", "relate_schema", "study_schema"]

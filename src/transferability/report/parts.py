@@ -9,7 +9,8 @@ from typing import Any
 
 from transferability._criteria import BOUND, HIGHER_IS_BETTER, Quantity, quantity_of
 from transferability.agreement import agreement
-from transferability.display.columns import Column, column_named, columns_of, shown_columns
+from transferability.display.column_table import Column
+from transferability.display.columns import column_named, columns_of, shown_columns
 from transferability.display.front import mark_front
 from transferability.display.next_steps import next_steps
 from transferability.display.tables import agreement_table, front_table, grid

@@ -12,15 +12,13 @@ from typing import Any
 from transferability._criteria import TRANSFERRED
 from transferability._schema import ShapeError, check_shape, read_json
 from transferability.errors import DatasetError, FileDamagedError, NoSuchFileError, no_such_file
-from transferability.report.shapes import DETAILS, MADE, RANKING, RELATION
+from transferability.report.shapes import DETAILS, MADE, PARTS, RANKING, RELATION
 from transferability.report.stored import Stored
 
 __all__ = ["RECORDS", "check_points", "check_result", "read_known", "read_measured", "read_study"]
 
 RECORDS = ("ranking.json", "relate.json")
 SCHEMA_VERSION = 1  # of the records that this version writes and reads
-
-_PARTS = ("test", "folds", "fit")  # that results are measured on
 
 _HOW_TO_WRITE = "Write them with `transferability rank … --out` or `transferability relate … --out`."
 _log = logging.getLogger(__name__)
@@ -185,8 +183,8 @@ def check_result(result: Mapping[str, Any], where: str) -> None:
     if result["tau"] <= 0 or any(tau <= 0 for tau, _ in result["tau_path"]):
         message = f"τ of `{where}` must be positive"
         raise ShapeError(message)
-    if result["evaluated_on"] not in _PARTS:
-        message = f"`{where}.evaluated_on` must be {' or '.join(_PARTS)}"
+    if result["evaluated_on"] not in PARTS:
+        message = f"`{where}.evaluated_on` must be {' or '.join(PARTS)}"
         raise ShapeError(message)
     for name in ("chance", "log_n_classes"):
         if result.get("accuracy_lost") is not None and name not in result:

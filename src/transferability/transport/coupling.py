@@ -106,9 +106,10 @@ def _dual_start(cost: FloatArray, a: FloatArray, b: FloatArray) -> tuple[FloatAr
     np.exp(kernel, out=kernel)
     a, b = a.astype(np.float32), b.astype(np.float32)
     right = np.ones(len(b), dtype=np.float32)
-    for _ in range(_SINKHORN_ROUNDS):
-        left = a / np.maximum(kernel @ right, _TINY)
-        right = b / np.maximum(left @ kernel, _TINY)
+    with np.errstate(invalid="ignore"):  # some BLAS look past the ends of small arrays, and report what they see there
+        for _ in range(_SINKHORN_ROUNDS):
+            left = a / np.maximum(kernel @ right, _TINY)
+            right = b / np.maximum(left @ kernel, _TINY)
     left, right = (np.log(np.maximum(each, _TINY).astype(np.float64)) for each in (left, right))
     return rows + blur * left, columns + blur * right
 

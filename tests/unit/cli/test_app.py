@@ -183,7 +183,7 @@ def test_relate_prints_a_matrix_for_several(files: dict[str, str]) -> None:
         ["--tau", "auto"],
         ["--tau", "0.1,0.5"],
         ["--ground-cost", "euclidean", "--space", "target"],
-        ["--solver", "sgd"],
+        ["--solver", "sgd", "--folds", "1"],
         ["--matching", "0,1,2"],
         ["--matching", "random"],
         ["--fixed-map"],

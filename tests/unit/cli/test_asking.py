@@ -224,7 +224,7 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("bare")
 def test_with_nothing_but_a_folder_what_is_here_is_ranked(run: Run) -> None:
-    code, out, err = run("rank", "photos", "--json")
+    code, out, err = run("rank", "photos", "--limit", "24", "--json")
     assert code == 0, err
     record = json.loads(out)
     names = ["packaged:efficientnet-lite0", "packaged:efficientnet-lite1"]

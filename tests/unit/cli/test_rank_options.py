@@ -14,16 +14,16 @@ from transferability.cli.app import app
 from transferability.features import write_features
 
 
-@pytest.fixture
-def files(tmp_path: Path) -> dict[str, str]:
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Return feature files: a target of overlapping classes and two references."""
-    made = {}
+    folder, made = tmp_path_factory.mktemp("features"), {}
     for seed, name in enumerate(["near", "far", "goal"]):
         rng = np.random.default_rng(seed)
         labels = np.arange(90) % 3
         features = 2 * np.eye(3, 5)[labels] + rng.normal(size=(90, 5)) + 0.3 * seed
-        write_features(tmp_path / f"{name}.npz", features.astype(np.float32), labels, ["a", "b", "c"])
-        made[name] = f"features:{tmp_path / name}.npz"
+        write_features(folder / f"{name}.npz", features.astype(np.float32), labels, ["a", "b", "c"])
+        made[name] = f"features:{folder / name}.npz"
     return made
 
 
@@ -39,8 +39,12 @@ def ranked(files: dict[str, str], *options: str, reference: bool = True) -> dict
     return {**entry["relatedness"], "entry": entry, "made": record["made"]}
 
 
-def test_without_options(files: dict[str, str]) -> None:
-    plain = ranked(files)
+@pytest.fixture(scope="module")
+def plain(files: dict[str, str]) -> dict[str, Any]:
+    return ranked(files)
+
+
+def test_without_options(plain: dict[str, Any]) -> None:
     assert (plain["reference"], plain["evaluated_on"], plain["ground_cost"]) == ("near", "folds", "exact")
     assert plain["tau"] == pytest.approx(32 / np.sqrt(5), rel=0.01)
     assert plain["scale"] != 1
@@ -64,13 +68,15 @@ def test_no_reference_is_the_other_half(files: dict[str, str]) -> None:
         (["--unlabelled"], "transferred_accuracy", None),
     ],
 )
-def test_options_reach_the_result(files: dict[str, str], options: list[str], name: str, value: object) -> None:
-    assert ranked(files)[name] != value
+def test_options_reach_the_result(
+    files: dict[str, str], plain: dict[str, Any], options: list[str], name: str, value: object
+) -> None:
+    assert plain[name] != value
     assert ranked(files, *options)[name] == value
 
 
-def test_options_that_decide_which_rows(files: dict[str, str]) -> None:
-    assert ranked(files, "--seed", "3")["bound"] != ranked(files)["bound"]
+def test_options_that_decide_which_rows(files: dict[str, str], plain: dict[str, Any]) -> None:
+    assert ranked(files, "--seed", "3")["bound"] != plain["bound"]
     limited = ranked(files, "--limit", "45")["made"]["data"][0]
     assert limited["fit_rows"] == 45
     share = ranked(files, "--folds", "1", "--test-share", "0.5")["made"]["data"][0]

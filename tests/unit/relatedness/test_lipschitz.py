@@ -7,7 +7,9 @@ from scipy.spatial.distance import cdist
 from scipy.special import log_softmax, softmax
 
 from transferability.errors import FeatureError, LabelError, OptionError
-from transferability.relatedness.lipschitz import SoftmaxClassifier, fit_lipschitz_softmax
+from transferability.relatedness.constrained import Start
+from transferability.relatedness.descent import Rows
+from transferability.relatedness.lipschitz import SoftmaxClassifier, fit_lipschitz_softmax, fit_rows
 
 
 def clusters(
@@ -210,3 +212,15 @@ def test_bad_input() -> None:
         fit_lipschitz_softmax(z, np.zeros(4, dtype=int), 1.0)
     with pytest.raises(FeatureError, match="row 2 holds NaN or infinity"):
         fit_lipschitz_softmax(np.where(np.arange(4)[:, None] == 2, np.nan, z), y, 1.0)
+
+
+@pytest.mark.parametrize("seed", [2, 6, 16, 33, 43])
+def test_a_start_that_is_sure_of_everything_does_no_harm(seed: int) -> None:
+    """Where the loss has no curvature descent went astray, to losses of a billion nats."""
+    rng = np.random.default_rng(seed)
+    rows, labels = Rows.of(rng.normal(size=(12, 13))), np.repeat(np.arange(5), [1, 1, 4, 2, 4])
+    start = Start(3 * rng.normal(size=(5, 13)), 3 * rng.normal(size=5), 1e-6 * (1 - np.eye(5)))
+    cold, warm = fit_rows(rows, labels, 9.0)[0], fit_rows(rows, labels, 9.0, start=start)[0]
+    assert warm.converged
+    assert warm.loss <= cold.loss + 1e-2
+    assert warm.gap >= warm.loss - cold.loss  # cold is feasible: the optimum is no higher

@@ -30,7 +30,7 @@ def variants() -> list[Relatedness]:
     return [
         TaskRelatedness(learn_map=False).fit(reference, target),  # its ridge is infinite
         TaskRelatedness(ground_cost="euclidean", space="target").fit(reference, target),
-        TaskRelatedness(solver="sgd").fit(reference, target),
+        TaskRelatedness(solver="sgd", epochs=20).fit(reference, target),
         TaskRelatedness().fit(reference, task(2, 3, "green", labelled=False)),
         TaskRelatedness().fit(task(0, 2, "red"), task(2, 5, "green")),
     ]

@@ -8,8 +8,9 @@ from importlib.metadata import version as _version
 from d3pm.conventions import Conventions
 from d3pm.generation import GenerationConfig, generate
 from d3pm.likelihood import Likelihood, negative_log_likelihood
-from d3pm.losses import Objective, bound_term, training_loss
+from d3pm.losses import bound_term, training_loss
 from d3pm.mutual_information import mutual_information_alphas
+from d3pm.objective import Objective
 from d3pm.processes.absorbing_uniform import AbsorbingUniform
 from d3pm.processes.autoregressive import Autoregressive
 from d3pm.processes.base import Process

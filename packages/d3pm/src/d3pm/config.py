@@ -12,7 +12,7 @@ from typing import Any
 
 from d3pm.conventions import Conventions
 from d3pm.errors import ConfigError, check_choice, check_number
-from d3pm.losses import Objective
+from d3pm.objective import Objective
 from d3pm.sections import build_section, refuse_moved, refuse_unknown
 
 __all__ = ["Config", "DataConfig", "EvaluateConfig", "ProcessConfig", "TrainConfig", "load_recipe", "recipe_names"]
@@ -147,7 +147,7 @@ class TrainConfig:
     precision : {"float32", "bf16"}
         Of the net; the bound is always computed in float32 or better.
     compile : bool
-        torch.compile the net.
+        torch.compile the net, and what the loss does with its logits.
     seed : int
     log_every, checkpoint_every : int
         In steps.

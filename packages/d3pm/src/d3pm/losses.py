@@ -12,21 +12,20 @@ texts differ in length, attention_mask (B, N), True at real positions.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from d3pm.conventions import Conventions, First, conventions_of
-from d3pm.counted import counted_masks, masks_linearly
-from d3pm.errors import OptionError, check_choice
+from d3pm.counted import counted_masks
+from d3pm.fusion import fusible, fusing
+from d3pm.importance import TimeImportance
+from d3pm.objective import Objective
 from d3pm.processes.base import FLOOR, Mode, Process
 from d3pm.processes.closed import Absorbing
 
 __all__ = [
     "Denoiser",
-    "Objective",
     "bound_term",
     "continuous_bound_term",
     "cross_entropy",
@@ -36,6 +35,7 @@ __all__ = [
     "training_loss",
 ]
 
+LN2 = 0.6931471805599453
 Denoiser = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 
@@ -142,67 +142,20 @@ def sample_times(
     tensor of shape (n,)
         Whole numbers from 1 to T, or float64 in (0, 1) in continuous time.
     """
-    fractions = low + (high - low) * stratified(n, generator, device)
+    return _times(process, low + (high - low) * stratified(n, generator, device))
+
+
+def _times(process: Process, shares: Tensor) -> Tensor:
+    """Return times at shares of T in [0, 1)."""
     if process.n_steps is None:
-        return fractions.clamp(1e-5, 1 - 1e-6)
-    return (fractions * process.n_steps).long().clamp(max=process.n_steps - 1) + 1
+        return shares.clamp(1e-5, 1 - 1e-6)
+    return (shares * process.n_steps).long().clamp(max=process.n_steps - 1) + 1
 
 
 def stratified(n: int, generator: torch.Generator | None = None, device: torch.device | str = "cpu") -> Tensor:
     """Return (u + i/n) mod 1 for i = 0 … n − 1 and one uniform u, (n,) float64."""
     u = torch.rand((), dtype=torch.float64, device=device, generator=generator)
     return (u + torch.arange(n, device=device, dtype=torch.float64) / n) % 1.0
-
-
-@dataclass(frozen=True)
-class Objective:
-    """What to minimise.
-
-    Attributes
-    ----------
-    kind : {"bound", "masked", "counted", "simple", "cross_entropy"}
-        "bound": the term of L_vb, plus `cross_entropy` times the cross-entropy (L_λ; λ = 0.001 for the paper's images,
-        0.01 for its absorbing text). "masked": the absorbing process's closed form. "counted": the same bound in
-        continuous time with less variance, by masking an exact number of positions; see `d3pm.counted`. "simple":
-        cross-entropy at masked positions with weight one at every masking ratio, a masked language model's objective;
-        for encoders.
-        "cross_entropy": the auxiliary term of equation 5 alone, at all positions and times, for any process.
-    cross_entropy : float, default=0
-        λ of equation 5.
-    low, high : float, default=0, 1
-        Range of times trained on, as fractions of T. An encoder sees little noise at use: (0.05, 0.6) serves it.
-    """
-
-    kind: Literal["bound", "masked", "counted", "simple", "cross_entropy"] = "bound"
-    cross_entropy: float = 0.0
-    low: float = 0.0
-    high: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_choice(self.kind, ("bound", "masked", "counted", "simple", "cross_entropy"), "kind")
-        if self.cross_entropy < 0 or not 0 <= self.low < self.high <= 1:
-            message = f"`cross_entropy` must be ≥ 0 and 0 ≤ low < high ≤ 1; got {self}."
-            raise OptionError(message)
-
-    def check(self, process: Process, conventions: Conventions) -> None:
-        """Raise `OptionError` if this objective does not train that model of that process."""
-        conventions.check(process)
-        if conventions.mode == "score" and (self.kind != "bound" or self.cross_entropy):
-            message = f"`kind` must be 'bound' without cross-entropy for a net of scores, which says no p̃; got {self}."
-            raise OptionError(message)
-        masks = self.kind in ("masked", "counted", "simple")
-        if masks and not isinstance(process, Absorbing):
-            message = (
-                f"`kind` must be 'bound' or 'cross_entropy' for a {process.kind} process; "
-                f"got {self.kind!r}, which needs masks."
-            )
-            raise OptionError(message)
-        if self.kind == "counted" and not masks_linearly(process):
-            message = "`kind` = 'counted' needs continuous time, process.steps = 0, and process.schedule = 'linear'."
-            raise OptionError(message)
-        if masks and conventions.first != "eq4":
-            message = f"`first` must be 'eq4' with `kind` = {self.kind!r}, the closed form of equation 4; got 'direct'."
-            raise OptionError(message)
 
 
 def training_loss(
@@ -214,6 +167,9 @@ def training_loss(
     condition: Tensor | None = None,
     conventions: Conventions | None = None,
     attention_mask: Tensor | None = None,
+    *,
+    importance: TimeImportance | None = None,
+    fuse: bool = False,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the loss of a batch, and what to log.
 
@@ -225,6 +181,11 @@ def training_loss(
         The denoiser's own by default.
     attention_mask : bool tensor of shape (B, N), optional
         False at padding, which the denoiser is told (as its fourth argument) and the loss leaves out.
+    importance : TimeImportance, optional
+        Draws the times, and learns from the losses; needed where `objective.times` is "importance".
+    fuse : bool, default=False
+        Compile what is done with the logits into few kernels (`torch.compile`, the first call takes a while): on a GPU
+        a fraction of the time. The same numbers, but for rounding.
 
     Returns
     -------
@@ -235,33 +196,65 @@ def training_loss(
         cross-entropy);
         "cross_entropy": in bits.
     """
-    t = sample_times(process, len(x_0), generator, x_0.device, objective.low, objective.high)
-    weight = None
+    shares, weight = stratified(len(x_0), generator, x_0.device), None
+    if importance is not None:
+        shares, weight = importance.draw(shares)
+        weight = weight.float().reshape(-1, *(1,) * (x_0.ndim - 1))
+    t = _times(process, objective.low + (objective.high - objective.low) * shares)
     if objective.kind == "counted":
         masked, t, weight = counted_masks(x_0, t, generator, attention_mask)
         x_t = torch.where(masked, process.mask, x_0)  # type: ignore[attr-defined]
     else:
         x_t = process.corrupt(x_0, process.spread(t, x_0), generator)
-    # The bound is in float32 whatever the net ran in.
-    logits = ask(denoiser, x_t, fraction(process, t), condition, attention_mask).float()
+    logits = ask(denoiser, x_t, fraction(process, t), condition, attention_mask)
     conventions = conventions_of(denoiser, conventions)
-    log_p = conventions.read(logits)
-    ce = cross_entropy(log_p, x_0) if conventions.mode != "score" else cross_entropy(logits.log_softmax(-1), x_0)
+    with fusing(fuse):
+        criterion = fusible(_criterion) if process.fusible else _criterion
+        loss, bits, ce, each = criterion(objective, conventions, process, logits, x_t, x_0, t, weight, attention_mask)
+    if importance is not None:
+        importance.update(shares, each)
+    return loss, {"bits": bits.detach() / LN2, "cross_entropy": ce.detach() / LN2}
+
+
+def _criterion(
+    objective: Objective,
+    conventions: Conventions,
+    process: Process,
+    logits: Tensor,
+    x_t: Tensor,
+    x_0: Tensor,
+    t: Tensor,
+    weight: Tensor | None,
+    attention_mask: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the loss, the bound, the cross-entropy and the examples' losses (B,) without weights, in nats.
+
+    All of a step's work on (…, K) but the net's.
+    """
+    log_p, ce = fusible(_read)(conventions, logits, x_0)
+    mean_ce = _mean(ce, attention_mask)
     if objective.kind == "simple":
-        masked = (x_t == process.mask).to(ce.dtype)  # type: ignore[attr-defined]
-        masked = masked if attention_mask is None else masked * attention_mask
-        loss = (ce * masked).sum() / masked.sum().clamp(min=1)
-        bits = loss
-    elif objective.kind == "cross_entropy":
-        bits = loss = _mean(ce, attention_mask)
-    elif weight is not None:
-        bits = loss = _mean(ce * weight, attention_mask)
-    else:
-        term = _mean(_term(objective, conventions, process, x_t, x_0, log_p, t), attention_mask)
-        loss = term + objective.cross_entropy * _mean(ce, attention_mask) if objective.cross_entropy else term
-        bits = term * (process.n_steps or 1)
-    ln2 = 0.6931471805599453
-    return loss, {"bits": bits.detach() / ln2, "cross_entropy": _mean(ce.detach(), attention_mask) / ln2}
+        masked = x_t == process.mask  # type: ignore[attr-defined]
+        masked = masked if attention_mask is None else masked & attention_mask
+        loss = torch.where(masked, ce, 0.0).sum() / masked.sum().clamp(min=1)
+        return loss, loss, mean_ce, loss
+    if objective.kind == "cross_entropy":
+        return mean_ce, mean_ce, mean_ce, mean_ce
+    term = ce if objective.kind == "counted" else _term(objective, conventions, process, x_t, x_0, log_p, t)
+    total = term + objective.cross_entropy * ce if objective.cross_entropy else term
+    each = (total if attention_mask is None else torch.where(attention_mask, total, 0.0)).flatten(1).mean(-1)
+    if weight is not None:
+        term, total = term * weight, total * weight
+    bits = _mean(term, attention_mask)
+    loss = _mean(total, attention_mask) if objective.cross_entropy else bits
+    return loss, bits * (process.n_steps or 1), mean_ce, each
+
+
+def _read(conventions: Conventions, logits: Tensor, x_0: Tensor) -> tuple[Tensor, Tensor]:
+    """Return log p̃ (or scores) and the cross-entropy."""
+    logits = logits.float()  # the bound is in float32 whatever the net ran in
+    log_p = conventions.read(logits)
+    return log_p, cross_entropy(log_p if conventions.mode != "score" else logits.log_softmax(-1), x_0)
 
 
 def ask(

@@ -39,6 +39,10 @@ class Alone:
         """Return the mean over processes."""
         return float(value)
 
+    def gather(self, values: Tensor) -> Tensor:
+        """Return the values of all processes."""
+        return values
+
     def wait(self) -> None:
         """Wait for no one."""
 
@@ -65,6 +69,11 @@ class Several:
     def mean(self, value: Tensor) -> float:
         """Return the mean over processes."""
         return float(self._accelerator.reduce(value, reduction="mean"))
+
+    def gather(self, values: Tensor) -> Tensor:
+        """Return the values of all processes."""
+        gathered: Tensor = self._accelerator.gather(values)
+        return gathered
 
     def wait(self) -> None:
         """Wait for the other processes."""

@@ -22,6 +22,7 @@ from d3pm.config import Config, TrainConfig
 from d3pm.data import Batch, Dataset, load_data
 from d3pm.errors import ConfigError, DataError, check_choice
 from d3pm.huggingface import load_pretrained, resolve_net
+from d3pm.importance import TimeImportance
 from d3pm.losses import training_loss
 from d3pm.metrics import MetricsLog, Reporter
 from d3pm.resumption import check_folder, check_same, optimizer_tensors, restore_optimizer
@@ -110,6 +111,9 @@ class _Run:
         with _seeded(config.train.seed):
             self.denoiser: nn.Module = build_denoiser(config, dataset.spec, n_states_of(config.process, dataset.spec))
         self.average = Average(self.denoiser, config.train.ema)
+        self.importance: TimeImportance | None = None
+        if config.loss.times == "importance":
+            self.importance = TimeImportance(self.process.n_steps, runtime.gather)
         self.denoiser.to(runtime.device)
         self.optimizer = torch.optim.Adam(self.denoiser.parameters(), lr=config.train.lr)
         self.model = self.denoiser  # what is called: compiled, and wrapped where there are several processes
@@ -121,6 +125,9 @@ class _Run:
         self.denoiser.load_state_dict(checkpoint.section("model"))
         self.average.values = checkpoint.section("ema")
         restore_optimizer(self.optimizer, checkpoint.section("optimizer"))
+        if self.importance is not None:
+            history = checkpoint.section("times")
+            self.importance.sums, self.importance.counts = history["sums"], history["counts"]
         self.step = checkpoint.step
         return self.step
 
@@ -134,6 +141,8 @@ class _Run:
         device = self.runtime.device
         self.average.values = {key: value.to(device) for key, value in self.average.values.items()}
         self.process.to(device)
+        if self.importance is not None:
+            self.importance.to(device)
         self.model, self.optimizer = self.runtime.prepare(self.denoiser, self.optimizer)
         if self.config.train.compile:
             self.model = torch.compile(self.model)
@@ -178,7 +187,7 @@ class _Run:
         with _seeded(seed, device):  # for dropout
             return training_loss(
                 config.loss, process, self._denoise, batch.tokens, generator, labels, config.conventions,
-                batch.attention_mask,
+                batch.attention_mask, importance=self.importance, fuse=config.train.compile,
             )  # fmt: skip
 
     def _denoise(self, *inputs: Tensor | None) -> Tensor:
@@ -194,6 +203,8 @@ class _Run:
                 "ema": self.average.values,
                 "optimizer": optimizer_tensors(self.optimizer),
             }
+            if self.importance is not None:
+                sections["times"] = {"sums": self.importance.sums, "counts": self.importance.counts}
             spec = self.dataset.spec
             save_checkpoint(self.path, self.config, spec, self.process, self.step, sections, self.frequencies)
         self.runtime.wait()

@@ -8,8 +8,14 @@ on two numbers, so the sorted coupling is optimal, and for a class i made of one
 .. math::
     \text{reference loss} + \text{mismatch} = \int_0^1 \max\bigl(Q_R(p), Q_T(p)\bigr) \, dp
 
-over the quantiles of the losses. It says how much harder the target's samples are than the reference's, not where they
-lie: that is what the other costs are for. The map is fitted by softmax regression (`fit_cross_entropy`), with a ridge
+over the quantiles of the losses. A class made of several reference classes is compared by the loss of :math:`h'`,
+
+.. math:: c\bigl((u, j), v\bigr) = \Bigl(-\log \sum_k B_{ik} h_k(v) - \bigl[\ell_j(u) - \log B_{ij}\bigr]\Bigr)_+ ,
+
+two numbers again: one summand in place of the sum would charge each target point for the choice of a reference class.
+
+The cost says how much harder the target's samples are than the reference's, not where they lie: that is what the other
+costs are for. The map is fitted by softmax regression (`fit_cross_entropy`), with a ridge
 towards the reference classifier, calibrated to the target.
 """
 
@@ -26,6 +32,7 @@ from transferability.relatedness.certificate import (
     Coupler,
     certify_sample,
     losses_of,
+    mixture_losses,
     transformed_losses,
 )
 from transferability.relatedness.costs.base import FittedMap, GroundCost, HeldOut, class_weights
@@ -36,7 +43,7 @@ from transferability.relatedness.matching import ClassPoints, PairCosts, Quantil
 from transferability.relatedness.sample import Sample, at_most, hold_out
 from transferability.relatedness.scale import best_scale, doubt, minimize_over_scales
 from transferability.transport.cost import exact_cost
-from transferability.transport.coupling import MAX_POINTS, Coupling, couple
+from transferability.transport.coupling import MAX_POINTS, Coupling
 from transferability.transport.sorted import sorted_coupling
 
 __all__ = ["ExactCost", "sorted_coupler"]
@@ -65,8 +72,8 @@ class ExactCost(GroundCost):
         max_points: int = MAX_POINTS,
         rng: np.random.Generator | None = None,
     ) -> Coupler:
-        """Couple in sorted order; a class made of several reference classes is a transport problem after all."""
-        return sorted_coupler(left, labels, right, max_points=max_points, rng=rng)
+        """Couple in sorted order."""
+        return sorted_coupler(left, labels, right)
 
     def pair_costs(self, reference: ClassPoints, target: ClassPoints, losses: FloatArray) -> PairCosts:
         """Return the integrals of ``max(Q_R, Q_T)``."""
@@ -148,29 +155,18 @@ class ExactCost(GroundCost):
         return finished(place_map, choice.ridge, choice.bound, sharpness(choice.place_map))
 
 
-def sorted_coupler(
-    left: FloatArray,
-    labels: IntArray,
-    right: FloatArray,
-    *,
-    max_points: int = MAX_POINTS,
-    rng: np.random.Generator | None = None,
-) -> Coupler:
-    """Return the coupler of the exact cost for logits: sorted, or by transport where several classes are mixed."""
+def sorted_coupler(left: FloatArray, labels: IntArray, right: FloatArray) -> Coupler:
+    """Return the coupler of the exact cost for logits of both samples."""
     own = losses_of(left, labels)
 
-    def coupler(rows: IntArray, masses: FloatArray | int, columns: IntArray) -> Coupling:
+    def coupler(rows: IntArray, masses: FloatArray | int, columns: IntArray, log_B: FloatArray) -> Coupling:
         classes = labels[rows]
-        if (classes == classes[0]).all():
+        here = own[rows]
+        if np.isfinite(log_B).sum() == 1:  # B of the class is on both sides
             there = losses_of(right[columns], np.full(len(columns), classes[0]))
-            return sorted_coupling(own[rows], there, None if isinstance(masses, int) else masses)
-        return couple(
-            lambda r, c: exact_cost(left[rows[r]], classes[r], right[columns[c]]),
-            masses,
-            len(columns),
-            max_points=max_points,
-            rng=rng,
-        )
+        else:
+            here, there = here - log_B[classes], mixture_losses(right[columns], log_B)
+        return sorted_coupling(here, there, None if isinstance(masses, int) else masses)
 
     return coupler
 

@@ -45,6 +45,7 @@ class Process:
     kind: str = "process"
     n_states: int
     n_steps: int | None
+    fusible: bool = False  # whether its formulas may be compiled whole: none of them looks at its numbers
 
     # ------------------------------------------------------------------ what a subclass provides
 

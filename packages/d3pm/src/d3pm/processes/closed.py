@@ -30,6 +30,7 @@ class Closed(Process):
 
     mask: int = 0  # the state m that A leads to; unused where A is zero
     scatters: bool = True  # whether B can be above zero
+    fusible = True
 
     def _weights(self, s: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return log S, log A, log B of Q_{s:t}, in float64 and the shape of t."""

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from d3pm.errors import OptionError
-from d3pm.processes.base import Mode, Process, invert, log_positive
+from d3pm.processes.base import Mode, Process, log_positive
 from d3pm.processes.closed import check_states
+from d3pm.processes.logspace import invert_rows
 from d3pm.processes.table_products import Divergence, LogProduct
 
 __all__ = ["BandDiagonal", "Custom", "DiscretizedGaussian"]
@@ -107,23 +108,32 @@ class _Dense(Process):
         """Return what `Process.kl` does, in half its passes over (…, K) and exact however certain the net is."""
         dtype = log_p.dtype
         log_p = self.log_prediction(x_t, log_p, t, mode)
-        times = s.reshape(-1)
-        tables, index = self._pick(torch.zeros_like(times), times, times)
-        shape = (s.numel(), -1, self.n_states)  # (n, positions, K)
-        log_rows = self._log_rows(x_0, torch.zeros_like(s), s, log_p.dtype).reshape(shape)
-        log_columns = self._log_columns(x_t, s, t, log_p.dtype).reshape(shape)
+        at, to = s.reshape(-1), t.reshape(-1)
+        tables, index = self._pick(torch.zeros_like(at), at, at)
+        shape = (len(at), -1)  # (n, positions)
         terms: Tensor = Divergence.apply(
-            log_p.reshape(shape), tables[index].to(log_p.dtype), log_rows + log_columns, log_columns
+            log_p.reshape(*shape, self.n_states),
+            tables[index].to(log_p.dtype),
+            self._log_transposed(at, to).to(log_p.dtype),
+            x_0.reshape(shape),
+            x_t.reshape(shape),
         )
         return terms.reshape(x_t.shape).to(dtype)
 
+    def _log_transposed(self, s: Tensor, t: Tensor) -> Tensor:
+        """Return log Q_{s:t}ᵀ for times (n,), (n, K, K)."""
+        if bool((t - s == 1).all()):
+            return log_positive(self._matrices(t)).mT
+        tables, index = self._pick(s, t, t)
+        return tables.mT[index]
+
     def corrupt(self, x_0: Tensor, t: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Draw x_t by inversion: distribution functions once per example and state, not once per position."""
+        """Draw x_t by inversion: distribution functions once per example and state, searched for every position."""
         at = t.reshape(-1)
         cdf = self._log_cumulative(at).double().exp().cumsum(-1)  # (n, K, K)
         which = torch.arange(len(at), device=x_0.device).reshape(t.shape).expand_as(x_0)
         u = torch.rand(x_0.shape, dtype=torch.float64, device=x_0.device, generator=generator)
-        return invert(cdf[which, x_0], u)
+        return invert_rows(cdf.reshape(-1, self.n_states), which * self.n_states + x_0, u)
 
     @property
     def stationary(self) -> Tensor:

@@ -191,8 +191,11 @@ def nearest_neighbour_graph(embeddings: Any, n_neighbours: int, *, normalise: bo
     if normalise:
         E = E / E.norm(dim=-1, keepdim=True).clamp(min=1e-12)
     distances = torch.cdist(E, E, compute_mode="donot_use_mm_for_euclid_dist").fill_diagonal_(torch.inf)
-    nearest = distances.argsort(dim=-1, stable=True)[:, :n_neighbours]  # (K, k): the neighbours of j in row j
-    return torch.zeros_like(distances).scatter_(-1, nearest, 1.0).mT.contiguous()
+    graph = (distances <= distances.kthvalue(n_neighbours, dim=-1, keepdim=True).values).double()
+    tied = graph.sum(-1) > n_neighbours  # rows in which states are equally far: those that come first count
+    nearest = distances[tied].argsort(dim=-1, stable=True)[:, :n_neighbours]
+    graph[tied] = torch.zeros_like(graph[tied]).scatter_(-1, nearest, 1.0)
+    return graph.mT.contiguous()  # the neighbours of j were in row j
 
 
 def nearest_neighbour_rate(embeddings: Any, n_neighbours: int, *, normalise: bool = True) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from d3pm.errors import TokenError
 
-__all__ = ["FLOOR", "IMPOSSIBLE", "check_numbers", "draw", "invert", "log_positive"]
+__all__ = ["FLOOR", "IMPOSSIBLE", "check_numbers", "draw", "invert", "invert_rows", "log_positive"]
 
 FLOOR = -1e30
 IMPOSSIBLE = -1e29  # anything below is a sum in which FLOOR took part
@@ -32,6 +32,19 @@ def invert(cumulative: Tensor, u: Tensor) -> Tensor:
     if cumulative.ndim == 1:
         return torch.searchsorted(cumulative, target.contiguous(), right=True)[..., 0]
     return torch.searchsorted(cumulative, target, right=True)[..., 0]
+
+
+def invert_rows(cumulative: Tensor, row: Tensor, u: Tensor) -> Tensor:
+    """Return `invert(cumulative[row], u)` for cumulative (n, K), row and u (...), by bisection: no (..., K) is made."""
+    n_states = cumulative.shape[-1]
+    flat, start = cumulative.reshape(-1), row * n_states
+    target = u * flat[start + n_states - 1]
+    low, high = torch.zeros_like(row), torch.full_like(row, n_states - 1)  # the last state's weight exceeds all targets
+    for _ in range((n_states - 1).bit_length()):
+        middle = (low + high) // 2
+        beyond = flat[start + middle] > target
+        low, high = torch.where(beyond, low, middle + 1), torch.where(beyond, middle, high)
+    return low
 
 
 def check_numbers(logits: Tensor, argument: str) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from d3pm.fusion import fusible
+
 __all__ = ["Divergence", "LogProduct"]
 
 _CLEAR_OF_UNDERFLOW = 1e-30
@@ -36,54 +38,96 @@ class LogProduct(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         """Return p ⊙ ((gradient / moved) Qᵀ)."""
-        return _pulled_back(gradient.clone(), *ctx.saved_tensors), None
+        p, moved, q, lost, log_p, log_q = ctx.saved_tensors
+        where = tuple(lost.T)
+        slope = gradient / moved
+        slope[where] = 0.0
+        result = torch.bmm(slope, q.mT).mul_(p)
+        return _add_paths(result, gradient[where], lost, log_p, log_q), None
 
 
 class Divergence(torch.autograd.Function):
-    """KL(q ‖ p_θ) for q ∝ exp(log_q) and p_θ ∝ c ⊙ m, where c is a column of Q_{s:t} and m = p̃ Q̄_s, with its gradient.
+    """KL(q ‖ p_θ) for q ∝ a row of Q̄_s ⊙ c and p_θ ∝ m ⊙ c: c a column of Q_{s:t}, m = p̃ Q̄_s. With its gradient.
 
     The gradient with respect to log m is p_θ − q. Where m underflows and that matters, which takes a net that is
     certain and wrong, log m is summed in log space: K terms for each such state of a position, and they are few.
     """
 
     @staticmethod
-    def forward(ctx: Any, log_p: Tensor, log_cumulative: Tensor, log_q: Tensor, log_c: Tensor) -> Tensor:
-        """Take (n, D, K) each, log_cumulative (n, K, K); return (n, D)."""
+    def forward(
+        ctx: Any, log_p: Tensor, log_cumulative: Tensor, log_columns: Tensor, x_0: Tensor, x_t: Tensor
+    ) -> Tensor:
+        """Take log_p (n, D, K), log Q̄_s and log Q_{s:t}ᵀ (n, K, K), x_0 and x_t (n, D); return (n, D)."""
         p, cumulative = log_p.exp(), log_cumulative.exp()
         m = torch.bmm(p, cumulative)
-        q = log_q.softmax(-1)  # on a CPU torch takes exp() of large negative numbers three times as slowly
-        small = m < _CLEAR_OF_UNDERFLOW
-        log_model = m.clamp_(min=_CLEAR_OF_UNDERFLOW).log().add_(log_c)  # not normalised
-        wrong = (small & (q > 0)).any(-1) | (log_model.amax(-1) < _NEGLIGIBLE)  # (n, D)
-        lost = (small & wrong[..., None]).nonzero()  # (lost, 3)
-        for some in lost.split(_LOST_AT_ONCE):
-            where = tuple(some.T)
-            log_model[where] = _paths(log_p, log_cumulative, some).logsumexp(-1) + log_c[where]
-        divergence = torch.linalg.vecdot(q, log_q.log_softmax(-1).sub_(log_model.log_softmax(-1)))
-        ctx.save_for_backward(p, m, cumulative, log_model.softmax(-1).sub_(q), lost, log_p, log_cumulative)
+        tables = (log_cumulative, log_columns)
+        divergence, slope, wrong = fusible(_divergence)(m, *tables, x_0, x_t)
+        rows = wrong.nonzero()  # (rows, 2)
+        lost, excess = rows.new_zeros(0, 3), m.new_zeros(0)
+        if len(rows):
+            lost, excess = _put_right(divergence, slope, m, rows, log_p, *tables, x_0, x_t)
+        ctx.save_for_backward(p, slope, cumulative, lost, excess, log_p, log_cumulative)
         return divergence
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """Return p ⊙ ((p_θ − q) / m Q̄ᵀ), scaled."""
-        p, m, cumulative, excess, lost, log_p, log_cumulative = ctx.saved_tensors
-        return (
-            _pulled_back(excess * gradient[..., None], p, m, cumulative, lost, log_p, log_cumulative),
-            None,
-            None,
-            None,
-        )
+        p, slope, cumulative, lost, excess, log_p, log_cumulative = ctx.saved_tensors
+        result = torch.bmm(slope, cumulative.mT).mul_(p).mul_(gradient[..., None])
+        scale = excess * gradient[lost[:, 0], lost[:, 1]]
+        return _add_paths(result, scale, lost, log_p, log_cumulative), None, None, None, None
 
 
-def _pulled_back(
-    gradient: Tensor, p: Tensor, moved: Tensor, q: Tensor, lost: Tensor, log_p: Tensor, log_q: Tensor
-) -> Tensor:
-    """Turn a gradient with respect to log(p Q), overwritten, into one with respect to log p."""
-    found = gradient[tuple(lost.T)]
-    gradient[tuple(lost.T)] = 0.0
-    result = torch.bmm(gradient.div_(moved), q.mT).mul_(p)
-    for some, scale in zip(lost.split(_LOST_AT_ONCE), found.split(_LOST_AT_ONCE), strict=True):
-        shares = _paths(log_p, log_q, some).softmax(-1).mul_(scale[:, None])
+def _divergence(
+    m: Tensor, log_cumulative: Tensor, log_columns: Tensor, x_0: Tensor, x_t: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return KL(q ‖ p_θ) (n, D), (p_θ − q)/m (n, D, K), and where m underflows so that both are wrong (n, D)."""
+    example = torch.arange(len(m), device=m.device)[:, None]
+    log_c = log_columns[example, x_t]
+    log_q = log_cumulative[example, x_0] + log_c
+    q = log_q.softmax(-1)  # on a CPU torch takes exp() of large negative numbers three times as slowly
+    kept = m.clamp(min=_CLEAR_OF_UNDERFLOW)
+    log_model = kept.log().add_(log_c)  # not normalised
+    small = m < _CLEAR_OF_UNDERFLOW
+    wrong = (small & (q > 0)).any(-1) | (log_model.amax(-1) < _NEGLIGIBLE)
+    divergence = (q * log_q.log_softmax(-1).sub_(log_model.log_softmax(-1))).sum(-1)
+    return divergence, log_model.softmax(-1).sub_(q).div_(kept), wrong
+
+
+def _put_right(
+    divergence: Tensor,
+    slope: Tensor,
+    m: Tensor,
+    rows: Tensor,
+    log_p: Tensor,
+    log_cumulative: Tensor,
+    log_columns: Tensor,
+    x_0: Tensor,
+    x_t: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Sum in log space where m underflowed in these rows, in place; return where (lost, 3), and p_θ − q there."""
+    example, position = where = tuple(rows.T)
+    log_c = log_columns[example, x_t[where]]  # (rows, K)
+    log_q = (log_cumulative[example, x_0[where]] + log_c).log_softmax(-1)
+    m = m[where]
+    row, state = (m < _CLEAR_OF_UNDERFLOW).nonzero().T
+    lost = torch.stack([example[row], position[row], state], -1)
+    log_m = m.clamp(min=_CLEAR_OF_UNDERFLOW).log()
+    parts = [_paths(log_p, log_cumulative, some).logsumexp(-1) for some in lost.split(_LOST_AT_ONCE)]
+    log_m[row, state] = torch.cat(parts) if parts else log_m[row, state]
+    log_model = (log_m + log_c).log_softmax(-1)
+    divergence[where] = (log_q.exp() * (log_q - log_model)).sum(-1)
+    excess = log_model.exp() - log_q.exp()
+    right = excess / m.clamp(min=_CLEAR_OF_UNDERFLOW)
+    right[row, state] = 0.0
+    slope[where] = right
+    return lost, excess[row, state]
+
+
+def _add_paths(result: Tensor, scale: Tensor, lost: Tensor, log_p: Tensor, log_q: Tensor) -> Tensor:
+    """Add the gradient with respect to log p of scale · log(p Q) where that was summed in log space, in place."""
+    for some, factor in zip(lost.split(_LOST_AT_ONCE), scale.split(_LOST_AT_ONCE), strict=True):
+        shares = _paths(log_p, log_q, some).softmax(-1).mul_(factor[:, None])
         result.index_put_((some[:, 0], some[:, 1]), shares, accumulate=True)
     return result
 

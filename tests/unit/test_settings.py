@@ -1,0 +1,120 @@
+"""Options are declared once: commands, study files and functions take what `Settings` says."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from dataclasses import dataclass, fields
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from transferability import settings as declared
+from transferability.cli import options
+from transferability.cli.confirm import _OF_RANKING
+from transferability.encoders import load_encoder
+from transferability.errors import OptionError
+from transferability.features import extract_blocks, extract_features, extract_outputs, extract_share, extract_to_files
+from transferability.settings import ExtractionOptions, LoadingOptions, Settings
+
+EXTRACTING = (extract_features, extract_outputs, extract_blocks, extract_to_files, extract_share)
+
+
+@pytest.mark.parametrize(
+    ("group", "function"), [(LoadingOptions, load_encoder), *((ExtractionOptions, each) for each in EXTRACTING)]
+)
+def test_what_is_declared_is_an_argument_with_the_same_default(group, function):
+    parameters = inspect.signature(function).parameters
+    assert {each.name: parameters[each.name].default for each in fields(group)} == {
+        each.name: each.default for each in fields(group)
+    }
+
+
+def test_a_group_of_options_as_arguments():
+    given = Settings(layer=3, cache=False, limit=50)
+    assert given.of(LoadingOptions)["layer"] == 3
+    assert given.of(ExtractionOptions) == {"dtype": "float32", "batch_size": None, "workers": None, "cache": False}
+
+
+def _run(arguments, *, only=None, without=()):
+    seen = []
+
+    @options.with_settings(only=only, without=without)
+    def command(*, settings: Settings) -> None:
+        seen.append(settings)
+
+    app = typer.Typer()
+    app.command()(command)
+    done = CliRunner().invoke(app, arguments)
+    return done, seen
+
+
+def test_the_command_line_says_what_python_says():
+    arguments = (
+        "--limit 9 --test-share 0.5 --folds 3 --seed 7 --near-duplicates --layer -2 --pool cls --precision bfloat16"
+    )
+    arguments += " --device cpu --trust-remote-code --dtype float16 --batch-size 4 --workers 1 --no-cache"
+    done, (found,) = _run(arguments.split())
+    assert done.exit_code == 0
+    assert found == Settings(
+        limit=9,
+        test_share=0.5,
+        folds=3,
+        seed=7,
+        near_duplicates=True,
+        layer="-2",
+        pool="cls",
+        precision="bfloat16",
+        device="cpu",
+        trust_remote_code=True,
+        dtype="float16",
+        batch_size=4,
+        workers=1,
+        cache=False,
+    )
+    assert _run([])[1] == [Settings()]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["--limit 1", "--test-share 1", "--seed -1", "--batch-size 0", "--workers -1", "--precision half", "--dtype int8"],
+)
+def test_ranges_are_those_declared(arguments):
+    done, seen = _run(arguments.split())
+    assert (done.exit_code, seen) == (2, [])
+
+
+def test_folds_are_a_number_or_a_word():
+    done, _ = _run(["--folds", "many"])
+    assert isinstance(done.exception, OptionError)
+
+
+def test_a_command_may_have_some():
+    assert _run(["--seed", "3"], only=["seed"])[1] == [Settings(seed=3)]
+    assert _run(["--limit", "3"], only=["seed"])[0].exit_code == 2
+    assert _run(["--seed", "3"], without=["seed"])[0].exit_code == 2
+
+
+def test_an_option_is_added_in_one_place(monkeypatch):
+    @dataclass(frozen=True)
+    class More(Settings):
+        crop: float = declared._option(0.875, "Share of a picture that is kept.", least=0.1)
+
+    monkeypatch.setattr(options, "Settings", More)
+    done, seen = _run(["--crop", "0.5"])
+    assert (done.exit_code, seen) == (0, [More(crop=0.5)])
+    assert "Share of a picture" in _run(["--help"])[0].output
+    assert _run(["--crop", "0"])[0].exit_code == 2
+
+
+def test_a_ranking_continued_elsewhere_keeps_its_options_and_not_those_of_its_machine():
+    names = {"limit", "test_share", "folds", "seed", "near_duplicates", "pool", "precision"}
+    assert names == _OF_RANKING
+
+
+def test_help_needs_no_mathematics():
+    code = "import sys, transferability.cli.options; print(sorted({'numpy', 'scipy', 'torch'} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
