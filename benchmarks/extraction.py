@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import pickle
 import statistics
 import subprocess
 import sys
@@ -41,6 +40,7 @@ from transferability.encoders import MultiOutputEncoder, load_encoder
 from transferability.features import FeatureCache, extract_blocks, extract_features, upkeep
 from transferability.features.decoder import n_processors
 from transferability.features.prepare import prepare
+from transferability.features.shared import Shared
 from transferability.features.workers import Workers
 
 TURNS = 10
@@ -128,7 +128,7 @@ def decoder_bound(n_pictures: int = 600, n_rounds: int = 4) -> None:
 
 def decoders_alone(data: Dataset, encoder: MeanColour, count: int) -> float:
     """Return the rows that the workers deliver in a second."""
-    workers = Workers(count, pickle.dumps((data, encoder.preprocess)))
+    workers = Workers(count, Shared((data, encoder.preprocess)))
     while not workers.ready:
         time.sleep(0.01)
 

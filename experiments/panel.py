@@ -42,10 +42,10 @@ ENCODERS = (
     "vit-s-saliency",
 )
 SETTINGS = {
-    "bound (loss cost, τ = 4/√d)": TaskRelatedness(tau="scaled"),
-    "bound (loss cost, τ auto)": TaskRelatedness(tau="auto"),
-    "bound (loss cost, τ = 0.2)": TaskRelatedness(tau=0.2),
-    "bound (Euclidean cost, τ = 0.2)": TaskRelatedness(tau=0.2, ground_cost="euclidean"),
+    "bound (default)": TaskRelatedness(),
+    "bound (τ auto)": TaskRelatedness(tau="auto"),
+    "bound (τ = 0.2)": TaskRelatedness(tau=0.2),
+    "bound (Euclidean cost, τ = 0.2)": TaskRelatedness(tau=0.2, ground_cost="euclidean", scale=False),
 }
 OTHERS = {"LogME": "logme", "H-score, shrunk": "h_score_shrunk", "N-LEEP": "n_leep", "OTCE": "otce"}
 

@@ -4,9 +4,8 @@
 
 FOLDER holds ``real_zoo/ENCODER.npz`` (last-layer features and labels of 1,000 rows by data-set name) and
 ``finetuned_truth.json`` (test accuracy after end-to-end fine-tuning on the same rows). KEPT is the folder that
-``real_zoo_features.py`` wrote: features of all layers of the first of these rows. ``--reuse`` takes the last-layer
-values that the results of before have, and computes what they lack: a new criterion then costs minutes. Without KEPT it
-takes the values of all layers, too.
+``real_zoo_features.py`` wrote: features of all layers of the first of these rows. ``--reuse`` takes what the results of
+before have, all layers too where KEPT is not given, and computes what they lack: a new criterion then costs minutes.
 
 Three parts, each with every measure of agreement (`_agreement.py`) per target, intervals over encoders, and the noise
 ceiling: last-layer criteria on all rows (task-relatedness and every score of the registry); all-layer criteria and, on
@@ -62,7 +61,8 @@ def last_layer(path: Path, target: str, rows: int, n_parameters: int, known: Map
     if "reference" not in known:
         said |= to_references(tasks, target)
     if "own half: bound" not in known:
-        said |= to_own_half(tasks[target])
+        parts = tuple(folds(tasks[target].labels, 5, 0))
+        said |= numbers_of("own half", TaskRelatedness().fit(None, tasks[target], folds=parts))
     missing = [name for name in scores.available() if name not in known]
     return said | (scores_of(tasks[target], tasks[said["reference"]], n_parameters, missing) if missing else {})
 
@@ -81,18 +81,10 @@ def to_references(tasks: Mapping[str, Task], target: str) -> dict[str, Any]:
     return said | {f"{PROBE}: loss": probe.loss, PROBE: probe.accuracy}
 
 
-def to_own_half(task: Task) -> dict[str, Any]:
-    """Return transferred accuracy, loss and bound of the target's own other half."""
-    return numbers_of("own half", TaskRelatedness().fit(None, task, folds=tuple(folds(task.labels, 5, 0))))
-
-
 def numbers_of(name: str, result: Relatedness) -> dict[str, Any]:
     """Return bound, transferred loss and accuracy."""
-    return {
-        f"{name}: bound": result.bound,
-        f"{name}: transferred loss": result.transferred_loss,
-        f"{name}: transferred accuracy": result.transferred_accuracy,
-    }
+    numbers = {"bound": result.bound, "loss": result.transferred_loss, "accuracy": result.transferred_accuracy}
+    return {f"{name}: {'' if key == 'bound' else 'transferred '}{key}": each for key, each in numbers.items()}
 
 
 def scores_of(task: Task, reference: Task, n_parameters: int, names: Sequence[str]) -> dict[str, float]:

@@ -43,7 +43,7 @@ def test_fig13_ends_with_claims_and_resumes(data: Path, tmp_path: Path) -> None:
             check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-        assert done.stdout.count("VERDICT") == 2
+        assert done.stdout.count("VERDICT") == 3  # of each cost
         found.append(json.loads((tmp_path / "out" / "fig13_tau-quick.json").read_text(encoding="utf-8")))
     assert all(each["verdict"] in ("held", "held in part", "did not hold") for each in found[0]["claims"])
     assert all(row["bound"] >= row["transferred_loss"] for row in found[0]["rows"])

@@ -96,6 +96,7 @@ def _feature_data(
         all_ids=NumberedRows(np.arange(len(features))),
         read=reader.read,
         content=reader.content,
+        pieces=reader.pieces,
         all_labels=labels,
         class_names=class_names,
     )
@@ -129,6 +130,7 @@ def picture_arrays(
         all_ids=NumberedRows(np.arange(len(pictures))),
         read=reader.read,
         content=reader.content,
+        pieces=reader.pieces,
         all_labels=numbers,
         class_names=names,
     )
@@ -145,7 +147,10 @@ class _PictureRows:
         return picture if picture.mode == "RGB" else picture.convert("RGB")
 
     def content(self, row: int) -> bytes:
-        return b"".join((str(self.pictures.shape[1:]).encode(), self.pictures[row].tobytes()))
+        return b"".join(self.pieces(row))
+
+    def pieces(self, row: int) -> tuple[Any, ...]:
+        return str(self.pictures.shape[1:]).encode(), np.ascontiguousarray(self.pictures[row]).reshape(-1)
 
 
 @dataclass(frozen=True)
@@ -156,7 +161,10 @@ class _FeatureRows:
         return self.features[row]
 
     def content(self, row: int) -> bytes:
-        return b"".join((self.features.dtype.str.encode(), self.features[row].tobytes()))
+        return b"".join(self.pieces(row))
+
+    def pieces(self, row: int) -> tuple[Any, ...]:
+        return self.features.dtype.str.encode(), np.ascontiguousarray(self.features[row]).view(np.uint8)
 
 
 def labels_of(

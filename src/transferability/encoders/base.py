@@ -23,6 +23,7 @@ from transferability.settings import Precision
 __all__ = [
     "FEATURES",
     "PROBABILITIES",
+    "DeviceEncoder",
     "Encoder",
     "Identity",
     "Item",
@@ -32,6 +33,7 @@ __all__ = [
     "Precision",
     "Preprocess",
     "Reading",
+    "Running",
     "TextReader",
     "TrainableEncoder",
 ]
@@ -112,6 +114,33 @@ class MultiOutputEncoder(Encoder, Protocol):
 
         A row must not depend on the other items of its batch.
         """
+
+
+class Running(Protocol):
+    """A batch that an encoder has been given and may still compute."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether `result` would not wait."""
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the device computed it, once there are results; None where `start` came back when it was done."""
+
+    def result(self) -> Outputs:
+        """Return the outputs; waits for them."""
+
+
+@runtime_checkable
+class DeviceEncoder(MultiOutputEncoder, Protocol):
+    """An encoder that computes on a device which need not be waited for, and that can take pixels as they are."""
+
+    @property
+    def window(self) -> Preprocess | None:
+        """From an item to 8-bit pixels that `forward` and `start` take too, and scale on the device."""
+
+    def start(self, batch: Sequence[Any], outputs: Sequence[str]) -> Running:
+        """Give the model a batch, as `forward` does; several are computed in the order in which they are given."""
 
 
 class Reading(NamedTuple):

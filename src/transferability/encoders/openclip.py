@@ -83,6 +83,7 @@ def load(spec: str, *, device: str | None, precision: Precision = "float32") -> 
             model, transform = open_clip.create_model_from_pretrained(architecture, pretrained)
     visual = model.visual
     trunk = getattr(visual, "trunk", None)  # in a tower that timm brings
+    prepare = Transform(transform)
     details = {
         "source": name,
         "preprocessing": " ".join(repr(transform).split()),
@@ -96,13 +97,14 @@ def load(spec: str, *, device: str | None, precision: Precision = "float32") -> 
         name,
         visual,
         compute,
-        Transform(transform),
+        prepare,
         details,
         device,
         n_parameters=_torch.count_parameters(visual),
         pooling="open_clip, encode_image",
         n_prefix=1 if hasattr(visual, "class_embedding") else getattr(trunk, "num_prefix_tokens", 0),
         precision=precision,
+        pixels=prepare.pixels(),
     )
 
 

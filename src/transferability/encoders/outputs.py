@@ -12,6 +12,7 @@ from transferability._array import as_numpy
 from transferability.encoders.base import (
     FEATURES,
     PROBABILITIES,
+    DeviceEncoder,
     Encoder,
     Identity,
     Item,
@@ -19,6 +20,7 @@ from transferability.encoders.base import (
     MultiOutputEncoder,
     Outputs,
     Preprocess,
+    Running,
 )
 from transferability.errors import OptionError, nearest_names
 
@@ -32,6 +34,7 @@ __all__ = [
     "preprocess_of",
     "select",
     "spread_layers",
+    "start",
 ]
 
 
@@ -41,7 +44,9 @@ def outputs_of(encoder: Encoder) -> tuple[str, ...]:
 
 
 def preprocess_of(encoder: Encoder) -> Preprocess | None:
-    """Return what makes an encoder's arrays of items; None if it takes the items themselves."""
+    """Return what makes an encoder's arrays of items, of pixels if it takes them; None if it takes the items."""
+    if isinstance(encoder, DeviceEncoder) and encoder.window is not None:
+        return encoder.window
     return encoder.preprocess if isinstance(encoder, MultiOutputEncoder) else None
 
 
@@ -67,6 +72,25 @@ def forward(encoder: Encoder, batch: Sequence[Any], outputs: Sequence[str]) -> O
     if isinstance(encoder, MultiOutputEncoder):
         return encoder.forward(batch, outputs)
     return {name: as_numpy(encoder.encode(batch)) for name in outputs}
+
+
+class _Finished:
+    """Results that are there."""
+
+    finished, seconds = True, None
+
+    def __init__(self, outputs: Outputs) -> None:
+        self._outputs = outputs
+
+    def result(self) -> Outputs:
+        return self._outputs
+
+
+def start(encoder: Encoder, batch: Sequence[Any], outputs: Sequence[str]) -> Running:
+    """Give an encoder a batch as `forward` does; one that computes on a GPU is not waited for."""
+    if isinstance(encoder, DeviceEncoder):
+        return encoder.start(batch, outputs)
+    return _Finished(forward(encoder, batch, outputs))
 
 
 def select(encoder: Encoder, output: str | int) -> Encoder:

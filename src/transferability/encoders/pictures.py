@@ -63,7 +63,7 @@ class PictureInput:
 
     def batch(self, pictures: Sequence[Image.Image]) -> npt.NDArray[Any]:
         """Return the pictures as one batch, (n, c, h, w) or (n, h, w, c)."""
-        pixels = np.stack([self._window(picture) for picture in pictures])  # (n, h, w, c) uint8
+        pixels = np.stack([self.window(picture) for picture in pictures])  # (n, h, w, c) uint8
         if self.channels == "BGR":
             pixels = pixels[..., ::-1]
         mean, std = np.asarray(self.mean, np.float32), np.asarray(self.std, np.float32)
@@ -82,7 +82,8 @@ class PictureInput:
         fields = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
         return {key: value for key, value in fields.items() if (key, value) != ("dtype", "float32")}
 
-    def _window(self, picture: Image.Image) -> npt.NDArray[np.uint8]:
+    def window(self, picture: Image.Image) -> npt.NDArray[np.uint8]:
+        """Return the pixels (h, w, c) of one picture that the network sees, before their order and scale change."""
         from PIL.Image import Resampling
 
         picture = picture.convert("L" if self.channels == "L" else "RGB")

@@ -142,11 +142,12 @@ def encoder_of_model(
     }
     has_head = model.num_classes > 0
     head_size = _torch.count_parameters(_head(model)) if has_head else 0
+    transform = Transform(create_transform(**config, is_training=False))
     return PictureNetwork(
         name,
         model,
         _compute(model, pool, n_prefix),
-        Transform(create_transform(**config, is_training=False)),
+        transform,
         details,
         device,
         n_parameters=_torch.count_parameters(model) - head_size,
@@ -157,6 +158,7 @@ def encoder_of_model(
         n_prefix=n_prefix,
         channels=_channels(model),
         precision=precision,
+        pixels=transform.pixels(),
     )
 
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -10,9 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from transferability.datasets import Dataset
+from transferability.features.decoder import n_processors
 from transferability.features.shards import Shard, plan
 
 __all__ = ["describe", "fingerprint", "row_keys"]
+
+_PROBE = 16  # rows that tell how long the others take
+_PAYS = 0.05  # seconds of a shard, for threads to be started
+_MOST_THREADS = 6
 
 _ids: WeakKeyDictionary[Dataset, str] = WeakKeyDictionary()
 _keys: WeakKeyDictionary[Dataset, dict[Shard, npt.NDArray[np.uint8]]] = WeakKeyDictionary()
@@ -22,8 +31,22 @@ def row_keys(dataset: Dataset, shard: Shard) -> npt.NDArray[np.uint8]:
     """Return the hash of the content of each row of a shard, shape (n, 16)."""
     known = _keys.setdefault(dataset, {})
     if shard not in known:
-        known[shard] = dataset.row_keys(shard.rows)
+        known[shard] = _hashed(dataset, shard.rows)
     return known[shard]
+
+
+def _hashed(dataset: Dataset, rows: Sequence[int]) -> npt.NDArray[np.uint8]:
+    """Hash rows, by several threads where they are large: one hashes less than a GPU encodes."""
+    started = time.perf_counter()
+    first = dataset.row_keys(rows[:_PROBE])
+    seconds = (time.perf_counter() - started) / _PROBE * len(rows)
+    n_threads = min(_MOST_THREADS, n_processors() // 2)
+    if seconds < _PAYS or n_threads < 2:
+        return np.concatenate([first, dataset.row_keys(rows[_PROBE:])])
+    ends = np.linspace(_PROBE, len(rows), n_threads + 1).astype(int).tolist()
+    with ThreadPoolExecutor(n_threads, thread_name_prefix="hash") as threads:
+        rest = list(threads.map(dataset.row_keys, (rows[start:end] for start, end in itertools.pairwise(ends))))
+    return np.concatenate([first, *rest])
 
 
 def fingerprint(dataset: Dataset, shard: Shard) -> str:

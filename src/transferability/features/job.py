@@ -78,6 +78,7 @@ class Job:
     workers: int | None = None
     cache: FeatureCache | None = None  # None: nothing is kept
     grows: bool = False  # the batch size, while the encoder gets faster with it
+    on_gpu: bool = False
 
     def shards(self) -> list[Shard]:
         """Return all shards."""
@@ -148,4 +149,4 @@ def make_job(
     size_limit()  # said now if it is none, and not when all is done
     store = (cache if isinstance(cache, FeatureCache) else FeatureCache()) if cache and identity is not None else None
     grows = on_gpu and batch_size is None
-    return Job(encoder, dataset, outputs, batch_size or size, dtype, workers, store, grows)
+    return Job(encoder, dataset, outputs, batch_size or size, dtype, workers, store, grows, on_gpu)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import threading
@@ -21,8 +22,8 @@ from transferability.features.batch_size import BatchSize
 from transferability.features.claims import Claim, Claims
 from transferability.features.decoder import Decoder
 from transferability.features.job import Done, Job, Progress
-from transferability.features.model import Model, Rows, preparing, where
-from transferability.features.prepare import Batch
+from transferability.features.model import Model, Rows, Started, preparing, where
+from transferability.features.prepare import Batch, Promised
 from transferability.features.shards import SHARD_ROWS, Shard
 from transferability.features.trial import try_encoder
 
@@ -40,7 +41,15 @@ class Request(NamedTuple):
 
     claims: list[Claim]
     rows: Sequence[int]
-    batch: Future[Batch]
+    batch: Promised
+
+
+class InWork(NamedTuple):
+    """A batch that is being computed."""
+
+    request: Request
+    batch: Batch
+    started: Started
 
 
 def run(job: Job, shards: Sequence[Shard], progress: Progress | None = None) -> Iterator[Done]:
@@ -69,13 +78,14 @@ def run(job: Job, shards: Sequence[Shard], progress: Progress | None = None) -> 
     OptionError
         If the folder of the cache cannot be written.
     """
-    n_rows, n_done = sum(len(shard.rows) for shard in shards), 0
+    n_rows, n_done, n_told = sum(len(shard.rows) for shard in shards), 0, 0
     model = Model(job.encoder, job.dataset, job.outputs, job.dtype)
-    decoder = Decoder(job.dataset, preprocess_of(job.encoder), job.workers)
+    decoder = Decoder(job.dataset, preprocess_of(job.encoder), job.workers, for_gpu=job.on_gpu)
     size = BatchSize(job.batch_size, job.grows)
     writer = ThreadPoolExecutor(1, thread_name_prefix="write")
     writing: deque[Future[Done]] = deque()
     taken: set[Claim] = set()
+    computing: deque[InWork] = deque()
     stop = threading.Event()
     stack = ExitStack()
     try:
@@ -83,7 +93,7 @@ def run(job: Job, shards: Sequence[Shard], progress: Progress | None = None) -> 
             stack.enter_context(job.cache.locks.lease([entry.key for entry in job.entries().values()]))
         with ahead(_requests(job, shards, size, decoder, taken, stop), lambda: decoder.ahead) as requests:
             try:
-                for each in requests:
+                for each in itertools.chain(requests, [None]):
                     complete: list[Claim] = []
                     if isinstance(each, Done):
                         n_done += len(each.shard.rows)
@@ -92,20 +102,23 @@ def run(job: Job, shards: Sequence[Shard], progress: Progress | None = None) -> 
                         each.count_reused()  # here: some tokenisers must not be asked by two threads at once
                         n_done += len(each.reused)
                         complete = [each] if each.complete else []
-                    else:
+                    elif each is not None:
                         try_encoder(job.encoder, job.dataset, job.outputs, one_by_one=job.batch_size == 1)
-                        rows = each.rows
-                        batch = _decoded(job, decoder, each.batch, rows, n_rows - n_done - len(rows))
-                        started = time.perf_counter()
-                        values = model(rows, batch)
-                        size.saw(len(rows), time.perf_counter() - started, model.fits)
-                        _share(each, batch, values)
-                        n_done += len(rows)
-                        complete = [claim for claim in each.claims if claim.complete and claim in taken]
+                        n_left = n_rows - n_done - sum(len(other.request.rows) for other in computing)
+                        batch = _decoded(job, decoder, each.batch, each.rows, n_left - len(each.rows))
+                        computing.append(InWork(each, batch, model.start(each.rows, batch)))
+                    # One is given to a GPU before the one before it is waited for; with None there is none to come.
+                    while computing and (each is None or len(computing) > 1 or computing[0].started.finished):
+                        request, batch, started = computing.popleft()
+                        _share(request, batch, started.result())
+                        size.saw(len(request.rows), started.seconds, model.fits)
+                        n_done += len(request.rows)
+                        complete += [claim for claim in request.claims if claim.complete and claim in taken]
                     for claim in complete:
                         writing.append(writer.submit(claim.finish))
                         taken.discard(claim)
-                    if progress is not None:
+                    if progress is not None and n_done > n_told:
+                        n_told = n_done
                         progress(n_done, n_rows)
                     while writing and (writing[0].done() or len(writing) > 1):  # one in memory beside the one in work
                         yield writing.popleft().result()
@@ -123,8 +136,11 @@ def run(job: Job, shards: Sequence[Shard], progress: Progress | None = None) -> 
 
 def _requests(
     job: Job, shards: Sequence[Shard], size: BatchSize, decoder: Decoder, taken: set[Claim], stop: threading.Event
-) -> Iterator[Done | Claim | Request]:
-    """Yield shards that are there, those of which some rows are, and batches of what is not, being decoded."""
+) -> Iterator[Done | Claim | Request | None]:
+    """Yield shards that are there, those of which some rows are, and batches of what is not, being decoded.
+
+    None comes before it waits for another process, which may wait for what this one has in work.
+    """
     claims = Claims(job)
     others: list[tuple[Shard, str]] = []
     group: list[Claim] = []  # as many shards as a batch needs
@@ -157,6 +173,7 @@ def _requests(
                     yield from batches()
     yield from batches()
     for shard, mark in others:
+        yield None
         since = time.monotonic()
         while (found := claims.take(shard, mark)) is None and not stop.wait(_POLL):
             if time.monotonic() - since > _PATIENCE:
@@ -210,6 +227,6 @@ def _share(request: Request, batch: Batch, values: Rows) -> None:
             claim.add(rows[own], {output: part[own] for output, part in values.items()}, [batch[at] for at in own])
 
 
-def _decoded(job: Job, decoder: Decoder, future: Future[Batch], rows: Sequence[int], n_left: int) -> Batch:
+def _decoded(job: Job, decoder: Decoder, future: Promised, rows: Sequence[int], n_left: int) -> Batch:
     with preparing(job.encoder, job.dataset, rows):
         return decoder.result(future, rows, n_left)

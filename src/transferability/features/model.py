@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from transferability._array import as_numpy
 from transferability.datasets import Dataset
-from transferability.encoders import Encoder, forward, preprocess_of
+from transferability.encoders import Encoder, preprocess_of, start
 from transferability.encoders._state import undisturbed
+from transferability.encoders.base import Running
 from transferability.errors import EncoderError, one_line, passes_through
 from transferability.features.meter import count_items
 from transferability.features.prepare import Batch
 from transferability.features.store import DType
 
-__all__ = ["Model", "preparing", "where"]
+__all__ = ["Model", "Started", "preparing", "where"]
 
 _log = logging.getLogger(__name__)
 
@@ -60,20 +63,26 @@ class Model:
         return self._fits
 
     def __call__(self, rows: Sequence[int], batch: Batch) -> Rows:
-        """Return each output of a batch, (n, width).
+        """Return each output of a batch, (n, width); see `start`."""
+        return self.start(rows, batch).result()
+
+    def start(self, rows: Sequence[int], batch: Batch) -> Started:
+        """Give the encoder a batch; one that computes on a GPU is not waited for.
 
         Raises
         ------
         EncoderError
-            If the encoder fails, or returns anything but one finite row per item, as long as those before.
+            If the encoder fails, here or when the result is taken, or returns anything but one finite row per item, as
+            long as those before.
         """
-        parts: list[Rows] = []
+        began = time.perf_counter()
+        parts: list[_Part] = []
         done = 0
         while done < len(rows):
             n = min(self._fits or len(rows), len(rows) - done)
-            part = self._attempt(rows[done : done + n], batch[done : done + n])
-            if part is not None:
-                parts.append(part)
+            running = self._attempt(rows[done : done + n], batch[done : done + n])
+            if running is not None:
+                parts.append(_Part(rows[done : done + n], running))
                 done += n
             elif n == 1:
                 message = f"encoder {self._encoder.name!r} runs out of memory with a single item, "
@@ -83,29 +92,50 @@ class Model:
                 # Halves of a power of two: a run that goes on after a kill finds the same sizes, hence the same bytes.
                 self._fits = 1 << ((n - 1).bit_length() - 1)
                 _log.info("encoder %s: batches of %d do not fit into memory, now %d", self._encoder.name, n, self._fits)
-        if len(parts) == 1:
-            return parts[0]
-        return {name: np.concatenate([part[name] for part in parts]) for name in self._outputs}
+        return Started(self, parts, time.perf_counter() - began)
 
-    def _attempt(self, rows: Sequence[int], batch: Batch) -> Rows | None:
-        """Return the outputs, or None if memory does not suffice."""
+    def rows_of(self, parts: Sequence[_Part]) -> Rows:
+        """Return what was computed of a batch, checked; waits for it."""
+        found = []
+        for rows, running in parts:
+            with self._speaking(rows):
+                outputs = running.result()
+                found.append({name: self._checked(as_numpy(outputs[name]), name, rows) for name in self._outputs})
+        if len(found) == 1:
+            return found[0]
+        return {name: np.concatenate([part[name] for part in found]) for name in self._outputs}
+
+    def _attempt(self, rows: Sequence[int], batch: Batch) -> Running | None:
+        """Return what is being computed, or None if memory does not suffice."""
         try:
-            with undisturbed():
-                found = forward(self._encoder, batch, self._outputs)
+            with self._speaking(rows, halves=True):
+                running = start(self._encoder, batch, self._outputs)
                 count_items(len(rows))
-            return {name: self._checked(as_numpy(found[name]), name, rows) for name in self._outputs}
+                return running
         except BaseException as error:
-            if passes_through(error):
+            if passes_through(error) or not _out_of_memory(error):
                 raise
-            if not _out_of_memory(error):
-                items = "" if preprocess_of(self._encoder) else f", {_ITEMS[self._dataset.modality]}"
-                message = f"encoder {self._encoder.name!r} failed on {where(self._dataset, rows)}{items}: "
-                message += f"{type(error).__name__}: {one_line(error)}."
-                raise EncoderError(message) from error
         # Here and not above: while the error is handled, its traceback keeps the tensors that filled the memory.
         if "torch" in sys.modules:
             sys.modules["torch"].cuda.empty_cache()
         return None
+
+    @contextmanager
+    def _speaking(self, rows: Sequence[int], *, halves: bool = False) -> Iterator[None]:
+        """Turn what an encoder raises on these rows into a sentence, and keep what it sets to itself.
+
+        Whoever halves the batch then gets the error of too little memory as it is.
+        """
+        try:
+            with undisturbed():
+                yield
+        except BaseException as error:
+            if passes_through(error) or (halves and _out_of_memory(error)):
+                raise
+            items = "" if preprocess_of(self._encoder) else f", {_ITEMS[self._dataset.modality]}"
+            message = f"encoder {self._encoder.name!r} failed on {where(self._dataset, rows)}{items}: "
+            message += f"{type(error).__name__}: {one_line(error)}."
+            raise EncoderError(message) from error
 
     def _checked(self, values: npt.NDArray[np.floating], name: str, rows: Sequence[int]) -> npt.NDArray[np.floating]:
         said = f"encoder {self._encoder.name!r}" + (f", output {name!r}," if len(self._outputs) > 1 else "")
@@ -133,6 +163,35 @@ class Model:
             message += "Look at that row; if it is in order, the encoder overflows: try another device or precision."
             raise EncoderError(message)
         return rounded
+
+
+class _Part(NamedTuple):
+    """As many rows of a batch as memory holds."""
+
+    rows: Sequence[int]
+    running: Running
+
+
+class Started:
+    """A batch that an encoder computes."""
+
+    def __init__(self, model: Model, parts: Sequence[_Part], seconds: float) -> None:
+        self._model, self._parts, self._seconds = model, parts, seconds
+
+    @property
+    def finished(self) -> bool:
+        """Whether `result` would not wait."""
+        return all(running.finished for _, running in self._parts)
+
+    @property
+    def seconds(self) -> float:
+        """How long the device computed it, once there is a result."""
+        told = [running.seconds for _, running in self._parts]
+        return self._seconds if None in told else sum(each for each in told if each is not None)
+
+    def result(self) -> Rows:
+        """Return each output, (n, width), checked; waits for it."""
+        return self._model.rows_of(self._parts)
 
 
 @contextmanager

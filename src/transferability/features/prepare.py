@@ -7,17 +7,25 @@ import pickle
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
 from transferability.datasets import Dataset
 from transferability.encoders.base import Preprocess
+from transferability.features.shared import receive
 
-__all__ = ["Batch", "prepare", "serve"]
+__all__ = ["Batch", "Promised", "prepare", "serve"]
 
 Batch = Any
 """What `forward` gets: a sequence. Arrays of one shape lie together in one array."""
+
+
+class Promised(Protocol):
+    """A batch that is being prepared; a future is one."""
+
+    def result(self, timeout: float | None = None) -> Batch:
+        """Return it; waits for it."""
 
 
 def prepare(dataset: Dataset, preprocess: Preprocess | None, rows: Sequence[int]) -> Batch:
@@ -50,7 +58,7 @@ def serve() -> None:
                 sys.path[:] = pickle.load(source)
                 dataset, preprocess = None, None  # two data sets need not fit into memory together
                 try:
-                    dataset, preprocess = pickle.load(source)
+                    dataset, preprocess = receive(source)
                 except Exception as error:  # noqa: BLE001 - a class that only the parent's script defines, say
                     _answer(sink, error)
                     return  # in the middle of what was sent

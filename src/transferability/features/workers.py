@@ -7,22 +7,26 @@ import pickle
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from transferability.features.prepare import Batch
+from transferability.features.prepare import Batch, Promised
+from transferability.features.shared import Shared
 
-__all__ = ["WorkerLostError", "Workers", "are_there_spare_workers", "keep_workers"]
+__all__ = ["PART", "WorkerLostError", "Workers", "are_there_spare_workers", "keep_workers"]
 
 _START = (
     "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
     "from transferability.features.prepare import serve; serve()"
 )
+PART = 64
+"""Rows of a batch that a process is asked for at once: a large batch is the work of all of them."""
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
@@ -77,11 +81,12 @@ class Workers:
     ----------
     count : int
         How many.
-    payload : bytes
-        The data set and the preprocessing, pickled as a pair.
+    payload : Shared
+        The data set and the preprocessing, as a pair.
     """
 
-    def __init__(self, count: int, payload: bytes) -> None:
+    def __init__(self, count: int, payload: Shared) -> None:
+        self._payload = payload
         self._idle: SimpleQueue[subprocess.Popen[bytes] | None] = SimpleQueue()  # None: there will be none
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="worker")
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -92,7 +97,7 @@ class Workers:
             for _ in range(count):
                 spare = _taken() or _Spare(_start())
                 self._processes.append(spare.process)
-                self._starting.append(self._threads.submit(self._greet, spare, payload))
+                self._starting.append(self._threads.submit(self._greet, spare))
         except OSError:
             self.close()
             raise
@@ -107,14 +112,19 @@ class Workers:
         errors = (each.exception() for each in self._starting if each.done())
         return next((error for error in errors if error is not None), None)
 
-    def submit(self, rows: Sequence[int]) -> Future[Batch]:
+    def submit(self, rows: Sequence[int]) -> Promised:
         """Return what will be the items of these rows, as the encoder takes them.
 
-        The future raises what reading them raised, or `WorkerLostError` if the worker died.
+        Its result raises what reading them raised, or `WorkerLostError` if a worker died.
         """
         self._asked = [each for each in self._asked if not each.done()]
-        self._asked.append(self._threads.submit(self._ask, rows))
-        return self._asked[-1]
+        room = _Room(len(rows))
+        parts = [
+            self._threads.submit(self._ask, rows[start : start + PART], room, start)
+            for start in range(0, len(rows), PART)
+        ]
+        self._asked += parts
+        return _Whole(parts, room)
 
     def close(self) -> None:
         """Keep processes that are idle or starting, where they are wanted (`keep_workers`), and end the others."""
@@ -139,19 +149,24 @@ class Workers:
         if not _keepers:
             _end([each.process for each in kept], [each.greeting for each in kept if each.greeting is not None])
 
-    def _greet(self, spare: _Spare, payload: bytes) -> None:
+    def _greet(self, spare: _Spare) -> None:
         if spare.greeting is not None:
             wait([spare.greeting])
-        _exchange(spare.process, pickle.dumps(None) + pickle.dumps(_search_path()) + payload)
+        try:
+            _exchange(spare.process, pickle.dumps(None) + pickle.dumps(_search_path()) + self._payload.message)
+        except BaseException:
+            self._idle.put(None)
+            raise
         self._idle.put(spare.process)
 
-    def _ask(self, rows: Sequence[int]) -> Batch:
+    def _ask(self, rows: Sequence[int], room: _Room, start: int) -> Batch:
         process = self._idle.get()
         if process is None:
+            self._idle.put(None)  # for whoever waits beside this one
             message = "the worker processes were ended"
             raise WorkerLostError(message)
         try:
-            batch: Batch = _exchange(process, pickle.dumps(rows))
+            batch: Batch = _exchange(process, pickle.dumps(rows), lambda dtype, shape: room.part(start, dtype, shape))
         except WorkerLostError:
             self._lost.append(process)
             raise
@@ -169,7 +184,7 @@ def _end(processes: Sequence[subprocess.Popen[bytes]], waiting: Sequence[Future[
     """End processes, and wait for whoever waits for them."""
     for process in processes:
         process.kill()
-    wait(waiting)
+    wait([each for each in waiting if not each.cancelled()])  # these would be waited for without end
     for process in processes:
         process.communicate()  # reaps it and closes its pipes
 
@@ -198,8 +213,45 @@ def _search_path() -> list[str]:
     return sorted(entries, key=lambda entry: entry == os.getcwd())  # noqa: PTH109
 
 
-def _exchange(process: subprocess.Popen[bytes], request: bytes) -> Any:
-    """Send a request and return the answer; raise it if it is an exception."""
+class _Room:
+    """The array of a batch, which is made when the first part of it tells dtype and shape."""
+
+    def __init__(self, n_rows: int) -> None:
+        self._n_rows = n_rows
+        self._making = threading.Lock()
+        self.whole: npt.NDArray[Any] | None = None
+
+    def part(self, start: int, dtype: str, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+        """Return where rows from `start` on belong; a place of their own if they are of another kind than the first."""
+        with self._making:
+            if self.whole is None:
+                self.whole = np.empty((self._n_rows, *shape[1:]), dtype)
+        if (self.whole.dtype, self.whole.shape[1:]) == (np.dtype(dtype), tuple(shape[1:])):
+            return self.whole[start : start + shape[0]]
+        return np.empty(shape, dtype)
+
+
+class _Whole:
+    """A batch whose parts are being prepared."""
+
+    def __init__(self, parts: Sequence[Future[Batch]], room: _Room) -> None:
+        self._parts, self._room = parts, room
+
+    def result(self, timeout: float | None = None) -> Batch:
+        """Return one array, or a list where items differ in shape."""
+        found = [part.result(timeout) for part in self._parts]
+        whole = self._room.whole
+        if whole is not None and all(isinstance(part, np.ndarray) and part.base is whole for part in found):
+            return whole
+        return found[0] if len(found) == 1 else [item for part in found for item in part]
+
+
+def _exchange(
+    process: subprocess.Popen[bytes],
+    request: bytes,
+    room: Callable[[str, tuple[int, ...]], npt.NDArray[Any]] = lambda dtype, shape: np.empty(shape, dtype),
+) -> Any:
+    """Send a request and return the answer, an array in the place that `room` gives; raise it if it is an exception."""
     assert process.stdin is not None  # they are pipes
     assert process.stdout is not None
     try:
@@ -207,7 +259,7 @@ def _exchange(process: subprocess.Popen[bytes], request: bytes) -> Any:
         process.stdin.flush()
         dtype, answer = pickle.load(process.stdout)
         if dtype:
-            array = np.empty(answer, dtype=dtype)
+            array = room(dtype, answer)
             view = array.data.cast("B")
             if process.stdout.readinto(view) != len(view):  # type: ignore[attr-defined]
                 raise EOFError

@@ -21,6 +21,7 @@ from transferability.pipeline.extraction import Extraction, load
 from transferability.pipeline.measure import related
 from transferability.pipeline.packs import PackSource, common_mark
 from transferability.relatedness.estimator import TaskRelatedness
+from transferability.relatedness.problem import sharing_references
 from transferability.relatedness.result import Relatedness
 from transferability.settings import Settings
 
@@ -80,10 +81,11 @@ def relate(
     panel = extraction.panel(loaded, reference_parts, every=True, mark=mark)
     results = []
     samples: SampleCache = {}
-    for part in target_parts:
-        chosen, part, fit, test = extraction.compared(estimator, loaded, part, panel, mark=mark)
-        result, about_packs = related(chosen, loaded, panel, fit, test, part, packs=packs and not given)
-        notes = notes_of([note_overlap(part, reference_parts), *reference_parts])
-        notes += () if about_packs is None else (f"reference packs: {about_packs}",)
-        results.append(replace(described(result, panel, fit, test, part, samples), notes=notes))
+    with sharing_references():
+        for part in target_parts:
+            chosen, part, fit, test = extraction.compared(estimator, loaded, part, panel, mark=mark)
+            result, about_packs = related(chosen, loaded, panel, fit, test, part, packs=packs and not given)
+            notes = notes_of([note_overlap(part, reference_parts), *reference_parts])
+            notes += () if about_packs is None else (f"reference packs: {about_packs}",)
+            results.append(replace(described(result, panel, fit, test, part, samples), notes=notes))
     return results

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -17,10 +20,11 @@ from transferability.relatedness.sample import Sample, at_most, hold_out
 from transferability.relatedness.standardize import Scaler
 from transferability.task import Task
 
-__all__ = ["Head", "Reference", "Target", "calibrated_head", "keep_classes"]
+__all__ = ["Head", "Reference", "Target", "calibrated_head", "keep_classes", "sharing_references"]
 
 
 _Starts = tuple[Start, Start] | None
+_Lineage = tuple[object, ...]
 _MOST_ROWS = 4_000  # that say how sure a classifier may be
 _FIRST = 2e-2  # gap to the optimum of the classifier of a sample, which says how sure the other may be
 _ROUGH = 0.1  # gap to the optimum, in nats, of a classifier that only compares classes
@@ -34,6 +38,24 @@ class Head:
     held_out: HeldOut
     rough: bool = False
     starts: _Starts = None  # where the fit to a part, and that to all rows, ended
+    lineage: _Lineage = ()  # τ, classes, roughness, and the lineage of the classifier that it was started from
+
+
+_shared: ContextVar[dict[tuple[object, ...], Reference] | None] = ContextVar("references", default=None)
+
+
+@contextmanager
+def sharing_references() -> Iterator[None]:
+    """Standardise each reference once, and train none of its classifiers twice, for all targets until the block ends.
+
+    Every target gets the classifiers that it would get alone, to the last bit: one is shared where it was started from
+    the same classifier, if from any.
+    """
+    token = _shared.set({})
+    try:
+        yield
+    finally:
+        _shared.reset(token)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,15 +68,27 @@ class Reference:
     measured: Sample  # the test part; the fitting part where there is none
     calibrate: bool  # whether classifiers are tried on rows that they have not seen
     seed: int
+    test: Task | None = None
     _heads: dict[tuple[float, tuple[int, ...]], Head] = field(default_factory=dict)
+    _trained: dict[_Lineage, Head] = field(default_factory=dict)  # for all targets
 
     @classmethod
     def prepare(cls, task: Task, test: Task | None, *, standardize: bool, calibrate: bool, seed: int) -> Reference:
         """Standardise a reference by its fitting part."""
+        shared = _shared.get()
+        if shared is None:
+            return cls._prepared(task, test, standardize=standardize, calibrate=calibrate, seed=seed)
+        key = id(task), id(test), standardize, calibrate, seed  # of tasks that are kept
+        if key not in shared:
+            shared[key] = cls._prepared(task, test, standardize=standardize, calibrate=calibrate, seed=seed)
+        return replace(shared[key], _heads={})
+
+    @classmethod
+    def _prepared(cls, task: Task, test: Task | None, *, standardize: bool, calibrate: bool, seed: int) -> Reference:
         scaler = Scaler.fit(task.features) if standardize else Scaler.identity(task.n_features)
         fit = Sample(scaler.apply(task.features), task.require_labels())
         measured = fit if test is None else Sample(scaler.apply(test.features), test.require_labels())
-        return cls(task, scaler, fit, measured, calibrate, seed)
+        return cls(task, scaler, fit, measured, calibrate, seed, test)
 
     @cached_property
     def spread(self) -> float:
@@ -80,23 +114,33 @@ class Reference:
         """
         key = tau, tuple(int(k) for k in kept)
         if key not in self._heads or (self._heads[key].rough and not rough):
-            used = np.flatnonzero(np.isin(self.fit.labels, kept))
-            sample, rows = self.fit, self.fit.rows
-            if len(used) < len(sample.labels):
-                sample, rows = keep_classes(sample, kept), rows.take(used)
-            training = _Training(rows, sample, tau, self._nearest_starts(tau, kept), rough=rough)
-            self._heads[key] = training.calibrated(self.seed) if self.calibrate else training.plain()
+            near = self._nearest(tau, kept)
+            lineage = (*key, rough, () if near is None else self._heads[near].lineage)
+            if lineage not in self._trained:
+                self._trained[lineage] = replace(self._train(tau, kept, near, rough=rough), lineage=lineage)
+            self._heads[key] = self._trained[lineage]
         return self._heads[key]
 
-    def _nearest_starts(self, tau: float, kept: IntArray) -> _Starts:
-        """Return where fits of these classes, or of more, ended, for the nearest τ that is known."""
+    def _train(self, tau: float, kept: IntArray, near: tuple[float, tuple[int, ...]] | None, *, rough: bool) -> Head:
+        used = np.flatnonzero(np.isin(self.fit.labels, kept))
+        sample, rows = self.fit, self.fit.rows
+        if len(used) < len(sample.labels):
+            sample, rows = keep_classes(sample, kept), rows.take(used)
+        training = _Training(rows, sample, tau, self._starts(tau, kept, near), rough=rough)
+        return training.calibrated(self.seed) if self.calibrate else training.plain()
+
+    def _nearest(self, tau: float, kept: IntArray) -> tuple[float, tuple[int, ...]] | None:
+        """Return which fit of these classes, or of more, has the nearest τ."""
         known = [key for key, head in self._heads.items() if head.starts is not None and np.isin(kept, key[1]).all()]
-        if not known:
+        return min(known, key=lambda key: (abs(np.log(key[0] / tau)), len(key[1]))) if known else None
+
+    def _starts(self, tau: float, kept: IntArray, near: tuple[float, tuple[int, ...]] | None) -> _Starts:
+        """Return where the nearest fit ended."""
+        if near is None:
             return None
-        key = min(known, key=lambda key: (abs(np.log(key[0] / tau)), len(key[1])))
-        places, starts = np.searchsorted(key[1], kept), self._heads[key].starts
+        places, starts = np.searchsorted(near[1], kept), self._heads[near].starts
         assert starts is not None
-        return starts[0].of_classes(places).scaled(tau / key[0]), starts[1].of_classes(places).scaled(tau / key[0])
+        return starts[0].of_classes(places).scaled(tau / near[0]), starts[1].of_classes(places).scaled(tau / near[0])
 
 
 class _Training(NamedTuple):

@@ -8,13 +8,14 @@ from transferability._schema import Shape
 
 __all__ = ["DETAIL", "DETAILS", "ENTRY", "MADE", "PARTS", "RANKING", "RELATION"]
 
+PARTS = ("test", "folds", "fit")
+"""That results are measured on."""
+
 
 def _optional(shape: dict[str, Any]) -> dict[str, Shape]:
     return {name if name.endswith("?") else f"{name}?": each for name, each in shape.items()}
 
 
-PARTS = ("test", "folds", "fit")
-"""That results are measured on."""
 _TERMS = {"reference_loss": float, "label_mismatch": float, "distribution_mismatch": float}
 _ONE = {
     **_TERMS,

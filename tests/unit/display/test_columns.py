@@ -24,7 +24,8 @@ from transferability.report.summarize import summarize
 def entry(name: str, seed: int, speed: float | None, **options: object) -> Ranked:
     labels = np.arange(90) % 3
     rng = np.random.default_rng(seed)
-    tasks = [Task((3 + seed) * np.eye(3, 5)[labels] + rng.normal(size=(90, 5)), labels, each) for each in ("r", "t")]
+    means = (1 + 1.5 * seed) * np.eye(3, 5)
+    tasks = [Task(means[labels] + rng.normal(size=(90, 5)), labels, each) for each in ("r", "t")]
     result = TaskRelatedness(1.0).fit(*tasks, folds=3)
     cost = EncoderCost(speed, 5, "224 × 224", 10**9, "MIT", 1.0, 2.0, 3.0)
     return Ranked(name, 10**6, result, {"logme": 0.5 - seed}, {}, 6.0, (), LinearProbe(0.9, 0.3), cost, **options)

@@ -17,9 +17,11 @@ from transferability.encoders.function import FunctionEncoder
 from transferability.errors import DatasetError, OptionError
 from transferability.features import decoder as decoder_module
 from transferability.features import extract_features
+from transferability.features import shared as shared_module
 from transferability.features import workers as workers_module
 from transferability.features.ahead import ahead
 from transferability.features.decoder import Decoder
+from transferability.features.shared import Shared
 from transferability.features.workers import (
     WorkerLostError,
     Workers,
@@ -37,7 +39,7 @@ def digits():
 
 @pytest.fixture
 def payload(digits):
-    return pickle.dumps((digits, np.asarray))  # a preprocessing that a bare interpreter can import
+    return Shared((digits, np.asarray))  # a preprocessing that a bare interpreter can import
 
 
 @pytest.mark.slow
@@ -60,13 +62,31 @@ def test_workers_give_what_this_process_would(digits, payload):
 
 
 @pytest.mark.slow
+def test_large_batches_are_the_work_of_all_processes_and_need_not_be_taken(digits, payload):
+    workers = Workers(2, payload)
+    expected = np.stack([np.asarray(item) for item in digits.items(list(range(60)) * 3)])
+    rows = list(range(60)) * 3  # three parts
+    try:
+        batch = workers.submit(rows).result(120)
+        np.testing.assert_array_equal(batch, expected)
+        assert {each.base is batch for each in (part.result() for part in workers._asked)} == {True}  # never copied
+        for _ in range(20):
+            workers.submit(rows)
+    finally:
+        closing = threading.Thread(target=workers.close, daemon=True)
+        closing.start()
+        closing.join(60)
+    assert not closing.is_alive()  # what nobody waits for is not computed
+
+
+@pytest.mark.slow
 def test_processes_are_kept_for_the_next_data_set_while_a_run_lasts(digits, payload, monkeypatch):
     started = []
     start = workers_module._start
     monkeypatch.setattr(workers_module, "_start", lambda: started.append(start()) or started[-1])
     other = load_dataset("packaged:digits", limit=40, seed=1)
     with keep_workers():
-        for turn, (data, sent) in enumerate([(digits, payload), (other, pickle.dumps((other, np.asarray)))]):
+        for turn, (data, sent) in enumerate([(digits, payload), (other, Shared((other, np.asarray)))]):
             assert are_there_spare_workers() == (turn > 0)
             workers = Workers(2, sent)
             expected = np.stack([np.asarray(item) for item in data.items(range(3))])
@@ -127,7 +147,8 @@ def test_processes_are_started_when_the_encoder_waits_for_long(digits, monkeypat
     class Recorded(Workers):
         def __init__(self, count, payload):
             started.append(count)
-            super().__init__(count, b"")  # what cannot be read: decoding stays here
+            payload.message = b""
+            super().__init__(count, payload)  # what cannot be read: decoding stays here
 
     monkeypatch.setattr(decoder_module, "Workers", Recorded)
     monkeypatch.setattr(decoder_module, "n_processors", lambda: 2)
@@ -135,7 +156,7 @@ def test_processes_are_started_when_the_encoder_waits_for_long(digits, monkeypat
     for _ in range(3):  # however long the first ones take
         slow = Future()
         threading.Timer(0.05, slow.set_result, [[]]).start()
-        decoder.result(slow, range(1), n_left=10**6)
+        decoder.result(slow, range(8), n_left=10**6)
     decoder.result(decoder.submit(range(8)), range(8), n_left=1)
     assert not started
     decoder._waited = 8.0
@@ -143,6 +164,35 @@ def test_processes_are_started_when_the_encoder_waits_for_long(digits, monkeypat
     assert started == [2]
     assert len(decoder.submit(range(8)).result(30)) == 8
     decoder.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("works", [True, False])
+def test_for_a_gpu_processes_are_started_with_the_first_batch(digits, monkeypatch, caplog, works):
+    monkeypatch.setattr(decoder_module, "_MANY_ROWS", len(digits))
+    monkeypatch.setattr(decoder_module, "n_processors", lambda: 4)
+
+    class Recorded(Workers):
+        def __init__(self, count, payload):
+            payload.message = payload.message if works else pickle.dumps(("", [])) + b"cnowhere\nThing\n."
+            super().__init__(1, payload)
+
+    monkeypatch.setattr(decoder_module, "Workers", Recorded)
+    assert Decoder(digits, np.asarray)._workers is None
+    decoder = Decoder(digits, np.asarray, for_gpu=True)
+    rows = [range(start, start + 8) for start in range(0, 48, 8)]
+    try:
+        batches = [decoder.submit(each) for each in rows]
+        assert decoder.ahead > 2
+        for batch, each in zip(batches, rows, strict=True):
+            expected = np.stack([np.asarray(item) for item in digits.items(each)])
+            np.testing.assert_array_equal(decoder.result(batch, each, n_left=0), expected)
+        assert (decoder._workers.failure() is None) == works
+        assert len(decoder.result(decoder.submit(range(3)), range(3), n_left=0)) == 3
+        assert (decoder._workers is not None) == works
+    finally:
+        decoder.close()
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
 
 
 def test_data_that_cannot_be_pickled_stay_in_this_process(digits, caplog):
@@ -153,10 +203,11 @@ def test_data_that_cannot_be_pickled_stay_in_this_process(digits, caplog):
 
 
 def test_data_that_are_too_large_to_be_copied_stay_in_this_process(digits, monkeypatch, caplog):
-    monkeypatch.setattr(decoder_module, "_MOST_BYTES", 10_000)
+    monkeypatch.setattr(shared_module, "_MOST_BYTES", 10_000)
+    monkeypatch.setattr(shared_module, "_SHARE", 0)
     with caplog.at_level("INFO"):
         decoder = Decoder(digits, np.asarray, workers=2)
-    assert "larger than 0 MB" in caplog.text
+    assert "do not fit into the free memory twice" in caplog.text
     assert decoder.submit(range(3)).result(30).shape == (3, 8, 8, 3)
     decoder.close()
 

@@ -87,3 +87,8 @@ def test_matrices_from_outside_are_mended() -> None:
     np.testing.assert_allclose(transform.shares.sum(axis=1), 1)
     assert transform.shares[1].tolist() == [0, 1, 0]  # a share below a thousandth is dropped
     assert transform.shares[2].tolist() == [0, 0, 1]  # forgotten by D: the class that B gives it
+
+
+def test_classes_in_use_are_those_with_a_share() -> None:
+    assert LabelTransform.from_class_map(np.array([2, 0, 3]), 5).classes_in_use.tolist() == [0, 2, 3]
+    assert LabelTransform.from_class_map(np.array([1, 1]), 3).classes_in_use.tolist() == [0, 1, 2]

@@ -212,6 +212,7 @@ def _poke(name: str, value: float) -> Change:
         (_poke("losses_0", -1.0), "`losses_0` holds values"),
         (_poke("scaler_scale", 0.0), "`scaler_scale` holds values"),
         (_poke("diagonals", 1e6), "not the sum of `diagonals`"),
+        (_set("diagonals", lambda a: a * (1 + 1e-4)), "not the sum of `diagonals`"),
         (_set("counts", lambda a: a.astype(float)), "`counts` must be"),
         (_set("counts", lambda a: -a), "`counts` must be"),
         (_set("counts", lambda a: a[:1]), "`counts` must be"),

@@ -54,6 +54,20 @@ def test_statistics_come_back_to_three_digits(both: tuple[ReferencePack, Referen
     assert back.statistics.form == "shared"
 
 
+def test_classes_of_another_spread_keep_it(tmp_path: Path) -> None:
+    """In standard deviations of each feature, though one is a thousand times another and the classes differ on it."""
+    rng = np.random.default_rng(3)
+    y = np.arange(600) % 2
+    spread = np.where(y[:, None] == 0, [1e-3, 1.0], [4e-3, 2.0])  # (n, 2), of small and of large features
+    task = Task(np.repeat(spread, 20, axis=1) * rng.normal(size=(600, 40)), y)
+    made = ReferencePack.from_task(task, covariance="shared")
+    back = ReferencePack.load(made.save(tmp_path / "small.safetensors", compact=True))
+    counts, scale = made.statistics.counts[:, None], made.scaler.scale
+    own, restored = ((each.statistics.diagonals / counts / scale**2).sum(axis=1) for each in (made, back))
+    assert own[1] > 4 * own[0]
+    assert_allclose(restored, own, rtol=0.01)
+
+
 def test_classifiers_keep_their_lipschitz_constant(both: tuple[ReferencePack, ReferencePack, Path]) -> None:
     made, back, _ = both
     ours, theirs = made.heads[0].classifier, back.heads[0].classifier

@@ -281,3 +281,11 @@ def test_other_solvers_refuse_packs_and_gamma() -> None:
         TaskRelatedness(ground_cost="gamma")
     with pytest.raises(OptionError, match="covariance_weight"):
         TaskRelatedness(solver="statistics", ground_cost="gamma", covariance_weight=-1.0)
+
+
+def test_of_several_tau_the_one_with_the_smallest_bound_is_taken() -> None:
+    result = fit(REFERENCE, TARGET, tau=[0.02, 0.5, 2.0])
+    bounds = dict(result.tau_path)
+    assert len(bounds) == 3
+    assert result.tau == min(bounds, key=bounds.__getitem__)
+    assert bounds[result.tau] < max(bounds.values())

@@ -8,6 +8,7 @@ import pytest
 
 from transferability import Relatedness, Task, TaskRelatedness
 from transferability.errors import FeatureError, FileDamagedError
+from transferability.relatedness.summary import RelatednessSummary
 from transferability.relatedness.transform import Transform
 
 
@@ -132,3 +133,8 @@ def test_constant_of_the_moved_classifier_bounds_its_gradients(result: Relatedne
     rows = transform.weights @ transform.map
     largest = max(np.linalg.norm(a - b) for a in rows for b in rows)
     assert transform.lipschitz == pytest.approx(largest, rel=1e-9)
+
+
+def test_a_record_of_two_references_comes_back_with_both(result: Relatedness) -> None:
+    again = RelatednessSummary.from_dict(result.to_dict())
+    assert [each.reference for each in again.panel] == [each.reference for each in result.panel] == ["red", "blue"]

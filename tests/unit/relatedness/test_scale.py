@@ -10,6 +10,7 @@ from scipy.special import log_softmax, logsumexp
 from transferability import Task, TaskRelatedness
 from transferability.relatedness.certificate import transformed_losses
 from transferability.relatedness.costs import GROUND_COSTS
+from transferability.relatedness.costs.exact import _best_sharpness
 from transferability.relatedness.feature_map import AffineMap
 from transferability.relatedness.label_transform import LabelTransform
 from transferability.relatedness.lipschitz import fit_lipschitz_softmax
@@ -187,3 +188,20 @@ def test_best_of_the_exact_cost_is_the_best_scale_of_the_bound_itself() -> None:
     best = minimize_scalar(lambda t: bound(np.exp(t)), bounds=(-4, 4), method="bounded")
     assert bound(result.scale) <= 1.05 * best.fun  # chosen on the rows that h_R has not seen, and not on these
     assert result.bound == pytest.approx(bound(result.scale), rel=1e-3)  # another way to the same classifier
+
+
+def test_a_mixture_of_classes_is_sharpened_to_the_smallest_mean_loss() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(40) % 2
+    logits = 0.4 * np.eye(2)[labels] + 0.3 * rng.normal(size=(40, 2))
+    transform, priors = LabelTransform(np.array([[0.95, 0.05], [0.1, 0.9]])), np.array([0.5, 0.5])
+    place = AffineMap(np.eye(2), np.zeros(2))
+    found = _best_sharpness(place, Sample(logits, labels), transform, priors)
+    linear = doubt(logits, labels)
+
+    def loss(factor: float) -> float:
+        return float(np.mean(transformed_losses(factor * logits, labels, transform, priors)[0])) + factor * linear
+
+    factors = np.exp(np.linspace(-3, 4, 1401))
+    assert found == pytest.approx(factors[np.argmin([loss(each) for each in factors])], rel=0.02)
+    assert found > 1.5

@@ -1,48 +1,71 @@
-"""Fewer reference than target classes: which of them share one."""
-
-from __future__ import annotations
-
-import itertools
+"""References that serve several targets: trained once, with the numbers that each target gets alone."""
 
 import numpy as np
 import pytest
 
-from transferability.relatedness.matching import assign_classes
+from transferability import Task, TaskRelatedness
+from transferability.relatedness import problem
+from transferability.relatedness.problem import sharing_references
 
 
-class Known:
-    """Costs that are all exact."""
-
-    def __init__(self, values: np.ndarray) -> None:
-        self.values = values
-
-    def make_exact(self, targets: np.ndarray, references: np.ndarray) -> bool:
-        return False
-
-
-def total(costs: np.ndarray, priors: np.ndarray, chosen: np.ndarray) -> float:
-    """Return the bound's part that the choice decides: costs, and the entropy of a target class given its reference."""
-    mass = np.bincount(chosen, weights=priors, minlength=costs.shape[1])
-    return float(
-        sum(p * (costs[i, j] - np.log(p / mass[j])) for i, (p, j) in enumerate(zip(priors, chosen, strict=True)))
-    )
-
-
-@pytest.mark.parametrize("seed", range(40))
-def test_the_choice_is_the_best_of_all_for_small_problems(seed: int) -> None:
+def task(seed, n_classes=4, n=160, d=12):
     rng = np.random.default_rng(seed)
-    n_targets = int(rng.integers(3, 7))
-    n_references = int(rng.integers(2, n_targets))
-    costs, priors = rng.exponential(0.5, size=(n_targets, n_references)), rng.dirichlet(np.full(n_targets, 2.0))
-    best = min(
-        total(costs, priors, np.array(each)) for each in itertools.product(range(n_references), repeat=n_targets)
+    y = np.arange(n) % n_classes
+    return Task(2 * np.random.default_rng(seed % 3).normal(size=(n_classes, d))[y] + rng.normal(size=(n, d)), y)
+
+
+@pytest.fixture
+def fits(monkeypatch):
+    """Return the list of what was trained: the number of rows of each fit."""
+    done = []
+    fit_rows = problem.fit_rows
+    monkeypatch.setattr(
+        problem, "fit_rows", lambda rows, *a, **k: done.append(len(rows.coordinates)) or fit_rows(rows, *a, **k)
     )
-    chosen = assign_classes(Known(costs), priors)
-    assert total(costs, priors, chosen) == pytest.approx(best, rel=1e-12)
+    return done
 
 
-def test_hundreds_of_classes_share_in_reasonable_time_and_no_worse_than_each_at_its_cheapest() -> None:
-    rng = np.random.default_rng(0)
-    costs, priors = rng.exponential(0.5, size=(200, 20)), np.full(200, 1 / 200)
-    chosen = assign_classes(Known(costs), priors)
-    assert total(costs, priors, chosen) <= total(costs, priors, costs.argmin(axis=1))
+@pytest.mark.parametrize("options", [{}, {"tau": "auto"}, {"ground_cost": "loss"}])
+def test_every_target_gets_the_numbers_that_it_gets_alone(options, fits):
+    references = [task(0, 6), task(1, 4)]
+    targets = [task(3), task(4), task(5, 3)]
+    estimator = TaskRelatedness(**options)
+    alone = [estimator.fit(references, target, folds=3) for target in targets]
+    n_alone = len(fits)
+    fits.clear()
+    with sharing_references():
+        together = [estimator.fit(references, target, folds=3) for target in targets]
+    assert len(fits) < n_alone
+    for one, other in zip(alone, together, strict=True):
+        assert one.bound == other.bound
+        assert [each.bound for each in one.panel] == [each.bound for each in other.panel]
+        np.testing.assert_array_equal(one.transferred_losses, other.transferred_losses)
+        np.testing.assert_array_equal(one.reference_classifier.weights, other.reference_classifier.weights)
+    fits.clear()
+    estimator.fit(references, targets[0], folds=3)
+    assert fits  # nothing is kept beyond the block
+
+
+def test_classifiers_of_all_classes_are_trained_for_the_first_target_only(fits):
+    reference, estimator = task(0), TaskRelatedness()
+    with sharing_references():
+        estimator.fit(reference, task(3))
+        first = len(fits)
+        estimator.fit(reference, task(4))
+    assert first > 0
+    assert len(fits) == first
+
+
+def test_a_reference_with_another_test_part_seed_or_scale_is_another(fits):
+    reference, target = task(0), task(3)
+    with sharing_references():
+        for estimator, test in (
+            (TaskRelatedness(), None),
+            (TaskRelatedness(seed=1), None),
+            (TaskRelatedness(scale=False), None),
+            (TaskRelatedness(standardize=False), None),
+            (TaskRelatedness(), task(0, n=80)),
+        ):
+            fits.clear()
+            estimator.fit(reference, target, test)
+            assert fits

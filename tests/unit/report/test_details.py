@@ -12,7 +12,7 @@ import pytest
 from transferability import Task, TaskRelatedness
 from transferability.pipeline import Settings, rank
 from transferability.ranking.result import Ranking
-from transferability.relatedness.details import GRID, describe
+from transferability.relatedness.details import GRID, _project, describe
 from transferability.report.samples import sample_of
 
 
@@ -55,6 +55,22 @@ def test_details_are_bounded_and_the_same_every_time() -> None:
     again = describe(result, reference, target)
     assert again.to_dict() == details.to_dict()
     assert describe(result, reference, target, seed=1).to_dict() != details.to_dict()
+
+
+def test_points_of_the_reference_stand_for_the_target_class_that_is_matched_with_theirs() -> None:
+    reference, target = tasks(120)
+    result = TaskRelatedness(1.0, matching=[2, 0, 1]).fit(reference, target)
+    details = describe(result, reference, target)
+    assert details.reference_classes.tolist() == [{2: 0, 0: 1, 1: 2}[label] for label in reference.labels]
+
+
+def test_points_are_drawn_along_the_directions_in_which_they_vary_most() -> None:
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(200, 4)) * [1, 5, 0.1, 3] + [1000, 0, 0, 0]  # far from the origin where they hardly vary
+    (places,) = _project([points])
+    values = np.linalg.eigvalsh(np.cov(points.T, bias=True))
+    np.testing.assert_allclose(places.var(axis=0), values[[-1, -2]], rtol=1e-8)
+    np.testing.assert_allclose(places.mean(axis=0), 0, atol=1e-9)
 
 
 def test_look_alikes_and_accuracies_follow_the_classes() -> None:

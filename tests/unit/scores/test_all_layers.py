@@ -98,3 +98,9 @@ def test_it_refuses(layers: list[np.ndarray], change, error: type[Exception], ma
     arguments = {"layers": layers, "labels": LABELS} | change(layers)
     with pytest.raises(error, match=match):
         scores.ridge_all_layers(**arguments)
+
+
+def test_a_feature_that_is_constant_but_for_rounding_says_nothing(layers: list[np.ndarray]) -> None:
+    noise = 1e-6 * np.random.default_rng(1).normal(size=(40, 30))
+    with_constants = [np.hstack([layers[0], 100 + noise]), *layers[1:]]
+    assert float(scores.ridge_all_layers(with_constants, LABELS)) == float(scores.ridge_all_layers(layers, LABELS))

@@ -10,7 +10,7 @@ from sklearn.mixture import GaussianMixture
 
 from transferability import scores
 from transferability.errors import FeatureError, OptionError
-from transferability.scores._mixture import fit_mixture
+from transferability.scores._mixture import _k_means, fit_mixture
 from transferability.scores._softmax_regression import fit_softmax_regression
 
 # --- linear probe and the solver behind it -------------------------------------------------------------------------
@@ -136,3 +136,14 @@ def test_linear_probe_takes_no_scale_from_held_out_rows() -> None:
     found = scores.linear_probe(x, labels, n_folds=4, strength=10.0)
     assert sorted(found.fold_accuracies)[-1] == 1.0  # the fold that holds the row out
     assert sorted(found.fold_accuracies)[-2] < 0.8
+
+
+def test_the_start_of_the_mixture_has_a_centre_in_every_far_cluster() -> None:
+    """Centres drawn at random miss some of twenty far clusters, and Lloyd's steps never move one to them."""
+    labels = np.repeat(np.arange(20), 5)
+    points = 100 * np.random.default_rng(0).normal(size=(20, 6))[labels] + np.random.default_rng(1).normal(
+        size=(100, 6)
+    )
+    for seed in range(3):
+        found = _k_means(points, 20, np.random.default_rng(seed))
+        assert len({*zip(found.tolist(), labels.tolist(), strict=True)}) == 20
