@@ -116,11 +116,12 @@ def show(runs: Mapping[tuple[Any, ...], Mapping[str, Any]], data: Path) -> None:
         print(f"\n{len(both)} pairs: {100 * gains.mean():+.1f} points in the mean, {(gains < 0).sum()} below, ", end="")
         print(f"{sum(found[cell]['epochs'] == 0 for cell in both)} still the probe")
         whole = [target for target in TARGETS if sum(cell[1] == target for cell in both) >= 4]
-        values = {cell: found[cell]["validation_accuracy"] for cell in both}
         of_them = {cell: truth[cell] for cell in both}
-        parts = [agreement(values, of_them, target, ENCODERS) for target in whole]
-        means = {measure: float(np.mean([part[measure] for part in parts])) for measure in MEASURES} if parts else {}
-        print("validation accuracy against published:", {name: round(value, 2) for name, value in means.items()})
+        for measured in ("accuracy", "validation_accuracy"):
+            values = {cell: found[cell][measured] for cell in both}
+            parts = [agreement(values, of_them, target, ENCODERS) for target in whole]
+            means = {measure: float(np.mean([part[measure] for part in parts])) for measure in MEASURES if parts}
+            print(f"{measured} against published:", {name: round(value, 2) for name, value in means.items()})
 
 
 def main() -> None:
