@@ -50,6 +50,8 @@ RECIPES = {
         (3, BRIEF.epochs),
     ),
 }
+MEASURED = ("accuracy", "validation_accuracy")
+FROZEN = "reference: transferred accuracy"  # of `real_zoo.py`
 KEY = ("encoder", "target", "recipe", "passes")
 
 
@@ -99,6 +101,7 @@ def known(path: Path) -> Iterator[dict[str, Any]]:
 def show(runs: Mapping[tuple[Any, ...], Mapping[str, Any]], data: Path) -> None:
     """Print every kind of run beside the published accuracies, and its agreement with them."""
     truth = read_truth(data, ENCODERS).means
+    frozen = json.loads((RESULTS.parent / "real_zoo.json").read_text())["cells"]
     for recipe, passes in sorted({key[2:] for key in runs}):
         found = {key[:2]: run for key, run in runs.items() if key[2:] == (recipe, passes)}
         print(f"\n{recipe}, {passes} passes\n\n| target | encoder | published | probe | this | less | at | passes |")
@@ -117,8 +120,9 @@ def show(runs: Mapping[tuple[Any, ...], Mapping[str, Any]], data: Path) -> None:
         print(f"{sum(found[cell]['epochs'] == 0 for cell in both)} still the probe")
         whole = [target for target in TARGETS if sum(cell[1] == target for cell in both) >= 4]
         of_them = {cell: truth[cell] for cell in both}
-        for measured in ("accuracy", "validation_accuracy"):
-            values = {cell: found[cell][measured] for cell in both}
+        criteria = {measured: {cell: found[cell][measured] for cell in both} for measured in MEASURED}
+        criteria[FROZEN] = {(cell["encoder"], cell["target"]): cell[FROZEN] for cell in frozen}
+        for measured, values in criteria.items():
             parts = [agreement(values, of_them, target, ENCODERS) for target in whole]
             means = {measure: float(np.mean([part[measure] for part in parts])) for measure in MEASURES if parts}
             print(f"{measured} against published:", {name: round(value, 2) for name, value in means.items()})
