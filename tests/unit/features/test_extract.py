@@ -96,7 +96,7 @@ def test_other_dtypes_become_float32(digits, dtype):
             "NaN or infinity for row '{third}'",
         ),
         (lambda rows, _: rows.astype(np.float64) * 1e300, "more than float32 holds. Scale the features"),
-        (lambda rows, _: 1 / 0, "failed on row .* of data 'digits', pictures .PIL.: ZeroDivisionError: division by zero"),
+        (lambda rows, _: 1 / 0, "failed on row .* of data 'digits', pictures .PIL.: ZeroDivisionError: division"),
     ],
 )
 def test_encoders_that_return_no_features(digits, cache, output, match):
