@@ -17,7 +17,7 @@ import numpy as np
 from transferability.datasets import Dataset, stratified_sample
 from transferability.pipeline import Split
 
-__all__ = ["FOR_TARGETS", "pictures", "target", "train_pictures"]
+__all__ = ["FOR_TARGETS", "all_pictures", "pictures", "target", "train_pictures"]
 
 FOR_TARGETS = 1000
 """Rows of the train part that targets and references may use; pre-training leaves them out."""
@@ -61,7 +61,7 @@ class _Strings:
         return self.strings[row].encode()
 
 
-def _all_pictures(folder: Path, name: str) -> tuple[Dataset, np.ndarray, np.ndarray]:
+def all_pictures(folder: Path, name: str) -> tuple[Dataset, np.ndarray, np.ndarray]:
     """Return the whole data set, and the rows of its train and test part."""
     archive = np.load(folder / f"{name}.npz", allow_pickle=False)
     names = tuple(str(each) for each in archive["class_names"])
@@ -87,13 +87,13 @@ def _sample(whole: Dataset, rows: np.ndarray, limit: int) -> np.ndarray:
 
 def train_pictures(folder: Path, name: str) -> Dataset:
     """Return all pictures of the train part, in the order of the file."""
-    whole, train, _ = _all_pictures(folder, name)
+    whole, train, _ = all_pictures(folder, name)
     return whole.subset(train)
 
 
 def pictures(folder: Path, name: str, part: str, limit: int, *, leave: int = 0) -> Dataset:
     """Return at most `limit` pictures of one part with its class shares, without the `leave` first of the draw."""
-    whole, train, test = _all_pictures(folder, name)
+    whole, train, test = all_pictures(folder, name)
     rows = train if part == "train" else test
     if leave:
         rows = np.setdiff1d(rows, _sample(whole, rows, leave))
@@ -102,7 +102,7 @@ def pictures(folder: Path, name: str, part: str, limit: int, *, leave: int = 0) 
 
 def target(folder: Path, name: str, n_fit: int, n_test: int, classes: list[int] | None = None) -> Split:
     """Return a task: rows of the train part to fit on, of the test part to measure on; perhaps of some classes only."""
-    read = _all_texts if (folder / f"{name}.parquet").exists() else _all_pictures
+    read = _all_texts if (folder / f"{name}.parquet").exists() else all_pictures
     whole, train, test = read(folder, name)
     if classes is not None:
         train, test = (rows[np.isin(whole.all_labels[rows], classes)] for rows in (train, test))

@@ -194,10 +194,7 @@ def _picture_model(
     from transferability.encoders._networks import PictureNetwork
     from transferability.encoders._torch import count_parameters, versions
 
-    tokens = [key.rpartition(".")[2] for key, _ in model.named_parameters()]
-    class_token = "cls_token" in tokens or "class_embedding" in tokens
-    n_registers = int(getattr(model.config, "num_register_tokens", None) or 0)
-    n_prefix = int(class_token) + int("distillation_token" in tokens) + n_registers
+    class_token, n_prefix = _tokens_before_patches(model)
     if pool == "cls" and not class_token:
         message = f"`pool` must be 'mean' or 'max' for encoder {name!r}, which has no class token; got 'cls'."
         raise OptionError(message)
@@ -245,6 +242,14 @@ def _picture_model(
         channels=int(getattr(getattr(model.config, "vision_config", model.config), "num_channels", None) or 3),
         precision=precision,
     )
+
+
+def _tokens_before_patches(model: Any) -> tuple[bool, int]:
+    """Return whether there is a class token, and how many tokens stand before those of the picture."""
+    tokens = [key.rpartition(".")[2] for key, _ in model.named_parameters()]
+    class_token = "cls_token" in tokens or "class_embedding" in tokens
+    n_registers = int(getattr(model.config, "num_register_tokens", None) or 0)
+    return class_token, int(class_token) + int("distillation_token" in tokens) + n_registers
 
 
 def _without_masking(model: Any) -> Callable[[int], dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 from transferability._criteria import TRANSFERRED, unknown
@@ -168,18 +168,10 @@ def rank(
     raced = None
     if race is not None:
         raced = run_race(
-            target_part,
-            reference_parts,
-            wanted,
-            estimator,
-            settings,
-            criterion=criterion,
-            first=race,
-            needs=measure.needs,
-            progress=progress,
-        )
+            target_part, reference_parts, wanted, estimator, settings,
+            criterion=criterion, first=race, needs=measure.needs, progress=progress,
+        )  # fmt: skip
         wanted, skipped = raced.encoders, list(raced.skipped)
-    wrong_calls = 0
     target_name, *names = [part.name for part in parts]
 
     def ranking() -> Ranking:
@@ -194,28 +186,42 @@ def rank(
         entries, failed = rank_on_ray(wanted, measure, settings, target_part, reference_parts, tell)
         wanted, skipped = [], skipped + failed
     work = encoders_in_turn(measure, wanted, settings, target_part, reference_parts)
+    wrong_calls = _measure_all(work, len(wanted), entries, skipped, ranking, tell)
+    if not entries:
+        reasons = "; ".join(f"{each.encoder}: {each.reason}" for each in skipped)
+        message = f"no encoder could be ranked. {reasons}"
+        raise UnknownNameError(message) if wrong_calls == len(skipped) else TaskError(message)
+    return ranking()
+
+
+def _measure_all(
+    work: Iterable[Callable[[], Iterable[Ranked]]],
+    total: int,
+    entries: list[Ranked],
+    skipped: list[Skipped],
+    ranking: Callable[[], Ranking],
+    tell: Tell | None,
+) -> int:
+    """Measure encoders in turn into `entries` and `skipped`; return how many could not be what was meant."""
+    wrong_calls = 0
     for position, measured in enumerate(work, start=1):
         try:
             for entry in measured():
                 entries.append(entry)
                 if tell:
-                    tell(entry, position, len(wanted))
+                    tell(entry, position, total)
         except EncoderSkippedError as error:
             if isinstance(error.reason, RowError) and not entries:
                 raise error.reason from error  # the next encoder would come upon it too, hours later
             skipped.append(Skipped(error.encoder, str(error.reason)))
             wrong_calls += error.is_wrong_call
             if tell:
-                tell(skipped[-1], position, len(wanted))
+                tell(skipped[-1], position, total)
         except KeyboardInterrupt as error:
             if not entries:
                 raise
-            raise RankingInterrupted(ranking(), position - 1, len(wanted)) from error
-    if not entries:
-        reasons = "; ".join(f"{each.encoder}: {each.reason}" for each in skipped)
-        message = f"no encoder could be ranked. {reasons}"
-        raise UnknownNameError(message) if wrong_calls == len(skipped) else TaskError(message)
-    return ranking()
+            raise RankingInterrupted(ranking(), position - 1, total) from error
+    return wrong_calls
 
 
 def _brings_labels(encoder: AnyEncoder) -> bool:

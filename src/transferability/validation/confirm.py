@@ -25,10 +25,10 @@ __all__ = ["BRIEF", "Executor", "Job", "confirm", "run_here"]
 
 NamedEncoder = str | Encoder | FeatureFiles
 """An identifier, or an encoder with a name."""
-BRIEF = FineTuning(frozen_norms=(False,), epochs=12, choice_epochs=2, patience=4)
-"""The recipe of a confirmation: three learning rates for two epochs each, then rounds of 3 and 12 epochs."""
+BRIEF = FineTuning(epochs=12, choice_epochs=2, patience=4)
+"""The recipe of a confirmation: settings are tried for two epochs each, then there are rounds of 3 and 12 epochs."""
 _SHORT = 4  # times shorter than the next is a round
-_LAYOUT = 1  # of what is kept: raised when the same key would mean another result
+_LAYOUT = 2  # of what is kept: raised when the same key would mean another result
 _KIND = "confirm"
 
 

@@ -1,8 +1,8 @@
 """End-to-end fine-tuning of an encoder on a target: the truth that scores are held against. Imports torch.
 
-The head first, as a linear probe of the frozen features; then all weights, by AdamW with a warm-up of one epoch and a
-cosine. The weights with the smallest validation loss are kept, those of the start among them: on the validation part
-fine-tuning is never worse than the probe it begins from.
+The head first, as a linear probe of the frozen features; then all weights, from this head or a fresh one, by AdamW with
+a warm-up of one epoch and a cosine. The weights with the smallest validation loss are kept, the probe of the frozen
+encoder among them: on the validation part fine-tuning is never worse than the probe.
 """
 
 from __future__ import annotations
@@ -114,12 +114,20 @@ class FineTuner:
         self._device = next(network.parameters()).device
         self._labels = torch.from_numpy(dataset.labels.astype(np.int64)).to(self._device)
         self._n_classes = int(dataset.labels.max()) + 1
-        train, validation = split(dataset.labels[fit_rows], self.settings.validation_share, seed=0)
-        self._parts = _Parts(fit_rows[train], fit_rows[validation], test_rows)
+        self._parts = self._split(fit_rows, test_rows)
         self._items = PreparedItems(
             self._encoder, dataset, np.concatenate([fit_rows, test_rows]), self._device, workers
         )
         self._norms = norms_of(network)
+
+    def with_settings(self, settings: FineTuning) -> FineTuner:
+        """Return a tuner of the same encoder and rows with other settings; it reads no picture again."""
+        other = copy.copy(self)
+        other.settings = settings
+        other.__dict__.pop("_start", None)
+        fit_rows = np.sort(np.concatenate([self._parts.train, self._parts.validation]))
+        other._parts = other._split(fit_rows, self._parts.test)
+        return other
 
     def choose(self) -> Hyperparameters:
         """Return the settings with the smallest validation loss after a few epochs: one of them after the other.
@@ -141,11 +149,12 @@ class FineTuner:
             return tried[0] if len(tried) == 1 else min(tried, key=loss)
 
         norms = settings.frozen_norms if self._norms else (False,)
-        best = Hyperparameters(settings.learning_rates[0], settings.weight_decays[0], norms[0])
+        best = Hyperparameters(settings.learning_rates[0], settings.weight_decays[0], norms[0], settings.head_starts[0])
         if len(settings.learning_rates) > 1:
             rate = walk(lambda value: loss(replace(best, learning_rate=value)), sorted(settings.learning_rates))
             best = replace(best, learning_rate=rate)
         best = best_of([replace(best, frozen_norm=each) for each in norms])
+        best = best_of([replace(best, head=each) for each in settings.head_starts])
         best = best_of([replace(best, weight_decay=each) for each in settings.weight_decays])
         if losses and not math.isfinite(losses[best]):
             rates = ", ".join(f"{rate:g}" for rate in sorted({each.learning_rate for each in losses}))
@@ -162,6 +171,11 @@ class FineTuner:
         """As `run`, but the encoder keeps its new weights."""
         return self._measured(chosen, seed, None)
 
+    def _split(self, fit_rows: IntArray, test_rows: IntArray) -> _Parts:
+        labels = self._labels.cpu().numpy()[fit_rows]
+        train, validation = split(labels, self.settings.validation_share, seed=0)
+        return _Parts(fit_rows[train], fit_rows[validation], test_rows)
+
     def _measured(self, chosen: Hyperparameters, seed: int, epochs: int | None) -> TrainingResult:
         predict, _, n_epochs = self._train(chosen, seed, epochs or self.settings.epochs)
         loss, accuracy = self._evaluate(predict, self._parts.test)
@@ -170,13 +184,16 @@ class FineTuner:
 
     def _train(self, chosen: Hyperparameters, seed: int, n_epochs: int) -> _Trained:
         settings, network = self.settings, self._encoder.module
-        head = copy.deepcopy(self._start.head)
+        head, head_rate = copy.deepcopy(self._start.head), chosen.learning_rate
+        if chosen.head == "fresh":
+            head.forget()
+            head_rate *= settings.head_factor
         self._estimate_statistics()
         rng = np.random.default_rng(seed)
         with torch.random.fork_rng(devices=[self._device] if self._device.type == "cuda" else []):
             torch.manual_seed(seed)  # of dropout, stochastic depth and augmentation
             body, top = list(network.parameters()), list(head.linear.parameters())
-            groups = [{"params": body}, {"params": top, "lr": chosen.learning_rate * settings.head_factor}]
+            groups = [{"params": body}, {"params": top, "lr": head_rate}]
             optimizer = torch.optim.AdamW(
                 groups, chosen.learning_rate, weight_decay=chosen.weight_decay, fused=self._device.type == "cuda"
             )
@@ -188,7 +205,7 @@ class FineTuner:
                     features = self._encoder.differentiable(batch)
                 return head(features.float())
 
-            best, kept = self._start.loss, _State.of(network, head, 0)
+            best, kept = self._start.loss, _State.of(network, self._start.head, 0)
             lowest, lowest_epoch = math.inf, 0
             with short_memory(self._norms):
                 for epoch in range(1, n_epochs + 1):
@@ -238,7 +255,7 @@ class FineTuner:
 
     @cached_property
     def _start(self) -> _Start:
-        """What every run begins with: a probe of the frozen features."""
+        """What every run can begin with, and must beat: a probe of the frozen features."""
         with self._restored():
             self._estimate_statistics()
             features = [self._forward(self._encoder.differentiable, rows).float().cpu().numpy() for rows in self._parts]

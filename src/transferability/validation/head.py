@@ -1,8 +1,8 @@
 """The linear head of fine-tuning: a probe of the frozen features, trained first. Imports torch.
 
-Head first, then all weights, keeps what the encoder knows: a random head sends gradients of noise through it (Kumar,
-Raghunathan, Jones, Ma and Liang, *Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution*,
-ICLR 2022).
+A random head sends gradients of noise through the encoder (Kumar, Raghunathan, Jones, Ma and Liang, *Fine-Tuning can
+Distort Pretrained Features and Underperform Out-of-Distribution*, ICLR 2022); a head of zeros, none until it has
+learned something, and the probe, few, as it has fitted the rows already.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from transferability._array import FloatArray, IntArray
+from transferability._threads import threads_for
 from transferability.scores._softmax_regression import SoftmaxRegression, fit_softmax_regression
 
 __all__ = ["Head", "fit_head"]
@@ -35,6 +36,10 @@ class Head(nn.Module):  # type: ignore[misc]
         self.register_buffer("mean", torch.from_numpy(mean.astype(np.float32)))
         self.register_buffer("scale", torch.from_numpy(scale.astype(np.float32)))
         self.linear = nn.Linear(len(mean), n_classes)
+        self.forget()
+
+    def forget(self) -> None:
+        """Let every class have the same logit."""
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
 
@@ -70,13 +75,14 @@ def fit_head(
         fit = fit_softmax_regression(z, labels, ridge, tolerance=_TOLERANCE)
         return _loss(fit.logits(z_held_out), held_out_labels), fit
 
-    best = solve(_FIRST_RIDGE)
-    for factor in (1 / _STEP, _STEP):
-        for step in range(1, _MOST_STEPS + 1):
-            tried = solve(_FIRST_RIDGE * factor**step)
-            if not tried[0] < best[0]:
-                break
-            best = tried
+    with threads_for(features.size * n_classes):
+        best = solve(_FIRST_RIDGE)
+        for factor in (1 / _STEP, _STEP):
+            for step in range(1, _MOST_STEPS + 1):
+                tried = solve(_FIRST_RIDGE * factor**step)
+                if not tried[0] < best[0]:
+                    break
+                best = tried
     fit = best[1]
     n_seen = fit.weights.shape[1]  # the last classes may have all of their rows among those held out
     with torch.no_grad():

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Method", "data_identity", "encoder_identity", "measure"]
 
 Method = Literal["finetune", "probe"]
-_LAYOUT = 3  # of the keys: raised when a change of the code changes what is measured
+_LAYOUT = 4  # of the keys: raised when a change of the code changes what is measured
 
 
 def measure(

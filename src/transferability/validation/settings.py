@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-__all__ = ["FineTuning", "Hyperparameters", "TrainingResult"]
+__all__ = ["FineTuning", "HeadStart", "Hyperparameters", "TrainingResult"]
+
+HeadStart = Literal["fresh", "probe"]
 
 
 @dataclass(frozen=True)
@@ -19,11 +21,15 @@ class FineTuning:
         of several wins, the next of the series is tried too, as long as the loss falls and at most three times.
     frozen_norms : tuple of bool
         Whether batch normalisation keeps the mean and deviation it came with; tried only where there is any, after the
-        learning rate. With few samples a large network does better so, a small one that must change much does not.
+        learning rate. With few samples a large network does better so, one that must change much does not.
     weight_decays : tuple of float
         Tried last, with what was chosen before.
+    head_starts : tuple of {"fresh", "probe"}
+        What the head begins as, tried after normalisation: zero, or the linear probe of the frozen features (LP-FT,
+        Kumar et al., ICLR 2022). The probe fits few rows closely, which leaves the encoder little to learn from them:
+        docs/validate.md has figures.
     head_factor : float
-        How many times faster the head learns than the encoder.
+        How many times faster a fresh head learns than the encoder; the probe learns as the encoder does.
     epochs, choice_epochs : int
         At most so many passes over the training part.
     patience : int
@@ -37,10 +43,11 @@ class FineTuning:
         Whether CUDA computes in bfloat16 where that is safe; weights stay in float32. Nothing changes on a CPU.
     """
 
-    learning_rates: tuple[float, ...] = (3e-5, 3e-4, 3e-3)
-    frozen_norms: tuple[bool, ...] = (False, True)
+    learning_rates: tuple[float, ...] = (1e-5, 1e-4, 1e-3)
+    frozen_norms: tuple[bool, ...] = (True, False)
+    head_starts: tuple[HeadStart, ...] = ("fresh", "probe")
     weight_decays: tuple[float, ...] = (1e-2,)
-    head_factor: float = 1.0
+    head_factor: float = 10.0
     epochs: int = 20
     choice_epochs: int = 4
     patience: int = 5
@@ -57,6 +64,7 @@ class Hyperparameters:
     learning_rate: float
     weight_decay: float
     frozen_norm: bool = False
+    head: HeadStart = "fresh"
 
 
 @dataclass(frozen=True)
@@ -70,7 +78,7 @@ class TrainingResult:
     validation_accuracy, validation_loss : float
         On rows that chose the weights. The loss is None where nothing was fine-tuned.
     epochs : int
-        Passes up to the weights that were kept; 0 where none was better than the linear probe they began from.
+        Passes up to the weights that were kept; 0 where none was better than the linear probe of the frozen features.
     probe_accuracy : float or None
         Of that linear probe, on the test rows; None where nothing was fine-tuned.
     """
@@ -87,7 +95,7 @@ class TrainingResult:
         """What must be said of it; empty where nothing must."""
         if self.probe_accuracy is None:
             return ""
-        probe = f"the linear probe it began from, {100 * self.probe_accuracy:.1f} %"
+        probe = f"the linear probe of the frozen features, {100 * self.probe_accuracy:.1f} %"
         if self.epochs == 0:
             return f"no epoch of fine-tuning had a smaller validation loss than {probe}; this is the probe."
         if self.accuracy < self.probe_accuracy:

@@ -91,13 +91,7 @@ def validate(
             if progress:
                 progress(f"{name}: {method} on {part.name}", number, len(parts))
             try:
-                trust = settings.trust_remote_code
-                encoder = (
-                    load_encoder(each, device=settings.device, trust_remote_code=trust)
-                    if isinstance(each, str)
-                    else each
-                )
-                each = encoder  # loaded once
+                encoder = each = _loaded(each, settings)  # once
                 others = panel or [other for other in parts if other is not part]
                 values = _foretell(encoder, part, others, names, estimator, settings, store)
                 measured = measure(
@@ -124,6 +118,12 @@ def validate(
     ]
     columns += [ScoreColumn(name, known[name].higher_is_better) for name in names]
     return Validation(method, tuple(observations), tuple(columns), tuple(skipped))
+
+
+def _loaded(encoder: str | Encoder | FeatureFiles, settings: Settings) -> Encoder | FeatureFiles:
+    if not isinstance(encoder, str):
+        return encoder
+    return load_encoder(encoder, device=settings.device, trust_remote_code=settings.trust_remote_code)
 
 
 def _foretell(

@@ -80,7 +80,6 @@ def test_version() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["rnk"], "No such command"),
         (["study"], "Missing argument"),
         (["rank", "--targt", "x"], "No such option"),
         (["relate", "--reference", "a", "--target", "b", "--limit", "many"], "Invalid value"),

