@@ -1,11 +1,17 @@
-"""Tests run one thread each: pytest-xdist spreads them over the cores; threads that spin would be in the way."""
+"""Tests run one thread each, as pytest-xdist spreads them over the cores and threads that spin would be in the way.
+
+Property tests have no deadline: how long an example takes says how busy the machine is.
+"""
 
 import os
 import sys
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
+settings.register_profile("here", deadline=None)
+settings.load_profile("here")
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 

@@ -192,14 +192,14 @@ def cases(max_rows: int, min_rows: int = 2) -> Any:
 
 
 @cases(80)
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, suppress_health_check=list(HealthCheck))
 def test_certified_bound_holds(options: dict[str, Any], references: list[Shape], target: Shape, measured: str) -> None:
     examine(options, references, target, measured)
 
 
 @pytest.mark.slow
 @cases(600)
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, suppress_health_check=list(HealthCheck))
 def test_certified_bound_holds_in_larger_tasks(
     options: dict[str, Any], references: list[Shape], target: Shape, measured: str
 ) -> None:
@@ -208,7 +208,7 @@ def test_certified_bound_holds_in_larger_tasks(
 
 @pytest.mark.slow
 @cases(5000, min_rows=2000)
-@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, suppress_health_check=list(HealthCheck))
 def test_certified_bound_holds_for_thousands_of_samples_matched_in_blocks(
     options: dict[str, Any], references: list[Shape], target: Shape, measured: str
 ) -> None:
@@ -216,7 +216,7 @@ def test_certified_bound_holds_for_thousands_of_samples_matched_in_blocks(
 
 
 @given(options=OPTIONS, reference=shapes(30), target=shapes(30))
-@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=6, suppress_health_check=list(HealthCheck))
 def test_terms_of_the_papers_solver_are_finite_and_sum_up(
     options: dict[str, Any], reference: Shape, target: Shape
 ) -> None:
@@ -231,7 +231,7 @@ def test_terms_of_the_papers_solver_are_finite_and_sum_up(
 
 
 @given(options=OPTIONS, reference=shapes(40), target=shapes(40), measured=MEASURED)
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
 def test_same_seed_same_number(options: dict[str, Any], reference: Shape, target: Shape, measured: str) -> None:
     if options["matching"] == "identity":
         options = {**options, "matching": "random"}

@@ -53,7 +53,7 @@ class Problem:
 
 
 @given(**PROBLEMS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_costs_and_bounds_are_ordered_and_cover_the_change_of_the_loss(**options) -> None:
     problem = Problem(**options)
     u, j = problem.reference
@@ -78,7 +78,7 @@ def test_costs_and_bounds_are_ordered_and_cover_the_change_of_the_loss(**options
 
 
 @given(**PROBLEMS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_frozen_label_map_is_bounded_by_the_cross_entropy(**options) -> None:
     """h′ keeps the B of other priors: the bound holds with the cross-entropy, which is never below the entropy."""
     problem = Problem(**options)
@@ -103,7 +103,7 @@ def test_a_frozen_label_map_is_bounded_by_the_cross_entropy(**options) -> None:
 
 
 @given(**PROBLEMS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_exact_bound_is_the_integral_of_the_larger_loss(**options) -> None:
     """Of the reference's points, each with the price of its label, and of h′ on the target's points."""
     problem = Problem(**options)

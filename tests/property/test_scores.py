@@ -56,7 +56,7 @@ def close(name: str, rel: float = 1e-8) -> dict[str, float]:
 
 
 seeds = st.integers(0, 10_000)
-few = settings(max_examples=8, deadline=None)
+few = settings(max_examples=8)
 
 
 @pytest.mark.parametrize("name", NAMES)

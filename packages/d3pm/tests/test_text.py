@@ -25,7 +25,7 @@ def codec(request):
 TEXT = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="▁"), max_size=60)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(text=TEXT)
 def test_any_text_comes_back(codec, text):
     encoded = codec.encode(text)

@@ -96,7 +96,7 @@ def test_only_new_rows_are_encoded(cache, rows, new, batch_size):
     assert upkeep.verify(upkeep.contents(cache)) == []
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     datasets=st.lists(st.lists(st.integers(0, 20), min_size=1, max_size=15), min_size=2, max_size=4),
     batch_size=st.integers(1, 20),

@@ -75,7 +75,7 @@ def test_stands_beside_samples_and_in_folds() -> None:
     assert len(union.panel[-1].reference_class_names) == 7  # of the samples
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     seed=st.integers(0, 10**6),
     d=st.sampled_from([1, 2, 5, 20]),

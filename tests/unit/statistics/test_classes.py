@@ -50,7 +50,7 @@ def test_against_the_samples(form: str, dtype: type) -> None:
     assert (found.form, found.n_samples, found.n_classes, found.n_features) == (form, 90, 4, 6)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 2**32 - 1),
     form=st.sampled_from(FORMS),

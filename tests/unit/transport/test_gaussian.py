@@ -89,7 +89,7 @@ def test_maps_between_dimensions() -> None:
     )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10_000))
 def test_gelbrich(seed: int) -> None:
     """Between any two samples W₂² is at least that of the Gaussians with their means and covariances."""

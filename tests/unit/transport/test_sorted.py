@@ -38,7 +38,7 @@ def integral_of_larger_quantiles(a: np.ndarray, b: np.ndarray, masses: np.ndarra
 
 
 @given(samples(30), samples(30), st.integers(0, 99), st.booleans())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_marginals_and_the_identity_of_the_exact_cost(a: np.ndarray, b: np.ndarray, seed: int, uniform: bool) -> None:
     """Mean of a plus the transport is ∫ max(Q_a, Q_b): what reference loss plus mismatch is."""
     masses = np.full(len(a), 1 / len(a)) if uniform else drawn_masses(seed, len(a))
@@ -53,7 +53,7 @@ def test_marginals_and_the_identity_of_the_exact_cost(a: np.ndarray, b: np.ndarr
 
 
 @given(samples(8), samples(8), st.integers(0, 99))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_no_coupling_is_cheaper(a: np.ndarray, b: np.ndarray, seed: int) -> None:
     masses, m, n = drawn_masses(seed, len(a)), len(a), len(b)
     cost = np.maximum(b[None, :] - a[:, None], 0)
