@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 __all__ = ["Step", "next_steps"]
 
 _SHORTLIST = 3
+_NO_WEIGHTS = ("features:", "python:")
+"""Files and functions: there is nothing to train."""
 _PLAIN = re.compile(r"[\w ./:,@#%+={}~-]{1,300}")
 """Names that can be pasted into code and commands as they are; for others nothing is proposed."""
 
@@ -41,11 +43,11 @@ def next_steps(record: Mapping[str, Any]) -> list[Step]:
     steps = [] if code is None else [Step(f"Fine-tune {identifier}", code, "python")]
     named = [name for each in entries if _PLAIN.fullmatch(name := _identifier(each))]
     # What has no prefix is in memory: no command can name it.
-    trainable = [name for name in named if ":" in name and not name.startswith("features:")][:_SHORTLIST]
+    trainable = [name for name in named if ":" in name and not name.startswith(_NO_WEIGHTS)][:_SHORTLIST]
     if trainable and record.get("confirmation") is None:
-        title = f"Fine-tune the first {len(trainable)} briefly, and let that decide"
-        title = title if trainable[1:] else "Fine-tune it briefly"
-        confirmed = _with_confirm(made.get("command"), len(trainable))
+        count = named.index(trainable[-1]) + 1  # what cannot be trained in between is told when it is tried
+        title = f"Fine-tune the first {count} briefly, and let that decide" if count > 1 else "Fine-tune it briefly"
+        confirmed = _with_confirm(made.get("command"), count)
         if confirmed is not None:
             return [*steps, Step(title, confirmed, "sh")]
         options = [word for name in trainable for word in ("--encoder", name)]
@@ -78,7 +80,7 @@ def _target(made: Mapping[str, Any]) -> str:
 
 def _snippet(encoder: str, n_classes: int, modality: str) -> str | None:
     prefix, _, name = encoder.partition(":")
-    if not name or prefix in ("features", "python"):  # nothing that can be loaded, or no weights to train
+    if not name or encoder.startswith(_NO_WEIGHTS):
         return None
     spec, _, revision = name.rpartition("@") if prefix == "hf" and "@" in name else (name, "", "")
     quoted, version = (
