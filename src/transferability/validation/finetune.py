@@ -33,6 +33,7 @@ from transferability.validation.settings import FineTuning, Hyperparameters, Tra
 __all__ = ["FineTuner"]
 
 _CHOICE_SEED = 0
+_CHOICE_STEPS = 50
 _STATISTICS_BATCHES = 8
 
 
@@ -130,7 +131,11 @@ class FineTuner:
         return other
 
     def choose(self) -> Hyperparameters:
-        """Return the settings with the smallest validation loss after a few epochs: one of them after the other.
+        """Return the settings with the smallest validation loss after a few epochs.
+
+        Learning rates are tried for each beginning of the head, as a probe wants smaller ones than a fresh head, then
+        normalisation and weight decay with the best of both. A try has at least 50 steps, as far as `epochs` allows:
+        after fewer, the fastest head wins.
 
         Raises
         ------
@@ -138,23 +143,27 @@ class FineTuner:
             If no learning rate gives a finite loss.
         """
         settings, losses = self.settings, dict[Hyperparameters, float]()
+        n_epochs = min(max(settings.choice_epochs, math.ceil(_CHOICE_STEPS / self._n_batches)), settings.epochs)
 
         def loss(tried: Hyperparameters) -> float:
             if tried not in losses:
                 with self._restored():
-                    losses[tried] = self._train(tried, _CHOICE_SEED, settings.choice_epochs).loss
+                    losses[tried] = self._train(tried, _CHOICE_SEED, n_epochs).loss
             return losses[tried]
 
         def best_of(tried: list[Hyperparameters]) -> Hyperparameters:
             return tried[0] if len(tried) == 1 else min(tried, key=loss)
 
+        def with_best_rate(tried: Hyperparameters) -> Hyperparameters:
+            if len(settings.learning_rates) == 1:
+                return tried
+            rates = sorted(settings.learning_rates)
+            return replace(tried, learning_rate=walk(lambda rate: loss(replace(tried, learning_rate=rate)), rates))
+
         norms = settings.frozen_norms if self._norms else (False,)
-        best = Hyperparameters(settings.learning_rates[0], settings.weight_decays[0], norms[0], settings.head_starts[0])
-        if len(settings.learning_rates) > 1:
-            rate = walk(lambda value: loss(replace(best, learning_rate=value)), sorted(settings.learning_rates))
-            best = replace(best, learning_rate=rate)
+        first = Hyperparameters(settings.learning_rates[0], settings.weight_decays[0], norms[0])
+        best = best_of([with_best_rate(replace(first, head=each)) for each in settings.head_starts])
         best = best_of([replace(best, frozen_norm=each) for each in norms])
-        best = best_of([replace(best, head=each) for each in settings.head_starts])
         best = best_of([replace(best, weight_decay=each) for each in settings.weight_decays])
         if losses and not math.isfinite(losses[best]):
             rates = ", ".join(f"{rate:g}" for rate in sorted({each.learning_rate for each in losses}))
@@ -170,6 +179,11 @@ class FineTuner:
     def train(self, chosen: Hyperparameters, seed: int) -> TrainingResult:
         """As `run`, but the encoder keeps its new weights."""
         return self._measured(chosen, seed, None)
+
+    @property
+    def _n_batches(self) -> int:
+        """Steps of an epoch."""
+        return math.ceil(len(self._parts.train) / self.settings.batch_size)
 
     def _split(self, fit_rows: IntArray, test_rows: IntArray) -> _Parts:
         labels = self._labels.cpu().numpy()[fit_rows]
@@ -197,7 +211,7 @@ class FineTuner:
             optimizer = torch.optim.AdamW(
                 groups, chosen.learning_rate, weight_decay=chosen.weight_decay, fused=self._device.type == "cuda"
             )
-            n_batches = math.ceil(len(self._parts.train) / settings.batch_size)
+            n_batches = self._n_batches
             schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warm_cosine(n_batches, n_epochs * n_batches))
 
             def predict(batch: Any) -> Tensor:

@@ -17,17 +17,18 @@ class FineTuning:
     Attributes
     ----------
     learning_rates : tuple of float
-        Tried first, each for `choice_epochs`; the smallest validation loss decides. Where the smallest or the largest
-        of several wins, the next of the series is tried too, as long as the loss falls and at most three times.
+        Tried first, each for `choice_epochs` and at least 50 steps; the smallest validation loss decides. Where the
+        smallest or the largest of several wins, the next of the series is tried too, as long as the loss falls and at
+        most three times.
     frozen_norms : tuple of bool
         Whether batch normalisation keeps the mean and deviation it came with; tried only where there is any, after the
         learning rate. With few samples a large network does better so, one that must change much does not.
     weight_decays : tuple of float
         Tried last, with what was chosen before.
     head_starts : tuple of {"fresh", "probe"}
-        What the head begins as, tried after normalisation: zero, or the linear probe of the frozen features (LP-FT,
-        Kumar et al., ICLR 2022). The probe fits few rows closely, which leaves the encoder little to learn from them:
-        docs/validate.md has figures.
+        What the head begins as, tried with every learning rate: zero, or the linear probe of the frozen features
+        (LP-FT, Kumar et al., ICLR 2022). The probe fits few rows closely, which leaves the encoder little to learn
+        from them: docs/validate.md has figures.
     head_factor : float
         How many times faster a fresh head learns than the encoder; the probe learns as the encoder does.
     epochs, choice_epochs : int

@@ -165,13 +165,32 @@ def test_a_fresh_head_learns_faster_by_its_factor_and_a_probe_does_not(make_enco
 
 
 def test_the_better_beginning_is_chosen(make_encoder, hard) -> None:
-    losses = {}
+    losses, short = {}, replace(QUICK, epochs=2, frozen_norms=(False,))
     for start in ("fresh", "probe"):
-        alone = tuner(make_encoder(), hard, replace(QUICK, head_starts=(start,), frozen_norms=(False,)))
-        losses[start] = alone._train(alone.choose(), 0, QUICK.choice_epochs).loss
-    both = tuner(make_encoder(), hard, replace(QUICK, frozen_norms=(False,)))
+        alone = tuner(make_encoder(), hard, replace(short, head_starts=(start,)))
+        losses[start] = alone._train(alone.choose(), 0, 2).loss
+    both = tuner(make_encoder(), hard, short)
     assert both.choose().head == min(losses, key=losses.get)
     assert losses["fresh"] != losses["probe"]
+
+
+def test_rates_are_tried_for_each_beginning_for_fifty_steps_or_all_epochs(make_encoder, part) -> None:
+    tried = []
+    grid = replace(QUICK, learning_rates=(1e-3, 1e-2, 1e-1), frozen_norms=(True, False))
+
+    def watched(settings):
+        each = tuner(make_encoder(), part, settings)
+        train = each._train
+        each._train = lambda chosen, seed, epochs: tried.append((chosen, epochs)) or train(chosen, seed, epochs)
+        each.choose()
+        return {(chosen.learning_rate, chosen.head) for chosen, _ in tried}, {epochs for _, epochs in tried}
+
+    of, epochs = watched(grid)
+    assert {(rate, head) for rate in grid.learning_rates for head in ("fresh", "probe")} <= of
+    assert epochs == {12}  # of three steps each
+    tried.clear()
+    assert watched(replace(grid, epochs=40))[1] == {17}
+    assert {chosen.frozen_norm for chosen, _ in tried} == {True, False}
 
 
 def test_rates_that_teach_nothing_are_not_chosen(make_encoder, part) -> None:
