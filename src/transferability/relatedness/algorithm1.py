@@ -65,6 +65,7 @@ def run_algorithm1(
     epochs: int = 1001,
     batch_size: int = 500,
     guessed: bool = False,
+    n_classes: int | None = None,
     rng: np.random.Generator,
 ) -> Algorithm1Result:
     r"""Learn the transformations by the paper's Algorithm 1.
@@ -88,6 +89,8 @@ def run_algorithm1(
     guessed : bool, default=False
         Whether the target's labels are guesses. They are then guessed anew every ten epochs, as the algorithm's line 7
         has it: :math:`\arg\max_y (B h_R(\bar A (z - b)))_y`.
+    n_classes : int, optional
+        Target classes, as far as `B` does not say; by default up to the last with samples. Guesses may miss some.
     rng : numpy Generator
         Draws the batches and the first `B`.
 
@@ -110,7 +113,8 @@ def run_algorithm1(
     reference samples, not on each batch; every class with mass sends at least one point to a batch (theirs: none where
     ``batch_size × mass < 1``). Theirs against the paper's text: `docs/algorithm1.md`.
     """
-    problem = Problem.measure(classifier, reference, target, B)
+    n_targets = max(int(target.labels.max()) + 1, n_classes or 0, 0 if B is None else len(B))
+    problem = Problem.measure(classifier, reference, target, n_targets)
     _check_options(B, problem, epochs, batch_size)
     d_target, d_reference = target.features.shape[1], reference.features.shape[1]
     free: dict[str, FloatArray] = {}  # what Adam moves, in place; B and D before their softmax

@@ -68,9 +68,8 @@ class Problem:
     label_weight: float = _LABEL_WEIGHT
 
     @classmethod
-    def measure(cls, classifier: SoftmaxClassifier, reference: Sample, target: Sample, B: FloatArray | None) -> Problem:
-        """Count the classes and measure the loss of each."""
-        n_targets = max(int(target.labels.max()) + 1, 0 if B is None else len(B))
+    def measure(cls, classifier: SoftmaxClassifier, reference: Sample, target: Sample, n_targets: int) -> Problem:
+        """Count the classes and measure the loss of each; of `n_targets` target classes some may have no samples."""
         counts = np.bincount(reference.labels, minlength=classifier.n_classes)
         losses = losses_of(classifier.logits(reference.features), reference.labels)
         return cls(

@@ -221,6 +221,7 @@ def _descend(
                 epochs=options.epochs,
                 batch_size=options.batch_size,
                 guessed=guessed,
+                n_classes=len(transform.shares),
                 rng=rng,
             )
     except FloatingPointError as error:

@@ -38,7 +38,7 @@ class Differentiable:
     """The objective for a fixed coupling as a function of the free parameters, in float64."""
 
     def __init__(self, label_weight: float) -> None:
-        problem = Problem.measure(CLASSIFIER, REFERENCE, TARGET, None)
+        problem = Problem.measure(CLASSIFIER, REFERENCE, TARGET, int(TARGET.labels.max()) + 1)
         self.problem = dataclasses.replace(
             problem,
             reference=Sample(problem.reference.features.astype(float), problem.reference.labels),
@@ -155,7 +155,7 @@ def test_only_the_surplus_changes_class() -> None:
 
 
 def test_batches_follow_the_priors_without_replacement() -> None:
-    problem = Problem.measure(CLASSIFIER, REFERENCE, TARGET, None)
+    problem = Problem.measure(CLASSIFIER, REFERENCE, TARGET, int(TARGET.labels.max()) + 1)
     D = np.array([0.5, 0.31, 0.19 - 1e-9, 1e-9])
     now = Transforms(np.eye(3, 4), np.eye(4, 3), np.zeros(3), np.full((3, 4), 1 / 3), D)
     batch: Batch = problem.draw(now, 40, np.random.default_rng(0))
@@ -205,7 +205,7 @@ def test_learned_all_keeps_distributions_and_sharpens_B() -> None:
 
 
 def test_D_moves_towards_easy_classes() -> None:
-    losses = Problem.measure(CLASSIFIER, REFERENCE, TARGET, None).reference_losses
+    losses = Problem.measure(CLASSIFIER, REFERENCE, TARGET, int(TARGET.labels.max()) + 1).reference_losses
     result = run_algorithm1(
         CLASSIFIER, REFERENCE, TARGET, B=None, epochs=60, batch_size=20, rng=np.random.default_rng(0)
     )

@@ -92,3 +92,15 @@ def test_a_class_that_was_never_guessed_is_not_impossible() -> None:
     assert 1 not in result.pseudo_labels
     assert np.isfinite([result.bound, result.transferred_loss]).all()
     assert result.bound >= result.transferred_loss - 1e-9
+
+
+def test_algorithm_1_learns_labels_of_classes_that_were_never_guessed() -> None:
+    """Every row lies on one reference class: the last of three target classes is guessed of none."""
+    rows = FINE.features[FINE.labels == 1]
+    rows = rows.mean(0) + 0.01 * (rows - rows.mean(0))
+    blind, test = Task(rows, class_names=["a", "b", "c"]), Task(rows, np.arange(len(rows)) % 3)
+    model = TaskRelatedness(0.5, solver="sgd", matching="gradient", epochs=30, batch_size=32, standardize=False)
+    result = model.fit(FINE, blind, target_test=test)
+    assert len(result.class_map) == 3
+    assert 2 not in result.pseudo_labels
+    assert np.isfinite([result.bound, result.transferred_loss]).all()
