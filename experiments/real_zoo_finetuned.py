@@ -9,7 +9,6 @@ accuracies are of (`real_zoo_features.fitting_rows`) and measured on at most as 
 
 - brief: what `rank --confirm` does, after 3 and after 12 passes,
 - whole: what `validate` does,
-- few rows: as brief, a fifth of the rows trains and the others validate: what it costs is a sixth,
 - probe head: rates and lengths of brief, every run beginning with the probe and free batch normalisation.
 
 Every run is one line of JSON, written when it is there; the same command goes on where it was. One process for each of
@@ -43,7 +42,6 @@ from transferability.validation.settings import FineTuning
 RESULTS = Path(__file__).parent / "results" / "real_zoo_finetuned.jsonl"
 RECIPES = {
     "brief": (BRIEF, (3, BRIEF.epochs)),
-    "few rows": (replace(BRIEF, validation_share=0.8), (BRIEF.epochs,)),
     "whole": (FineTuning(), (FineTuning().epochs,)),
     "probe head": (
         replace(BRIEF, learning_rates=(3e-5, 3e-4, 3e-3), frozen_norms=(False,), head_starts=("probe",)),
