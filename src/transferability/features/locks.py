@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import random
 import re
+import time
 import uuid
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -14,9 +16,9 @@ from typing import Any
 
 from transferability.errors import OptionError
 
-__all__ = ["Locks", "listing", "names"]
+__all__ = ["Locks", "listing", "names", "tries"]
 
-_ATTEMPTS = 5
+_PATIENCE = 20.0  # seconds of somebody else emptying the cache again and again
 _OWNER = re.compile(r"process \d{1,10} on [\w.-]{1,100}")
 
 
@@ -31,6 +33,19 @@ def names(folder: Path) -> list[str]:
         return sorted(os.listdir(folder))  # noqa: PTH208 - a thousand shards are listed a thousand times
     except OSError:
         return []
+
+
+def tries() -> Iterator[bool]:
+    """Yield whether another try may follow this one, with short random waits between tries.
+
+    A folder that was just made may be gone before a file is in it: others empty the cache. How often is up to them and
+    to the load of the machine, so tries are limited by time and not by number.
+    """
+    until = time.monotonic() + _PATIENCE
+    while time.monotonic() < until:
+        yield True
+        time.sleep(random.uniform(0.0, 0.01))  # noqa: S311 - so that two processes do not stay in step
+    yield False
 
 
 @dataclass(frozen=True)
@@ -50,7 +65,7 @@ class Locks:
         import filelock
 
         path = self.folder / name
-        for attempt in range(_ATTEMPTS):
+        for more in tries():
             lock = filelock.FileLock(path, thread_local=False)  # acquired in one thread, released in another
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
@@ -58,7 +73,7 @@ class Locks:
             except filelock.Timeout:
                 return None
             except OSError as error:
-                if isinstance(error, FileNotFoundError) and attempt < _ATTEMPTS - 1:
+                if isinstance(error, FileNotFoundError) and more:
                     continue  # somebody has emptied the cache in between
                 message = f"the cache folder must be writable; {self.folder.parent} is not ({error.strerror}). "
                 message += "Set TRANSFERABILITY_CACHE to one that is, or turn the cache off."

@@ -29,7 +29,7 @@ import numpy.typing as npt
 from transferability._writing import temporary_sibling, to_disk, write_through_temporary
 from transferability.encoders.identity import hash_json
 from transferability.errors import FileDamagedError
-from transferability.features.locks import Locks, names
+from transferability.features.locks import Locks, names, tries
 from transferability.features.shards import SHARD_ROWS
 from transferability.settings import DType
 
@@ -55,7 +55,6 @@ _HEX = 32  # 128 bits of a SHA-256: enough against accident, and names stay shor
 _NAME = re.compile(rf"(\d+)-([0-9a-f]{{{_HEX}}})-([0-9a-f]{{{_HEX}}})\.safetensors")
 MANIFEST = "manifest.json"
 _COUNTS = "counts"
-_ATTEMPTS = 5
 
 _log = logging.getLogger(__name__)
 
@@ -164,14 +163,15 @@ class Entry:
         content = save({"features": rows, "keys": keys}, None if counts is None else {_COUNTS: json.dumps(counts)})
         name = f"{number:05d}-{fingerprint[:_HEX]}-{hashlib.sha256(content).hexdigest()[:_HEX]}.safetensors"
         path = self.folder / name
-        for attempt in range(_ATTEMPTS):
+        for more in tries():
             try:
                 self.sign()
                 with temporary_sibling(path) as temporary:
                     to_disk(temporary, content)
                 break
-            except OSError:
-                if self.folder.is_dir() or attempt == _ATTEMPTS - 1:
+            except OSError as error:
+                removed = isinstance(error, FileNotFoundError) or isinstance(error.__cause__, FileNotFoundError)
+                if not (removed and more):
                     raise  # else somebody has emptied the cache in between
         for other in names(self.folder):
             if other != name and other.startswith((f"{number:05d}-", f".{number:05d}-")):

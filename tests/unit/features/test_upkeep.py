@@ -18,6 +18,7 @@ from transferability.errors import OptionError, OutputError
 from transferability.features import FeatureCache, extract_blocks, extract_features, extract_share, upkeep
 from transferability.features import extract as extract_module
 from transferability.features import local as local_module
+from transferability.features import locks as locks_module
 from transferability.features.locks import Locks
 
 
@@ -287,3 +288,38 @@ def test_whoever_waits_says_for_whom(cache, digits, monkeypatch, caplog):
     assert len(waits) == 1
     assert f"process {os.getpid()} on" in waits[0]
     assert "with encoder 'mean'" in waits[0]
+
+
+def _emptied_while_made(monkeypatch, folder, times):
+    """Let folders under `folder` be missing a parent so often, as where somebody removes it in between."""
+    make, left = Path.mkdir, [times]
+
+    def mkdir(self, *arguments, **options):
+        if self.is_relative_to(folder) and left[0]:
+            left[0] -= 1
+            raise FileNotFoundError(2, "No such file or directory", str(self))
+        make(self, *arguments, **options)
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    return left
+
+
+def test_a_lock_outlives_any_number_of_removals(tmp_path, monkeypatch):
+    left = _emptied_while_made(monkeypatch, tmp_path, 40)
+    assert Locks(tmp_path / "features" / "locks").acquire("x.lock") is not None
+    assert left == [0]
+
+
+def test_a_shard_outlives_any_number_of_removals(cache, digits, monkeypatch):
+    expected = extract_features(encoder(), digits, cache=False, batch_size=16).features
+    left = _emptied_while_made(monkeypatch, cache.folder, 60)
+    found = extract_features(encoder(), digits, cache=cache, batch_size=16).features
+    assert left == [0]
+    assert found.tobytes() == expected.tobytes()
+
+
+def test_what_stays_missing_is_said_after_a_while(tmp_path, monkeypatch):
+    monkeypatch.setattr(locks_module, "_PATIENCE", 0.05)
+    _emptied_while_made(monkeypatch, tmp_path, -1)
+    with pytest.raises(OptionError, match="the cache folder must be writable"):
+        Locks(tmp_path / "features" / "locks").acquire("x.lock")
