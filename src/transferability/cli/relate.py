@@ -36,11 +36,11 @@ from transferability.cli.plots import check_plots, write_relation_plots
 from transferability.cli.show import CsvFile, PlotsFolder, write_csv
 from transferability.display.formats import NOTHING, number, percent
 from transferability.display.likeness import likeness
-from transferability.relatedness.tau import DEFAULT_TAU
+from transferability.relatedness.classifier.tau import DEFAULT_TAU
 from transferability.settings import Settings
 
 if TYPE_CHECKING:
-    from transferability.relatedness.result import Relatedness
+    from transferability.relatedness.results.result import Relatedness
 
 __all__ = ["relate"]
 

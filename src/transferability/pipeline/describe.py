@@ -10,11 +10,11 @@ import numpy as np
 
 from transferability.pipeline.data import Part, Split
 from transferability.pipeline.extraction import Panelist
-from transferability.relatedness.details import MAX_SHOWN, describe
 from transferability.relatedness.estimator import TaskRelatedness
-from transferability.relatedness.pack import ReferencePack
+from transferability.relatedness.packs.pack import ReferencePack
 from transferability.relatedness.references import OWN_HALF, UNION, union_of
-from transferability.relatedness.result import Relatedness
+from transferability.relatedness.results.details import MAX_SHOWN, describe
+from transferability.relatedness.results.result import Relatedness
 from transferability.report.provenance import provenance
 from transferability.report.samples import MAX_CLASSES, PER_CLASS, samples_of
 from transferability.settings import Settings

@@ -27,7 +27,7 @@ from transferability.pipeline.choice import Model
 from transferability.pipeline.data import Part, Progress, Split, without_folds
 from transferability.pipeline.packs import PackSource, by_statistics, fitting_packs, mark_of, needs_statistics
 from transferability.relatedness.estimator import TaskRelatedness
-from transferability.relatedness.pack import EncoderMark, ReferencePack
+from transferability.relatedness.packs.pack import EncoderMark, ReferencePack
 from transferability.settings import ExtractionOptions, LoadingOptions, Settings
 from transferability.task import Task
 

@@ -15,12 +15,12 @@ from pathlib import Path
 from transferability._identifiers import file_name
 from transferability.errors import DatasetError, one_line, passes_through
 from transferability.pipeline.packs import fits
-from transferability.relatedness.encoder_mark import EncoderMark
 from transferability.relatedness.estimator import TaskRelatedness
-from transferability.relatedness.pack import ReferencePack
+from transferability.relatedness.packs.encoder_mark import EncoderMark
+from transferability.relatedness.packs.nearest_classes import nearest_classes
+from transferability.relatedness.packs.pack import ReferencePack
 from transferability.relatedness.relate_samples import Folds
-from transferability.relatedness.resemblance import nearest_classes
-from transferability.relatedness.result import Relatedness
+from transferability.relatedness.results.result import Relatedness
 from transferability.task import Task
 
 __all__ = ["PACK_GROUP", "installed_packs", "pack_files", "pack_folders", "relate_to_packs"]

@@ -18,7 +18,7 @@ from transferability.pipeline.describe import describe_run
 from transferability.pipeline.extraction import load
 from transferability.pipeline.packs import mark_of
 from transferability.relatedness.estimator import TaskRelatedness
-from transferability.relatedness.pack import ReferencePack
+from transferability.relatedness.packs.pack import ReferencePack
 from transferability.settings import ExtractionOptions, Settings
 from transferability.statistics.classes import ClassStatistics, CovarianceForm, class_statistics
 from transferability.task import Task

@@ -21,8 +21,8 @@ from transferability.pipeline.installed_packs import installed_packs, relate_to_
 from transferability.pipeline.packs import mark_of
 from transferability.ranking.entry import EncoderCost, LinearProbe, Ranked, ScoreColumn
 from transferability.relatedness.estimator import TaskRelatedness
-from transferability.relatedness.pack import ReferencePack
-from transferability.relatedness.result import Relatedness
+from transferability.relatedness.packs.pack import ReferencePack
+from transferability.relatedness.results.result import Relatedness
 from transferability.scores.probing import cross_fitted_probe, probe
 from transferability.scores.registry import ScoreInputs, available, compute_many
 from transferability.task import Task

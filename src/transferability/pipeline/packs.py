@@ -16,7 +16,7 @@ from transferability._identifiers import file_name
 from transferability.encoders import Encoder, FeatureFiles
 from transferability.errors import EncoderError
 from transferability.relatedness.estimator import TaskRelatedness
-from transferability.relatedness.pack import EncoderMark, ReferencePack
+from transferability.relatedness.packs.pack import EncoderMark, ReferencePack
 from transferability.task import Task
 
 __all__ = [

@@ -21,8 +21,8 @@ from transferability.pipeline.extraction import Extraction, load
 from transferability.pipeline.measure import related
 from transferability.pipeline.packs import PackSource, common_mark
 from transferability.relatedness.estimator import TaskRelatedness
-from transferability.relatedness.problem import sharing_references
-from transferability.relatedness.result import Relatedness
+from transferability.relatedness.results.result import Relatedness
+from transferability.relatedness.tasks.problem import sharing_references
 from transferability.settings import Settings
 
 __all__ = ["relate"]

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from transferability._array import FloatArray
-from transferability.relatedness.feature_map import AffineMap
-from transferability.relatedness.solution import Solution
+from transferability.relatedness.maps.feature_map import AffineMap
+from transferability.relatedness.solvers.solution import Solution
 
 __all__ = ["certification"]
 

@@ -14,7 +14,7 @@ from transferability.relatedness.costs import GROUND_COSTS
 from transferability.task import Task
 
 if TYPE_CHECKING:
-    from transferability.relatedness.pack import ReferencePack
+    from transferability.relatedness.packs.pack import ReferencePack
 
 __all__ = [
     "as_panel",

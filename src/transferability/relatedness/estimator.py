@@ -28,17 +28,17 @@ from transferability.relatedness.checks import (
     check_tasks,
     check_tau,
 )
-from transferability.relatedness.from_statistics import relate_statistics
-from transferability.relatedness.pack import ReferencePack
-from transferability.relatedness.pack_reference import PackTask
+from transferability.relatedness.classifier.tau import DEFAULT_TAU
+from transferability.relatedness.packs.pack import ReferencePack
+from transferability.relatedness.packs.reference import PackTask
 from transferability.relatedness.parameters import Parameters
 from transferability.relatedness.references import is_union, relate_to_own_half, union_of
 from transferability.relatedness.relate_samples import Folds, prepare_target, relate_samples
-from transferability.relatedness.result import Relatedness
-from transferability.relatedness.solve import SolverOptions
-from transferability.relatedness.statistics_solver import StatisticsOptions
+from transferability.relatedness.relate_statistics import relate_statistics
+from transferability.relatedness.results.result import Relatedness
+from transferability.relatedness.solvers.alternating import SolverOptions
+from transferability.relatedness.solvers.statistics import StatisticsOptions
 from transferability.relatedness.target_classifier import with_target_classifier
-from transferability.relatedness.tau import DEFAULT_TAU
 from transferability.task import Task
 
 __all__ = ["TaskRelatedness"]

@@ -9,10 +9,10 @@ import numpy as np
 
 from transferability._array import BoolArray, FloatArray, IntArray
 from transferability.relatedness.certificate import AccuracyTerms, Certificate, transformed_losses
-from transferability.relatedness.problem import keep_classes
-from transferability.relatedness.sample import Sample
-from transferability.relatedness.solution import Solution
-from transferability.relatedness.solve import certify_solution
+from transferability.relatedness.solvers.alternating import certify_solution
+from transferability.relatedness.solvers.solution import Solution
+from transferability.relatedness.tasks.problem import keep_classes
+from transferability.relatedness.tasks.sample import Sample
 from transferability.transport.coupling import MAX_POINTS
 
 __all__ = ["Measurement", "measure", "pool"]

@@ -11,7 +11,6 @@ from transferability._array import IntArray
 from transferability._criteria import OWN_HALF
 from transferability.errors import LabelError
 from transferability.relatedness.measure import pool
-from transferability.relatedness.problem import Reference
 from transferability.relatedness.relate_samples import (
     Folds,
     PreparedTarget,
@@ -23,11 +22,12 @@ from transferability.relatedness.relate_samples import (
     prepare_target,
     relate_parts,
 )
-from transferability.relatedness.result import Relatedness
-from transferability.relatedness.sample import hold_out, stratified_folds
-from transferability.relatedness.solve import SolverOptions
-from transferability.relatedness.standardize import Scaler
+from transferability.relatedness.results.result import Relatedness
+from transferability.relatedness.solvers.alternating import SolverOptions
 from transferability.relatedness.target_classifier import with_target_classifier
+from transferability.relatedness.tasks.problem import Reference
+from transferability.relatedness.tasks.sample import hold_out, stratified_folds
+from transferability.relatedness.tasks.standardize import Scaler
 from transferability.task import Task
 
 __all__ = ["LEAST_ROWS", "OWN_HALF", "UNION", "is_union", "relate_to_own_half", "union_of"]

@@ -13,12 +13,12 @@ from transferability._array import FloatArray, IntArray
 from transferability.errors import LabelError, OptionError
 from transferability.relatedness.certification import certification
 from transferability.relatedness.measure import Measurement, measure, pool
-from transferability.relatedness.pack_reference import PackReference, PackTask
-from transferability.relatedness.problem import Reference, Target
-from transferability.relatedness.result import Relatedness
-from transferability.relatedness.sample import stratified_folds
-from transferability.relatedness.solution import Solution, full_transform
-from transferability.relatedness.solve import SolverOptions, best_solution
+from transferability.relatedness.packs.reference import PackReference, PackTask
+from transferability.relatedness.results.result import Relatedness
+from transferability.relatedness.solvers.alternating import SolverOptions, best_solution
+from transferability.relatedness.solvers.solution import Solution, full_transform
+from transferability.relatedness.tasks.problem import Reference, Target
+from transferability.relatedness.tasks.sample import stratified_folds
 from transferability.task import Task
 
 __all__ = [

@@ -15,8 +15,8 @@ from transferability.pipeline.measure import score_columns
 from transferability.ranking.entry import EncoderCost, LinearProbe, Ranked, Skipped
 from transferability.ranking.result import Ranking
 from transferability.ranking.store import StoredResult
-from transferability.relatedness.points import Details
-from transferability.relatedness.summary import RelatednessSummary
+from transferability.relatedness.results.points import Details
+from transferability.relatedness.results.summary import RelatednessSummary
 from transferability.report.records import check_points, check_result
 from transferability.report.shapes import DETAIL, ENTRY
 from transferability.study.config import Study

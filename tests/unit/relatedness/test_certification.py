@@ -7,12 +7,12 @@ import pytest
 from scipy.special import softmax
 
 from transferability.relatedness.certification import certification
+from transferability.relatedness.classifier.lipschitz import SoftmaxClassifier
 from transferability.relatedness.costs.euclidean import EuclideanCost
-from transferability.relatedness.feature_map import AffineMap
-from transferability.relatedness.label_transform import LabelTransform
-from transferability.relatedness.lipschitz import SoftmaxClassifier
-from transferability.relatedness.pseudo_labels import _lean
-from transferability.relatedness.solution import Solution
+from transferability.relatedness.labels.label_transform import LabelTransform
+from transferability.relatedness.maps.feature_map import AffineMap
+from transferability.relatedness.solvers.pseudo_labels import _lean
+from transferability.relatedness.solvers.solution import Solution
 
 
 @pytest.mark.parametrize(

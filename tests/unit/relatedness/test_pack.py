@@ -17,8 +17,8 @@ from safetensors.numpy import save_file
 from transferability import Task
 from transferability.errors import DatasetError, FileDamagedError, LabelError, OptionError, TaskError
 from transferability.relatedness.certificate import losses_of
-from transferability.relatedness.pack import EncoderMark, ReferencePack, scaler_of
-from transferability.relatedness.standardize import Scaler
+from transferability.relatedness.packs.pack import EncoderMark, ReferencePack, scaler_of
+from transferability.relatedness.tasks.standardize import Scaler
 
 MARK = EncoderMark("python:own:encode", "ab" * 32)
 

@@ -10,9 +10,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from transferability import ReferencePack, Task, TaskRelatedness
 from transferability.errors import OptionError, TaskError
-from transferability.relatedness import pack_head
 from transferability.relatedness.certificate import losses_of
-from transferability.relatedness.pack_reference import PackReference, PackTask, _halves
+from transferability.relatedness.packs import head as pack_head
+from transferability.relatedness.packs.reference import PackReference, PackTask, _halves
 
 
 def clusters(seed: int, classes: int, n: int = 120, d: int = 8, name: str = "clusters", spread: float = 3.0) -> Task:

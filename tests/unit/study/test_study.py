@@ -173,7 +173,7 @@ def test_weights_of_a_network_are_part_of_its_key(written: Write, folder: Path) 
 
 def test_packs_are_told_apart_by_content(written: Write, folder: Path) -> None:
     from transferability import ReferencePack
-    from transferability.relatedness.pack import EncoderMark
+    from transferability.relatedness.packs.pack import EncoderMark
 
     encoder = f"features:{folder}/good/{{data}}.npz"
 
