@@ -165,7 +165,7 @@ def _show_matrix(results: list[Relatedness]) -> None:
 
 
 def _show_pair(result: Relatedness) -> None:
-    from transferability.report.words import match_in_words
+    from transferability.report.narrative import match_in_words
 
     measured = MEASURED_ON[result.evaluated_on]
     guessing = f"guessing costs {result.log_n_classes:.3f}"

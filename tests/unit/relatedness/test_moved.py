@@ -40,7 +40,7 @@ def test_a_pickle_that_names_the_old_modules_loads() -> None:
 
 def test_the_old_name_warns_and_says_the_new_one() -> None:
     sys.modules.pop("transferability.relatedness.pack_head", None)
-    with pytest.warns(DeprecationWarning, match=r"relatedness\.pack_head is now .*packs\.head"):
+    with pytest.warns(DeprecationWarning, match=r"relatedness\.pack_head is now .*packs\.reference_classifier"):
         importlib.import_module("transferability.relatedness.pack_head")
 
 

@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from transferability import ReferencePack, Task, TaskRelatedness
 from transferability.errors import OptionError, TaskError
 from transferability.relatedness.certificate import losses_of
-from transferability.relatedness.packs import head as pack_head
+from transferability.relatedness.packs import reference_classifier
 from transferability.relatedness.packs.reference import PackReference, PackTask, _halves
 
 
@@ -170,9 +170,9 @@ class TestRows:
         assert (head.held_out.logits.argmax(axis=1) == head.held_out.labels).mean() < 0.7
 
     def test_of_many_classes_are_fewer(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(pack_head, "_MOST_LOGITS", 50)  # of four classes three rows each: 48 logits
+        monkeypatch.setattr(reference_classifier, "_MOST_LOGITS", 50)  # of four classes three rows each: 48 logits
         assert ReferencePack.from_task(REFERENCE, REFERENCE_TEST, tau=1.0).n_rows == 12
-        monkeypatch.setattr(pack_head, "_MOST_LOGITS", 1)  # but one at least
+        monkeypatch.setattr(reference_classifier, "_MOST_LOGITS", 1)  # but one at least
         assert ReferencePack.from_task(REFERENCE, REFERENCE_TEST, tau=1.0).n_rows == 4
 
     def test_join_when_packs_are_merged(self) -> None:

@@ -25,9 +25,9 @@ from transferability.relatedness.packs.compact import (
     lipschitz,
     restored_statistics,
 )
-from transferability.relatedness.packs.encoder_mark import EncoderMark
-from transferability.relatedness.packs.head import ReferenceHead
+from transferability.relatedness.packs.encoder_fingerprint import EncoderFingerprint
 from transferability.relatedness.packs.pack import ReferencePack
+from transferability.relatedness.packs.reference_classifier import ReferenceClassifier
 from transferability.relatedness.tasks.standardize import Scaler
 from transferability.statistics.classes import ClassStatistics
 
@@ -133,7 +133,7 @@ def _pack(about: dict[str, Any], arrays: Arrays) -> ReferencePack:
         scaler=scaler,
         heads=tuple(_head(each, arrays, k, K, d, compact=compact) for k, each in enumerate(about["heads"])),
         class_names=None if names is None else tuple(map(str, names)),
-        encoder=None if encoder is None else EncoderMark(str(encoder["name"]), _text(encoder["fingerprint"])),
+        encoder=None if encoder is None else EncoderFingerprint(str(encoder["name"]), _text(encoder["fingerprint"])),
         provenance={str(key): str(value) for key, value in about["provenance"].items()},
     )
 
@@ -166,7 +166,7 @@ def _compact_statistics(arrays: Arrays, counts: npt.NDArray[np.int64], scaler: S
     return restored_statistics(parts, counts, scaler)
 
 
-def _head(about: dict[str, Any], arrays: Arrays, k: int, K: int, d: int, *, compact: bool) -> ReferenceHead:
+def _head(about: dict[str, Any], arrays: Arrays, k: int, K: int, d: int, *, compact: bool) -> ReferenceClassifier:
     half, single = (np.float16, np.float32) if compact else (np.float64, np.float64)
     weights = _array(arrays, f"weights_{k}", (K, d), dtype=half)
     measured = lipschitz(weights)
@@ -187,7 +187,7 @@ def _head(about: dict[str, Any], arrays: Arrays, k: int, K: int, d: int, *, comp
         iterations=int(about["iterations"]),
     )
     losses = _array(arrays, f"losses_{k}", (K,), least=0.0, dtype=single)
-    return ReferenceHead(classifier, tau, losses, _held_out(arrays, k, K, compact=compact))
+    return ReferenceClassifier(classifier, tau, losses, _held_out(arrays, k, K, compact=compact))
 
 
 def _held_out(arrays: Arrays, k: int, K: int, *, compact: bool) -> HeldOut | None:

@@ -19,15 +19,15 @@ from transferability._threads import threads_for
 from transferability.errors import TaskError
 from transferability.relatedness.checks import check_count, check_tasks, check_tau
 from transferability.relatedness.classifier.tau import PAPER_TAU, first_tau
-from transferability.relatedness.packs.encoder_mark import EncoderMark
-from transferability.relatedness.packs.head import ReferenceHead, fit_head, joined
+from transferability.relatedness.packs.encoder_fingerprint import EncoderFingerprint, EncoderMark
+from transferability.relatedness.packs.reference_classifier import ReferenceClassifier, ReferenceHead, fit_head, joined
 from transferability.relatedness.tasks.sample import Sample
 from transferability.relatedness.tasks.standardize import Scaler
 from transferability.statistics.classes import ClassStatistics, CovarianceForm, class_statistics
 from transferability.statistics.gaussians import ClassGaussians
 from transferability.task import Task
 
-__all__ = ["EncoderMark", "ReferenceHead", "ReferencePack", "scaler_of"]
+__all__ = ["EncoderFingerprint", "EncoderMark", "ReferenceClassifier", "ReferenceHead", "ReferencePack", "scaler_of"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -41,11 +41,11 @@ class ReferencePack:
         Of the features as the encoder gives them, not standardised: this is what merges exactly.
     scaler : Scaler
         The standardisation that `heads` work behind.
-    heads : tuple of ReferenceHead
+    heads : tuple of ReferenceClassifier
         ``h_R`` and its losses, one for each τ. Empty in a pack merged from parts with different classifiers: they are
         then fitted to draws from the class Gaussians wherever they are needed.
     class_names : tuple of str, or None
-    encoder : EncoderMark or None
+    encoder : EncoderFingerprint or None
         None for features of unknown make.
     provenance : dict of str to str
         Where the pack comes from: data, versions. Told, never used.
@@ -54,9 +54,9 @@ class ReferencePack:
     name: str
     statistics: ClassStatistics
     scaler: Scaler
-    heads: tuple[ReferenceHead, ...] = ()
+    heads: tuple[ReferenceClassifier, ...] = ()
     class_names: tuple[str, ...] | None = None
-    encoder: EncoderMark | None = None
+    encoder: EncoderFingerprint | None = None
     provenance: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @classmethod
@@ -70,7 +70,7 @@ class ReferencePack:
         rank: int = 16,
         rows: int = 50,
         standardize: bool = True,
-        encoder: EncoderMark | None = None,
+        encoder: EncoderFingerprint | None = None,
         provenance: Mapping[str, str] | None = None,
         statistics: ClassStatistics | None = None,
     ) -> ReferencePack:
@@ -93,7 +93,7 @@ class ReferencePack:
             them a bound on samples of a target is certified. 0 keeps none: statistics and classifiers alone. With more
             than 200 classes fewer rows are kept, so that each classifier has at most two million logits.
         standardize : bool, default=True
-        encoder : EncoderMark, optional
+        encoder : EncoderFingerprint, optional
         provenance : mapping of str to str, optional
         statistics : ClassStatistics, optional
             Of more samples than fit into memory, of which `task` and `test` are a part: streamed by `class_statistics`
@@ -189,7 +189,10 @@ class ReferencePack:
         TaskError
             If the parts come from different encoders, or differ in classes, features or form.
         """
-        ours, theirs = self.encoder or EncoderMark("unknown", None), other.encoder or EncoderMark("unknown", None)
+        ours, theirs = (
+            self.encoder or EncoderFingerprint("unknown", None),
+            other.encoder or EncoderFingerprint("unknown", None),
+        )
         if not ours.fits(theirs):
             message = f"packs to merge must come from one encoder; got {ours} and {theirs}."
             raise TaskError(message)

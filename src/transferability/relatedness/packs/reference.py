@@ -22,8 +22,8 @@ from transferability.relatedness.certificate import losses_of
 from transferability.relatedness.classifier.lipschitz import SoftmaxClassifier
 from transferability.relatedness.classifier.tau import nearest_tau
 from transferability.relatedness.costs.base import HeldOut
-from transferability.relatedness.packs.head import ReferenceHead
 from transferability.relatedness.packs.pack import ReferencePack
+from transferability.relatedness.packs.reference_classifier import ReferenceClassifier
 from transferability.relatedness.tasks.problem import Head, Reference, keep_classes
 from transferability.relatedness.tasks.sample import Sample
 from transferability.task import Task
@@ -52,8 +52,8 @@ class PackTask(Task):
 class PackReference(Reference):
     """A reference whose classifiers are those of a pack."""
 
-    heads: dict[float, ReferenceHead] = field(default_factory=dict)
-    chosen: ReferenceHead | None = None
+    heads: dict[float, ReferenceClassifier] = field(default_factory=dict)
+    chosen: ReferenceClassifier | None = None
 
     @classmethod
     def of(cls, task: PackTask, seed: int) -> PackReference:
@@ -62,7 +62,9 @@ class PackReference(Reference):
         return cls._with(task, heads, task.pack.heads[0], seed)
 
     @classmethod
-    def _with(cls, task: PackTask, heads: dict[float, ReferenceHead], head: ReferenceHead, seed: int) -> PackReference:
+    def _with(
+        cls, task: PackTask, heads: dict[float, ReferenceClassifier], head: ReferenceClassifier, seed: int
+    ) -> PackReference:
         points = _points(head)
         fit, measured = (points.take(rows) for rows in _halves(points.labels))
         return cls(task, task.pack.scaler, fit, measured, True, seed, heads=heads, chosen=head)
@@ -79,7 +81,7 @@ class PackReference(Reference):
         nearest = min(self.heads.values(), key=lambda head: abs(np.log(head.tau / tau)))
         assert nearest.held_out is not None
         factor = tau / nearest.tau
-        head = ReferenceHead(
+        head = ReferenceClassifier(
             nearest.classifier.scaled(factor),
             tau,
             nearest.losses,
@@ -115,7 +117,7 @@ def _restricted(classifier: SoftmaxClassifier, kept: IntArray, sample: Sample) -
     )
 
 
-def _points(head: ReferenceHead) -> Sample:
+def _points(head: ReferenceClassifier) -> Sample:
     """Return the shortest points of the reference's space with these logits, but for what all logits share."""
     assert head.held_out is not None
     logits, labels = head.held_out

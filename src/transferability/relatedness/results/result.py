@@ -82,7 +82,7 @@ class Relatedness(RelatednessSummary):
     reference_chosen : bool
         Whether this reference is reported because its bound is the smallest of the panel. False for the target's own
         other half beside installed packs.
-    details : Details or None
+    details : VisualSummary or None
         Points and samples for pictures, where somebody asked for them (`relatedness.details.describe`).
     """
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from transferability._array import BoolArray, FloatArray, IntArray
 from transferability._validate import check_choice
-from transferability.relatedness.results.points import Details
+from transferability.relatedness.results.visual_summary import VisualSummary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -158,7 +158,7 @@ class RelatednessSummary:
     transferred_correct: BoolArray | None = None
     others: tuple[RelatednessSummary, ...] = ()
     notes: tuple[str, ...] = ()
-    details: Details | None = None
+    details: VisualSummary | None = None
     nearest: tuple[NearestClass, ...] = ()
     reference_chosen: bool = True
 

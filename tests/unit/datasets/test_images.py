@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from transferability.datasets import pictures
-from transferability.datasets.pictures import inspect_picture, open_picture
+from transferability.datasets import images
+from transferability.datasets.images import inspect_picture, open_picture
 from transferability.errors import DatasetError
 
 rng = np.random.default_rng(0)
@@ -94,8 +94,8 @@ def test_sixteen_bits_with_transparency_that_cannot_be_told_are_refused():
 
 @pytest.fixture
 def small_limits(monkeypatch):
-    monkeypatch.setattr(pictures, "_MOST_PIXELS", 5_000)
-    monkeypatch.setattr(pictures, "_KEPT_PIXELS", 1_700)
+    monkeypatch.setattr(images, "_MOST_PIXELS", 5_000)
+    monkeypatch.setattr(images, "_KEPT_PIXELS", 1_700)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "CMYK", "P", "1", "LA"])

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from transferability.encoders.pictures import IMAGENET_MEAN, IMAGENET_STD, PictureInput
+from transferability.encoders.image_input import IMAGENET_MEAN, IMAGENET_STD, PictureInput
 
 RAW = {"mean": 0.0, "std": 1.0}
 

@@ -7,18 +7,18 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-__all__ = ["EncoderMark"]
+__all__ = ["EncoderFingerprint"]
 
 
-class EncoderMark(NamedTuple):
+class EncoderFingerprint(NamedTuple):
     """Which encoder made the features: its name, and a hash of everything that changes what they mean."""
 
     name: str
     fingerprint: str | None  # None where the encoder cannot tell what it depends on
 
     @classmethod
-    def of(cls, name: str, identity: Mapping[str, Any] | None) -> EncoderMark:
-        """Return the mark of an encoder from the identity that it tells.
+    def of(cls, name: str, identity: Mapping[str, Any] | None) -> EncoderFingerprint:
+        """Return the fingerprint of an encoder from the identity that it tells.
 
         The device is left out, and so are library versions, and the settings as the libraries hold them, where the
         weights have a hash of their own: a pack must serve other machines than the one it was made on.
@@ -30,7 +30,7 @@ class EncoderMark(NamedTuple):
         canonical = json.dumps(kept, sort_keys=True, separators=(",", ":"))
         return cls(name, hashlib.sha256(canonical.encode()).hexdigest())
 
-    def fits(self, other: EncoderMark) -> bool:
+    def fits(self, other: EncoderFingerprint) -> bool:
         """Whether both make the same features: by fingerprint, or by name where neither has one."""
         if self.fingerprint is None and other.fingerprint is None:
             return self.name == other.name
@@ -38,3 +38,7 @@ class EncoderMark(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.name!r} ({'no fingerprint' if self.fingerprint is None else self.fingerprint[:12]})"
+
+
+EncoderMark = EncoderFingerprint
+"""The name before version 0.2, which pickles hold."""

@@ -15,7 +15,7 @@ import pytest
 from transferability.datasets import load_dataset
 from transferability.encoders.function import FunctionEncoder
 from transferability.errors import OptionError, OutputError
-from transferability.features import FeatureCache, extract_blocks, extract_features, extract_share, upkeep
+from transferability.features import FeatureCache, cache_admin, extract_blocks, extract_features, extract_share
 from transferability.features import extract as extract_module
 from transferability.features import local as local_module
 from transferability.features import locks as locks_module
@@ -76,12 +76,12 @@ def _extract(folder, name, expected):
 def _look_after(folder, until):
     cache = FeatureCache(folder, shard_rows=16)
     while not until.is_set():
-        upkeep.prune(cache, 0)
-        upkeep.contents(cache)
-        upkeep.clear(cache)
-        upkeep.verify(upkeep.contents(cache))
-        upkeep.remove(upkeep.contents(cache))
-        upkeep.size(cache)
+        cache_admin.prune(cache, 0)
+        cache_admin.contents(cache)
+        cache_admin.clear(cache)
+        cache_admin.verify(cache_admin.contents(cache))
+        cache_admin.remove(cache_admin.contents(cache))
+        cache_admin.size(cache)
 
 
 @pytest.mark.slow
@@ -109,7 +109,7 @@ def test_many_entries_are_pruned_by_several_at_once(cache):
 
     def keep():
         try:
-            upkeep.prune(cache, 0)
+            cache_admin.prune(cache, 0)
         except Exception as error:  # noqa: BLE001 - whatever it is, none is wanted
             errors.append(error)
 
@@ -119,18 +119,18 @@ def test_many_entries_are_pruned_by_several_at_once(cache):
     for thread in threads:
         thread.join()
     assert not errors
-    assert upkeep.size(cache) == 0
+    assert cache_admin.size(cache) == 0
 
 
 def test_entries_in_use_are_not_removed(cache, digits):
     extract_features(encoder(), digits, cache=cache, batch_size=16)
     blocks = extract_blocks(encoder(), digits, cache=cache, batch_size=16)
     first = next(blocks)
-    assert upkeep.prune(cache, 0) == []
-    assert upkeep.clear(cache) == (0, 0)
-    assert len(upkeep.contents(cache)) == 1
+    assert cache_admin.prune(cache, 0) == []
+    assert cache_admin.clear(cache) == (0, 0)
+    assert len(cache_admin.contents(cache)) == 1
     assert len(first) + sum(len(block) for block in blocks) == 60
-    assert upkeep.clear(cache)[0] == 1
+    assert cache_admin.clear(cache)[0] == 1
     assert not cache.folder.exists()
 
 
@@ -138,7 +138,7 @@ def test_a_lease_of_a_killed_process_is_none(cache):
     cache.locks.folder.mkdir(parents=True)
     (cache.locks.folder / f"{'0' * 64}.1.lease").touch()
     plant(cache, 0)
-    assert len(upkeep.prune(cache, 0)) == 1
+    assert len(cache_admin.prune(cache, 0)) == 1
     assert not list(cache.locks.folder.glob("*.lease"))
 
 
@@ -171,7 +171,7 @@ def test_a_limit_that_cannot_be_kept_costs_no_result(cache, digits, monkeypatch,
     assert len(extract_features(encoder(), digits, cache=cache).features) == 60
     assert "could not be kept within its limit" in caplog.text
     with pytest.raises(OutputError, match="cannot be removed: Permission denied"):
-        upkeep.clear(cache)
+        cache_admin.clear(cache)
 
 
 def test_a_limit_that_is_none_is_said_before_anything_is_computed(cache, digits, monkeypatch):
@@ -197,7 +197,7 @@ def test_only_files_of_the_cache_are_removed(cache, tmp_path):
     (outside / "manifest.json").write_text("mine")
     (cache.folder / "ff").mkdir()
     (cache.folder / "ff" / ("f" * 64)).symlink_to(outside)
-    assert upkeep.clear(cache)[0] == 1
+    assert cache_admin.clear(cache)[0] == 1
     assert all(path.read_text() == "mine" for path in (*mine, outside / "manifest.json"))
     assert list(folder.iterdir()) == [folder / "notes.txt"]
 
@@ -206,8 +206,8 @@ def test_entries_of_other_versions_go_first(cache):
     old = plant(cache, 1, schema=3)
     new = plant(cache, 2)
     os.utime(new / "manifest.json", (1.0, 1.0))
-    assert [kept.key for kept in upkeep.contents(cache)] == [new.name]
-    removed = upkeep.prune(cache, upkeep.size(cache) - 10)
+    assert [kept.key for kept in cache_admin.contents(cache)] == [new.name]
+    removed = cache_admin.prune(cache, cache_admin.size(cache) - 10)
     assert [kept.folder for kept in removed] == [old]
 
 
@@ -221,15 +221,15 @@ def test_entries_of_other_versions_go_first(cache):
 )  # fmt: skip
 def test_manifests_that_lie_are_passed_over(cache, change):
     plant(cache, 1, **change)
-    assert upkeep.contents(cache) == []
-    assert upkeep.clear(cache)[0] == 1
+    assert cache_admin.contents(cache) == []
+    assert cache_admin.clear(cache)[0] == 1
 
 
 @pytest.mark.parametrize("content", [b"", b"[" * 100_000, b"{" * 10, b"\xff\xfe", b"9" * 5000, b" " * 2_000_000])
 def test_manifests_that_are_none_are_passed_over(cache, content):
     (plant(cache, 1) / "manifest.json").write_bytes(content)
-    assert upkeep.contents(cache) == []
-    assert len(upkeep.prune(cache, 0)) == 1
+    assert cache_admin.contents(cache) == []
+    assert len(cache_admin.prune(cache, 0)) == 1
 
 
 # --- full disks, and waiting
@@ -273,7 +273,7 @@ def test_a_lock_says_who_has_it(tmp_path):
 def test_whoever_waits_says_for_whom(cache, digits, monkeypatch, caplog):
     monkeypatch.setattr(local_module, "_PATIENCE", 0.05)
     extract_features(encoder(), digits, cache=cache, batch_size=16)
-    upkeep.clear(cache)
+    cache_admin.clear(cache)
     held = []
 
     class Holding(FeatureCache):

@@ -17,8 +17,8 @@ from transferability.encoders._hub import quietly
 from transferability.encoders._onnx import file_hashes, open_session, read_graph
 from transferability.encoders.base import Encoder, Identity, Item, Modality, Precision, Reading
 from transferability.encoders.identity import settings_hash
+from transferability.encoders.image_input import PictureInput
 from transferability.encoders.onnx import OnnxPictureEncoder, Pooling
-from transferability.encoders.pictures import PictureInput
 from transferability.errors import EncoderError, MissingExtraError, require_extra
 
 __all__ = ["CallRecord", "LiteRecord", "OnnxRecord", "OnnxTextRecord", "Record", "SentenceRecord"]

@@ -46,7 +46,7 @@ def class_paths(points: Mapping[str, Any], classes: Sequence[Mapping[str, Any]],
     Parameters
     ----------
     points : mapping
-        As in `Details.to_dict`.
+        As in `VisualSummary.to_dict`.
     classes : sequence of mapping
         The classes of the result, for their names.
     budget : int

@@ -11,7 +11,7 @@ import numpy as np
 
 from transferability._array import IntArray
 
-__all__ = ["GRID", "MAX_SHOWN", "Details"]
+__all__ = ["GRID", "MAX_SHOWN", "VisualSummary"]
 
 GRID = 1000
 """Points lie on a grid of so many steps: finer than a picture shows, and short to write."""
@@ -20,7 +20,7 @@ MAX_SHOWN = 1000
 
 
 @dataclass(frozen=True, eq=False)
-class Details:
+class VisualSummary:
     """Points and look-alikes of one result; a bounded amount of data, whatever the size of the tasks.
 
     Attributes
@@ -65,7 +65,7 @@ class Details:
         }
 
     @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> Details:
+    def from_dict(cls, record: Mapping[str, Any]) -> VisualSummary:
         """Return the details that `to_dict` wrote; what it left out is empty."""
         points = record.get("points") or dict.fromkeys(_POINTS, ())
         accuracy = record.get("class_accuracy")
@@ -80,3 +80,7 @@ class Details:
 
 
 _POINTS = ("reference", "before", "after", "reference_classes", "target_classes")
+
+
+Details = VisualSummary
+"""The name before version 0.2, which pickles hold."""

@@ -17,13 +17,13 @@ from transferability.relatedness.costs.base import HeldOut
 from transferability.relatedness.tasks.problem import calibrated_head
 from transferability.relatedness.tasks.sample import Sample
 
-__all__ = ["ReferenceHead", "fit_head", "joined"]
+__all__ = ["ReferenceClassifier", "fit_head", "joined"]
 
 _MOST_LOGITS = 2_000_000  # of each classifier, rows times classes
 _SEED = 0
 
 
-class ReferenceHead(NamedTuple):
+class ReferenceClassifier(NamedTuple):
     """A classifier of a pack and what it does on rows it has not seen."""
 
     classifier: SoftmaxClassifier
@@ -32,7 +32,11 @@ class ReferenceHead(NamedTuple):
     held_out: HeldOut | None = None  # logits of rows of every class; None in a pack of statistics alone
 
 
-def fit_head(fit: Sample, test: Sample | None, tau: float, rows: int) -> ReferenceHead:
+ReferenceHead = ReferenceClassifier
+"""The name before version 0.2, which pickles hold."""
+
+
+def fit_head(fit: Sample, test: Sample | None, tau: float, rows: int) -> ReferenceClassifier:
     """Fit a classifier and try it on other rows.
 
     Parameters
@@ -57,10 +61,10 @@ def fit_head(fit: Sample, test: Sample | None, tau: float, rows: int) -> Referen
         held_out = seen = HeldOut(classifier.logits(test.features), test.labels)
     losses = np.bincount(seen.labels, weights=losses_of(*seen)) / np.bincount(seen.labels)
     if held_out is None or not rows:
-        return ReferenceHead(classifier, tau, losses)
+        return ReferenceClassifier(classifier, tau, losses)
     chosen = _of_each_class(held_out.labels, min(rows, max(1, _MOST_LOGITS // len(losses) ** 2)))
     logits = held_out.logits[chosen].astype(np.float32).astype(np.float64)  # as the file keeps them
-    return ReferenceHead(classifier, tau, losses, HeldOut(logits, held_out.labels[chosen]))
+    return ReferenceClassifier(classifier, tau, losses, HeldOut(logits, held_out.labels[chosen]))
 
 
 def joined(one: HeldOut | None, other: HeldOut | None) -> HeldOut | None:

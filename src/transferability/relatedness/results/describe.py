@@ -14,17 +14,17 @@ import numpy as np
 from scipy.special import softmax
 
 from transferability._array import FloatArray, IntArray
-from transferability.relatedness.results.points import GRID, MAX_SHOWN, Details
 from transferability.relatedness.results.result import Relatedness
+from transferability.relatedness.results.visual_summary import GRID, MAX_SHOWN, VisualSummary
 from transferability.task import Task
 
-__all__ = ["GRID", "MAX_SHOWN", "Details", "describe"]
+__all__ = ["GRID", "MAX_SHOWN", "VisualSummary", "describe"]
 
 _MAX_POINTS = 150  # of each task
 _LOOKALIKES = 3
 
 
-def describe(result: Relatedness, reference: Task, target: Task, *, seed: int = 0) -> Details:
+def describe(result: Relatedness, reference: Task, target: Task, *, seed: int = 0) -> VisualSummary:
     """Look at samples of both tasks through a result.
 
     Parameters
@@ -65,7 +65,7 @@ def describe(result: Relatedness, reference: Task, target: Task, *, seed: int = 
     if len(used) == 2:  # one direction decides: the other axis of the picture is where features vary otherwise
         places = _project(_with_second_axis(drawn, places, weights))
     on_grid = _on_grid(places)
-    return Details(
+    return VisualSummary(
         reference=on_grid[0],
         after=on_grid[1],
         before=on_grid[2],

@@ -15,12 +15,12 @@ from PIL import Image
 from transferability.datasets import load_dataset
 from transferability.encoders.function import FunctionEncoder
 from transferability.errors import DatasetError, OptionError
-from transferability.features import decoder as decoder_module
 from transferability.features import extract_features
+from transferability.features import preprocessing as decoder_module
 from transferability.features import shared as shared_module
 from transferability.features import workers as workers_module
-from transferability.features.ahead import ahead
-from transferability.features.decoder import Decoder
+from transferability.features.prefetch import prefetch
+from transferability.features.preprocessing import Decoder
 from transferability.features.shared import Shared
 from transferability.features.workers import (
     WorkerLostError,
@@ -222,12 +222,12 @@ def test_ahead_keeps_order_raises_in_place_and_stops():
             if number == 5:
                 raise DatasetError("at five")
 
-    with ahead(items(), lambda: 3) as numbers:
+    with prefetch(items(), lambda: 3) as numbers:
         assert [next(numbers) for _ in range(3)] == [0, 1, 2]
         with pytest.raises(DatasetError, match="at five"):
             list(numbers)
     assert made == list(range(6))
-    with ahead(iter(range(10**9)), lambda: 2) as numbers:
+    with prefetch(iter(range(10**9)), lambda: 2) as numbers:
         assert next(numbers) == 0
     assert not [thread for thread in threading.enumerate() if thread.name == "ahead"]
 

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-__all__ = ["ahead"]
+__all__ = ["prefetch"]
 
 T = TypeVar("T")
 
 
 @contextmanager
-def ahead(items: Iterable[T], depth: Callable[[], int]) -> Iterator[Iterator[T]]:
+def prefetch(items: Iterable[T], depth: Callable[[], int]) -> Iterator[Iterator[T]]:
     """Give an iterator over `items` that are made in a thread, at most `depth()` of them before they are taken.
 
     What the thread raises is raised where its item would have come. On leaving the block the thread stops at the item

@@ -12,7 +12,7 @@ import pytest
 from transferability import Task, TaskRelatedness
 from transferability.pipeline import Settings, rank
 from transferability.ranking.result import Ranking
-from transferability.relatedness.results.details import GRID, _project, describe
+from transferability.relatedness.results.describe import GRID, _project, describe
 from transferability.report.samples import sample_of
 
 
