@@ -15,6 +15,7 @@ from transferability.cli.options import (
     Matching,
     NoPacks,
     NoScale,
+    Solver,
     Tau,
     Union,
     Unlabelled,
@@ -67,9 +68,7 @@ def relate(
         ),
     ] = None,
     matching: Matching = "assignment",
-    solver: Annotated[
-        str, typer.Option(help="Solver: alternating, sgd (the paper's Algorithm 1), or statistics.")
-    ] = "alternating",
+    solver: Solver = "alternating",
     fixed_map: Annotated[
         bool, typer.Option("--fixed-map", help="Do not fit a feature map (the paper's FixedAll).")
     ] = False,

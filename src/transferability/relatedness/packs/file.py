@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,6 @@ import numpy.typing as npt
 from transferability._tensors import Arrays, read_tensors, write_tensors
 from transferability.errors import DatasetError, FileDamagedError, NoSuchFileError, no_such_file
 from transferability.relatedness.classifier.lipschitz import SoftmaxClassifier
-from transferability.relatedness.costs.base import HeldOut
 from transferability.relatedness.packs.compact import (
     compact_statistics,
     compact_weights,
@@ -26,12 +25,12 @@ from transferability.relatedness.packs.compact import (
     restored_statistics,
 )
 from transferability.relatedness.packs.encoder_fingerprint import EncoderFingerprint
-from transferability.relatedness.packs.pack import ReferencePack
 from transferability.relatedness.packs.reference_classifier import ReferenceClassifier
+from transferability.relatedness.tasks.sample import HeldOut
 from transferability.relatedness.tasks.standardize import Scaler
 from transferability.statistics.classes import ClassStatistics
 
-__all__ = ["COMPACT_SCHEMA", "PACK_SCHEMA", "read_pack", "write_pack"]
+__all__ = ["COMPACT_SCHEMA", "PACK_SCHEMA", "PackContents", "read_pack", "write_pack"]
 
 PACK_SCHEMA = 1
 COMPACT_SCHEMA = 2
@@ -40,7 +39,19 @@ _LARGEST = 1e100  # squares of what is larger are no longer finite
 _MEASURED = ("loss", "accuracy", "certified_tau", "gap", "converged", "iterations")  # of a classifier, beside arrays
 
 
-def write_pack(pack: ReferencePack, path: Path, *, compact: bool = False) -> Path:
+class PackContents(NamedTuple):
+    """The fields of a `ReferencePack`."""
+
+    name: str
+    statistics: ClassStatistics
+    scaler: Scaler
+    heads: tuple[ReferenceClassifier, ...]
+    class_names: tuple[str, ...] | None
+    encoder: EncoderFingerprint | None
+    provenance: dict[str, str]
+
+
+def write_pack(pack: PackContents, path: Path, *, compact: bool = False) -> Path:
     """Write a pack; the file appears under its name only when it is complete."""
     statistics, single = pack.statistics, np.float32 if compact else np.float64
     arrays: Arrays = {
@@ -83,7 +94,7 @@ def write_pack(pack: ReferencePack, path: Path, *, compact: bool = False) -> Pat
     return path
 
 
-def read_pack(path: Path) -> ReferencePack:
+def read_pack(path: Path) -> PackContents:
     """Read and check a pack."""
     if not os.path.isfile(path):  # noqa: PTH113 - False for names that cannot be, where Path raises
         if not os.path.exists(path):  # noqa: PTH110
@@ -110,7 +121,7 @@ def _check_schema(about: Any) -> None:
         raise ValueError(message)
 
 
-def _pack(about: dict[str, Any], arrays: Arrays) -> ReferencePack:
+def _pack(about: dict[str, Any], arrays: Arrays) -> PackContents:
     counts = arrays["counts"]
     if counts.ndim != 1 or counts.dtype != np.int64 or len(counts) < 2 or counts.min() < 0 or counts.sum() < 1:
         message = f"`counts` must be two numbers or more, none negative; got {counts.dtype} of shape {counts.shape}"
@@ -127,7 +138,7 @@ def _pack(about: dict[str, Any], arrays: Arrays) -> ReferencePack:
         raise ValueError(message)
     scaler = Scaler(mean, scale, np.inf if limit is None else float(limit))
     statistics = _compact_statistics(arrays, counts, scaler, d) if compact else _statistics(arrays, counts, K, d)
-    return ReferencePack(
+    return PackContents(
         name=str(about["name"]),
         statistics=statistics,
         scaler=scaler,

@@ -17,10 +17,11 @@ import numpy as np
 
 from transferability._threads import threads_for
 from transferability.errors import TaskError
-from transferability.relatedness.checks import check_count, check_tasks, check_tau
 from transferability.relatedness.classifier.tau import PAPER_TAU, first_tau
 from transferability.relatedness.packs.encoder_fingerprint import EncoderFingerprint, EncoderMark
+from transferability.relatedness.packs.file import PackContents, read_pack, write_pack
 from transferability.relatedness.packs.reference_classifier import ReferenceClassifier, ReferenceHead, fit_head, joined
+from transferability.relatedness.tasks.checks import check_count, check_tasks, check_tau
 from transferability.relatedness.tasks.sample import Sample
 from transferability.relatedness.tasks.standardize import Scaler
 from transferability.statistics.classes import ClassStatistics, CovarianceForm, class_statistics
@@ -232,9 +233,8 @@ class ReferencePack:
         OptionError
             If values have no place in half precision.
         """
-        from transferability.relatedness.packs.file import write_pack
-
-        return write_pack(self, Path(path), compact=compact)
+        fields = PackContents(*(getattr(self, name) for name in PackContents._fields))
+        return write_pack(fields, Path(path), compact=compact)
 
     @classmethod
     def load(cls, path: str | Path) -> ReferencePack:
@@ -247,9 +247,7 @@ class ReferencePack:
         FileDamagedError
             If the file is truncated, of another schema, or holds values that cannot be.
         """
-        from transferability.relatedness.packs.file import read_pack
-
-        return read_pack(Path(path))
+        return cls(*read_pack(Path(path)))
 
 
 def scaler_of(statistics: ClassStatistics) -> Scaler:

@@ -21,11 +21,10 @@ from transferability.errors import TaskError
 from transferability.relatedness.certificate import losses_of
 from transferability.relatedness.classifier.lipschitz import SoftmaxClassifier
 from transferability.relatedness.classifier.tau import nearest_tau
-from transferability.relatedness.costs.base import HeldOut
 from transferability.relatedness.packs.pack import ReferencePack
 from transferability.relatedness.packs.reference_classifier import ReferenceClassifier
 from transferability.relatedness.tasks.problem import Head, Reference, keep_classes
-from transferability.relatedness.tasks.sample import Sample
+from transferability.relatedness.tasks.sample import HeldOut, Sample
 from transferability.task import Task
 
 __all__ = ["PackReference", "PackTask"]

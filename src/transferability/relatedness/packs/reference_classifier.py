@@ -13,9 +13,8 @@ import numpy as np
 from transferability._array import FloatArray, IntArray
 from transferability.relatedness.certificate import losses_of
 from transferability.relatedness.classifier.lipschitz import SoftmaxClassifier, fit_lipschitz_softmax
-from transferability.relatedness.costs.base import HeldOut
 from transferability.relatedness.tasks.problem import calibrated_head
-from transferability.relatedness.tasks.sample import Sample
+from transferability.relatedness.tasks.sample import HeldOut, Sample
 
 __all__ = ["ReferenceClassifier", "fit_head", "joined"]
 

@@ -18,19 +18,23 @@ Source: Mehra, Zhang and Hamm, "Understanding the Transferability of Representat
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import replace
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from scipy.special import softmax
 
 from transferability._array import FloatArray, IntArray
-from transferability.errors import OptionError
+from transferability.errors import FeatureError, OptionError
 from transferability.relatedness.classifier.lipschitz import SoftmaxClassifier
+from transferability.relatedness.labels.label_transform import LabelTransform
 from transferability.relatedness.maps.feature_map import AffineMap
 from transferability.relatedness.solvers.algorithm1_objective import Algorithm1Terms, Problem, Transforms
+from transferability.relatedness.solvers.base import SampleProblem, SampleSolver, SolverOptions, fitting_priors
+from transferability.relatedness.solvers.solution import SampleSolution
 from transferability.relatedness.tasks.sample import Sample
 
-__all__ = ["Algorithm1Result", "run_algorithm1"]
+__all__ = ["Algorithm1", "Algorithm1Result", "run_algorithm1"]
 
 _RATES = {"A": 1e-2, "A_bar": 1e-2, "b": 1e-2, "B": 1e-2, "D": 1e-4}  # of Adam
 _RECORD_EVERY = 100
@@ -53,6 +57,78 @@ class Algorithm1Result(NamedTuple):
     def feature_map(self) -> AffineMap:
         """The map from target to reference features that the paper evaluates, ``z ↦ Ā (z − b)``."""
         return AffineMap(self.A_bar, -self.A_bar @ self.b)
+
+
+class Algorithm1(SampleSolver):
+    """The solver of the paper, with its cost in its space."""
+
+    name: ClassVar[str] = "sgd"
+    spaces: ClassVar[tuple[str, ...]] = ("target",)
+    reads_packs: ClassVar[bool] = False
+
+    @classmethod
+    def ground_costs(cls) -> tuple[str, ...]:
+        """Return the paper's."""
+        return ("euclidean",)
+
+    @classmethod
+    def learns_labels(cls, options: SolverOptions) -> bool:
+        """Whether `B` and `D` are learned (LearnedAll)."""
+        return options.matches_by("gradient")
+
+    def fit(self, problem: SampleProblem) -> SampleSolution:
+        """Run the algorithm; then the scale, as every solver fits it."""
+        options, head, target, transform = problem.options, problem.head, problem.target, problem.transform
+        learned = _run(problem)
+        if problem.guessed:
+            target = Sample(target.features, learned.labels)
+        if self.learns_labels(options):
+            transform = LabelTransform.from_matrices(learned.B, learned.D)
+        solution = SampleSolution(
+            kept=np.arange(head.classifier.n_classes),
+            cost=problem.cost,
+            transform=transform,
+            priors=fitting_priors(target.labels, len(problem.transform.shares)),
+            feature_map=learned.feature_map,
+            push=AffineMap(learned.A, learned.b),
+            labels=target.labels,
+            tau=problem.cost.tau,
+            scale=1.0,
+            ridge=float("nan"),
+            history=tuple(terms.features for terms in learned.history),
+            criterion=0.0,
+        )
+        certificate = solution.certify(problem.reference, target, options.seed)
+        if options.scale:
+            scale = problem.cost.best_scale(head.held_out, target, solution.feature_map, transform, certificate)
+            solution = replace(solution, cost=problem.cost.scaled(scale), scale=scale)
+            certificate = solution.certify(problem.reference, target, options.seed)
+        return replace(solution, criterion=certificate.bound)
+
+
+def _run(problem: SampleProblem) -> Algorithm1Result:
+    options = problem.options
+    fixed = None if options.matches_by("gradient") else problem.transform.B(problem.priors)
+    try:
+        with np.errstate(over="raise"):
+            return run_algorithm1(
+                problem.head.classifier,
+                problem.reference,
+                problem.target,
+                B=fixed,
+                learn_map=options.learn_map,
+                epochs=options.epochs,
+                batch_size=options.batch_size,
+                guessed=problem.guessed,
+                n_classes=len(problem.transform.shares),
+                rng=problem.rng,
+            )
+    except FloatingPointError as error:
+        message = (
+            "features must be of moderate size for solver='sgd', whose squares of distances left the range of their "
+            f"type ({error}). Use standardize=True, or rescale them."
+        )
+        raise FeatureError(message) from error
 
 
 def run_algorithm1(

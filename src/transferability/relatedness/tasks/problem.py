@@ -15,8 +15,7 @@ from transferability._array import FloatArray, IntArray
 from transferability.relatedness.classifier.constrained import Start
 from transferability.relatedness.classifier.descent import Rows
 from transferability.relatedness.classifier.lipschitz import SoftmaxClassifier, fit_rows
-from transferability.relatedness.costs.base import HeldOut
-from transferability.relatedness.tasks.sample import Sample, at_most, hold_out
+from transferability.relatedness.tasks.sample import HeldOut, Sample, at_most, hold_out
 from transferability.relatedness.tasks.standardize import Scaler
 from transferability.task import Task
 

@@ -10,7 +10,7 @@ import numpy as np
 from transferability._array import FloatArray, IntArray
 from transferability.relatedness.classifier.descent import Rows
 
-__all__ = ["Sample", "at_most", "hold_out", "stratified_folds"]
+__all__ = ["HeldOut", "Sample", "at_most", "hold_out", "stratified_folds"]
 
 _HELD_OUT = 0.25
 _ROUNDING = 1e-6  # of a feature, relative to itself and to the mean of its absolute values: a row computed twice
@@ -19,6 +19,13 @@ _BLOCK = 1_000_000  # numbers that are compared at once
 
 class _Arrays(NamedTuple):
     features: FloatArray  # (n, d)
+    labels: IntArray  # (n,)
+
+
+class HeldOut(NamedTuple):
+    """Reference rows that the classifier that judges them has not seen."""
+
+    logits: FloatArray  # (n, K_R)
     labels: IntArray  # (n,)
 
 
