@@ -23,7 +23,7 @@ from transferability.encoders import Encoder
 from transferability.features import extract_features
 from transferability.pipeline import Split
 from transferability.ranking.store import ResultStore, result_key
-from transferability.relatedness.references import UNION
+from transferability.relatedness.references import union_of
 from transferability.scores import linear_probe
 from transferability.validation.measure import data_identity, encoder_identity
 from transferability.validation.settings import FineTuning
@@ -169,11 +169,11 @@ class Run:
             if not labelled:
                 fit = Task(fit.features, None, name=fit.name, class_names=fit.class_names)
             pairs = [self.tasks(name, each) for each in _members(reference)]
-            left, right = ([pair[side] for pair in pairs] for side in (0, 1)) if pairs else (None, None)
+            if len(pairs) > 1:
+                pairs = [union_of(pairs, standardize=estimator.standardize)]
+            left, right = pairs[0] if pairs else (None, None)
             with threads_for(0):
                 found = estimator.fit(left, fit, right, test, folds=folds)
-            if len(pairs) > 1:
-                found = next(each for each in found.references if each.reference == UNION)
             numbers = {key: getattr(found, key) for key in NUMBERS}
             return numbers | {"reference": found.reference, "seconds": time.process_time() - started}
 
