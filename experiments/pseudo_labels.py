@@ -19,7 +19,7 @@ from sklearn.metrics import accuracy_score
 
 from transferability import Task, TaskRelatedness
 from transferability._threads import threads_for
-from transferability.relatedness import algorithm1
+from transferability.relatedness.solvers import algorithm1
 
 PAIRS = (
     ("conv-mnist", "mnist", "mnist_m_cifar"),
