@@ -21,13 +21,11 @@ PARTS = ("all targets", "choice", "verdict", "ConvNets alone")
 CRITERIA = {  # as the page names them
     "default, five folds: accuracy of h′": "**accuracy of h′, default of `rank`**",
     "default, one split: accuracy of h′": "accuracy of h′, default, one split",
-    "τ 0.2: accuracy of h′": "accuracy of h′, exact cost, τ = 0.2",
     "loss cost: accuracy of h′": "accuracy of h′, loss cost",
     "paper's form: accuracy of h′": "accuracy of h′, the paper's form",
     "default, five folds: loss of h′": "loss of h′, default of `rank`",
     "default, five folds": "**bound, default of `rank`**",
     "default, one split": "bound, default, one split",
-    "τ 0.2": "bound, exact cost, τ = 0.2",
     "loss cost": "bound, loss cost",
     "paper's form": "bound, the paper's form (Euclidean cost, τ = 0.2, no scale)",
     "linear_probe": "linear probe",

@@ -31,7 +31,6 @@ VERDICT = ("fashion_mnist", "mnist_m_cifar", "sign_digits")
 SETTINGS: dict[str, tuple[TaskRelatedness, int | None]] = {  # and folds
     "default, five folds": (DEFAULT, FOLDS),
     "default, one split": (DEFAULT, None),
-    "τ 0.2": (TaskRelatedness(0.2), None),
     "loss cost": (TaskRelatedness(ground_cost="loss"), None),
     "paper's form": (PAPERS, None),
 }
