@@ -221,6 +221,7 @@ class CallRecord:
 class _CallEncoder:
     modality: Modality = "text"
     n_parameters = None
+    ignores_device = "its package computes where it likes"
 
     def __init__(self, name: str, package: str, call: Callable[[list[str]], Any]) -> None:
         self.name = name
