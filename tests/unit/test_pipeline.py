@@ -236,7 +236,9 @@ def test_faults_of_the_question_are_raised() -> None:
         rank(TARGET, REFERENCE, [GOOD], criterion="transfered_loss", settings=SETTINGS)
     with pytest.raises(UnknownNameError, match=r"fine-tuned when the order is known \(--confirm 3\)"):
         rank(TARGET, REFERENCE, [GOOD], criterion="fine-tuned", settings=SETTINGS)
-    with pytest.raises(UnknownNameError, match=r"nothing is sorted by 'licence', of which no value is better\. Columns"):
+    with pytest.raises(
+        UnknownNameError, match=r"nothing is sorted by 'licence', of which no value is better\. Columns"
+    ):
         rank(TARGET, REFERENCE, [GOOD], criterion="licence", settings=SETTINGS)
     with pytest.raises(OptionError, match=r"'emms' needs embeddings of the class names, which a ranking has not"):
         rank(TARGET, REFERENCE, [GOOD], criterion="emms", settings=SETTINGS)

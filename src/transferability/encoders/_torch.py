@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from transferability._hub import refusal
 from transferability.encoders.base import Identity, Precision
 from transferability.encoders.identity import settings_hash
 from transferability.errors import EncoderError, OptionError, one_line, passes_through
@@ -93,6 +94,9 @@ def _reason(error: BaseException, name: str) -> str:
         return "memory does not suffice. Choose a smaller encoder."
     if Path(name.partition(":")[2].removeprefix("local-dir:")).expanduser().exists():
         return f"{one_line(error)}."
+    refused = refusal(error)
+    if refused is not None:
+        return refused
     return (
         f"{one_line(error)}. If it must be downloaded, check its name and the network; "
         "without a network, fetch it elsewhere and carry the cache over (HF_HOME, TORCH_HOME)."

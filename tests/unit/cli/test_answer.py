@@ -188,7 +188,9 @@ def test_encoders_in_memory_are_in_no_command() -> None:
         (["timm:a", "timm:b", "timm:c", "timm:d"], 3),
     ],
 )
-def test_confirmation_is_proposed_for_the_first_three_that_can_be_trained(encoders: list[str], count: int | None) -> None:
+def test_confirmation_is_proposed_for_the_first_three_that_can_be_trained(
+    encoders: list[str], count: int | None
+) -> None:
     record = {
         "ranking": [{"encoder": each, "relatedness": {"per_class": [{}] * 3}} for each in encoders],
         "made": {"data": [{"kind": "image"}], "command": "transferability rank photos"},
