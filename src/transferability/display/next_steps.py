@@ -47,7 +47,8 @@ def next_steps(record: Mapping[str, Any]) -> list[Step]:
     if trainable and record.get("confirmation") is None:
         count = len(trainable)
         first = "the first" if trainable == named[:count] else "the first that can be"
-        title = f"Fine-tune {first} {count} briefly, and let that decide" if count > 1 else "Fine-tune it briefly"
+        title = f"Fine-tune {first} {count} briefly, and let that decide"
+        title = title if count > 1 else f"Fine-tune {trainable[0]} briefly"
         confirmed = _with_confirm(made.get("command"), count)
         if confirmed is not None:
             return [*steps, Step(title, confirmed, "sh")]
