@@ -19,7 +19,7 @@ from _damage import HOSTILE, TEXTS, change_arrays, change_header, damaged, flipp
 from transferability import ReferencePack, Task, TaskRelatedness, TransferabilityError
 from transferability.cli.app import main as command
 from transferability.features import read_features, write_features
-from transferability.relatedness.transform import Transform
+from transferability.relatedness.results.transform import Transform
 from transferability.report.files import read_measured, read_study
 from transferability.report.render import to_html, to_json, to_markdown
 from transferability.report.summarize import summarize_records

@@ -29,8 +29,8 @@ import numpy as np
 
 from transferability import Task, TaskRelatedness, certify
 from transferability.errors import TransferabilityError
-from transferability.relatedness.pack import ReferencePack
-from transferability.relatedness.sample import stratified_folds
+from transferability.relatedness.packs.pack import ReferencePack
+from transferability.relatedness.tasks.sample import stratified_folds
 
 SLACK = 1e-9  # relative to 1 + bound: rounding
 REFUSALS = (

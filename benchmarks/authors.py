@@ -22,11 +22,11 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 from transferability import Relatedness, Task, TaskRelatedness
-from transferability.relatedness.algorithm1 import Algorithm1Result, run_algorithm1
 from transferability.relatedness.certificate import losses_of
-from transferability.relatedness.lipschitz import SoftmaxClassifier, fit_lipschitz_softmax
-from transferability.relatedness.sample import Sample
-from transferability.relatedness.standardize import Scaler
+from transferability.relatedness.classifier.lipschitz import SoftmaxClassifier, fit_lipschitz_softmax
+from transferability.relatedness.solvers.algorithm1 import Algorithm1Result, run_algorithm1
+from transferability.relatedness.tasks.sample import Sample
+from transferability.relatedness.tasks.standardize import Scaler
 from transferability.transport.coupling import optimal_coupling
 
 AUTHORS = json.loads((Path(__file__).parent / "authors.json").read_text())

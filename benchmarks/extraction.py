@@ -33,9 +33,9 @@ from PIL import Image
 
 from transferability.datasets import Dataset, load_dataset
 from transferability.encoders import MultiOutputEncoder, load_encoder
-from transferability.features import FeatureCache, extract_blocks, extract_features, upkeep
-from transferability.features.decoder import n_processors
+from transferability.features import FeatureCache, cache_admin, extract_blocks, extract_features
 from transferability.features.prepare import prepare
+from transferability.features.preprocessing import n_processors
 from transferability.features.shared import Shared
 from transferability.features.workers import Workers
 
@@ -256,7 +256,7 @@ def rows() -> None:
             encoded = encoder.n_encoded - n_tried
             print(
                 f"      {what:<34}{len(chosen):>8,}{encoded:>9,}{seconds:>8.2f}"
-                f"{upkeep.size(cache) / 1e6:>11.1f}{features / 1e6:>16.1f}"
+                f"{cache_admin.size(cache) / 1e6:>11.1f}{features / 1e6:>16.1f}"
             )
             n_tried = 0
 

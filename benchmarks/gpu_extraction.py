@@ -41,8 +41,8 @@ from transferability.encoders import load_encoder, preprocess_of
 from transferability.encoders._networks import PictureNetwork
 from transferability.encoders._torch import computing
 from transferability.features import FeatureCache, extract_features
-from transferability.features.decoder import n_processors
 from transferability.features.prepare import prepare
+from transferability.features.preprocessing import n_processors
 from transferability.features.shared import Shared
 from transferability.features.workers import PART, Workers
 

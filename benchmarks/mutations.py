@@ -42,7 +42,7 @@ PACKAGES = ("ranking", "relatedness", "scores", "transport")
 TESTS = (
     *(f"tests/unit/{name}" for name in PACKAGES),
     *("tests/golden", "tests/property", "tests/unit/test_pipeline.py", "tests/unit/test_pipeline_references.py"),
-    "tests/unit/report/test_details.py",
+    "tests/unit/report/test_visual_summary.py",
 )
 BUDGET = 30.0  # CPU seconds of tests that one mutant runs, as they were measured on the original
 QUIET = ["-q", "-p", "no:cacheprovider", "-m", "not slow", "-W", "ignore::pytest.PytestAssertRewriteWarning"]

@@ -19,7 +19,7 @@ import numpy as np
 from scipy.stats import kendalltau, pearsonr
 
 from transferability import Relatedness, Task, TaskRelatedness
-from transferability.relatedness.pack import ReferencePack, scaler_of
+from transferability.relatedness.packs.pack import ReferencePack, scaler_of
 from transferability.statistics.classes import class_statistics
 
 FORMS = ("full", "low-rank", "shared")

@@ -16,7 +16,7 @@ from _data import FOR_TARGETS, pictures
 from transferability._threads import threads_for
 from transferability.datasets import Dataset
 from transferability.encoders import load_encoder
-from transferability.encoders.pictures import PictureInput
+from transferability.encoders.image_input import PictureInput
 
 __all__ = ["PACKAGED", "PANEL", "RECIPES", "TARGETS", "encoder", "encoder_from", "network_of", "zoo"]
 

@@ -26,7 +26,7 @@ from transferability import Task, TaskRelatedness, TransferabilityError, scores
 from transferability._threads import threads_for
 from transferability.encoders import load_encoder
 from transferability.features import extract_features, read_features
-from transferability.relatedness.standardize import Scaler
+from transferability.relatedness.tasks.standardize import Scaler
 
 DATA = ("cifar10", "mnist", "fashion_mnist", "sign_digits")
 ENCODERS = (

@@ -22,7 +22,7 @@ from scipy.stats import kendalltau, pearsonr
 
 from transferability import ReferencePack, Relatedness, Task, TaskRelatedness
 from transferability.datasets import folds, split
-from transferability.relatedness.resemblance import nearest_classes
+from transferability.relatedness.packs.nearest_classes import nearest_classes
 
 TARGETS = ("sign_digits", "omniglot_alphabet", "fashion_mnist", "cifar10", "mnist_m_cifar")
 QUANTITIES = (("bound", -1), ("transferred loss", -1), ("transferred accuracy", 1))

@@ -15,8 +15,8 @@ if _typing.TYPE_CHECKING:
     from transferability.relatedness.certify import CertifiedBound as CertifiedBound
     from transferability.relatedness.certify import certify as certify
     from transferability.relatedness.estimator import TaskRelatedness as TaskRelatedness
-    from transferability.relatedness.pack import ReferencePack as ReferencePack
-    from transferability.relatedness.result import Relatedness as Relatedness
+    from transferability.relatedness.packs.pack import ReferencePack as ReferencePack
+    from transferability.relatedness.results.result import Relatedness as Relatedness
     from transferability.settings import Settings as Settings
     from transferability.task import Task as Task
 
@@ -27,8 +27,8 @@ if _typing.TYPE_CHECKING:
 _MODULES = {
     "CertifiedBound": "transferability.relatedness.certify",
     "Ranking": "transferability.ranking.result",
-    "ReferencePack": "transferability.relatedness.pack",
-    "Relatedness": "transferability.relatedness.result",
+    "ReferencePack": "transferability.relatedness.packs.pack",
+    "Relatedness": "transferability.relatedness.results.result",
     "Settings": "transferability.settings",
     "Task": "transferability.task",
     "TaskRelatedness": "transferability.relatedness.estimator",

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from transferability.relatedness.transform import Transform
+from transferability.relatedness.results.transform import Transform
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 COMMAND = "from transferability.cli.app import main; main()"

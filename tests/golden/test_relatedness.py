@@ -10,12 +10,12 @@ import pytest
 
 from transferability import Task, certify
 from transferability.relatedness.certificate import transformed_losses
+from transferability.relatedness.classifier.lipschitz import SoftmaxClassifier, fit_lipschitz_softmax
 from transferability.relatedness.costs import GROUND_COSTS
-from transferability.relatedness.feature_map import AffineMap
-from transferability.relatedness.label_transform import LabelTransform
-from transferability.relatedness.lipschitz import SoftmaxClassifier, fit_lipschitz_softmax
-from transferability.relatedness.matching import ClassPoints, assign_classes
-from transferability.relatedness.sample import Sample
+from transferability.relatedness.labels.label_transform import LabelTransform
+from transferability.relatedness.labels.matching import ClassPoints, assign_classes
+from transferability.relatedness.maps.feature_map import AffineMap
+from transferability.relatedness.tasks.sample import Sample
 
 HERE = Path(__file__).parent / "relatedness"
 VALUES = json.loads((HERE / "values.json").read_text())

@@ -10,11 +10,11 @@ from scipy.spatial.distance import cdist
 from scipy.special import log_softmax
 
 from transferability.relatedness.certificate import transformed_losses
+from transferability.relatedness.classifier.lipschitz import SoftmaxClassifier
 from transferability.relatedness.costs import GROUND_COSTS
-from transferability.relatedness.feature_map import AffineMap
-from transferability.relatedness.label_transform import LabelTransform
-from transferability.relatedness.lipschitz import SoftmaxClassifier
-from transferability.relatedness.sample import Sample
+from transferability.relatedness.labels.label_transform import LabelTransform
+from transferability.relatedness.maps.feature_map import AffineMap
+from transferability.relatedness.tasks.sample import Sample
 
 ORDER = ("exact", "loss", "euclidean")
 PROBLEMS = {

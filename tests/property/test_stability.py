@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transferability import Relatedness, Task, TaskRelatedness
-from transferability.relatedness.sample import stratified_folds
+from transferability.relatedness.tasks.sample import stratified_folds
 
 ROUNDING = 2e-7  # relative, as between two libraries in single precision
 TYPICAL = 100 * ROUNDING  # of the bound and the loss, relative; 20 were measured

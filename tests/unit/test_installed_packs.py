@@ -17,9 +17,9 @@ from transferability.datasets import Dataset, load_dataset
 from transferability.encoders.function import FunctionEncoder
 from transferability.errors import DatasetError, LabelError, TaskError
 from transferability.pipeline import Settings, installed_packs
-from transferability.pipeline.packs import mark_of
+from transferability.pipeline.packs import fingerprint_of
 from transferability.relatedness.references import OWN_HALF
-from transferability.report.words import relation_answer
+from transferability.report.narrative import relation_answer
 from transferability.study import Study, load_study, plan_study, rankings_of, run_study
 
 SETTINGS = Settings(cache=False, limit=200)
@@ -192,14 +192,14 @@ class TestStudy:
 @pytest.mark.usefixtures("installed")
 def test_packs_of_another_encoder_are_left_out_aloud() -> None:
     other = FunctionEncoder("pixels", negatives)  # the same name
-    packs, note = installed_packs.installed_packs(mark_of(other))
+    packs, note = installed_packs.installed_packs(fingerprint_of(other))
     assert packs == []
     assert note == (
         "2 of 2 installed packs are left out: they are of another version of this encoder, or keep no rows."
     )
     (entry,) = rank(digits(), None, [other], settings=SETTINGS).entries
     assert entry.notes["reference packs"] == note
-    assert installed_packs.installed_packs(mark_of(PIXELS))[1] is None
+    assert installed_packs.installed_packs(fingerprint_of(PIXELS))[1] is None
     assert installed_packs.installed_packs(None) == ([], None)
 
 
@@ -245,6 +245,6 @@ def test_shipped_packs_serve_the_packaged_encoder(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(installed_packs, "pack_folders", lambda: [HERE])
     for name in ("pp-lcnet-orientation", "efficientnet-lite0"):
-        packs, note = installed_packs.installed_packs(mark_of(load_encoder(f"packaged:{name}")))
+        packs, note = installed_packs.installed_packs(fingerprint_of(load_encoder(f"packaged:{name}")))
         assert note is None
         assert [pack.name for pack in packs] == ["fashion_mnist", "mnist", "omniglot_alphabet", "sign_digits"]

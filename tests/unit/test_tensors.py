@@ -15,7 +15,7 @@ from transferability import ReferencePack, Task, TaskRelatedness, Transferabilit
 from transferability._tensors import read_tensors, write_tensors
 from transferability.errors import FileDamagedError
 from transferability.features import read_features, write_features
-from transferability.relatedness.transform import Transform
+from transferability.relatedness.results.transform import Transform
 
 Read = Callable[[Path], Any]
 

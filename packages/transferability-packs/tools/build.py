@@ -23,7 +23,7 @@ from transferability._identifiers import file_name
 from transferability.datasets import load_dataset, split
 from transferability.encoders import Encoder, load_encoder
 from transferability.features import extract_features
-from transferability.pipeline.packs import mark_of
+from transferability.pipeline.packs import fingerprint_of
 
 PACKS = Path(__file__).parents[1] / "src" / "transferability_packs" / "packs"
 ENCODERS = (
@@ -100,7 +100,7 @@ def make(name: str, encoder: Encoder, data: Path, features: Path | None) -> Refe
         tau="scaled",
         covariance="shared",
         rows=ROWS,
-        encoder=mark_of(encoder),
+        encoder=fingerprint_of(encoder),
         provenance={"data": source.origin, "licence": source.licence, "rows": str(len(task))},
     )
 

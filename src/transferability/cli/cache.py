@@ -30,13 +30,13 @@ def list_entries(json: JsonFlag = False) -> None:
 
     Example: transferability cache ls
     """
-    from transferability.features import FeatureCache, upkeep
+    from transferability.features import FeatureCache, cache_admin
 
     store = FeatureCache()
-    entries = upkeep.contents(store)
+    entries = cache_admin.contents(store)
     if json:
         kept = [each.to_dict() for each in entries]
-        print_json({"schema": 1, "folder": str(store.folder), "bytes": upkeep.size(store), "entries": kept})
+        print_json({"schema": 1, "folder": str(store.folder), "bytes": cache_admin.size(store), "entries": kept})
         return
     rows = [
         (
@@ -51,7 +51,7 @@ def list_entries(json: JsonFlag = False) -> None:
         for each in entries
     ]
     print_table(
-        f"{store.folder}: {_size(upkeep.size(store))}",
+        f"{store.folder}: {_size(cache_admin.size(store))}",
         ("key", "encoder", "data", "features", "shards", "size", "last used"),
         rows,
         left=3,
@@ -64,10 +64,10 @@ def show_size(json: JsonFlag = False) -> None:
 
     Example: transferability cache size
     """
-    from transferability.features import FeatureCache, upkeep
+    from transferability.features import FeatureCache, cache_admin
 
     store = FeatureCache()
-    n_bytes = upkeep.size(store)
+    n_bytes = cache_admin.size(store)
     if json:
         print_json({"schema": 1, "folder": str(store.folder), "bytes": n_bytes})
     else:
@@ -82,11 +82,11 @@ def verify(keys: Keys = None, json: JsonFlag = False) -> None:
 
     Example: transferability cache verify
     """
-    from transferability.features import FeatureCache, upkeep
+    from transferability.features import FeatureCache, cache_admin
 
     store = FeatureCache()
-    entries = upkeep.find(store, keys) if keys else upkeep.contents(store)
-    damaged = upkeep.verify(entries)
+    entries = cache_admin.find(store, keys) if keys else cache_admin.contents(store)
+    damaged = cache_admin.verify(entries)
     n_files = sum(each.shards for each in entries)
     if json:
         print_json({"schema": 1, "files": n_files, "damaged": [str(path) for path in damaged]})
@@ -108,17 +108,17 @@ def remove(
 
     Example: transferability cache rm 3f2a 91bc
     """
-    from transferability.features import FeatureCache, upkeep
+    from transferability.features import FeatureCache, cache_admin
 
     store = FeatureCache()
     if bool(keys) == everything:
         message = "`key` must be the beginnings of keys, or --all in their place; got "
         raise OptionError(message + ("both." if keys else "neither. List them: transferability cache ls."))
     if everything:
-        n_entries, n_bytes = upkeep.clear(store)
+        n_entries, n_bytes = cache_admin.clear(store)
     else:
-        entries = upkeep.find(store, keys or [])
-        n_entries, n_bytes = len(entries), upkeep.remove(entries)
+        entries = cache_admin.find(store, keys or [])
+        n_entries, n_bytes = len(entries), cache_admin.remove(entries)
     _say_removed(n_entries, n_bytes, json=json)
 
 
@@ -137,9 +137,9 @@ def prune(
 
     Example: transferability cache prune --max-size 20GB
     """
-    from transferability.features import FeatureCache, upkeep
+    from transferability.features import FeatureCache, cache_admin
 
-    removed = upkeep.prune(FeatureCache(), upkeep.parse_size(max_size))
+    removed = cache_admin.prune(FeatureCache(), cache_admin.parse_size(max_size))
     _say_removed(len(removed), sum(each.bytes for each in removed), json=json)
 
 

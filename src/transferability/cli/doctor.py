@@ -135,12 +135,12 @@ def _devices() -> list[dict[str, str]]:
 
 
 def _cache() -> dict[str, Any]:
-    from transferability.features import FeatureCache, upkeep
+    from transferability.features import FeatureCache, cache_admin
 
     store = FeatureCache()
     place = Path(store.folder)
     above = next(folder for folder in (place, *place.parents) if folder.exists())
-    return {"folder": str(place), "bytes": upkeep.size(store), "writable": os.access(above, os.W_OK)}
+    return {"folder": str(place), "bytes": cache_admin.size(store), "writable": os.access(above, os.W_OK)}
 
 
 def _hub() -> dict[str, Any]:

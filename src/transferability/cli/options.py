@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import typer
 
 from transferability.errors import OptionError
+from transferability.relatedness.choices import GROUND_COSTS, SOLVERS, help_of
 from transferability.settings import Settings
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Matching",
     "NoPacks",
     "NoScale",
+    "Solver",
     "Sort",
     "Tau",
     "Union",
@@ -50,10 +52,11 @@ Unlabelled = Annotated[
 GroundCost = Annotated[
     str | None,
     typer.Option(
-        help="Ground cost of the transport: exact (smallest bound), loss, euclidean (the paper's) or gamma (its Eq. 5, "
-        "by statistics). By default exact; loss for packs; euclidean for sgd."
+        help=f"Ground cost of the transport: {help_of(GROUND_COSTS)}. By default exact; loss for packs; euclidean for "
+        "sgd."
     ),
 ]
+Solver = Annotated[str, typer.Option(help=f"Solver: {help_of(SOLVERS)}.")]
 NoPacks = Annotated[
     bool, typer.Option("--no-packs", help="Leave out installed reference packs where no reference is given.")
 ]
@@ -102,8 +105,9 @@ def parse_folds(text: str) -> int | Literal["auto"]:
 
 
 def solver_for(ground_cost: str | None, solver: str = "alternating") -> str:
-    """Return the solver, which for gamma can only be the one by statistics."""
-    return "statistics" if ground_cost == "gamma" and solver == "alternating" else solver
+    """Return the solver; for a cost that knows no samples the default is the one by statistics."""
+    cost = GROUND_COSTS.get(ground_cost or "")
+    return "statistics" if cost is not None and cost.samples is None and solver == "alternating" else solver
 
 
 def with_settings(

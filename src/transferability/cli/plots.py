@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from transferability.ranking.result import Ranking
-    from transferability.relatedness.summary import RelatednessSummary
+    from transferability.relatedness.results.summary import RelatednessSummary
 
 __all__ = ["check_plots", "write_ranking_plots", "write_relation_plots"]
 

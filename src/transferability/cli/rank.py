@@ -30,7 +30,7 @@ from transferability.cli.output import EXIT_INTERRUPTED, EXIT_PARTIAL, command_l
 from transferability.cli.plots import check_plots, write_ranking_plots
 from transferability.cli.progress import keep_what_is_done, watch_ranking
 from transferability.cli.show import CsvFile, PlotsFolder, show_next, show_ranking, write_csv, write_ranking
-from transferability.relatedness.tau import DEFAULT_TAU
+from transferability.relatedness.classifier.tau import DEFAULT_TAU
 from transferability.settings import Settings
 
 __all__ = ["rank"]

@@ -15,6 +15,7 @@ from transferability.cli.options import (
     Matching,
     NoPacks,
     NoScale,
+    Solver,
     Tau,
     Union,
     Unlabelled,
@@ -36,11 +37,11 @@ from transferability.cli.plots import check_plots, write_relation_plots
 from transferability.cli.show import CsvFile, PlotsFolder, write_csv
 from transferability.display.formats import NOTHING, number, percent
 from transferability.display.likeness import likeness
-from transferability.relatedness.tau import DEFAULT_TAU
+from transferability.relatedness.classifier.tau import DEFAULT_TAU
 from transferability.settings import Settings
 
 if TYPE_CHECKING:
-    from transferability.relatedness.result import Relatedness
+    from transferability.relatedness.results.result import Relatedness
 
 __all__ = ["relate"]
 
@@ -67,9 +68,7 @@ def relate(
         ),
     ] = None,
     matching: Matching = "assignment",
-    solver: Annotated[
-        str, typer.Option(help="Solver: alternating, sgd (the paper's Algorithm 1), or statistics.")
-    ] = "alternating",
+    solver: Solver = "alternating",
     fixed_map: Annotated[
         bool, typer.Option("--fixed-map", help="Do not fit a feature map (the paper's FixedAll).")
     ] = False,
@@ -165,7 +164,7 @@ def _show_matrix(results: list[Relatedness]) -> None:
 
 
 def _show_pair(result: Relatedness) -> None:
-    from transferability.report.words import match_in_words
+    from transferability.report.narrative import match_in_words
 
     measured = MEASURED_ON[result.evaluated_on]
     guessing = f"guessing costs {result.log_n_classes:.3f}"

@@ -142,7 +142,7 @@ def write_csv(rows: Sequence[dict[str, object]], path: Path) -> None:
 
 def write_ranking(ranking: Ranking, folder: Path) -> None:
     """Write all results, and the report, into a folder."""
-    from transferability.relatedness.result import Relatedness
+    from transferability.relatedness.results.result import Relatedness
     from transferability.report.files import write_records
 
     files = write_records(ranking.to_dict(), ranking, folder)

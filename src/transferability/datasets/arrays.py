@@ -14,7 +14,7 @@ from transferability._identifiers import split_fragment
 from transferability._validate import check_features
 from transferability.datasets._ids import NumberedRows
 from transferability.datasets.base import Dataset, Item, number_labels
-from transferability.datasets.pictures import as_uint8
+from transferability.datasets.images import as_uint8
 from transferability.errors import DatasetError, LabelError, nearest_names, require_extra
 
 __all__ = ["feature_arrays", "labels_of", "load_features", "load_npz", "picture_arrays"]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from transferability.datasets._listing import is_picture
-from transferability.datasets.roles import Roles
+from transferability.datasets.column_roles import Roles
 from transferability.errors import DatasetError
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from transferability.datasets.base import Dataset, Item
 from transferability.datasets.column_hints import unused_columns
 from transferability.datasets.column_kinds import require_kinds
 from transferability.datasets.column_labels import number_cells, target_cells
-from transferability.datasets.pictures import inspect_picture, open_picture, picture_bytes
-from transferability.datasets.roles import ROLES, Roles
+from transferability.datasets.column_roles import ROLES, Roles
+from transferability.datasets.images import inspect_picture, open_picture, picture_bytes
 from transferability.errors import DatasetError, LabelError
 
 __all__ = ["Cells", "Table", "from_columns"]

@@ -14,7 +14,7 @@ from transferability.datasets._ids import PackedIds
 from transferability.datasets._listing import LeftOut, entries_of, identity, pictures_below
 from transferability.datasets.base import Dataset, Item
 from transferability.datasets.column_labels import alike_names
-from transferability.datasets.pictures import inspect_picture, open_picture, picture_bytes
+from transferability.datasets.images import inspect_picture, open_picture, picture_bytes
 from transferability.errors import DatasetError, NoSuchFileError, nearest_names, no_such_file
 
 __all__ = ["load_folder"]

@@ -17,12 +17,12 @@ from typing import Any, NamedTuple
 from transferability._hub import offline_where_it_does_not_answer, refusal
 from transferability._identifiers import split_fragment
 from transferability.datasets.base import Dataset
+from transferability.datasets.column_roles import ROLES, Roles, parse_roles
 from transferability.datasets.columns import from_columns
 from transferability.datasets.csv_file import header_of, read_csv
 from transferability.datasets.hub_files import require_own_files, require_own_state, require_uncast_metadata
 from transferability.datasets.hub_table import LABELS, HubTable, find_roles
 from transferability.datasets.json_file import read_json
-from transferability.datasets.roles import ROLES, Roles, parse_roles
 from transferability.errors import (
     DatasetError,
     NoSuchFileError,

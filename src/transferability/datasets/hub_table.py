@@ -12,8 +12,8 @@ import numpy as np
 from transferability._array import IntArray
 from transferability.datasets.column_hints import LABELS
 from transferability.datasets.column_kinds import kind_of
+from transferability.datasets.column_roles import Roles
 from transferability.datasets.columns import Cells
-from transferability.datasets.roles import Roles
 from transferability.datasets.tables import first_missing
 from transferability.errors import DatasetError
 

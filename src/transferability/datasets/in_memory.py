@@ -14,9 +14,9 @@ from transferability.datasets._ids import NumberedRows
 from transferability.datasets._listing import is_picture
 from transferability.datasets.arrays import feature_arrays, labels_of, picture_arrays
 from transferability.datasets.base import Dataset, Item
+from transferability.datasets.column_roles import Roles, parse_roles
+from transferability.datasets.images import as_rgb, inspect_picture, open_picture, picture_bytes
 from transferability.datasets.memory_forms import as_columns_or_items, picture_column
-from transferability.datasets.pictures import as_rgb, inspect_picture, open_picture, picture_bytes
-from transferability.datasets.roles import Roles, parse_roles
 from transferability.errors import DatasetError, OptionError, require_extra
 from transferability.task import Task
 

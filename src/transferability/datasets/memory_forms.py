@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from transferability.datasets._listing import is_picture
-from transferability.datasets.roles import Roles
+from transferability.datasets.column_roles import Roles
 from transferability.errors import DatasetError
 
 __all__ = ["as_columns_or_items", "picture_column"]

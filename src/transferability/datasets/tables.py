@@ -28,10 +28,10 @@ from transferability._identifiers import split_fragment
 from transferability.datasets.base import Dataset
 from transferability.datasets.column_hints import usual_roles
 from transferability.datasets.column_kinds import kind_of
+from transferability.datasets.column_roles import Roles, parse_roles, require_column
 from transferability.datasets.columns import Cells, from_columns
 from transferability.datasets.conll_file import read_conll
 from transferability.datasets.csv_file import read_csv
-from transferability.datasets.roles import Roles, parse_roles, require_column
 from transferability.errors import (
     DatasetError,
     FileDamagedError,

@@ -11,7 +11,7 @@ from transferability._array import as_numpy
 from transferability.datasets._ids import NumberedRows
 from transferability.datasets.arrays import feature_arrays, labels_of
 from transferability.datasets.base import Dataset, Item, Modality
-from transferability.datasets.pictures import as_rgb, as_uint8
+from transferability.datasets.images import as_rgb, as_uint8
 from transferability.datasets.vision import targets_of
 from transferability.errors import DatasetError, TransferabilityError, require_extra
 

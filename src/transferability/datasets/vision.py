@@ -89,7 +89,7 @@ class _Rows:
     data: Any
 
     def read(self, row: int) -> Item:
-        from transferability.datasets.pictures import as_rgb
+        from transferability.datasets.images import as_rgb
 
         return as_rgb(self.data[row][0])
 

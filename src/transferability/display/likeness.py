@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from transferability._printable import printable
 
 if TYPE_CHECKING:
-    from transferability.relatedness.summary import RelatednessSummary
+    from transferability.relatedness.results.summary import RelatednessSummary
 
 __all__ = ["likeness"]
 

@@ -110,7 +110,7 @@ class ModuleEncoder:
 
     def __init__(self, name: str, module: Any, device: str | None = None) -> None:
         from transferability.encoders._torch import count_parameters, pick_device
-        from transferability.encoders.pictures import PictureInput
+        from transferability.encoders.image_input import PictureInput
 
         self.name = name
         self.n_parameters = count_parameters(module)

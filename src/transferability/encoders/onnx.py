@@ -30,7 +30,7 @@ from transferability.encoders.base import (
     TrainableEncoder,
 )
 from transferability.encoders.family import Family
-from transferability.encoders.pictures import PictureInput, PixelType
+from transferability.encoders.image_input import PictureInput, PixelType
 from transferability.errors import EncoderError, require_extra
 
 __all__ = ["FAMILY", "OnnxPictureEncoder", "Pooling", "load", "search", "trainable"]

@@ -11,11 +11,18 @@ from importlib.metadata import PackageNotFoundError, files
 from importlib.util import find_spec
 from pathlib import Path
 
-from transferability.encoders._records import CallRecord, LiteRecord, OnnxRecord, OnnxTextRecord, Record, SentenceRecord
+from transferability.encoders._packaged_loaders import (
+    CallRecord,
+    LiteRecord,
+    OnnxRecord,
+    OnnxTextRecord,
+    Record,
+    SentenceRecord,
+)
 from transferability.encoders.base import Encoder, Precision
 from transferability.encoders.family import Family, Presence, matching
+from transferability.encoders.image_input import PictureInput
 from transferability.encoders.onnx import trainable as onnx_trainable
-from transferability.encoders.pictures import PictureInput
 from transferability.errors import OptionError, UnknownNameError, nearest_names
 
 __all__ = ["FAMILY", "PACKAGED", "load", "presence", "search", "trainable"]

@@ -15,12 +15,12 @@ from transferability._array import FloatArray
 from transferability._files import Features
 from transferability.datasets import Dataset
 from transferability.errors import EncoderError, FileDamagedError
+from transferability.features.cache_admin import prune, size_limit
+from transferability.features.inference import where
 from transferability.features.job import Counts, Done, Job
 from transferability.features.local import run
-from transferability.features.model import where
 from transferability.features.shards import Shard
 from transferability.features.store import read_shard
-from transferability.features.upkeep import prune, size_limit
 
 __all__ = ["as_float32", "assemble", "check_width", "finish", "in_order", "notes_of", "rows_of", "with_rows"]
 

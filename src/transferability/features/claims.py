@@ -16,9 +16,9 @@ from transferability.encoders.base import TextReader
 from transferability.encoders.identity import hash_json
 from transferability.errors import EncoderError
 from transferability.features.fingerprints import fingerprint, row_keys
+from transferability.features.inference import Rows, where
 from transferability.features.job import Counts, Done, Job
 from transferability.features.known_rows import KnownRows
-from transferability.features.model import Rows, where
 from transferability.features.shards import Shard
 from transferability.features.store import Entry, FeatureCache, read_counts
 

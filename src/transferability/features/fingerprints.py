@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from transferability.datasets import Dataset
-from transferability.features.decoder import n_processors
+from transferability.features.preprocessing import n_processors
 from transferability.features.shards import Shard, plan
 
 __all__ = ["describe", "fingerprint", "row_keys"]

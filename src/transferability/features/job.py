@@ -14,11 +14,11 @@ from transferability._validate import check_choice
 from transferability.datasets import Dataset
 from transferability.encoders import Encoder, accepts, outputs_of
 from transferability.errors import EncoderError, OptionError, nearest_names, one_line, passes_through
-from transferability.features.decoder import most_workers
+from transferability.features.cache_admin import size_limit
 from transferability.features.fingerprints import describe
+from transferability.features.preprocessing import most_workers
 from transferability.features.shards import SHARD_ROWS, Shard, plan
 from transferability.features.store import DType, Entry, FeatureCache
-from transferability.features.upkeep import size_limit
 
 __all__ = ["ENCODERS_FOR", "NOUNS", "Counts", "Done", "Executor", "Job", "Parts", "Progress", "make_job"]
 

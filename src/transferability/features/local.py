@@ -17,13 +17,13 @@ import numpy as np
 
 from transferability.datasets import Dataset
 from transferability.encoders import preprocess_of
-from transferability.features.ahead import ahead
 from transferability.features.batch_size import BatchSize
 from transferability.features.claims import Claim, Claims
-from transferability.features.decoder import Decoder
+from transferability.features.inference import Model, Rows, Started, preparing, where
 from transferability.features.job import Done, Job, Progress
-from transferability.features.model import Model, Rows, Started, preparing, where
+from transferability.features.prefetch import prefetch
 from transferability.features.prepare import Batch, Promised
+from transferability.features.preprocessing import Decoder
 from transferability.features.shards import SHARD_ROWS, Shard
 from transferability.features.trial import try_encoder
 
@@ -91,7 +91,7 @@ def run(job: Job, shards: Sequence[Shard], progress: Progress | None = None) -> 
     try:
         if job.cache is not None:
             stack.enter_context(job.cache.locks.lease([entry.key for entry in job.entries().values()]))
-        with ahead(_requests(job, shards, size, decoder, taken, stop), lambda: decoder.ahead) as requests:
+        with prefetch(_requests(job, shards, size, decoder, taken, stop), lambda: decoder.ahead) as requests:
             try:
                 for each in itertools.chain(requests, [None]):
                     complete: list[Claim] = []
@@ -160,7 +160,7 @@ def _requests(
             yield claim
 
     marks = ((shard, claims.mark(shard)) for shard in shards)
-    with ahead(marks, lambda: 2) as marked:  # reads a shard's bytes while the one before is decoded
+    with prefetch(marks, lambda: 2) as marked:  # reads a shard's bytes while the one before is decoded
         for shard, mark in marked:
             found = claims.take(shard, mark)
             if found is None:

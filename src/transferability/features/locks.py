@@ -44,7 +44,7 @@ def tries() -> Iterator[bool]:
     until = time.monotonic() + _PATIENCE
     while time.monotonic() < until:
         yield True
-        time.sleep(random.uniform(0.0, 0.01))  # noqa: S311 - so that two processes do not stay in step
+        time.sleep(random.uniform(0.0, 0.01))  # so that two processes do not stay in step
     yield False
 
 

@@ -20,9 +20,9 @@ import numpy as np
 from transferability import errors
 from transferability.encoders import Encoder, FeatureFiles, OutputView
 from transferability.errors import EncoderError, OptionError, TransferabilityError, require_extra
-from transferability.features.decoder import n_processors
 from transferability.features.job import Counts, Done, Job, Parts, Progress
 from transferability.features.local import run
+from transferability.features.preprocessing import n_processors
 from transferability.features.shards import Shard
 
 __all__ = ["Places", "RayExecutor", "connect", "connected", "places"]

@@ -18,7 +18,7 @@ from transferability.datasets import Dataset
 from transferability.encoders import FEATURES, PROBABILITIES, Encoder, preprocess_of
 from transferability.encoders.base import TextReader
 from transferability.errors import EncoderError
-from transferability.features.model import Model, preparing, where
+from transferability.features.inference import Model, preparing, where
 from transferability.features.prepare import prepare
 
 __all__ = ["try_encoder"]

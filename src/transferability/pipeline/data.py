@@ -15,7 +15,7 @@ from transferability.encoders import Encoder, FeatureFiles
 from transferability.errors import LabelError, TaskError
 from transferability.features import Features
 from transferability.pipeline.packs import PREFIX, PackSource
-from transferability.relatedness.pack import ReferencePack
+from transferability.relatedness.packs.pack import ReferencePack
 from transferability.relatedness.references import LEAST_ROWS
 from transferability.settings import Settings
 from transferability.task import Task

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from transferability.pipeline.data import Part, Split
-from transferability.pipeline.extraction import Panelist
-from transferability.relatedness.details import MAX_SHOWN, describe
+from transferability.pipeline.extraction import LoadedReference
 from transferability.relatedness.estimator import TaskRelatedness
-from transferability.relatedness.pack import ReferencePack
+from transferability.relatedness.packs.pack import ReferencePack
 from transferability.relatedness.references import OWN_HALF, UNION, union_of
-from transferability.relatedness.result import Relatedness
+from transferability.relatedness.results.describe import MAX_SHOWN, describe
+from transferability.relatedness.results.result import Relatedness
 from transferability.report.provenance import provenance
 from transferability.report.samples import MAX_CLASSES, PER_CLASS, samples_of
 from transferability.settings import Settings
@@ -46,7 +46,7 @@ def _rows(part: Split, *, is_target: bool) -> dict[str, int]:
 
 def described(
     result: Relatedness,
-    panel: Sequence[Panelist],
+    panel: Sequence[LoadedReference],
     fit: Task | ReferencePack,
     test: Task | None,
     target: Part,
@@ -87,14 +87,14 @@ def _class_accuracy(result: Relatedness, target: Task) -> tuple[float, ...] | No
     return tuple(float(share) for share in shares[:MAX_SHOWN])
 
 
-def nearest(panel: Sequence[Panelist], result: Relatedness) -> Panelist | None:
+def nearest(panel: Sequence[LoadedReference], result: Relatedness) -> LoadedReference | None:
     """Return the closest of the references that were given; not by name, as two may share one. None of none."""
     # The union and the target's own half come after those that were given.
     pairs = zip(panel, result.panel, strict=False)
     return min(pairs, key=lambda pair: pair[1].bound)[0] if panel else None
 
 
-def _member(panel: Sequence[Panelist], j: int) -> tuple[Part, int]:
+def _member(panel: Sequence[LoadedReference], j: int) -> tuple[Part, int]:
     """Return the reference that class `j` of the union belongs to, and its number there."""
     for each in panel:
         if j < each.fit.n_classes:

@@ -25,20 +25,20 @@ from transferability.features import Features, extract_features, extract_outputs
 from transferability.features.meter import metered
 from transferability.pipeline.choice import Model
 from transferability.pipeline.data import Part, Progress, Split, without_folds
-from transferability.pipeline.packs import PackSource, by_statistics, fitting_packs, mark_of, needs_statistics
+from transferability.pipeline.packs import PackSource, by_statistics, fingerprint_of, fitting_packs, needs_statistics
 from transferability.relatedness.estimator import TaskRelatedness
-from transferability.relatedness.pack import EncoderMark, ReferencePack
+from transferability.relatedness.packs.pack import EncoderFingerprint, ReferencePack
 from transferability.settings import ExtractionOptions, LoadingOptions, Settings
 from transferability.task import Task
 
-__all__ = ["Extraction", "Loaded", "Panelist", "load", "views_of"]
+__all__ = ["Extraction", "Loaded", "LoadedReference", "load", "views_of"]
 
 Loaded = Encoder | FeatureFiles
 AnyLoaded = Loaded | None
 """None for data that are features already."""
 
 
-class Panelist(NamedTuple):
+class LoadedReference(NamedTuple):
     """A reference under one encoder: its samples for fitting and measuring, or its pack."""
 
     fit: Task | ReferencePack
@@ -113,14 +113,16 @@ class Extraction:
         self._found: dict[int, dict[str, Features]] = {}  # by data set; the parts live as long as the run
 
     def target(
-        self, view: AnyLoaded, part: Part, mark: EncoderMark | None = None
+        self, view: AnyLoaded, part: Part, fingerprint: EncoderFingerprint | None = None
     ) -> tuple[Task | ReferencePack, Task | None]:
-        """Return the fitting and the test part of a target under one view; `mark` names an encoder that is not here.
+        """Return the fitting and the test part of a target under one view.
+
+        `fingerprint` names an encoder that is not here.
 
         Of a target that is cross-fitted all rows are the fitting part, and there is no test part.
         """
         if isinstance(part, PackSource):
-            return fitting_packs([part], mark or mark_of(view), every=True)[part], None
+            return fitting_packs([part], fingerprint or fingerprint_of(view), every=True)[part], None
         found = self._features(part, self._of_targets)
         return part.target_tasks(found[_output_of(view)], use_labels=self._settings.use_labels)
 
@@ -129,15 +131,15 @@ class Extraction:
         estimator: TaskRelatedness,
         view: AnyLoaded,
         part: Part,
-        panel: Sequence[Panelist],
-        mark: EncoderMark | None = None,
+        panel: Sequence[LoadedReference],
+        fingerprint: EncoderFingerprint | None = None,
     ) -> tuple[TaskRelatedness, Part, Task | ReferencePack, Task | None]:
         """Return a target with what compares it to a panel: by statistics where packs need that."""
-        fit, test = self.target(view, part, mark)
+        fit, test = self.target(view, part, fingerprint)
         if not needs_statistics(estimator, [each.fit for each in panel], fit):
             return estimator, part, fit, test
         part = without_folds(part)
-        return by_statistics(estimator), part, *self.target(view, part, mark)
+        return by_statistics(estimator), part, *self.target(view, part, fingerprint)
 
     def probabilities(self, part: Part) -> FloatArray | None:
         """Return the encoder's own source-class probabilities of a target's fitting part, if it gives any."""
@@ -158,11 +160,11 @@ class Extraction:
         return [_of_fitting(part, found[output]) for output in (*self._layers, FEATURES)]
 
     def panel(
-        self, view: AnyLoaded, parts: Sequence[Part], *, every: bool, mark: EncoderMark | None = None
-    ) -> list[Panelist]:
+        self, view: AnyLoaded, parts: Sequence[Part], *, every: bool, fingerprint: EncoderFingerprint | None = None
+    ) -> list[LoadedReference]:
         """Return references under one view; packs of other encoders are left out unless `every` must fit."""
-        mark = mark or mark_of(view)
-        packs = fitting_packs([part for part in parts if isinstance(part, PackSource)], mark, every=every)
+        fingerprint = fingerprint or fingerprint_of(view)
+        packs = fitting_packs([part for part in parts if isinstance(part, PackSource)], fingerprint, every=every)
         panel = []
         for part in parts:
             if isinstance(part, Split):
@@ -170,9 +172,9 @@ class Extraction:
                 fit, test = part.tasks(found[_output_of(view)])
                 if fit.labels is None:
                     raise LabelError(_no_labels(part))
-                panel.append(Panelist(fit, test, part))
+                panel.append(LoadedReference(fit, test, part))
             elif part in packs:
-                panel.append(Panelist(packs[part], None, part))
+                panel.append(LoadedReference(packs[part], None, part))
         return panel
 
     def cache_keys(self, view: AnyLoaded, parts: Sequence[Part]) -> list[dict[str, str]]:

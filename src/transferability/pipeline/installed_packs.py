@@ -15,12 +15,12 @@ from pathlib import Path
 from transferability._identifiers import file_name
 from transferability.errors import DatasetError, one_line, passes_through
 from transferability.pipeline.packs import fits
-from transferability.relatedness.encoder_mark import EncoderMark
 from transferability.relatedness.estimator import TaskRelatedness
-from transferability.relatedness.pack import ReferencePack
+from transferability.relatedness.packs.encoder_fingerprint import EncoderFingerprint
+from transferability.relatedness.packs.nearest_classes import nearest_classes
+from transferability.relatedness.packs.pack import ReferencePack
 from transferability.relatedness.relate_samples import Folds
-from transferability.relatedness.resemblance import nearest_classes
-from transferability.relatedness.result import Relatedness
+from transferability.relatedness.results.result import Relatedness
 from transferability.task import Task
 
 __all__ = ["PACK_GROUP", "installed_packs", "pack_files", "pack_folders", "relate_to_packs"]
@@ -49,14 +49,18 @@ def pack_folders() -> list[Path]:
     return folders
 
 
-def pack_files(mark: EncoderMark | None) -> list[Path]:
+def pack_files(fingerprint: EncoderFingerprint | None) -> list[Path]:
     """Return the files of the installed packs that are named for an encoder, whether or not they serve it."""
-    if mark is None:
+    if fingerprint is None:
         return []
-    return [path for folder in pack_folders() for path in sorted((folder / file_name(mark.name)).glob("*.safetensors"))]
+    return [
+        path
+        for folder in pack_folders()
+        for path in sorted((folder / file_name(fingerprint.name)).glob("*.safetensors"))
+    ]
 
 
-def installed_packs(mark: EncoderMark | None) -> tuple[list[ReferencePack], str | None]:
+def installed_packs(fingerprint: EncoderFingerprint | None) -> tuple[list[ReferencePack], str | None]:
     """Return the installed packs that serve an encoder, and what must be said of those that do not.
 
     Raises
@@ -64,10 +68,10 @@ def installed_packs(mark: EncoderMark | None) -> tuple[list[ReferencePack], str 
     FileDamagedError
         If a file is damaged.
     """
-    if mark is None:
+    if fingerprint is None:
         return [], None
-    packs = [ReferencePack.load(path) for path in pack_files(mark)]
-    serving = [pack for pack in packs if fits(pack.encoder, mark) and pack.has_rows]
+    packs = [ReferencePack.load(path) for path in pack_files(fingerprint)]
+    serving = [pack for pack in packs if fits(pack.encoder, fingerprint) and pack.has_rows]
     if len(serving) == len(packs):
         return serving, None
     note = (

@@ -16,9 +16,9 @@ from transferability.pipeline.cost import warn_of_cost
 from transferability.pipeline.data import AnyEncoder, Progress, prepare
 from transferability.pipeline.describe import describe_run
 from transferability.pipeline.extraction import load
-from transferability.pipeline.packs import mark_of
+from transferability.pipeline.packs import fingerprint_of
 from transferability.relatedness.estimator import TaskRelatedness
-from transferability.relatedness.pack import ReferencePack
+from transferability.relatedness.packs.pack import ReferencePack
 from transferability.settings import ExtractionOptions, Settings
 from transferability.statistics.classes import ClassStatistics, CovarianceForm, class_statistics
 from transferability.task import Task
@@ -103,7 +103,7 @@ def make_pack(
         test,
         tau=tau,
         rows=rows,
-        encoder=mark_of(loaded),
+        encoder=fingerprint_of(loaded),
         provenance={"data": split.name, "made": made["at"]} | {k: str(v) for k, v in made["versions"].items()},
         statistics=statistics,
     )

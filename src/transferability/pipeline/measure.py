@@ -16,13 +16,13 @@ from transferability.errors import LabelError, OptionError, UnknownNameError, ne
 from transferability.pipeline.cost import warn_of_cost
 from transferability.pipeline.data import Part, Progress, Split
 from transferability.pipeline.describe import SampleCache, described, nearest
-from transferability.pipeline.extraction import Extraction, Loaded, Panelist
+from transferability.pipeline.extraction import Extraction, Loaded, LoadedReference
 from transferability.pipeline.installed_packs import installed_packs, relate_to_packs
-from transferability.pipeline.packs import mark_of
+from transferability.pipeline.packs import fingerprint_of
 from transferability.ranking.entry import EncoderCost, LinearProbe, Ranked, ScoreColumn
 from transferability.relatedness.estimator import TaskRelatedness
-from transferability.relatedness.pack import ReferencePack
-from transferability.relatedness.result import Relatedness
+from transferability.relatedness.packs.pack import ReferencePack
+from transferability.relatedness.results.result import Relatedness
 from transferability.scores.probing import cross_fitted_probe, probe
 from transferability.scores.registry import ScoreInputs, available, compute_many
 from transferability.task import Task
@@ -73,7 +73,11 @@ def _unknown(name: str, scores: Sequence[str], *, sorts: bool) -> UnknownNameErr
 
 
 def relatedness_of(
-    estimator: TaskRelatedness, panel: Sequence[Panelist], fit: Task | ReferencePack, test: Task | None, target: Part
+    estimator: TaskRelatedness,
+    panel: Sequence[LoadedReference],
+    fit: Task | ReferencePack,
+    test: Task | None,
+    target: Part,
 ) -> Relatedness:
     """Relate a target to all its references, or to its own other half where there are none.
 
@@ -103,7 +107,7 @@ def relatedness_of(
 def related(
     estimator: TaskRelatedness,
     view: Loaded | None,
-    panel: Sequence[Panelist],
+    panel: Sequence[LoadedReference],
     fit: Task | ReferencePack,
     test: Task | None,
     target: Part,
@@ -114,7 +118,7 @@ def related(
     serves = estimator.solver == "alternating" and estimator.space == "reference"
     if not packs or not serves or not isinstance(fit, Task) or fit.labels is None:
         return relatedness_of(estimator, panel, fit, test, target), None
-    installed, note = installed_packs(mark_of(view))
+    installed, note = installed_packs(fingerprint_of(view))
     try:
         own = relatedness_of(estimator, panel, fit, test, target)
     except LabelError:  # too few rows of a class for two halves
@@ -181,7 +185,7 @@ class Measurement:
         self,
         view: Loaded,
         target: Task,
-        panel: Sequence[Panelist],
+        panel: Sequence[LoadedReference],
         result: Relatedness,
         extraction: Extraction,
         part: Part,

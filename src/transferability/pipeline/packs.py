@@ -16,17 +16,17 @@ from transferability._identifiers import file_name
 from transferability.encoders import Encoder, FeatureFiles
 from transferability.errors import EncoderError
 from transferability.relatedness.estimator import TaskRelatedness
-from transferability.relatedness.pack import EncoderMark, ReferencePack
+from transferability.relatedness.packs.pack import EncoderFingerprint, ReferencePack
 from transferability.task import Task
 
 __all__ = [
     "PREFIX",
     "PackSource",
     "by_statistics",
-    "common_mark",
+    "common_fingerprint",
+    "fingerprint_of",
     "fits",
     "fitting_packs",
-    "mark_of",
     "needs_statistics",
 ]
 
@@ -47,38 +47,38 @@ class PackSource:
         self._pattern = "" if isinstance(source, ReferencePack) else source.removeprefix(PREFIX)
         self._read = {Path(): source} if isinstance(source, ReferencePack) else {}
 
-    def path(self, mark: EncoderMark | None) -> Path:
+    def path(self, fingerprint: EncoderFingerprint | None) -> Path:
         """Return the file for this encoder."""
-        name = "features" if mark is None else file_name(mark.name)
+        name = "features" if fingerprint is None else file_name(fingerprint.name)
         return Path(self._pattern.replace("{encoder}", name)).expanduser()
 
-    def read(self, mark: EncoderMark | None) -> ReferencePack:
+    def read(self, fingerprint: EncoderFingerprint | None) -> ReferencePack:
         """Return the pack for this encoder; whether it fits is another question."""
         if not self._pattern:
             return self._read[Path()]
-        path = self.path(mark)
+        path = self.path(fingerprint)
         if path not in self._read:
             self._read[path] = ReferencePack.load(path)
         return self._read[path]
 
 
-def mark_of(encoder: Encoder | FeatureFiles | None) -> EncoderMark | None:
+def fingerprint_of(encoder: Encoder | FeatureFiles | None) -> EncoderFingerprint | None:
     """Return what a pack says of its encoder; None for features of unknown make."""
     if encoder is None:
         return None
     identity = None if isinstance(encoder, FeatureFiles) else encoder.identity()
-    return EncoderMark.of(encoder.name, identity)
+    return EncoderFingerprint.of(encoder.name, identity)
 
 
 def fitting_packs(
-    sources: Sequence[PackSource], mark: EncoderMark | None, *, every: bool
+    sources: Sequence[PackSource], fingerprint: EncoderFingerprint | None, *, every: bool
 ) -> dict[PackSource, ReferencePack]:
     """Return the packs that serve an encoder.
 
     Parameters
     ----------
     sources : sequence of PackSource
-    mark : EncoderMark or None
+    fingerprint : EncoderFingerprint or None
     every : bool
         Whether each of them must; otherwise one is enough, and the others are left out.
 
@@ -91,20 +91,21 @@ def fitting_packs(
     """
     if not sources:
         return {}
-    packs = {source: source.read(mark) for source in sources}
-    fitting = {source: pack for source, pack in packs.items() if fits(pack.encoder, mark)}
+    packs = {source: source.read(fingerprint) for source in sources}
+    fitting = {source: pack for source, pack in packs.items() if fits(pack.encoder, fingerprint)}
     strangers = [pack for source, pack in packs.items() if source not in fitting]
     if strangers and (every or not fitting):
         pack = strangers[0]
         message = (
-            f"pack {pack.name!r} was made with {_say(pack.encoder)}, and this is {_say(mark)}: features of different "
-            "encoders cannot be compared. Make a pack with this one: transferability pack --encoder … --data …"
+            f"pack {pack.name!r} was made with {_say(pack.encoder)}, and this is {_say(fingerprint)}: features of "
+            "different encoders cannot be compared. "
+            "Make a pack with this one: transferability pack --encoder … --data …"
         )
         raise EncoderError(message)
     return fitting
 
 
-def common_mark(sources: Sequence[PackSource]) -> EncoderMark | None:
+def common_fingerprint(sources: Sequence[PackSource]) -> EncoderFingerprint | None:
     """Return the encoder of the first pack, which all others must fit where there is no other encoder."""
     return sources[0].read(None).encoder
 
@@ -128,12 +129,12 @@ def by_statistics(estimator: TaskRelatedness) -> TaskRelatedness:
     return changed
 
 
-def fits(made_with: EncoderMark | None, mark: EncoderMark | None) -> bool:
+def fits(made_with: EncoderFingerprint | None, fingerprint: EncoderFingerprint | None) -> bool:
     """Whether a pack made with one encoder serves another; features of unknown make fit each other."""
-    if made_with is None or mark is None:
-        return made_with is None and mark is None
-    return made_with.fits(mark)
+    if made_with is None or fingerprint is None:
+        return made_with is None and fingerprint is None
+    return made_with.fits(fingerprint)
 
 
-def _say(mark: EncoderMark | None) -> str:
-    return "no encoder that it knows of" if mark is None else f"encoder {mark}"
+def _say(fingerprint: EncoderFingerprint | None) -> str:
+    return "no encoder that it knows of" if fingerprint is None else f"encoder {fingerprint}"

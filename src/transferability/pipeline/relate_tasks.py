@@ -19,10 +19,10 @@ from transferability.pipeline.data import (
 from transferability.pipeline.describe import SampleCache, described
 from transferability.pipeline.extraction import Extraction, load
 from transferability.pipeline.measure import related
-from transferability.pipeline.packs import PackSource, common_mark
+from transferability.pipeline.packs import PackSource, common_fingerprint
 from transferability.relatedness.estimator import TaskRelatedness
-from transferability.relatedness.problem import sharing_references
-from transferability.relatedness.result import Relatedness
+from transferability.relatedness.results.result import Relatedness
+from transferability.relatedness.tasks.problem import sharing_references
 from transferability.settings import Settings
 
 __all__ = ["relate"]
@@ -76,14 +76,14 @@ def relate(
     sources = [part for part in (*reference_parts, *target_parts) if isinstance(part, PackSource)]
     # Packs on both sides need no encoder, only to be of one.
     packs_only = loaded is None and len(sources) == len(reference_parts) + len(target_parts)
-    mark = common_mark(sources) if packs_only else None
+    fingerprint = common_fingerprint(sources) if packs_only else None
     extraction = Extraction([loaded], settings=settings, progress=progress)
-    panel = extraction.panel(loaded, reference_parts, every=True, mark=mark)
+    panel = extraction.panel(loaded, reference_parts, every=True, fingerprint=fingerprint)
     results = []
     samples: SampleCache = {}
     with sharing_references():
         for part in target_parts:
-            chosen, part, fit, test = extraction.compared(estimator, loaded, part, panel, mark=mark)
+            chosen, part, fit, test = extraction.compared(estimator, loaded, part, panel, fingerprint=fingerprint)
             result, about_packs = related(chosen, loaded, panel, fit, test, part, packs=packs and not given)
             notes = notes_of([note_overlap(part, reference_parts), *reference_parts])
             notes += () if about_packs is None else (f"reference packs: {about_packs}",)

@@ -10,7 +10,7 @@ from typing import Any
 from transferability._array import BoolArray, FloatArray
 from transferability._criteria import BOUND, QUANTITIES, TRANSFERRED_LOSS, Quantity
 from transferability.display.columns import column_named
-from transferability.relatedness.summary import RelatednessSummary
+from transferability.relatedness.results.summary import RelatednessSummary
 
 __all__ = ["EncoderCost", "LinearProbe", "Ranked", "ScoreColumn", "Skipped"]
 

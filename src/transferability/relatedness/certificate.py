@@ -30,7 +30,7 @@ from scipy.special import logsumexp
 
 from transferability._array import FloatArray, IntArray
 from transferability.errors import TaskError
-from transferability.relatedness.label_transform import LabelTransform
+from transferability.relatedness.labels.label_transform import LabelTransform
 from transferability.transport.coupling import MAX_POINTS, Coupling, couple
 
 __all__ = [

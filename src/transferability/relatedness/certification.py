@@ -7,18 +7,18 @@ from collections.abc import Sequence
 import numpy as np
 
 from transferability._array import FloatArray
-from transferability.relatedness.feature_map import AffineMap
-from transferability.relatedness.solution import Solution
+from transferability.relatedness.maps.feature_map import AffineMap
+from transferability.relatedness.solvers.solution import SampleSolution
 
 __all__ = ["certification"]
 
 
-def certification(solutions: Sequence[Solution], *, labelled: bool) -> tuple[bool, str]:
+def certification(solutions: Sequence[SampleSolution], *, labelled: bool) -> tuple[bool, str]:
     """Return whether the bound is a theorem on the sample it was measured on, and why or why not.
 
     Parameters
     ----------
-    solutions : sequence of Solution
+    solutions : sequence of SampleSolution
         All that measured a part of the sample: with folds each must have a certificate of its own.
     labelled : bool
         Whether the sample's labels are known.

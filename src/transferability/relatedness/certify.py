@@ -24,9 +24,9 @@ from transferability.relatedness.certificate import (
     losses_of,
     transformed_losses,
 )
+from transferability.relatedness.classifier.scale import doubt, minimize_over_scales
 from transferability.relatedness.costs.exact import sorted_coupler
-from transferability.relatedness.label_transform import LabelTransform
-from transferability.relatedness.scale import doubt, minimize_over_scales
+from transferability.relatedness.labels.label_transform import LabelTransform
 from transferability.task import Task
 from transferability.transport.cost import euclidean_cost, loss_cost
 

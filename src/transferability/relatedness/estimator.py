@@ -16,29 +16,19 @@ from transferability._array import FloatArray, IntArray
 from transferability._threads import threads_for
 from transferability._validate import check_choice, check_positive
 from transferability.errors import OptionError, TaskError
-from transferability.relatedness.checks import (
-    as_panel,
-    as_task,
-    check_count,
-    check_ground_cost,
-    check_magnitudes,
-    check_matching,
-    check_seed,
-    check_space,
-    check_tasks,
-    check_tau,
-)
-from transferability.relatedness.from_statistics import relate_statistics
-from transferability.relatedness.pack import ReferencePack
-from transferability.relatedness.pack_reference import PackTask
+from transferability.relatedness.checks import as_panel, check_ground_cost, check_matching, check_seed, check_space
+from transferability.relatedness.choices import SOLVERS, GroundCostName, SolverName
+from transferability.relatedness.classifier.tau import DEFAULT_TAU
+from transferability.relatedness.packs.pack import ReferencePack
+from transferability.relatedness.packs.reference import PackTask
 from transferability.relatedness.parameters import Parameters
 from transferability.relatedness.references import is_union, relate_to_own_half, union_of
 from transferability.relatedness.relate_samples import Folds, prepare_target, relate_samples
-from transferability.relatedness.result import Relatedness
-from transferability.relatedness.solve import SolverOptions
-from transferability.relatedness.statistics_solver import StatisticsOptions
+from transferability.relatedness.relate_statistics import relate_statistics
+from transferability.relatedness.results.result import Relatedness
+from transferability.relatedness.solvers.base import Solver, SolverOptions, solver_class
 from transferability.relatedness.target_classifier import with_target_classifier
-from transferability.relatedness.tau import DEFAULT_TAU
+from transferability.relatedness.tasks.checks import as_task, check_count, check_magnitudes, check_tasks, check_tau
 from transferability.task import Task
 
 __all__ = ["TaskRelatedness"]
@@ -54,9 +44,10 @@ class TaskRelatedness(Parameters):
         distance. "scaled" is 32 / √d for d features that are not constant. Of several, the one with the smallest
         held-out bound on the fitting tasks is taken; "auto" searches in factors of two. The paper has 0.2.
     ground_cost : {"exact", "loss", "euclidean", "gamma"}, optional
-        How transport is priced (see `transport.cost`): by the change of the loss itself, which gives the smallest
-        bound; by the change of the logits; by distance (the paper's); "gamma" is Eq. 5 of the paper, for
-        solver="statistics". By default "exact"; "loss" with solver="statistics"; "euclidean" with solver="sgd".
+        How transport is priced (see `transport.cost`; `relatedness.choices` lists all): by the change of the loss
+        itself, which gives the smallest bound; by the change of the logits; by distance (the paper's); "gamma" is Eq. 5
+        of the paper, for solver="statistics". By default "exact"; "loss" with solver="statistics"; "euclidean" with
+        solver="sgd".
     space : {"reference", "target"}, optional
         Where the Euclidean cost is measured; by default the reference's. In the target's space (the paper's form, and
         the default with solver="sgd") τ is that of ``h_R``; the bound is certified only if ``h_R ∘ A^{-1}`` has no
@@ -124,14 +115,14 @@ class TaskRelatedness(Parameters):
         self,
         tau: float | Sequence[float] | Literal["scaled", "auto"] = DEFAULT_TAU,
         *,
-        ground_cost: Literal["exact", "loss", "euclidean", "gamma"] | None = None,
+        ground_cost: GroundCostName | None = None,
         space: Literal["reference", "target"] | None = None,
         matching: Literal["assignment", "identity", "random", "gradient"]
         | Sequence[int]
         | IntArray
         | FloatArray = "assignment",
         learn_map: bool = True,
-        solver: Literal["alternating", "sgd", "statistics"] = "alternating",
+        solver: SolverName = "alternating",
         standardize: bool = True,
         scale: bool = True,
         union: bool = False,
@@ -140,10 +131,10 @@ class TaskRelatedness(Parameters):
         covariance_weight: float = 0.01,
         seed: int = 0,
     ) -> None:
-        self.solver = check_choice(solver, ("alternating", "sgd", "statistics"), "solver")
+        self.solver = check_choice(solver, tuple(SOLVERS), "solver")
         self.tau = check_tau(tau)
-        self.ground_cost = check_ground_cost(ground_cost, self.solver)
-        self.space = check_space(space, self.solver)
+        self.ground_cost = check_ground_cost(ground_cost, self._solver)
+        self.space = check_space(space, self._solver)
         self.matching = check_matching(matching)
         self.learn_map = bool(learn_map)
         self.standardize = bool(standardize)
@@ -199,23 +190,30 @@ class TaskRelatedness(Parameters):
             If both a test part and folds are asked for, or folds of packs.
         """
         self._check_combination(reference, target_test, folds)
-        if self.solver == "statistics":
-            options = StatisticsOptions(*(getattr(self, name) for name in StatisticsOptions._fields))
+        if not self._solver.reads_samples:
             assert reference is not None  # refused above
             panel = as_panel(reference, reference_test)
-            results = [relate_statistics(options, each, target, test, target_test) for each, test in panel]
+            results = [relate_statistics(self._options, each, target, test, target_test) for each, test in panel]
         else:
             results = self._fit_samples(reference, reference_test, target, target_test, folds)
         best = min(results, key=lambda result: result.bound)
         return dataclasses.replace(best, others=tuple(results)) if len(results) > 1 else best
 
+    @property
+    def _solver(self) -> type[Solver]:
+        return solver_class(self.solver)
+
+    @property
+    def _options(self) -> SolverOptions:
+        return SolverOptions(*(getattr(self, name) for name in SolverOptions._fields))
+
     def _check_combination(self, reference: object, target_test: Task | None, folds: int | Folds | None) -> None:
         if folds is not None and target_test is not None:
             message = "`folds` must be left out where there is a test part of the target; got both. Leave one out."
             raise OptionError(message)
-        if self.solver == "statistics" and (folds is not None or reference is None):
+        if not self._solver.reads_samples and (folds is not None or reference is None):
             message = (
-                "`folds` and the target's own other half need samples; got solver='statistics'. "
+                f"`folds` and the target's own other half need samples; got solver={self.solver!r}. "
                 "Use solver='alternating', or give a reference and no folds."
             )
             raise OptionError(message)
@@ -240,7 +238,7 @@ class TaskRelatedness(Parameters):
         samples = [pair for pair in tasks if not isinstance(pair[0], PackTask)]
         if self.union and len(samples) > 1:
             tasks.append(union_of(samples, standardize=self.standardize))
-        options = SolverOptions(*(getattr(self, name) for name in SolverOptions._fields))
+        options = self._options
         everything = [*(each for each, _ in tasks), target]
         with threads_for(max(len(each) * each.n_features * each.n_classes for each in everything)):
             if reference is None:
@@ -258,7 +256,7 @@ class TaskRelatedness(Parameters):
         """Raise for packs where samples are needed."""
         packs = [(each, test) for each, test in panel if isinstance(each, ReferencePack)]
         own = isinstance(target, ReferencePack)
-        if own or (packs and (self.solver == "sgd" or self.space == "target")):
+        if own or (packs and (not self._solver.reads_packs or self.space == "target")):
             message = (
                 f"a reference pack holds statistics, no samples; got one {'as the target ' if own else ''}with "
                 f"solver={self.solver!r}, space={self.space!r}. Use solver='statistics'."

@@ -9,10 +9,9 @@ import numpy as np
 
 from transferability._array import BoolArray, FloatArray, IntArray
 from transferability.relatedness.certificate import AccuracyTerms, Certificate, transformed_losses
-from transferability.relatedness.problem import keep_classes
-from transferability.relatedness.sample import Sample
-from transferability.relatedness.solution import Solution
-from transferability.relatedness.solve import certify_solution
+from transferability.relatedness.solvers.solution import SampleSolution
+from transferability.relatedness.tasks.problem import keep_classes
+from transferability.relatedness.tasks.sample import Sample
 from transferability.transport.coupling import MAX_POINTS
 
 __all__ = ["Measurement", "measure", "pool"]
@@ -30,7 +29,7 @@ class Measurement(NamedTuple):
 
 
 def measure(
-    solution: Solution,
+    solution: SampleSolution,
     reference: Sample,
     features: FloatArray,
     truth: IntArray | None,
@@ -43,7 +42,7 @@ def measure(
 
     Parameters
     ----------
-    solution : Solution
+    solution : SampleSolution
     reference : Sample
         Standardised, all classes.
     features : array of shape (n, d)
@@ -62,7 +61,7 @@ def measure(
     labels = truth if truth is not None else predictions if guesses is None else guesses
     target = Sample(features, labels)
     block = _SMALL_BLOCK if quick else MAX_POINTS
-    certificate = certify_solution(solution, reference, target, seed, max_points=block)
+    certificate = solution.certify(reference, target, seed, max_points=block)
     if quick:
         return Measurement(certificate, None, None, None)
     if truth is None:
@@ -72,7 +71,7 @@ def measure(
     return Measurement(certificate, losses, correct, terms)
 
 
-def _accuracy_terms(solution: Solution, reference: Sample, truth: IntArray, correct: BoolArray) -> AccuracyTerms:
+def _accuracy_terms(solution: SampleSolution, reference: Sample, truth: IntArray, correct: BoolArray) -> AccuracyTerms:
     shares, n_targets = solution.transform.shares, len(solution.transform.shares)
     logits = solution.cost.classifier.logits(reference.features)
     told = transformed_losses(logits, None, solution.transform, solution.priors)[1]  # target class of reference points

@@ -11,23 +11,23 @@ from transferability._array import IntArray
 from transferability._criteria import OWN_HALF
 from transferability.errors import LabelError
 from transferability.relatedness.measure import pool
-from transferability.relatedness.problem import Reference
 from transferability.relatedness.relate_samples import (
     Folds,
     PreparedTarget,
     Related,
-    build_result,
     check_fold_count,
     class_name,
     given_folds,
     prepare_target,
     relate_parts,
+    result_of,
 )
-from transferability.relatedness.result import Relatedness
-from transferability.relatedness.sample import hold_out, stratified_folds
-from transferability.relatedness.solve import SolverOptions
-from transferability.relatedness.standardize import Scaler
+from transferability.relatedness.results.result import Relatedness
+from transferability.relatedness.solvers.base import SolverOptions
 from transferability.relatedness.target_classifier import with_target_classifier
+from transferability.relatedness.tasks.problem import Reference
+from transferability.relatedness.tasks.sample import hold_out, stratified_folds
+from transferability.relatedness.tasks.standardize import Scaler
 from transferability.task import Task
 
 __all__ = ["LEAST_ROWS", "OWN_HALF", "UNION", "is_union", "relate_to_own_half", "union_of"]
@@ -128,7 +128,7 @@ def relate_to_own_half(
     reference, prepared = made[0]
     seconds = time.perf_counter() - started
     evaluated_on = "folds" if test is None else "test"
-    result = build_result(options, reference, prepared.whole, together, evaluated_on, seconds)
+    result = result_of(options, reference, prepared.whole, together, evaluated_on, seconds)
     return with_target_classifier([result], prepared)[0]
 
 

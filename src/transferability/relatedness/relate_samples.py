@@ -11,27 +11,29 @@ import numpy as np
 
 from transferability._array import FloatArray, IntArray
 from transferability.errors import LabelError, OptionError
+from transferability.relatedness.build_result import Side, build_result
 from transferability.relatedness.certification import certification
 from transferability.relatedness.measure import Measurement, measure, pool
-from transferability.relatedness.pack_reference import PackReference, PackTask
-from transferability.relatedness.problem import Reference, Target
-from transferability.relatedness.result import Relatedness
-from transferability.relatedness.sample import stratified_folds
-from transferability.relatedness.solution import Solution, full_transform
-from transferability.relatedness.solve import SolverOptions, best_solution
+from transferability.relatedness.packs.reference import PackReference, PackTask
+from transferability.relatedness.results.result import Relatedness
+from transferability.relatedness.solvers.base import SolverOptions
+from transferability.relatedness.solvers.solution import SampleSolution
+from transferability.relatedness.solvers.solve import best_solution
+from transferability.relatedness.tasks.problem import Reference, Target
+from transferability.relatedness.tasks.sample import stratified_folds
 from transferability.task import Task
 
 __all__ = [
     "Folds",
     "PreparedTarget",
     "Related",
-    "build_result",
     "check_fold_count",
     "class_name",
     "given_folds",
     "prepare_target",
     "relate_parts",
     "relate_samples",
+    "result_of",
 ]
 
 Folds = Sequence[tuple[IntArray, IntArray]]
@@ -59,10 +61,10 @@ class PreparedTarget:
 class Related(NamedTuple):
     """A solution and what was measured."""
 
-    solution: Solution  # fitted to all fitting rows
+    solution: SampleSolution  # fitted to all fitting rows
     tau_path: list[tuple[float, float]]
     measured: Measurement
-    measured_by: tuple[Solution, ...]  # the solutions of the parts
+    measured_by: tuple[SampleSolution, ...]  # the solutions of the parts
     fit_bound: float
     fold_shares: FloatArray | None  # (K_T,), of the folds, that chose the reference class of the solution
 
@@ -159,7 +161,7 @@ def relate_samples(
     )
     related = relate_parts(options, prepared, target, on_test=reference_test is not None)
     evaluated_on = "test" if target.evaluated_on == "fit" and reference_test is not None else target.evaluated_on
-    return build_result(options, prepared, target.whole, related, evaluated_on, time.perf_counter() - started)
+    return result_of(options, prepared, target.whole, related, evaluated_on, time.perf_counter() - started)
 
 
 def _relate_to_pack(options: SolverOptions, pack: PackTask, target: PreparedTarget, started: float) -> Relatedness:
@@ -167,7 +169,7 @@ def _relate_to_pack(options: SolverOptions, pack: PackTask, target: PreparedTarg
     prepared = PackReference.of(pack, options.seed)
     options = options._replace(tau=prepared.taus(options.tau))
     related = relate_parts(options, prepared, target, on_test=False)
-    result = build_result(options, prepared, target.whole, related, target.evaluated_on, time.perf_counter() - started)
+    result = result_of(options, prepared, target.whole, related, target.evaluated_on, time.perf_counter() - started)
     rows = f"The reference is the {len(pack):,} rows whose logits the pack keeps."
     return replace(result, certificate=f"{result.certificate} {rows}") if result.certified else result
 
@@ -194,68 +196,31 @@ def relate_parts(options: SolverOptions, reference: Reference, target: PreparedT
         fit_bound = quick.certificate.bound
     shares = None
     if len(folds) > 1:
-        chosen = _class_map(solution)
-        shares = np.mean([_class_map(each) == chosen for each in folds], axis=0)
+        shares = np.mean([each.class_map == solution.class_map for each in folds], axis=0)
     return Related(solution, path, together, tuple(folds), fit_bound, shares)
 
 
-def _class_map(solution: Solution) -> IntArray:
-    chosen: IntArray = solution.kept[solution.transform.class_map]
-    return chosen
-
-
-def build_result(
+def result_of(
     options: SolverOptions, reference: Reference, target: Target, related: Related, evaluated_on: str, seconds: float
 ) -> Relatedness:
     """Return the result that users see."""
-    solution, measured = related.solution, related.measured
-    certificate, cost = measured.certificate, solution.cost
-    transform = full_transform(
-        cost.classifier,
-        solution.transform,
-        solution.kept,
-        solution.priors,
-        solution.feature_map,
-        reference.task.n_classes,
-        (reference.scaler, target.scaler),
-    )
-    certified_tau = cost.classifier.certified_tau if options.space == "reference" else transform.lipschitz
-    losses, correct = measured.losses, measured.correct
+    measured = related.measured
     # A transformation that was fitted to guesses is as good as any: the bound speaks of the labels it is measured on.
-    certified, reason = certification(related.measured_by, labelled=losses is not None)
-    return Relatedness(
-        reference=reference.task.name,
-        target=target.task.name,
-        certificate_terms=certificate,
-        transform=transform,
-        tau=solution.tau,
-        scale=solution.scale,
-        certified_tau=certified_tau,
+    certified, reason = certification(related.measured_by, labelled=measured.losses is not None)
+    task, n_classes = target.task, len(related.solution.transform.shares)
+    return build_result(
+        options,
+        Side.of(reference.task, reference.task.n_classes, reference.scaler),
+        Side.of(task, n_classes, target.scaler),
+        related.solution,
+        measured,
+        evaluated_on=evaluated_on,
         certified=certified,
         certificate=reason,
-        transferred_loss=None if losses is None else float(losses.mean()),
-        transferred_accuracy=None if correct is None else float(correct.mean()),
-        transferability=None,
-        transferability_accuracy=None,
-        class_map=np.where(certificate.priors > 0, _class_map(solution), -1),
         fit_bound=related.fit_bound,
-        evaluated_on=evaluated_on,
-        ground_cost=options.ground_cost,
-        space=options.space,
-        solver=options.solver,
-        ridge=solution.ridge,
-        history=solution.history,
+        tau_path=related.tau_path,
         seconds=seconds,
-        reference_classifier=cost.classifier,
-        target_classifier=None,
-        reference_class_names=_names(reference.task, reference.task.n_classes),
-        target_class_names=_names(target.task, len(solution.transform.shares)),
-        transferred_losses=None if losses is None else losses.astype(np.float32),
-        transferred_correct=correct,
-        pseudo_labels=solution.labels if target.labels is None else None,
-        tau_path=tuple(related.tau_path) if len(related.tau_path) > 1 else (),
-        accuracy_terms=measured.accuracy_terms,
-        match_certainty=solution.certainty,
+        pseudo_labels=related.solution.labels if target.labels is None else None,
         fold_shares=related.fold_shares,
     )
 
@@ -263,7 +228,3 @@ def build_result(
 def class_name(task: Task, k: int) -> str:
     """Return what an error message calls a class."""
     return str(k) if task.class_names is None else repr(task.class_names[k])
-
-
-def _names(task: Task, n_classes: int) -> tuple[str, ...]:
-    return task.class_names if task.class_names is not None else tuple(str(k) for k in range(n_classes))

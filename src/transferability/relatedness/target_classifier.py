@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from transferability.relatedness.certificate import losses_of
-from transferability.relatedness.constrained import Start
-from transferability.relatedness.lipschitz import fit_rows
+from transferability.relatedness.classifier.constrained import Start
+from transferability.relatedness.classifier.lipschitz import fit_rows
 from transferability.relatedness.relate_samples import PreparedTarget
-from transferability.relatedness.result import Relatedness
+from transferability.relatedness.results.result import Relatedness
 
 __all__ = ["with_target_classifier"]
 

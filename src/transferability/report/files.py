@@ -11,7 +11,7 @@ from typing import Any
 from transferability._writing import write_through_temporary
 from transferability.errors import MissingExtraError
 from transferability.report.folder import remove_stale, write_readme
-from transferability.report.parts import Details
+from transferability.report.parts import VisualSummaries
 from transferability.report.records import RECORDS
 from transferability.report.records import read_measured as read_measured
 from transferability.report.records import read_study as read_study
@@ -54,7 +54,7 @@ def write_records(record: Mapping[str, Any], results: Reportable | Sequence[Repo
     return files
 
 
-def write_ranking_record(record: Mapping[str, Any], details: Details, folder: Path) -> list[Path]:
+def write_ranking_record(record: Mapping[str, Any], details: VisualSummaries, folder: Path) -> list[Path]:
     """Write a record that was read from a folder and added to, and its report; the details stay what they are."""
     path = folder / RECORDS[0]
     _write(path, json.dumps(record, indent=2, allow_nan=False, ensure_ascii=False) + "\n")

@@ -27,7 +27,7 @@ _FILES = (
     (
         "transform-1.safetensors",
         "map, matching and classifier of the first encoder, and so on: "
-        "`transferability.relatedness.transform.Transform.load`",
+        "`transferability.relatedness.results.transform.Transform.load`",
     ),
 )
 

@@ -15,14 +15,14 @@ from transferability.display.front import mark_front
 from transferability.display.next_steps import next_steps
 from transferability.display.tables import agreement_table, front_table, grid
 from transferability.errors import TaskError
-from transferability.report.stored import Record
-from transferability.report.words import (
+from transferability.report.narrative import (
     accuracy_in_words,
     answer,
     certificate_in_words,
     match_in_words,
     relation_answer,
 )
+from transferability.report.stored import Record
 
 __all__ = ["keep_sample", "ranking_part", "relation_part"]
 
@@ -30,12 +30,12 @@ _PROBE = "accuracy of the linear probe"
 _MAX_CLASSES = 60  # rows of a class table; the cheapest are left out
 _RESAMPLES = 200
 
-Details = Sequence[Mapping[str, Any] | None]
-Measured = Mapping[str, Mapping[str, float]]
+VisualSummaries = Sequence[Mapping[str, Any] | None]
+MeasuredAccuracies = Mapping[str, Mapping[str, float]]
 
 
 def ranking_part(
-    record: Record, details: Details, measured: Measured | None, samples: dict[str, Any]
+    record: Record, details: VisualSummaries, measured: MeasuredAccuracies | None, samples: dict[str, Any]
 ) -> dict[str, Any]:
     """Return the part of a record of `Ranking.to_dict`; samples are added to `samples`."""
     known = None if measured is None else measured.get(record["target"], measured.get("", {}))
@@ -131,7 +131,7 @@ def _cells(columns: Sequence[Column], row: Record) -> list[dict[str, Any]]:
     return [{"text": column.show(row), "value": column.value(row)} for column in columns]
 
 
-def relation_part(record: Record, details: Details, samples: dict[str, Any]) -> dict[str, Any]:
+def relation_part(record: Record, details: VisualSummaries, samples: dict[str, Any]) -> dict[str, Any]:
     """Return the part of a record of `relation_record`; samples are added to `samples`."""
     results = [
         _result(each, detail, samples)
@@ -172,7 +172,7 @@ def relation_part(record: Record, details: Details, samples: dict[str, Any]) -> 
     }
 
 
-def _as_long(details: Details, entries: Sequence[Any]) -> Details:
+def _as_long(details: VisualSummaries, entries: Sequence[Any]) -> VisualSummaries:
     return details if len(details) == len(entries) else [None] * len(entries)
 
 

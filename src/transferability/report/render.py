@@ -18,7 +18,7 @@ from transferability._printable import UNSHOWABLE
 from transferability.display.columns import title_of
 from transferability.display.formats import TERMS, amount, count, interval, number, percent, show
 from transferability.errors import require_extra
-from transferability.report import pictures
+from transferability.report import svg_layout
 
 __all__ = ["to_html", "to_json", "to_markdown"]
 
@@ -53,7 +53,7 @@ def to_html(summary: Mapping[str, Any]) -> str:
         .get_template("report.html.j2")
         .render(
             summary=summary,
-            strips=pictures.sample_strips(summary),
+            strips=svg_layout.sample_strips(summary),
             style=style,
             script=script,
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -80,14 +80,14 @@ def _environment(jinja2: ModuleType) -> Any:
         amount=amount,
         title_of=title_of,
         interval=interval,
-        accuracy_bar=pictures.accuracy_bar,
-        bars=pictures.bars,
+        accuracy_bar=svg_layout.accuracy_bar,
+        bars=svg_layout.bars,
         log=math.log,
-        chart=pictures.chart,
-        heat=pictures.heat,
+        chart=svg_layout.chart,
+        heat=svg_layout.heat,
         higher_is_better=HIGHER_IS_BETTER,
-        class_paths=pictures.class_paths,
-        strip_key=pictures.strip_key,
+        class_paths=svg_layout.class_paths,
+        strip_key=svg_layout.strip_key,
         terms=[(name, label) for name, label, _ in TERMS],
     )
     return environment

@@ -188,6 +188,6 @@ DETAIL = {
     "target_samples?": {str: [object]},  # in a file keys of samples, in a study the samples themselves
     "reference_samples?": {str: [object]},
 }
-"""Of `Details.to_dict()`."""
+"""Of `VisualSummary.to_dict()`."""
 _KEYS = {"target_samples?": {str: [str]}, "reference_samples?": {str: [str]}}
 DETAILS = {"samples": {str: {str: str}}, "details": [(None, {**DETAIL, **_KEYS})]}

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from transferability.errors import TaskError
-from transferability.report.parts import Details, Measured, keep_sample, ranking_part, relation_part
+from transferability.report.parts import MeasuredAccuracies, VisualSummaries, keep_sample, ranking_part, relation_part
 from transferability.report.stored import Record, Reportable, Stored
 from transferability.report.stored import relation_record as relation_record
 
@@ -19,7 +19,7 @@ __all__ = ["SCHEMA_VERSION", "details_of", "pack_details", "relation_record", "s
 SCHEMA_VERSION = 1
 
 
-def summarize(results: Reportable | Sequence[Reportable], measured: Measured | None = None) -> dict[str, Any]:
+def summarize(results: Reportable | Sequence[Reportable], measured: MeasuredAccuracies | None = None) -> dict[str, Any]:
     """Summarize rankings, or what `relate` returns.
 
     Parameters
@@ -62,7 +62,7 @@ def _as_list(results: Reportable | Sequence[Reportable]) -> list[Reportable]:
     return list(results) if isinstance(results, Sequence) else [results]
 
 
-def pack_details(details: Details) -> dict[str, Any]:
+def pack_details(details: VisualSummaries) -> dict[str, Any]:
     """Return details in which every sample is stored once, under a hash of its content."""
     samples: dict[str, Any] = {}
     packed = [None if each is None else dict(each) for each in details]
@@ -72,7 +72,7 @@ def pack_details(details: Details) -> dict[str, Any]:
     return {"schema": SCHEMA_VERSION, "samples": samples, "details": packed}
 
 
-def summarize_records(records: Sequence[Stored], measured: Measured | None = None) -> dict[str, Any]:
+def summarize_records(records: Sequence[Stored], measured: MeasuredAccuracies | None = None) -> dict[str, Any]:
     """Summarize what is in the files: pairs of a record and its details (see `summarize`)."""
     if not records:
         message = "`results` must hold at least one ranking or relation; got none."

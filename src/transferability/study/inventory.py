@@ -17,7 +17,7 @@ from transferability.pipeline.data import Part, check_own_half, load_part
 from transferability.pipeline.extraction import Loaded, load
 from transferability.pipeline.installed_packs import pack_files, pack_folders
 from transferability.pipeline.measure import score_columns
-from transferability.pipeline.packs import mark_of
+from transferability.pipeline.packs import fingerprint_of
 from transferability.ranking.store import ResultStore, StoredResult, result_key
 from transferability.report.provenance import plain
 from transferability.study.config import Study
@@ -123,7 +123,7 @@ class Inventory:
         """Return hashes of the installed packs that join the target's own half."""
         if not self.study.packs or isinstance(loaded, TransferabilityError):
             return []
-        return [_hash_of_file(path) for path in pack_files(mark_of(loaded))]
+        return [_hash_of_file(path) for path in pack_files(fingerprint_of(loaded))]
 
     def _identity(self, loaded: Loaded | TransferabilityError, data: Iterable[str]) -> str | list[str]:
         if isinstance(loaded, TransferabilityError):
@@ -140,7 +140,7 @@ class Inventory:
         part = self.parts[name]
         if isinstance(part, Split):
             return self._stamps[name]
-        return "" if isinstance(loaded, TransferabilityError) else _hash_of_file(part.path(mark_of(loaded)))
+        return "" if isinstance(loaded, TransferabilityError) else _hash_of_file(part.path(fingerprint_of(loaded)))
 
 
 def is_certain(loaded: Loaded | TransferabilityError) -> bool:

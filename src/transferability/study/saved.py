@@ -15,8 +15,8 @@ from transferability.pipeline.measure import score_columns
 from transferability.ranking.entry import EncoderCost, LinearProbe, Ranked, Skipped
 from transferability.ranking.result import Ranking
 from transferability.ranking.store import StoredResult
-from transferability.relatedness.points import Details
-from transferability.relatedness.summary import RelatednessSummary
+from transferability.relatedness.results.summary import RelatednessSummary
+from transferability.relatedness.results.visual_summary import VisualSummary
 from transferability.report.records import check_points, check_result
 from transferability.report.shapes import DETAIL, ENTRY
 from transferability.study.config import Study
@@ -50,7 +50,7 @@ def unpack_entry(packed: dict[str, Any]) -> Ranked:
     parts = {name: _unpack(packed["per_sample"][name], dtype) for name, dtype in _STORED_AS.items()}
     summary = RelatednessSummary.from_dict(
         packed["relatedness"],
-        details=None if packed["details"] is None else Details.from_dict(packed["details"]),
+        details=None if packed["details"] is None else VisualSummary.from_dict(packed["details"]),
         bound_per_sample=parts[BOUND],
         transferred_losses=parts[TRANSFERRED_LOSS],
         transferred_correct=parts[TRANSFERRED_ACCURACY],

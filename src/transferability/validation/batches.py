@@ -24,8 +24,8 @@ from transferability.datasets import Dataset
 from transferability.encoders import TrainableEncoder
 from transferability.encoders.base import Preprocess
 from transferability.errors import OutputError
-from transferability.features.ahead import ahead
-from transferability.features.decoder import Decoder
+from transferability.features.prefetch import prefetch
+from transferability.features.preprocessing import Decoder
 
 __all__ = ["KEEP_IN_MEMORY", "Batches", "PreparedItems"]
 
@@ -85,7 +85,7 @@ class PreparedItems:
     def batches(self, parts: Sequence[IntArray]) -> Batches:
         """Return a context that gives an iterator over the batches of these rows, made while others are computed on."""
         self._read()
-        return ahead((self._batch(part) for part in parts), lambda: _AHEAD)
+        return prefetch((self._batch(part) for part in parts), lambda: _AHEAD)
 
     def first(self, count: int) -> Any:
         """Return the batch of the first rows."""

@@ -16,7 +16,7 @@ from transferability.display.layout import spread
 from transferability.errors import OptionError, UnknownNameError
 from transferability.ranking.entry import EncoderCost, LinearProbe, Ranked, ScoreColumn
 from transferability.ranking.result import Ranking
-from transferability.relatedness.summary import RelatednessSummary
+from transferability.relatedness.results.summary import RelatednessSummary
 from transferability.report.render import to_html, to_markdown
 from transferability.report.summarize import summarize
 

@@ -7,7 +7,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from transferability.encoders import Encoder, identity_of, load_encoder
-from transferability.encoders.pictures import PictureInput
+from transferability.encoders.image_input import PictureInput
 from transferability.errors import EncoderError, MissingExtraError, OptionError
 
 

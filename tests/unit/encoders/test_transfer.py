@@ -14,7 +14,7 @@ from transferability.encoders import load_encoder, preprocess_of, start
 from transferability.encoders._networks import PixelInput, Transform
 from transferability.encoders._pillow_steps import Window, in_pillow
 from transferability.encoders._transfer import Scaling
-from transferability.encoders.pictures import PictureInput
+from transferability.encoders.image_input import PictureInput
 from transferability.features import FeatureCache, extract_features
 
 

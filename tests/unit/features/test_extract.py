@@ -18,7 +18,7 @@ from transferability.errors import (
     OptionError,
     TransferabilityError,
 )
-from transferability.features import FeatureCache, extract_features, read_features, upkeep, write_features
+from transferability.features import FeatureCache, cache_admin, extract_features, read_features, write_features
 
 TRIAL = [1, 1, 2]
 """How many items an encoder gets at once before it is trusted: one, the same again, the same beside another."""
@@ -167,7 +167,7 @@ def test_nothing_is_computed_twice(digits, cache):
 def test_the_key_follows_the_rows_and_their_order(digits, cache, change, n_entries):
     extract_features(Pixels(), digits, cache=cache)
     found = extract_features(Pixels(), change(digits), cache=cache)
-    assert len(upkeep.contents(cache)) == n_entries
+    assert len(cache_admin.contents(cache)) == n_entries
     np.testing.assert_array_equal(found.features, expected(change(digits)))
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from transferability.datasets import Dataset, load_dataset
 from transferability.encoders.base import Reading
 from transferability.errors import EncoderError
-from transferability.features import FeatureCache, extract_blocks, extract_outputs, extract_share, upkeep
+from transferability.features import FeatureCache, cache_admin, extract_blocks, extract_outputs, extract_share
 from transferability.features import known_rows as known_rows_module
 from transferability.features.known_rows import KnownRows
 
@@ -91,9 +91,9 @@ def test_only_new_rows_are_encoded(cache, rows, new, batch_size):
     assert encoded(cache, numbers(range(10))) == [*range(10)]
     assert encoded(cache, numbers(rows, "other", start=100), batch_size=batch_size) == new
     assert encoded(cache, numbers(rows, "other", start=100)) == []
-    kept = sorted((each.rows, each.shards) for each in upkeep.contents(cache))
+    kept = sorted((each.rows, each.shards) for each in cache_admin.contents(cache))
     assert kept == sorted([(10, 3), (len(rows), -(-len(rows) // 4))])
-    assert upkeep.verify(upkeep.contents(cache)) == []
+    assert cache_admin.verify(cache_admin.contents(cache)) == []
 
 
 @settings(max_examples=40)
@@ -185,7 +185,7 @@ def test_shards_of_others_that_are_removed_meanwhile(cache, monkeypatch):
 
     def remove_first(path):
         if not removed:
-            removed.append(upkeep.clear(cache))
+            removed.append(cache_admin.clear(cache))
         return True
 
     monkeypatch.setattr(known_rows_module, "is_whole", remove_first)
@@ -196,7 +196,7 @@ def test_shards_of_others_that_are_removed_meanwhile(cache, monkeypatch):
 def test_an_entry_stays_whole_when_the_one_its_rows_came_from_is_removed(cache):
     encoded(cache, numbers(range(8)))
     encoded(cache, numbers(range(8), start=8))
-    upkeep.remove(upkeep.contents(cache)[:1])
+    cache_admin.remove(cache_admin.contents(cache)[:1])
     assert encoded(cache, numbers(range(8))) == encoded(cache, numbers(range(8), start=8)) == []
 
 

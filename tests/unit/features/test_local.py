@@ -14,16 +14,16 @@ from transferability.encoders.function import FunctionEncoder
 from transferability.errors import EncoderError, OptionError
 from transferability.features import (
     FeatureCache,
+    cache_admin,
     extract_blocks,
     extract_features,
     extract_outputs,
     extract_share,
     extract_to_files,
     read_features,
-    upkeep,
 )
-from transferability.features import decoder as decoder_module
-from transferability.features.decoder import Decoder
+from transferability.features import preprocessing as decoder_module
+from transferability.features.preprocessing import Decoder
 from transferability.features.workers import Workers
 
 
@@ -108,7 +108,7 @@ def test_many_outputs_in_one_pass_each_under_its_own_key(digits, cache):
     assert not again.passes
     extract_outputs(again, digits, ["columns", "rows"], cache=cache)  # one there, one missing
     assert sum(again.passes) == sum(TRIAL) + len(digits)
-    assert {kept.output for kept in upkeep.contents(cache)} == {"columns", "features", "rows"}
+    assert {kept.output for kept in cache_admin.contents(cache)} == {"columns", "features", "rows"}
 
 
 def test_outputs_that_there_are_not(digits):
@@ -308,7 +308,7 @@ def test_the_cache_keeps_to_its_limit_but_not_at_the_cost_of_what_was_just_compu
     extract_features(Layers(), digits.subset(range(30)), cache=cache)
     monkeypatch.setenv("TRANSFERABILITY_CACHE_SIZE", "100")
     extract_features(Layers(), digits, cache=cache)
-    assert [kept.rows for kept in upkeep.contents(cache)] == [60]
+    assert [kept.rows for kept in cache_admin.contents(cache)] == [60]
     monkeypatch.setenv("TRANSFERABILITY_CACHE_SIZE", "much")
     with pytest.raises(OptionError, match="`TRANSFERABILITY_CACHE_SIZE` must be a size"):
         extract_features(Layers(), digits, cache=cache)

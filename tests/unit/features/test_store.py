@@ -6,7 +6,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from transferability.errors import FileDamagedError, OptionError
-from transferability.features import FeatureCache, upkeep
+from transferability.features import FeatureCache, cache_admin
 from transferability.features.store import read_shard
 
 ROWS = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
@@ -84,7 +84,7 @@ def test_a_lock_is_held_once_and_leaves_no_file(cache):
     cache.release(cache.acquire("x"))
 
 
-# --- upkeep
+# --- cache_admin
 
 
 def test_contents_tell_what_is_kept(cache):
@@ -92,7 +92,7 @@ def test_contents_tell_what_is_kept(cache):
     make(cache, "half", used=100.0, shards=1)
     (cache.folder / "00" / "broken").mkdir(parents=True)
     (cache.folder / "00" / "broken" / "manifest.json").write_text("[]")
-    half, whole = upkeep.contents(cache)
+    half, whole = cache_admin.contents(cache)
     assert (half.data, half.shards, half.all_shards) == ("half", 1, 2)
     assert (whole.encoder, whole.output, whole.dtype, whole.rows, whole.n_features) == (
         "test",
@@ -103,43 +103,43 @@ def test_contents_tell_what_is_kept(cache):
     )
     assert whole.used == 200.0
     assert whole.bytes == sum(path.stat().st_size for path in whole.folder.iterdir())
-    assert upkeep.size(cache) == whole.bytes + half.bytes + 2
+    assert cache_admin.size(cache) == whole.bytes + half.bytes + 2
 
 
 def test_entries_are_found_by_the_beginning_of_their_key(cache):
     entries = [make(cache, name) for name in "abc"]
-    (found,) = upkeep.find(cache, [entries[1].key[:10].upper()])
+    (found,) = cache_admin.find(cache, [entries[1].key[:10].upper()])
     assert found.key == entries[1].key
     with pytest.raises(OptionError, match=r"none of 3 begin with 'zz'.*cache ls"):
-        upkeep.find(cache, ["zz"])
+        cache_admin.find(cache, ["zz"])
     with pytest.raises(OptionError, match="3 of 3 begin with ''"):
-        upkeep.find(cache, [""])
+        cache_admin.find(cache, [""])
 
 
 def test_verify_finds_every_damage_and_nothing_else(cache):
     path = make(cache).find(1, MARK)
-    assert upkeep.verify(upkeep.contents(cache)) == []
+    assert cache_admin.verify(cache_admin.contents(cache)) == []
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    assert upkeep.verify(upkeep.contents(cache)) == [path]
-    assert upkeep.verify(upkeep.contents(cache)) == []
-    assert upkeep.contents(cache)[0].shards == 1
+    assert cache_admin.verify(cache_admin.contents(cache)) == [path]
+    assert cache_admin.verify(cache_admin.contents(cache)) == []
+    assert cache_admin.contents(cache)[0].shards == 1
 
 
 def test_prune_removes_what_was_not_used_for_longest(cache):
     names = ["new", "old", "older"]
     for age, name in enumerate(names):
         make(cache, name, used=1000.0 - age)
-    one = upkeep.contents(cache)[0].bytes
-    assert [kept.data for kept in upkeep.prune(cache, 2 * one + 20)] == ["older"]
-    assert upkeep.prune(cache, 2 * one + 20) == []
-    (old,) = (kept.key for kept in upkeep.contents(cache) if kept.data == "old")
-    assert [kept.data for kept in upkeep.prune(cache, 0, spare=[old])] == ["new"]
-    assert upkeep.size(cache) <= one
-    upkeep.remove(upkeep.contents(cache))
-    assert upkeep.contents(cache) == []
-    assert upkeep.size(cache) == 0
+    one = cache_admin.contents(cache)[0].bytes
+    assert [kept.data for kept in cache_admin.prune(cache, 2 * one + 20)] == ["older"]
+    assert cache_admin.prune(cache, 2 * one + 20) == []
+    (old,) = (kept.key for kept in cache_admin.contents(cache) if kept.data == "old")
+    assert [kept.data for kept in cache_admin.prune(cache, 0, spare=[old])] == ["new"]
+    assert cache_admin.size(cache) <= one
+    cache_admin.remove(cache_admin.contents(cache))
+    assert cache_admin.contents(cache) == []
+    assert cache_admin.size(cache) == 0
 
 
 def test_prune_takes_half_written_files_of_the_dead_but_not_of_the_living(cache):
@@ -148,16 +148,16 @@ def test_prune_takes_half_written_files_of_the_dead_but_not_of_the_living(cache)
     for path in (old, young):
         path.write_bytes(b"half")
     os.utime(old, (time.time() - 4000,) * 2)
-    assert upkeep.prune(cache, 10**9) == []
+    assert cache_admin.prune(cache, 10**9) == []
     assert (old.exists(), young.exists()) == (False, True)
 
 
 def test_clear_removes_all(cache):
     make(cache)
-    n_bytes = upkeep.size(cache)
-    assert upkeep.clear(cache) == (1, n_bytes)
+    n_bytes = cache_admin.size(cache)
+    assert cache_admin.clear(cache) == (1, n_bytes)
     assert not cache.folder.exists()
-    assert (upkeep.contents(cache), upkeep.size(cache), upkeep.prune(cache, 0)) == ([], 0, [])
+    assert (cache_admin.contents(cache), cache_admin.size(cache), cache_admin.prune(cache, 0)) == ([], 0, [])
 
 
 @pytest.mark.parametrize(
@@ -165,10 +165,10 @@ def test_clear_removes_all(cache):
     [("10", 10), ("1.5GB", 1_500_000_000), ("20 gb", 20 * 10**9), ("3k", 3000), ("2TiB", 2 * 10**12)],
 )
 def test_sizes_as_people_write_them(text, expected):
-    assert upkeep.parse_size(text) == expected
+    assert cache_admin.parse_size(text) == expected
 
 
 @pytest.mark.parametrize("text", ["", "GB", "-1GB", "1 XB", "1e9"])
 def test_sizes_that_are_none(text):
     with pytest.raises(OptionError, match="such as 500MB"):
-        upkeep.parse_size(text)
+        cache_admin.parse_size(text)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from transferability.relatedness.affine_map import AffineMap, FactoredMap
+from transferability.relatedness.maps.affine_map import AffineMap, FactoredMap
 
 
 def factored(d_out: int, d_in: int) -> FactoredMap:

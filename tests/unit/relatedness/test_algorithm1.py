@@ -7,10 +7,10 @@ from scipy.spatial.distance import cdist
 from scipy.special import softmax
 
 from transferability.errors import OptionError
-from transferability.relatedness.algorithm1 import _Adam, run_algorithm1
-from transferability.relatedness.algorithm1_objective import Batch, Problem, Transforms, couple_batch
-from transferability.relatedness.lipschitz import SoftmaxClassifier, fit_lipschitz_softmax
-from transferability.relatedness.sample import Sample
+from transferability.relatedness.classifier.lipschitz import SoftmaxClassifier, fit_lipschitz_softmax
+from transferability.relatedness.solvers.algorithm1 import _Adam, run_algorithm1
+from transferability.relatedness.solvers.algorithm1_objective import Batch, Problem, Transforms, couple_batch
+from transferability.relatedness.tasks.sample import Sample
 from transferability.transport.coupling import optimal_coupling
 
 

@@ -9,7 +9,7 @@ import pytest
 from scipy.special import logsumexp
 
 from transferability import Task, TaskRelatedness
-from transferability.relatedness.certainty import settle_near_ties
+from transferability.relatedness.labels.certainty import settle_near_ties
 
 
 def best(weighted: np.ndarray, forbidden: tuple[int, int] | None = None) -> tuple[float, tuple[int, ...]]:

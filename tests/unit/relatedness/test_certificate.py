@@ -7,7 +7,7 @@ from scipy.special import log_softmax, softmax
 
 from transferability.errors import TaskError
 from transferability.relatedness.certificate import by_transport, certify_sample, losses_of, transformed_losses
-from transferability.relatedness.label_transform import LabelTransform
+from transferability.relatedness.labels.label_transform import LabelTransform
 from transferability.transport.cost import loss_cost
 
 

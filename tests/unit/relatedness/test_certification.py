@@ -7,12 +7,12 @@ import pytest
 from scipy.special import softmax
 
 from transferability.relatedness.certification import certification
+from transferability.relatedness.classifier.lipschitz import SoftmaxClassifier
 from transferability.relatedness.costs.euclidean import EuclideanCost
-from transferability.relatedness.feature_map import AffineMap
-from transferability.relatedness.label_transform import LabelTransform
-from transferability.relatedness.lipschitz import SoftmaxClassifier
-from transferability.relatedness.pseudo_labels import _lean
-from transferability.relatedness.solution import Solution
+from transferability.relatedness.labels.label_transform import LabelTransform
+from transferability.relatedness.maps.feature_map import AffineMap
+from transferability.relatedness.solvers.pseudo_labels import _lean
+from transferability.relatedness.solvers.solution import SampleSolution
 
 
 @pytest.mark.parametrize(
@@ -28,10 +28,10 @@ def test_target_space_is_certified_up_to_tau_and_no_further(factor: float, certi
     assert f" {max(factor, 0.5):.4g}" in reason
 
 
-def scaling(factor: float) -> Solution:
+def scaling(factor: float) -> SampleSolution:
     """Return a solution whose map multiplies by a factor: the constant of its classifier in the target's space."""
     classifier = SoftmaxClassifier(np.array([[1.0, 0], [0, 0]]), np.zeros(2), 0.0, 0.0, 1.0, 0.0, True, 0)
-    return Solution(
+    return SampleSolution(
         kept=np.arange(2),
         cost=EuclideanCost(classifier, 1.0, "target"),
         transform=LabelTransform(np.eye(2)),

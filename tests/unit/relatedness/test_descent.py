@@ -5,7 +5,14 @@ import pytest
 from scipy.optimize import approx_fprime, minimize
 from scipy.special import log_softmax, logsumexp
 
-from transferability.relatedness.descent import Descent, Quadratic, Rows, Spectrum, cross_entropy, mixture_entropy
+from transferability.relatedness.classifier.descent import (
+    Descent,
+    Quadratic,
+    Rows,
+    Spectrum,
+    cross_entropy,
+    mixture_entropy,
+)
 
 N, D, K = 60, 7, 4
 

@@ -3,7 +3,7 @@ import pytest
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
-from transferability.relatedness.feature_map import AffineMap, RidgeRegression, fit_margins, lift_logit_map
+from transferability.relatedness.maps.feature_map import AffineMap, RidgeRegression, fit_margins, lift_logit_map
 
 
 def rotation(rng: np.random.Generator, d: int) -> np.ndarray:

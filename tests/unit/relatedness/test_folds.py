@@ -10,8 +10,8 @@ import pytest
 from transferability import Relatedness, Task, TaskRelatedness
 from transferability.errors import LabelError, OptionError, TaskError
 from transferability.relatedness.measure import Measurement, pool
-from transferability.relatedness.pack import ReferencePack
-from transferability.relatedness.sample import stratified_folds
+from transferability.relatedness.packs.pack import ReferencePack
+from transferability.relatedness.tasks.sample import stratified_folds
 
 GROUND_COSTS = ["exact", "loss", "euclidean"]
 

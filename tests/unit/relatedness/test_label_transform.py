@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from transferability.relatedness.label_transform import LabelTransform
+from transferability.relatedness.labels.label_transform import LabelTransform
 
 
 def entropy(p: np.ndarray) -> float:

@@ -7,9 +7,9 @@ from scipy.spatial.distance import cdist
 from scipy.special import log_softmax, softmax
 
 from transferability.errors import FeatureError, LabelError, OptionError
-from transferability.relatedness.constrained import Start, _feasible
-from transferability.relatedness.descent import Rows
-from transferability.relatedness.lipschitz import SoftmaxClassifier, fit_lipschitz_softmax, fit_rows
+from transferability.relatedness.classifier.constrained import Start, _feasible
+from transferability.relatedness.classifier.descent import Rows
+from transferability.relatedness.classifier.lipschitz import SoftmaxClassifier, fit_lipschitz_softmax, fit_rows
 
 
 def clusters(

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.special import xlogy
 
-from transferability.relatedness import matching
-from transferability.relatedness.label_transform import LabelTransform
-from transferability.relatedness.matching import (
+from transferability.relatedness.labels import matching
+from transferability.relatedness.labels.label_transform import LabelTransform
+from transferability.relatedness.labels.matching import (
     ClassPoints,
     TransportPairCosts,
     assign_classes,

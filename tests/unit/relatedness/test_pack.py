@@ -17,10 +17,10 @@ from safetensors.numpy import save_file
 from transferability import Task
 from transferability.errors import DatasetError, FileDamagedError, LabelError, OptionError, TaskError
 from transferability.relatedness.certificate import losses_of
-from transferability.relatedness.pack import EncoderMark, ReferencePack, scaler_of
-from transferability.relatedness.standardize import Scaler
+from transferability.relatedness.packs.pack import EncoderFingerprint, ReferencePack, scaler_of
+from transferability.relatedness.tasks.standardize import Scaler
 
-MARK = EncoderMark("python:own:encode", "ab" * 32)
+MARK = EncoderFingerprint("python:own:encode", "ab" * 32)
 
 
 def task(seed: int = 0, n: int = 60) -> Task:
@@ -127,7 +127,7 @@ class TestMerge:
     def test_refuses_strangers(self) -> None:
         one = ReferencePack.from_task(task(), tau=1.0, encoder=MARK)
         with pytest.raises(TaskError, match=r"one encoder; got 'python:own:encode' \(abab.*'other' \(cdcd"):
-            one.merge(ReferencePack.from_task(task(1), tau=1.0, encoder=EncoderMark("other", "cd" * 32)))
+            one.merge(ReferencePack.from_task(task(1), tau=1.0, encoder=EncoderFingerprint("other", "cd" * 32)))
         named = Task(task().features, task().labels, class_names=["x", "y", "z"])
         with pytest.raises(TaskError, match="same classes"):
             one.merge(ReferencePack.from_task(named, tau=1.0, encoder=MARK))
@@ -147,18 +147,18 @@ class TestMarks:
     def test_the_device_and_versions_beside_weights_do_not_count(self) -> None:
         one = {"source": "x", "weights": "1", "device": "cpu", "versions": {"torch": "1"}}
         other = one | {"device": "cuda", "versions": {"torch": "2"}}
-        assert EncoderMark.of("x", one) == EncoderMark.of("x", other)
-        assert EncoderMark.of("x", one) != EncoderMark.of("x", one | {"weights": "2"})
+        assert EncoderFingerprint.of("x", one) == EncoderFingerprint.of("x", other)
+        assert EncoderFingerprint.of("x", one) != EncoderFingerprint.of("x", one | {"weights": "2"})
 
     def test_versions_count_where_nothing_else_tells_the_weights(self) -> None:
         one, other = ({"source": "x", "versions": {"package": version}} for version in "12")
-        assert not EncoderMark.of("x", one).fits(EncoderMark.of("x", other))
+        assert not EncoderFingerprint.of("x", one).fits(EncoderFingerprint.of("x", other))
 
     def test_names_decide_where_nobody_can_tell(self) -> None:
-        assert EncoderMark("x", None).fits(EncoderMark("x", None))
-        assert not EncoderMark("x", None).fits(EncoderMark("y", None))
-        assert not EncoderMark("x", None).fits(EncoderMark("x", "ab"))
-        assert EncoderMark("x", "ab").fits(EncoderMark("elsewhere/x", "ab"))
+        assert EncoderFingerprint("x", None).fits(EncoderFingerprint("x", None))
+        assert not EncoderFingerprint("x", None).fits(EncoderFingerprint("y", None))
+        assert not EncoderFingerprint("x", None).fits(EncoderFingerprint("x", "ab"))
+        assert EncoderFingerprint("x", "ab").fits(EncoderFingerprint("elsewhere/x", "ab"))
 
 
 @pytest.mark.parametrize(

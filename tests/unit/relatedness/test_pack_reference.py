@@ -10,9 +10,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from transferability import ReferencePack, Task, TaskRelatedness
 from transferability.errors import OptionError, TaskError
-from transferability.relatedness import pack_head
 from transferability.relatedness.certificate import losses_of
-from transferability.relatedness.pack_reference import PackReference, PackTask, _halves
+from transferability.relatedness.packs import reference_classifier
+from transferability.relatedness.packs.reference import PackReference, PackTask, _halves
 
 
 def clusters(seed: int, classes: int, n: int = 120, d: int = 8, name: str = "clusters", spread: float = 3.0) -> Task:
@@ -170,9 +170,9 @@ class TestRows:
         assert (head.held_out.logits.argmax(axis=1) == head.held_out.labels).mean() < 0.7
 
     def test_of_many_classes_are_fewer(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(pack_head, "_MOST_LOGITS", 50)  # of four classes three rows each: 48 logits
+        monkeypatch.setattr(reference_classifier, "_MOST_LOGITS", 50)  # of four classes three rows each: 48 logits
         assert ReferencePack.from_task(REFERENCE, REFERENCE_TEST, tau=1.0).n_rows == 12
-        monkeypatch.setattr(pack_head, "_MOST_LOGITS", 1)  # but one at least
+        monkeypatch.setattr(reference_classifier, "_MOST_LOGITS", 1)  # but one at least
         assert ReferencePack.from_task(REFERENCE, REFERENCE_TEST, tau=1.0).n_rows == 4
 
     def test_join_when_packs_are_merged(self) -> None:

@@ -12,9 +12,9 @@ from scipy.linalg import sqrtm
 
 from transferability import Task, TaskRelatedness
 from transferability.errors import LabelError, OptionError, TaskError
-from transferability.relatedness.feature_map import AffineMap, RidgeRegression
-from transferability.relatedness.gaussian_map import ClassPairs, fit_moments, squares_step
-from transferability.relatedness.pack import ReferencePack
+from transferability.relatedness.maps.feature_map import AffineMap, RidgeRegression
+from transferability.relatedness.maps.gaussian_map import ClassPairs, fit_moments, squares_step
+from transferability.relatedness.packs.pack import ReferencePack
 from transferability.statistics.classes import class_statistics
 from transferability.transport.gaussian import moment_distance
 

@@ -7,9 +7,9 @@ import pytest
 
 from transferability import Task, TaskRelatedness
 from transferability.errors import LabelError, OptionError
-from transferability.relatedness.pack import ReferencePack
+from transferability.relatedness.packs.pack import ReferencePack
 from transferability.relatedness.references import OWN_HALF, UNION, union_of
-from transferability.relatedness.sample import stratified_folds
+from transferability.relatedness.tasks.sample import stratified_folds
 
 GROUND_COSTS = ["exact", "loss", "euclidean"]
 

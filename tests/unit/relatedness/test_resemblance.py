@@ -10,8 +10,8 @@ import pytest
 from transferability import ReferencePack, Task, TaskRelatedness
 from transferability.display.likeness import likeness
 from transferability.errors import LabelError
-from transferability.relatedness.resemblance import nearest_classes
-from transferability.relatedness.summary import NearestClass
+from transferability.relatedness.packs.nearest_classes import nearest_classes
+from transferability.relatedness.results.summary import NearestClass
 from transferability.statistics.low_rank import leading_factor
 
 D = 50

@@ -8,8 +8,8 @@ import pytest
 
 from transferability import Relatedness, Task, TaskRelatedness
 from transferability.errors import FeatureError, FileDamagedError
-from transferability.relatedness.summary import RelatednessSummary
-from transferability.relatedness.transform import Transform
+from transferability.relatedness.results.summary import RelatednessSummary
+from transferability.relatedness.results.transform import Transform
 
 
 def task(seed: int, n_classes: int, name: str, *, labelled: bool = True) -> Task:

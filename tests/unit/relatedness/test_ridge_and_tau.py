@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from transferability import Task, TaskRelatedness
+from transferability.relatedness.classifier.tau import first_tau, solve_for_tau
 from transferability.relatedness.costs.ridge_path import ridge_path
-from transferability.relatedness.feature_map import AffineMap
-from transferability.relatedness.tau import first_tau, solve_for_tau
+from transferability.relatedness.maps.feature_map import AffineMap
 
 START = AffineMap(np.zeros((1, 1)), np.zeros(1))
 

@@ -9,13 +9,13 @@ from scipy.special import log_softmax, logsumexp
 
 from transferability import Task, TaskRelatedness
 from transferability.relatedness.certificate import transformed_losses
+from transferability.relatedness.classifier.lipschitz import fit_lipschitz_softmax
+from transferability.relatedness.classifier.scale import best_scale, doubt, minimize_over_scales
 from transferability.relatedness.costs import GROUND_COSTS
 from transferability.relatedness.costs.exact import _best_sharpness
-from transferability.relatedness.feature_map import AffineMap
-from transferability.relatedness.label_transform import LabelTransform
-from transferability.relatedness.lipschitz import fit_lipschitz_softmax
-from transferability.relatedness.sample import Sample
-from transferability.relatedness.scale import best_scale, doubt, minimize_over_scales
+from transferability.relatedness.labels.label_transform import LabelTransform
+from transferability.relatedness.maps.feature_map import AffineMap
+from transferability.relatedness.tasks.sample import Sample
 
 
 def overlapping(seed: int, n: int = 120, n_classes: int = 3, d: int = 5, spread: float = 1.5) -> Task:

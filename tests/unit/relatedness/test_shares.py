@@ -9,7 +9,7 @@ import pytest
 
 from transferability import Task, TaskRelatedness
 from transferability.errors import OptionError
-from transferability.relatedness.algorithm1 import run_algorithm1
+from transferability.relatedness.solvers.algorithm1 import run_algorithm1
 
 
 def clusters(seed: int, axes: list[int], n: int = 96, spread: float = 3.0) -> Task:
@@ -76,7 +76,7 @@ def test_epochs_and_batch_reach_algorithm_1() -> None:
         return found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("transferability.relatedness.algorithm1.run_algorithm1", recorded)
+        patch.setattr("transferability.relatedness.solvers.algorithm1.run_algorithm1", recorded)
         short = TaskRelatedness(0.5, solver="sgd", matching=[0, 1], epochs=3, batch_size=32).fit(FINE, COARSE)
         longer = TaskRelatedness(0.5, solver="sgd", matching=[0, 1], epochs=40, batch_size=32).fit(FINE, COARSE)
     assert [each[:2] for each in seen] == [(3, 32), (40, 32)]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from transferability import Task, TaskRelatedness
-from transferability.relatedness import problem
-from transferability.relatedness.problem import sharing_references
+from transferability.relatedness.tasks import problem
+from transferability.relatedness.tasks.problem import sharing_references
 
 
 def task(seed, n_classes=4, n=160, d=12):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from transferability.relatedness.standardize import Scaler
+from transferability.relatedness.tasks.standardize import Scaler
 
 
 @pytest.mark.parametrize("scale", [1e-300, 1e-8, 1.0, 1e8, 1e300])

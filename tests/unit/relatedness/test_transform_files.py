@@ -8,7 +8,7 @@ from safetensors.numpy import load_file, save_file
 
 from transferability import Relatedness, Task, TaskRelatedness
 from transferability.errors import FileDamagedError
-from transferability.relatedness.transform import Transform
+from transferability.relatedness.results.transform import Transform
 
 N, D, K = 120, 200, 3
 

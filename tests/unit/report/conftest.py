@@ -11,7 +11,7 @@ from transferability.encoders.function import FunctionEncoder
 from transferability.pipeline import Settings, rank, relate
 from transferability.ranking.result import Ranking
 from transferability.relatedness.estimator import TaskRelatedness
-from transferability.relatedness.result import Relatedness
+from transferability.relatedness.results.result import Relatedness
 
 SETTINGS = Settings(cache=False)
 HOSTILE = (

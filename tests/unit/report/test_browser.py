@@ -13,7 +13,7 @@ import pytest
 
 from transferability.ranking.entry import EncoderCost
 from transferability.ranking.result import Ranking
-from transferability.relatedness.result import Relatedness
+from transferability.relatedness.results.result import Relatedness
 from transferability.report.render import to_html
 from transferability.report.summarize import summarize
 

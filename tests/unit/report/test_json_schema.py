@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 
 from transferability.ranking.confirmation import Confirmation, Confirmed
 from transferability.ranking.result import Ranking
-from transferability.relatedness.result import Relatedness
+from transferability.relatedness.results.result import Relatedness
 from transferability.report.json_schema import SCHEMAS
 from transferability.report.stored import relation_record
 

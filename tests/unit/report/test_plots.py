@@ -18,7 +18,7 @@ from transferability.display import plots, tables
 from transferability.display.columns import column_named
 from transferability.errors import OptionError, TaskError
 from transferability.ranking.result import Ranking
-from transferability.relatedness.result import Relatedness
+from transferability.relatedness.results.result import Relatedness
 from transferability.report.trackers import Tracker, track
 
 KINDS = ["terms", "classes", "points", "tau", "convergence"]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from transferability.ranking.confirmation import Confirmation, Confirmed
 from transferability.ranking.result import Ranking
-from transferability.relatedness.result import Relatedness
+from transferability.relatedness.results.result import Relatedness
 from transferability.report.files import read_study, write_records
 from transferability.report.render import show, to_html, to_json, to_markdown
 from transferability.report.summarize import summarize, summarize_records

@@ -9,7 +9,7 @@ import pytest
 
 from transferability.errors import DatasetError, FileDamagedError, MissingExtraError, NoSuchFileError
 from transferability.ranking.result import Ranking
-from transferability.relatedness.result import Relatedness
+from transferability.relatedness.results.result import Relatedness
 from transferability.report.files import read_measured, read_study, write_records, write_report
 from transferability.report.render import to_html, to_markdown
 from transferability.report.summarize import relation_record, summarize, summarize_records

@@ -9,9 +9,9 @@ import pytest
 
 from transferability.errors import TaskError
 from transferability.ranking.result import Ranking
+from transferability.report.narrative import answer, certificate_in_words, relation_answer
 from transferability.report.render import to_html, to_json, to_markdown
 from transferability.report.summarize import summarize
-from transferability.report.words import answer, certificate_in_words, relation_answer
 
 
 def test_a_summary_is_json_and_says_what_the_ranking_says(ranking: Ranking) -> None:

@@ -173,14 +173,14 @@ def test_weights_of_a_network_are_part_of_its_key(written: Write, folder: Path) 
 
 def test_packs_are_told_apart_by_content(written: Write, folder: Path) -> None:
     from transferability import ReferencePack
-    from transferability.relatedness.pack import EncoderMark
+    from transferability.relatedness.packs.pack import EncoderFingerprint
 
     encoder = f"features:{folder}/good/{{data}}.npz"
 
     def write(seed: int) -> None:
         labels = np.arange(90) % 3
         task = Task(3 * np.eye(3, 6)[labels] + np.random.default_rng(seed).normal(size=(90, 6)), labels)
-        ReferencePack.from_task(task, tau=1.0, encoder=EncoderMark(encoder, None)).save(folder / "p.safetensors")
+        ReferencePack.from_task(task, tau=1.0, encoder=EncoderFingerprint(encoder, None)).save(folder / "p.safetensors")
 
     write(0)
     study = written(folder, encoders=[encoder], references=[f"pack:{folder}/p.safetensors"])

@@ -3,7 +3,7 @@ import pytest
 from scipy.spatial.distance import cdist
 from scipy.special import log_softmax
 
-from transferability.relatedness.lipschitz import fit_lipschitz_softmax
+from transferability.relatedness.classifier.lipschitz import fit_lipschitz_softmax
 from transferability.transport import cost as cost_module
 from transferability.transport.cost import euclidean_cost, loss_cost
 

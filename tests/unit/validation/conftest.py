@@ -9,7 +9,7 @@ from torch import nn
 
 from transferability.datasets.arrays import picture_arrays
 from transferability.encoders._networks import PictureNetwork
-from transferability.encoders.pictures import PictureInput
+from transferability.encoders.image_input import PictureInput
 from transferability.pipeline import Settings, prepare
 
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from transferability.datasets.arrays import picture_arrays
-from transferability.encoders.pictures import PictureInput
+from transferability.encoders.image_input import PictureInput
 from transferability.errors import OutputError
 from transferability.validation import batches
 from transferability.validation.augment import shift_and_zoom

@@ -15,16 +15,16 @@ import numpy as np
 
 from transferability._array import FloatArray, IntArray
 from transferability.relatedness.certificate import losses_of
-from transferability.relatedness.costs.base import FittedMap, HeldOut, class_weights
+from transferability.relatedness.classifier.scale import best_scale
+from transferability.relatedness.costs.base import FittedMap, class_weights
 from transferability.relatedness.costs.ridge_path import ridge_path
-from transferability.relatedness.feature_map import AffineMap, RidgeRegression
-from transferability.relatedness.label_transform import LabelTransform
-from transferability.relatedness.sample import Sample, hold_out
-from transferability.relatedness.scale import best_scale
+from transferability.relatedness.labels.label_transform import LabelTransform
+from transferability.relatedness.maps.feature_map import AffineMap, RidgeRegression
+from transferability.relatedness.tasks.sample import HeldOut, Sample, hold_out
 from transferability.transport.coupling import couple
 
 if TYPE_CHECKING:
-    from transferability.relatedness.lipschitz import SoftmaxClassifier
+    from transferability.relatedness.classifier.lipschitz import SoftmaxClassifier
 
 __all__ = ["Alternation", "PlaceCost", "fit_by_alternation", "settle_map"]
 

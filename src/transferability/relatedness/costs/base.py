@@ -10,22 +10,15 @@ import numpy as np
 
 from transferability._array import FloatArray, IntArray
 from transferability.relatedness.certificate import Certificate, Coupler, by_transport, certify_sample, losses_of
-from transferability.relatedness.feature_map import AffineMap, lift_logit_map
-from transferability.relatedness.label_transform import LabelTransform
-from transferability.relatedness.lipschitz import SoftmaxClassifier
-from transferability.relatedness.matching import ClassPoints, PairCosts
-from transferability.relatedness.sample import Sample
-from transferability.relatedness.scale import best_scale
+from transferability.relatedness.classifier.lipschitz import SoftmaxClassifier
+from transferability.relatedness.classifier.scale import best_scale
+from transferability.relatedness.labels.label_transform import LabelTransform
+from transferability.relatedness.labels.matching import ClassPoints, PairCosts
+from transferability.relatedness.maps.feature_map import AffineMap, lift_logit_map
+from transferability.relatedness.tasks.sample import HeldOut, Sample
 from transferability.transport.coupling import MAX_POINTS
 
-__all__ = ["FittedMap", "GroundCost", "HeldOut"]
-
-
-class HeldOut(NamedTuple):
-    """Reference rows that the classifier that judges them has not seen."""
-
-    logits: FloatArray  # (n, K_R)
-    labels: IntArray  # (n,)
+__all__ = ["FittedMap", "GroundCost"]
 
 
 class FittedMap(NamedTuple):

@@ -35,13 +35,13 @@ from transferability.relatedness.certificate import (
     mixture_losses,
     transformed_losses,
 )
-from transferability.relatedness.costs.base import FittedMap, GroundCost, HeldOut, class_weights
+from transferability.relatedness.classifier.scale import best_scale, doubt, minimize_over_scales
+from transferability.relatedness.costs.base import FittedMap, GroundCost, class_weights
 from transferability.relatedness.costs.ridge_path import ridge_path
-from transferability.relatedness.feature_map import AffineMap, fit_cross_entropy
-from transferability.relatedness.label_transform import LabelTransform
-from transferability.relatedness.matching import ClassPoints, PairCosts, QuantilePairCosts
-from transferability.relatedness.sample import Sample, at_most, hold_out
-from transferability.relatedness.scale import best_scale, doubt, minimize_over_scales
+from transferability.relatedness.labels.label_transform import LabelTransform
+from transferability.relatedness.labels.matching import ClassPoints, PairCosts, QuantilePairCosts
+from transferability.relatedness.maps.feature_map import AffineMap, fit_cross_entropy
+from transferability.relatedness.tasks.sample import HeldOut, Sample, at_most, hold_out
 from transferability.transport.cost import exact_cost
 from transferability.transport.coupling import MAX_POINTS, Coupling
 from transferability.transport.sorted import sorted_coupling

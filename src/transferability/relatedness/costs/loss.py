@@ -17,11 +17,11 @@ from scipy.spatial.distance import cdist
 
 from transferability._array import FloatArray, IntArray
 from transferability.relatedness.costs.alternating import Alternation, fit_by_alternation
-from transferability.relatedness.costs.base import FittedMap, GroundCost, HeldOut
-from transferability.relatedness.feature_map import AffineMap, fit_margins
-from transferability.relatedness.label_transform import LabelTransform
-from transferability.relatedness.matching import ClassPoints, PairCosts, TransportPairCosts
-from transferability.relatedness.sample import Sample
+from transferability.relatedness.costs.base import FittedMap, GroundCost
+from transferability.relatedness.labels.label_transform import LabelTransform
+from transferability.relatedness.labels.matching import ClassPoints, PairCosts, TransportPairCosts
+from transferability.relatedness.maps.feature_map import AffineMap, fit_margins
+from transferability.relatedness.tasks.sample import HeldOut, Sample
 from transferability.transport.cost import loss_cost
 
 __all__ = ["LossCost"]

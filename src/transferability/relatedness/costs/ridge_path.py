@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from transferability.relatedness.feature_map import AffineMap
+from transferability.relatedness.maps.feature_map import AffineMap
 
 __all__ = ["RidgeChoice", "ridge_path"]
 

@@ -1,0 +1,1 @@
+"""The feature transformation: affine maps from target to reference features, and how each is fitted."""

@@ -1,0 +1,298 @@
+"""The frozen summary of a relatedness: numbers and per-sample arrays, without the transformation that gave them.
+
+Rankings, studies and reports hold this. It is what a JSON record says, and is made again from one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+
+from transferability._array import BoolArray, FloatArray, IntArray
+from transferability._validate import check_choice
+from transferability.relatedness.results.visual_summary import VisualSummary
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["ClassTerms", "NearestClass", "ReferenceFit", "RelatednessSummary"]
+
+_NUMBERS = [
+    "reference",
+    "target",
+    "bound",
+    "reference_loss",
+    "label_mismatch",
+    "distribution_mismatch",
+    "transferred_loss",
+    "transferred_accuracy",
+    "transferability",
+    "transferability_accuracy",
+    "gap",
+    "tau",
+    "scale",
+    "certified_tau",
+    "certified",
+    "certificate",
+    "chance",
+    "log_n_classes",
+    "fit_bound",
+    "evaluated_on",
+    "ground_cost",
+    "space",
+    "solver",
+    "seconds",
+    "ridge",
+    "exact_transport",
+]
+
+
+class NearestClass(NamedTuple):
+    """The class of a reference pack that a target class lies nearest to."""
+
+    target_class: str
+    reference: str
+    reference_class: str
+    share: float  # of the rows of the target class, whose nearest class it is
+    runner_up: str | None = None  # "reference: class" that comes second; None where all rows agree
+
+
+class ReferenceFit(NamedTuple):
+    """How well the classifier of the reference was fitted."""
+
+    loss: float
+    accuracy: float
+    gap: float | None  # bound on loss − optimum, in nats
+    converged: bool
+
+
+@dataclass(frozen=True)
+class ClassTerms:
+    """What is known of one target class; the terms are weighted by its prior, so that they sum to those of the bound.
+
+    Attributes
+    ----------
+    target_class : str
+    reference_class : str or None
+        The one with the largest share in it; None where the class has no sample.
+    prior : float
+    reference_loss, label_mismatch, distribution_mismatch : float
+        In nats.
+    accuracy_lost_on_reference, accuracy_lost_to_labels, accuracy_lost_on_target : float or None
+        Shares of all rows; None without labels.
+    alternative_class : str or None
+        What the best other assignment would match it with.
+    margin, margin_error : float or None
+        Nats that it costs more, and the standard error of that.
+    share_of_folds : float or None
+        Share of the folds that chose the reference class.
+    """
+
+    target_class: str
+    reference_class: str | None
+    prior: float
+    reference_loss: float
+    label_mismatch: float
+    distribution_mismatch: float
+    accuracy_lost_on_reference: float | None = None
+    accuracy_lost_to_labels: float | None = None
+    accuracy_lost_on_target: float | None = None
+    alternative_class: str | None = None
+    margin: float | None = None
+    margin_error: float | None = None
+    share_of_folds: float | None = None
+
+    @property
+    def bound(self) -> float:
+        """Its part of the bound."""
+        return self.reference_loss + self.label_mismatch + self.distribution_mismatch
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class RelatednessSummary:
+    """Numbers of the relatedness of one reference and one target; the attributes are those of `Relatedness`.
+
+    `classes` has the terms of each target class, `bound_per_sample` each target sample's part of the bound (its mean is
+    the bound); both may be empty or None for the other references of `panel`.
+    """
+
+    reference: str
+    target: str
+    bound: float
+    reference_loss: float
+    label_mismatch: float
+    distribution_mismatch: float
+    transferred_loss: float | None
+    transferred_accuracy: float | None
+    transferability: float | None
+    transferability_accuracy: float | None
+    tau: float
+    scale: float
+    certified_tau: float
+    certified: bool
+    certificate: str
+    chance: float
+    log_n_classes: float
+    fit_bound: float
+    evaluated_on: str
+    ground_cost: str
+    space: str
+    solver: str
+    ridge: float
+    exact_transport: bool
+    seconds: float
+    history: tuple[float, ...]
+    class_map: IntArray
+    classes: tuple[ClassTerms, ...]
+    reference_fit: ReferenceFit
+    accuracy_lost: Mapping[str, float] | None = None
+    tau_path: tuple[tuple[float, float], ...] = ()
+    pseudo_labels: IntArray | None = None
+    bound_per_sample: FloatArray | None = None
+    transferred_losses: FloatArray | None = None
+    transferred_correct: BoolArray | None = None
+    others: tuple[RelatednessSummary, ...] = ()
+    notes: tuple[str, ...] = ()
+    details: VisualSummary | None = None
+    nearest: tuple[NearestClass, ...] = ()
+    reference_chosen: bool = True
+
+    @property
+    def gap(self) -> float | None:
+        """``bound − transferability``: how much the bound leaves open."""
+        return None if self.transferability is None else self.bound - self.transferability
+
+    @property
+    def panel(self) -> Sequence[RelatednessSummary]:
+        """The results of all references, in the order given; the union and the target's own half come last."""
+        return self.others or (self,)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the target's classes."""
+        return tuple(each.target_class for each in self.classes)
+
+    def closest(self) -> RelatednessSummary:
+        """Return the result of the panel with the smallest bound."""
+        return min(self.panel, key=lambda result: result.bound)
+
+    def per_class(self) -> list[dict[str, Any]]:
+        """Return the terms of each target class: they sum, over classes, to the three terms."""
+        return [dict(vars(each)) for each in self.classes]
+
+    def __repr__(self) -> str:
+        accuracy = "" if self.transferred_accuracy is None else f", accuracy {self.transferred_accuracy:.1%}"
+        return (
+            f"Relatedness({self.reference!r} → {self.target!r}: bound {self.bound:.3f} nats = "
+            f"{self.reference_loss:.3f} + {self.label_mismatch:.3f} + {self.distribution_mismatch:.3f}, "
+            f"{'certified' if self.certified else 'not certified'}{accuracy})"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the arrays of the transformation as JSON values."""
+        one = self._record()
+        one["per_class"] = self.per_class()
+        one["notes"] = list(self.notes)
+        one["nearest"] = [each._asdict() for each in self.nearest]
+        one["reference_chosen"] = self.reference_chosen
+        one["panel"] = [each._record() for each in self.panel]
+        return one
+
+    def detail_records(self) -> list[dict[str, Any] | None]:
+        """Return what a report keeps beside the record: points and samples."""
+        return [None if self.details is None else self.details.to_dict()]
+
+    def _record(self) -> dict[str, Any]:
+        record: dict[str, Any] = {name: getattr(self, name) for name in _NUMBERS}
+        for name in ("certified_tau", "fit_bound", "ridge"):  # JSON knows no infinity
+            record[name] = record[name] if math.isfinite(record[name]) else None
+        record["accuracy_lost"] = None if self.accuracy_lost is None else dict(self.accuracy_lost)
+        record["class_map"] = [int(j) for j in self.class_map]
+        record["class_map_names"] = {each.target_class: each.reference_class for each in self.classes}
+        record["tau_path"] = [list(pair) for pair in self.tau_path]
+        record["history"] = list(self.history)
+        record["reference_classifier"] = self.reference_fit._asdict()
+        record["pseudo_labels"] = None if self.pseudo_labels is None else [int(y) for y in self.pseudo_labels]
+        return record
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any], **arrays: Any) -> RelatednessSummary:
+        """Return the summary that a record of `to_dict` says.
+
+        Parameters
+        ----------
+        record : mapping
+            Of a layout that was checked; what earlier versions did not write is derived or left out.
+        **arrays
+            `bound_per_sample`, `transferred_losses`, `transferred_correct` and `details`, which a record does not hold.
+        """
+        one = _from_record(record, **arrays)
+        panel = [_from_record(each) for each in record.get("panel", ()) if "tau" in each]
+        return dataclasses.replace(one, others=tuple(panel) if len(panel) > 1 else ())
+
+    def plot(
+        self,
+        ax: Axes | None = None,
+        *,
+        kind: Literal["terms", "classes", "points", "tau", "convergence"] = "terms",
+    ) -> Axes:
+        """Draw the result; return the axes. Needs the extra `plot`.
+
+        Parameters
+        ----------
+        ax : Axes, optional
+            Where; by default on a figure of its own.
+        kind : {"terms", "classes", "points", "tau", "convergence"}, default="terms"
+            The three terms, stacked, against the losses they bound, one bar for each reference; the terms
+            per target class; target points before and after the map (needs `details`); the bound by τ; the cost of the
+            matched pairs, round by round.
+        """
+        from transferability.display import plots, tables
+
+        record = self.to_dict()
+        if check_choice(kind, ("terms", "classes", "points", "tau", "convergence"), "kind") == "terms":
+            return plots.plot_terms(tables.terms_table(record["panel"]), ax, target=self.target)
+        if kind == "classes":
+            return plots.plot_classes(record["per_class"], ax)
+        if kind == "points":
+            details = None if self.details is None else self.details.to_dict()
+            return plots.plot_points(tables.points_table(record, details), ax)
+        if kind == "tau":
+            return plots.plot_tau(tables.tau_table(record), ax, chosen=self.tau)
+        return plots.plot_convergence(tables.convergence_table(record), ax)
+
+    def _repr_html_(self) -> str:
+        from transferability.display.notebook import relatedness_html
+
+        return relatedness_html(self.to_dict())
+
+
+def _from_record(record: Mapping[str, Any], **arrays: Any) -> RelatednessSummary:
+    names = {each.name for each in dataclasses.fields(ClassTerms)}
+    rows = record.get("per_class", ())
+    priors = [row["prior"] for row in rows] or [math.nan]
+    given = {name: record[name] for name in _NUMBERS if name in record and name != "gap"}
+    for name in ("certified_tau", "fit_bound", "ridge"):
+        given[name] = math.inf if record[name] is None else record[name]
+    labels = record.get("pseudo_labels")
+    fit = record["reference_classifier"]
+    derived = {"scale": 1.0, "space": "reference", "chance": max(priors), "log_n_classes": math.log(len(priors))}
+    return RelatednessSummary(
+        **derived | given,
+        accuracy_lost=record.get("accuracy_lost"),
+        class_map=np.array(record["class_map"], dtype=np.int64),
+        classes=tuple(ClassTerms(**{name: value for name, value in row.items() if name in names}) for row in rows),
+        tau_path=tuple((tau, bound) for tau, bound in record["tau_path"]),
+        history=tuple(record["history"]),
+        reference_fit=ReferenceFit(fit["loss"], fit["accuracy"], fit.get("gap"), fit["converged"]),
+        pseudo_labels=None if labels is None else np.array(labels, dtype=np.int64),
+        notes=tuple(record.get("notes", ())),
+        nearest=tuple(NearestClass(**each) for each in record.get("nearest", ())),
+        reference_chosen=record.get("reference_chosen", True),
+        **arrays,
+    )

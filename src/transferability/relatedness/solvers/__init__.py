@@ -1,0 +1,1 @@
+"""Solvers: from two tasks to the transformation between them, one file each."""

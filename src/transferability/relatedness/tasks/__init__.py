@@ -1,0 +1,1 @@
+"""The two tasks as they are compared: standardised, sampled, the reference with its classifiers."""

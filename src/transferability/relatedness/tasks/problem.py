@@ -1,0 +1,220 @@
+"""Both tasks as the solvers see them: standardised, and the reference with the classifiers that were trained on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from transferability._array import FloatArray, IntArray
+from transferability.relatedness.classifier.constrained import Start
+from transferability.relatedness.classifier.descent import Rows
+from transferability.relatedness.classifier.lipschitz import SoftmaxClassifier, fit_rows
+from transferability.relatedness.tasks.sample import HeldOut, Sample, at_most, hold_out
+from transferability.relatedness.tasks.standardize import Scaler
+from transferability.task import Task
+
+__all__ = ["Head", "Reference", "Target", "calibrated_head", "keep_classes", "sharing_references"]
+
+
+_Starts = tuple[Start, Start] | None
+_Lineage = tuple[object, ...]
+_MOST_ROWS = 4_000  # that say how sure a classifier may be
+_FIRST = 2e-2  # gap to the optimum of the classifier of a sample, which says how sure the other may be
+_ROUGH = 0.1  # gap to the optimum, in nats, of a classifier that only compares classes
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """``h_R`` of some classes for one τ, and what it does on rows that it has not seen."""
+
+    classifier: SoftmaxClassifier
+    held_out: HeldOut
+    rough: bool = False
+    starts: _Starts = None  # where the fit to a part, and that to all rows, ended
+    lineage: _Lineage = ()  # τ, classes, roughness, and the lineage of the classifier that it was started from
+
+
+_shared: ContextVar[dict[tuple[object, ...], Reference] | None] = ContextVar("references", default=None)
+
+
+@contextmanager
+def sharing_references() -> Iterator[None]:
+    """Standardise each reference once, and train none of its classifiers twice, for all targets until the block ends.
+
+    Every target gets the classifiers that it would get alone, to the last bit: one is shared where it was started from
+    the same classifier, if from any.
+    """
+    token = _shared.set({})
+    try:
+        yield
+    finally:
+        _shared.reset(token)
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """A reference task, standardised; its classifiers are trained once and serve every target and fold."""
+
+    task: Task
+    scaler: Scaler
+    fit: Sample
+    measured: Sample  # the test part; the fitting part where there is none
+    calibrate: bool  # whether classifiers are tried on rows that they have not seen
+    seed: int
+    test: Task | None = None
+    _heads: dict[tuple[float, tuple[int, ...]], Head] = field(default_factory=dict)
+    _trained: dict[_Lineage, Head] = field(default_factory=dict)  # for all targets
+
+    @classmethod
+    def prepare(cls, task: Task, test: Task | None, *, standardize: bool, calibrate: bool, seed: int) -> Reference:
+        """Standardise a reference by its fitting part."""
+        shared = _shared.get()
+        if shared is None:
+            return cls._prepared(task, test, standardize=standardize, calibrate=calibrate, seed=seed)
+        key = id(task), id(test), standardize, calibrate, seed  # of tasks that are kept
+        if key not in shared:
+            shared[key] = cls._prepared(task, test, standardize=standardize, calibrate=calibrate, seed=seed)
+        return replace(shared[key], _heads={})
+
+    @classmethod
+    def _prepared(cls, task: Task, test: Task | None, *, standardize: bool, calibrate: bool, seed: int) -> Reference:
+        scaler = Scaler.fit(task.features) if standardize else Scaler.identity(task.n_features)
+        fit = Sample(scaler.apply(task.features), task.require_labels())
+        measured = fit if test is None else Sample(scaler.apply(test.features), test.require_labels())
+        return cls(task, scaler, fit, measured, calibrate, seed, test)
+
+    @cached_property
+    def spread(self) -> float:
+        """Mean squared norm of the features: how many of them are alive, where they are standardised."""
+        squares = (
+            np.vdot(block, block) for block in np.array_split(self.fit.features, -(-len(self.fit.labels) // 512))
+        )
+        return float(sum(squares)) / len(self.fit.labels)
+
+    def at(self, tau: float) -> Reference:
+        """Return the reference as it is for one τ."""
+        return self
+
+    def head(self, tau: float, kept: IntArray, *, rough: bool = False) -> Head:
+        """Return the classifier of these classes.
+
+        Parameters
+        ----------
+        tau : float
+        kept : array of int
+        rough : bool, default=False
+            Whether a few digits will do: to compare classes, before those without use are left out.
+        """
+        key = tau, tuple(int(k) for k in kept)
+        if key not in self._heads or (self._heads[key].rough and not rough):
+            near = self._nearest(tau, kept)
+            lineage = (*key, rough, () if near is None else self._heads[near].lineage)
+            if lineage not in self._trained:
+                self._trained[lineage] = replace(self._train(tau, kept, near, rough=rough), lineage=lineage)
+            self._heads[key] = self._trained[lineage]
+        return self._heads[key]
+
+    def _train(self, tau: float, kept: IntArray, near: tuple[float, tuple[int, ...]] | None, *, rough: bool) -> Head:
+        used = np.flatnonzero(np.isin(self.fit.labels, kept))
+        sample, rows = self.fit, self.fit.rows
+        if len(used) < len(sample.labels):
+            sample, rows = keep_classes(sample, kept), rows.take(used)
+        training = _Training(rows, sample, tau, self._starts(tau, kept, near), rough=rough)
+        return training.calibrated(self.seed) if self.calibrate else training.plain()
+
+    def _nearest(self, tau: float, kept: IntArray) -> tuple[float, tuple[int, ...]] | None:
+        """Return which fit of these classes, or of more, has the nearest τ."""
+        known = [key for key, head in self._heads.items() if head.starts is not None and np.isin(kept, key[1]).all()]
+        return min(known, key=lambda key: (abs(np.log(key[0] / tau)), len(key[1]))) if known else None
+
+    def _starts(self, tau: float, kept: IntArray, near: tuple[float, tuple[int, ...]] | None) -> _Starts:
+        """Return where the nearest fit ended."""
+        if near is None:
+            return None
+        places, starts = np.searchsorted(near[1], kept), self._heads[near].starts
+        assert starts is not None
+        return starts[0].of_classes(places).scaled(tau / near[0]), starts[1].of_classes(places).scaled(tau / near[0])
+
+
+class _Training(NamedTuple):
+    rows: Rows
+    sample: Sample
+    tau: float
+    starts: _Starts
+    rough: bool
+
+    def fit(
+        self, chosen: IntArray | None, start: Start | None, gap: float | None = None
+    ) -> tuple[SoftmaxClassifier, Start]:
+        """Fit to these rows, or to all."""
+        rows = self.rows if chosen is None else self.rows.take(chosen)
+        labels = self.sample.labels if chosen is None else self.sample.labels[chosen]
+        return fit_rows(rows, labels, self.tau, start=start, gap=_ROUGH if self.rough else gap)
+
+    def plain(self) -> Head:
+        """Return the classifier, and what it does on the rows it was fitted to."""
+        classifier, end = self.fit(None, self.starts and self.starts[1])
+        held_out = HeldOut(classifier.logits(self.sample.features), self.sample.labels)
+        return Head(classifier, held_out, self.rough, (end, end))
+
+    def calibrated(self, seed: int) -> Head:
+        """Return the classifier, and what one that was fitted to three quarters of the rows does on the others."""
+        features, labels = self.sample
+        rng = np.random.default_rng(seed)
+        some = at_most(labels, _MOST_ROWS, rng)
+        first_rows, unseen = (some[rows] for rows in hold_out(labels[some], rng))
+        if len(unseen) == 0:
+            return self.plain()
+        sampled = len(some) < len(labels)
+        first, first_end = self.fit(first_rows, self.starts and self.starts[0], _FIRST if sampled else None)
+        if self.rough and sampled:  # a sample is enough
+            classifier, end = first, first_end
+        else:
+            classifier, end = self.fit(None, self.starts[1] if self.starts else first_end)
+        # Classes of one sample cannot be held out: what the classifier does on them it has seen.
+        alone = np.flatnonzero(np.bincount(labels)[labels] == 1)
+        logits = np.concatenate([first.logits(features[unseen]), classifier.logits(features[alone])])
+        held_out = HeldOut(logits, np.concatenate([labels[unseen], labels[alone]]))
+        return Head(classifier, held_out, self.rough, (first_end, end))
+
+
+def calibrated_head(sample: Sample, tau: float, seed: int) -> Head:
+    """Return the classifier of all rows, and what one that was fitted to three quarters of them does on the others."""
+    return _Training(sample.rows, sample, tau, None, rough=False).calibrated(seed)
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """A target task, standardised by its fitting part."""
+
+    task: Task
+    scaler: Scaler
+    features: FloatArray
+    labels: IntArray | None
+    n_classes: int  # 0 if neither labels nor class names are known
+
+    @cached_property
+    def sample(self) -> Sample:
+        """The features with their labels, which must be known."""
+        assert self.labels is not None
+        return Sample(self.features, self.labels)
+
+    @classmethod
+    def prepare(cls, task: Task, *, standardize: bool) -> Target:
+        """Standardise a target."""
+        scaler = Scaler.fit(task.features) if standardize else Scaler.identity(task.n_features)
+        return cls(task, scaler, scaler.apply(task.features), task.labels, task.n_classes)
+
+
+def keep_classes(reference: Sample, kept: IntArray) -> Sample:
+    """Return the samples of the classes in use, numbered anew."""
+    rows = np.isin(reference.labels, kept)
+    if rows.all() and len(kept) == int(kept[-1]) + 1:
+        return reference
+    return Sample(reference.features[rows], np.searchsorted(kept, reference.labels[rows]))

@@ -1,0 +1,108 @@
+"""One part of a task as the solvers see it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from transferability._array import FloatArray, IntArray
+from transferability.relatedness.classifier.descent import Rows
+
+__all__ = ["HeldOut", "Sample", "at_most", "hold_out", "stratified_folds"]
+
+_HELD_OUT = 0.25
+_ROUNDING = 1e-6  # of a feature, relative to itself and to the mean of its absolute values: a row computed twice
+_BLOCK = 1_000_000  # numbers that are compared at once
+
+
+class _Arrays(NamedTuple):
+    features: FloatArray  # (n, d)
+    labels: IntArray  # (n,)
+
+
+class HeldOut(NamedTuple):
+    """Reference rows that the classifier that judges them has not seen."""
+
+    logits: FloatArray  # (n, K_R)
+    labels: IntArray  # (n,)
+
+
+class Sample(_Arrays):
+    """Standardised features and labels of one part of a task."""
+
+    @cached_property
+    def rows(self) -> Rows:
+        """The features as solvers want them, decomposed once for every fit to this sample."""
+        return Rows.of(self.features)
+
+    def take(self, rows: IntArray) -> Sample:
+        """Return the sample on these rows."""
+        return Sample(self.features[rows], self.labels[rows])
+
+
+def at_most(labels: IntArray, n: int, rng: np.random.Generator) -> IntArray:
+    """Draw so many rows, stratified: of each class its share, and one at least."""
+    if len(labels) <= n:
+        return np.arange(len(labels))
+    rows = rng.permutation(len(labels))
+    rows = rows[np.argsort(labels[rows], kind="stable")]
+    counts = np.bincount(labels)
+    rank = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
+    chosen: IntArray = np.sort(rows[rank < np.repeat(np.maximum(1, counts * n // len(labels)), counts)])
+    return chosen
+
+
+def hold_out(labels: IntArray, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
+    """Hold out a quarter of each class; classes of one sample stay whole. Return the other rows, then these."""
+    order = rng.permutation(len(labels))
+    order = order[np.argsort(labels[order], kind="stable")]
+    counts = np.bincount(labels)
+    rank = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
+    held_out = rank < np.repeat(np.floor(counts * _HELD_OUT + 0.5), counts)
+    held_out &= np.repeat(counts > 1, counts)
+    return order[~held_out], order[held_out]
+
+
+def stratified_folds(
+    labels: IntArray | None, features: FloatArray, n_folds: int, seed: int
+) -> list[tuple[IntArray, IntArray]]:
+    """Return (fitting rows, test rows) of each fold: each row is in one test part, each class spread over the folds.
+
+    Rows of one label whose features are equal up to rounding stay together: what was fitted on one of them has seen the
+    others. Where a class has too few different rows for that, they are dealt one by one. No test part is empty. The
+    folds depend on the order of the rows and on which are equal, not on the values of the features.
+    """
+    classes = np.zeros(len(features), dtype=np.int64) if labels is None else labels
+    first, group = np.unique(_equal_rows(features, classes, least=2 * n_folds), return_inverse=True)
+    order = np.random.default_rng(seed).permutation(len(features))[first].argsort()
+    order = order[np.argsort(classes[first[order]], kind="stable")]
+    fold_of_group = np.empty(len(first), dtype=np.int64)
+    fold_of_group[order] = np.arange(len(first)) % n_folds
+    fold = fold_of_group[group]
+    return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(n_folds)]
+
+
+def _equal_rows(features: FloatArray, classes: IntArray, *, least: int) -> IntArray:
+    """Return the first of the rows that each row is equal to, up to rounding, (n,); itself where no other is.
+
+    Rows of a class are compared with their neighbours on a random axis. Classes with fewer than `least` different rows
+    count all of theirs as different.
+    """
+    n, d = features.shape
+    blocks = np.array_split(features, max(1, features.size // _BLOCK))
+    size = np.sum([np.sum(np.abs(block) / np.float64(n), axis=0) for block in blocks], axis=0)  # of each feature
+    axis = np.random.default_rng(0).normal(size=d) / np.where(size > np.finfo(np.float64).tiny, size, 1.0)
+    order = np.lexsort((np.concatenate([block @ axis for block in blocks]), classes))
+    new = np.ones(n, dtype=bool)
+    for rows in np.array_split(np.arange(1, n), len(blocks)):
+        one, other = (features[order[part]].astype(np.float64, copy=False) for part in (rows - 1, rows))
+        near = (np.abs(one - other) <= _ROUNDING * (np.abs(other) + size)).all(axis=1)
+        new[rows] = ~near | (classes[order[rows - 1]] != classes[order[rows]])
+    group = np.cumsum(new) - 1  # of each place in the order
+    first = np.minimum.reduceat(order, np.flatnonzero(new))
+    leader = np.empty(n, dtype=np.int64)
+    leader[order] = first[group]
+    few = np.bincount(classes[first], minlength=int(classes.max()) + 1) < least
+    return np.where(few[classes], np.arange(n), leader)
