@@ -22,7 +22,7 @@ import onnx
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-__all__ = ["COMMANDS", "GALLERY", "sentences"]
+__all__ = ["COMMANDS", "GALLERY", "STUDY", "sentences"]
 
 GALLERY = Path(__file__).parents[1] / "gallery"
 _WIDTH, _HEIGHT, _COLOURS = 1180, 1000, 200
@@ -61,7 +61,7 @@ _GRAPHS = {
     "pp-ocr-angle": ("rapidocr", "models/ch_ppocr_mobile_v2.0_cls_mobile.onnx", "pool2d_10.tmp_0"),
 }
 """ONNX graphs of packages, by name: the package, the file, and the tensor that holds the features."""
-_STUDY = """encoders = [
+STUDY = """encoders = [
 {encoders}
     "untrained resnet18=timm:resnet18@random",
 ]
@@ -115,7 +115,7 @@ def sentences() -> list[tuple[str, str]]:
 
 def _write_inputs(folder: Path) -> None:
     (folder / "functions.py").write_text(_FUNCTIONS, "utf-8")
-    (folder / "study.toml").write_text(_STUDY, "utf-8")
+    (folder / "study.toml").write_text(STUDY, "utf-8")
     with (folder / "scipy.csv").open("w", encoding="utf-8", newline="") as stream:
         csv.writer(stream).writerows([("text", "label"), *sentences()])
     for name, (package, file, _) in _GRAPHS.items():

@@ -75,6 +75,10 @@ def refusal(error: BaseException) -> str | None:
     if names & {"RepositoryNotFoundError", "RevisionNotFoundError"}:
         what = "no such revision of it" if "RevisionNotFoundError" in names else "nothing of this name"
         return f"{endpoint()} has {what}. Check it; what is not public needs a login: hf auth login."
+    if "HFValidationError" in names:
+        return (
+            "this is no name that a model can have on the hub. Write ORG/NAME, or the path of a folder that is there."
+        )
     problem = hub_problem() if names & {"LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectionError"} else None
     if problem is None:
         return None

@@ -83,7 +83,7 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 return self.reply(200, content, about, body=body)
             return self.reply(404, b"", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": COMMIT}, body=body)
 
-        def reply(self, code: int, content: bytes, about: Mapping[str, str] = {}, *, body: bool) -> None:  # noqa: B006
+        def reply(self, code: int, content: bytes, about: Mapping[str, str] = {}, *, body: bool) -> None:
             self.send_response(code)
             for key, value in {"Content-Length": str(len(content)), **about}.items():
                 self.send_header(key, value)

@@ -48,8 +48,9 @@ def pick_device(device: str | None) -> torch.device:
         chosen = torch.device(device)
         torch.empty(1, device=chosen)
     except (RuntimeError, AssertionError) as error:
-        reason = one_line(error)
+        reason = one_line(error).partition(" device type at start")[0]  # before it repeats what was given
         message = f"`device` must be one that torch can use here, such as 'cpu'; got {device!r} ({reason})."
+        message += " A GPU of NVIDIA or AMD is 'cuda', one of Apple 'mps'." if "gpu" in device.lower() else ""
         raise OptionError(message) from error
     return chosen
 
