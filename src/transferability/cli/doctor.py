@@ -144,7 +144,8 @@ def _cache() -> dict[str, Any]:
 
 
 def _hub() -> dict[str, Any]:
-    from transferability.encoders._reach import cached_repositories, hub_problem
+    from transferability._hub import hub_problem
+    from transferability.encoders._reach import cached_repositories
 
     folder, endpoint = None, "the hub"
     if _installed("huggingface_hub") is not None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from transferability.cli.asking import EncodersOption, ReferencesOption, Targets, Zoo, only
-from transferability.cli.confirm import check_confirmable, confirm_first, shortlist
+from transferability.cli.confirm import check_confirmable, confirm_first, in_order
 from transferability.cli.options import (
     GroundCost,
     JsonFlag,
@@ -67,7 +67,8 @@ def rank(
     confirm: Annotated[
         int | None,
         typer.Option(
-            help="Fine-tune the first so many briefly, and rest the answer on their accuracy; 3 is usual.", min=1
+            help="Fine-tune the first so many that can be, briefly, and rest the answer on their accuracy; 3 is usual.",
+            min=1,
         ),
     ] = None,
     executor: Annotated[
@@ -145,8 +146,8 @@ def rank(
     ranking = kept.ranking
     ranking = replace(ranking, known=pairs, made=ranking.made | {"command": command_line(), "target": wanted})
     if confirm is not None and not kept.interrupted:
-        first = shortlist(ranking.to_dict()["ranking"], confirm, choice.encoders)
-        ranking = replace(ranking, confirmation=confirm_first(first, part, settings, executor, folder))
+        ordered = in_order(ranking.to_dict()["ranking"], choice.encoders)
+        ranking = replace(ranking, confirmation=confirm_first(ordered, confirm, part, settings, executor, folder))
     print_json(ranking.to_dict()) if json else show_ranking(ranking, wide=wide)
     _write(ranking, folder, csv, drawings)
     if not json:

@@ -134,14 +134,12 @@ def test_without_the_hub_its_cache_is_searched(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_hub_that_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    from transferability.encoders._reach import hub_problem
+    from transferability._hub import _asked, hub_problem
 
-    hub_problem.cache_clear()
+    _asked.cache_clear()
     assert "does not answer" in (hub_problem() or "")  # sockets are closed in tests
-    hub_problem.cache_clear()
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert hub_problem() == "HF_HUB_OFFLINE is set"
-    hub_problem.cache_clear()
 
 
 # ── families ─────────────────────────────────────────────────────────────────────────────────────────────────────────

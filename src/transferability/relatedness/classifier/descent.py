@@ -32,7 +32,7 @@ _POWER_ROUNDS = 3  # of the subspace iteration, on moments that fall off
 _MOST_TO_REDUCE = 800  # rows; beyond, the decomposition costs more than it saves
 _ROUNDING = 1e-13  # share of the largest squared singular value below which a direction is rounding
 _SINGLE_PRECISION_FROM = 5_000_000  # multiplications of half a pass
-_MEMORY = 10  # steps
+_MEMORY, _SHORT_MEMORY = 10, 5  # steps; each costs a product with Q, which few rows of many classes notice
 _SLOPE_LEFT = 0.3  # a step is long enough where the slope along it has come down to this share
 _TRIES = 25
 _LEAST_CURVATURE = 1e-10  # of perfectly separated classes rounding leaves none
@@ -242,6 +242,7 @@ class Descent:
         self.logits = self._logits(self.point)
         self.look = loss(self.logits.copy())
         self.passes = 0
+        self._memory = _MEMORY if len(weights) * _MEMORY <= len(features) else _SHORT_MEMORY
         self._steps: list[tuple[Array, Array]] = []
         self.slopes = self._slopes()
 
@@ -334,5 +335,5 @@ class Descent:
         before, self.slopes = self.slopes, self._slopes()
         gained = self.slopes - before
         if float(np.vdot(step, gained)) > -float(np.finfo(step.dtype).eps) * float(np.vdot(gained, gained)):
-            self._steps = [*self._steps[1 - _MEMORY :], (step, gained)]
+            self._steps = [*self._steps[1 - self._memory :], (step, gained)]
         return -0.5 * slope
