@@ -59,9 +59,10 @@ def test_npz_takes_grey_pictures_of_any_sane_dtype(tmp_path, pixels, expected):
 
 
 def test_npz_takes_channels_first_and_whole_floats(tmp_path):
-    for pixels in (PIXELS.transpose(0, 3, 1, 2), PIXELS.astype(np.float32)):
+    narrow = PIXELS[:, :, :2]  # an axis of 4 could be channels
+    for pixels in (narrow.transpose(0, 3, 1, 2), narrow.astype(np.float32)):
         data = load_dataset(f"npz:{save(tmp_path / 'x.npz', x=pixels)}")
-        for picture, expected in zip(data.items(range(6)), PIXELS, strict=True):
+        for picture, expected in zip(data.items(range(6)), narrow, strict=True):
             np.testing.assert_array_equal(np.asarray(picture), expected)
 
 
