@@ -23,15 +23,19 @@ from transferability.encoders import Encoder
 from transferability.features import extract_features
 from transferability.pipeline import Split
 from transferability.ranking.store import ResultStore, result_key
+from transferability.relatedness.references import union_of
+from transferability.scores import linear_probe
 from transferability.validation.measure import data_identity, encoder_identity
 from transferability.validation.settings import FineTuning
 
-__all__ = ["DEFAULT", "PAPERS", "TUNING", "Run", "halves", "options"]
+__all__ = ["DEFAULT", "FOLDS", "PAPERS", "TUNING", "Run", "halves", "options", "sampled"]
 
 RESULTS = Path(__file__).parent / "results"
 DEFAULT = TaskRelatedness()
 PAPERS = TaskRelatedness(0.2, ground_cost="euclidean", scale=False)
 """The paper's cost and τ, without its Algorithm 1; in the reference's space, where the bound is certified."""
+FOLDS = 5  # as `rank` has them below 2,000 rows
+Reference = str | tuple[str, ...] | None
 MANY_CLASSES = ("clinc150", "banking77")  # of which twice as many rows are fitted on
 NUMBERS = (
     "bound", "fit_bound", "reference_loss", "label_mismatch", "distribution_mismatch", "transferred_loss",
@@ -143,40 +147,55 @@ class Run:
         self,
         name: str,
         data: str,
-        references: Sequence[str],
-        estimator: TaskRelatedness,
+        references: Sequence[Reference],
+        estimator: TaskRelatedness = DEFAULT,
         *,
         share: float = 1.0,
         labelled: bool = True,
-        folds: int | None = None,
+        folds: int | None = FOLDS,
     ) -> list[dict[str, Any]]:
         """Return what each reference gives, one dict each.
 
-        Only the target's fitting rows are seen, so that nothing foretells accuracies on rows it was measured on: seven
-        tenths of them fit, the others measure. With folds all of them measure, each by a fit without it, as in `rank`.
-        With a share, only so many of them.
+        Only the target's fitting rows are seen, so that nothing predicts accuracies on rows it was measured on. With
+        folds all of them measure, each by a fit without it, as in `rank`; without, seven tenths fit and the others
+        measure. With a share, only so many of them. A reference is a data set, a tuple of several, which are then one
+        (their union), or None, the target's own other half.
         """
 
-        def work(reference: str) -> dict[str, Any]:
+        def work(reference: Reference) -> dict[str, Any]:
             started = time.process_time()
-            task = self.tasks(name, data)[0]
-            fit, test = halves(task, share) if folds is None else (task, None)
+            task = sampled(self.tasks(name, data)[0], share)
+            fit, test = halves(task) if folds is None else (task, None)
             if not labelled:
                 fit = Task(fit.features, None, name=fit.name, class_names=fit.class_names)
-            left = self.tasks(name, reference)
+            pairs = [self.tasks(name, each) for each in _members(reference)]
+            if len(pairs) > 1:
+                pairs = [union_of(pairs, standardize=estimator.standardize)]
+            left, right = pairs[0] if pairs else (None, None)
             with threads_for(0):
-                found = estimator.fit(left[0], fit, left[1], test, folds=folds)
+                found = estimator.fit(left, fit, right, test, folds=folds)
             numbers = {key: getattr(found, key) for key in NUMBERS}
-            return numbers | {"reference": reference, "seconds": time.process_time() - started}
+            return numbers | {"reference": found.reference, "seconds": time.process_time() - started}
 
         about = dict(vars(estimator))
         return [
             self.kept(
-                "relatedness", name, data, partial(work, each), reference=data_identity(self.part(each)),
-                estimator=about, share=share, labelled=labelled, folds=folds,
+                "relatedness", name, data, partial(work, each), estimator=about, share=share, labelled=labelled,
+                folds=folds, reference=[data_identity(self.part(member)) for member in _members(each)],
             )
             for each in references
         ]  # fmt: skip
+
+    def probe(self, name: str, data: str) -> dict[str, float]:
+        """Return loss and accuracy of a linear probe on the fitting rows of a data set, in five folds."""
+
+        def work() -> dict[str, Any]:
+            task = self.tasks(name, data)[0]
+            with threads_for(0):
+                found = linear_probe(task.features, task.labels, n_folds=FOLDS)
+            return {"loss": found.loss, "accuracy": found.value}
+
+        return self.kept("probe", name, data, work, folds=FOLDS)
 
     def claim(self, text: str, held: str, numbers: str) -> None:
         """Print a claim of the paper, whether it held ("held", "held in part", "did not hold"), and the numbers."""
@@ -201,15 +220,22 @@ class Run:
         print(f"\n{folder / name}.json; CPU seconds of what it rests on: {self.seconds:.0f}", flush=True)
 
 
-def halves(task: Task, share: float = 1.0) -> tuple[Task, Task]:
-    """Return seven tenths of a task and the rest, of a share of its rows."""
+def sampled(task: Task, share: float) -> Task:
+    """Return a share of the rows of a task with its class shares, at least four for each class."""
+    if share == 1:
+        return task
     labels = task.require_labels()
-    rows = stratified_sample(labels, len(task), max(int(share * len(task)), 4 * task.n_classes))
-    fit, test = split(labels[rows], 0.3)
-    names = task.class_names
-    return tuple(  # type: ignore[return-value]
-        Task(task.features[rows[part]], labels[rows[part]], name=task.name, class_names=names) for part in (fit, test)
-    )
+    return task.subset(stratified_sample(labels, len(task), max(int(share * len(task)), 4 * task.n_classes)))
+
+
+def halves(task: Task) -> tuple[Task, Task]:
+    """Return seven tenths of a task and the rest."""
+    fit, test = split(task.require_labels(), 0.3)
+    return task.subset(fit), task.subset(test)
+
+
+def _members(reference: Reference) -> tuple[str, ...]:
+    return (reference,) if isinstance(reference, str) else reference or ()
 
 
 @cache

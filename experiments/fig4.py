@@ -13,7 +13,7 @@ import copy
 from typing import Any
 
 import numpy as np
-from _common import DEFAULT, PAPERS, TUNING, Run, options
+from _common import DEFAULT, FOLDS, PAPERS, TUNING, Run, options
 from _zoo import encoder_from, network_of
 from scipy.stats import pearsonr
 
@@ -25,7 +25,7 @@ from transferability.validation.finetune import FineTuner
 TRAINED_ON = {
     "conv-mnist": "mnist", "conv-fashion": "fashion_mnist", "conv-mnist-m": "mnist_m_cifar", "conv-digits": "digits",
 }  # fmt: skip
-FORMS = {"default": DEFAULT, "paper's form": PAPERS}
+FORMS = {"default": (DEFAULT, FOLDS), "paper's form": (PAPERS, None)}  # and folds
 START = "conv-cifar10"
 
 
@@ -46,13 +46,14 @@ def pairs(run: Run) -> list[dict[str, Any]]:
         for target in TRAINED_ON.values():
             if target == reference:
                 continue
-            for form, estimator in FORMS.items():
-                (found,) = run.relatedness(name, target, [reference], estimator)
-                rows.append({"part": "a", "encoder": name, "target": target, "form": form} | found)
+            for form, (estimator, folds) in FORMS.items():
+                (found,) = run.relatedness(name, target, [reference], estimator, folds=folds)
+                about = {"part": "a", "encoder": name, "target": target, "form": form}
+                rows.append(about | found | {"probe loss": run.probe(name, target)["loss"]})
     verdicts, said = [], []
     for form in FORMS:
         mine = [row for row in rows if row["form"] == form]
-        r = pearsonr([row["bound"] for row in mine], [row["transferability"] for row in mine])[0]
+        r = pearsonr([row["bound"] for row in mine], [row["probe loss"] for row in mine])[0]
         best = {
             reference: min((row for row in mine if row["reference"] == reference), key=lambda row: row["bound"])[
                 "target"
@@ -92,15 +93,16 @@ def before_and_after(run: Run) -> list[dict[str, Any]]:
             if target == reference:
                 continue
             for stage, name in (("before", START), ("after", after)):
-                (found,) = run.relatedness(name, target, [reference], FORMS["default"])
-                rows.append({"part": "b", "stage": stage, "encoder": name, "target": target} | found)
+                (found,) = run.relatedness(name, target, [reference])
+                about = {"part": "b", "stage": stage, "encoder": name, "target": target}
+                rows.append(about | found | {"probe loss": run.probe(name, target)["loss"]})
     related = [row for row in rows if row["target"] != "fashion_mnist"]
 
     def gains(key: str) -> list[float]:
         before, after = ([row[key] for row in related if row["stage"] == stage] for stage in ("before", "after"))
         return [a - b for a, b in zip(before, after, strict=True)]
 
-    bound, loss = gains("bound"), gains("transferability")
+    bound, loss = gains("bound"), gains("probe loss")
     both = np.mean([a > 0 and b > 0 for a, b in zip(bound, loss, strict=True)])
     run.claim(
         "Fig. 4b: fine-tuning on a reference lowers bound and loss of related targets",
@@ -118,7 +120,7 @@ def draw(rows: list[dict[str, Any]]) -> Any:
     figure = Figure(figsize=(14, 3.6), layout="constrained")
     axes = figure.subplots(1, 3)
     names = list(TRAINED_ON.values())
-    for key, ax in zip(("bound", "transferability"), axes, strict=False):
+    for key, ax in zip(("bound", "probe loss"), axes, strict=False):
         matrix = np.full((len(names), len(names)), np.nan)
         for row in rows:
             if row["part"] == "a" and row["form"] == "default":
@@ -132,7 +134,7 @@ def draw(rows: list[dict[str, Any]]) -> Any:
     mine = [row for row in rows if row["part"] == "b"]
     labels = [f"{row['reference'][:7]}→{row['target'][:7]} {row['stage']}" for row in mine]
     axes[2].barh(labels, [row["bound"] for row in mine], color="#56B4E9", label="bound")
-    axes[2].scatter([row["transferability"] for row in mine], labels, color="black", s=12, label="loss of h_T")
+    axes[2].scatter([row["probe loss"] for row in mine], labels, color="black", s=12, label="loss of a linear probe")
     axes[2].tick_params(labelsize=6)
     axes[2].legend(fontsize=7, frameon=False)
     axes[2].set_title("(b) before and after fine-tuning on the reference", fontsize=9)

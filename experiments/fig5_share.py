@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from _common import DEFAULT, Run, halves, options
+from _common import Run, options, sampled
 from finetune_zoo import SEEDS, accuracies
 from scipy.stats import pearsonr
 
@@ -20,7 +20,7 @@ from transferability.scores.registry import ScoreInputs, available, compute_many
 SHARES = (0.05, 0.1, 0.25, 0.5, 1.0)
 TARGETS = {"mnist": "mnist_m_cifar", "fashion_mnist": "mnist", "sign_digits": "mnist"}
 SCORES = ("logme", "h_score_shrunk", "sfda", "pactran_gaussian", "n_leep", "knn", "linear_probe", "otce")
-BOUND, MOVED = "bound", "accuracy of h′"
+BOUND, ACCURACY = "bound", "accuracy of h′"
 
 
 def main() -> None:
@@ -33,20 +33,20 @@ def main() -> None:
             for share in SHARES:
                 values = run.kept(
                     "scores", name, target, lambda n=name, t=target, r=reference, s=share: scored(run, n, t, r, s),
-                    share=share, names=list(SCORES), reference=reference, layout=3,
+                    share=share, names=list(SCORES), reference=reference, layout=4,
                 )  # fmt: skip
-                (found,) = run.relatedness(name, target, [reference], DEFAULT, share=share)
+                (found,) = run.relatedness(name, target, [reference], share=share)
                 rows.append({"encoder": name, "target": target, "share": share, "accuracy": accuracy} | values)
-                rows[-1] |= {BOUND: found["bound"], MOVED: found["transferred_accuracy"]}
+                rows[-1] |= {BOUND: found["bound"], ACCURACY: found["transferred_accuracy"]}
         print(name, flush=True)
-    table = {name: [correlation(rows, name, share) for share in SHARES] for name in (MOVED, BOUND, *SCORES)}
+    table = {name: [correlation(rows, name, share) for share in SHARES] for name in (ACCURACY, BOUND, *SCORES)}
     print(f"{'Pearson, +1 is perfect':24}", *(f"{share:>7.0%}" for share in SHARES))
     for name, values in table.items():
         print(f"{name:24}", *(f"{value:+7.2f}" for value in values))
     lost = {name: values[-1] - min(values) for name, values in table.items()}
     worst = max(lost, key=lambda name: lost[name])
     usual = float(np.median([lost[name] for name in SCORES]))
-    for name in (BOUND, MOVED):
+    for name in (BOUND, ACCURACY):
         steady, strong = lost[name] <= usual, min(table[name]) > 0.5
         run.claim(
             f"Fig. 5: task-relatedness stays correlated with a small share of the target, others do not [{name}]",
@@ -59,9 +59,10 @@ def main() -> None:
 
 def scored(run: Run, name: str, target: str, reference: str, share: float) -> dict[str, float]:
     """Return the scores on a share of the fitting rows."""
-    fit, rest = halves(run.tasks(name, target)[0], share)
-    features, labels = np.concatenate([fit.features, rest.features]), np.concatenate([fit.labels, rest.labels])
-    inputs = ScoreInputs(features, labels, None, run.tasks(name, reference)[0], run.encoder(name).n_parameters)
+    task = sampled(run.tasks(name, target)[0], share)
+    inputs = ScoreInputs(
+        task.features, task.labels, None, run.tasks(name, reference)[0], run.encoder(name).n_parameters
+    )
     with threads_for(0):
         results, _ = compute_many(SCORES, inputs)
     return {key: float(value) for key, value in results.items() if np.isfinite(float(value))}
@@ -69,7 +70,7 @@ def scored(run: Run, name: str, target: str, reference: str, share: float) -> di
 
 def correlation(rows: list[dict[str, Any]], name: str, share: float) -> float:
     """Return the mean over targets of Pearson's r, in the direction of the score."""
-    sign = -1 if name == BOUND or (name != MOVED and not available()[name].higher_is_better) else 1
+    sign = -1 if name == BOUND or (name != ACCURACY and not available()[name].higher_is_better) else 1
     found = []
     for target in TARGETS:
         mine = [row for row in rows if (row["target"], row["share"]) == (target, share) and name in row]
@@ -85,7 +86,7 @@ def draw(table: dict[str, list[float]]) -> Any:
     ax = figure.subplots()
     for name, values in table.items():
         ax.plot(
-            [100 * share for share in SHARES], values, marker="o", lw=3 if name in (BOUND, MOVED) else 1, label=name
+            [100 * share for share in SHARES], values, marker="o", lw=3 if name in (BOUND, ACCURACY) else 1, label=name
         )
     ax.set_xscale("log")
     ax.set_xlabel("% of the target's fitting rows")

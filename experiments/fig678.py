@@ -13,11 +13,12 @@ import time
 from typing import Any
 
 import numpy as np
-from _common import NUMBERS, Run, halves, options
+from _common import DEFAULT, FOLDS, NUMBERS, Run, halves, options
 from _data import target as read
 
-from transferability import Task, TaskRelatedness
+from transferability import TaskRelatedness
 from transferability._threads import threads_for
+from transferability.validation.measure import data_identity
 
 PAIRS = (
     ("conv-mnist", "mnist", "mnist_m_cifar"),
@@ -30,7 +31,7 @@ STEPS = {
     "LearnedAll": {"matching": "gradient"},
     "assignment": {"matching": "assignment"},
 }
-SOLVERS = {"ours": {}, "Algorithm 1": {"solver": "sgd"}}
+SOLVERS: dict[str, dict[str, Any]] = {"ours": {}, "Algorithm 1": {"solver": "sgd", "tau": 0.2}}
 RIGHT = [0, 1, 2, 3, 4]
 
 
@@ -41,14 +42,16 @@ def main() -> None:
     run.finish(rows, draw(run, rows))
 
 
-def fitted(run: Run, name: str, data: str, estimator: TaskRelatedness, reference: Task, parts: Any) -> dict[str, Any]:
-    """Return the numbers of one fit, its history and its time."""
+def fitted(run: Run, name: str, data: str, reference: str, estimator: TaskRelatedness) -> dict[str, Any]:
+    """Return the numbers of one fit, its history and its time; Algorithm 1, which takes long, on one split."""
+    folds = None if estimator.solver == "sgd" else FOLDS
 
     def work() -> dict[str, Any]:
         started = time.process_time()
-        fit, test = parts
+        task, (left, right) = run.tasks(name, data)[0], run.tasks(name, reference)
+        fit, test = halves(task) if folds is None else (task, None)
         with threads_for(0):
-            found = estimator.fit(*[halves(reference)[0], fit, halves(reference)[1], test])
+            found = estimator.fit(left, fit, right, test, folds=folds)
         numbers = {key: getattr(found, key) for key in NUMBERS}
         classes = [int(each) for each in found.class_map]
         history = [float(each) for each in found.history]
@@ -56,9 +59,8 @@ def fitted(run: Run, name: str, data: str, estimator: TaskRelatedness, reference
 
     about = dict(vars(estimator))
     about["matching"] = np.asarray(about["matching"]).tolist()
-    names = [str(each) for each in reference.class_names or ()]
     return run.kept(
-        "steps", name, data, work, estimator=about, reference=[reference.name, len(reference), names], layout=4
+        "steps", name, data, work, estimator=about, reference=data_identity(run.part(reference)), folds=folds
     )
 
 
@@ -71,9 +73,7 @@ def steps(run: Run) -> list[dict[str, Any]]:
             for step, options_ in STEPS.items():
                 if solver == "Algorithm 1" and (step == "assignment" or (name, target) != (PAIRS[0][0], PAIRS[0][2])):
                     continue
-                estimator = TaskRelatedness(0.2, **how, **options_)
-                parts = halves(run.tasks(name, target)[0])
-                found = fitted(run, name, target, estimator, run.tasks(name, reference)[0], parts)
+                found = fitted(run, name, target, reference, TaskRelatedness(**how, **options_))
                 rows.append(
                     {"encoder": name, "pair": f"{reference} → {target}", "solver": solver, "step": step} | found
                 )
@@ -108,14 +108,13 @@ def classes(run: Run) -> list[dict[str, Any]]:
     name, reference, goal = "conv-mnist", "mnist", "mnist_m_cifar"
     sizes = (run.n_fit, run.n_test)
     run.add("target-5", read(run.given.data, goal, *sizes, classes=RIGHT))
-    parts = halves(run.tasks(name, "target-5")[0])
     choices = {"same number, random": [5, 9, 7, 1, 8], "twice as many": list(range(10)), "the right ones": RIGHT}
     rows = []
     for choice, chosen in choices.items():
         data = f"reference-{len(chosen)}-{choice}"
         run.add(data, read(run.given.data, reference, *sizes, classes=chosen))
         matching: Any = "assignment" if len(chosen) == 10 else "identity" if choice == "the right ones" else "random"
-        found = fitted(run, name, "target-5", TaskRelatedness(0.2, matching=matching), run.tasks(name, data)[0], parts)
+        found = fitted(run, name, "target-5", data, TaskRelatedness(matching=matching))
         rows.append({"encoder": name, "pair": "five of MNIST-M", "solver": "ours", "step": choice} | found)
         print(f"{choice:22} {found['bound']:.2f}", flush=True)
     bounds = {row["step"]: row["bound"] for row in rows}
@@ -146,7 +145,7 @@ def draw(run: Run, rows: list[dict[str, Any]]) -> Any:
     name, reference, goal = PAIRS[0]
     task, (fit, _) = run.tasks(name, reference)[0], halves(run.tasks(name, goal)[0])
     with threads_for(0):
-        found = TaskRelatedness(0.2).fit(task, fit)
+        found = DEFAULT.fit(task, fit)
         one = found.transform.reference_scaler.apply(task.features[:250])
         stages = {"before": found.transform.target_scaler.apply(fit.features[:250]), "after": None}
         stages["after"] = found.transform.apply(fit.features[:250])

@@ -26,12 +26,14 @@ def main() -> None:
     for name in run.names:
         for target in TARGETS:
             panel = [each for each in PANEL if each != target]
-            both = (run.relatedness(name, target, panel, estimator) for estimator in (DEFAULT, PAPERS))
-            for ours, paper in zip(*both, strict=True):
+            defaults = run.relatedness(name, target, panel)
+            papers = run.relatedness(name, target, panel, PAPERS, folds=None)
+            for ours, paper in zip(defaults, papers, strict=True):
                 rows.append({
                     "encoder": name, "target": target, "reference": ours["reference"], "default": ours["bound"],
                     "paper's form": paper["bound"], "loss of h′": ours["transferred_loss"],
-                    "paper's loss of h′": paper["transferred_loss"], "loss of h_T": ours["transferability"],
+                    "paper's loss of h′": paper["transferred_loss"],
+                    "loss of a linear probe": run.probe(name, target)["loss"],
                     "seconds": ours["seconds"], "paper's seconds": paper["seconds"],
                 })  # fmt: skip
         print(name, flush=True)

@@ -8,14 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from _common import DEFAULT, Run, options
+from _common import Run, options
 from _zoo import PANEL, TARGETS
 from finetune_zoo import SEEDS, accuracies
 from scipy.stats import pearsonr
 
-from transferability import TaskRelatedness
-
-ESTIMATORS = {"default": DEFAULT, "τ 0.2": TaskRelatedness(0.2)}
 KINDS = {"true": True, "pseudo": False}
 
 
@@ -27,14 +24,13 @@ def main() -> None:
         for target in TARGETS:
             row: dict[str, Any] = {"encoder": name, "target": target}
             row["accuracy"] = float(np.mean(accuracies(run, name, target, SEEDS[:1])))
-            for setting, estimator in ESTIMATORS.items():
-                for kind, labelled in KINDS.items():
-                    panel = [each for each in PANEL if each != target]
-                    found = run.relatedness(name, target, panel, estimator, labelled=labelled)
-                    row[f"{kind}, {setting}"] = min(each["bound"] for each in found)
+            panel = [each for each in PANEL if each != target]
+            for kind, labelled in KINDS.items():
+                found = run.relatedness(name, target, panel, labelled=labelled)
+                row[kind] = min(each["bound"] for each in found)
             rows.append(row)
         print(name, flush=True)
-    columns = [f"{kind}, {setting}" for setting in ESTIMATORS for kind in KINDS]
+    columns = list(KINDS)
     table = {}
     print(f"{'Pearson':20}", *(f"{column:>16}" for column in columns))
     for target in TARGETS:
@@ -43,16 +39,15 @@ def main() -> None:
             column: float(pearsonr([r[column] for r in mine], [r["accuracy"] for r in mine])[0]) for column in columns
         }
         print(f"{target:20}", *(f"{r:+16.2f}" for r in table[target].values()))
-    for setting in ESTIMATORS:
-        true, pseudo = (f"{kind}, {setting}" for kind in KINDS)
-        mean = {column: float(np.mean([each[column] for each in table.values()])) for column in (true, pseudo)}
-        best = min(each[pseudo] for each in table.values())
-        run.claim(
-            f"Table 2: pseudo-labels do nearly as well where reference and target are related [{setting}]",
-            "held" if mean[pseudo] < -0.5 else "held in part" if best < -0.5 else "did not hold",
-            f"mean r {mean[true]:+.2f} with true labels, {mean[pseudo]:+.2f} with pseudo-labels; "
-            + ", ".join(f"{target} {each[true]:+.2f} / {each[pseudo]:+.2f}" for target, each in table.items()),
-        )
+    true, pseudo = KINDS
+    mean = {column: float(np.mean([each[column] for each in table.values()])) for column in columns}
+    best = min(each[pseudo] for each in table.values())
+    run.claim(
+        "Table 2: pseudo-labels do nearly as well where reference and target are related",
+        "held" if mean[pseudo] < -0.5 else "held in part" if best < -0.5 else "did not hold",
+        f"mean r {mean[true]:+.2f} with true labels, {mean[pseudo]:+.2f} with pseudo-labels; "
+        + ", ".join(f"{target} {each[true]:+.2f} / {each[pseudo]:+.2f}" for target, each in table.items()),
+    )
     run.finish(rows, draw(table, columns), correlations=table)
 
 

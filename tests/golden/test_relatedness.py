@@ -86,7 +86,7 @@ def test_best_classes(stored: dict[str, np.ndarray], kind: str) -> None:
     ]
     losses = cost.losses(reference)
     per_class = np.bincount(reference.labels, weights=losses) / np.bincount(reference.labels)
-    chosen = assign_classes(cost.pair_costs(*points, per_class), points[1].priors)
+    chosen = assign_classes(cost.pair_costs(*points, per_class), points[1].priors)  # type: ignore[call-arg]
     assert chosen.tolist() == VALUES[kind]["best"]["class_map"]
     found = cost.certify(
         reference,

@@ -141,13 +141,13 @@ def check(result: Relatedness) -> None:
             assert sum(row[name] for row in rows) == pytest.approx(term, rel=1e-12, abs=1e-300)
         priors = np.array([row["prior"] for row in rows])
         if each.evaluated_on == "fit":  # B and D are those of h′, frozen on the fitting part
-            np.testing.assert_allclose(each.transform.B @ each.transform.D, priors, atol=1e-12)
-        np.testing.assert_allclose(each.transform.B.sum(axis=0), 1.0, atol=1e-12)
+            np.testing.assert_allclose(each.transform.B @ each.transform.D, priors, atol=1e-12)  # type: ignore[attr-defined]
+        np.testing.assert_allclose(each.transform.B.sum(axis=0), 1.0, atol=1e-12)  # type: ignore[attr-defined]
         assert 0 <= each.transferred_accuracy <= 1
-        if each.accuracy_terms is not None:
-            lost = sum(float(part.sum()) for part in each.accuracy_terms)
+        if each.accuracy_terms is not None:  # type: ignore[attr-defined]
+            lost = sum(float(part.sum()) for part in each.accuracy_terms)  # type: ignore[attr-defined, misc]
             assert lost == pytest.approx(1 - each.transferred_accuracy, abs=1e-9)
-        per_point = each.certificate_terms.per_point
+        per_point = each.certificate_terms.per_point  # type: ignore[attr-defined]
         if per_point is not None:
             assert per_point.mean() == pytest.approx(each.bound, rel=1e-9, abs=1e-12)
         if each.solver == "alternating" and (each.space == "reference" or each.ground_cost != "euclidean"):

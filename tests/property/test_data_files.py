@@ -1,15 +1,15 @@
 """Damaged data files: refused in a sentence, or read as they are; `benchmarks/fuzz_data.py` reads thousands."""
 
-import importlib.util
+import importlib
 from pathlib import Path
 
 import datasets
 import numpy as np
 import pytest
 
-spec = importlib.util.spec_from_file_location("fuzz_data", Path(__file__).parents[2] / "benchmarks" / "fuzz_data.py")
-fuzz_data = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(fuzz_data)
+with pytest.MonkeyPatch.context() as patch:
+    patch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+    fuzz_data = importlib.import_module("fuzz_data")
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -42,7 +42,7 @@ def words(items: list) -> np.ndarray:
     return np.zeros((len(items), 2))
 
 
-words.modality = "text"
+words.modality = "text"  # type: ignore[attr-defined]
 
 GOOD, NOISE, BROKEN, WORDS = (FunctionEncoder(each.__name__, each) for each in (rows, noise, broken, words))
 TARGET, REFERENCE, FAR = stripes("bands", 0), stripes("lines", 1), stripes("negatives", 2, inverted=True)

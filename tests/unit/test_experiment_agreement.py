@@ -21,7 +21,7 @@ def module() -> ModuleType:
     assert spec is not None
     loaded = importlib.util.module_from_spec(spec)
     sys.modules["_agreement"] = loaded  # dataclasses look there
-    spec.loader.exec_module(loaded)  # type: ignore[union-attr]
+    spec.loader.exec_module(loaded)
     return loaded
 
 

@@ -38,8 +38,8 @@ def negatives(items: Sequence[Any]) -> Any:
     return -pixels(items)
 
 
-rows.version = pixels.version = "1"
-negatives.version = "2"
+rows.version = pixels.version = "1"  # type: ignore[attr-defined]
+negatives.version = "2"  # type: ignore[attr-defined]
 ROWS, PIXELS = FunctionEncoder("rows", rows), FunctionEncoder("pixels", pixels)
 
 

@@ -31,7 +31,7 @@ def test_the_encoder_that_sees_the_classes_comes_first() -> None:
     assert len(best.transferred_correct) == len(TARGET)
     assert best.transferred_accuracy == 1
     assert best.class_map.tolist() == [0, 1, 2]
-    assert best.target_class_names == ("top", "middle", "bottom")
+    assert best.target_class_names == ("top", "middle", "bottom")  # type: ignore[attr-defined]
     for entry in ranking.entries:
         assert entry.relatedness.certified
         assert entry.relatedness.bound >= entry.relatedness.transferred_loss

@@ -44,7 +44,7 @@ def test_side_by_side_is_one_by_one(zoo: list[str], monkeypatch: pytest.MonkeyPa
             encoders,
             scores=["h_score"],
             settings=Settings(cache=False),
-            tell=lambda _, position, total, done=done: done.append(position),
+            tell=lambda _, position, total, done=done: done.append(position),  # type: ignore[misc]
         )
         assert done == [0, 1, 2, 3, 4]
         rankings.append(ranking)

@@ -30,7 +30,7 @@ class Counting(FunctionEncoder):
             noise = np.stack([np.random.default_rng(int(row[0] * 1000)).normal(size=12) * 40 for row in pixels])
             return np.where(np.arange(12) < n_seen, pixels, noise)
 
-        see.version = name
+        see.version = name  # type: ignore[attr-defined]
         super().__init__(name, see)
 
 
@@ -53,8 +53,8 @@ def test_whoever_is_behind_leaves_before_the_rest_is_encoded(tmp_path, monkeypat
     for one, other in zip(ranking.entries, full.entries, strict=False):
         assert one.relatedness.transferred_loss == other.relatedness.transferred_loss
     assert "race" not in full.made
-    for one, other in zip(ranking.standings, full.standings, strict=False):
-        assert (one.low, one.high, one.n_shared) == (other.low, other.high, 4)  # who left counts
+    for mine, theirs in zip(ranking.standings, full.standings, strict=False):
+        assert (mine.low, mine.high, mine.n_shared) == (theirs.low, theirs.high, 4)  # who left counts
 
 
 def test_references_are_sampled_too_and_failures_are_told():

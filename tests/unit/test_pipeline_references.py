@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from bands import GOOD, NOISE, REFERENCE, SETTINGS, TARGET, stripes
@@ -47,7 +49,7 @@ def test_more_classes_than_any_reference_bring_the_union_and_the_own_half() -> N
     assert list(panel) == ["three", "also three", UNION, OWN_HALF]
     assert panel["three"].label_mismatch > 0.5  # two target classes share each of its classes
     assert panel[UNION].label_mismatch == panel[OWN_HALF].label_mismatch == 0
-    assert panel[UNION].reference_class_names[0] == "three: three 0"
+    assert panel[UNION].reference_class_names[0] == "three: three 0"  # type: ignore[attr-defined]
     assert entry.relatedness.bound == min(each.bound for each in panel.values())
     details = entry.relatedness.details
     assert details is not None
@@ -65,7 +67,7 @@ def test_a_class_of_three_rows_cannot_be_halved_and_says_so() -> None:
 
 
 def test_folds_are_an_option_and_many_rows_have_one_split() -> None:
-    def result(**settings: object) -> object:
+    def result(**settings: Any) -> Any:
         return rank(TARGET, REFERENCE, [GOOD], settings=Settings(cache=False, **settings)).best.relatedness
 
     split = result(folds=1)

@@ -48,7 +48,7 @@ def test_importing_is_light(statement: str, heavy: str) -> None:
 def test_names_that_come_when_they_are_used() -> None:
     assert set(transferability.__all__) <= set(dir(transferability))
     with pytest.raises(AttributeError, match="has no attribute 'ranks'"):
-        _ = transferability.ranks  # type: ignore[attr-defined]
+        _ = transferability.ranks
 
 
 def test_help_needs_no_numbers() -> None:

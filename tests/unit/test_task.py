@@ -32,7 +32,7 @@ def test_without_labels() -> None:
 
 def test_a_task_cannot_be_changed() -> None:
     with pytest.raises(AttributeError):
-        Task(Z, Y).name = "other"
+        Task(Z, Y).name = "other"  # type: ignore[misc]
 
 
 def test_subset_keeps_labels_and_names() -> None:

@@ -91,7 +91,7 @@ def test_what_other_programs_copy_still_fits(tmp_path: Path) -> None:
     found, metadata = read_tensors(tmp_path / "g.safetensors", "a file")
     assert metadata == {"y": "é", "x": ""}
     for name, array in arrays.items():
-        assert found[name].dtype == array.dtype
+        assert found[name].dtype == array.dtype  # type: ignore[attr-defined]
         np.testing.assert_array_equal(found[name], array)
     save_file(
         {"a": np.float16([1.25])} | {name: found[name] for name in "bc"},

@@ -95,7 +95,7 @@ def test_an_output_that_cannot_be_is_refused_at_once(
     os.mkfifo(tmp_path / "fifo")
     before = sorted(tmp_path.iterdir())
     with pytest.raises(error, match=match):
-        check_output(tmp_path / place, **options)  # type: ignore[arg-type]
+        check_output(tmp_path / place, **options)
     assert sorted(tmp_path.iterdir()) == before
 
 

@@ -90,7 +90,7 @@ def test_it_has_no_one_matrix():
 def test_a_recipe_builds_it():
     spec = DataSpec("text", (N,), K - 1, alphabet="ab ")
     process = build_process(ProcessConfig(kind="autoregressive"), spec)
-    assert (process.n_states, process.n_steps, process.mask) == (K, N, K - 1)
+    assert (process.n_states, process.n_steps, process.mask) == (K, N, K - 1)  # type: ignore[attr-defined]
     assert (
         build_process(ProcessConfig(kind="autoregressive"), spec, None, process.stored).describe() == process.describe()
     )

@@ -80,11 +80,11 @@ def test_start_train_export_and_start_again(folder, tmp_path):
     model = load_checkpoint(start)
     texts = ["the quick [MASK] fox", "dog", "[MASK] moon and cat [MASK] over the"]
     ids, real, logits, hidden = logits_of(folder, texts)
-    allowed = torch.arange(logits.shape[-1]) != model.process.mask
+    allowed = torch.arange(logits.shape[-1]) != model.process.mask  # type: ignore[attr-defined]
     with torch.no_grad():
         ours = model.denoiser(ids, torch.zeros(3), None, real)
     torch.testing.assert_close(ours[real][:, allowed], logits[real][:, allowed], rtol=1e-5, atol=1e-5)
-    assert (ours[..., model.process.mask] < -1e29).all()
+    assert (ours[..., model.process.mask] < -1e29).all()  # type: ignore[attr-defined]
     # Features are hidden states, read without padding.
     clean = ["the quick fox", "dog"]
     _, real, _, hidden = logits_of(folder, clean)
@@ -108,7 +108,7 @@ def test_start_train_export_and_start_again(folder, tmp_path):
     a, b = load_checkpoint(again).section("ema"), trained.section("ema")
     assert all(torch.equal(a[key], b[key]) for key in b)
     x = sample(trained.process, trained.denoiser, (4, 8), generator=torch.Generator().manual_seed(0))
-    assert (x != trained.process.mask).all()
+    assert (x != trained.process.mask).all()  # type: ignore[attr-defined]
     assert trained.spec.decode_text(x[0].numpy())
 
 

@@ -41,13 +41,13 @@ def test_its_layers_are_encoders_too(tmp_path):
     path = train(tiny(steps=3), tmp_path / "run", data=data, device="cpu")
     encoder = load_encoder(f"d3pm:{path}", device="cpu", pool="max")
     assert isinstance(encoder, MultiOutputEncoder)
-    assert encoder.pool == "max"
+    assert encoder.pool == "max"  # type: ignore[attr-defined]
     items = [image.fromarray(picture * 64).convert("RGB") for picture in pictures[:5]]
     batch = [pickle.loads(pickle.dumps(encoder.preprocess))(item) for item in items]
     found = encoder.forward(batch, encoder.outputs)
     np.testing.assert_array_equal(found["features"], encoder.encode(items))
-    for name, rows in encoder.encode_multi(items).items():
+    for name, rows in encoder.encode_multi(items).items():  # type: ignore[attr-defined]
         np.testing.assert_array_equal(found[name], rows)
     views = every_layer(encoder)
-    assert [view.output for view in views] == encoder.layers
-    np.testing.assert_array_equal(views[0].encode(items), found[encoder.layers[0]])
+    assert [view.output for view in views] == encoder.layers  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(views[0].encode(items), found[encoder.layers[0]])  # type: ignore[attr-defined]

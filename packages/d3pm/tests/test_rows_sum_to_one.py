@@ -114,7 +114,7 @@ def test_a_recipes_bound_is_one(kind, schedule, tmp_path):
         kind=kind, steps=4, schedule=schedule, neighbours=3, embeddings=str(tmp_path / "e.npy"), mask_rate=0.5
     )
     process = build_process(config, DataSpec("text", (2,), 5, alphabet="abcd "), rng.dirichlet(np.ones(5)))
-    assert bool((process._clock.fingerprint() < math.inf).all())
+    assert bool((process._clock.fingerprint() < math.inf).all())  # type: ignore[attr-defined]
     K = process.n_states
     torch.testing.assert_close(process.cumulative(4).sum(-1), torch.ones(K).double(), rtol=0, atol=1e-12)
     denoiser = contextual(K, 5 if K == 6 else None)

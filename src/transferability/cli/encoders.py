@@ -60,11 +60,11 @@ def encoders(
 def _entries(pattern: str | None) -> list[Entry]:
     """Return what a pattern means."""
     from transferability.encoders._reach import cached_repositories
-    from transferability.encoders.packaged import PACKAGED
+    from transferability.encoders.packaged import packaged_encoders
     from transferability.encoders.registry import expand, families
     from transferability.zoos import SIZES, Entry, entry_of, load_zoo
 
-    packaged = [f"packaged:{name}" for name in PACKAGED]
+    packaged = [f"packaged:{name}" for name in packaged_encoders()]
     if pattern is None:
         entries = {entry.identifier: entry for size in SIZES for entry in load_zoo(size)}
         cached = [_cached_identifier(name, folder) for name, folder in cached_repositories()]

@@ -36,9 +36,11 @@ def relatedness_html(result: Mapping[str, Any]) -> str:
         for row in result["per_class"]
     ]
     title = f"{_short(result['reference'])} → {_short(result['target'])}, losses in nats"
+    fitted = result["evaluated_on"] == "fit"
+    measured = "Measured on the rows that it was fitted on: it says nothing of other rows. " if fitted else ""
     return (
         table_html(title, [], terms)
-        + f"<p>{escape(result['certificate'])}</p>"
+        + f"<p>{measured}{escape(result['certificate'])}</p>"
         + table_html("", ["target class", "reference class", "part of the bound"], classes)
     )
 

@@ -223,9 +223,9 @@ def _in_memory(
 
 
 def _packaged_names() -> str:
-    from transferability.encoders.packaged import PACKAGED
+    from transferability.encoders.packaged import packaged_encoders
 
-    return f"Names: {', '.join(sorted(PACKAGED))}."
+    return f"Names: {', '.join(sorted(packaged_encoders()))}."
 
 
 @contextmanager

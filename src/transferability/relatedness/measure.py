@@ -77,12 +77,14 @@ def _accuracy_terms(solution: SampleSolution, reference: Sample, truth: IntArray
     told = transformed_losses(logits, None, solution.transform, solution.priors)[1]  # target class of reference points
     counts = np.bincount(reference.labels, minlength=shares.shape[1])
     mass = shares[:, reference.labels] / np.maximum(counts, 1)[reference.labels]  # (K_T, n_R), rows sum to 1
-    right = mass @ (logits.argmax(axis=1) == reference.labels)
-    after = (mass * (told[None, :] == np.arange(n_targets)[:, None])).sum(axis=1)
+    hit = logits.argmax(axis=1) == reference.labels  # (n_R,)
+    kept = told[None, :] == np.arange(n_targets)[:, None]  # (K_T, n_R)
+    right, after = (mass * hit).sum(axis=1), (mass * kept).sum(axis=1)
+    confused = (mass * (hit.astype(np.float64) - kept)).sum(axis=1)  # right - after, and zero where no class is shared
     members = np.bincount(truth, minlength=n_targets)
     accuracy = np.bincount(truth[correct], minlength=n_targets) / np.maximum(members, 1)
     priors = members / len(truth)
-    return AccuracyTerms(priors * (1 - right), priors * (right - after), priors * (after - accuracy))
+    return AccuracyTerms(priors * (1 - right), priors * confused, priors * (after - accuracy))
 
 
 def pool(parts: Sequence[tuple[IntArray, Measurement]]) -> Measurement:

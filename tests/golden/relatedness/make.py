@@ -93,7 +93,7 @@ def lipschitz_optimum(z: np.ndarray, y: np.ndarray, tau: float) -> float:
         W = theta[: k * d].reshape(k, d)
         return np.array([1 - ((W[a] - W[b]) ** 2).sum() / tau**2 for a, b in pairs])
 
-    found = minimize(
+    found = minimize(  # type: ignore[call-overload]
         loss,
         np.zeros(k * (d + 1)),
         jac=True,

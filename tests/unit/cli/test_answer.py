@@ -162,10 +162,10 @@ def test_the_next_step_is_code_that_can_be_pasted(encoder: str, modality: str, w
     commands = [step.code for step in steps if step.language == "sh"]
     assert bool(commands) != encoder.startswith(("features:", "python:"))
     assert all(command == "transferability rank 'my photos' -e x --confirm 1" for command in commands)
-    record["made"]["command"] = "study.py"
+    record["made"]["command"] = "study.py"  # type: ignore[index]
     (command,) = [step.code for step in next_steps(record) if step.language == "sh"] or [None]
     assert command is None or command.startswith("transferability validate DATA --encoder ")
-    record["made"]["target"] = "folder:my photos"
+    record["made"]["target"] = "folder:my photos"  # type: ignore[index]
     (command,) = [step.code for step in next_steps(record) if step.language == "sh"] or [None]
     assert command is None or command.startswith("transferability validate 'folder:my photos' --encoder ")
     assert [step for step in next_steps(record | {"confirmation": {}}) if step.language == "sh"] == []
@@ -206,6 +206,6 @@ def test_names_that_cannot_be_pasted_are_in_no_code() -> None:
             "made": {"data": [], "command": "transferability rank 'a; b' -e x --target=<x>", "target": "<x>"},
         }
         assert next_steps(record) == []
-        record["ranking"].append({"encoder": "timm:a", "relatedness": {"per_class": [{}] * 3}})
+        record["ranking"].append({"encoder": "timm:a", "relatedness": {"per_class": [{}] * 3}})  # type: ignore[attr-defined]
         (step,) = next_steps(record)
         assert step.code == "transferability validate DATA --encoder timm:a"

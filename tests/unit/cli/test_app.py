@@ -48,7 +48,7 @@ def run(*arguments: str, code: int = 0) -> tuple[str, str]:
 
 
 def test_the_commands_are_the_documented_ones() -> None:
-    assert sorted(typer.main.get_command(app).commands) == COMMANDS
+    assert sorted(typer.main.get_command(app).commands) == COMMANDS  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -56,7 +56,7 @@ def test_every_command_and_every_option_has_help(command: str) -> None:
     for flag in ("--help", "-h"):
         out, _ = run(command, flag)
         assert f"transferability {command}" in out
-    click_command = typer.main.get_command(app).commands[command]
+    click_command = typer.main.get_command(app).commands[command]  # type: ignore[attr-defined]
     assert len(click_command.help) > 40
     for option in click_command.params:
         assert option.help, f"{command} {option.name}"

@@ -107,7 +107,7 @@ WRONG = [
     (["rank", "films.csv#text=txt", *TEXTS], 1, "Did you mean 'text'?"),
     (["rank", "rare.csv", *TEXTS], 1, "class 'rare' of 'rare' has 2 rows; without a reference"),
     (["rank", "features.npz"], 2, "name one feature file per encoder, features:zoo/ENCODER/{data}.npz"),
-    (["rank", "photos", "-e", "packaged:"], 2, "Names: brain-mri-vgg16"),
+    (["rank", "photos", "-e", "packaged:"], 2, "efficientnet-lite0, efficientnet-lite1"),
     (["rank", "photos", "-e", "packaged:eficientnet-lite0"], 2, "Did you mean 'efficientnet-lite0'"),
     (["rank", "photos", "-e", "resnet50"], 2, "Write timm:resnet50, torchvision:resnet50 or packaged:resnet50"),
     (["rank", "photos", "-e", "packaged:efficientnett*"], 2, "no encoder matches 'packaged:efficientnett*'"),

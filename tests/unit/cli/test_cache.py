@@ -21,7 +21,7 @@ def grey(items):
     return np.stack([np.asarray(each.convert("L")).ravel() for each in items])
 
 
-grey.version = "1"
+grey.version = "1"  # type: ignore[attr-defined]
 
 
 @pytest.fixture(autouse=True)

@@ -254,7 +254,7 @@ def test_columns_of_tables_are_named_as_in_identifiers():
 
 def test_a_function_in_place_of_data_is_told_where_encoders_go() -> None:
     with pytest.raises(DatasetError, match=r"got by_mean, which can be called.*encoders=\[…\] in rank"):
-        load_dataset(by_mean)  # type: ignore[arg-type]
+        load_dataset(by_mean)
 
 
 def by_mean(items: list[object]) -> list[object]:

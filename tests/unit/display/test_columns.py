@@ -120,14 +120,14 @@ def test_results_predict_and_score(ranking: Ranking) -> None:
     labels = np.arange(90) % 3
     features = 5 * np.eye(3, 5)[labels]
     result = ranking.best.relatedness
-    assert (result.predict(features) == result.predict_proba(features).argmax(axis=1)).all()
-    assert result.score(features, labels) == result.score(features, labels.astype(str)) == 1.0
+    assert (result.predict(features) == result.predict_proba(features).argmax(axis=1)).all()  # type: ignore[attr-defined]
+    assert result.score(features, labels) == result.score(features, labels.astype(str)) == 1.0  # type: ignore[attr-defined]
     with pytest.raises(ValueError, match="'x' is none"):
-        result.score(features, ["x"] * 90)
+        result.score(features, ["x"] * 90)  # type: ignore[attr-defined]
     with pytest.raises(ValueError, match="from 0 to 2"):
-        result.score(features, labels + 1)
+        result.score(features, labels + 1)  # type: ignore[attr-defined]
     with pytest.raises(ValueError, match="one entry per row"):
-        result.score(features, labels[:5])
+        result.score(features, labels[:5])  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 40])

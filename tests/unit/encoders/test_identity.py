@@ -140,7 +140,7 @@ class Slotted:
 
 def looped(value):
     thing = Opaque(value=value)
-    thing.me = thing
+    thing.me = thing  # type: ignore[attr-defined]
     return thing
 
 
@@ -155,7 +155,7 @@ def closure(size):
         lambda value: Opaque(inner=Slotted(value)),
         lambda value: {value, "other"},
         lambda value: partial(max, key=value),
-        lambda value: Slotted(value).__init__,
+        lambda value: Slotted(value).__init__,  # type: ignore[misc]
         lambda value: np.array([1.0, float(len(str(value)))]),
         lambda value: torch.tensor([float(len(str(value)))]),
         lambda value: torch.nn.Sequential(torch.nn.Dropout(len(str(value)) / 10)),

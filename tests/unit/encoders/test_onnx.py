@@ -203,7 +203,7 @@ def test_both_layouts_of_a_map_give_the_same(tmp_path, pictures):
         name = save_graph(tmp_path / f"{kind}.onnx", [convolve("x", "c"), *nodes], [("x", FLOAT, ["n", 3, 32, 32])],
                           [("y", FLOAT, shape)], [weights])  # fmt: skip
         found.append(load_encoder(name, "cpu").encode(pictures))
-    np.testing.assert_allclose(*found, rtol=1e-5)
+    np.testing.assert_allclose(*found, rtol=1e-5)  # type: ignore[call-overload]
 
 
 def test_axes_that_cannot_be_told_are_refused(tmp_path, pictures):
@@ -226,7 +226,7 @@ def test_inputs_of_other_floating_types(tmp_path, pictures, kind):
         name = save_graph(tmp_path / f"{each}.onnx", nodes, [("x", each, ["n", 3, 32, 32])],
                           [("y", FLOAT, ["n", 8, 8, 8])], [numpy_helper.from_array(WEIGHTS, "w")])  # fmt: skip
         found.append(load_encoder(name, "cpu").encode(pictures))
-    np.testing.assert_allclose(*found, rtol=0.01, atol=1e-3)
+    np.testing.assert_allclose(*found, rtol=0.01, atol=1e-3)  # type: ignore[call-overload]
 
 
 def test_outputs_in_half_precision(tmp_path, pictures):

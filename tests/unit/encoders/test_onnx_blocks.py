@@ -96,8 +96,8 @@ def test_blocks_are_averaged_within_the_graph(save, pictures, opset, kind):
     together = encoder.forward([encoder.preprocess(each) for each in pictures], encoder.outputs)
     assert list(together) == ["features", "stem", "gated"]
     for view in every_layer(encoder):
-        alone = load_encoder(f"{name}#{view.output}", "cpu").encode(pictures)
+        alone = load_encoder(f"{name}#{view.output}", "cpu").encode(pictures)  # type: ignore[attr-defined]
         assert alone.shape == (len(pictures), WIDTH)
-        np.testing.assert_allclose(together[view.output], alone, rtol=1e-3 if kind == np.float16 else 1e-5)
-        np.testing.assert_array_equal(view.encode(pictures), together[view.output])
+        np.testing.assert_allclose(together[view.output], alone, rtol=1e-3 if kind == np.float16 else 1e-5)  # type: ignore[attr-defined]
+        np.testing.assert_array_equal(view.encode(pictures), together[view.output])  # type: ignore[attr-defined]
     assert together["features"].dtype == together["stem"].dtype == np.float32

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -245,21 +246,22 @@ def test_precision_is_rounding_and_is_told(make, kind):
 
 
 def test_a_layer_by_name_or_number(make):
+    view: Any
     encoder, pictures = make("timm vit")
     names = hidden_layers(encoder)
     view = select(encoder, 2)
     assert (view.name, view.modality) == (f"{encoder.name}/layer={names[2]}", "image")
     assert (view.base, view.output) == (encoder, names[2])
-    assert select(encoder, "-1").output == select(encoder, names[-1]).output == names[-1]
+    assert select(encoder, "-1").output == select(encoder, names[-1]).output == names[-1]  # type: ignore[attr-defined]
     assert select(view, FEATURES) is encoder
-    assert select(view, 0).output == names[0]
+    assert select(view, 0).output == names[0]  # type: ignore[attr-defined]
     assert view.outputs == (FEATURES, PROBABILITIES)
     batch = [view.preprocess(picture) for picture in pictures]
     both = view.forward(batch, view.outputs)
     np.testing.assert_array_equal(both[FEATURES], view.encode(pictures))
-    np.testing.assert_array_equal(both[FEATURES], encoder.forward(batch, [names[2]])[names[2]])
+    np.testing.assert_array_equal(both[FEATURES], encoder.forward(batch, [names[2]])[names[2]])  # type: ignore[attr-defined]
     assert view.identity() == {**encoder.identity(), "output": names[2]}
-    assert [each.output for each in every_layer(view.base)] == list(names)
+    assert [each.output for each in every_layer(view.base)] == list(names)  # type: ignore[attr-defined]
     loaded = load_encoder("timm:test_vit@random", "cpu", layer=2)
     np.testing.assert_allclose(loaded.encode(pictures), both[FEATURES], rtol=1e-5, atol=1e-6)
     for layer, match in (

@@ -52,7 +52,7 @@ def test_rows_do_not_depend_on_what_is_beside_them(kind, tmp_path):
     name, tokens, config = NETWORKS[kind]
     config = {key: value for key, value in config.items() if value is not None}
     classes = (getattr(transformers, f"{name}{end}") for end in ("Model", "Config"))
-    encoder = load_encoder(make(tmp_path / "model", *classes, tokens, **config), "cpu")
+    encoder = load_encoder(make(tmp_path / "model", *classes, tokens, **config), "cpu")  # type: ignore[call-arg]
     texts = ["good film", " ".join(WORDS), "it was sad", " ".join(WORDS * 9), "bad film"]
     for output in (["features"], list(encoder.outputs)):
         together = encoder.forward(texts, output)

@@ -33,7 +33,7 @@ def test_targets_go_with_their_rows() -> None:
     def same(items: list) -> np.ndarray:
         return np.stack(items)
 
-    same.modality = "array"
+    same.modality = "array"  # type: ignore[attr-defined]
     encoder = FunctionEncoder("same", same)
     blocks = list(extract_blocks(encoder, data.subset([5, 3, 8]), cache=False))
     np.testing.assert_array_equal(np.concatenate([each.targets for each in blocks]), [21, 13, 33])

@@ -27,7 +27,7 @@ def mean(items):
     return np.array([[np.asarray(item).mean(), np.asarray(item).std()] for item in items], dtype=np.float32)
 
 
-mean.version = "1"
+mean.version = "1"  # type: ignore[attr-defined]
 
 
 def encoder(name="mean"):

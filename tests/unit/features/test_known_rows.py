@@ -114,7 +114,7 @@ def test_any_data_sets_in_turn(tmp_path_factory, datasets, batch_size):
 def test_a_smaller_limit_after_a_larger_one(tmp_path):
     cache, encoder = FeatureCache(tmp_path), Counting()
     encoder.modality = "image"
-    encoder.forward = lambda batch, outputs: (
+    encoder.forward = lambda batch, outputs: (  # type: ignore[method-assign]
         encoder.encoded.extend(batch) or {"features": np.stack([np.asarray(each).ravel() for each in batch])}
     )
     for limit, n_new in [(350, 350), (140, 0), (20, 0), (350, 0)]:
@@ -147,7 +147,7 @@ def test_few_new_rows_of_many_shards_share_a_batch(cache):
     batches = []
     encoder = Counting()
     forward = encoder.forward
-    encoder.forward = lambda batch, outputs: batches.append(len(batch)) or forward(batch, outputs)
+    encoder.forward = lambda batch, outputs: batches.append(len(batch)) or forward(batch, outputs)  # type: ignore[method-assign]
     rows = [row if row % 4 else 40 + row // 4 for row in range(40)]  # one new row in each of ten shards
     assert encoded(cache, numbers(rows), encoder=encoder, batch_size=5) == [40, 41, 42, 43, 44, 45, 46, 47, 48, 49]
     assert batches == [5, 5]

@@ -354,6 +354,6 @@ def test_pictures_of_many_sizes_come_as_a_list(tmp_path):
     for number, size in enumerate([(4, 4), (6, 4)]):
         Image.new("RGB", size, (9, 9, 9)).save(tmp_path / f"{number}.png")
     encoder = Layers(lambda item: np.asarray(item)[:4, :4, 0] if item.size == (4, 4) else np.asarray(item)[:4, :5, 0])
-    encoder.forward = lambda batch, outputs: {"features": np.array([[each.size] for each in batch], dtype=np.float32)}
+    encoder.forward = lambda batch, outputs: {"features": np.array([[each.size] for each in batch], dtype=np.float32)}  # type: ignore[method-assign]
     found = extract_features(encoder, load_dataset(f"folder:{tmp_path}"), cache=False)
     assert found.features.tolist() == [[16.0], [20.0]]

@@ -105,4 +105,4 @@ def test_a_single_encoder_is_the_best() -> None:
 )
 def test_what_cannot_be_answered_is_refused(call: object, words: str) -> None:
     with pytest.raises(OptionError, match=words):
-        call()
+        call()  # type: ignore[operator]

@@ -48,10 +48,10 @@ def test_the_margin_is_the_quantile_of_residuals_of_targets_left_out() -> None:
         own, others = (
             [(logit(p.probe), logit(p.fine_tuned)) for p in pairs if (p.target == target) == mine] for mine in (1, 0)
         )
-        slope, start = np.polyfit(*np.transpose(others), 1)
+        slope, start = np.polyfit(*np.transpose(others), 1)  # type: ignore[call-overload]
         residuals += [abs(y - start - slope * x) for x, y in own]
     margin = np.sort(residuals)[int(np.ceil(0.8 * 22)) - 1]
-    slope, start = np.polyfit(*np.transpose([(logit(p.probe), logit(p.fine_tuned)) for p in pairs]), 1)
+    slope, start = np.polyfit(*np.transpose([(logit(p.probe), logit(p.fine_tuned)) for p in pairs]), 1)  # type: ignore[call-overload]
     wanted = 1 / (1 + np.exp(-(start + slope * logit(0.7) + np.array([-margin, 0, margin]))))
     np.testing.assert_allclose([found.low, found.value, found.high], wanted, rtol=1e-9)
 
@@ -59,7 +59,7 @@ def test_the_margin_is_the_quantile_of_residuals_of_targets_left_out() -> None:
 def test_intervals_of_new_targets_hold_as_often_as_they_claim() -> None:
     held = []
     for seed in range(60):
-        *pairs, _ = [*world(9, 8, seed), None]
+        *pairs, _ = [*world(9, 8, seed), None]  # type: ignore[misc]
         new = [pair for pair in pairs if pair.target == "t8"]
         known = [pair for pair in pairs if pair.target != "t8"]
         found = expected_accuracies([pair.probe for pair in new], known)

@@ -159,7 +159,7 @@ def test_the_order_of_the_rows_and_the_unit_do_not_matter() -> None:
 @pytest.mark.parametrize("interval", [betting_interval, bernstein_interval])
 def test_one_sided_intervals_put_all_doubt_on_one_end(interval: object) -> None:
     losses = np.random.default_rng(0).random(150)
-    both, lower, upper = (interval(losses, 2.0, sides=sides) for sides in ("both", "lower", "upper"))
+    both, lower, upper = (interval(losses, 2.0, sides=sides) for sides in ("both", "lower", "upper"))  # type: ignore[operator]
     assert both.low < lower.low < both.value < upper.high < both.high
     assert (lower.high, upper.low) == (2.0, 0.0)
 
@@ -203,7 +203,7 @@ def test_smoothing_bounds_losses_and_costs_little() -> None:
 )
 def test_what_cannot_be_answered_is_refused(call: object, words: str) -> None:
     with pytest.raises(OptionError, match=words):
-        call()
+        call()  # type: ignore[operator]
 
 
 def test_an_interval_says_what_it_is() -> None:

@@ -21,7 +21,7 @@ def test_factors_do_what_their_matrix_does(d_out: int, d_in: int) -> None:
     np.testing.assert_allclose(narrow.apply(z), whole.apply(z), atol=1e-13)
     np.testing.assert_allclose(narrow.then(W, c).apply(z), whole.then(W, c).apply(z), atol=1e-13)
     corrected = [each.corrected(left, right, offset).apply(z) for each in (narrow, whole)]
-    np.testing.assert_allclose(*corrected, atol=1e-13)
+    np.testing.assert_allclose(*corrected, atol=1e-13)  # type: ignore[call-overload]
     np.testing.assert_allclose(narrow.inverse().matrix, whole.inverse().matrix, atol=1e-12)
 
 

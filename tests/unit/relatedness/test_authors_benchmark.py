@@ -23,7 +23,7 @@ def test_their_transformations_and_ours_are_measured_alike(tmp_path: Path) -> No
         for part in ("train", "test"):
             labels = np.arange(60) % 3
             parts[f"{task}_{part}"] = (centres[labels] + rng.normal(size=(60, 5))).astype(np.float32)
-            parts[f"{task}_{part}_y"] = labels
+            parts[f"{task}_{part}_y"] = labels  # type: ignore[assignment]
     np.savez(tmp_path / "features_mnist_to_digits.npz", **parts)
     theirs = {"W": 0.02 * centres.T, "c": np.zeros(3), "A": np.eye(5), "A_bar": np.eye(5), "b": np.zeros((5, 1))}
     saved = tmp_path / "transfer_mnist_to_digits_LearnedA_seed2023.npz"

@@ -63,7 +63,7 @@ def test_agrees_with_the_estimator_on_its_own_classifier_and_map() -> None:
             reference,
             target,
             result.reference_classifier.logits,
-            lambda z, t=t: z @ t.map.T + t.offset,
+            lambda z, t=t: z @ t.map.T + t.offset,  # type: ignore[misc]
             class_map=result.class_map,
             ground_cost=ground_cost,
             lipschitz=result.certified_tau if ground_cost == "euclidean" else None,
@@ -139,7 +139,7 @@ def test_a_scale_is_found_on_further_samples() -> None:
         assert fitted.scale != 1
         assert fitted.bound < fixed.bound
         near = [
-            certify(*far, circle, class_map=[0, 1], ground_cost=cost, scale=factor * fitted.scale).bound
+            certify(*far, circle, class_map=[0, 1], ground_cost=cost, scale=factor * fitted.scale).bound  # type: ignore[misc]
             for factor in (0.5, 1.0, 2.0)
         ]
         assert near[1] == min(near)

@@ -56,10 +56,10 @@ class Still(Alternating):
 def test_a_new_solver_is_a_class_and_its_registration(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(alternating, "Still", Still, raising=False)
     monkeypatch.setitem(SOLVERS, "still", Choice("", samples="solvers.alternating:Still"))
-    result = TaskRelatedness(solver="still").fit(REFERENCE, TARGET, folds=3)  # type: ignore[arg-type]
+    result = TaskRelatedness(solver="still").fit(REFERENCE, TARGET, folds=3)
     assert (result.solver, result.ground_cost, result.certified) == ("still", "loss", True)
     assert result.transferred_loss is not None
     assert result.bound >= result.transferred_loss
     np.testing.assert_array_equal(result.transform.feature_map.matrix, np.eye(5))
     with pytest.raises(OptionError, match=r"must be 'loss' with solver='still'; got 'exact'"):
-        TaskRelatedness(solver="still", ground_cost="exact")  # type: ignore[arg-type]
+        TaskRelatedness(solver="still", ground_cost="exact")

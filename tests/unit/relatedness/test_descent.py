@@ -67,7 +67,7 @@ def test_slopes_of_both_losses(problem: tuple[np.ndarray, np.ndarray, np.ndarray
     ):
         look = loss(logits.copy())
         assert look.loss == pytest.approx(float(expected(logits)), rel=1e-12)
-        numeric = approx_fprime(logits.ravel(), lambda flat, f=expected: float(f(flat.reshape(K, N))), 1e-7)
+        numeric = approx_fprime(logits.ravel(), lambda flat, f=expected: float(f(flat.reshape(K, N))), 1e-7)  # type: ignore[misc]
         np.testing.assert_allclose(look.slopes, numeric.reshape(K, N), atol=1e-7)
         p = np.exp(log_softmax(logits, axis=0))
         np.testing.assert_allclose(look.curvature, (p * (1 - p)) @ weight, rtol=1e-12)

@@ -51,7 +51,7 @@ def optimum(z: np.ndarray, y: np.ndarray, tau: float, omega: np.ndarray | None =
             slopes[row, j * d : (j + 1) * d], slopes[row, k * d : (k + 1) * d] = -step, step
         return slopes
 
-    found = minimize(
+    found = minimize(  # type: ignore[call-overload]
         objective,
         np.zeros(n_classes * (d + 1)),
         jac=True,

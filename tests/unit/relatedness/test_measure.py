@@ -45,7 +45,7 @@ def test_each_part_is_what_it_is_called() -> None:
     task = clusters(0, [0, 1, 2], spread=1.0)
     same = TaskRelatedness(0.5, learn_map=False, matching="identity").fit(task, task)
     assert same.accuracy_terms.on_reference.sum() == pytest.approx(1 - same.transferred_accuracy)
-    np.testing.assert_allclose(same.accuracy_terms.to_labels, 0, atol=1e-12)
+    assert same.accuracy_terms.to_labels.tolist() == [0.0] * 3  # to the last bit, and shown without a sign
     np.testing.assert_allclose(same.accuracy_terms.on_target, 0, atol=1e-12)
     # Two of four equal classes share each reference class: half of what is right cannot be told.
     shared = TaskRelatedness(0.5, matching=[0, 0, 1, 1]).fit(

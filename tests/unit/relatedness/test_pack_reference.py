@@ -72,7 +72,7 @@ def test_stands_beside_samples_and_in_folds() -> None:
     assert all(each.bound >= each.transferred_loss for each in result.panel)
     union = TaskRelatedness(union=True).fit([REFERENCE, PACK, clusters(4, 3)], TARGET)
     assert union.panel[-1].reference == "all references"
-    assert len(union.panel[-1].reference_class_names) == 7  # of the samples
+    assert len(union.panel[-1].reference_class_names) == 7  # type: ignore[attr-defined]  # of the samples
 
 
 @settings(max_examples=20)

@@ -36,7 +36,7 @@ def test_a_union_has_a_class_for_each_where_no_single_reference_has(ground_cost:
     assert min(each.label_mismatch for each in result.panel[:2]) > 0.2
     assert union.label_mismatch == 0
     assert sorted(union.class_map.tolist()) == [0, 1, 2, 3, 4]
-    assert set(union.reference_class_names) == {"a: axis 0", "a: axis 1", "b: axis 2", "b: axis 3", "b: axis 4"}
+    assert set(union.reference_class_names) == {"a: axis 0", "a: axis 1", "b: axis 2", "b: axis 3", "b: axis 4"}  # type: ignore[attr-defined]
     assert union.transferred_accuracy > max(each.transferred_accuracy for each in result.panel[:2]) + 0.2
     assert result.reference == UNION
     for each in result.panel:
@@ -85,7 +85,7 @@ def test_a_saved_transformation_of_the_union_predicts_what_was_measured() -> Non
     references = [clusters(0, [0, 1], name="a", shift=3), clusters(1, [2, 3], name="b")]
     target, test = clusters(2, [0, 1, 2, 3]), clusters(3, [0, 1, 2, 3])
     result = TaskRelatedness(union=True).fit(references, target, target_test=test).panel[-1]
-    predicted = result.predict_proba(test.features).argmax(axis=1)
+    predicted = result.predict_proba(test.features).argmax(axis=1)  # type: ignore[attr-defined]
     np.testing.assert_array_equal(predicted == test.labels, result.transferred_correct)
 
 

@@ -138,3 +138,11 @@ def test_constant_of_the_moved_classifier_bounds_its_gradients(result: Relatedne
 def test_a_record_of_two_references_comes_back_with_both(result: Relatedness) -> None:
     again = RelatednessSummary.from_dict(result.to_dict())
     assert [each.reference for each in again.panel] == [each.reference for each in result.panel] == ["red", "blue"]
+
+
+@pytest.mark.parametrize("how", ["fit", "test", "folds"])
+def test_a_bound_of_the_fitting_rows_says_so(how: str) -> None:
+    extra = {"fit": {}, "test": {"target_test": task(3, 2, "green")}, "folds": {"folds": 3}}[how]
+    found = TaskRelatedness().fit(task(0, 2, "red"), task(2, 2, "green"), **extra)
+    assert ("all on the fitting rows" in repr(found)) is (how == "fit")
+    assert ("it says nothing of other rows" in found._repr_html_()) is (how == "fit")

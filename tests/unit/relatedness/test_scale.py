@@ -133,7 +133,8 @@ def test_accuracy_of_a_fixed_map_does_not_know_the_scale(ground_cost: str) -> No
     tasks = [overlapping(seed) for seed in range(3)]
     options = {"ground_cost": ground_cost, "matching": "identity", "learn_map": False}
     scaled, plain = (
-        TaskRelatedness(0.3, scale=scale, **options).fit(*tasks[:2], target_test=tasks[2]) for scale in (True, False)
+        TaskRelatedness(0.3, scale=scale, **options).fit(*tasks[:2], target_test=tasks[2])  # type: ignore[misc]
+        for scale in (True, False)
     )
     assert (scaled.scale != 1, plain.scale) == (True, 1)
     # The classifiers are trained along different ways, to the same optimum.

@@ -66,4 +66,4 @@ def test_every_claim_is_a_check() -> None:
 
 def test_arrays_in_the_place_of_tasks_are_told_what_to_pass() -> None:
     with pytest.raises(TaskError, match=r"must be of type Task; got list. Pass Task\(features, labels\)"):
-        TaskRelatedness().fit([[0.0]], [0])  # type: ignore[arg-type]
+        TaskRelatedness().fit([[0.0]], [0])

@@ -49,7 +49,7 @@ def test_bars_stack_to_the_bound(ranking: Ranking) -> None:
     ax = ranking.plot()
     tops = {}
     for patch in ax.patches:
-        tops[patch.get_x()] = max(tops.get(patch.get_x(), 0), patch.get_y() + patch.get_height())
+        tops[patch.get_x()] = max(tops.get(patch.get_x(), 0), patch.get_y() + patch.get_height())  # type: ignore[attr-defined]
     assert sorted(tops.values()) == pytest.approx(sorted(each.relatedness.bound for each in ranking.entries))
     assert [label.get_text() for label in ax.get_xticklabels()] == [each.encoder for each in ranking.entries]
 

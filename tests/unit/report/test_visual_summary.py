@@ -26,7 +26,7 @@ def tasks(n: int, d_target: int = 6) -> tuple[Task, Task]:
 
 def test_a_certificate_is_the_mean_of_its_points(ranking: Ranking) -> None:
     for entry in ranking.entries:
-        parts = entry.relatedness.certificate_terms.per_point
+        parts = entry.relatedness.certificate_terms.per_point  # type: ignore[attr-defined]
         assert parts.mean() == pytest.approx(entry.relatedness.bound, rel=1e-12)
         losses = entry.relatedness.transferred_losses
         assert losses.mean() == pytest.approx(entry.relatedness.transferred_loss, rel=1e-6)

@@ -163,15 +163,15 @@ def test_pactran_gaussian_is_its_definition_at_the_minimum(clusters: tuple[np.nd
 
     result = scores.pactran(x, y, beta=beta, prior_variance=variance)
     assert result.converged
-    assert result.loss == pytest.approx(found.fun, rel=1e-10)
-    assert result.hessian_trace == pytest.approx(trace, rel=1e-5)
+    assert result.loss == pytest.approx(found.fun, rel=1e-10)  # type: ignore[attr-defined]
+    assert result.hessian_trace == pytest.approx(trace, rel=1e-5)  # type: ignore[attr-defined]
     assert float(result) == pytest.approx(found.fun + complexity, rel=1e-6)
 
 
 def test_pactran_presets(clusters: tuple[np.ndarray, np.ndarray]) -> None:
     own, other = scores.pactran(*clusters), scores.pactran(*clusters, preset="task-relatedness")
-    assert (own.prior_variance, own.beta * own.prior_variance) == pytest.approx((100 / 6, 1200))
-    assert (other.prior_variance, other.beta) == pytest.approx((6 / 100, 1200))
+    assert (own.prior_variance, own.beta * own.prior_variance) == pytest.approx((100 / 6, 1200))  # type: ignore[attr-defined]
+    assert (other.prior_variance, other.beta) == pytest.approx((6 / 100, 1200))  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("prior", ["dirichlet", "gamma"])

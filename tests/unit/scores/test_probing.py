@@ -174,4 +174,4 @@ def test_the_score_is_the_cross_fitted_probe() -> None:
 def test_what_cannot_be_answered_is_refused(call: object, error: type[Exception], words: str) -> None:
     rng = np.random.default_rng(0)
     with pytest.raises(error, match=words):
-        call(rng.normal(size=(20, 3)), np.arange(20) % 2)
+        call(rng.normal(size=(20, 3)), np.arange(20) % 2)  # type: ignore[operator]

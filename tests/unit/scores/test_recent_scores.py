@@ -290,7 +290,7 @@ def test_emms_is_the_least_residual_over_the_simplex(case: tuple[int, int, int, 
     def residual(weights: np.ndarray) -> float:
         return float((sum(w * each for w, each in zip(weights, left, strict=True)) ** 2).mean())
 
-    found = minimize(
+    found = minimize(  # type: ignore[call-overload]
         residual, [1 / 3] * 3, bounds=[(0, 1)] * 3, constraints={"type": "eq", "fun": lambda w: w.sum() - 1}, tol=1e-14
     )
     result = scores.emms(x, y, embeddings)

@@ -55,6 +55,6 @@ def _written(folder: Path, **changes: object) -> Study:
     tables = [name for name, value in given.items() if isinstance(value, dict)]
     lines = [f"{name} = {json.dumps(value)}" for name, value in given.items() if name not in tables]
     for name in tables:
-        lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in given[name].items())]
+        lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in given[name].items())]  # type: ignore[attr-defined]
     (folder / "study.toml").write_text("\n".join(lines))
     return load_study(folder / "study.toml")

@@ -74,7 +74,7 @@ def test_the_plot_shows_every_encoder_of_every_target() -> None:
     ax = found.plot()  # the first column
     assert ax.get_xlabel() == "bound"
     assert [len(each.get_offsets()) for each in ax.collections] == [6, 6]
-    np.testing.assert_allclose(ax.collections[1].get_offsets()[:, 0], found.pairs("bound", "b")[0])
+    np.testing.assert_allclose(ax.collections[1].get_offsets()[:, 0], found.pairs("bound", "b")[0])  # type: ignore[index]
     with pytest.raises(UnknownNameError, match="'bound'"):
         found.plot("bond")
 

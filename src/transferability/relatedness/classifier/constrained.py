@@ -6,7 +6,9 @@ With a multiplier :math:`m_{jk}` for each pair the constraints are a quadratic, 
 (\operatorname{diag}(m 1) - m)`, and `Descent` knows how to go downhill. Multipliers grow where a pair is too far apart
 and fall where it is not: :math:`m_{jk} \leftarrow m_{jk} \lVert w_j - w_k \rVert / \tau`, for the weights that the
 model of the next step predicts (where multipliers dominate, distances are as their inverse, and one such step is the
-answer). That costs no pass over the data, so it is done several times before each step.
+answer). A pair that was near enough so far has next to nothing to multiply: where it is too far apart now, it gets a
+typical multiplier times :math:`\lVert w_j - w_k \rVert^2 / \tau^2 - 1`, as in an augmented Lagrangian, if that is more.
+This costs no pass over the data, so it is done several times before each step.
 
 Any multipliers give a lower bound on the optimum: the Lagrangian lies below the loss on the feasible set and above its
 own tangent, and over feasible W, whose rows lie in a ball of radius :math:`\tau \sqrt{(K - 1) / 2K}` (Jung), the
@@ -113,7 +115,7 @@ def solve_constrained(
             if best.within(gap) or over:
                 return best
         steps = descent.remembered(_quadratic(multipliers, tau, descent))
-        low, high = multipliers / _TRUST, multipliers * _TRUST
+        low, high = multipliers / _TRUST, np.maximum(multipliers * _TRUST, _typical(multipliers))
         for _ in range(updates):
             ahead = descent.direction(_quadratic(multipliers, tau, descent), steps)
             multipliers = np.clip(_updated(multipliers, descent.weights + ahead[:, :-1], tau), low, high)
@@ -160,10 +162,17 @@ def _first_multipliers(descent: Descent, tau: float) -> FloatArray:
 
 
 def _updated(multipliers: FloatArray, weights: Array, tau: float) -> FloatArray:
-    factors = np.clip(np.sqrt(pair_distances_squared(weights)) / tau, *_FACTORS)
-    updated: FloatArray = np.maximum(multipliers * factors, _LEAST / len(weights) ** 2)
+    ratios = np.sqrt(pair_distances_squared(weights)) / tau
+    updated: FloatArray = np.maximum(multipliers * np.clip(ratios, *_FACTORS), _LEAST / len(weights) ** 2)
+    too_far = multipliers + _typical(multipliers) * (ratios * ratios - 1)
+    np.maximum(updated, too_far, out=updated, where=ratios > 1)
     np.fill_diagonal(updated, 0.0)
     return updated
+
+
+def _typical(multipliers: FloatArray) -> float:
+    """Return the mean multiplier, each counted by itself: that of a pair that is held together."""
+    return float(np.vdot(multipliers, multipliers)) / max(float(multipliers.sum()), np.finfo(float).tiny)
 
 
 def _bounds(descent: Descent, multipliers: FloatArray, tau: float, gap: float) -> _Bounds:

@@ -32,7 +32,8 @@ _POWER_ROUNDS = 3  # of the subspace iteration, on moments that fall off
 _MOST_TO_REDUCE = 800  # rows; beyond, the decomposition costs more than it saves
 _ROUNDING = 1e-13  # share of the largest squared singular value below which a direction is rounding
 _SINGLE_PRECISION_FROM = 5_000_000  # multiplications of half a pass
-_MEMORY = 10  # steps
+_MEMORY, _SHORT_MEMORY = 10, 5  # steps; each costs a product with Q, which few rows of many classes notice
+_MANY_CLASSES = 200
 _SLOPE_LEFT = 0.3  # a step is long enough where the slope along it has come down to this share
 _TRIES = 25
 _LEAST_CURVATURE = 1e-10  # of perfectly separated classes rounding leaves none
@@ -242,6 +243,7 @@ class Descent:
         self.logits = self._logits(self.point)
         self.look = loss(self.logits.copy())
         self.passes = 0
+        self._memory = _MEMORY if len(weights) * _MEMORY <= len(features) else _SHORT_MEMORY
         self._steps: list[tuple[Array, Array]] = []
         self.slopes = self._slopes()
 
@@ -252,7 +254,12 @@ class Descent:
 
     def _logits(self, point: Array) -> Array:
         if point[:, :-1].any():
-            logits: Array = np.ascontiguousarray((self.features @ point[:, :-1].T).T)  # a fifth faster than W Zᵀ
+            weights = point[:, :-1]
+            logits: Array = (
+                np.ascontiguousarray((self.features @ weights.T).T)  # a fifth faster than W Zᵀ, for few classes
+                if len(weights) < _MANY_CLASSES
+                else weights @ self.features.T
+            )
         else:
             logits = np.zeros((len(point), len(self.features)), dtype=point.dtype)
         logits += point[:, -1:]
@@ -334,5 +341,5 @@ class Descent:
         before, self.slopes = self.slopes, self._slopes()
         gained = self.slopes - before
         if float(np.vdot(step, gained)) > -float(np.finfo(step.dtype).eps) * float(np.vdot(gained, gained)):
-            self._steps = [*self._steps[1 - _MEMORY :], (step, gained)]
+            self._steps = [*self._steps[1 - self._memory :], (step, gained)]
         return -0.5 * slope

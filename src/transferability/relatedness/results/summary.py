@@ -190,7 +190,8 @@ class RelatednessSummary:
         return (
             f"Relatedness({self.reference!r} → {self.target!r}: bound {self.bound:.3f} nats = "
             f"{self.reference_loss:.3f} + {self.label_mismatch:.3f} + {self.distribution_mismatch:.3f}, "
-            f"{'certified' if self.certified else 'not certified'}{accuracy})"
+            f"{'certified' if self.certified else 'not certified'}{accuracy}"
+            f"{', all on the fitting rows' if self.evaluated_on == 'fit' else ''})"
         )
 
     def to_dict(self) -> dict[str, Any]:
