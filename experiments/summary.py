@@ -19,14 +19,13 @@ ORDER = (
 )  # fmt: skip
 PARTS = ("all targets", "choice", "verdict", "ConvNets alone")
 CRITERIA = {  # as the page names them
-    "default, five folds: accuracy of h′": "**accuracy of h′, default of `rank`**",
-    "default, one split: accuracy of h′": "accuracy of h′, default, one split",
-    "loss cost: accuracy of h′": "accuracy of h′, loss cost",
+    "default: accuracy of h′": "**accuracy of h′, closest reference (criterion of `rank`)**",
+    "default: largest accuracy of h′": "accuracy of h′, largest of the references",
+    "default: loss of h′": "loss of h′, closest reference",
+    "default": "**bound, closest reference**",
+    "default: mean of the panel": "bound, mean of the references",
+    "default: cifar10 alone": "bound, from CIFAR-10 alone",
     "paper's form: accuracy of h′": "accuracy of h′, the paper's form",
-    "default, five folds: loss of h′": "loss of h′, default of `rank`",
-    "default, five folds": "**bound, default of `rank`**",
-    "default, one split": "bound, default, one split",
-    "loss cost": "bound, loss cost",
     "paper's form": "bound, the paper's form (Euclidean cost, τ = 0.2, no scale)",
     "linear_probe": "linear probe",
     "h_score_shrunk": "H-score, shrunk",
