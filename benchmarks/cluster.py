@@ -84,14 +84,19 @@ def draw(n_encoders: int, n_targets: int, n_losses: int, seed: int = 0) -> list[
     return fakes
 
 
-def main() -> None:
-    """Run and check."""
+def read_options() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--encoders", type=int, default=1000)
     parser.add_argument("--targets", type=int, default=10)
     parser.add_argument("--actors", type=int, default=4)
     parser.add_argument("--losses", type=int, default=10)
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run and check."""
+    options = read_options()
     fakes = draw(options.encoders, options.targets, options.losses)
     import ray
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import importlib
+import importlib.resources
 import inspect
 import shutil
 import subprocess
@@ -17,10 +18,11 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import onnx
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-__all__ = ["COMMANDS", "GALLERY", "sentences"]
+__all__ = ["COMMANDS", "GALLERY", "STUDY", "sentences"]
 
 GALLERY = Path(__file__).parents[1] / "gallery"
 _WIDTH, _HEIGHT, _COLOURS = 1180, 1000, 200
@@ -51,16 +53,32 @@ def trigrams(texts):
 
 pixels.version = edges.version = trigrams.version = "1"
 """
-_STUDY = """encoders = [
+_MORE_PICTURES = (
+    "efficientnet-lite1", "efficientnet-lite2", "clip-vit-b16", "vit-s-saliency", "open-nsfw", "brain-mri-vgg16",
+)  # fmt: skip
+_GRAPHS = {
+    "pp-ocr-detector": ("rapidocr", "models/PP-OCRv6_det_small.onnx", "p2o.pd_op.concat.1.0"),
+    "pp-ocr-angle": ("rapidocr", "models/ch_ppocr_mobile_v2.0_cls_mobile.onnx", "pool2d_10.tmp_0"),
+}
+"""ONNX graphs of packages, by name: the package, the file, and the tensor that holds the features."""
+STUDY = """encoders = [
 {encoders}
-    "untrained resnet18=timm:resnet18@random", "pixels=python:functions:pixels", "edges=python:functions:edges",
+    "untrained resnet18=timm:resnet18@random",
 ]
 references = ["packaged:mnist", "packaged:digits"]
 targets = ["packaged:digits", "packaged:mnist"]
 
 [settings]
 limit = 200
-""".format(encoders="\n".join(f'    "{name}=packaged:{name}",' for name in _PICTURES))
+""".format(
+    encoders="\n".join(
+        f'    "{name}={identifier}",'
+        for name, identifier in [
+            *((name, f"packaged:{name}") for name in (*_PICTURES, *_MORE_PICTURES)),
+            *((name, f"onnx:{name}.onnx#{output}") for name, (_, _, output) in _GRAPHS.items()),
+        ]
+    )
+)
 
 
 def _named(names: tuple[str, ...]) -> list[str]:
@@ -97,9 +115,14 @@ def sentences() -> list[tuple[str, str]]:
 
 def _write_inputs(folder: Path) -> None:
     (folder / "functions.py").write_text(_FUNCTIONS, "utf-8")
-    (folder / "study.toml").write_text(_STUDY, "utf-8")
+    (folder / "study.toml").write_text(STUDY, "utf-8")
     with (folder / "scipy.csv").open("w", encoding="utf-8", newline="") as stream:
         csv.writer(stream).writerows([("text", "label"), *sentences()])
+    for name, (package, file, _) in _GRAPHS.items():
+        graph = onnx.load(str(importlib.resources.files(package).joinpath(file)))
+        # These networks were trained on pixels from −1 to 1.
+        onnx.helper.set_model_props(graph, {"mean": "[0.5, 0.5, 0.5]", "std": "[0.5, 0.5, 0.5]"})
+        onnx.save(graph, str(folder / f"{name}.onnx"))
 
 
 def _photograph(browser: Any, report: Path, picture: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import runpy
+import tomllib
 from collections import Counter
 from pathlib import Path
 
@@ -21,9 +22,17 @@ def test_the_page_shows_every_report_and_its_pictures() -> None:
     assert named <= there
 
 
+def test_the_study_is_of_twelve_pretrained_encoders() -> None:
+    encoders = [each for each in tomllib.loads(TOOL["STUDY"])["encoders"] if "@random" not in each]
+    assert len(encoders) == 12
+    assert all(each.partition("=")[2].startswith(("packaged:", "onnx:")) for each in encoders)
+    text = (TOOL["GALLERY"] / "study.html").read_text("utf-8")
+    assert all(each.partition("=")[0] in text for each in encoders)
+
+
 def test_pictures_are_small_and_reports_are_self_contained() -> None:
     for path in TOOL["GALLERY"].iterdir():
-        assert path.stat().st_size <= (200_000 if path.suffix == ".png" else 600_000), path
+        assert path.stat().st_size <= (200_000 if path.suffix == ".png" else 700_000), path
         if path.suffix == ".html":
             text = path.read_text("utf-8")
             assert "Transferability report" in text

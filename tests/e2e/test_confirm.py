@@ -64,12 +64,12 @@ def test_a_ranking_is_confirmed_as_it_is_made_and_afterwards(place: Path, comman
     assert record["confirmation"]["in_words"].split(" (95")[0] in report
 
     store = place / "results" / "finetuned.sqlite"
-    assert kinds(store) == 4
+    assert kinds(store) == 2
     again = command(
         place, "validate", "--top", "3", "results", "--csv", "tuned.csv", "--json", code=3
     )  # one cannot be fine-tuned
     assert json.loads(again.stdout)["entries"] == entries  # nothing was trained again
-    assert kinds(store) == 4
+    assert kinds(store) == 2
     lines = (place / "tuned.csv").read_text().splitlines()
     assert lines[0].startswith("encoder,accuracy,")
     assert lines[0].endswith("accuracy_low,accuracy_high")
@@ -81,6 +81,18 @@ def test_a_ranking_is_confirmed_as_it_is_made_and_afterwards(place: Path, comman
     assert len(record["confirmation"]["entries"]) == 1
     assert sum(each["confirmed"] is not None for each in record["ranking"]) == 1
     assert "transferred accuracy" in table
+
+
+@pytest.mark.slow
+def test_what_cannot_be_trained_gives_its_place_to_the_next(place: Path, command: Command) -> None:
+    options = [each for name in ("python:own:rows", ENCODERS[1]) for each in ("--encoder", name)]
+    done = command(place, "rank", "npz:bands.npz", *options, "--sort", "items_per_second", "--confirm", "1", "--json")
+    record = json.loads(done.stdout)
+    assert record["ranking"][0]["encoder"] == "python:own:rows"  # the fastest
+    assert record["confirmation"]["best"] == ENCODERS[1]
+    passed_over = record["confirmation"]["entries"][1]
+    assert passed_over["encoder"] == "python:own:rows"
+    assert passed_over["note"].startswith("passed over: encoder 'python:own:rows' cannot be fine-tuned")
 
 
 @pytest.mark.parametrize(

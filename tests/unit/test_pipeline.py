@@ -10,6 +10,7 @@ import pytest
 from bands import BROKEN, FAR, GOOD, NOISE, REFERENCE, SETTINGS, TARGET, WORDS, stripes
 
 from transferability import TaskRelatedness, scores
+from transferability.cli.show import caveats
 from transferability.errors import DatasetError, LabelError, OptionError, TaskError, UnknownNameError
 from transferability.features import extract_features
 from transferability.pipeline import Settings, make_pack, prepare, rank, relate
@@ -200,10 +201,32 @@ def test_data_given_by_name_are_limited_and_split() -> None:
     assert set(part.dataset.labels[part.test_rows]) == set(range(10))
 
 
+def test_a_score_to_sort_by_is_computed() -> None:
+    ranking = rank(TARGET, REFERENCE, [GOOD, NOISE], criterion="logme", settings=SETTINGS)
+    values = [entry.scores["logme"] for entry in ranking]
+    assert values == sorted(values, reverse=True)
+    assert "not_sorted_by" not in ranking.made
+
+
+@pytest.mark.parametrize("criterion", ["size", "n_parameters", "ridge_all_layers"])
+def test_what_no_encoder_has_sorts_nothing_and_that_is_said(criterion: str) -> None:
+    ranking = rank(TARGET, REFERENCE, [GOOD, NOISE], criterion=criterion, settings=SETTINGS)
+    assert ranking.criterion == "transferred_accuracy"
+    assert ranking.made["not_sorted_by"] == criterion
+    assert any("sorted by transferred accuracy: no encoder has a value of" in each for each in caveats(ranking))
+
+
+def test_a_device_that_a_function_does_not_use_is_told_once() -> None:
+    ranking = rank(TARGET, REFERENCE, [GOOD, NOISE], settings=replace(SETTINGS, device="gpu"))
+    (said,) = [each for each in caveats(ranking) if "device" in each]
+    assert said == "device: 'gpu' has no effect here: a function computes where its own code says. (all encoders)"
+    assert not any("device" in each for each in caveats(rank(TARGET, REFERENCE, [GOOD], settings=SETTINGS)))
+
+
 def test_faults_of_the_question_are_raised() -> None:
     with pytest.raises(UnknownNameError, match=r"no score is called 'logmee'\. Did you mean 'logme'"):
         rank(TARGET, REFERENCE, [GOOD], scores=["logmee"], settings=SETTINGS)
-    with pytest.raises(UnknownNameError, match=r"no score is called 'bond'\. Did you mean 'bound'"):
+    with pytest.raises(UnknownNameError, match=r"no column or score is called 'bond'\. Did you mean 'bound'"):
         rank(TARGET, REFERENCE, [GOOD], criterion="bond", settings=SETTINGS)
     with pytest.raises(UnknownNameError, match=r"'qqq'\. Columns to sort by: .*bound.*transferability score --list"):
         rank(TARGET, REFERENCE, [GOOD], criterion="qqq", settings=SETTINGS)
@@ -211,6 +234,14 @@ def test_faults_of_the_question_are_raised() -> None:
         rank(TARGET, REFERENCE, [GOOD], criterion="transfered_accuracy", settings=SETTINGS)
     with pytest.raises(UnknownNameError, match=r"Did you mean 'transferred_loss'"):
         rank(TARGET, REFERENCE, [GOOD], criterion="transfered_loss", settings=SETTINGS)
+    with pytest.raises(UnknownNameError, match=r"fine-tuned when the order is known \(--confirm 3\)"):
+        rank(TARGET, REFERENCE, [GOOD], criterion="fine-tuned", settings=SETTINGS)
+    with pytest.raises(
+        UnknownNameError, match=r"nothing is sorted by 'licence', of which no value is better\. Columns"
+    ):
+        rank(TARGET, REFERENCE, [GOOD], criterion="licence", settings=SETTINGS)
+    with pytest.raises(OptionError, match=r"'emms' needs embeddings of the class names, which a ranking has not"):
+        rank(TARGET, REFERENCE, [GOOD], criterion="emms", settings=SETTINGS)
     with pytest.raises(DatasetError, match="there is no folder"):
         rank("folder:/no/such/folder", REFERENCE, [GOOD], settings=SETTINGS)
     with pytest.raises(OptionError, match="`test_share` must be between 0 and 1; got 1"):

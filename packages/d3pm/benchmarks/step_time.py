@@ -133,6 +133,10 @@ def main():
         dense = Dense(Uniform(K, cosine_betas(few)), device, few)
         tell("dense, any process", timed(lambda: torch.autograd.grad(dense.loss(logits, x_0), logits), device, repeats))
 
+    tell_memory()
+
+
+def tell_memory():
     print("memory of the tables, K = 256:")
     for n_steps in (100, 1000, 10_000):
         uniform = Uniform(K, cosine_betas(n_steps))

@@ -27,12 +27,12 @@ _SHOWN = 5  # data sets that are named in a message
 
 def complete_encoder(incomplete: str) -> list[str]:
     """Return what a shell may complete an encoder to: prefixes, then packaged encoders and those of the zoos."""
-    from transferability.encoders.packaged import PACKAGED
+    from transferability.encoders.packaged import packaged_encoders
     from transferability.encoders.registry import families
     from transferability.zoos import SIZES, load_zoo
 
     names = [f"{prefix}:" for prefix in families()]
-    names += [f"packaged:{name}" for name in PACKAGED]
+    names += [f"packaged:{name}" for name in packaged_encoders()]
     names += [entry.identifier for size in SIZES for entry in load_zoo(size)]
     found = [name for name in dict.fromkeys(names) if name.startswith(incomplete)]
     exact = [name for name in found if ":" in incomplete or name.endswith(":")]

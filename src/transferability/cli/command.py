@@ -70,6 +70,11 @@ class Command(TyperCommand):
                     )
                     raise OptionError(message + "takes one. Leave out the others.")
                 given = parsed.get(str(option.name))
+                if given == "" and single:
+                    message = (
+                        f"`{option.opts[0]}` must have a value; got an empty one. Is a variable of the shell empty?"
+                    )
+                    raise OptionError(message)
                 for value in given if isinstance(given, list) else [given]:
                     if isinstance(value, str) and (value.startswith("--") or value in spellings):
                         raise OptionError(_lacks_value(option.opts[0], value, known=value in spellings))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from transferability.pipeline.data import Part
     from transferability.ranking.confirmation import Confirmation
 
-__all__ = ["ExecutorOption", "check_confirmable", "confirm_file", "confirm_first", "shortlist", "show_confirmation"]
+__all__ = ["ExecutorOption", "check_confirmable", "confirm_file", "confirm_first", "in_order", "show_confirmation"]
 
 ExecutorOption = Annotated[
     Literal["local", "ray"],
@@ -30,14 +30,13 @@ FILE = "finetuned.sqlite"
 _LAYER = "/layer="
 
 
-def shortlist(entries: Sequence[Mapping[str, Any]], top: int, given: Sequence[Any] = ()) -> dict[str, Any]:
-    """Return the first encoders of a ranking by name, each once: what was given, or what names it.
+def in_order(entries: Sequence[Mapping[str, Any]], given: Sequence[Any] = ()) -> dict[str, Any]:
+    """Return the encoders of a ranking by name, best first, each once: what was given, or what names it.
 
     Parameters
     ----------
     entries : sequence of mapping
         `Ranking.to_dict()["ranking"]`.
-    top : int
     given : sequence of str or Encoder
         What the ranking was made of, where that is known: identifiers may have short names.
     """
@@ -50,18 +49,22 @@ def shortlist(entries: Sequence[Mapping[str, Any]], top: int, given: Sequence[An
     found: dict[str, Any] = {}
     for entry in entries:
         name = entry["encoder"].partition(_LAYER)[0]  # a hidden layer: the whole model is trained
-        if name not in {each.partition(_LAYER)[0] for each in found} and len(found) < top:
+        if name not in {each.partition(_LAYER)[0] for each in found}:
             found[entry["encoder"]] = loads.get(name, str(entry.get("identifier") or name).partition(_LAYER)[0])
     return found
 
 
 def confirm_first(
-    encoders: Mapping[str, Any], part: Part, settings: Settings, executor: str, folder: Path | None
+    encoders: Mapping[str, Any], top: int, part: Part, settings: Settings, executor: str, folder: Path | None
 ) -> Confirmation:
-    """Fine-tune encoders on a target; what is done is kept in the folder of results, else in the cache."""
+    """Fine-tune the first encoders that can be, on a target; those passed over are told last, with the reason.
+
+    What is done is kept in the folder of results, else in the cache.
+    """
     from transferability.features import default_cache_folder
+    from transferability.ranking.confirmation import Confirmed
     from transferability.ranking.store import ResultStore
-    from transferability.validation.confirm import confirm, run_here
+    from transferability.validation.confirm import confirm, first_trainable, run_here
 
     split = check_confirmable(part, settings)
     place = folder if folder is not None else (default_cache_folder() if settings.cache else None)
@@ -69,14 +72,17 @@ def confirm_first(
     if executor == "ray":
         from transferability.validation.ray import run_on_ray as run
     with show_progress() as progress:
-        return confirm(
-            encoders,
+        chosen, reasons = first_trainable(encoders, top, settings)
+        found = confirm(
+            chosen,
             split,
             settings=settings,
             store=None if place is None else ResultStore(place / FILE),
             executor=run,
             progress=progress,
         )
+    passed_over = [Confirmed(name, None, note=f"passed over: {reason}") for name, reason in reasons.items()]
+    return replace(found, entries=(*found.entries, *passed_over))
 
 
 def check_confirmable(part: Part, settings: Settings) -> Split:
@@ -133,7 +139,7 @@ def confirm_file(
         raise OptionError(message)
     part = load_part(data, settings)
     _check_rows(part, made)
-    found = confirm_first(shortlist(record["ranking"], top, given), part, settings, executor, folder)
+    found = confirm_first(in_order(record["ranking"], given), top, part, settings, executor, folder)
     known = {each["encoder"]: each for each in found.to_dict()["entries"]}
     entries = [
         entry

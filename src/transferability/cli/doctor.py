@@ -144,7 +144,8 @@ def _cache() -> dict[str, Any]:
 
 
 def _hub() -> dict[str, Any]:
-    from transferability.encoders._reach import cached_repositories, hub_problem
+    from transferability._hub import hub_problem
+    from transferability.encoders._reach import cached_repositories
 
     folder, endpoint = None, "the hub"
     if _installed("huggingface_hub") is not None:
@@ -160,9 +161,9 @@ def _hub() -> dict[str, Any]:
 
 
 def _packaged() -> list[dict[str, str]]:
-    from transferability.encoders.packaged import PACKAGED, presence
+    from transferability.encoders.packaged import packaged_encoders, presence
 
-    states = {name: presence(name) for name in PACKAGED}
+    states = {name: presence(name) for name in packaged_encoders()}
     return [
         {"encoder": f"packaged:{name}", "state": state.state, "install": state.install}
         for name, state in states.items()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["encoders"]
 
-_MOST_FACTS = 60  # architectures that are built to be listed, a third of a second each
+_MOST_FACTS = 60  # models that are asked about one by one to be listed, about a third of a second each
 _STATES = {"installed": "installed", "cached": "cached", "local": "a file here", "download": "to download"}
 
 
@@ -37,7 +37,7 @@ def encoders(
 
     Example: transferability encoders 'timm:vit_*'
     """
-    from transferability.encoders._reach import hub_problem
+    from transferability._hub import hub_problem
     from transferability.encoders.registry import presence_of
 
     listed = [(entry, presence_of(entry.identifier)) for entry in _entries(pattern)]
@@ -60,11 +60,11 @@ def encoders(
 def _entries(pattern: str | None) -> list[Entry]:
     """Return what a pattern means."""
     from transferability.encoders._reach import cached_repositories
-    from transferability.encoders.packaged import PACKAGED
+    from transferability.encoders.packaged import packaged_encoders
     from transferability.encoders.registry import expand, families
     from transferability.zoos import SIZES, Entry, entry_of, load_zoo
 
-    packaged = [f"packaged:{name}" for name in PACKAGED]
+    packaged = [f"packaged:{name}" for name in packaged_encoders()]
     if pattern is None:
         entries = {entry.identifier: entry for size in SIZES for entry in load_zoo(size)}
         cached = [_cached_identifier(name, folder) for name, folder in cached_repositories()]
@@ -85,7 +85,7 @@ def _entries(pattern: str | None) -> list[Entry]:
     if spec:
         names = expand(pattern)
         entries_named = [entry_of(name) or Entry(name) for name in names]
-        return _with_facts(entries_named) if prefix == "timm" and len(names) <= _MOST_FACTS else entries_named
+        return _with_facts(entries_named) if len(names) <= _MOST_FACTS else entries_named
     found = [entry for size in SIZES for entry in load_zoo(size) if entry.identifier.startswith(pattern)]
     if not found:
         message = f"`pattern` must be {families()[prefix].usage}, with wildcards perhaps; got {pattern!r}."
@@ -94,21 +94,28 @@ def _entries(pattern: str | None) -> list[Entry]:
 
 
 def _with_facts(entries: list[Entry]) -> list[Entry]:
-    """Return entries of timm with what its architectures say."""
-    from dataclasses import replace
-
-    from transferability.encoders.timm import facts
-
+    """Return entries with what timm's architectures, or the hub, say."""
     found = []
     with show_progress() as progress:
         for number, entry in enumerate(entries):
-            if entry.parameters is None:
-                parameters, size, licence = facts(entry.identifier.partition(":")[2])
-                entry = replace(entry, modality="image", parameters=parameters, input=size, licence=licence)
-            found.append(entry)
+            found.append(_with_fact(entry))
             if progress is not None:
-                progress("timm", number + 1, len(entries))
+                progress("asking", number + 1, len(entries))
     return found
+
+
+def _with_fact(entry: Entry) -> Entry:
+    from dataclasses import replace
+
+    from transferability.zoos.entries import from_hub
+
+    prefix, _, spec = entry.identifier.partition(":")
+    if prefix != "timm" or entry.parameters is not None:
+        return from_hub(entry)
+    from transferability.encoders.timm import facts
+
+    parameters, size, licence = facts(spec)
+    return replace(entry, modality="image", parameters=parameters, input=size, licence=licence)
 
 
 def _cached_identifier(name: str, folder: Any) -> str:
@@ -128,7 +135,7 @@ def _row(entry: Entry, presence: Presence) -> list[str]:
         "–" if entry.parameters is None else f"{entry.parameters / 1e6:.1f} M",
         "–" if entry.input is None else f"{entry.input:,}",
         "–" if entry.gmacs is None else f"{entry.gmacs:.2f}",
-        "–" if size is None else f"{size / 1e6:,.0f} MB",
+        "–" if size is None else f"{max(1, round(size / 1e6)):,} MB",
         entry.licence or "–",
         _STATES.get(presence.state, "not installed"),
     ]

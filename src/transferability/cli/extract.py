@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -84,11 +85,7 @@ def extract(
         raise OptionError(message)
     outputs = (FEATURES, *layers)
     stem = f"{_file_name(dataset.name)}-{_file_name(encoder)}" + (f"-{_file_name(str(layer))}" if layer else "")
-    if layers:
-        folder = Path(stem) if out is None else out
-        paths = {output: folder / f"{_file_name(output)}.safetensors" for output in outputs}
-    else:
-        paths = {FEATURES: out or Path(f"{stem}.safetensors")}
+    paths = _paths(outputs, stem, out)
     places = paths if shard else {output: check_output(path, suffixes=SUFFIXES) for output, path in paths.items()}
 
     common = {"schema": 1, "encoder": encoder, "data": data, "rows": len(dataset)}
@@ -97,15 +94,8 @@ def extract(
         if isinstance(loaded, FeatureFiles):
             widths = {FEATURES: _copy(extract_features(loaded, dataset), places[FEATURES])}
         elif shard:
-            share = extract_share(
-                loaded,
-                dataset,
-                shard,
-                outputs,
-                progress=report,
-                **settings.of(ExtractionOptions),
-            )
-            _print_share(share, common, json=json)
+            options = settings.of(ExtractionOptions)
+            _print_share(extract_share(loaded, dataset, shard, outputs, progress=report, **options), common, json=json)
             return
         else:
             widths = extract_to_files(
@@ -123,6 +113,14 @@ def extract(
     for output, path in paths.items():
         say(str(path))
         notice(f"{len(dataset):,} rows of {widths[output]:,} features")
+
+
+def _paths(outputs: Sequence[str], stem: str, out: Path | None) -> dict[str, Path]:
+    """Return the file of each output: one named by the user, or in a folder of theirs."""
+    if len(outputs) == 1:
+        return {outputs[0]: out or Path(f"{stem}.safetensors")}
+    folder = Path(stem) if out is None else out
+    return {output: folder / f"{_file_name(output)}.safetensors" for output in outputs}
 
 
 def _print_share(share: ShareDone, common: dict[str, Any], *, json: bool) -> None:

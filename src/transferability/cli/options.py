@@ -36,8 +36,8 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of a 
 Sort = Annotated[
     str | None,
     typer.Option(
-        help="Sort by transferred_accuracy, transferred_loss, bound, or the name of a score. By default "
-        "transferred_accuracy where the target has samples with labels, else bound."
+        help="Sort by a column (accuracy, loss, bound, probe, items_per_second, n_parameters, …) or a score, which is "
+        "then computed. By default the transferred accuracy where the target has samples with labels, else the bound."
     ),
 ]
 Tau = Annotated[

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from transferability.cli.asking import EncodersOption, ReferencesOption, Targets, Zoo, only
-from transferability.cli.confirm import check_confirmable, confirm_first, shortlist
+from transferability.cli.confirm import check_confirmable, confirm_first, in_order
 from transferability.cli.options import (
     GroundCost,
     JsonFlag,
@@ -32,6 +32,9 @@ from transferability.cli.progress import keep_what_is_done, watch_ranking
 from transferability.cli.show import CsvFile, PlotsFolder, show_next, show_ranking, write_csv, write_ranking
 from transferability.relatedness.classifier.tau import DEFAULT_TAU
 from transferability.settings import Settings
+
+if TYPE_CHECKING:
+    from transferability.ranking.result import Ranking
 
 __all__ = ["rank"]
 
@@ -64,7 +67,8 @@ def rank(
     confirm: Annotated[
         int | None,
         typer.Option(
-            help="Fine-tune the first so many briefly, and rest the answer on their accuracy; 3 is usual.", min=1
+            help="Fine-tune the first so many that can be, briefly, and rest the answer on their accuracy; 3 is usual.",
+            min=1,
         ),
     ] = None,
     executor: Annotated[
@@ -142,18 +146,23 @@ def rank(
     ranking = kept.ranking
     ranking = replace(ranking, known=pairs, made=ranking.made | {"command": command_line(), "target": wanted})
     if confirm is not None and not kept.interrupted:
-        first = shortlist(ranking.to_dict()["ranking"], confirm, choice.encoders)
-        ranking = replace(ranking, confirmation=confirm_first(first, part, settings, executor, folder))
+        ordered = in_order(ranking.to_dict()["ranking"], choice.encoders)
+        ranking = replace(ranking, confirmation=confirm_first(ordered, confirm, part, settings, executor, folder))
     print_json(ranking.to_dict()) if json else show_ranking(ranking, wide=wide)
-    if folder is not None:
-        write_ranking(ranking, folder)
-    if csv is not None:
-        write_csv(ranking.frame(), csv)
-    if drawings is not None:
-        write_ranking_plots([ranking], drawings)
+    _write(ranking, folder, csv, drawings)
     if not json:
         show_next(ranking)
     if kept.interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
     if ranking.skipped:
         raise typer.Exit(EXIT_PARTIAL)
+
+
+def _write(ranking: Ranking, folder: Path | None, csv: Path | None, drawings: Path | None) -> None:
+    """Write the files that were asked for."""
+    if folder is not None:
+        write_ranking(ranking, folder)
+    if csv is not None:
+        write_csv(ranking.frame(), csv)
+    if drawings is not None:
+        write_ranking_plots([ranking], drawings)

@@ -61,6 +61,9 @@ def caveats(ranking: Ranking, *, wide: bool = True) -> list[str]:
     """Return what must be known to read the table: every note once, with the encoders that it is about."""
     best = ranking.best.relatedness
     texts = []
+    if "not_sorted_by" in ranking.made:
+        asked, taken = (title_of(each) for each in (ranking.made["not_sorted_by"], ranking.criterion))
+        texts.append(f"sorted by {taken}: no encoder has a value of {asked!r}, by which --sort asked to sort.")
     if best.transferred_accuracy is not None:
         texts.append(
             "transferred accuracy: of the reference's classifier, transferred to the target by the fitted map, "

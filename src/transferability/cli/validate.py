@@ -104,7 +104,8 @@ def validate(
         print_json(found_first.to_dict()) if json else show_confirmation(found_first, foretold)
         if csv is not None:
             write_csv(found_first.frame(), csv)
-        if any(each.accuracy is None for each in found_first.entries):
+        n_tuned = sum(each.accuracy is not None for each in found_first.entries)
+        if n_tuned < min(top, len(found_first.entries)):
             raise typer.Exit(EXIT_PARTIAL)
         return
     targets = several(data, target)

@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from transferability._hub import offline_where_it_does_not_answer, refusal
 from transferability._identifiers import split_fragment
 from transferability.datasets.base import Dataset
 from transferability.datasets.column_roles import ROLES, Roles, parse_roles
@@ -94,11 +95,16 @@ def load_hub(spec: str, limit: int | None = None, seed: int = 0) -> Dataset:
         message = f"`limit` must be given for a stream, hf:{spec}: so many rows are taken from it."
         raise OptionError(message)
     try:
-        with _quietly(library):
+        on_disk = source.path.exists()
+        with _quietly(library), nullcontext() if on_disk else offline_where_it_does_not_answer():
             found = _rows(library, source, limit, seed)
     except TransferabilityError:
         raise
     except Exception as error:  # the library's own, the network's, and those of every file format
+        refused = None if source.path.exists() else refusal(error)
+        if refused is not None:
+            message = f"data 'hf:{spec}' cannot be loaded: {refused}"
+            raise DatasetError(message) from error
         reason = " ".join(str(error).split())[:300].rstrip(".")
         message = (
             f"data 'hf:{spec}' cannot be loaded: {reason}. If they must be downloaded, check name, configuration, "

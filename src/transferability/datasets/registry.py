@@ -17,7 +17,14 @@ from transferability._validate import check_seed
 from transferability.datasets.base import Dataset
 from transferability.datasets.in_memory import from_memory
 from transferability.datasets.sampling import stratified_sample
-from transferability.errors import DatasetError, NoSuchFileError, OptionError, TransferabilityError, no_such_file
+from transferability.errors import (
+    DatasetError,
+    NoSuchFileError,
+    OptionError,
+    TransferabilityError,
+    UnknownNameError,
+    no_such_file,
+)
 
 __all__ = ["identifier_of", "load_dataset"]
 
@@ -34,6 +41,7 @@ _LOADERS = {
     "torchvision": "transferability.datasets.vision:load_torchvision",
 }
 # What files are by their suffix; an .npz that holds `features` is a feature file.
+_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst")
 _BY_SUFFIX = {
     ".csv": "csv", ".tsv": "csv", ".csv.gz": "csv", ".tsv.gz": "csv", ".parquet": "parquet", ".npz": "npz",
     ".safetensors": "features", ".conll": "conll", ".json": "hf", ".jsonl": "hf", ".arrow": "hf",
@@ -120,6 +128,12 @@ def identifier_of(data: str | os.PathLike[str]) -> str:
         If a path leads to a file of an unknown kind, or if a `Path` leads nowhere.
     """
     text = os.fspath(data)
+    if not text.strip():
+        message = f"`data` must be a path such as photos/, or an identifier such as hf:NAME; got {text!r}."
+        raise UnknownNameError(message)
+    if "://" in text:
+        message = f"data {text!r} are an address, and nothing is fetched from addresses. Download and unpack them, and "
+        raise UnknownNameError(message + "name the folder or file; data sets of the hub are hf:NAME.")
     path = Path(text).expanduser()
     if isinstance(data, str) and data.partition(":")[0] in _LOADERS:
         return data
@@ -133,6 +147,9 @@ def identifier_of(data: str | os.PathLike[str]) -> str:
     kind = _BY_SUFFIX.get("".join(path.suffixes[-2:]).lower()) or _BY_SUFFIX.get(path.suffix.lower())
     if path.suffix.lower() in (".npy", ".pt", ".pth", ".pkl"):
         message = f"file {path} holds an array, and no labels: {HOW_TO_SAVE} Encoders then take features:FILE."
+        raise DatasetError(message)
+    if path.suffix.lower() in _ARCHIVES:
+        message = f"file {path} is an archive. Unpack it, and name the folder or file that was in it."
         raise DatasetError(message)
     if kind is None:
         message = f"file {path} must end in one of {', '.join(sorted(_BY_SUFFIX))}, or be named by its kind: csv:FILE."

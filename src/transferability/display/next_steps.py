@@ -45,8 +45,10 @@ def next_steps(record: Mapping[str, Any]) -> list[Step]:
     # What has no prefix is in memory: no command can name it.
     trainable = [name for name in named if ":" in name and not name.startswith(_NO_WEIGHTS)][:_SHORTLIST]
     if trainable and record.get("confirmation") is None:
-        count = named.index(trainable[-1]) + 1  # what cannot be trained in between is told when it is tried
-        title = f"Fine-tune the first {count} briefly, and let that decide" if count > 1 else "Fine-tune it briefly"
+        count = len(trainable)
+        first = "the first" if trainable == named[:count] else "the first that can be"
+        title = f"Fine-tune {first} {count} briefly, and let that decide"
+        title = title if count > 1 else f"Fine-tune {trainable[0]} briefly"
         confirmed = _with_confirm(made.get("command"), count)
         if confirmed is not None:
             return [*steps, Step(title, confirmed, "sh")]

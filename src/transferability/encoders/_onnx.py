@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from transferability.errors import (
     require_extra,
 )
 
-__all__ = ["file_hashes", "open_session", "read_graph"]
+__all__ = ["count_weights", "file_hashes", "open_session", "read_graph"]
 
 
 def read_graph(path: Path, name: str) -> Any:
@@ -37,6 +38,16 @@ def read_graph(path: Path, name: str) -> Any:
         raise EncoderError(message)
     _weight_files(graph, path, name)
     return graph
+
+
+def count_weights(graph: Any) -> int | None:
+    """Return the number of weights: what initialises the graph, and the constants in which some exporters keep them."""
+    import onnx
+
+    floating = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE, onnx.TensorProto.BFLOAT16)
+    constants = [each.t for node in graph.graph.node if node.op_type == "Constant" for each in node.attribute]
+    weights = [each for each in constants if each.dims and each.data_type in floating]  # others are shapes and bounds
+    return sum(math.prod(each.dims) for each in (*graph.graph.initializer, *weights)) or None
 
 
 def _weight_files(graph: Any, path: Path, name: str) -> list[Path]:

@@ -1,45 +1,26 @@
-"""What of the Hugging Face hub is on this machine, and whether the hub answers: asked without loading any model."""
+"""What of the Hugging Face hub is on this machine, and what is there: asked without loading any model."""
 
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from transferability._hub import hub_problem
+from transferability.encoders.facts import licence_name
 from transferability.encoders.family import Family, Presence, without_library
 from transferability.errors import OptionError, one_line
 
-__all__ = ["cached_repositories", "folder_or_hub", "hub_presence", "hub_problem", "search_hub"]
+__all__ = ["cached_repositories", "folder_or_hub", "hub_facts", "hub_presence", "search_hub"]
 
 _WEIGHTS = (
     "model.safetensors", "pytorch_model.bin", "model.safetensors.index.json", "pytorch_model.bin.index.json",
     "open_clip_model.safetensors", "open_clip_pytorch_model.bin",
 )  # fmt: skip
-_YES = ("1", "ON", "YES", "TRUE")
-_TIMEOUT = 3.0  # seconds; a hub that takes longer to say that it is there takes too long to download from
 _MOST = 50
-
-
-@functools.cache
-def hub_problem() -> str | None:
-    """Return why nothing can be downloaded from the hub, or None where it answers; asked once per process."""
-    offline = [name for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE") if os.environ.get(name, "").upper() in _YES]
-    if offline:
-        return f"{offline[0]} is set"
-    if find_spec("huggingface_hub") is None:
-        return "the package `huggingface_hub` is not installed"
-    from huggingface_hub import constants
-    from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
-
-    try:
-        get_session().head(constants.ENDPOINT, timeout=_TIMEOUT)
-    except Exception:  # noqa: BLE001 - of whatever library carries the request
-        return f"{constants.ENDPOINT} does not answer"
-    return None
 
 
 def hub_presence(family: Family, repository: str, revision: str | None = None) -> Presence:
@@ -111,6 +92,21 @@ def search_hub(pattern: str, identifier: str, library: str) -> list[str]:
         message = f"encoder {identifier!r} cannot be searched for on the hub: {one_line(error)}. Name the models."
         raise OptionError(message) from error
     return names[:_MOST]
+
+
+@functools.lru_cache(maxsize=1024)
+def hub_facts(repository: str, revision: str | None = None) -> tuple[int | None, str | None]:
+    """Return the number of weights and the licence of a model on the hub, as far as the hub knows them; one request."""
+    if hub_problem() is not None:
+        return None, None
+    from huggingface_hub import HfApi
+
+    try:
+        found = HfApi().model_info(repository, revision=revision, expand=["safetensors", "cardData"])
+    except Exception:  # noqa: BLE001 - of whatever library carries the request; said when the model is loaded
+        return None, None
+    weights, card = found.safetensors, found.card_data
+    return None if weights is None else int(weights.total), licence_name(None if card is None else card.get("license"))
 
 
 def _cached_files(repository: str, revision: str | None) -> list[Path]:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from transferability._hub import refusal
 from transferability.encoders.base import Identity, Precision
 from transferability.encoders.identity import settings_hash
 from transferability.errors import EncoderError, OptionError, one_line, passes_through
@@ -47,8 +48,9 @@ def pick_device(device: str | None) -> torch.device:
         chosen = torch.device(device)
         torch.empty(1, device=chosen)
     except (RuntimeError, AssertionError) as error:
-        reason = one_line(error)
+        reason = one_line(error).partition(" device type at start")[0]  # before it repeats what was given
         message = f"`device` must be one that torch can use here, such as 'cpu'; got {device!r} ({reason})."
+        message += " A GPU of NVIDIA or AMD is 'cuda', one of Apple 'mps'." if "gpu" in device.lower() else ""
         raise OptionError(message) from error
     return chosen
 
@@ -93,6 +95,9 @@ def _reason(error: BaseException, name: str) -> str:
         return "memory does not suffice. Choose a smaller encoder."
     if Path(name.partition(":")[2].removeprefix("local-dir:")).expanduser().exists():
         return f"{one_line(error)}."
+    refused = refusal(error)
+    if refused is not None:
+        return refused
     return (
         f"{one_line(error)}. If it must be downloaded, check its name and the network; "
         "without a network, fetch it elsewhere and carry the cache over (HF_HOME, TORCH_HOME)."

@@ -55,9 +55,9 @@ def licence(identifier: str) -> str | None:
             config = timm.get_pretrained_cfg(spec)
             return None if config is None else licence_name(config.license)
         if prefix == "packaged":
-            from transferability.encoders.packaged import PACKAGED
+            from transferability.encoders.packaged import packaged_encoders
 
-            return _of_package(getattr(PACKAGED[spec], "package", "").partition("==")[0])
+            return _of_package(getattr(packaged_encoders()[spec], "package", "").partition("==")[0])
         if prefix in ("hf", "st"):
             return _of_card(spec.partition("@")[0])
     return None

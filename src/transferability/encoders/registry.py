@@ -5,15 +5,15 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args
 
+from transferability._hub import hub_problem, offline_where_it_does_not_answer
 from transferability._identifiers import split_identifier
 from transferability._validate import check_choice
-from transferability.encoders._reach import hub_problem
 from transferability.encoders._state import undisturbed
 from transferability.encoders.base import Encoder, Precision
 from transferability.encoders.family import Family, Presence, without_library
@@ -184,7 +184,7 @@ def load_encoder(
             )
             raise OptionError(message)
     trusted = {"trust_remote_code": True} if trust_remote_code and "trust_remote_code" in parameters else {}
-    with _one_sentence(identifier):
+    with _one_sentence(identifier), _hub_asked_once(prefix, identifier):
         encoder = load(rest, device=device, **options, **trusted)
     encoder = encoder if alias is None else renamed(encoder, alias)
     if layer is None:
@@ -193,6 +193,14 @@ def load_encoder(
         message = f"`layer` must be left out for encoder {identifier!r}: feature files hold one output; got {layer!r}."
         raise OptionError(message)
     return select(encoder, layer)
+
+
+def _hub_asked_once(prefix: str, identifier: str) -> AbstractContextManager[None]:
+    """Return what keeps libraries from asking again and again for what comes from a hub that does not answer."""
+    from_hub = prefix in _MODULES and _module(prefix).FAMILY.from_hub
+    if not from_hub or presence_of(identifier).state in ("local", "missing"):
+        return nullcontext()
+    return offline_where_it_does_not_answer()
 
 
 def _in_memory(
@@ -209,9 +217,9 @@ def _in_memory(
 
 
 def _packaged_names() -> str:
-    from transferability.encoders.packaged import PACKAGED
+    from transferability.encoders.packaged import packaged_encoders
 
-    return f"Names: {', '.join(sorted(PACKAGED))}."
+    return f"Names: {', '.join(sorted(packaged_encoders()))}."
 
 
 @contextmanager

@@ -101,6 +101,9 @@ def prepare(data: Any, settings: Settings) -> Split:
         message += "are needed. "
         fix = "Add rows of another class, or take other labels: a folder for each class, or FILE#label=COLUMN."
         raise LabelError(message + (" ".join(dataset.notes) or fix))
+    if dataset.labels is not None and len(dataset) > 2 and len(np.unique(labels)) == len(dataset):
+        message = f"all {len(dataset):,} rows of data {dataset.name!r} have labels of their own, which name rows, not "
+        raise LabelError(message + "classes. Name the column of the classes: FILE#label=COLUMN.")
     lonely = np.flatnonzero(np.bincount(labels) == 1)
     if len(lonely):
         name = str(lonely[0]) if dataset.class_names is None else dataset.class_names[lonely[0]]

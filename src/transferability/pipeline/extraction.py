@@ -184,10 +184,14 @@ class Extraction:
         return [{"data": name, "key": features.key} for name, features in named if features.key is not None]
 
     def notes(self, view: AnyLoaded, parts: Sequence[Part]) -> dict[str, str]:
-        """Return what must be said of the features of these data under one view: texts that were cut."""
+        """Return what must be said of the features of these data under one view: texts cut, a device not used."""
         found = [self._found.get(id(part.dataset), {}) for part in parts if isinstance(part, Split)]
         said = [note for outputs in found if _output_of(view) in outputs for note in outputs[_output_of(view)].notes]
-        return {"texts": " ".join(dict.fromkeys(said))} if said else {}
+        notes = {"texts": " ".join(dict.fromkeys(said))} if said else {}
+        reason = getattr(view, "ignores_device", None)
+        if self._settings.device is not None and reason is not None:
+            notes["device"] = f"{self._settings.device!r} has no effect here: {reason}."
+        return notes
 
     def take_seconds(self) -> float:
         """Return the seconds of extraction since the last call."""

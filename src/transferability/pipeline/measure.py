@@ -12,7 +12,7 @@ from scipy.special import softmax
 from transferability._threads import threads_for
 from transferability.display.column_table import COLUMNS
 from transferability.display.columns import column_named
-from transferability.errors import LabelError, UnknownNameError, nearest_names
+from transferability.errors import LabelError, OptionError, UnknownNameError, nearest_names
 from transferability.pipeline.cost import warn_of_cost
 from transferability.pipeline.data import Part, Progress, Split
 from transferability.pipeline.describe import SampleCache, described, nearest
@@ -36,19 +36,40 @@ def score_columns(scores: Sequence[str], criterion: str | None = None) -> list[S
     Raises
     ------
     UnknownNameError
-        If there is no score of a name.
+        If there is no score of a name, and no column where it is the criterion.
+    OptionError
+        If the criterion is a score of something that no ranking has.
     """
     known = available()
     sorts_by_column = criterion is None or column_named(criterion) is not None
     wanted = [*(known if "all" in scores else scores), *(() if sorts_by_column else (criterion,))]
     for name in wanted:
         if name not in known:
-            columns = [column.key for column in COLUMNS if column.higher_is_better is not None]
-            hint = nearest_names(name, [*columns, *known])
-            hint = hint or f"Columns to sort by: {', '.join(columns)}. Scores: transferability score --list."
-            message = f"no score is called {name!r}. {hint}"
-            raise UnknownNameError(message)
+            raise _unknown(name, list(known), sorts=name == criterion)
+    if not sorts_by_column and (absent := known[str(criterion)].needs & _IN_NO_RANKING.keys()):
+        message = f"`criterion` must be known in a ranking; score {criterion!r} needs "
+        message += f"{' and '.join(_IN_NO_RANKING[each] for each in sorted(absent))}, which a ranking has not. "
+        raise OptionError(message + f"Call transferability.scores.{criterion} for each encoder.")
     return [ScoreColumn(name, known[name].higher_is_better) for name in dict.fromkeys(wanted)]
+
+
+_IN_NO_RANKING = {"label_embeddings": "embeddings of the class names"}
+
+
+def _unknown(name: str, scores: Sequence[str], *, sorts: bool) -> UnknownNameError:
+    """Return the error for a name that is no score, nor a column to sort by."""
+    title = name.replace("-", " ")
+    column = next((each for each in COLUMNS if title in (each.key, each.title.replace("-", " "))), None)
+    if sorts and column is not None and column.key == "confirmed_accuracy":
+        message = f"nothing is sorted by {column.title!r}: the first encoders are fine-tuned when the order is known "
+        return UnknownNameError(message + "(--confirm 3), and the answer then rests on it.")
+    columns = [column.key for column in COLUMNS if column.higher_is_better is not None]
+    known = f"Columns to sort by: {', '.join(columns)}. " if sorts else ""
+    if sorts and column is not None:
+        return UnknownNameError(f"nothing is sorted by {column.title!r}, of which no value is better. {known}".strip())
+    hint = nearest_names(name, [*columns, *scores] if sorts else scores)
+    hint = hint or f"{known}Scores: transferability score --list."
+    return UnknownNameError(f"no {'column or score' if sorts else 'score'} is called {name!r}. {hint}")
 
 
 def relatedness_of(

@@ -30,6 +30,7 @@ from transferability.pipeline.one_encoder import EncoderSkippedError, encoders_i
 from transferability.pipeline.packs import PackSource
 from transferability.pipeline.race import run_race
 from transferability.pipeline.rank_on_ray import rank_on_ray
+from transferability.ranking.order import is_known
 from transferability.ranking.result import Ranked, Ranking, Skipped
 from transferability.relatedness.estimator import TaskRelatedness
 from transferability.settings import Settings
@@ -104,7 +105,8 @@ def rank(
         What to sort by: "transferred_accuracy" of the closest reference (ties go to the smaller loss),
         "transferred_loss", "bound", the name of a score, or another column of `transferability.display.columns` that
         has a direction, by its key or title. By default the transferred accuracy where it is known, that
-        is with samples and labels of the target, else the bound.
+        is with samples and labels of the target, else the bound. A score that `scores` does not name is computed. Where
+        no encoder has a value, the default is taken and `Ranking.made["not_sorted_by"]` names what was asked for.
     packs : bool, default=True
         Without references, relate a labelled target to installed packs of each encoder too (`transferability-packs`):
         they are in the panel, with their bounds, and tell what the target is like (`nearest`). Encoders are ordered by
@@ -178,7 +180,11 @@ def rank(
         made = describe_run(estimator, settings, [target_part, *reference_parts])
         made |= {"zoo": choice.zoo, "encoder_notes": list(choice.notes)} if choice.zoo or choice.notes else {}
         made |= {} if raced is None else {"race": raced.to_dict()}
-        return Ranking.sort(entries, skipped, criterion, columns, target_name, names, made)
+        by = criterion
+        if by is not None and by not in TRANSFERRED and not is_known(by, entries):
+            # Hours may be in the entries: they are worth more than an error.
+            by, made["not_sorted_by"] = None, criterion
+        return Ranking.sort(entries, skipped, by, columns, target_name, names, made)
 
     if tell:
         tell(None, 0, len(wanted))

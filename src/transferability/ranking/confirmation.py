@@ -68,8 +68,7 @@ class Confirmation:
     @property
     def best(self) -> Confirmed | None:
         """The encoder to take; None where none could be fine-tuned."""
-        first = self.entries[0]
-        return None if first.accuracy is None else first
+        return next((each for each in self.entries[:1] if each.accuracy is not None), None)
 
     @cached_property
     def intervals(self) -> tuple[ConfidenceInterval | None, ...]:
@@ -91,7 +90,7 @@ class Confirmation:
         """One or two sentences that rest on fine-tuned accuracies alone."""
         best = self.best
         if best is None or best.accuracy is None:
-            return f"None of the {len(self.entries)} could be fine-tuned: the ranking is not confirmed."
+            return "No encoder could be fine-tuned: the ranking is not confirmed."
         interval = self.intervals[0]
         assert interval is not None
         text = f"Fine-tuned on {self.target}, {best.encoder} is right in {best.accuracy:.1%} of {self.n_test:,} rows "

@@ -11,7 +11,7 @@ from transferability.display.columns import column_named, sort_key
 from transferability.errors import OptionError, UnknownNameError, nearest_names
 from transferability.ranking.entry import Ranked, ScoreColumn
 
-__all__ = ["in_order"]
+__all__ = ["in_order", "is_known"]
 
 
 def in_order(
@@ -26,7 +26,7 @@ def in_order(
     if column is None:
         message = f"`criterion` must be a column or a score that was computed; got {criterion!r}. "
         raise UnknownNameError(message + nearest_names(criterion, [*QUANTITIES, *(each.name for each in columns)]))
-    if entries and criterion not in _named(columns) and all(math.isnan(each.value(criterion)) for each in entries):
+    if entries and not is_known(criterion, entries):
         if criterion in TRANSFERRED:
             raise unknown(criterion, target)
         message = f"`criterion` must be known of an encoder; {column.title!r} is known of none. Sort by another."
@@ -40,5 +40,6 @@ def in_order(
     return criterion, tuple(sorted(entries, key=key))
 
 
-def _named(columns: Sequence[ScoreColumn]) -> set[str]:
-    return {column.name for column in columns} - set(TRANSFERRED)
+def is_known(criterion: str, entries: Sequence[Ranked]) -> bool:
+    """Tell whether any entry has a value of what it is to be sorted by."""
+    return not all(math.isnan(each.value(criterion)) for each in entries)

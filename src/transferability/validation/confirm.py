@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from transferability.encoders import Encoder, FeatureFiles, OutputView
+from transferability.encoders import Encoder, FeatureFiles, OutputView, as_trainable
 from transferability.errors import EncoderError, LabelError, TransferabilityError
 from transferability.pipeline import Progress, Settings, Split
 from transferability.pipeline.extraction import load
@@ -21,7 +21,7 @@ from transferability.ranking.store import ResultStore, result_key
 from transferability.validation.measure import data_identity, encoder_identity
 from transferability.validation.settings import FineTuning, Hyperparameters, TrainingResult
 
-__all__ = ["BRIEF", "Executor", "Job", "confirm", "run_here"]
+__all__ = ["BRIEF", "Executor", "Job", "confirm", "first_trainable", "run_here"]
 
 NamedEncoder = str | Encoder | FeatureFiles
 """An identifier, or an encoder with a name."""
@@ -87,6 +87,27 @@ def whole(encoder: Encoder | FeatureFiles) -> Encoder:
         message = f"encoder {encoder.name!r} is a file of features, and cannot be fine-tuned."
         raise EncoderError(message)
     return encoder.base if isinstance(encoder, OutputView) else encoder
+
+
+def first_trainable(
+    encoders: Mapping[str, NamedEncoder], count: int, settings: Settings
+) -> tuple[dict[str, NamedEncoder], dict[str, str]]:
+    """Return the first encoders that can be fine-tuned, and why those before them cannot, both by name.
+
+    Each is loaded for that, in turn, until there are enough: whether a graph can be trained is known when it is read.
+    """
+    chosen: dict[str, NamedEncoder] = {}
+    reasons: dict[str, str] = {}
+    for name, encoder in encoders.items():
+        if len(chosen) == count:
+            break
+        try:
+            as_trainable(whole(load(encoder, replace(settings, layer=None))))
+        except TransferabilityError as error:
+            reasons[name] = str(error)
+        else:
+            chosen[name] = encoder
+    return chosen, reasons
 
 
 def confirm(

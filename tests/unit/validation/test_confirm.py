@@ -15,7 +15,7 @@ from transferability.ranking.confirmation import Confirmation, Confirmed
 from transferability.ranking.intervals import clopper_pearson
 from transferability.ranking.store import ResultStore
 from transferability.validation import confirm as module
-from transferability.validation.confirm import BRIEF, confirm
+from transferability.validation.confirm import BRIEF, confirm, first_trainable
 from transferability.validation.settings import FineTuning
 
 QUICK = FineTuning((1e-2,), (False,), epochs=8, batch_size=16)
@@ -111,6 +111,21 @@ def test_a_race_of_networks_is_resumed_and_the_same_without_a_store(make_encoder
     assert other.rounds == (8,)
 
 
+def test_what_cannot_be_trained_gives_its_place_to_the_next(make_encoder) -> None:
+    encoders = {"flat": flat(), "a": make_encoder("a"), "b": make_encoder("b"), "c": make_encoder("c")}
+    chosen, reasons = first_trainable(encoders, 2, SETTINGS)
+    assert list(chosen) == ["a", "b"]
+    assert list(reasons) == ["flat"]
+    assert "cannot be fine-tuned" in reasons["flat"]
+    assert first_trainable({"flat": flat()}, 2, SETTINGS)[0] == {}
+
+
+def test_nothing_to_train_is_no_error(part) -> None:
+    found = confirm({}, part, settings=SETTINGS)
+    assert found.best is None
+    assert "No encoder could be fine-tuned" in found.in_words
+
+
 def test_data_without_labels_are_refused(make_encoder, make_data) -> None:
     with pytest.raises(LabelError, match="must have labels"):
         confirm([make_encoder()], prepare(make_data(labelled=False), SETTINGS), settings=SETTINGS)
@@ -142,7 +157,7 @@ def test_the_sentence_rests_on_fine_tuned_accuracies() -> None:
     )
     none = replace(CONFIRMATION, entries=CONFIRMATION.entries[2:])
     assert none.best is None
-    assert "None of the 1 could be fine-tuned" in none.in_words
+    assert "No encoder could be fine-tuned" in none.in_words
 
 
 def test_it_is_read_as_it_was_written() -> None:

@@ -11,10 +11,11 @@ from d3pm.likelihood import Likelihood, negative_log_likelihood
 from d3pm.losses import bound_term, training_loss
 from d3pm.mutual_information import mutual_information_alphas
 from d3pm.objective import Objective
+from d3pm.processes.absorbing import Absorbing
 from d3pm.processes.absorbing_uniform import AbsorbingUniform
 from d3pm.processes.autoregressive import Autoregressive
 from d3pm.processes.base import Process
-from d3pm.processes.closed import Absorbing, Uniform
+from d3pm.processes.closed import Uniform
 from d3pm.processes.dense import BandDiagonal, Custom, DiscretizedGaussian
 from d3pm.processes.exponential import NearestNeighbour, NearestNeighbourMask, nearest_neighbour_rate
 from d3pm.sampling import sample, sample_first_hitting

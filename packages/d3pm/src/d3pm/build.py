@@ -19,10 +19,11 @@ from d3pm.nets.head import Denoiser
 from d3pm.nets.masked_lm import MaskedLanguageModel
 from d3pm.nets.text import DilatedConv, Transformer
 from d3pm.nets.unet import UNet
+from d3pm.processes.absorbing import Absorbing
 from d3pm.processes.absorbing_uniform import AbsorbingUniform
 from d3pm.processes.autoregressive import Autoregressive
 from d3pm.processes.base import Process
-from d3pm.processes.closed import Absorbing, Uniform
+from d3pm.processes.closed import Uniform
 from d3pm.processes.dense import BandDiagonal, DiscretizedGaussian
 from d3pm.processes.exponential import NearestNeighbour, NearestNeighbourMask, nearest_neighbour_rate
 from d3pm.schedules import ContinuousSchedule, alphas_of, cosine_betas, inverse_betas, linear_betas

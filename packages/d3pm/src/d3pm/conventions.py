@@ -14,8 +14,9 @@ from typing import Any, Literal
 from torch import Tensor
 
 from d3pm.errors import OptionError, check_choice
+from d3pm.processes.absorbing import Absorbing
 from d3pm.processes.base import Mode, Process
-from d3pm.processes.closed import Absorbing, Uniform
+from d3pm.processes.closed import Uniform
 
 __all__ = ["Conventions", "Final", "First", "conventions_of"]
 

@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from d3pm.processes.absorbing import Absorbing
 from d3pm.processes.base import Process
-from d3pm.processes.closed import Absorbing
 
 __all__ = ["counted_masks", "masks_linearly"]
 

@@ -16,7 +16,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from d3pm.checkpoint import Checkpoint, load_checkpoint
 from d3pm.corpus import encode_examples, say_cut
@@ -26,10 +25,10 @@ from d3pm.errors import DataError, OptionError, check_choice
 from d3pm.losses import fraction
 from d3pm.nets.layers import layer_outputs
 from d3pm.picture_tokens import PictureTokens
+from d3pm.pooling import Pool, check_noise, pooled
 
 __all__ = ["DiffusionEncoder", "Pool", "encoder_factory"]
 
-Pool = Literal["mean", "max", "grid"]
 DEFAULT_DEPTH = 2 / 3
 FEATURES = "features"
 
@@ -93,7 +92,7 @@ class DiffusionEncoder:
         self.layer = self.layers[int(DEFAULT_DEPTH * (len(self.layers) - 1))] if layer is None else layer
         check_choice(self.layer, self.layers, "layer")
         pool = pool or ("grid" if self.modality == "image" else "mean")
-        self.t, self.n_draws, self.pool = _check_noise(t, n_draws, pool, self.modality)
+        self.t, self.n_draws, self.pool = check_noise(t, n_draws, pool, self.modality)
         self._said_cut = False
         self.name = name or f"d3pm:{self.checkpoint.path}"
 
@@ -192,7 +191,7 @@ class DiffusionEncoder:
     def _run(
         self, items: Any, layers: list[str], t: float | None, n_draws: int | None, pool: Pool | None
     ) -> dict[str, np.ndarray]:
-        share, draws, pool = _check_noise(
+        share, draws, pool = check_noise(
             self.t if t is None else t,
             self.n_draws if n_draws is None else n_draws,
             pool or self.pool,
@@ -211,7 +210,7 @@ class DiffusionEncoder:
             with torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False):
                 hidden = layer_outputs(self._backbone, layers, x_t, shares, None, batch.attention_mask)
             for name, value in hidden.items():
-                features = self._pooled(value, batch.attention_mask, pool)
+                features = pooled(value, batch.attention_mask, pool, last=self._backbone.position_axes == (1,))
                 sums[name] = sums.get(name, torch.zeros((), device=self.device)) + features / draws
         return {name: value.float().cpu().numpy() for name, value in sums.items()}
 
@@ -225,20 +224,6 @@ class DiffusionEncoder:
             noisy = self.checkpoint.process.corrupt(real[None], time.reshape(1, *(1,) * real.ndim), generator)[0]
             x_t[i] = noisy if batch.attention_mask is None else row.masked_scatter(batch.attention_mask[i], noisy)
         return x_t
-
-    def _pooled(self, hidden: Tensor, attention_mask: Tensor | None, pool: Pool) -> Tensor:
-        """Return (n, features) of a layer's output: (n, width, H, W), (n, N, width) or (n, width, N)."""
-        if pool == "grid":
-            return F.adaptive_avg_pool2d(hidden, 2).flatten(1)
-        if self._backbone.position_axes == (1,):
-            hidden = hidden.transpose(1, 2)  # (n, width, N)
-        if attention_mask is not None:
-            real = attention_mask[:, None]
-            if pool == "max":
-                return hidden.masked_fill(~real, -torch.inf).amax(-1)
-            return torch.where(real, hidden, 0.0).sum(-1) / real.sum(-1)
-        flat = hidden.flatten(2)
-        return flat.amax(-1) if pool == "max" else flat.mean(-1)
 
     def tokens(self, items: Any) -> Batch:
         """Return items as the model's tokens (n, …), without labels.
@@ -295,11 +280,3 @@ def encoder_factory(spec: str, *, device: str | None = None, pool: Pool | None =
     if pool is not None:
         options["pool"] = pool
     return DiffusionEncoder(path, device=device, name=f"d3pm:{spec}", **options)
-
-
-def _check_noise(t: float, n_draws: int, pool: str, modality: str) -> tuple[float, int, Any]:
-    if not 0 <= t < 1 or n_draws < 1:
-        message = f"`t` must be in [0, 1), a share of T, and `n_draws` at least 1; got {t} and {n_draws}."
-        raise OptionError(message)
-    check_choice(pool, ("mean", "max", "grid") if modality == "image" else ("mean", "max"), "pool")
-    return float(t), int(n_draws), pool

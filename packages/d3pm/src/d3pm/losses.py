@@ -21,8 +21,8 @@ from d3pm.counted import counted_masks
 from d3pm.fusion import fusible, fusing
 from d3pm.importance import TimeImportance
 from d3pm.objective import Objective
+from d3pm.processes.absorbing import Absorbing
 from d3pm.processes.base import FLOOR, Mode, Process
-from d3pm.processes.closed import Absorbing
 
 __all__ = [
     "Denoiser",

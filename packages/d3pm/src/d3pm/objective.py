@@ -8,8 +8,8 @@ from typing import Literal
 from d3pm.conventions import Conventions
 from d3pm.counted import masks_linearly
 from d3pm.errors import OptionError, check_choice
+from d3pm.processes.absorbing import Absorbing
 from d3pm.processes.base import Process
-from d3pm.processes.closed import Absorbing
 
 __all__ = ["Objective"]
 

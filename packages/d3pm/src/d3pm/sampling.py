@@ -20,8 +20,8 @@ from d3pm.conventions import Conventions, conventions_of
 from d3pm.errors import OptionError, check_choice
 from d3pm.likelihood import time_grid
 from d3pm.losses import Denoiser, fraction
+from d3pm.processes.absorbing import Absorbing
 from d3pm.processes.base import FLOOR, Process, draw
-from d3pm.processes.closed import Absorbing
 
 __all__ = ["Grid", "Watcher", "copies", "sample", "sample_first_hitting", "sampling_times"]
 

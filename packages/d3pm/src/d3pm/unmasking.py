@@ -18,8 +18,8 @@ from torch import Tensor
 
 from d3pm.errors import OptionError, check_choice
 from d3pm.losses import Denoiser, fraction
+from d3pm.processes.absorbing import Absorbing
 from d3pm.processes.base import draw
-from d3pm.processes.closed import Absorbing
 from d3pm.sampling import Grid, Watcher, check_given, check_masked, sampling_times, time_tensor
 
 __all__ = ["Confidence", "Remasking", "sample_confident", "sample_remasking"]

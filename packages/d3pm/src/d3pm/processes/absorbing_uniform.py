@@ -9,7 +9,8 @@ from torch import Tensor
 
 from d3pm.errors import OptionError
 from d3pm.processes.base import log_positive
-from d3pm.processes.closed import Closed, check_betas, check_mask, check_states
+from d3pm.processes.checks import check_betas, check_mask, check_states
+from d3pm.processes.closed import Closed
 
 __all__ = ["AbsorbingUniform"]
 

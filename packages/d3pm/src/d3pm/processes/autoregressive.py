@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from d3pm.errors import OptionError
+from d3pm.processes.absorbing import Absorbing
 from d3pm.processes.base import FLOOR, Time
-from d3pm.processes.closed import Absorbing
 from d3pm.schedules import inverse_betas
 
 __all__ = ["Autoregressive"]

@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from d3pm.errors import OptionError
 from d3pm.processes.base import FLOOR, Mode, Process, log_positive
+from d3pm.processes.checks import check_betas, check_states
 from d3pm.schedules import Clock, ContinuousSchedule
 
-__all__ = ["Absorbing", "Closed", "Uniform"]
+__all__ = ["Clocked", "Closed", "Uniform"]
 
 
 class Closed(Process):
@@ -134,7 +134,7 @@ class Closed(Process):
         return (term(v).sum() - term(v) + term(v + keep)).clamp(min=0)
 
 
-class _Clocked(Closed):
+class Clocked(Closed):
     """One kind of jump, so that only S matters: S = exp(−exponent), and the rest is 1 − S."""
 
     def __init__(self, n_states: int, betas: Any) -> None:
@@ -189,7 +189,7 @@ class _Clocked(Closed):
         return {} if self.n_steps is None else {"betas": self.betas}
 
 
-class Uniform(_Clocked):
+class Uniform(Clocked):
     """Jump to any state: Q_t = (1 − β_t) I + β_t 11ᵀ/K [A.2.1].
 
     Parameters
@@ -218,115 +218,3 @@ class Uniform(_Clocked):
     def stationary(self) -> Tensor:
         """Return the uniform law."""
         return torch.full((self.n_states,), 1 / self.n_states, dtype=torch.float64)
-
-
-class Absorbing(_Clocked):
-    """Turn into the mask and stay: Q_t = (1 − β_t) I + β_t 1 e_mᵀ [A.2.2].
-
-    Parameters
-    ----------
-    n_states : int
-        K, the mask included.
-    betas : tensor of shape (T,) or ContinuousSchedule
-        Probability of masking in each step; `inverse_betas` is the paper's choice.
-    mask : int, optional
-        State m; K − 1 by default, one symbol after the vocabulary. The paper's images use K // 2, a value of the data.
-
-    Examples
-    --------
-    >>> Absorbing(3, [0.5]).transition(1).tolist()
-    [[0.5, 0.0, 0.5], [0.0, 0.5, 0.5], [0.0, 0.0, 1.0]]
-    """
-
-    kind = "absorbing"
-    scatters = False
-
-    def __init__(self, n_states: int, betas: Any, mask: int | None = None) -> None:
-        super().__init__(n_states, betas)
-        self.mask = check_mask(mask, self.n_states)
-
-    def _weights(self, s: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        keep, jump = self._jump(s, t)
-        return keep, jump, torch.full_like(keep, FLOOR)
-
-    def _log_rates(self, x: Tensor, t: Tensor, dtype: torch.dtype) -> Tensor:
-        return super()._log_rates(x, t, dtype).masked_fill((x != self.mask)[..., None], FLOOR)
-
-    def log_score(self, x_t: Tensor, logits: Tensor, t: Tensor) -> Tensor:
-        """Return log r^θ, (..., K): at a mask ᾱ/(1 − ᾱ) times what the net says, which for an exact net is p̃."""
-        exponent = self._clock.exponent(t)
-        scale = (-exponent - log_positive(-torch.expm1(-exponent))).to(logits.dtype)
-        here = torch.nn.functional.one_hot(x_t, self.n_states).bool()
-        return torch.where(here, 0.0, logits + scale[..., None])
-
-    def _log_reverse_of_score(self, x_t: Tensor, log_score: Tensor, s: Tensor, t: Tensor) -> Tensor:
-        """Return what `Process` documents; a token that is not masked stays, and x_0 is no mask."""
-        law = super()._log_reverse_of_score(x_t, log_score, s, t)
-        at_mask = torch.arange(self.n_states, device=x_t.device) == self.mask
-        law = torch.where(at_mask & (s == 0)[..., None] & (x_t == self.mask)[..., None], FLOOR, law)
-        stay = torch.full_like(law, FLOOR).scatter_(-1, x_t[..., None], 0.0)
-        return torch.where((x_t == self.mask)[..., None], law, stay)
-
-    def unmask_probability(self, s: Tensor, t: Tensor) -> Tensor:
-        """Return the probability that a token masked at t was not yet masked at s: (ᾱ_s − ᾱ_t)/(1 − ᾱ_t)."""
-        kept_s, kept_t = (-self._clock.exponent(s)).exp(), (-self._clock.exponent(t)).exp()
-        masked_t = -torch.expm1(-self._clock.exponent(t))
-        # Zero where nothing is masked yet (β_1 = 0): 0/0 would spoil the gradient of positions that it does not weigh.
-        return torch.where(masked_t > 0, (kept_s - kept_t) / masked_t.clamp(min=1e-300), 0.0)
-
-    def unmask_rate(self, t: Tensor) -> Tensor:
-        """Return the limit of `unmask_probability` per unit of time as s → t: −ᾱ'_t/(1 − ᾱ_t)."""
-        rate, exponent = self._clock.rate(t), self._clock.exponent(t)
-        if rate is None:
-            message = "`process` must be in continuous time to have a rate; it has discrete steps."
-            raise OptionError(message)
-        return rate * (-exponent).exp() / -torch.expm1(-exponent)
-
-    def unmasked_share(self, t: Tensor) -> Tensor:
-        """Return ᾱ_t, the probability that a token is not masked at t."""
-        return (-self._clock.exponent(t)).exp()
-
-    def time_of_ratio(self, ratio: Tensor) -> Tensor:
-        """Return t/T, float32, at which the process has masked that share of its tokens."""
-        return self._clock.times(-torch.log1p(-ratio))
-
-    @property
-    def stationary(self) -> Tensor:
-        """Return all mass on the mask."""
-        prior = torch.zeros(self.n_states, dtype=torch.float64)
-        prior[self.mask] = 1.0
-        return prior
-
-
-def check_states(n_states: int) -> int:
-    """Return K ≥ 2."""
-    if isinstance(n_states, bool) or not isinstance(n_states, int) or n_states < 2:
-        message = f"`n_states` must be a whole number of states, at least 2; got {n_states!r}."
-        raise OptionError(message)
-    return n_states
-
-
-def check_mask(mask: int | None, n_states: int) -> int:
-    """Return the mask's state, K − 1 by default."""
-    if mask is None:
-        return n_states - 1
-    if not 0 <= mask < n_states:
-        message = f"`mask` must be a state from 0 to {n_states - 1}; got {mask}. One more symbol needs n_states + 1."
-        raise OptionError(message)
-    return int(mask)
-
-
-def check_betas(betas: Any, argument: str = "betas") -> Tensor:
-    """Return probabilities of shape (T,), float64, below 1 but for the last: what is lost stays lost."""
-    values = torch.as_tensor(betas, dtype=torch.float64).cpu()
-    if values.ndim != 1 or not len(values) or not bool(((values >= 0) & (values <= 1)).all()):
-        message = (
-            f"`{argument}` must be probabilities of shape (T,); got shape {tuple(values.shape)}. See d3pm.schedules."
-        )
-        raise OptionError(message)
-    if bool((values[:-1] == 1).any()):
-        message = (
-            f"`{argument}` must be below 1 before the last step; step {int(values.argmax()) + 1} forgets everything."
-        )
-        raise OptionError(message)
-    return values

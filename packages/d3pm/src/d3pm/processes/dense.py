@@ -15,7 +15,7 @@ from torch import Tensor
 
 from d3pm.errors import OptionError
 from d3pm.processes.base import Mode, Process, log_positive
-from d3pm.processes.closed import check_states
+from d3pm.processes.checks import check_states
 from d3pm.processes.logspace import invert_rows
 from d3pm.processes.table_products import Divergence, LogProduct
 

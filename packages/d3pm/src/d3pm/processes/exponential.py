@@ -7,7 +7,7 @@ absolute, and rare transitions would drown in float32.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -77,7 +77,7 @@ class NearestNeighbour(Process):
         start, end = torch.as_tensor(s, device=device), torch.as_tensor(t, device=device)
         return self._log_rows(torch.arange(self.n_states, device=device), start, end, torch.float64).exp().cpu()
 
-    def to(self, device: torch.device | str) -> Process:
+    def to(self, device: torch.device | str) -> Self:
         """Move the tables to a device, in place; return the process."""
         self.spectrum = self.spectrum.to(device)
         return super().to(device)

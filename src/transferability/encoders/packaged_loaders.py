@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from transferability.encoders._hub import quietly
-from transferability.encoders._onnx import file_hashes, open_session, read_graph
+from transferability.encoders._onnx import count_weights, file_hashes, open_session, read_graph
 from transferability.encoders.base import Encoder, Identity, Item, Modality, Precision, Reading
 from transferability.encoders.identity import settings_hash
 from transferability.encoders.image_input import PictureInput
@@ -221,6 +221,7 @@ class CallRecord:
 class _CallEncoder:
     modality: Modality = "text"
     n_parameters = None
+    ignores_device = "its package computes where it likes"
 
     def __init__(self, name: str, package: str, call: Callable[[list[str]], Any]) -> None:
         self.name = name
@@ -243,7 +244,7 @@ class _OnnxTextEncoder:
     def __init__(self, name: str, path: Path, output: str, tokenizer: Any, device: str | None) -> None:
         graph = read_graph(path, name)
         self.name = name
-        self.n_parameters = sum(int(np.prod(tensor.dims)) for tensor in graph.graph.initializer)
+        self.n_parameters = count_weights(graph)
         self._output = output
         self._hashes = file_hashes(graph, path, name)
         self._session = open_session(graph, path, [output], name, device)

@@ -1,0 +1,39 @@
+"""Weights of a network at some moment of its training: copied, and put back. Imports torch."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from transferability.validation.head import Head
+
+__all__ = ["State", "restored"]
+
+
+class State(NamedTuple):
+    """The weights of network and head after some epoch."""
+
+    network: dict[str, Any]
+    head: dict[str, Any]
+    epoch: int
+
+    @classmethod
+    def of(cls, network: nn.Module, head: Head, epoch: int) -> State:
+        """Return a copy of the weights as they are."""
+        return cls(copy.deepcopy(network.state_dict()), copy.deepcopy(head.state_dict()), epoch)
+
+
+@contextmanager
+def restored(network: nn.Module) -> Iterator[None]:
+    """Put weights, mode and gradients back, at the end of the block, to what they are now."""
+    before, training = copy.deepcopy(network.state_dict()), network.training
+    try:
+        yield
+    finally:
+        network.load_state_dict(before)
+        network.train(training)
+        network.zero_grad(set_to_none=True)
