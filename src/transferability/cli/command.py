@@ -30,6 +30,7 @@ class Group(TyperGroup):
         if not ctx.resilient_parsing and not name.startswith("-") and self.get_command(ctx, name) is None:
             near = nearest_names(name, self.list_commands(ctx))
             fix = f"Write: transferability rank {name}" if os.path.exists(name) else near  # noqa: PTH110 - any text
+            fix = "Write: transferability --help" if name == "help" else fix
             message = f"there is no command {name!r}. {fix}"
             raise OptionError(message)
         return super().resolve_command(ctx, args)

@@ -110,21 +110,21 @@ def _regular_size(path: Path) -> int:
 
 
 def as_uint8(pixels: npt.NDArray[Any], source: str) -> npt.NDArray[np.uint8]:
-    """Return a stack of pictures, (n, h, w) or (n, h, w, 1|3|4), as uint8.
+    """Return a stack of pictures, (n, h, w), (n, h, w, 1|3|4) or, as torch has them, (n, 1|3, h, w), as uint8.
 
-    Floats must lie in 0..1 and are scaled by 255.
+    Floats in 0..1 are scaled by 255; whole ones in 0..255 are taken as they are.
 
     Raises
     ------
     DatasetError
         For another shape, dtype or range.
     """
+    if pixels.ndim == 4 and pixels.shape[1] in (1, 3) and pixels.shape[-1] not in (1, 3, 4):
+        pixels = pixels.transpose(0, 2, 3, 1)
     if pixels.ndim == 4 and pixels.shape[-1] == 1:
         pixels = pixels[..., 0]
     if pixels.ndim not in (3, 4) or (pixels.ndim == 4 and pixels.shape[-1] not in (3, 4)) or 0 in pixels.shape[1:]:
         message = f"pictures of {source} must be (n, height, width) or (n, height, width, 3); got {pixels.shape}."
-        if pixels.ndim == 4 and pixels.shape[1] in (1, 3):
-            message += " Put the channels last: x.transpose(0, 2, 3, 1)."
         if pixels.ndim == 2:
             message += " Rows of features belong in an array named `features`, with `labels` beside it."
         raise DatasetError(message)
@@ -135,7 +135,8 @@ def as_uint8(pixels: npt.NDArray[Any], source: str) -> npt.NDArray[np.uint8]:
     low, high = (pixels.min(initial=0), pixels.max(initial=0)) if pixels.dtype.kind in "iuf" else (np.nan, np.nan)
     if pixels.dtype.kind == "f" and low >= 0 and high <= 1:  # false for NaN too
         return np.round(pixels * 255).astype(np.uint8)
-    if pixels.dtype.kind in "iu" and low >= 0 and high <= 255:
+    is_whole = pixels.dtype.kind in "iu" or (pixels.dtype.kind == "f" and bool((pixels == np.round(pixels)).all()))
+    if is_whole and low >= 0 and high <= 255:
         return pixels.astype(np.uint8)
     message = f"pictures of {source} must hold integers 0..255 or floats 0..1; "
     message += f"got {pixels.dtype} from {low} to {high}. Scale them first."

@@ -16,8 +16,8 @@ from transferability.datasets.arrays import feature_arrays, labels_of, picture_a
 from transferability.datasets.base import Dataset, Item
 from transferability.datasets.column_roles import Roles, parse_roles
 from transferability.datasets.images import as_rgb, inspect_picture, open_picture, picture_bytes
-from transferability.datasets.memory_forms import as_columns_or_items, picture_column
-from transferability.errors import DatasetError, OptionError, require_extra
+from transferability.datasets.memory_forms import as_columns_or_items, one_column, picture_column
+from transferability.errors import DatasetError, OptionError, one_line, require_extra
 from transferability.task import Task
 
 __all__ = ["from_memory"]
@@ -109,6 +109,12 @@ def _table(data: Any, name: str, roles: Roles) -> Dataset:
     try:
         table = data if isinstance(data, pa.Table) else pa.table(dict(data) if _is_columns(data) else data)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        if _is_columns(data) and len({len(values) for values in data.values()}) > 1:
+            message = f"columns of data {name!r} must be equally long. If its keys are classes, give a pair: "
+            message += (
+                "([item for items in data.values() for item in items], [key for key in data for _ in data[key]])."
+            )
+            raise DatasetError(message) from error
         reason = " ".join(str(error).split())[:300].rstrip(".")
         message = f"columns of data {name!r} must each hold values of one type: {reason}. Convert them first."
         raise DatasetError(message) from error
@@ -142,11 +148,16 @@ def _items(items: Any, labels: Any | None, name: str) -> Dataset:
             raise DatasetError(message)
         if array.dtype.kind in "fiub":
             return picture_arrays(name, array, labels, None, f"data {name!r}")
-        items = array.tolist()
+        items = one_column(items, name) if hasattr(items, "columns") else array.tolist()
     items = list(items) if isinstance(items, Iterator) else items
     if not isinstance(items, Sequence) or isinstance(items, str | bytes) or not len(items):
-        message = f"items of data {name!r} must be a list with at least one item; got {items!r:.100}."
-        raise DatasetError(message)
+        message = f"items of data {name!r} must be a list with at least one item; got {one_line(repr(items)):.100}."
+        raise DatasetError(message + (" Write x.toarray()." if hasattr(items, "toarray") else ""))
+    if all(_is_array(item) for item in items):
+        from transferability.datasets.torch_rows import torch_data
+
+        labels_of(labels, None, f"data {name!r}", len(items))  # as many as items?
+        return torch_data(items if labels is None else list(zip(items, labels, strict=True)), name)
     modality, reader = _reader_of(items, name)
     numbers, class_names = labels_of(labels, None, f"data {name!r}", len(items))
     return Dataset(
@@ -155,15 +166,26 @@ def _items(items: Any, labels: Any | None, name: str) -> Dataset:
         all_ids=NumberedRows(np.arange(len(items))),
         read=reader.read,
         content=reader.content,
-        inspect=reader.inspect if isinstance(reader, _Paths) else None,
+        inspect=reader.inspect if isinstance(reader, _Paths | _Encoded) else None,
         all_labels=numbers,
         class_names=class_names,
+        notes=(_PAIRS,) if labels is None and isinstance(items[0], tuple | list) else (),
     )
 
 
-def _reader_of(items: Sequence[Any], name: str) -> tuple[str, _TextItems | _Pictures | _Paths]:
+_PAIRS = "Pairs of two texts are read as one item each; texts with their labels are two lists: (texts, labels)."
+
+
+def _is_array(item: Any) -> bool:
+    """Tell whether an item is a picture or a row of features as numbers."""
+    return (isinstance(item, np.ndarray) or _is_tensor(item)) and getattr(item, "ndim", 0) in (1, 2, 3)
+
+
+def _reader_of(items: Sequence[Any], name: str) -> tuple[str, _TextItems | _Pictures | _Paths | _Encoded]:
     if all(isinstance(item, Path) or (isinstance(item, str) and is_picture(item)) for item in items):
         return "image", _Paths(tuple(map(str, items)))
+    if all(isinstance(item, bytes) for item in items):
+        return "image", _Encoded(tuple(items))
     kinds = [_kind_of(item) for item in items]
     known = ("text", "pair", "picture")
     if len(set(kinds)) > 1 or kinds[0] not in known:
@@ -224,3 +246,19 @@ class _Paths:
 
     def inspect(self, row: int) -> int:
         return inspect_picture(Path(self.paths[row]), self.paths[row])
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    """The contents of picture files."""
+
+    contents: tuple[bytes, ...]
+
+    def read(self, row: int) -> Item:
+        return open_picture(self.contents[row], f"of row {row}")
+
+    def content(self, row: int) -> bytes:
+        return self.contents[row]
+
+    def inspect(self, row: int) -> int:
+        return inspect_picture(self.contents[row], f"of row {row}")

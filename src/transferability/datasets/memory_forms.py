@@ -12,7 +12,7 @@ from transferability.datasets._listing import is_picture
 from transferability.datasets.column_roles import Roles
 from transferability.errors import DatasetError
 
-__all__ = ["as_columns_or_items", "picture_column"]
+__all__ = ["as_columns_or_items", "one_column", "picture_column"]
 
 
 def as_columns_or_items(data: Any, name: str) -> Any:
@@ -62,7 +62,24 @@ def picture_column(data: Any, roles: Roles) -> tuple[list[Any], list[Any] | None
     return list(data[column]), None if label is None else list(data[label])
 
 
+def one_column(table: Any, name: str) -> list[Any]:
+    """Return the only column of a table that was given with its labels beside it.
+
+    Raises
+    ------
+    DatasetError
+        If it has several, and so must hold the labels too.
+    """
+    columns = list(table.columns)
+    if len(columns) == 1:
+        return list(table[columns[0]])
+    message = f"the table of data {name!r} with labels beside it must have one column; it has {len(columns)}. "
+    raise DatasetError(message + "Give one table with the labels in it: table.assign(label=labels).")
+
+
 def _of_list(data: list[Any]) -> Any:
+    if all(hasattr(row, "_asdict") for row in data):  # named tuples
+        data = [row._asdict() for row in data]
     if all(isinstance(row, Mapping) for row in data):
         columns = list(dict.fromkeys(key for row in data for key in row))
         return {str(column): [row.get(column) for row in data] for column in columns}
@@ -96,6 +113,8 @@ def _fix(data: Any) -> str | None:
         return "Give a list, whose order is fixed."
     if isinstance(data, Mapping) and "data" in data and "target" in data:
         return "Give a pair: (bunch.data, bunch.target), or (bunch.images, bunch.target) for pictures."
+    if isinstance(data, Mapping) and data and all(isinstance(value, str | int) for value in data.values()):
+        return "Give a pair: (list(data), list(data.values()))."
     if hasattr(data, "__iter__") and not hasattr(data, "__len__"):
         return "Give a list: list(data)."
     return None

@@ -91,6 +91,10 @@ def _class_names(data: Any) -> list[str] | None:
         names = getattr(data, "classes", None)
         if isinstance(names, list | tuple):
             return [str(each) for each in names]
+        parts = getattr(data, "datasets", None)  # one after the other
+        if isinstance(parts, list) and parts:
+            of_parts = [_class_names(part) for part in parts]
+            return of_parts[0] if all(each == of_parts[0] for each in of_parts) else None
         data = getattr(data, "dataset", None)
     return None
 

@@ -163,6 +163,12 @@ def load_encoder(
         return _in_memory(identifier, device, layer=layer, pool=pool, precision=precision)
     alias, identifier = split_alias(identifier)
     plugins = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
+    parts = [part.strip() for part in identifier.split(",")]
+    if len(parts) > 1 and all(part.partition(":")[0] in {*_MODULES, *plugins} for part in parts):
+        message = (
+            f"`encoder` must be one encoder each; got {identifier!r}. Give a list; on the command line repeat the "
+        )
+        raise OptionError(message + "option: " + " ".join(f"-e {part}" for part in parts) + ".")
     if identifier == "packaged:":
         message = f"`encoder` must be packaged:NAME; got {identifier!r}. {_packaged_names()}"
         raise UnknownNameError(message)

@@ -24,7 +24,7 @@ def look_up(encoder: FeatureFiles | None, dataset: Dataset) -> Features:
         found = encoder.lookup(dataset.name, dataset.ids, dataset.rows, len(dataset.all_ids), dataset.labels)
         return found if dataset.labels is None else with_rows(found.features, dataset)
     if dataset.modality != "array":
-        message = f"`encoder` must not be None: data {dataset.name!r} are {NOUNS[dataset.modality]}, not features. "
+        message = f"`encoder` must be given: data {dataset.name!r} are {NOUNS[dataset.modality]}, not features. "
         message += ENCODERS_FOR[dataset.modality]
         raise EncoderError(message)
     return with_rows(np.stack(dataset.items(range(len(dataset)))), dataset)

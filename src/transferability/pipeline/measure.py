@@ -63,6 +63,10 @@ def _unknown(name: str, scores: Sequence[str], *, sorts: bool) -> UnknownNameErr
     if sorts and column is not None and column.key == "confirmed_accuracy":
         message = f"nothing is sorted by {column.title!r}: the first encoders are fine-tuned when the order is known "
         return UnknownNameError(message + "(--confirm 3), and the answer then rests on it.")
+    parts = [part.strip() for part in name.split(",")]
+    if len(parts) > 1 and not sorts:
+        fix = "; on the command line repeat the option: " + " ".join(f"--score {part}" for part in parts)
+        return UnknownNameError(f"`scores` must be one name each; got {name!r}. Write {parts!r}{fix}.")
     columns = [column.key for column in COLUMNS if column.higher_is_better is not None]
     known = f"Columns to sort by: {', '.join(columns)}. " if sorts else ""
     if sorts and column is not None:

@@ -204,6 +204,10 @@ WRONG = [
     (["rank", "photos", "-e", "timm:resnet18@random", "--device", "gpu"], 2, "A GPU of NVIDIA or AMD is 'cuda'"),
     (["rank", "photos", "--zoo", "empty.toml"], 2, "zoo empty.toml must hold at least one encoder. Write encoders = ["),
     (["study", "section.toml"], 2, "got 'setting'. Did you mean 'settings'? Valid names: encoders, packs, references"),
+    (["pack", "photos"], 1, "`encoder` must be given: data 'photos' are pictures, not features."),
+    (["help"], 2, "there is no command 'help'. Write: transferability --help"),
+    (["rank", "photos", *OWN, "--score", "logme,knn"], 2, "repeat the option: --score logme --score knn."),
+    (["rank", "photos", "-e", "python:own:means,python:own:words"], 2, "option: -e python:own:means -e python:own:w"),
     (["rank", "photos", *OWN, "--sort", "fine-tuned"], 2, "fine-tuned when the order is known (--confirm 3)"),
     (["rank", "photos", *OWN, "--sort", "emms"], 2, "'emms' needs embeddings of the class names, which a ranking has"),
     # a file that is not there, wherever it is named

@@ -192,7 +192,7 @@ def test_paths_by_what_lies_there(tmp_path, folder):
         ((TEXTS, ["a", 1] * 3), "must be all of one kind"),
         ((TEXTS, [None, "a"] * 3), "row 0 is None"),
         ((TEXTS, [0.5, 1.0] * 3), "row 0 is 0.5"),
-        ((PIXELS.transpose(0, 3, 2, 1), NUMBERS), "Put the channels last"),
+        ((PIXELS + 0.5, NUMBERS), r"must hold integers 0\.\.255 or floats 0\.\.1"),
         (
             pd.DataFrame({"review": TEXTS}),
             r"must have a column 'text' or 'image'; it has 'review'\. (Name one|Column 'review' holds texts: write)",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import datasets
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+import scipy.sparse
 import torch
 from PIL import Image
 from torchvision.datasets import ImageFolder
@@ -37,6 +38,11 @@ class Rows(torch.utils.data.Dataset):
 
     def __getitem__(self, row: int) -> Any:
         return self.rows[row]
+
+
+class Row(NamedTuple):
+    text: str
+    label: str
 
 
 class Stream(torch.utils.data.IterableDataset):
@@ -87,6 +93,20 @@ KINDS = {
     "iterators": lambda _: (iter(TEXTS), NAMES),
     "array of pictures and labels": lambda _: (PIXELS, NAMES),
     "list of pairs": lambda _: list(zip(PICTURES, NAMES, strict=True)),
+    "tensors with channels first": lambda _: (torch.tensor(PIXELS).permute(0, 3, 1, 2), NAMES),
+    "floats of whole pixels": lambda _: (PIXELS.astype(np.float32), NAMES),
+    "list of arrays": lambda _: (list(PIXELS), NAMES),
+    "list of tensors": lambda _: (list(torch.tensor(PIXELS).permute(0, 3, 1, 2) / 255), NAMES),
+    "pictures of several sizes as arrays": lambda _: ([each[: 4 + k % 4] for k, each in enumerate(PIXELS)], NAMES),
+    "contents of picture files": lambda photos: ([path.read_bytes() for path in paths(photos)], NAMES),
+    "named tuples": lambda _: [Row(text, name) for text, name in zip(TEXTS, NAMES, strict=True)],
+    "table of one column and labels": lambda _: (pd.DataFrame({"sentence": TEXTS}), pd.Series(NAMES)),
+    "ConcatDataset": lambda photos: torch.utils.data.ConcatDataset([ImageFolder(str(photos))]),
+    "TensorDataset with channels first": lambda _: torch.utils.data.TensorDataset(
+        torch.tensor(PIXELS).permute(0, 3, 1, 2), torch.tensor(NUMBERS)
+    ),
+    "dictionary-encoded Arrow": lambda _: pa.table({"text": TEXTS, "label": pa.array(NAMES).dictionary_encode()}),
+    "labels as bytes": lambda _: (TEXTS, [name.encode() for name in NAMES]),
     "structured array": lambda _: np.array(
         list(zip(TEXTS, NAMES, strict=True)), dtype=[("text", "U20"), ("label", "U9")]
     ),
@@ -99,7 +119,8 @@ def test_each_kind_is_ranked(kind: str, photos: Path) -> None:
     found = rank(data, encoders=encode, settings=Settings(folds=1, cache=False))
     assert found.best.relatedness.transferred_accuracy == pytest.approx(1, abs=0.1)
     classes = load_dataset(KINDS[kind](photos))
-    assert (classes.class_names, len(classes)) == (("calm", "glad", "sad"), N)
+    names = ("0", "1", "2") if kind.startswith("TensorDataset") else ("calm", "glad", "sad")
+    assert (classes.class_names, len(classes)) == (names, N)
 
 
 def test_polars_tables(photos: Path) -> None:
@@ -180,6 +201,13 @@ def test_a_part_of_a_task_is_not_numbered_anew() -> None:
         ),
         ((TEXTS, ["a"] * 45 + ["b"] * 3), "class 'b' of 'data' has 3 rows; without a reference"),
         (None, "`data` must be a table .*; got NoneType"),
+        (zip(TEXTS, NAMES, strict=True), r"Pairs of two texts .* are two lists: \(texts, labels\)"),
+        (dict(zip(TEXTS, NAMES, strict=True)), r"Give a pair: \(list\(data\), list\(data\.values\(\)\)\)"),
+        ({"glad": TEXTS[:30], "sad": TEXTS[30:]}, r"If its keys are classes, give a pair: \(\[item for items in data"),
+        ((scipy.sparse.eye(N).tocsr(), NAMES), r"Write x\.toarray\(\)"),
+        ((pd.DataFrame({"a": TEXTS, "b": TEXTS}), NAMES), r"has 2\. Give one table .* table\.assign\(label=labels\)"),
+        (([b"no picture"] * N, NAMES), "picture of row 0 cannot be read: it is of no known picture format"),
+        ((list(PIXELS), NAMES[:5]), "one entry per row; got 5 for 48 rows"),
         ((np.eye(N, 5), NUMBERS), "features already|array"),
     ],
     ids=lambda value: type(value).__name__ if not isinstance(value, str) else value[:30],

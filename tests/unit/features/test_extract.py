@@ -120,7 +120,7 @@ def test_encoder_and_data_of_different_kinds(tmp_path, digits):
     path.write_text("text\na\n")
     with pytest.raises(EncoderError, match=r"takes pictures; data 'reviews' are texts. For texts: st:, hf:"):
         extract_features(Pixels(), load_dataset(f"csv:{path}"))
-    with pytest.raises(EncoderError, match="`encoder` must not be None: data 'digits' are pictures"):
+    with pytest.raises(EncoderError, match="`encoder` must be given: data 'digits' are pictures"):
         extract_features(None, digits)
 
 
