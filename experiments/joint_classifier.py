@@ -157,7 +157,8 @@ def main() -> None:
             names, values.mean(axis=0).tolist(), (values[:, :, 0] < values[:, :1, 0]).mean(axis=0), strict=True
         )
     ]
-    RESULTS.write_text(json.dumps({"pairs": len(values), "rows": rows}, indent=1) + "\n")
+    asked = {key: value for key, value in vars(options).items() if key != "data"}
+    RESULTS.write_text(json.dumps({"asked": asked, "pairs": len(values), "rows": rows}, indent=1) + "\n")
     for row in rows:
         print({key: round(value, 3) if isinstance(value, float) else value for key, value in row.items()})
 

@@ -70,7 +70,8 @@ def main() -> None:
         {"tau": tau, "bound": b, "loss": loss, "accuracy": accuracy, "smallest_bound": int(count)}
         for tau, (b, loss, accuracy), count in zip(TAUS, values.mean(axis=1).tolist(), first, strict=True)
     ]
-    RESULTS.write_text(json.dumps({"pairs": values.shape[1], "rows": rows}, indent=1) + "\n")
+    asked = {key: value for key, value in vars(options).items() if key != "data"}
+    RESULTS.write_text(json.dumps({"asked": asked, "pairs": values.shape[1], "rows": rows}, indent=1) + "\n")
     for row in rows:
         print({key: round(value, 3) if isinstance(value, float) else value for key, value in row.items()})
 

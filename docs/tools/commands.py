@@ -58,7 +58,9 @@ def _paragraphs(text: str) -> str:
 
 def _options(command: Any) -> str:
     types = get_type_hints(inspect.unwrap(command.callback)) if command.callback else {}
-    rows = [_row(each, types.get(each.name)) for each in command.params if each.help]
+    rows = [
+        _row(each, types.get(each.name)) for each in command.params if each.help and not getattr(each, "hidden", False)
+    ]
     return "\n".join(["| option | |", "| --- | --- |", *rows, ""]) if rows else ""
 
 

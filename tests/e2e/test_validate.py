@@ -75,7 +75,7 @@ def test_probing_ranks_three_functions_and_draws(place: Path) -> None:
 
 @pytest.mark.slow
 def test_fine_tuning_is_resumed_and_what_cannot_be_trained_is_skipped(place: Path, command: Command) -> None:
-    arguments = ["--limit", "24", "--epochs", "2", "--score", "logme", "--out", "study.sqlite", "--json"]
+    arguments = ["--limit", "24", "--epochs", "2", "--score", "logme", "--results", "study.sqlite", "--json"]
     arguments += ["--encoder", "timm:test_efficientnet@random", "--encoder", "python:own:rows"]
     first = process(place, *arguments, code=3)
     found = json.loads(first.stdout)
@@ -88,3 +88,12 @@ def test_fine_tuning_is_resumed_and_what_cannot_be_trained_is_skipped(place: Pat
     assert again.stdout == first.stdout
     with sqlite3.connect(place / "study.sqlite") as connection:
         assert connection.execute("SELECT kind, finished FROM results ORDER BY key").fetchall() == rows
+
+
+def test_results_are_kept_in_the_file_of_either_name(place: Path, command: Command) -> None:
+    arguments = ["--method", "probe", "--score", "logme", "--encoder", "python:own:colour", "--limit", "24"]
+    first = command(place, *VALIDATE, *arguments, "--results", "probes.sqlite")
+    assert (place / "probes.sqlite").exists()
+    again = command(place, *VALIDATE, *arguments, "--out", "probes.sqlite")
+    assert "`--out` of validate is now `--results`" in again.stderr
+    assert again.stdout == first.stdout

@@ -65,9 +65,10 @@ def validate(
     ] = None,
     executor: ExecutorOption = "local",
     settings: Settings,
-    out: Annotated[
-        Path | None, typer.Option(help="SQLite file of results; finished runs in it are not repeated.")
+    results: Annotated[
+        Path | None, typer.Option(help="SQLite file of results, added to; finished runs in it are not repeated.")
     ] = None,
+    out: Annotated[Path | None, typer.Option(help="The name of --results before version 0.2.", hidden=True)] = None,
     csv: CsvFile = None,
     plots: Annotated[Path | None, typer.Option(help="Folder for scatter plots, one per score.")] = None,
     json: JsonFlag = False,
@@ -75,11 +76,11 @@ def validate(
     """Train encoders on targets, and measure how well transferred accuracy, bound and scores predict the accuracies.
 
     Learning rate, the mode of batch normalisation and the number of epochs are chosen on a fifth of the training rows;
-    accuracies are of the test share. With --out an interrupted run continues. With --top, the first encoders of a
+    accuracies are of the test share. With --results an interrupted run continues. With --top, the first encoders of a
     finished ranking are fine-tuned in rounds, and ranking.json and the report say what came out.
 
     Example: transferability validate photos sketches --method probe -e timm:resnet18.a1_in1k -e torchvision:resnet50
-    -e timm:resnet18@random --out study.sqlite
+    -e timm:resnet18@random --results study.sqlite
 
     Example: transferability validate --top 3 results
     """
@@ -92,6 +93,9 @@ def validate(
     from transferability.validation.validate import validate as validate_encoders
 
     check_choice(method, ("finetune", "probe"), "method")
+    if out is not None:
+        notice("`--out` of validate is now `--results`; the old name goes in version 0.4.")
+        results = results or out
     csv = None if csv is None else check_output(csv, argument="csv")
     folder = None
     if plots is not None:
@@ -122,7 +126,7 @@ def validate(
             scores=score or ("all",),
             settings=settings,
             tuning=FineTuning(epochs=epochs, augmentation=augment),
-            store=None if out is None else ResultStore(out),
+            store=None if results is None else ResultStore(results),
             progress=progress,
         )
     print_json(found.to_dict()) if json else _show(found)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from transferability._hub import hub_problem
-from transferability.encoders.facts import licence_name
 from transferability.encoders.family import Family, Presence, without_library
+from transferability.encoders.licences import licence_name
 from transferability.errors import OptionError, one_line
 
 __all__ = ["cached_repositories", "folder_or_hub", "hub_facts", "hub_presence", "search_hub"]

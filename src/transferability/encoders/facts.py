@@ -9,21 +9,12 @@ from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 from typing import Any
 
-from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
-
 from transferability.encoders.base import Encoder
+from transferability.encoders.licences import licence_name
 
-__all__ = ["input_size", "licence", "licence_name"]
+__all__ = ["input_size", "licence"]
 
 _SIZES = ("input_size", "crop_size", "size")
-_LONGEST = 40
-_NO_LICENCE = ("UNKNOWN", "None", "")
-_SPDX = {  # what package metadata and model cards write in place of an SPDX identifier
-    "apache 2": "Apache-2.0", "apache 2.0": "Apache-2.0", "apache license 2.0": "Apache-2.0",
-    "apache license, version 2.0": "Apache-2.0", "apache software license": "Apache-2.0",
-    "bsd 3-clause": "BSD-3-Clause", "mit license": "MIT", "the mit license": "MIT",
-    "dinov3-license": "LicenseRef-DINOv3",
-}  # fmt: skip
 
 
 def input_size(encoder: Encoder) -> str | None:
@@ -84,7 +75,7 @@ def _of_package(name: str) -> str | None:
         return None
     said: list[Any] = [about.json.get(name) for name in ("license_expression", "license")]
     said += [each.rpartition(" :: ")[2] for each in about.get_all("Classifier") or () if each.startswith("License ::")]
-    return next((licence_name(each) for each in said if each not in (None, *_NO_LICENCE)), None)
+    return next(filter(None, map(licence_name, said)), None)
 
 
 def _of_card(name: str) -> str | None:
@@ -101,21 +92,3 @@ def _of_card(name: str) -> str | None:
     head = re.match(r"---\n(.*?)\n---", Path(card).read_text("utf-8", "replace")[:20_000], re.DOTALL)
     line = None if head is None else re.search(r"^license:\s*(\S+)\s*$", head[1], re.MULTILINE)
     return None if line is None else licence_name(line[1])
-
-
-def licence_name(text: Any) -> str | None:
-    """Return the SPDX identifier of a licence; of one that is not known, its first line.
-
-    Examples
-    --------
-    >>> [licence_name(text) for text in ("apache-2.0", "The MIT License (MIT)", "cc-by-nc-4.0", "ours")]
-    ['Apache-2.0', 'MIT', 'CC-BY-NC-4.0', 'ours']
-    """
-    if not isinstance(text, str) or text.strip() in _NO_LICENCE:
-        return None
-    line = text.strip().splitlines()[0].strip()
-    in_brackets = re.search(r"\(([^()]+)\)$", line)  # "The MIT License (MIT)"
-    for name in (line, in_brackets[1] if in_brackets else line):
-        with suppress(InvalidLicenseExpression):
-            return str(canonicalize_license_expression(_SPDX.get(name.lower(), name)))
-    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"

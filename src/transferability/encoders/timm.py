@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from transferability.encoders._reach import hub_presence
 from transferability.encoders.base import Encoder, Precision
-from transferability.encoders.facts import licence_name
 from transferability.encoders.family import Family, Presence, without_library
+from transferability.encoders.licences import licence_name
 from transferability.errors import EncoderError, OptionError, UnknownNameError, nearest_names, require_extra
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import Any, get_args, get_type_hints
 
 from transferability.encoders._reach import hub_facts
 from transferability.encoders.base import Modality
-from transferability.encoders.facts import licence_name
+from transferability.encoders.licences import licence_name
 from transferability.encoders.naming import split_alias
 from transferability.errors import DatasetError, OptionError, nearest_names
 

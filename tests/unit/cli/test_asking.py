@@ -137,7 +137,7 @@ WRONG = [
     (["rank", "photos", "--encoder", "--wide"], 2, "`--encoder` must have a value; got '--wide'"),
     (["relate", "photos", "--plots", "--json"], 2, "`--plots` must have a value; got '--json'"),
     (["study", "bad.toml", "--out", "--refresh"], 2, "`--out` must have a value; got '--refresh'"),
-    (["validate", "photos", *OWN, "--out", "--epochs", "3"], 2, "`--out` must have a value; got '--epochs'"),
+    (["validate", "photos", *OWN, "--results", "--epochs", "3"], 2, "`--results` must have a value; got '--epochs'"),
     (["score", "features.npz", "--source", "--unlabelled"], 2, "`--source` must have a value; got '--unlabelled'"),
     # features in the place of data, and the other way round
     (["score"], 2, "must be one feature file, .npz or .safetensors; got nothing. Write: transferability score FILE"),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from transferability import Relatedness, Task, TaskRelatedness
-from transferability.errors import FeatureError, FileDamagedError
+from transferability.errors import FeatureError, FileDamagedError, LabelError
 from transferability.relatedness.results.summary import RelatednessSummary
 from transferability.relatedness.results.transform import Transform
 
@@ -146,3 +146,21 @@ def test_a_bound_of_the_fitting_rows_says_so(how: str) -> None:
     found = TaskRelatedness().fit(task(0, 2, "red"), task(2, 2, "green"), **extra)
     assert ("all on the fitting rows" in repr(found)) is (how == "fit")
     assert ("it says nothing of other rows" in found._repr_html_()) is (how == "fit")
+
+
+def test_labels_to_score_by_are_numbers_or_names_of_the_classes(result: Relatedness) -> None:
+    features = task(3, 3, "green").features
+    predicted = result.predict(features)
+    assert set(predicted) == {0, 1, 2}
+    assert result.score(features, predicted) == 1.0
+    assert result.score(features, [f"green <{k}>" for k in predicted]) == 1.0
+    assert result.score(features, (predicted + 1) % 3) == 0.0
+    for wrong, row in ((3, 4), (-1, 7)):
+        labels = predicted.copy()
+        labels[row] = wrong
+        with pytest.raises(LabelError, match=f"from 0 to 2, the target's classes; row {row} is {wrong}"):
+            result.score(features, labels)
+    with pytest.raises(LabelError, match=r"'blue' is none"):
+        result.score(features, ["blue"] * len(features))
+    with pytest.raises(LabelError, match="one entry per row of the features; got 3 for 60"):
+        result.score(features, predicted[:3])

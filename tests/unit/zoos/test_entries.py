@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from packaging.licenses import canonicalize_license_expression
 
-from transferability.encoders.facts import licence_name
+from transferability.encoders.licences import licence_name
 from transferability.encoders.packaged import PACKAGED
 from transferability.encoders.registry import families
 from transferability.errors import OptionError, UnknownNameError

@@ -1,0 +1,54 @@
+"""What keeps the code readable: no function grows too long, and no two modules need each other."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = ("src", "packages/d3pm/src", "packages/transferability-zoo-extra/src", "benchmarks", "experiments")
+FILES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
+pytestmark = pytest.mark.skipif(not FILES, reason="no sources beside the tests")
+
+
+def test_functions_have_at_most_60_lines() -> None:
+    """Signature and docstring apart: they are what users read."""
+    long = {}
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                body = node.body[1:] if ast.get_docstring(node) is not None else node.body
+                n = 0 if not body else (node.end_lineno or 0) - body[0].lineno + 1
+                if n > 60:
+                    long[f"{path.relative_to(ROOT)}:{node.name}"] = n
+    assert long == {}
+
+
+def imports(tree: ast.Module, modules: dict[str, Path]) -> Iterator[str]:
+    """Yield what a module imports, within functions too; what only type checkers see is left out."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{each.name}" for each in node.names]
+            yield from (name if name in modules else node.module for name in names)
+        elif isinstance(node, ast.Import):
+            yield from (each.name for each in node.names)
+        yield from imports(node, modules)
+
+
+def test_no_two_modules_need_each_other() -> None:
+    source = ROOT / "src"
+    modules = {}
+    for path in (source / "transferability").rglob("*.py"):
+        parts = path.relative_to(source).with_suffix("").parts
+        modules[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    needs = {
+        name: {each for each in imports(ast.parse(path.read_text("utf-8")), modules) if each in modules} - {name}
+        for name, path in modules.items()
+    }
+    while leaves := [name for name, wanted in needs.items() if not wanted & needs.keys()]:
+        for name in leaves:
+            del needs[name]
+    assert sorted(needs) == []
