@@ -5,6 +5,7 @@ python experiments/ours.py --data FOLDER [--quick]
 
 from __future__ import annotations
 
+import itertools
 import time
 from typing import Any
 
@@ -57,9 +58,9 @@ def lipschitz(run: Run) -> list[dict[str, float]]:
     name = "conv-cifar10"
     reference, (fit, _) = run.tasks(name, "mnist")[0], halves(run.tasks(name, "fashion_mnist")[0])
     found = []
-    for tau in TAUS:
+    for tau, scale in itertools.product(TAUS, (False, True)):
         with threads_for(0):
-            result = TaskRelatedness(tau).fit(reference, fit)
+            result = TaskRelatedness(tau, scale=scale).fit(reference, fit)
         classifier = result.reference_classifier
         points = np.concatenate(
             [result.transform.reference_scaler.apply(reference.features), result.transform.apply(fit.features)]
@@ -72,13 +73,17 @@ def lipschitz(run: Run) -> list[dict[str, float]]:
         norms = [
             np.linalg.norm((shares - np.eye(len(weights))[k]) @ weights, axis=1).max() for k in range(len(weights))
         ]
-        found.append({"asked": tau, "certified": float(result.certified_tau), "measured": float(max(norms))})
+        constants = {"certified": float(result.certified_tau), "measured": float(max(norms))}
+        found.append({"asked": tau, "scale": result.scale} | constants)
     run.claim(
-        "Ours: the certified Lipschitz constant is never below the largest gradient measured, nor above what was asked",
+        "Ours: the certified Lipschitz constant lies between the largest gradient and the scale times what was asked",
         "held"
-        if all(e["measured"] <= e["certified"] * (1 + 1e-9) <= e["asked"] * (1 + 1e-6) for e in found)
+        if all(e["measured"] <= e["certified"] * (1 + 1e-9) <= e["scale"] * e["asked"] * (1 + 1e-6) for e in found)
         else "did not hold",
-        "; ".join(f"asked {e['asked']:g}: certified {e['certified']:.4g}, measured {e['measured']:.4g}" for e in found),
+        "; ".join(
+            f"asked {e['asked']:g} × {e['scale']:.3g}: certified {e['certified']:.4g}, measured {e['measured']:.4g}"
+            for e in found
+        ),
     )
     return found
 

@@ -24,7 +24,6 @@ from transferability.relatedness.solvers import algorithm1
 PAIRS = (
     ("conv-mnist", "mnist", "mnist_m_cifar"),
     ("conv-mnist-m", "mnist_m_cifar", "mnist"),
-    ("conv-cifar10", "mnist_m_cifar", "mnist"),
     ("vit-mnist-m", "mnist_m_cifar", "mnist"),
 )
 EPOCHS = 300
