@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("src", "packages/d3pm/src", "packages/transferability-zoo-extra/src", "benchmarks", "experiments")
+PACKAGES = ("src", "packages/d3pm/src", "packages/transferability-zoo-extra/src")
+FOLDERS = (*PACKAGES, "benchmarks", "experiments")
 FILES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
 pytestmark = pytest.mark.skipif(not FILES, reason="no sources beside the tests")
 
@@ -43,16 +44,18 @@ def imports(tree: ast.Module, modules: dict[str, Path]) -> Iterator[str]:
         yield from imports(node, modules)
 
 
-def test_no_two_modules_need_each_other() -> None:
-    source = ROOT / "src"
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_two_modules_need_each_other(package: str) -> None:
+    source = ROOT / package
     modules = {}
-    for path in (source / "transferability").rglob("*.py"):
+    for path in source.rglob("*.py"):
         parts = path.relative_to(source).with_suffix("").parts
         modules[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     needs = {
         name: {each for each in imports(ast.parse(path.read_text("utf-8")), modules) if each in modules} - {name}
         for name, path in modules.items()
     }
+    assert needs
     while leaves := [name for name, wanted in needs.items() if not wanted & needs.keys()]:
         for name in leaves:
             del needs[name]

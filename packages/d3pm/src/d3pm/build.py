@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from d3pm.config import Config, ProcessConfig
-from d3pm.data import DataSpec
 from d3pm.errors import ConfigError, D3PMError, check_choice
 from d3pm.mutual_information import mutual_information_alphas
 from d3pm.nets.head import Denoiser
@@ -27,6 +26,7 @@ from d3pm.processes.closed import Uniform
 from d3pm.processes.dense import BandDiagonal, DiscretizedGaussian
 from d3pm.processes.exponential import NearestNeighbour, NearestNeighbourMask, nearest_neighbour_rate
 from d3pm.schedules import ContinuousSchedule, alphas_of, cosine_betas, inverse_betas, linear_betas
+from d3pm.spec import DataSpec
 from d3pm.spectrum import Spectrum
 
 __all__ = ["build_denoiser", "build_process", "n_states_of"]

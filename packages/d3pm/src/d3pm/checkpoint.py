@@ -15,10 +15,10 @@ from torch import Tensor
 
 from d3pm.build import build_denoiser, build_process, n_states_of
 from d3pm.config import Config
-from d3pm.data import DataSpec
 from d3pm.errors import CheckpointError
 from d3pm.nets.head import Denoiser
 from d3pm.processes.base import Process
+from d3pm.spec import DataSpec
 from d3pm.upgrade import FIRST_FORMAT, upgraded_config, upgraded_tensors
 
 __all__ = ["CHECKPOINT", "FORMAT", "Checkpoint", "load_checkpoint", "save_checkpoint"]

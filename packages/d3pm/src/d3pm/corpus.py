@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from d3pm.config import DataConfig
-from d3pm.data import Dataset, DataSpec, count_classes
+from d3pm.dataset import Dataset, count_classes
 from d3pm.errors import DataError, TruncationWarning
+from d3pm.spec import DataSpec
 from d3pm.tables import is_table, read_table
 from d3pm.text import learn_bpe, learn_unigram, words_per_token
 

@@ -13,7 +13,8 @@ from d3pm.conventions import Final, conventions_of
 from d3pm.errors import OptionError, check_choice
 from d3pm.losses import Denoiser
 from d3pm.processes.base import FLOOR, Process
-from d3pm.sampling import Grid, Watcher, check_given, check_masked, sample, sample_first_hitting
+from d3pm.sampling import check_given, check_masked, sample, sample_first_hitting
+from d3pm.times import Grid, Watcher
 from d3pm.unmasking import Confidence, sample_confident, sample_remasking
 
 __all__ = ["GenerationConfig", "Sharpened", "generate", "in_blocks"]

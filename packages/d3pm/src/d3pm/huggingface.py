@@ -16,10 +16,10 @@ import torch
 
 from d3pm.checkpoint import Checkpoint
 from d3pm.config import Config
-from d3pm.data import DataSpec
 from d3pm.errors import CheckpointError, ConfigError, DataError, require_extra
 from d3pm.nets.head import Denoiser
 from d3pm.nets.masked_lm import MaskedLanguageModel
+from d3pm.spec import DataSpec
 
 __all__ = ["export_masked_lm", "load_pretrained", "resolve_net", "tokenizer_spec"]
 

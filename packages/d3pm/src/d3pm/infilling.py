@@ -23,7 +23,7 @@ from d3pm.conventions import Conventions
 from d3pm.errors import OptionError
 from d3pm.losses import Denoiser, fraction
 from d3pm.processes.base import Process, draw, log_positive
-from d3pm.sampling import Watcher, time_tensor
+from d3pm.times import Watcher, time_tensor
 
 __all__ = ["sample_given"]
 

@@ -20,7 +20,8 @@ from d3pm.errors import OptionError, check_choice
 from d3pm.losses import Denoiser, fraction
 from d3pm.processes.absorbing import Absorbing
 from d3pm.processes.base import draw
-from d3pm.sampling import Grid, Watcher, check_given, check_masked, sampling_times, time_tensor
+from d3pm.sampling import check_given, check_masked
+from d3pm.times import Grid, Watcher, sampling_times, time_tensor
 
 __all__ = ["Confidence", "Remasking", "sample_confident", "sample_remasking"]
 
