@@ -7,7 +7,8 @@
 A mutant is a module with one fault in a function: another comparison, operator, constant, condition or reduction. Tests
 run once to learn which functions each of them calls. A mutant runs the tests that call its function, those of its own
 module first, until one fails: it is killed. One that no test kills is printed. It is either a hole in the tests or as
-good as the original (another order of ties, another size of blocks); reading it tells which.
+good as the original (another order of ties, another size of blocks); reading it tells which. Those that were found as
+good are listed, with the reason, in `equivalent_mutants.toml` and counted apart.
 
 Every mutant runs in a process of its own, forked from one that has loaded the libraries. POSIX only.
 """
@@ -22,10 +23,12 @@ import itertools
 import json
 import os
 import random
+import re
 import resource
 import sys
 import tempfile
 import time
+import tomllib
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -44,6 +47,7 @@ TESTS = (
     *("tests/golden", "tests/property", "tests/unit/test_pipeline.py", "tests/unit/test_pipeline_references.py"),
     "tests/unit/report/test_visual_summary.py",
 )
+EQUIVALENT = ROOT / "benchmarks" / "equivalent_mutants.toml"
 BUDGET = 30.0  # CPU seconds of tests that one mutant runs, as they were measured on the original
 QUIET = ["-q", "-p", "no:cacheprovider", "-m", "not slow", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
 Tests = dict[str, tuple[float, list[str]]]
@@ -142,6 +146,16 @@ def survives(site: Site, names: list[str]) -> bool:
     return not names or in_a_fork(run, int(3 * BUDGET)) == 0
 
 
+def equivalents() -> set[str]:
+    """Return the faults that are known to be as good as the original."""
+    return {each["fault"] for each in tomllib.loads(EQUIVALENT.read_text("utf-8"))["mutant"]}
+
+
+def without_line(fault: str) -> str:
+    """Return a fault as the list has it: lines move."""
+    return re.sub(r"\.py:\d+ in ", ".py in ", fault, count=1)
+
+
 def main() -> None:
     """Run."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -156,17 +170,22 @@ def main() -> None:
         options.calls.write_text(json.dumps(tests), "utf-8")
     sites = [each for name in options.only for path in sorted((SOURCE / name).rglob("*.py")) for each in sites_of(path)]
     chosen = random.Random(options.seed).sample(sites, min(options.sample, len(sites)))
-    alive, total = Counter[str](), Counter[str]()
+    alive, total, same, known = Counter[str](), Counter[str](), Counter[str](), equivalents()
     for number, site in enumerate(chosen, 1):
         names, package = tests_for(site, tests), site.path.relative_to(SOURCE).parts[0]
         total[package] += 1
         if survives(site, names):
             alive[package] += 1
-            print(f"{number}: survives {len(names)} tests: {broken(site)[1]}", flush=True)
+            fault = broken(site)[1]
+            listed = without_line(fault) in known
+            same[package] += listed
+            verdict = "as good as the original" if listed else f"survives {len(names)} tests"
+            print(f"{number}: {verdict}: {fault}", flush=True)
     for package, count in sorted(total.items()):
-        print(f"{package}: {count - alive[package]} of {count} killed")
-    killed = total.total() - alive.total()
+        print(f"{package}: {count - alive[package]} of {count} killed, {same[package]} as good as the original")
+    killed, different = total.total() - alive.total(), total.total() - same.total()
     print(f"{killed} of {total.total()} killed, {killed / total.total():.0%}; there are {len(sites):,} places")
+    print(f"{killed} of the {different} that differ from the original, {killed / max(different, 1):.0%}")
 
 
 if __name__ == "__main__":

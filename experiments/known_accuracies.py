@@ -14,7 +14,8 @@ import json
 from pathlib import Path
 
 import numpy as np
-from real_zoo import RESULTS, TARGETS, truth_of
+from real_zoo import RESULTS
+from real_zoo_features import TARGETS, truth_of
 
 from transferability.ranking.expected import KnownAccuracy, expected_accuracies
 

@@ -45,11 +45,6 @@ CONSENSUS = {
 }
 
 
-def truth_of(folder: Path) -> dict[tuple[str, str], float]:
-    """Return the mean accuracy over seeds of each encoder and target."""
-    return read_truth(folder, ENCODERS).means
-
-
 def last_layer(path: Path, target: str, rows: int, n_parameters: int, known: Mapping[str, Any]) -> dict[str, Any]:
     """Return what last-layer criteria say of one encoder and target ; what is known is not computed."""
     with np.load(path) as archive:

@@ -14,6 +14,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from _agreement import read_truth
 from _data import train_pictures
 
 from transferability.encoders import FEATURES, Encoder, hidden_layers, load_encoder
@@ -25,6 +26,11 @@ ENCODERS = (
 )  # fmt: skip
 TARGETS = ("cifar10", "fashion_mnist", "mnist_m_cifar", "omniglot_alphabet", "sign_digits")
 CHUNK = 100  # rows between two writes
+
+
+def truth_of(folder: Path) -> dict[tuple[str, str], float]:
+    """Return the mean accuracy over seeds of each encoder and target."""
+    return read_truth(folder, ENCODERS).means
 
 
 def fitting_rows(labels: np.ndarray, limit: int) -> np.ndarray:

@@ -27,7 +27,8 @@ import torch
 from _data import pictures
 from _tangent import TangentKernels, shrink, tangent_kernels
 from filelock import FileLock
-from real_zoo import TARGETS, agreements, truth_of
+from real_zoo import agreements
+from real_zoo_features import TARGETS, truth_of
 
 from transferability import scores
 from transferability._writing import write_through_temporary

@@ -121,7 +121,7 @@ def passes_through(error: BaseException) -> bool:
     return isinstance(error, TransferabilityError | KeyboardInterrupt | GeneratorExit)
 
 
-def one_line(error: BaseException, most: int = 300) -> str:
+def one_line(error: BaseException | str, most: int = 300) -> str:
     r"""Return what an error of any library says as one line of at most `most` characters, without a full stop.
 
     Examples

@@ -7,9 +7,17 @@ option is a field here, and a parameter of what it changes.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypedDict, TypeVar
 
-__all__ = ["DType", "DataOptions", "ExtractionOptions", "LoadingOptions", "Precision", "Settings"]
+__all__ = [
+    "DType",
+    "DataOptions",
+    "ExtractionArguments",
+    "ExtractionOptions",
+    "LoadingOptions",
+    "Precision",
+    "Settings",
+]
 
 DType = Literal["float32", "float16"]
 """What features are rounded to and kept as."""
@@ -72,7 +80,7 @@ class LoadingOptions:
 
 @dataclass(frozen=True)
 class ExtractionOptions:
-    """How features are computed and kept: arguments of `extract_features`."""
+    """How features are computed and kept: arguments of `extract_features`; a job has them as `job.options`."""
 
     dtype: DType = _option("float32", "Number format of the feature cache; float16 halves its size.", of_machine=True)
     batch_size: int | None = _option(
@@ -85,6 +93,14 @@ class ExtractionOptions:
         of_machine=True,
     )
     cache: bool = _option(True, "Do not read or write the feature cache.", of_machine=True)
+
+
+class ExtractionArguments(TypedDict, total=False):
+    """The fields of `ExtractionOptions` but `cache`, as the keyword arguments of functions that extract."""
+
+    dtype: DType
+    batch_size: int | None
+    workers: int | None
 
 
 @dataclass(frozen=True)

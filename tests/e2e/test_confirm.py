@@ -75,11 +75,12 @@ def test_a_ranking_is_confirmed_as_it_is_made_and_afterwards(place: Path, comman
     assert lines[0].endswith("accuracy_low,accuracy_high")
     assert [line.split(",")[0] for line in lines[1:]] == [each["encoder"] for each in entries]
     first = record["ranking"][0]["encoder"]
-    code = 3 if first.startswith("python:") else 0
-    table = command(place, "validate", "--top", "1", "results/ranking.json", code=code).stdout
+    table = command(place, "validate", "--top", "1", "results/ranking.json").stdout
     record = json.loads((place / "results" / "ranking.json").read_text())
-    assert len(record["confirmation"]["entries"]) == 1
-    assert sum(each["confirmed"] is not None for each in record["ranking"]) == 1
+    entries = record["confirmation"]["entries"]
+    assert len(entries) == 1 + first.startswith("python:")  # passed over, and told last
+    assert [each["accuracy"] is not None for each in entries] == [True, False][: len(entries)]
+    assert sum(each["confirmed"] is not None for each in record["ranking"]) == len(entries)
     assert "transferred accuracy" in table
 
 

@@ -22,6 +22,11 @@ def test_what_is_certified_holds(start: int) -> None:
     assert sum(each.get("certified", 0) for each in counts) > 5
 
 
+def test_rounding_of_features_far_from_zero_breaks_no_bound() -> None:
+    # A target in float32 whose rows are all 3e6, not standardised: nothing but rounding is between bound and loss.
+    assert attacks.attack(22499)["failures"] == []
+
+
 def test_folds_are_certified_each_by_itself() -> None:
     # The map to all rows has a certificate, those of the folds, which measure the bound, have none.
     assert attacks.attack(7911)["failures"] == []

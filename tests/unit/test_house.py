@@ -1,4 +1,4 @@
-"""What keeps the code readable: no function grows too long, and no two modules need each other."""
+"""What keeps the code readable: no file and no function grows too long, and no two modules need each other."""
 
 import ast
 from collections.abc import Iterator
@@ -10,6 +10,11 @@ ROOT = Path(__file__).parents[2]
 FOLDERS = ("src", "packages/d3pm/src", "packages/transferability-zoo-extra/src", "benchmarks", "experiments")
 FILES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
 pytestmark = pytest.mark.skipif(not FILES, reason="no sources beside the tests")
+
+
+def test_files_have_at_most_300_lines() -> None:
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text("utf-8").splitlines()) for path in FILES}
+    assert {name: n for name, n in lengths.items() if n > 300} == {}
 
 
 def test_functions_have_at_most_60_lines() -> None:

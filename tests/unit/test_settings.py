@@ -6,6 +6,7 @@ import inspect
 import subprocess
 import sys
 from dataclasses import dataclass, fields
+from typing import Unpack, get_type_hints
 
 import pytest
 import typer
@@ -14,22 +15,29 @@ from typer.testing import CliRunner
 from transferability import settings as declared
 from transferability.cli import options
 from transferability.cli.confirm import _OF_RANKING
+from transferability.datasets.in_memory import from_memory
 from transferability.encoders import load_encoder
+from transferability.encoders.function import FunctionEncoder
 from transferability.errors import OptionError
 from transferability.features import extract_blocks, extract_features, extract_outputs, extract_share, extract_to_files
-from transferability.settings import ExtractionOptions, LoadingOptions, Settings
+from transferability.settings import ExtractionArguments, ExtractionOptions, LoadingOptions, Settings
 
 EXTRACTING = (extract_features, extract_outputs, extract_blocks, extract_to_files, extract_share)
 
 
-@pytest.mark.parametrize(
-    ("group", "function"), [(LoadingOptions, load_encoder), *((ExtractionOptions, each) for each in EXTRACTING)]
-)
-def test_what_is_declared_is_an_argument_with_the_same_default(group, function):
-    parameters = inspect.signature(function).parameters
-    assert {each.name: parameters[each.name].default for each in fields(group)} == {
-        each.name: each.default for each in fields(group)
+def test_what_is_declared_for_loading_is_an_argument_with_the_same_default():
+    parameters = inspect.signature(load_encoder).parameters
+    assert {each.name: parameters[each.name].default for each in fields(LoadingOptions)} == {
+        each.name: each.default for each in fields(LoadingOptions)
     }
+
+
+@pytest.mark.parametrize("function", EXTRACTING)
+def test_functions_that_extract_take_the_options_of_extraction(function):
+    parameters = inspect.signature(function).parameters
+    assert parameters["options"].kind is inspect.Parameter.VAR_KEYWORD
+    assert get_type_hints(function)["options"] == Unpack[ExtractionArguments]
+    assert parameters["cache"].default is True
 
 
 def test_a_group_of_options_as_arguments():
@@ -118,3 +126,12 @@ def test_help_needs_no_mathematics():
     code = "import sys, transferability.cli.options; print(sorted({'numpy', 'scipy', 'torch'} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_arguments_of_extraction_are_its_options():
+    """Two declarations, for types and for help, of one thing; the cache is an argument of its own."""
+    options = get_type_hints(ExtractionOptions)
+    assert get_type_hints(ExtractionArguments) == {name: options[name] for name in options if name != "cache"}
+    encoder, texts = FunctionEncoder("lengths", lambda texts: [[len(each)] for each in texts]), from_memory(["a", "bb"])
+    with pytest.raises(TypeError, match="batchsize"):
+        extract_features(encoder, texts, batchsize=3)  # type: ignore[call-arg]

@@ -17,7 +17,7 @@ from transferability.datasets.base import Dataset, Item
 from transferability.datasets.column_roles import Roles, parse_roles
 from transferability.datasets.images import as_rgb, inspect_picture, open_picture, picture_bytes
 from transferability.datasets.memory_forms import as_columns_or_items, one_column, picture_column
-from transferability.errors import DatasetError, OptionError, one_line, require_extra
+from transferability.errors import DatasetError, OptionError, require_extra
 from transferability.task import Task
 
 __all__ = ["from_memory"]
@@ -151,7 +151,9 @@ def _items(items: Any, labels: Any | None, name: str) -> Dataset:
         items = one_column(items, name) if hasattr(items, "columns") else array.tolist()
     items = list(items) if isinstance(items, Iterator) else items
     if not isinstance(items, Sequence) or isinstance(items, str | bytes) or not len(items):
-        message = f"items of data {name!r} must be a list with at least one item; got {one_line(repr(items)):.100}."
+        message = (
+            f"items of data {name!r} must be a list with at least one item; got {' '.join(repr(items).split()):.100}."
+        )
         raise DatasetError(message + (" Write x.toarray()." if hasattr(items, "toarray") else ""))
     if all(_is_array(item) for item in items):
         from transferability.datasets.torch_rows import torch_data

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Unpack
 
 from transferability._files import Features
 from transferability.datasets import Dataset
@@ -23,7 +24,8 @@ from transferability.features.files import feature_writer
 from transferability.features.job import Counts, Executor, Progress, make_job
 from transferability.features.local import run
 from transferability.features.lookup import look_up, look_up_blocks
-from transferability.features.store import DType, FeatureCache
+from transferability.features.store import FeatureCache
+from transferability.settings import ExtractionArguments
 
 __all__ = [
     "base_and_output",
@@ -40,11 +42,9 @@ def extract_features(
     encoder: Encoder | FeatureFiles | None,
     dataset: Dataset,
     *,
-    batch_size: int | None = None,
     cache: FeatureCache | bool = True,
     progress: Progress | None = None,
-    workers: int | None = None,
-    dtype: DType = "float32",
+    **options: Unpack[ExtractionArguments],
 ) -> Features:
     """Return what an encoder makes of a data set.
 
@@ -90,7 +90,7 @@ def extract_features(
     if encoder is None or isinstance(encoder, FeatureFiles):
         return look_up(encoder, dataset)
     base, output = base_and_output(encoder)
-    job = make_job(base, dataset, (output,), batch_size, cache, workers, dtype)
+    job = make_job(base, dataset, (output,), cache, **options)
     return assemble(job, run(job, job.shards(), progress))[output]
 
 
@@ -99,11 +99,9 @@ def extract_outputs(
     dataset: Dataset,
     outputs: Sequence[str],
     *,
-    batch_size: int | None = None,
     cache: FeatureCache | bool = True,
     progress: Progress | None = None,
-    workers: int | None = None,
-    dtype: DType = "float32",
+    **options: Unpack[ExtractionArguments],
 ) -> dict[str, Features]:
     """Return several outputs of an encoder in one pass: its features, its probabilities, hidden layers.
 
@@ -129,7 +127,7 @@ def extract_outputs(
     EncoderError, DatasetError
         As `extract_features`.
     """
-    job = make_job(encoder, dataset, tuple(dict.fromkeys(outputs)), batch_size, cache, workers, dtype)
+    job = make_job(encoder, dataset, tuple(dict.fromkeys(outputs)), cache, **options)
     return assemble(job, run(job, job.shards(), progress))
 
 
@@ -137,11 +135,9 @@ def extract_blocks(
     encoder: Encoder | FeatureFiles | None,
     dataset: Dataset,
     *,
-    batch_size: int | None = None,
     cache: FeatureCache | bool = True,
     progress: Progress | None = None,
-    workers: int | None = None,
-    dtype: DType = "float32",
+    **options: Unpack[ExtractionArguments],
 ) -> Iterator[Features]:
     """Yield what an encoder makes of a data set block by block, so that memory does not grow with the rows.
 
@@ -159,7 +155,7 @@ def extract_blocks(
         yield from look_up_blocks(encoder, dataset)
         return
     base, output = base_and_output(encoder)
-    job = make_job(base, dataset, (output,), batch_size, cache, workers, dtype)
+    job = make_job(base, dataset, (output,), cache, **options)
     counts: list[Counts] = []
     for each in in_order(run(job, job.shards(), progress)):
         counts += [] if each.counts is None else [each.counts]
@@ -173,12 +169,10 @@ def extract_to_files(
     dataset: Dataset,
     paths: Mapping[str, Path],
     *,
-    batch_size: int | None = None,
     cache: FeatureCache | bool = True,
     progress: Progress | None = None,
-    workers: int | None = None,
-    dtype: DType = "float32",
     executor: Executor = run,
+    **options: Unpack[ExtractionArguments],
 ) -> dict[str, int]:
     """Write outputs of an encoder into feature files, in one pass and with memory that does not grow with the rows.
 
@@ -205,7 +199,7 @@ def extract_to_files(
     """
     base, output = base_and_output(encoder)
     named = {output if each == FEATURES else each: Path(path) for each, path in paths.items()}
-    job = make_job(base, dataset, tuple(named), batch_size, cache, workers, dtype)
+    job = make_job(base, dataset, tuple(named), cache, **options)
     widths: dict[str, int] = {}
     counts: list[Counts] = []
     with ExitStack() as stack:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Unpack, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from transferability.features.fingerprints import describe
 from transferability.features.preprocessing import most_workers
 from transferability.features.shards import SHARD_ROWS, Shard, plan
 from transferability.features.store import DType, Entry, FeatureCache
+from transferability.settings import ExtractionArguments, ExtractionOptions
 
 __all__ = ["ENCODERS_FOR", "NOUNS", "Counts", "Done", "Executor", "Job", "Parts", "Progress", "make_job"]
 
@@ -73,9 +74,8 @@ class Job:
     encoder: Encoder
     dataset: Dataset
     outputs: tuple[str, ...]
-    batch_size: int
-    dtype: DType = "float32"
-    workers: int | None = None
+    options: ExtractionOptions
+    batch_size: int  # to begin with
     cache: FeatureCache | None = None  # None: nothing is kept
     grows: bool = False  # the batch size, while the encoder gets faster with it
     on_gpu: bool = False
@@ -90,7 +90,7 @@ class Job:
             return {}
         about = {
             "encoder": self.encoder.identity(),
-            "dtype": self.dtype,
+            "dtype": self.options.dtype,
             "data": describe(self.dataset, self.shards()[0]),
         }
         names = {"encoder_name": self.encoder.name, "data_name": self.dataset.name}
@@ -118,20 +118,11 @@ def make_job(
     encoder: Encoder,
     dataset: Dataset,
     outputs: tuple[str, ...],
-    batch_size: int | None,
     cache: FeatureCache | bool,
-    workers: int | None,
-    dtype: DType,
+    **arguments: Unpack[ExtractionArguments],
 ) -> Job:
     """Return a checked job, with the defaults filled in."""
-    check_choice(dtype, ("float32", "float16"), "dtype")
-    for name, value, least in (("batch_size", batch_size, 1), ("workers", workers, 0)):
-        if value is not None and value < least:
-            message = f"`{name}` must be at least {least}; got {value}."
-            raise OptionError(message)
-    if workers is not None and workers > most_workers():
-        message = f"`workers` must be at most {most_workers()} on this machine; got {workers}. By default there are as "
-        raise OptionError(message + "many as pay.")
+    options = _checked(ExtractionOptions(**arguments))
     if not accepts(encoder, dataset.modality):
         message = f"encoder {encoder.name!r} takes {NOUNS[encoder.modality or 'array']}; data {dataset.name!r} are "
         message += f"{NOUNS[dataset.modality]}. {ENCODERS_FOR[dataset.modality]}"
@@ -148,5 +139,19 @@ def make_job(
     size = _ON_GPU if on_gpu else size
     size_limit()  # said now if it is none, and not when all is done
     store = (cache if isinstance(cache, FeatureCache) else FeatureCache()) if cache and identity is not None else None
-    grows = on_gpu and batch_size is None
-    return Job(encoder, dataset, outputs, batch_size or size, dtype, workers, store, grows, on_gpu)
+    grows = on_gpu and options.batch_size is None
+    return Job(encoder, dataset, outputs, options, options.batch_size or size, store, grows, on_gpu)
+
+
+def _checked(options: ExtractionOptions) -> ExtractionOptions:
+    """Return the options; raise for one outside the range that its declaration says."""
+    check_choice(options.dtype, get_args(DType), "dtype")
+    for each in fields(options):
+        value, least = getattr(options, each.name), each.metadata["min"]
+        if value is not None and least is not None and value < least:
+            message = f"`{each.name}` must be at least {least}; got {value}."
+            raise OptionError(message)
+    if options.workers is not None and options.workers > most_workers():
+        message = f"`workers` must be at most {most_workers()} on this machine; got {options.workers}. "
+        raise OptionError(message + "By default there are as many as pay.")
+    return options

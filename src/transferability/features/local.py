@@ -79,8 +79,8 @@ def run(job: Job, shards: Sequence[Shard], progress: Progress | None = None) -> 
         If the folder of the cache cannot be written.
     """
     n_rows, n_done, n_told = sum(len(shard.rows) for shard in shards), 0, 0
-    model = Model(job.encoder, job.dataset, job.outputs, job.dtype)
-    decoder = Decoder(job.dataset, preprocess_of(job.encoder), job.workers, for_gpu=job.on_gpu)
+    model = Model(job.encoder, job.dataset, job.outputs, job.options.dtype)
+    decoder = Decoder(job.dataset, preprocess_of(job.encoder), job.options.workers, for_gpu=job.on_gpu)
     size = BatchSize(job.batch_size, job.grows)
     writer = ThreadPoolExecutor(1, thread_name_prefix="write")
     writing: deque[Future[Done]] = deque()

@@ -69,7 +69,7 @@ class RayExecutor:
         n_actors = max(1, min(self.actors or place.n_fit, len(shards)))
         per_call = max(1, min(_SHARDS_PER_CALL, len(shards) // n_actors))
         calls = [list(range(start, min(start + per_call, len(shards)))) for start in range(0, len(shards), per_call)]
-        rest = (job.dataset, job.outputs, job.batch_size, job.dtype, job.workers, job.cache, job.grows)
+        rest = (job.dataset, job.outputs, job.options, job.batch_size, job.cache, job.grows)
         results = (
             ray.data.from_items([{"call": call} for call in calls], override_num_blocks=len(calls))
             .map_batches(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Unpack
 
 from transferability.datasets import Dataset
 from transferability.encoders import FEATURES, Encoder
@@ -14,7 +14,8 @@ from transferability.features.extract import base_and_output
 from transferability.features.job import Progress, make_job
 from transferability.features.local import run
 from transferability.features.shards import Shard, parse_share, pick
-from transferability.features.store import DType, FeatureCache
+from transferability.features.store import FeatureCache
+from transferability.settings import ExtractionArguments
 
 __all__ = ["ShareDone", "extract_share"]
 
@@ -33,11 +34,9 @@ def extract_share(
     share: str,
     outputs: Sequence[str] = (FEATURES,),
     *,
-    batch_size: int | None = None,
     cache: FeatureCache | bool = True,
     progress: Progress | None = None,
-    workers: int | None = None,
-    dtype: DType = "float32",
+    **options: Unpack[ExtractionArguments],
 ) -> ShareDone:
     """Compute one share of the shards into the cache: for several machines or shells with one folder.
 
@@ -71,7 +70,7 @@ def extract_share(
     number, n_shares = parse_share(share)
     base, output = base_and_output(encoder)
     wanted = tuple(output if each == FEATURES else each for each in outputs)
-    job = make_job(base, dataset, wanted, batch_size, cache, workers, dtype)
+    job = make_job(base, dataset, wanted, cache, **options)
     if job.cache is None:
         message = "`shard` must go with a cache, where the shares meet; "
         message += f"encoder {encoder.name!r} cannot tell its identity." if cache else "got none. Leave it on."

@@ -10,7 +10,6 @@ Own code for that, and because SciPy's L-BFGS-B spends as long on bookkeeping in
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +19,7 @@ import scipy.linalg
 
 from transferability._array import FloatArray, IntArray
 from transferability._line_search import Secants
+from transferability.scores._history import History
 
 __all__ = ["SoftmaxRegression", "fit_softmax_regression"]
 
@@ -255,41 +255,13 @@ class _Coordinates:
         return found
 
 
-class _History:
-    """What L-BFGS remembers of its last steps in one system of coordinates."""
-
-    def __init__(self, first_step: float, length: int) -> None:
-        self.scale = first_step
-        self.pairs: deque[tuple[_Array, _Array, float]] = deque(maxlen=length)
-
-    def add(self, step: _Array, change: _Array) -> None:
-        """Remember a step and by how much the gradient changed, unless rounding hides their product."""
-        product, square = float(np.vdot(step, change)), float(np.vdot(change, change))
-        if product > 8 * float(np.finfo(step.dtype).eps) * square:
-            self.pairs.append((step, change, 1 / product))
-            self.scale = product / square
-
-    def direction(self, gradient: _Array) -> _Array:
-        """Return the step that the model takes for the best (Nocedal and Wright, algorithm 7.4)."""
-        scalar = gradient.dtype.type
-        found = -gradient
-        factors = []
-        for step, change, inverse in reversed(self.pairs):
-            factors.append(inverse * float(np.vdot(step, found)))
-            found -= scalar(factors[-1]) * change
-        found *= scalar(self.scale)
-        for (step, change, inverse), factor in zip(self.pairs, reversed(factors), strict=True):
-            found += scalar(factor - inverse * float(np.vdot(change, found))) * step
-        return found
-
-
 def _minimize(objective: _Objective, covariance: _Array, tolerance: float, max_iterations: int) -> tuple[bool, int]:
     """Move the objective's point to the minimum; return whether it is good to `tolerance`, and the iterations made."""
     # The curvature p (1 − p) starts near 1/K and falls with the loss, and with it the c that suits: now and then the
     # coordinates are made anew if it has fallen far. That an eighth of the mean serves best was found by trial.
     coordinates = _Coordinates(objective, covariance, 1.0 / objective.n_classes**2)
     length = _HISTORY[covariance.dtype]
-    history = _History(objective.n_classes * coordinates.curvature, length)
+    history = History(objective.n_classes * coordinates.curvature, length)
     gradient = coordinates.gradient(objective.gradient())
     for iteration in range(max_iterations):
         suits = max(objective.curvature / 8, _LEAST_CURVATURE)
@@ -298,7 +270,7 @@ def _minimize(objective: _Objective, covariance: _Array, tolerance: float, max_i
             del coordinates  # before the next ones: two roots at once would be the peak of memory
             coordinates = _Coordinates(objective, covariance, suits)
             gradient = coordinates.gradient(gradient)
-            history = _History(0.125, length)
+            history = History(0.125, length)
         direction = history.direction(gradient)
         slope = float(np.vdot(gradient, direction))
         if -0.5 * slope <= tolerance * objective.value():  # the decrease that the model expects

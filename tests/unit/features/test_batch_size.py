@@ -97,6 +97,6 @@ def test_extraction_uses_what_it_finds_and_gives_the_same_features(digits, tmp_p
 
 
 def test_a_size_that_is_said_stays(digits):
-    jobs = [make_job(Device(), digits, ("features",), size, False, 0, "float32") for size in (None, 64)]
+    jobs = [make_job(Device(), digits, ("features",), False, batch_size=size, workers=0) for size in (None, 64)]
     assert [(job.batch_size, job.grows) for job in jobs] == [(128, True), (64, False)]
-    assert not make_job(Device("cpu"), digits, ("features",), None, False, 0, "float32").grows
+    assert not make_job(Device("cpu"), digits, ("features",), False, workers=0).grows

@@ -59,6 +59,14 @@ def test_equal_rows_of_a_class_stay_together_where_there_are_enough_others() -> 
                 assert not twins.any()
 
 
+def test_equal_rows_stay_together_though_a_feature_is_zero_throughout() -> None:
+    rng = np.random.default_rng(3)
+    features = np.repeat(rng.normal(size=(20, 4)), 2, axis=0)
+    features[:, 1] = 0.0
+    for _, test in stratified_folds(np.arange(40) // 2 % 2, features, 4, 0):
+        assert set(test) == {row ^ 1 for row in test}  # each with its copy
+
+
 @pytest.mark.parametrize("labelled", [True, False])
 @pytest.mark.parametrize("n_folds", [2, 5, 6])
 def test_no_duplicates_empty_a_fold_or_a_class(labelled: bool, n_folds: int) -> None:

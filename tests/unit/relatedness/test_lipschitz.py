@@ -8,8 +8,8 @@ from scipy.special import log_softmax, softmax
 
 from transferability.errors import FeatureError, LabelError, OptionError
 from transferability.relatedness.classifier.constrained import Start, _feasible
-from transferability.relatedness.classifier.descent import Rows
 from transferability.relatedness.classifier.lipschitz import SoftmaxClassifier, fit_lipschitz_softmax, fit_rows
+from transferability.relatedness.classifier.rows import Rows
 
 
 def clusters(

@@ -12,6 +12,7 @@ from scipy.linalg import sqrtm
 
 from transferability import Task, TaskRelatedness
 from transferability.errors import LabelError, OptionError, TaskError
+from transferability.relatedness.costs.gaussian import normal_draws
 from transferability.relatedness.maps.feature_map import AffineMap, RidgeRegression
 from transferability.relatedness.maps.gaussian_map import ClassPairs, fit_moments, squares_step
 from transferability.relatedness.packs.pack import ReferencePack
@@ -289,3 +290,11 @@ def test_of_several_tau_the_one_with_the_smallest_bound_is_taken() -> None:
     assert len(bounds) == 3
     assert result.tau == min(bounds, key=bounds.__getitem__)
     assert bounds[result.tau] < max(bounds.values())
+
+
+def test_normal_draws_come_with_their_mirror_images() -> None:
+    """Means over them are exact: what is odd in the draws cancels."""
+    draws = normal_draws(3, 7)
+    assert draws.shape == (2048, 3)
+    np.testing.assert_array_equal(draws[:1024], -draws[1024:])
+    np.testing.assert_allclose(draws.std(axis=0), 1.0, atol=0.1)

@@ -51,3 +51,9 @@ def test_single_precision_near_its_limits(scale: float) -> None:
 def test_deviation_far_from_zero_in_single_precision() -> None:
     z = (1e3 + np.random.default_rng(4).normal(size=(2_000, 2))).astype(np.float32)
     np.testing.assert_allclose(Scaler.fit(z).scale, z.astype(np.float64).std(axis=0), rtol=1e-4)
+
+
+def test_a_deviation_below_the_smallest_number_counts_as_none() -> None:
+    """Half of the smallest number that there is rounds to zero, and nothing is divided by it."""
+    features = np.array([[0.0], [5e-324]])
+    assert np.isfinite(Scaler.fit(features).apply(features)).all()

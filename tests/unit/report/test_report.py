@@ -158,8 +158,8 @@ def test_several_rankings_make_a_study(ranking: Ranking) -> None:
     found = next(row for row in mixed["overview"]["rows"] if row["name"] == ranking.best.encoder)
     assert found["values"] == [ranking.best.relatedness.transferred_accuracy, ranking.best.relatedness.bound]
     assert (
-        "By target: bands, transferred accuracy; others, bound. Dark is better; losses and bounds in nats."
-        in "".join(Page(to_html(mixed)).text)
+        "By target: bands, transferred accuracy; others, bound. The stronger the colour, the better; losses and "
+        "bounds in nats." in "".join(Page(to_html(mixed)).text)
     )
 
 

@@ -78,6 +78,7 @@ def test_scale_shift_order_and_copies_do_not_matter(layers: list[np.ndarray]) ->
 def test_many_samples_are_represented_by_some(layers: list[np.ndarray]) -> None:
     whole, drawn = scores.ridge_all_layers(layers, LABELS), scores.ridge_all_layers(layers, LABELS, max_samples=30)
     assert not whole.notes
+    assert not scores.ridge_all_layers(layers, LABELS, max_samples=len(LABELS)).notes
     assert drawn.notes == ("computed on 30 of 40 samples.",)
     other = scores.ridge_all_layers(layers, LABELS, max_samples=30, seed=1)
     assert len({float(whole), float(drawn), float(other)}) == 3

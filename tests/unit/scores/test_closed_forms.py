@@ -297,3 +297,14 @@ def test_knn_finds_the_nearest(features: np.ndarray) -> None:
 
 def test_knn_of_equal_samples() -> None:
     assert 0 <= float(scores.knn(np.ones((40, 3)), np.arange(40) % 2)) <= 1  # every sample is as near as any other
+
+
+def test_h_score_of_few_samples_does_not_depend_on_units() -> None:
+    """Through inner products, n ≤ d: features in units that differ by 10³⁰ count as much as before, and so the rank."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(20, 30)), np.arange(20) % 2
+    x[:, 8:] = x[:, :8] @ rng.normal(size=(8, 22))  # rank 8
+    units = 10.0 ** rng.integers(-15, 15, size=30)
+    plain, scaled = scores.h_score(x, y), scores.h_score(x * units, y)
+    assert plain.rank == scaled.rank == 8
+    assert float(scaled) == pytest.approx(float(plain), rel=1e-9)

@@ -239,6 +239,7 @@ def check_against_rank(study: Study, cells: Sequence[Cell], criterion: str | Non
         study.encoders,
         scores=["logme"],
         criterion=criterion,
+        settings=study.settings,
     )
     stored = rankings[0]
     assert (stored.target, stored.references) == (direct.target, direct.references)

@@ -24,7 +24,8 @@ import numpy as np
 from scipy.special import entr
 
 from transferability._array import BoolArray, FloatArray, IntArray
-from transferability.relatedness.classifier.descent import Array, Descent, Look, Quadratic, Rows, cross_entropy
+from transferability.relatedness.classifier.descent import Descent, Look, Quadratic, cross_entropy
+from transferability.relatedness.classifier.rows import Array, Rows
 
 __all__ = ["FAIR_GAP", "Constrained", "Start", "pair_distances_squared", "solve_constrained"]
 

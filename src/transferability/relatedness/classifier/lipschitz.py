@@ -31,7 +31,7 @@ from transferability.relatedness.classifier.constrained import (
     pair_distances_squared,
     solve_constrained,
 )
-from transferability.relatedness.classifier.descent import Rows
+from transferability.relatedness.classifier.rows import Rows
 
 __all__ = ["SoftmaxClassifier", "fit_lipschitz_softmax", "fit_rows"]
 

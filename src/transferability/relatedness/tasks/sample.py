@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from transferability._array import FloatArray, IntArray
-from transferability.relatedness.classifier.descent import Rows
+from transferability.relatedness.classifier.rows import Rows
 
 __all__ = ["HeldOut", "Sample", "at_most", "hold_out", "stratified_folds"]
 

@@ -50,12 +50,15 @@ class Scaler:
         return cls(np.zeros(n_features), np.ones(n_features), np.inf)
 
     def apply(self, features: FloatArray) -> FloatArray:
-        """Return standardised features, in the precision they come in.
+        """Return standardised features in the precision they come in, others in float64.
+
+        What is not standardised may lie millions from zero, where products in float32 lose more than a bound may.
 
         A unit that is all but dead on the fitting part has a deviation near zero, and the first sample that wakes it
         would lie thousands of deviations out: one such sample was seen to double the loss of a whole test part.
         """
-        if features.dtype == np.float32 and (_SAFE[0] < self.scale).all() and (self.scale < _SAFE[1]).all():
+        safe = (_SAFE[0] < self.scale).all() and (self.scale < _SAFE[1]).all() and np.isfinite(self.limit)
+        if features.dtype == np.float32 and safe:
             standardised: FloatArray = features - self.mean.astype(np.float32)
             standardised /= self.scale.astype(np.float32)
         else:
