@@ -31,7 +31,7 @@ from transferability.relatedness.packs.pack import EncoderFingerprint, Reference
 from transferability.settings import ExtractionOptions, LoadingOptions, Settings
 from transferability.task import Task
 
-__all__ = ["Extraction", "Loaded", "LoadedReference", "load", "views_of"]
+__all__ = ["Extraction", "Loaded", "LoadedReference", "layer_encoders", "load"]
 
 Loaded = Encoder | FeatureFiles
 AnyLoaded = Loaded | None
@@ -54,7 +54,7 @@ def load(encoder: Model, settings: Settings) -> Loaded:
     return load_encoder(encoder, **one_layer.of(LoadingOptions))
 
 
-def views_of(encoder: Loaded, settings: Settings) -> list[Loaded]:
+def layer_encoders(encoder: Loaded, settings: Settings) -> list[Loaded]:
     """Return what is to be ranked of an encoder: itself, or each of its layers and its features.
 
     Raises

@@ -13,7 +13,7 @@ from transferability.encoders import FeatureFiles
 from transferability.errors import NoSuchFileError, OptionError, TransferabilityError, UnknownNameError
 from transferability.pipeline.data import AnyEncoder, Part
 from transferability.pipeline.encoder_cost import CostMeter
-from transferability.pipeline.extraction import Extraction, load, views_of
+from transferability.pipeline.extraction import Extraction, layer_encoders, load
 from transferability.pipeline.measure import Measurement
 from transferability.ranking.entry import Ranked
 from transferability.settings import Settings
@@ -64,7 +64,7 @@ def measure_encoder(
     try:
         loaded = load(encoder, settings)
         meter.loaded()
-        views = views_of(loaded, settings)
+        views = layer_encoders(loaded, settings)
         extraction = Extraction(views, needs=measure.needs, settings=settings, progress=measure.progress)
         for view in views:
             name = view.name

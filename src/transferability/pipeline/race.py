@@ -18,7 +18,7 @@ from transferability._criteria import BOUND, QUANTITIES, TRANSFERRED_ACCURACY, Q
 from transferability.datasets import Dataset
 from transferability.errors import OptionError, RowError, TransferabilityError
 from transferability.pipeline.data import Part, Progress, Split, prepare
-from transferability.pipeline.extraction import Extraction, Loaded, load, views_of
+from transferability.pipeline.extraction import Extraction, Loaded, layer_encoders, load
 from transferability.pipeline.measure import relatedness_of
 from transferability.ranking.race import Sample, leaving
 from transferability.ranking.result import Ranked, Skipped
@@ -242,7 +242,7 @@ def _judge(
     for place, encoder in enumerate(race.encoders):
         name = encoder if isinstance(encoder, str) else encoder.name
         try:
-            views = views_of(load(encoder, settings), settings)
+            views = layer_encoders(load(encoder, settings), settings)
             extraction = Extraction(views, needs=race.needs, settings=settings, progress=progress)
             for view in views:
                 fit, test = extraction.target(view, sample)

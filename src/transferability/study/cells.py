@@ -10,7 +10,7 @@ from typing import Any
 from transferability.errors import TransferabilityError
 from transferability.pipeline import Progress, describe_run
 from transferability.pipeline.encoder_cost import CostMeter
-from transferability.pipeline.extraction import Extraction, Loaded, views_of
+from transferability.pipeline.extraction import Extraction, Loaded, layer_encoders
 from transferability.pipeline.measure import Measurement, score_columns
 from transferability.ranking.entry import Skipped
 from transferability.study.inventory import Inventory
@@ -41,7 +41,7 @@ def compute(
     try:
         if isinstance(loaded, TransferabilityError):
             raise loaded
-        views = views_of(loaded, study.settings)
+        views = layer_encoders(loaded, study.settings)
         extraction = Extraction(views, needs=measure.needs, settings=study.settings, progress=measure.progress)
     except TransferabilityError as error:
         for target, key in missing.items():

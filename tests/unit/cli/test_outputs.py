@@ -102,7 +102,7 @@ def no_file_larger_than(n_bytes: int) -> Iterator[None]:
         [*EXTRACT, "--out", "x.csv"],
         [*EXTRACT, "--out", "n" * 300 + ".npz"],
         [*EXTRACT, "--layer", "all", "--out", "file"],
-        [*VALIDATE, "--out", "file/results.sqlite"],
+        [*VALIDATE, "--results", "file/results.sqlite"],
         [*VALIDATE, "--plots", "file"],
         ["study", "study.toml", "--out", "file/report"],
         ["demo", "--out", "file/demo"],
