@@ -31,7 +31,7 @@ STEPS = {
     "LearnedAll": {"matching": "gradient"},
     "assignment": {"matching": "assignment"},
 }
-SOLVERS: dict[str, dict[str, Any]] = {"ours": {}, "Algorithm 1": {"solver": "sgd", "tau": 0.2}}
+SOLVERS: dict[str, dict[str, Any]] = {"ours": {}, "Algorithm 1": {"solver": "sgd", "tau": 0.2, "scale": False}}
 RIGHT = [0, 1, 2, 3, 4]
 
 
