@@ -144,7 +144,7 @@ def fit_one(k: int) -> tuple[str, list[Any]]:
         target = Task(target.features, name="t", class_names=[str(i) for i in range(n_targets)])
     folds = int(rng.integers(2, 6)) if how == "folds" and solver != "statistics" else None
     result = TaskRelatedness(**options).fit(references, target, tests, test if how == "test" else None, folds=folds)
-    return f"{how}, {solver}", list(result.panel)
+    return f"{how}, {solver}", list(result.references)
 
 
 def certify_one(rng: np.random.Generator, reference: Task, target: Task) -> Any:
@@ -186,23 +186,23 @@ def fit_otherwise(k: int) -> tuple[str, list[Any]]:
         return way, [model.fit(None, target, **kept)]
     if way == "given folds":
         folds = stratified_folds(target.labels, target.features, folds, int(rng.integers(5)))
-        return way, list(model.fit(first, target, folds=folds).panel)
+        return way, list(model.fit(first, target, folds=folds).references)
     if way == "some test parts":
-        return way, list(model.fit([first, second], target, [first_test, None], test).panel)
+        return way, list(model.fit([first, second], target, [first_test, None], test).references)
     if way == "guessed, sgd":
         target = Task(target.features, name="t", class_names=[str(i) for i in range(n_targets)])
-        return way, list(model.fit(first, target, None, test).panel)
+        return way, list(model.fit(first, target, None, test).references)
     tau = options["tau"]
     packs = [ReferencePack.from_task(each, tau=tau, rows=int(rng.choice([5, 50]))) for each in (first, second)]
     if way == "pack as target":
-        return way, list(model.fit(packs, ReferencePack.from_task(target, tau=tau)).panel)
+        return way, list(model.fit(packs, ReferencePack.from_task(target, tau=tau)).references)
     model.set_params(space=None, tau="scaled")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "a.safetensors"
         packs[0].save(path, compact=bool(rng.random() < 0.5))
         packs[0] = ReferencePack.load(path)
     measured: dict[str, Any] = {"target_test": test} if rng.random() < 0.5 else {"folds": folds}
-    return way, list(model.fit([*packs, first], target, **measured).panel)
+    return way, list(model.fit([*packs, first], target, **measured).references)
 
 
 def certify_linear(

@@ -73,7 +73,7 @@ def study(n_encoders: int, n_targets: int, n_classes: int) -> list[Ranking]:
             )  # fmt: skip
             name = f"timm:some_vision_transformer_{encoder}.augreg_in21k_ft_in1k"
             entries.append(Ranked(name, 10**7 + encoder, one, {"logme": float(rng.normal())}, {}, 12.3))
-        rankings.append(Ranking.sort(entries, [], None, columns, f"target {target}", ["reference"], model.made))
+        rankings.append(Ranking.sort(entries, [], None, columns, f"target {target}", ["reference"], model.provenance))
     return rankings
 
 

@@ -163,7 +163,7 @@ from transferability.pipeline import Settings
     relatedness=TaskRelatedness(tau=1.0, learn_map=False),
     settings=Settings(cache=False),
 )
-for each in result.panel:
+for each in result.references:
     print(f"{each.reference:10} bound {each.bound:.2f} nats, transferred accuracy {each.transferred_accuracy:.0%}")
 """,
     """Messages are like sentiment, not like topics. Which class stands for which, and what does it cost?""",

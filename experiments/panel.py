@@ -106,7 +106,7 @@ def measure(encoder: str, tasks: dict[tuple[str, str], Task], target: str) -> di
             "tau": result.tau,
             "transferred_accuracy": result.transferred_accuracy,
             "transferability": result.transferability,
-            "panel": {each.reference: each.bound for each in result.panel},
+            "panel": {each.reference: each.bound for each in result.references},
             "cpu_seconds": time.process_time() - started,
         }
     closest = row[f"{next(iter(SETTINGS))}: details"]["reference"]

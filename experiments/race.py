@@ -177,7 +177,7 @@ def zoo_by_fits(folder: Path, splits: int) -> list[dict[str, Any]]:
             data = prepare(table(target, labels), settings).dataset
             full = rank(data, None, encoders, settings=settings)
             raced = rank(data, None, encoders, settings=settings, race=1)
-            cost = raced.made["race"]
+            cost = raced.provenance["race"]
             same = full.best.encoder == raced.best.encoder
             found.append((same, cost["items"] / cost["items_of_all"], len(raced.entries)))
             summary(f"zoo, pipeline: {target}, seed {seed}", found[-1:])

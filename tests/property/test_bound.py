@@ -130,7 +130,7 @@ def fit(options: dict[str, Any], references: list[Shape], target: Shape, measure
 
 
 def check(result: Relatedness) -> None:
-    for each in result.panel:
+    for each in result.references:
         terms = (each.reference_loss, each.label_mismatch, each.distribution_mismatch)
         assert np.isfinite([*terms, each.bound, each.fit_bound, each.transferred_loss]).all()
         assert each.transferability is None or np.isfinite(each.transferability)
@@ -154,7 +154,7 @@ def check(result: Relatedness) -> None:
             assert each.certified
         if each.certified:
             assert each.bound >= each.transferred_loss - SLACK * (1 + each.bound)
-    assert result.bound == min(each.bound for each in result.panel)
+    assert result.bound == min(each.bound for each in result.references)
 
 
 def refusal(options: dict[str, Any], references: list[Shape], target: Shape, measured: str) -> Any:

@@ -74,7 +74,7 @@ def installed(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 class TestRank:
     def test_packs_join_the_own_half(self) -> None:
         (entry,) = rank(digits(), None, [PIXELS], settings=SETTINGS).entries
-        panel = entry.relatedness.panel
+        panel = entry.relatedness.references
         assert [each.reference for each in panel] == ["digits", "digits", OWN_HALF]
         assert all(each.certified and each.bound >= each.transferred_loss for each in panel)
         assert [each.reference_class for each in entry.relatedness.nearest] == [str(k) for k in range(10)]
@@ -83,7 +83,7 @@ class TestRank:
     def test_encoders_are_compared_by_what_all_of_them_have(self) -> None:
         ranking = rank(digits(), None, [PIXELS, ROWS], settings=SETTINGS)
         assert {entry.relatedness.reference for entry in ranking.entries} == {OWN_HALF}
-        panels = {entry.encoder: len(entry.relatedness.panel) for entry in ranking.entries}
+        panels = {entry.encoder: len(entry.relatedness.references) for entry in ranking.entries}
         assert panels == {"pixels": 3, "rows": 1}
 
     def test_the_order_is_that_of_the_own_half(self) -> None:
@@ -92,12 +92,12 @@ class TestRank:
         without = rank(digits(), None, [PIXELS], packs=False, settings=SETTINGS).best
         assert with_packs.relatedness.reference == OWN_HALF
         assert with_packs.relatedness.transferred_accuracy == without.relatedness.transferred_accuracy
-        assert (len(without.relatedness.panel), without.relatedness.nearest) == (1, ())
+        assert (len(without.relatedness.references), without.relatedness.nearest) == (1, ())
         assert with_packs.relatedness.closest().bound < without.relatedness.bound
 
     def test_are_left_out_beside_a_reference_and_without_labels(self) -> None:
         (entry,) = rank(digits(), digits(100), [PIXELS], settings=SETTINGS).entries
-        assert len(entry.relatedness.panel) == 1
+        assert len(entry.relatedness.references) == 1
         bare = Settings(cache=False, limit=200, use_labels=False)
         with pytest.raises(TaskError, match="has no labels"):
             rank(digits(), None, [PIXELS], settings=bare)
@@ -107,7 +107,7 @@ class TestRank:
         chosen = np.sort(np.concatenate([np.flatnonzero(data.labels == k)[:3] for k in range(10)]))
         few = data.subset(chosen)
         (entry,) = rank(few, None, [PIXELS], settings=Settings(cache=False)).entries
-        assert [each.reference for each in entry.relatedness.panel] == ["digits", "digits"]
+        assert [each.reference for each in entry.relatedness.references] == ["digits", "digits"]
         assert entry.relatedness.certified
         with pytest.raises(TaskError, match="has fewer than 4 rows"):  # an encoder without packs
             rank(few, None, [ROWS], settings=Settings(cache=False))
@@ -124,8 +124,8 @@ class TestRelate:
         (found,) = relate(None, digits(), PIXELS, settings=SETTINGS)
         (entry,) = rank(digits(), None, [PIXELS], settings=SETTINGS).entries
         ranked = entry.relatedness
-        assert [each.reference for each in found.panel] == ["digits", "digits", OWN_HALF]
-        assert [each.bound for each in found.panel] == [each.bound for each in ranked.panel]
+        assert [each.reference for each in found.references] == ["digits", "digits", OWN_HALF]
+        assert [each.bound for each in found.references] == [each.bound for each in ranked.references]
         assert (found.reference, found.nearest) == (OWN_HALF, ranked.nearest)
 
     def test_the_answer_names_the_closest_and_not_the_own_half(self) -> None:
@@ -136,7 +136,7 @@ class TestRelate:
     def test_are_left_out_where_asked_and_beside_a_reference(self) -> None:
         (alone,) = relate(None, digits(), PIXELS, packs=False, settings=SETTINGS)
         (beside,) = relate(digits(100), digits(), PIXELS, settings=SETTINGS)
-        assert (len(alone.panel), len(beside.panel)) == (1, 1)
+        assert (len(alone.references), len(beside.references)) == (1, 1)
         assert alone.nearest == beside.nearest == ()
 
     def test_packs_of_another_encoder_are_noted(self) -> None:
@@ -169,12 +169,12 @@ class TestStudy:
         study = self.study(tmp_path)
         assert study.references == ()
         (ranking,) = rankings_of(study, run_study(study))
-        assert [each.reference for each in ranking.best.relatedness.panel] == ["digits", OWN_HALF]
+        assert [each.reference for each in ranking.best.relatedness.references] == ["digits", OWN_HALF]
         assert [cell.done for cell in plan_study(study)] == [True]
         alone = self.study(tmp_path, "packs = false")
         assert [cell.done for cell in plan_study(alone)] == [False]  # another result under another key
         (ranking,) = rankings_of(alone, run_study(alone))
-        assert len(ranking.best.relatedness.panel) == 1
+        assert len(ranking.best.relatedness.references) == 1
 
     def test_packs_that_change_are_measured_anew(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         study = self.study(tmp_path)
@@ -206,7 +206,7 @@ def test_packs_of_another_encoder_are_left_out_aloud() -> None:
 def test_without_packages_there_is_the_own_half_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch)
     (entry,) = rank(digits(), None, [PIXELS], settings=SETTINGS).entries
-    assert [each.reference for each in entry.relatedness.panel] == [OWN_HALF]
+    assert [each.reference for each in entry.relatedness.references] == [OWN_HALF]
 
 
 @pytest.mark.parametrize("value", ["no_such_module_at_all:folder", "json:no_such_name", "json:loads"])

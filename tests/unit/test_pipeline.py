@@ -42,8 +42,8 @@ def test_of_a_panel_the_nearest_reference_is_named() -> None:
     ranking = rank(TARGET, [FAR, REFERENCE], [GOOD], relatedness=TaskRelatedness(learn_map=False), settings=SETTINGS)
     assert ranking.references == ("negatives", "lines")
     result = ranking.best.relatedness
-    assert [each.reference for each in result.panel] == ["negatives", "lines"]
-    assert result.bound == min(each.bound for each in result.panel)
+    assert [each.reference for each in result.references] == ["negatives", "lines"]
+    assert result.bound == min(each.bound for each in result.references)
     assert ranking.to_dict()["ranking"][0]["relatedness"]["reference"] == result.reference
 
 
@@ -205,14 +205,14 @@ def test_a_score_to_sort_by_is_computed() -> None:
     ranking = rank(TARGET, REFERENCE, [GOOD, NOISE], criterion="logme", settings=SETTINGS)
     values = [entry.scores["logme"] for entry in ranking]
     assert values == sorted(values, reverse=True)
-    assert "not_sorted_by" not in ranking.made
+    assert "not_sorted_by" not in ranking.provenance
 
 
 @pytest.mark.parametrize("criterion", ["size", "n_parameters", "ridge_all_layers"])
 def test_what_no_encoder_has_sorts_nothing_and_that_is_said(criterion: str) -> None:
     ranking = rank(TARGET, REFERENCE, [GOOD, NOISE], criterion=criterion, settings=SETTINGS)
     assert ranking.criterion == "transferred_accuracy"
-    assert ranking.made["not_sorted_by"] == criterion
+    assert ranking.provenance["not_sorted_by"] == criterion
     assert any("sorted by transferred accuracy: no encoder has a value of" in each for each in caveats(ranking))
 
 
@@ -286,15 +286,15 @@ def test_every_target_meets_every_reference() -> None:
     results = relate([REFERENCE, FAR], [TARGET, FAR], GOOD, settings=SETTINGS)
     assert [each.target for each in results] == ["bands", "negatives"]
     for result in results:
-        assert [each.reference for each in result.panel] == ["lines", "negatives"]
-        assert all(each.certified and each.bound >= each.transferred_loss for each in result.panel)
-    taus = [each.tau for result in results for each in result.panel]
+        assert [each.reference for each in result.references] == ["lines", "negatives"]
+        assert all(each.certified and each.bound >= each.transferred_loss for each in result.references)
+    taus = [each.tau for result in results for each in result.references]
     assert taus == pytest.approx([32 / np.sqrt(12)] * 4)
 
 
 def test_one_of_each_needs_no_list() -> None:
     (result,) = relate(REFERENCE, TARGET, GOOD, settings=SETTINGS)
-    assert result.panel == (result,)
+    assert result.references == (result,)
 
 
 def test_relate_raises_what_rank_would_skip() -> None:

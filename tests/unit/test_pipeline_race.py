@@ -52,7 +52,7 @@ def test_whoever_is_behind_leaves_before_the_rest_is_encoded(tmp_path, monkeypat
     assert [each.encoder for each in ranking.entries] == [each.encoder for each in full.entries][:2]
     for one, other in zip(ranking.entries, full.entries, strict=False):
         assert one.relatedness.transferred_loss == other.relatedness.transferred_loss
-    assert "race" not in full.made
+    assert "race" not in full.provenance
     for mine, theirs in zip(ranking.standings, full.standings, strict=False):
         assert (mine.low, mine.high, mine.n_shared) == (theirs.low, theirs.high, 4)  # who left counts
 
@@ -65,7 +65,7 @@ def test_references_are_sampled_too_and_failures_are_told():
     encoders = [NOISE, GOOD, FunctionEncoder("failing", failing)]
     settings = Settings(cache=False)
     ranking = rank(TARGET, [stripes("lines", 1, n=300), FAR], encoders, race=1, settings=settings, criterion="bound")
-    race = ranking.made["race"]
+    race = ranking.provenance["race"]
     assert race["quantity"] == "bound"
     assert [each.encoder for each in ranking.skipped] == ["failing"]
     assert race["items_of_all"] == 3 * (420 + 300 + 60)
@@ -102,7 +102,7 @@ def test_samples_too_small_for_any_encoder_drop_nobody(monkeypatch):
         return relatedness_of(estimator, panel, fit, *others)
 
     monkeypatch.setattr(race_module, "relatedness_of", demanding)
-    race = rank(TARGET, None, [GOOD, NOISE], race=1, settings=Settings(cache=False)).made["race"]
+    race = rank(TARGET, None, [GOOD, NOISE], race=1, settings=Settings(cache=False)).provenance["race"]
     assert [(each["n_rows"], each["n_encoders"]) for each in race["rounds"]] == [(105, 2), (210, 2)]
     assert [each["n_rows"] for each in race["dropped"]] == [210]
 

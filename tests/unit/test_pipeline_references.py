@@ -45,7 +45,7 @@ def test_without_a_reference_each_half_of_the_target_is_the_reference_of_the_oth
 def test_more_classes_than_any_reference_bring_the_union_and_the_own_half() -> None:
     target, small = blocks("six", 0, 6), [blocks("three", 1, 3), blocks("also three", 2, 3)]
     (entry,) = rank(target, small, [GOOD], settings=SETTINGS).entries
-    panel = {each.reference: each for each in entry.relatedness.panel}
+    panel = {each.reference: each for each in entry.relatedness.references}
     assert list(panel) == ["three", "also three", UNION, OWN_HALF]
     assert panel["three"].label_mismatch > 0.5  # two target classes share each of its classes
     assert panel[UNION].label_mismatch == panel[OWN_HALF].label_mismatch == 0
@@ -55,9 +55,9 @@ def test_more_classes_than_any_reference_bring_the_union_and_the_own_half() -> N
     assert details is not None
     assert set(details.target_samples) == {f"six {k}" for k in range(6)}
     (result,) = relate(small, target, GOOD, settings=SETTINGS)
-    assert [each.reference for each in result.panel] == list(panel)
+    assert [each.reference for each in result.references] == list(panel)
     few = rank(blocks("two", 3, 2), small, [GOOD], settings=SETTINGS).best.relatedness
-    assert [each.reference for each in few.panel] == ["three", "also three"]
+    assert [each.reference for each in few.references] == ["three", "also three"]
 
 
 def test_a_class_of_three_rows_cannot_be_halved_and_says_so() -> None:
@@ -75,7 +75,7 @@ def test_folds_are_an_option_and_many_rows_have_one_split() -> None:
     three = result(folds=3)
     assert (three.evaluated_on, len(three.transferred_correct)) == ("folds", 60)
     assert three.bound != result(folds=5).bound
-    made = rank(TARGET, REFERENCE, [GOOD], settings=SETTINGS).made["data"][0]
+    made = rank(TARGET, REFERENCE, [GOOD], settings=SETTINGS).provenance["data"][0]
     assert (made["fit_rows"], made["test_rows"], made["folds"]) == (60, 60, 5)
 
 
@@ -98,9 +98,9 @@ def test_a_linear_probe_is_trained_on_the_same_folds() -> None:
 
 
 def test_rows_that_a_reference_holds_too_are_counted() -> None:
-    made = rank(TARGET, [REFERENCE, TARGET], [GOOD], settings=SETTINGS).made["data"][0]
+    made = rank(TARGET, [REFERENCE, TARGET], [GOOD], settings=SETTINGS).provenance["data"][0]
     assert made["notes"] == ["60 of 60 rows are in the reference 'bands' too."]
-    assert "notes" not in rank(TARGET, REFERENCE, [GOOD], settings=SETTINGS).made["data"][0]
+    assert "notes" not in rank(TARGET, REFERENCE, [GOOD], settings=SETTINGS).provenance["data"][0]
 
 
 def test_relate_says_it_too() -> None:

@@ -43,7 +43,7 @@ def demo(
         ranking = rank(
             _TARGET, _REFERENCE, _ENCODERS, settings=Settings(limit=_ROWS), progress=watch.progress, tell=watch.tell
         )
-    ranking = replace(ranking, made=ranking.made | {"target": _TARGET})
+    ranking = replace(ranking, provenance=ranking.provenance | {"target": _TARGET})
     show_ranking(ranking)
     best = ranking.best.relatedness
     interval = ranking.standings[0]

@@ -50,7 +50,7 @@ def write_ranking_plots(rankings: Sequence[Ranking], folder: Path) -> None:
         drawn["terms"] = partial(ranking.plot, kind="terms")
         if len(ranking) > 1:
             drawn["agreement"] = partial(ranking.plot, kind="agreement")
-        if any(len(entry.relatedness.panel) > 1 for entry in ranking):
+        if any(len(entry.relatedness.references) > 1 for entry in ranking):
             drawn["references"] = partial(ranking.plot, kind="references")
         drawn |= _of_result(ranking.best.relatedness, "best-")
         _write(drawn, folder / file_name(ranking.target) if len(rankings) > 1 else folder)

@@ -144,7 +144,9 @@ def rank(
             tell=watch.tell,
         )
     ranking = kept.ranking
-    ranking = replace(ranking, known=pairs, made=ranking.made | {"command": command_line(), "target": wanted})
+    ranking = replace(
+        ranking, known=pairs, provenance=ranking.provenance | {"command": command_line(), "target": wanted}
+    )
     if confirm is not None and not kept.interrupted:
         ordered = in_order(ranking.to_dict()["ranking"], choice.encoders)
         ranking = replace(ranking, confirmation=confirm_first(ordered, confirm, part, settings, executor, folder))

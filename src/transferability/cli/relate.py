@@ -140,7 +140,7 @@ def relate(
 
 
 def _show(results: list[Relatedness]) -> None:
-    if len(results) > 1 or len(results[0].panel) > 1:
+    if len(results) > 1 or len(results[0].references) > 1:
         _show_matrix(results)
     if len(results) == 1:
         _show_pair(results[0])
@@ -154,7 +154,7 @@ def _show(results: list[Relatedness]) -> None:
 def _show_matrix(results: list[Relatedness]) -> None:
     from transferability.display.tables import grid
 
-    names, bounds = grid([(each.target, [(one.reference, one.bound) for one in each.panel]) for each in results])
+    names, bounds = grid([(each.target, [(one.reference, one.bound) for one in each.references]) for each in results])
     rows = [
         [result.target, *map(number, row), result.closest().reference]
         for result, row in zip(results, bounds, strict=True)

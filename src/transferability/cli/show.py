@@ -61,15 +61,17 @@ def caveats(ranking: Ranking, *, wide: bool = True) -> list[str]:
     """Return what must be known to read the table: every note once, with the encoders that it is about."""
     best = ranking.best.relatedness
     texts = []
-    if "not_sorted_by" in ranking.made:
-        asked, taken = (title_of(each) for each in (ranking.made["not_sorted_by"], ranking.criterion))
+    if "not_sorted_by" in ranking.provenance:
+        asked, taken = (title_of(each) for each in (ranking.provenance["not_sorted_by"], ranking.criterion))
         texts.append(f"sorted by {taken}: no encoder has a value of {asked!r}, by which --sort asked to sort.")
     if best.transferred_accuracy is not None:
         texts.append(
             "transferred accuracy: of the reference's classifier, transferred to the target by the fitted map, "
             f"{MEASURED_ON[best.evaluated_on]}."
         )
-    texts += [f"{data['name']}: {note}" for data in ranking.made.get("data", ()) for note in data.get("notes", ())]
+    texts += [
+        f"{data['name']}: {note}" for data in ranking.provenance.get("data", ()) for note in data.get("notes", ())
+    ]
     if wide or best.transferred_accuracy is None:
         texts.append(f"bound: an upper bound on the transferred loss on these rows. {best.certificate}")
     like = likeness(best)
@@ -81,7 +83,7 @@ def caveats(ranking: Ranking, *, wide: bool = True) -> list[str]:
     ]
     named += [(f"{name}: {note}", entry.encoder) for entry in ranking for name, note in entry.notes.items()]
     texts += _grouped(named, len(ranking))
-    texts += _race(ranking.made.get("race"))
+    texts += _race(ranking.provenance.get("race"))
     return texts + _grouped([(f"skipped: {each.reason}", each.encoder) for each in ranking.skipped], 0)
 
 

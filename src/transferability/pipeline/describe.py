@@ -90,7 +90,7 @@ def _class_accuracy(result: Relatedness, target: Task) -> tuple[float, ...] | No
 def nearest(panel: Sequence[LoadedReference], result: Relatedness) -> LoadedReference | None:
     """Return the closest of the references that were given; not by name, as two may share one. None of none."""
     # The union and the target's own half come after those that were given.
-    pairs = zip(panel, result.panel, strict=False)
+    pairs = zip(panel, result.references, strict=False)
     return min(pairs, key=lambda pair: pair[1].bound)[0] if panel else None
 
 

@@ -269,7 +269,7 @@ def _judge(
     if len(together) < len(parts) or len({len(each) for each in together}) != 1:
         return None
     results = [entry.relatedness for _, entry in entries]
-    n_references = max(max(1, len(each.panel)) for each in results)
+    n_references = max(max(1, len(each.references)) for each in results)
     owners = [place for place, _ in entries]
     return Sample(np.stack(together, axis=1), owners, quantity, len(results[0].class_map), n_references)
 

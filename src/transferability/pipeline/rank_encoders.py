@@ -106,7 +106,7 @@ def rank(
         "transferred_loss", "bound", the name of a score, or another column of `transferability.display.columns` that
         has a direction, by its key or title. By default the transferred accuracy where it is known, that
         is with samples and labels of the target, else the bound. A score that `scores` does not name is computed. Where
-        no encoder has a value, the default is taken and `Ranking.made["not_sorted_by"]` names what was asked for.
+        no encoder has a value, the default is taken and `Ranking.provenance["not_sorted_by"]` names what was asked for.
     packs : bool, default=True
         Without references, relate a labelled target to installed packs of each encoder too (`transferability-packs`):
         they are in the panel, with their bounds, and tell what the target is like (`nearest`). Encoders are ordered by
@@ -114,9 +114,9 @@ def rank(
     settings : Settings, optional
     race : int, optional
         How many first places to race for. Encoders that a paired test on a growing sample of the target puts behind
-        them leave before they are extracted further, and are not in the ranking: `Ranking.made["race"]` says who left
-        when, and on what evidence. Any one of the first leaves with a chance of at most 5 %, as far as classifiers that
-        are fitted on the samples tell (`transferability.ranking.race`). By default no encoder leaves.
+        them leave before they are extracted further, and are not in the ranking: `Ranking.provenance["race"]` says who
+        left when, and on what evidence. Any one of the first leaves with a chance of at most 5 %, as far as classifiers
+        that are fitted on the samples tell (`transferability.ranking.race`). By default no encoder leaves.
     executor : {"local", "ray"}, default="local"
         "ray": on the actors of a Ray cluster, one encoder at a time each (`pipeline.cluster`). A race is run here.
     progress : callable (what, done, total), optional

@@ -61,7 +61,7 @@ def relate(
     Returns
     -------
     list of Relatedness
-        One for each target; its `panel` has one entry for each reference, in the order given.
+        One for each target; its `references` have one entry for each reference, in the order given.
     """
     settings = settings or Settings()
     if settings.layer == "all":

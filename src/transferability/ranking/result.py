@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -58,7 +59,7 @@ class Ranking:
     skipped : tuple of Skipped
     columns : tuple of ScoreColumn
         The scores that were computed.
-    made : dict
+    provenance : dict
         How it was made: versions, settings, data; JSON values.
     confirmation : Confirmation or None
         What fine-tuning the first encoders gave, where that was asked for.
@@ -72,7 +73,7 @@ class Ranking:
     entries: tuple[Ranked, ...]
     skipped: tuple[Skipped, ...]
     columns: tuple[ScoreColumn, ...]
-    made: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
     confirmation: Confirmation | None = None
     known: tuple[KnownAccuracy, ...] | None = None
 
@@ -85,7 +86,7 @@ class Ranking:
         columns: Sequence[ScoreColumn],
         target: str,
         references: Sequence[str],
-        made: dict[str, Any] | None = None,
+        provenance: dict[str, Any] | None = None,
     ) -> Ranking:
         """Order entries by the criterion, best first; those without a value come last.
 
@@ -98,7 +99,13 @@ class Ranking:
             If no entry knows the criterion.
         """
         criterion, ordered = in_order(entries, criterion, columns, target)
-        return cls(target, tuple(references), criterion, ordered, tuple(skipped), tuple(columns), made or {})
+        return cls(target, tuple(references), criterion, ordered, tuple(skipped), tuple(columns), provenance or {})
+
+    @property
+    def made(self) -> dict[str, Any]:
+        """The former name of `provenance`."""
+        warnings.warn("`made` is called `provenance` now.", DeprecationWarning, stacklevel=2)
+        return self.provenance
 
     @property
     def best(self) -> Ranked:
@@ -164,7 +171,7 @@ class Ranking:
 
         It is known with a linear probe, and of pictures only unless `known` is given.
         """
-        data = self.made.get("data") or [{}]
+        data = self.provenance.get("data") or [{}]
         if self.known is None and data[0].get("kind") != "image":
             return [None] * len(self)
         probes = [None if entry.probe is None else entry.probe.accuracy for entry in self]
@@ -179,8 +186,8 @@ class Ranking:
     def _n_classifiers(self) -> int:
         """Each encoder's reference was chosen on these rows, so every reference counts, and who left a race on them."""
         results = [entry.relatedness for entry in self.entries]
-        counts = [len(each.panel) if each.reference_chosen else 1 for each in results]
-        n_left = len(self.made.get("race", {}).get("dropped", ()))
+        counts = [len(each.references) if each.reference_chosen else 1 for each in results]
+        n_left = len(self.provenance.get("race", {}).get("dropped", ()))
         return sum(counts) + n_left * max(counts, default=0)
 
     @cached_property
@@ -282,5 +289,5 @@ class Ranking:
             "columns": scores,
             "skipped": [asdict(each) for each in self.skipped],
             "confirmation": None if self.confirmation is None else self.confirmation.to_dict(),
-            "made": self.made,
+            "made": self.provenance,
         }

@@ -107,7 +107,7 @@ def test_a_ranking_expects_by_the_published_pairs_or_by_those_given() -> None:
     given = replace(ranking, known=own)
     assert list(given.expected) == expected_accuracies([ranking[0].probe.accuracy], own)
     assert given.expected != ranking.expected
-    texts = replace(ranking, made={"data": [{"kind": "text"}]})
+    texts = replace(ranking, provenance={"data": [{"kind": "text"}]})
     assert texts.expected == [None]  # the published pairs are of pictures
     assert texts.to_dict()["ranking"][0]["expected"] is None
     assert replace(texts, known=own).expected == given.expected

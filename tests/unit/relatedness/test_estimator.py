@@ -223,13 +223,13 @@ def test_of_a_panel_the_smallest_bound_stands() -> None:
     far = Task(np.random.default_rng(0).normal(size=(60, 6)), np.arange(60) % 3, name="far")
     target, test = clusters(1), clusters(2)
     result = TaskRelatedness().fit([far, near], target, [far, near], test)
-    assert [each.reference for each in result.panel] == ["far", "near"]
+    assert [each.reference for each in result.references] == ["far", "near"]
     assert result.reference == "near"
-    assert result.bound == min(each.bound for each in result.panel)
+    assert result.bound == min(each.bound for each in result.references)
     alone = TaskRelatedness().fit(near, target, near, test)
     assert result.bound == alone.bound
-    assert alone.panel == (alone,)
-    assert all(each.bound >= each.transferred_loss for each in result.panel)
+    assert alone.references == (alone,)
+    assert all(each.bound >= each.transferred_loss for each in result.references)
 
 
 # ── targets without labels ───────────────────────────────────────────────────────────────────────────────────────────

@@ -122,8 +122,8 @@ def test_a_number_of_folds_means_stratified_ones() -> None:
 
 def test_every_reference_of_a_panel_is_cross_fitted() -> None:
     result = TaskRelatedness(0.5).fit([REFERENCE, clusters(7, name="other")], TARGET, folds=3)
-    assert [each.evaluated_on for each in result.panel] == ["folds", "folds"]
-    for each in result.panel:
+    assert [each.evaluated_on for each in result.references] == ["folds", "folds"]
+    for each in result.references:
         assert each.bound >= each.transferred_loss
         assert len(each.transferred_correct) == 60
 

@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import pytest
 
-from transferability import Task, TaskRelatedness
+from transferability import Ranking, Task, TaskRelatedness
 from transferability.relatedness._moved import MOVED
 
 
@@ -47,3 +47,14 @@ def test_the_old_name_warns_and_says_the_new_one() -> None:
 def test_a_name_that_never_was_is_not_found() -> None:
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module("transferability.relatedness.nowhere")
+
+
+def test_former_names_of_results_still_work() -> None:
+    rng = np.random.default_rng(0)
+    task = Task(rng.normal(size=(40, 3)), np.arange(40) % 2, name="a")
+    result = TaskRelatedness().fit(task, task)
+    with pytest.warns(DeprecationWarning, match="`references`"):
+        assert result.panel == result.references
+    ranking = Ranking.sort([], [], None, [], "t", [], {"at": "now"})
+    with pytest.warns(DeprecationWarning, match="`provenance`"):
+        assert ranking.made == ranking.provenance == {"at": "now"}

@@ -67,12 +67,12 @@ def test_about_the_same_as_from_samples() -> None:
 
 def test_stands_beside_samples_and_in_folds() -> None:
     result = TaskRelatedness().fit([REFERENCE, PACK], TARGET, folds=4)
-    assert [each.reference for each in result.panel] == ["known", "known"]
-    assert all(each.certified and each.evaluated_on == "folds" for each in result.panel)
-    assert all(each.bound >= each.transferred_loss for each in result.panel)
+    assert [each.reference for each in result.references] == ["known", "known"]
+    assert all(each.certified and each.evaluated_on == "folds" for each in result.references)
+    assert all(each.bound >= each.transferred_loss for each in result.references)
     union = TaskRelatedness(union=True).fit([REFERENCE, PACK, clusters(4, 3)], TARGET)
-    assert union.panel[-1].reference == "all references"
-    assert len(union.panel[-1].reference_class_names) == 7  # type: ignore[attr-defined]  # of the samples
+    assert union.references[-1].reference == "all references"
+    assert len(union.references[-1].reference_class_names) == 7  # type: ignore[attr-defined]  # of the samples
 
 
 @settings(max_examples=20)

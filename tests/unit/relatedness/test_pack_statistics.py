@@ -192,7 +192,7 @@ def test_merged_packs_have_no_classifier_and_need_none() -> None:
 def test_panels_of_packs_and_tasks() -> None:
     far = ReferencePack.from_task(make(11, 200, order=(0, 1)), tau=0.5)
     result = fit([far, REFERENCE], TARGET, [None, REFERENCE_TEST], TARGET_TEST, tau=0.5)
-    assert [each.reference for each in result.panel] == ["task", "reference"]
+    assert [each.reference for each in result.references] == ["task", "reference"]
     assert result.reference == "reference"
 
 

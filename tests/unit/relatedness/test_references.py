@@ -31,19 +31,19 @@ def test_a_union_has_a_class_for_each_where_no_single_reference_has(ground_cost:
     target, test = clusters(2, [0, 1, 2, 3, 4], 150), clusters(3, [0, 1, 2, 3, 4], 150)
     model = TaskRelatedness("scaled", ground_cost=ground_cost, union=True)
     result = model.fit(references, target, target_test=test)
-    union = result.panel[-1]
-    assert [each.reference for each in result.panel] == ["a", "b", UNION]
-    assert min(each.label_mismatch for each in result.panel[:2]) > 0.2
+    union = result.references[-1]
+    assert [each.reference for each in result.references] == ["a", "b", UNION]
+    assert min(each.label_mismatch for each in result.references[:2]) > 0.2
     assert union.label_mismatch == 0
     assert sorted(union.class_map.tolist()) == [0, 1, 2, 3, 4]
     assert set(union.reference_class_names) == {"a: axis 0", "a: axis 1", "b: axis 2", "b: axis 3", "b: axis 4"}  # type: ignore[attr-defined]
-    assert union.transferred_accuracy > max(each.transferred_accuracy for each in result.panel[:2]) + 0.2
+    assert union.transferred_accuracy > max(each.transferred_accuracy for each in result.references[:2]) + 0.2
     assert result.reference == UNION
-    for each in result.panel:
+    for each in result.references:
         assert each.certified
         assert each.bound >= each.transferred_loss - 1e-9
     without = TaskRelatedness("scaled", ground_cost=ground_cost).fit(references, target, target_test=test)
-    assert [each.bound for each in without.panel] == [each.bound for each in result.panel[:2]]
+    assert [each.bound for each in without.references] == [each.bound for each in result.references[:2]]
 
 
 def test_a_union_standardises_each_reference_as_it_would_be_alone() -> None:
@@ -54,7 +54,7 @@ def test_a_union_standardises_each_reference_as_it_would_be_alone() -> None:
     np.testing.assert_allclose(one.features, other.features, atol=1e-9)
     np.testing.assert_array_equal(one.labels, np.concatenate([plain[0].labels, 2 + plain[1].labels]))
     np.testing.assert_allclose(one.features[:90].std(axis=0), 1)
-    results = [TaskRelatedness(union=True).fit(tasks, clusters(2, [0, 3])).panel[-1] for tasks in (plain, moved)]
+    results = [TaskRelatedness(union=True).fit(tasks, clusters(2, [0, 3])).references[-1] for tasks in (plain, moved)]
     assert results[0].bound == pytest.approx(results[1].bound, rel=1e-6)
     raw, _ = union_of([(each, None) for each in plain], standardize=False)
     np.testing.assert_array_equal(raw.features, np.concatenate([each.features for each in plain]))
@@ -64,7 +64,7 @@ def test_references_of_another_dimension_are_left_out_of_the_union() -> None:
     references = [clusters(0, [0, 1], name="a"), clusters(1, [0, 1], d=5, name="b"), clusters(2, [2, 3], name="c")]
     union, _ = union_of([(each, None) for each in references], standardize=True)
     assert [name.split(":")[0] for name in union.class_names] == ["a", "a", "c", "c"]
-    panel = TaskRelatedness(union=True).fit(references, clusters(3, [0, 2])).panel
+    panel = TaskRelatedness(union=True).fit(references, clusters(3, [0, 2])).references
     assert [each.reference for each in panel] == ["a", "b", "c", UNION]
 
 
@@ -78,13 +78,13 @@ def test_a_union_has_a_test_part_where_all_references_have_one() -> None:
 
 def test_one_reference_is_its_own_union() -> None:
     result = TaskRelatedness(union=True).fit([clusters(0, [0, 1])], clusters(1, [0, 1]))
-    assert len(result.panel) == 1
+    assert len(result.references) == 1
 
 
 def test_a_saved_transformation_of_the_union_predicts_what_was_measured() -> None:
     references = [clusters(0, [0, 1], name="a", shift=3), clusters(1, [2, 3], name="b")]
     target, test = clusters(2, [0, 1, 2, 3]), clusters(3, [0, 1, 2, 3])
-    result = TaskRelatedness(union=True).fit(references, target, target_test=test).panel[-1]
+    result = TaskRelatedness(union=True).fit(references, target, target_test=test).references[-1]
     predicted = result.predict_proba(test.features).argmax(axis=1)  # type: ignore[attr-defined]
     np.testing.assert_array_equal(predicted == test.labels, result.transferred_correct)
 

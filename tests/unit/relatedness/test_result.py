@@ -42,7 +42,7 @@ def test_every_result_is_json(result: Relatedness) -> None:
         text = json.dumps(each.to_dict(), allow_nan=False)
         back = json.loads(text)
         assert back["bound"] == each.bound
-        assert len(back["panel"]) == len(each.panel)
+        assert len(back["panel"]) == len(each.references)
         assert set(back["panel"][0]) <= set(back)
         classes = back["per_class"]
         for term in ("reference_loss", "label_mismatch", "distribution_mismatch"):
@@ -74,7 +74,7 @@ def test_plot_shows_the_three_terms_of_every_reference(result: Relatedness) -> N
     axes = figure.subplots()
     assert result.plot(axes) is axes
     heights = [sum(container[place].get_height() for container in axes.containers) for place in (0, 1)]
-    np.testing.assert_allclose(heights, [each.bound for each in result.panel])
+    np.testing.assert_allclose(heights, [each.bound for each in result.references])
     assert [label.get_text() for label in axes.get_xticklabels()] == ["red", "blue"]
     assert "green" in axes.get_title()
 
@@ -137,7 +137,11 @@ def test_constant_of_the_moved_classifier_bounds_its_gradients(result: Relatedne
 
 def test_a_record_of_two_references_comes_back_with_both(result: Relatedness) -> None:
     again = RelatednessSummary.from_dict(result.to_dict())
-    assert [each.reference for each in again.panel] == [each.reference for each in result.panel] == ["red", "blue"]
+    assert (
+        [each.reference for each in again.references]
+        == [each.reference for each in result.references]
+        == ["red", "blue"]
+    )
 
 
 @pytest.mark.parametrize("how", ["fit", "test", "folds"])

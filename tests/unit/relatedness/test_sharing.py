@@ -38,7 +38,7 @@ def test_every_target_gets_the_numbers_that_it_gets_alone(options, fits):
     assert len(fits) < n_alone
     for one, other in zip(alone, together, strict=True):
         assert one.bound == other.bound
-        assert [each.bound for each in one.panel] == [each.bound for each in other.panel]
+        assert [each.bound for each in one.references] == [each.bound for each in other.references]
         np.testing.assert_array_equal(one.transferred_losses, other.transferred_losses)
         np.testing.assert_array_equal(one.reference_classifier.weights, other.reference_classifier.weights)
     fits.clear()

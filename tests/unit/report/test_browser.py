@@ -52,7 +52,7 @@ def crowded(ranking: Ranking) -> Ranking:
         )
         for k in range(20)
     ]
-    return Ranking.sort(entries, [], None, ranking.columns, "bands", ranking.references, ranking.made)
+    return Ranking.sort(entries, [], None, ranking.columns, "bands", ranking.references, ranking.provenance)
 
 
 @pytest.fixture(scope="module")

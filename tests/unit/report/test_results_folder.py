@@ -35,7 +35,7 @@ def test_relations_in_a_folder_of_their_own(relations: list[Relatedness], tmp_pa
     assert read == json.loads(json.dumps(record))
     assert len(details) == len(relations)
     matrix = summarize_records([(read, details)])["parts"][0]["matrix"]
-    assert [row["values"] for row in matrix["rows"]] == [[each.bound for each in r.panel] for r in relations]
+    assert [row["values"] for row in matrix["rows"]] == [[each.bound for each in r.references] for r in relations]
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ def test_a_summary_is_json_and_says_what_the_ranking_says(ranking: Ranking) -> N
         result = entry["result"]
         assert result["bound"] == ranked.relatedness.bound
         assert sum(row["cost"] for row in result["classes"]) == pytest.approx(result["bound"])
-        assert [each["bound"] for each in result["panel"]] == [each.bound for each in ranked.relatedness.panel]
+        assert [each["bound"] for each in result["panel"]] == [each.bound for each in ranked.relatedness.references]
         assert result["points"] is not None
         for row in result["classes"]:
             assert len(row["samples"]) == len(row["reference_samples"]) == 3

@@ -69,7 +69,7 @@ class Relatedness(RelatednessSummary):
         Guessed labels of the fitting target, if it came without.
     tau_path : tuple of (tau, held-out bound)
         What the choice of τ was made from; empty for a single τ.
-    panel : tuple of Relatedness
+    references : tuple of Relatedness
         The results of all references, in the order given, this one among them.
     classes : tuple of ClassTerms
         The terms of each target class, its reference class and how sure that is; `per_class()` has them as dicts.
@@ -80,8 +80,8 @@ class Relatedness(RelatednessSummary):
     nearest : tuple of NearestClass
         The class of the installed reference packs that each target class lies nearest to, in the encoder's features.
     reference_chosen : bool
-        Whether this reference is reported because its bound is the smallest of the panel. False for the target's own
-        other half beside installed packs.
+        Whether this reference is reported because its bound is the smallest. False for the target's own other half
+        beside installed packs.
     details : VisualSummary or None
         Points and samples for pictures, where somebody asked for them (`relatedness.details.describe`).
     """
@@ -160,9 +160,9 @@ class Relatedness(RelatednessSummary):
         return dataclasses.replace(closest, others=(*(self.others or (self,)), *(other.others or (other,))))
 
     def with_references(self, others: Sequence[Relatedness], nearest: tuple[NearestClass, ...]) -> Relatedness:
-        """Return this result with those of further references before it in its panel; it stays the one reported."""
-        panel = (*others, *(self.others or (self,)))
-        return dataclasses.replace(self, others=panel, nearest=nearest, reference_chosen=False)
+        """Return this result with those of further references before it; it stays the one reported."""
+        references = (*others, *(self.others or (self,)))
+        return dataclasses.replace(self, others=references, nearest=nearest, reference_chosen=False)
 
     def predict_proba(self, features: FloatArray) -> FloatArray:
         """Return ``h'(z)`` for target features, shape (n, K_T)."""

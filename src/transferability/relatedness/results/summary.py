@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -23,33 +24,14 @@ if TYPE_CHECKING:
 __all__ = ["ClassTerms", "NearestClass", "ReferenceFit", "RelatednessSummary"]
 
 _NUMBERS = [
-    "reference",
-    "target",
-    "bound",
-    "reference_loss",
-    "label_mismatch",
-    "distribution_mismatch",
-    "transferred_loss",
-    "transferred_accuracy",
-    "transferability",
-    "transferability_accuracy",
-    "gap",
-    "tau",
-    "scale",
-    "certified_tau",
-    "certified",
-    "certificate",
-    "chance",
-    "log_n_classes",
-    "fit_bound",
-    "evaluated_on",
-    "ground_cost",
-    "space",
-    "solver",
-    "seconds",
-    "ridge",
-    "exact_transport",
-]
+    "reference", "target",
+    "bound", "reference_loss", "label_mismatch", "distribution_mismatch",
+    "transferred_loss", "transferred_accuracy", "transferability", "transferability_accuracy", "gap",
+    "tau", "scale", "certified_tau", "certified", "certificate",
+    "chance", "log_n_classes", "fit_bound", "evaluated_on",
+    "ground_cost", "space", "solver", "seconds",
+    "ridge", "exact_transport",
+]  # fmt: skip
 
 
 class NearestClass(NamedTuple):
@@ -118,7 +100,7 @@ class RelatednessSummary:
     """Numbers of the relatedness of one reference and one target; the attributes are those of `Relatedness`.
 
     `classes` has the terms of each target class, `bound_per_sample` each target sample's part of the bound (its mean is
-    the bound); both may be empty or None for the other references of `panel`.
+    the bound); both may be empty or None for the others of `references`.
     """
 
     reference: str
@@ -168,9 +150,15 @@ class RelatednessSummary:
         return None if self.transferability is None else self.bound - self.transferability
 
     @property
-    def panel(self) -> Sequence[RelatednessSummary]:
+    def references(self) -> Sequence[RelatednessSummary]:
         """The results of all references, in the order given; the union and the target's own half come last."""
         return self.others or (self,)
+
+    @property
+    def panel(self) -> Sequence[RelatednessSummary]:
+        """The former name of `references`."""
+        warnings.warn("`panel` is called `references` now.", DeprecationWarning, stacklevel=2)
+        return self.references
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -178,8 +166,8 @@ class RelatednessSummary:
         return tuple(each.target_class for each in self.classes)
 
     def closest(self) -> RelatednessSummary:
-        """Return the result of the panel with the smallest bound."""
-        return min(self.panel, key=lambda result: result.bound)
+        """Return the result of the references with the smallest bound."""
+        return min(self.references, key=lambda result: result.bound)
 
     def per_class(self) -> list[dict[str, Any]]:
         """Return the terms of each target class: they sum, over classes, to the three terms."""
@@ -201,7 +189,7 @@ class RelatednessSummary:
         one["notes"] = list(self.notes)
         one["nearest"] = [each._asdict() for each in self.nearest]
         one["reference_chosen"] = self.reference_chosen
-        one["panel"] = [each._record() for each in self.panel]
+        one["panel"] = [each._record() for each in self.references]
         return one
 
     def detail_records(self) -> list[dict[str, Any] | None]:
