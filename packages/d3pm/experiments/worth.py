@@ -169,7 +169,8 @@ def main():
                 path = train(config, folder / f"{name}-{seed}", data=data, device=options.device, resume=True)
                 seconds = time.process_time() - start
                 values = measure(DiffusionEncoder(path, device=options.device), reference, target)
-                rows.append({"corpus": corpus, "objective": name, "seed": seed, "seconds": seconds, **values})
+                about = {"corpus": corpus, "objective": name, "seed": seed, "steps": steps}
+                rows.append({**about, "seconds": seconds, **values})
                 print(json.dumps(rows[-1]), flush=True)
                 if options.json:
                     Path(options.json).write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
