@@ -52,8 +52,8 @@ Unlabelled = Annotated[
 GroundCost = Annotated[
     str | None,
     typer.Option(
-        help=f"Ground cost of the transport: {help_of(GROUND_COSTS)}. By default exact; loss for packs; euclidean for "
-        "sgd."
+        help=f"Ground cost of the transport: {help_of(GROUND_COSTS)}. By default exact; loss by "
+        "statistics; euclidean for sgd."
     ),
 ]
 Solver = Annotated[str, typer.Option(help=f"Solver: {help_of(SOLVERS)}.")]

@@ -169,6 +169,7 @@ def _show_pair(result: Relatedness) -> None:
     measured = MEASURED_ON[result.evaluated_on]
     guessing = f"guessing costs {result.log_n_classes:.3f}"
     lost = result.accuracy_lost
+    of_what = "on that loss, on these rows" if result.certified else "an estimate, not certified"
     rows = [
         ["transferred accuracy", percent(result.transferred_accuracy), f"{measured}; chance {percent(result.chance)}"]
     ]
@@ -181,7 +182,7 @@ def _show_pair(result: Relatedness) -> None:
         rows.append([f"  points lost {name.replace('_', ' ')}", points, what])
     rows += [
         ["transferred loss", number(result.transferred_loss), f"of the same classifier; {guessing}"],
-        ["bound", number(result.bound), "on that loss, on these rows: sum of the next three"],
+        ["bound", number(result.bound), f"{of_what}: sum of the next three"],
         ["  reference loss", number(result.reference_loss), "loss of the reference classifier, re-weighted"],
         ["  label mismatch", number(result.label_mismatch), "entropy of sharing reference classes"],
         [

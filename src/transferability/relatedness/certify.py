@@ -127,13 +127,16 @@ def certify(
     seen = _Seen.of(reference, target, classifier, feature_map)
     classes = _checked_classes(class_map, seen.left.shape[1], target.n_classes)
     if isinstance(scale, tuple):
-        other = _Seen.of(*scale, classifier, feature_map)
-        slope = doubt(other.left, other.reference_labels)
-        factor = minimize_over_scales(
-            lambda each: _certified(other, classes, ground_cost, tau, each)[0].bound + each * slope
-        )
+        if len(scale) != 2 or not all(isinstance(part, Task) for part in scale):
+            message = f"`scale` must be a number, or two tasks (reference, target) to choose it on; got {scale!r}."
+            raise OptionError(message)
+        factor = _fitted_scale(_Seen.of(*scale, classifier, feature_map), classes, ground_cost, tau)
     else:
         factor = check_positive(scale, "scale")
+    largest = max(float(np.abs(logits).max(initial=0.0)) for logits in (seen.left, seen.right))
+    if not np.isfinite(factor * largest):
+        message = f"`scale` must leave logits finite; got {factor:g} for logits of up to {largest:g}."
+        raise OptionError(message)
     terms, transform = _certified(seen, classes, ground_cost, tau, factor)
     losses, predictions = transformed_losses(factor * seen.right, seen.target_labels, transform, terms.priors)
     assert losses is not None  # there are labels
@@ -175,6 +178,16 @@ class _Seen(NamedTuple):
             )
             raise TaskError(message)
         return cls(left, right, *labels, reference.features, mapped)
+
+
+def _fitted_scale(seen: _Seen, classes: IntArray, ground_cost: str, tau: float | None) -> float:
+    """Return the scale of the smallest bound on other samples, searched in the unit of the classifier's own logits."""
+    spread = float(np.std(seen.left - seen.left.mean(axis=1, keepdims=True)))
+    unit = 1 / spread if spread > 0 and np.isfinite(1 / spread) else 1.0
+    slope = doubt(unit * seen.left, seen.reference_labels)
+    return unit * minimize_over_scales(
+        lambda scale: _certified(seen, classes, ground_cost, tau, unit * scale)[0].bound + scale * slope
+    )
 
 
 def _certified(

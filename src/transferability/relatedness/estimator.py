@@ -22,7 +22,7 @@ from transferability.relatedness.classifier.tau import DEFAULT_TAU
 from transferability.relatedness.packs.pack import ReferencePack
 from transferability.relatedness.packs.reference import PackTask
 from transferability.relatedness.parameters import Parameters
-from transferability.relatedness.references import is_union, relate_to_own_half, union_of
+from transferability.relatedness.references import in_one_space, is_union, relate_to_own_half, union_of
 from transferability.relatedness.relate_samples import Folds, prepare_target, relate_samples
 from transferability.relatedness.relate_statistics import relate_statistics
 from transferability.relatedness.results.result import Relatedness
@@ -236,8 +236,10 @@ class TaskRelatedness(Parameters):
             for task in (target, target_test, *(task for pair in tasks for task in pair)):
                 check_magnitudes(task)
         samples = [pair for pair in tasks if not isinstance(pair[0], PackTask)]
-        if self.union and len(samples) > 1:
-            tasks.append(union_of(samples, standardize=self.standardize))
+        united = in_one_space(samples) if self.union and samples else []
+        left_out = [each.name for each, _ in tasks if all(each is not task for task, _ in united)]
+        if len(united) > 1:
+            tasks.append(union_of(united, standardize=self.standardize))
         options = self._options
         everything = [*(each for each, _ in tasks), target]
         with threads_for(max(len(each) * each.n_features * each.n_classes for each in everything)):
@@ -248,6 +250,11 @@ class TaskRelatedness(Parameters):
                 relate_samples(options, each, test, prepared, standardize=self.standardize and not is_union(each))
                 for each, test in tasks
             ]
+            if len(united) > 1 and left_out:
+                note = (
+                    f"the union leaves out {', '.join(left_out)}: packs, and features of another number, have no part"
+                )
+                results[-1] = dataclasses.replace(results[-1], notes=(*results[-1].notes, note))
             return with_target_classifier(results, prepared)
 
     def _check_packs(

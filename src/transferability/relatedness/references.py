@@ -30,7 +30,7 @@ from transferability.relatedness.tasks.sample import hold_out, stratified_folds
 from transferability.relatedness.tasks.standardize import Scaler
 from transferability.task import Task
 
-__all__ = ["LEAST_ROWS", "OWN_HALF", "UNION", "is_union", "relate_to_own_half", "union_of"]
+__all__ = ["LEAST_ROWS", "OWN_HALF", "UNION", "in_one_space", "is_union", "relate_to_own_half", "union_of"]
 
 UNION = "all references"
 _FOLDS = 5  # of each half
@@ -46,13 +46,22 @@ def is_union(task: Task) -> bool:
     return isinstance(task, _Union)
 
 
+def in_one_space(tasks: Sequence[tuple[Task, Task | None]]) -> list[tuple[Task, Task | None]]:
+    """Return the references of one dimension, that with the most classes: others share no space to compare in."""
+    classes: dict[int, int] = {}
+    for task, _ in tasks:
+        classes[task.n_features] = classes.get(task.n_features, 0) + task.n_classes
+    dimension = max(classes, key=lambda n_features: (classes[n_features], n_features))
+    return [pair for pair in tasks if pair[0].n_features == dimension]
+
+
 def union_of(tasks: Sequence[tuple[Task, Task | None]], *, standardize: bool) -> tuple[Task, Task | None]:
     """Return one task with the classes of all references, named "reference: class", and its test part.
 
     Each reference is standardised by itself, as it would be alone. The union has a test part where all of them have.
-    References of another dimension than the first are left out: there is no common space to compare in.
+    Only those that `in_one_space` returns are in it.
     """
-    tasks = [pair for pair in tasks if pair[0].n_features == tasks[0][0].n_features]
+    tasks = in_one_space(tasks)
     scalers = [Scaler.fit(task.features) if standardize else Scaler.identity(task.n_features) for task, _ in tasks]
     starts = np.cumsum([0, *(task.n_classes for task, _ in tasks)])
     names = [

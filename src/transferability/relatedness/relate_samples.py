@@ -160,8 +160,8 @@ def relate_samples(
         reference, reference_test, standardize=standardize, calibrate=options.scale, seed=options.seed
     )
     related = relate_parts(options, prepared, target, on_test=reference_test is not None)
-    evaluated_on = "test" if target.evaluated_on == "fit" and reference_test is not None else target.evaluated_on
-    return result_of(options, prepared, target.whole, related, evaluated_on, time.perf_counter() - started)
+    # A test part of the reference alone holds out no row of the target: its loss and accuracy are of the fitting part.
+    return result_of(options, prepared, target.whole, related, target.evaluated_on, time.perf_counter() - started)
 
 
 def _relate_to_pack(options: SolverOptions, pack: PackTask, target: PreparedTarget, started: float) -> Relatedness:

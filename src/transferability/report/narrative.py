@@ -271,7 +271,9 @@ def accuracy_in_words(result: Mapping[str, Any]) -> str:
 def certificate_in_words(result: Mapping[str, Any]) -> str:
     """Say what is bounded, on which rows, and why."""
     mapped = "" if result["solver"] == "alternating" and result["ridge"] is None else " by the fitted map"
-    loss = "" if result["transferred_loss"] is None else f" of {number(result['transferred_loss'])} nats"
+    loss = f" of {number(result['transferred_loss'])} nats"
+    if result["transferred_loss"] is None:
+        loss = " that is not known, for want of labels"
     source, target = result["reference"], result["target"]
     if source == OWN_HALF:
         source, target = f"one half of {target}", "the other half"

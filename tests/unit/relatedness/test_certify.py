@@ -5,7 +5,7 @@ import pytest
 from scipy.spatial.distance import cdist
 from scipy.special import log_softmax
 
-from transferability import Task, TaskRelatedness, certify
+from transferability import CertifiedBound, Task, TaskRelatedness, certify
 from transferability.errors import FeatureError, LabelError, OptionError, TaskError
 
 
@@ -143,6 +143,33 @@ def test_a_scale_is_found_on_further_samples() -> None:
             for factor in (0.5, 1.0, 2.0)
         ]
         assert near[1] == min(near)
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1e-3, 1e3, 1e12])
+def test_a_fitted_scale_does_not_depend_on_the_unit_of_the_logits(unit: float) -> None:
+    further, plain = (rings(7), rings(8, 1.5)), certify(rings(0), rings(1), circle, class_map=[0, 1])
+
+    def found(factor: float) -> CertifiedBound:
+        def classifier(z: np.ndarray) -> np.ndarray:
+            return factor * circle(z)
+
+        return certify(rings(0), rings(1), classifier, class_map=[0, 1], ground_cost="exact", scale=further)
+
+    one, other = found(1.0), found(unit)
+    assert one.bound < plain.bound
+    assert other.bound == pytest.approx(one.bound, rel=1e-6)
+    assert other.scale * unit == pytest.approx(one.scale, rel=1e-6)
+
+
+@pytest.mark.parametrize("scale", [(rings(7),), (rings(7), rings(8), rings(9)), (rings(7), 2.0)])
+def test_a_scale_that_is_neither_a_number_nor_two_tasks_is_refused(scale: tuple) -> None:
+    with pytest.raises(OptionError, match="`scale` must be a number, or two tasks"):
+        certify(rings(0), rings(1), circle, class_map=[0, 1], scale=scale)
+
+
+def test_a_scale_that_leaves_the_range_of_numbers_is_refused() -> None:
+    with pytest.raises(OptionError, match="`scale` must leave logits finite"):
+        certify(rings(0), rings(1), circle, class_map=[0, 1], scale=1e308)
 
 
 def test_options_of_certify_that_contradict_each_other() -> None:

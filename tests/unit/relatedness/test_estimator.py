@@ -158,7 +158,12 @@ def test_bound_is_measured_on_the_test_parts_where_there_are_any() -> None:
     both = model.fit(tasks[0], tasks[1], tasks[2], tasks[3])
     target_only = model.fit(tasks[0], tasks[1], target_test=tasks[3])
     reference_only = model.fit(tasks[0], tasks[1], reference_test=tasks[2])
-    assert [each.evaluated_on for each in (fit_only, both, target_only, reference_only)] == ["fit", *["test"] * 3]
+    assert [each.evaluated_on for each in (fit_only, both, target_only, reference_only)] == [
+        "fit",
+        "test",
+        "test",
+        "fit",
+    ]
     assert fit_only.bound == fit_only.fit_bound
     assert len({each.bound for each in (fit_only, both, target_only, reference_only)}) == 4
     assert both.fit_bound == pytest.approx(fit_only.bound, rel=1e-9)

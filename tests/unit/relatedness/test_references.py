@@ -172,3 +172,15 @@ def test_what_the_own_half_refuses() -> None:
             TaskRelatedness().fit(None, clusters(0, [0, 1]), folds=folds)
     with pytest.raises(OptionError, match="`folds` must measure each of the 90 rows of the target once"):
         TaskRelatedness().fit(None, clusters(0, [0, 1]), folds="abc")
+
+
+def test_the_union_does_not_depend_on_the_order_and_names_what_it_leaves_out() -> None:
+    few = Task(np.random.default_rng(0).normal(size=(40, 3)), np.arange(40) % 2, name="narrow")
+    a, b = clusters(0, [0, 1], name="a"), clusters(1, [2, 3], name="b")
+    target = clusters(2, [0, 3])
+    unions = [TaskRelatedness(union=True).fit(tasks, target).references[-1] for tasks in ([few, a, b], [a, b, few])]
+    assert [each.reference for each in unions] == [UNION, UNION]
+    assert unions[0].bound == unions[1].bound
+    assert all("the union leaves out narrow" in each.notes[-1] for each in unions)
+    apart = TaskRelatedness(union=True).fit([few, a], target)
+    assert [each.reference for each in apart.references] == ["narrow", "a"]

@@ -168,3 +168,11 @@ def test_labels_to_score_by_are_numbers_or_names_of_the_classes(result: Relatedn
         result.score(features, ["blue"] * len(features))
     with pytest.raises(LabelError, match="one entry per row of the features; got 3 for 60"):
         result.score(features, predicted[:3])
+
+
+def test_a_test_part_of_the_reference_alone_holds_out_nothing_of_the_target() -> None:
+    rng = np.random.default_rng(0)
+    noise, other, test = (Task(rng.normal(size=(n, 100)), np.arange(n) % 4) for n in (100, 100, 60))
+    result = TaskRelatedness().fit(noise, other, reference_test=test)
+    assert result.evaluated_on == "fit"
+    assert "all on the fitting rows" in repr(result)
