@@ -17,7 +17,7 @@ ORDER = (
     "finetune_zoo", "fig3_terms", "fig4", "table1", "mend", "fig5_share", "table2", "pseudo_labels", "fig678",
     "fig12_text", "fig13_tau", "ours",
 )  # fmt: skip
-FORMER = ("mend", "fig5_share")
+FORMER = ("mend",)
 """Results of the former default: loss cost, τ = 4/√d, no scale, one split."""
 PARTS = ("all targets", "choice", "verdict", "ConvNets alone")
 CRITERIA = {  # as the page names them
