@@ -76,7 +76,15 @@ def answer(
     facts = _facts(best, quantity)
     if runner_up is not None:
         facts.append({"label": "Runner-up", "value": runner_up["name"], "note": _behind(best, runner_up, quantity)})
-    return {"headline": f"Take {best['name']} for {target}.", "sentence": sentence, "facts": facts}
+    headline = f"Take {best['name']} for {target}."
+    if all(_not_above_chance(entry["result"]) for entry in entries):
+        headline = f"No encoder of these does better than chance on {target}."
+    return {"headline": headline, "sentence": sentence, "facts": facts}
+
+
+def _not_above_chance(result: Mapping[str, Any]) -> bool:
+    accuracy = result["transferred_accuracy"]
+    return accuracy is not None and bool(accuracy <= result["chance"])
 
 
 def _confirmed_answer(target: str, entries: Sequence[Entry], confirmation: Mapping[str, Any]) -> dict[str, Any]:

@@ -58,6 +58,7 @@ def entry(name: str, bound: float, accuracy: float | None, p_best: float = 1.0) 
     result |= {
         "certified": True,
         "transferred_accuracy": accuracy,
+        "chance": 0.1,
         "transferability": 0.2,
         "transferability_accuracy": accuracy,
     }
@@ -65,6 +66,13 @@ def entry(name: str, bound: float, accuracy: float | None, p_best: float = 1.0) 
         result["transferred_loss"] = None
     standing = {"low": bound - 0.1, "high": bound + 0.1, "p_best": p_best}
     return {"name": name, "accuracy": accuracy, "standing": standing, "scores": {"logme": bound}, "result": result}
+
+
+def test_no_encoder_is_recommended_where_none_is_above_chance() -> None:
+    below, above = [entry("a", 2.3, 0.1), entry("b", 2.4, 0.05)], entry("c", 2.0, 0.2)
+    headline = answer("t", "transferred_accuracy", below, None)["headline"]
+    assert headline == "No encoder of these does better than chance on t."
+    assert answer("t", "transferred_accuracy", [above, *below], None)["headline"] == "Take c for t."
 
 
 unsure = {"standing": None}
