@@ -69,6 +69,8 @@ def near_tie(gap: float) -> tuple[np.ndarray, ...]:
         ((None, ["cat", "dog"]), [1, 0]),
         ((["cat", "dog"], None), [1, 0]),
         ((["cat", "dog"], ["cat", "bird"]), [0, 1]),  # one name is enough
+        ((["zoo: cat", "farm: dog"], ["cat", "dog"]), [0, 1]),  # of a union
+        ((["wildcat", "dogs"], ["cat", "dog"]), [1, 0]),
     ],
 )
 def test_equal_names_decide_within_noise(names: tuple, expected: list[int]) -> None:
@@ -77,6 +79,15 @@ def test_equal_names_decide_within_noise(names: tuple, expected: list[int]) -> N
     assert chosen.tolist() == expected
     assert certainty.margin[0] == pytest.approx(0.01 if expected == [1, 0] else -0.01)
     assert (np.abs(certainty.margin) < certainty.standard_error).all()
+
+
+@pytest.mark.parametrize(("errors", "expected"), [(1.9, [0, 1]), (2.1, [1, 0])])
+def test_noise_is_two_standard_errors(errors: float, expected: list[int]) -> None:
+    costs, priors, logits, labels = near_tie(0.01)
+    error = settle_near_ties(costs, np.array([1, 0]), priors, logits, labels, (None, None))[1].standard_error[0]
+    costs = np.array([[2 * errors * error, 0.0], [0.0, 0.0]])  # of which each class weighs a half
+    chosen, _ = settle_near_ties(costs, np.array([1, 0]), priors, logits, labels, (["a", "b"], ["a", "b"]))
+    assert chosen.tolist() == expected
 
 
 def test_names_do_not_decide_where_costs_differ() -> None:

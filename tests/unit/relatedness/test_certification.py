@@ -28,12 +28,18 @@ def test_target_space_is_certified_up_to_tau_and_no_further(factor: float, certi
     assert f" {max(factor, 0.5):.4g}" in reason
 
 
-def scaling(factor: float) -> SampleSolution:
+def test_the_sentence_names_the_largest_constant_of_all_folds() -> None:
+    found, reason = certification([scaling(1.0, "reference", tau) for tau in (0.25, 0.75, 0.5)], labelled=True)
+    assert found
+    assert "is 0.75-Lipschitz" in reason
+
+
+def scaling(factor: float, space: str = "target", tau: float = 1.0) -> SampleSolution:
     """Return a solution whose map multiplies by a factor: the constant of its classifier in the target's space."""
-    classifier = SoftmaxClassifier(np.array([[1.0, 0], [0, 0]]), np.zeros(2), 0.0, 0.0, 1.0, 0.0, True, 0)
+    classifier = SoftmaxClassifier(np.array([[1.0, 0], [0, 0]]), np.zeros(2), 0.0, 0.0, tau, 0.0, True, 0)
     return SampleSolution(
         kept=np.arange(2),
-        cost=EuclideanCost(classifier, 1.0, "target"),
+        cost=EuclideanCost(classifier, 1.0, space),
         transform=LabelTransform(np.eye(2)),
         priors=np.array([0.5, 0.5]),
         feature_map=AffineMap(factor * np.eye(2), np.zeros(2)),

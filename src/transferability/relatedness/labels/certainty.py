@@ -52,9 +52,10 @@ def settle_near_ties(
         return chosen, None
     noise = _Noise(logits, labels, priors)
     weighted = priors[:, None] * costs
-    for i, j in _same_names(names):
-        if chosen[i] == j:
+    for i, same in _same_names(names):
+        if chosen[i] in same:
             continue
+        j = min(same, key=lambda reference, i=i: costs[i, reference])  # type: ignore[misc]
         fixed = weighted.copy()
         fixed[i, np.arange(n_references) != j] += _FORBIDDEN
         other = linear_sum_assignment(fixed)[1]
@@ -82,14 +83,17 @@ def _total(weighted: FloatArray, chosen: IntArray) -> float:
     return float(weighted[np.arange(len(chosen)), chosen].sum())
 
 
-def _same_names(names: Names) -> list[tuple[int, int]]:
-    """Return pairs (target class, reference class) of one name, where case and surrounding space do not count."""
-    theirs, ours = names
-    if theirs is None or ours is None:
-        return []
-    position = {name.strip().casefold(): j for j, name in enumerate(theirs)}
-    found = ((i, position.get(name.strip().casefold())) for i, name in enumerate(ours))
-    return [(i, j) for i, j in found if j is not None]
+def _same_names(names: Names) -> list[tuple[int, list[int]]]:
+    """Return target classes with the reference classes of their name, where case and surrounding space do not count.
+
+    In a union, whose classes are named "reference: class", each reference may have one.
+    """
+    theirs, ours = ([name.strip().casefold() for name in each or ()] for each in names)
+    found = (
+        (i, [j for j, name in enumerate(theirs) if name == own or name.endswith(f": {own}")])
+        for i, own in enumerate(ours)
+    )
+    return [(i, same) for i, same in found if same]
 
 
 class _Noise:
