@@ -87,5 +87,5 @@ def relate(
             result, about_packs = related(chosen, loaded, panel, fit, test, part, packs=packs and not given)
             notes = notes_of([note_overlap(part, reference_parts), *reference_parts])
             notes += () if about_packs is None else (f"reference packs: {about_packs}",)
-            results.append(replace(described(result, panel, fit, test, part, samples), notes=notes))
+            results.append(replace(described(result, panel, fit, test, part, samples), notes=(*result.notes, *notes)))
     return results

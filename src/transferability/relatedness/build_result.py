@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from transferability._array import FloatArray, IntArray
+from transferability.relatedness.classifier.scale import is_smallest
 from transferability.relatedness.measure import Measurement
 from transferability.relatedness.results.result import Relatedness
 from transferability.relatedness.solvers.base import SolverOptions
@@ -16,6 +17,11 @@ from transferability.relatedness.tasks.standardize import Scaler
 from transferability.task import Task
 
 __all__ = ["Side", "build_result"]
+
+_GUESSING = (
+    "the bound is smallest where the classifier guesses: its logits are scaled to nearly nothing, and loss and bound "
+    "say no more than chance. Take ground_cost='exact', or scale=False for the bound of the sure classifier"
+)
 
 
 class Side(NamedTuple):
@@ -106,4 +112,5 @@ def build_result(
         accuracy_terms=measured.accuracy_terms,
         match_certainty=solution.certainty,
         fold_shares=fold_shares,
+        notes=(_GUESSING,) if is_smallest(solution.scale) else (),
     )

@@ -176,3 +176,14 @@ def test_a_test_part_of_the_reference_alone_holds_out_nothing_of_the_target() ->
     result = TaskRelatedness().fit(noise, other, reference_test=test)
     assert result.evaluated_on == "fit"
     assert "all on the fitting rows" in repr(result)
+
+
+def test_a_scale_of_nearly_nothing_is_said() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(90) % 3
+    near, far = (Task(step + 4 * np.eye(3, 8)[labels] + rng.normal(size=(90, 8)), labels) for step in (0, 0.5))
+    guessing = TaskRelatedness(30.0, ground_cost="euclidean").fit(near, far)
+    assert guessing.scale < 1e-3
+    assert "scaled to nearly nothing" in guessing.notes[0]
+    assert TaskRelatedness().fit(near, far).notes == ()
+    assert TaskRelatedness(30.0, ground_cost="euclidean", scale=False).fit(near, far).notes == ()

@@ -22,7 +22,7 @@ from scipy.optimize import minimize_scalar
 
 from transferability._array import FloatArray, IntArray
 
-__all__ = ["best_scale", "doubt", "minimize_over_scales"]
+__all__ = ["best_scale", "doubt", "is_smallest", "minimize_over_scales"]
 
 _RANGE = (-7.0, 7.0)  # of log σ
 _RESOLUTION = 1e-4  # of log σ
@@ -80,6 +80,11 @@ def best_scale(logits: FloatArray, labels: IntArray, weight: FloatArray | None =
             return float(following)
         scale = float(following)
     return scale
+
+
+def is_smallest(scale: float) -> bool:
+    """Whether a scale is the smallest that is tried: the best use of these logits is not to use them."""
+    return bool(np.log(scale) < _RANGE[0] + 100 * _RESOLUTION)
 
 
 def doubt(logits: FloatArray, labels: IntArray) -> float:
