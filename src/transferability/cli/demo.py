@@ -50,7 +50,7 @@ def demo(
     sure = f" On new pictures: at least {interval.low:.1%}, with 95 % confidence." if interval else ""
     notice(
         f"In words: the classifier trained on {best.reference}, transferred to {best.target}, is right in "
-        f"{best.transferred_accuracy:.1%} (largest class {best.chance:.1%}).{sure} Its loss is "
+        f"{best.transferred_accuracy:.1%} (chance {best.chance:.1%}).{sure} Its loss is "
         f"{best.transferred_loss:.2f} nats (guessing: {best.log_n_classes:.2f}), the bound on that loss "
         f"{best.bound:.2f} nats."
     )

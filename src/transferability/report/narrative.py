@@ -122,7 +122,7 @@ def _facts(best: Entry, quantity: Quantity) -> list[dict[str, str]]:
     }
     if result["transferred_accuracy"] is None:
         return [bound]
-    chance = f"largest class {percent(result['chance'])}" if "chance" in result else ""
+    chance = f"chance {percent(result['chance'])}" if "chance" in result else ""
     accuracy, loss = percent(result["transferred_accuracy"]), amount(TRANSFERRED_LOSS, result["transferred_loss"])
     shown = {"label": "Transferred accuracy", "value": accuracy, "note": f"loss {loss}"}
     if quantity != TRANSFERRED_ACCURACY:
@@ -271,7 +271,7 @@ def accuracy_in_words(result: Mapping[str, Any]) -> str:
     parts = ", ".join(f"{round(100 * lost[name], 1) + 0.0:.1f} {what}" for name, what in _LOST)
     below = "; it is below chance" if accuracy < result["chance"] else ""
     return (
-        f"Transferred accuracy {percent(accuracy)} (largest class {percent(result['chance'])}{below}). "
+        f"Transferred accuracy {percent(accuracy)} (chance {percent(result['chance'])}{below}). "
         f"Points lost: {parts}. Guessing costs {number(result['log_n_classes'])} nats."
     )
 
