@@ -47,6 +47,8 @@ def imports(tree: ast.Module, modules: dict[str, Path]) -> Iterator[str]:
 @pytest.mark.parametrize("package", PACKAGES)
 def test_no_two_modules_need_each_other(package: str) -> None:
     source = ROOT / package
+    if not source.is_dir():
+        pytest.skip(f"no {package} beside the tests")
     modules = {}
     for path in source.rglob("*.py"):
         parts = path.relative_to(source).with_suffix("").parts
