@@ -74,8 +74,10 @@ def test_same_loss_and_gradient(case, compiled):
         assert bool(compiled) == fuse
     dense = {"invert_rows", "_read", "_divergence", "_scaled"}
     assert set(compiled) == (dense if case == "gaussian" else {"_criterion"})
-    # Where a single entry per position counts, no (…, K) is filled for its gradient: neither can be joined with others.
-    assert not [name for name in compiled.operations if name.startswith(("aten.scatter", "aten.gather", "aten.index_p"))]
+    # A gradient of single entries fills no (…, K) by itself.
+    assert not [
+        name for name in compiled.operations if name.startswith(("aten.scatter", "aten.gather", "aten.index_p"))
+    ]
     for ours, theirs in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
 

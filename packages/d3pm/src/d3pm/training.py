@@ -26,7 +26,7 @@ from d3pm.importance import TimeImportance
 from d3pm.losses import training_loss
 from d3pm.metrics import MetricsLog, Reporter
 from d3pm.resumption import check_folder, check_same, optimizer_tensors, restore_optimizer
-from d3pm.runtime import choose_runtime
+from d3pm.runtime import choose_runtime, tensor_float
 
 __all__ = ["Average", "learning_rate", "train"]
 
@@ -155,7 +155,8 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(settings, step)
         self.optimizer.zero_grad(set_to_none=True)
-        metrics = self._gradients(step)
+        with tensor_float(settings.precision == "bf16" and self.runtime.device.type == "cuda"):
+            metrics = self._gradients(step)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip or math.inf)
         if not bool(torch.isfinite(norm)):  # as the authors' text trainer
             return None
