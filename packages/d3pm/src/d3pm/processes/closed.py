@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from d3pm.processes.base import FLOOR, Mode, Process, log_positive
 from d3pm.processes.checks import check_betas, check_states
-from d3pm.processes.logspace import put, take
+from d3pm.processes.logspace import put, take, take_each
 from d3pm.schedules import Clock, ContinuousSchedule
 
 __all__ = ["Clocked", "Closed", "Uniform"]
@@ -96,7 +96,7 @@ class Closed(Process):
             return torch.where(x == x_0, torch.logaddexp(log_keep, v), v)
 
         mask = torch.full_like(x_t, self.mask)
-        log_p_at = take(log_p, torch.stack([x_t, x_0, mask]))  # at once: the gradient of each is K wide
+        log_p_at = take_each(log_p, x_t, x_0, mask)
         p_t = torch.logaddexp(keep_t + log_p_at[0], torch.where(x_t == self.mask, at_mask_t, elsewhere_t))
 
         log_q_t = reach(x_t, keep_t, at_mask_t, elsewhere_t)

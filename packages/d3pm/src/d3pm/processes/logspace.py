@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from d3pm.errors import TokenError
 
-__all__ = ["FLOOR", "IMPOSSIBLE", "check_numbers", "draw", "invert", "invert_rows", "log_positive", "put", "take"]
+__all__ = [
+    "FLOOR",
+    "IMPOSSIBLE",
+    "check_numbers",
+    "draw",
+    "invert",
+    "invert_rows",
+    "log_positive",
+    "put",
+    "take",
+    "take_each",
+]
 
 FLOOR = -1e30
 IMPOSSIBLE = -1e29  # anything below is a sum in which FLOOR took part
@@ -64,18 +77,21 @@ def log_positive(p: Tensor) -> Tensor:
 
 
 def take(values: Tensor, index: Tensor) -> Tensor:
-    """Return values[..., index]: of values (..., K) one entry per position, for an index (...) or several, (n, ...).
+    """Return values[..., index]: of values (..., K) one entry per position.
 
     In a compiled function it is a masked sum, which joins the sums beside it, and its gradient whatever follows: a
     gather's gradient is a scatter, which fills (..., K) by itself.
     """
-    several = index.ndim == values.ndim
     if torch.compiler.is_compiling():
-        one = [torch.where(_at(values, i), values, 0.0).sum(-1) for i in (index if several else index[None])]
-        return torch.stack(one) if several else one[0]
-    if not several:
-        return values.gather(-1, index[..., None])[..., 0]
-    return values.gather(-1, index.movedim(0, -1)).movedim(-1, 0)
+        return torch.where(_at(values, index), values, 0.0).sum(-1)
+    return values.gather(-1, index[..., None])[..., 0]
+
+
+def take_each(values: Tensor, *indices: Tensor) -> Sequence[Tensor]:
+    """Return `take(values, index)` for each index: otherwise in one gather, since the gradient of each is K wide."""
+    if torch.compiler.is_compiling():
+        return [take(values, index) for index in indices]
+    return values.gather(-1, torch.stack(indices, -1)).unbind(-1)
 
 
 def put(values: Tensor, index: Tensor, entries: Tensor | float) -> Tensor:
