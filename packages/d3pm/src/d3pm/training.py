@@ -20,7 +20,7 @@ from d3pm.build import build_denoiser, build_process, n_states_of
 from d3pm.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from d3pm.config import Config, TrainConfig
 from d3pm.data import Batch, Dataset, load_data
-from d3pm.errors import ConfigError, DataError, check_choice
+from d3pm.errors import ConfigError, DataError, TrainingError, check_choice
 from d3pm.huggingface import load_pretrained, resolve_net
 from d3pm.importance import TimeImportance
 from d3pm.losses import training_loss
@@ -228,7 +228,7 @@ class _Means:
         """Return the means, and begin anew."""
         if not self._counted:
             message = f"`loss` must be finite; it was not in any step up to {step}. Lower train.lr or train.clip."
-            raise ConfigError(message)
+            raise TrainingError(message)
         values = {key: self._runtime.mean(value / self._counted) for key, value in self._sums.items()}
         self._sums, self._counted = {}, 0
         return values
