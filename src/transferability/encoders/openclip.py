@@ -72,7 +72,7 @@ def load(spec: str, *, device: str | None, precision: Precision = "float32") -> 
     name = f"openclip:{spec}"
     open_clip = require_extra("open_clip", "open-clip", f"encoder {name!r}")
     from transferability.encoders import _torch
-    from transferability.encoders._networks import PictureNetwork, Transform
+    from transferability.encoders.networks import PictureNetwork, Transform
 
     architecture, pretrained = _parts(open_clip, spec, name)
     untrained = pretrained == _torch.RANDOM
