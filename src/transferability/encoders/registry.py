@@ -23,7 +23,8 @@ from transferability.encoders.precomputed import FeatureFiles
 from transferability.errors import EncoderError, OptionError, UnknownNameError, one_line, passes_through
 
 __all__ = [
-    "ENTRY_POINT_GROUP", "expand", "families", "is_trainable", "is_wildcard", "load_encoder", "presence_of",
+    "ENTRY_POINT_GROUP", "expand", "families", "is_trainable", "is_wildcard", "load_encoder", "prefixes_of",
+    "presence_of",
 ]  # fmt: skip
 
 ENTRY_POINT_GROUP = "transferability.encoders"
@@ -47,6 +48,11 @@ _MODULES = {
 def families() -> dict[str, Family]:
     """Return what each family of this package says of itself, by prefix."""
     return {prefix: importlib.import_module(module).FAMILY for prefix, module in _MODULES.items()}
+
+
+def prefixes_of(wanted: Callable[[Family], bool]) -> str:
+    """Return the prefixes of the families of which something is true, as messages name them."""
+    return ", ".join(f"{prefix}:" for prefix, family in families().items() if wanted(family))
 
 
 def presence_of(identifier: str) -> Presence:
