@@ -10,7 +10,7 @@ import numpy as np
 from transferability._files import Features
 from transferability.datasets import Dataset
 from transferability.encoders import FeatureFiles
-from transferability.errors import EncoderError
+from transferability.errors import EncoderNameError
 from transferability.features.assemble import with_rows
 from transferability.features.job import NOUNS, encoders_for
 from transferability.features.shards import plan
@@ -26,7 +26,7 @@ def look_up(encoder: FeatureFiles | None, dataset: Dataset) -> Features:
     if dataset.modality != "array":
         message = f"`encoder` must be given: data {dataset.name!r} are {NOUNS[dataset.modality]}, not features. "
         message += encoders_for(dataset.modality)
-        raise EncoderError(message)
+        raise EncoderNameError(message)
     return with_rows(np.stack(dataset.items(range(len(dataset)))), dataset)
 
 
