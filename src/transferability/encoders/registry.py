@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.metadata import entry_points
@@ -165,6 +166,9 @@ def load_encoder(
     OptionError
         If the device or the layer is not there, or the encoder has no such choice of `pool` or `precision`.
     """
+    if device is not None and not re.fullmatch(r"[a-z]+(:[0-9]+)?", device):
+        message = f"`device` must be as torch names them: cpu, cuda, cuda:1 or mps; got {device!r}."
+        raise OptionError(message)
     if not isinstance(identifier, str):
         return _in_memory(identifier, device, layer=layer, pool=pool, precision=precision)
     alias, identifier = split_alias(identifier)
