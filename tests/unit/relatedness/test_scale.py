@@ -34,7 +34,7 @@ def problem(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
 # ── the one-dimensional problem ──────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(8))
 def test_best_scale_is_the_best_on_a_fine_grid(seed: int) -> None:
     logits, labels, weight, mismatch = problem(seed)
     others = (logits.sum(axis=1) - logits[np.arange(60), labels]) / 3
@@ -44,7 +44,7 @@ def test_best_scale_is_the_best_on_a_fine_grid(seed: int) -> None:
         return float(weight @ (losses - scale * others / 62)) + scale * mismatch
 
     found = best_scale(logits, labels, weight, mismatch)
-    grid = np.exp(np.linspace(-6.9, 6.9, 3000))
+    grid = np.exp(np.linspace(-6.9, 6.9, 1000))
     assert value(found) <= min(value(each) for each in grid) + 1e-6
     # Convex in σ: no other minimum can be missed.
     values = np.array([value(each) for each in np.linspace(0.01, 20, 200)])
