@@ -120,7 +120,7 @@ class PictureNetwork:
     precision : {"float32", "bfloat16", "float16"}
         Of the arithmetic.
     pixels : PixelInput, optional
-        `preprocess` in two, where that can be had.
+        `preprocess` in two, where it can be divided.
 
     Raises
     ------

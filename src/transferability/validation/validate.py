@@ -97,7 +97,7 @@ def validate(
             try:
                 encoder = each = _loaded(each, settings)  # once
                 others = panel or [other for other in parts if other is not part]
-                values = _foretell(encoder, part, others, names, estimator, settings, store)
+                values = _predictions(encoder, part, others, names, estimator, settings, store)
                 measured = measure(
                     encoder,
                     part,
@@ -130,7 +130,7 @@ def _loaded(encoder: str | Encoder | FeatureFiles, settings: Settings) -> Encode
     return load_encoder(encoder, device=settings.device, trust_remote_code=settings.trust_remote_code)
 
 
-def _foretell(
+def _predictions(
     encoder: Encoder | FeatureFiles,
     part: Split,
     panel: Sequence[Split],
