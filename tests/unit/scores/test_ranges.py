@@ -11,6 +11,7 @@ import pytest
 from transferability import scores
 from transferability.errors import OptionError
 from transferability.ranking.intervals import clopper_pearson
+from transferability.scores.ncti import _unit_geometry
 
 N = 12
 X = np.random.default_rng(0).normal(size=(N, 3)) + 2 * np.eye(3)[np.arange(N) % 2]
@@ -37,3 +38,10 @@ def test_a_range_ends_where_it_says(
     for value in outside:
         with pytest.raises(OptionError):
             call(value)
+
+
+def test_the_geometry_of_ncti_without_and_with_differences_between_classes() -> None:
+    assert _unit_geometry(0.0, 0, N) == 0.0  # none, so nothing is said
+    assert _unit_geometry(0.5, 0, N) == 1.0
+    assert _unit_geometry(4 * np.sqrt(N), 2, N) == 0.5
+    assert _unit_geometry(np.sqrt(N), 2, N) == 0.0
