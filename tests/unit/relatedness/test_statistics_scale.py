@@ -15,7 +15,7 @@ def corners(seed: int, n: int, order: tuple[int, ...] = (0, 1, 2), times: int = 
 
 
 def fit(times: int, **options: object) -> Relatedness:
-    estimator = TaskRelatedness(solver="statistics", tau=0.5, **options)  # type: ignore[arg-type]
+    estimator = TaskRelatedness(solver="statistics", tau=0.5, **options)
     return estimator.fit(corners(0, 30, times=times), corners(2, 240, (2, 0, 1)))
 
 
