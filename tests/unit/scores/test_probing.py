@@ -197,3 +197,12 @@ def test_the_ridge_of_a_fold_is_chosen_by_the_rows_of_the_others() -> None:
     assert (by_others != by_own).any()
     found = scores.cross_fitted_probe(x, y, folds)
     assert found.regularisation == pytest.approx([ridges[k] for k in by_others])
+
+
+def test_the_held_out_accuracy_is_that_of_the_folds() -> None:
+    rng = np.random.default_rng(0)
+    y = np.arange(90) % 3
+    apart = 9 * np.eye(3, 8)[y] + rng.normal(size=(90, 8))
+    assert scores.probe(apart, y, apart[:3], y[:3]).held_out_accuracy == 1.0
+    noise = rng.normal(size=(90, 60))  # a fit of all rows is right about most of them
+    assert scores.probe(noise, y, noise[:3], y[:3]).held_out_accuracy < 0.6
