@@ -14,10 +14,10 @@ from typing import Any
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "experiments.md"
 ORDER = (
-    "finetune_zoo", "fig3_terms", "fig4", "table1", "mend", "fig5_share", "table2", "pseudo_labels", "fig678",
+    "finetune_zoo", "fig3_terms", "fig4", "table1", "ablation", "fig5_share", "table2", "pseudo_labels", "fig678",
     "fig12_text", "fig13_tau", "ours",
 )  # fmt: skip
-FORMER = ("mend",)
+FORMER = ("ablation",)
 """Results of the former default: loss cost, τ = 4/√d, no scale, one split."""
 PARTS = ("all targets", "choice", "verdict", "ConvNets alone")
 CRITERIA = {  # as the page names them

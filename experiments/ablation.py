@@ -3,7 +3,7 @@
 Against accuracies after fine-tuning, as in `table1.py`: Pearson's r, mean over targets, and its difference from the
 best other score, with a paired bootstrap over encoders.
 
-    python experiments/mend.py --data FOLDER [--quick]
+    python experiments/ablation.py --data FOLDER [--quick]
 
 Variants: another choice among references; one split in place of five folds; on one split also features that are not
 standardised, or not mapped; classes known by mean and covariance alone, and compared by these (Γ).
@@ -67,7 +67,7 @@ def choices(variant: str, found: list[dict[str, Any]]) -> dict[str, float]:
 
 def main() -> None:
     """Compute, correlate, compare."""
-    run = Run("mend", options(__doc__))
+    run = Run("ablation", options(__doc__))
     names = list(run.names)
     truth = np.empty((len(TARGETS), len(names)))
     said: dict[str, np.ndarray] = defaultdict(lambda: np.full(truth.shape, np.nan))  # targets × encoders
@@ -141,13 +141,13 @@ def conclude(run: Run, rows: list[dict[str, Any]], best: str) -> None:
     by = {row["variant"]: row for row in rows}
     of_best = by[best]["all"]["pearson"]
     tried = [row for row in rows if row["variant"] not in available() and row["encoders"] == by[best]["encoders"]]
-    mended = max(tried, key=lambda row: row["all"]["pearson"])
+    best_tried = max(tried, key=lambda row: row["all"]["pearson"])
     low, high = by[AS_RANK]["less_best"]
     run.claim(
         "Ours: no other score predicts fine-tuned accuracy better than the accuracy of h′",
         "held" if by[AS_RANK]["all"]["pearson"] >= of_best else "held in part" if low <= 0 <= high else "did not hold",
         f"{by[AS_RANK]['all']['pearson']:+.2f} against {of_best:+.2f} ({best}); difference {low:+.2f} to {high:+.2f} "
-        f"(90 %, over encoders); best of what was tried: {mended['variant']} {mended['all']['pearson']:+.2f}",
+        f"(90 %, over encoders); best of what was tried: {best_tried['variant']} {best_tried['all']['pearson']:+.2f}",
     )
 
 
