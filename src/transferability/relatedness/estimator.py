@@ -240,6 +240,7 @@ class TaskRelatedness(Parameters):
         left_out = [each.name for each, _ in tasks if all(each is not task for task, _ in united)]
         if len(united) > 1:
             tasks.append(union_of(united, standardize=self.standardize))
+        tasks, too_small = _with_classes_enough(tasks, target)
         options = self._options
         everything = [*(each for each, _ in tasks), target]
         with threads_for(max(len(each) * each.n_features * each.n_classes for each in everything)):
@@ -255,6 +256,8 @@ class TaskRelatedness(Parameters):
                     f"the union leaves out {', '.join(left_out)}: packs, and features of another number, have no part"
                 )
                 results[-1] = dataclasses.replace(results[-1], notes=(*results[-1].notes, note))
+            if too_small:
+                results = [dataclasses.replace(each, notes=(*each.notes, too_small)) for each in results]
             return with_target_classifier(results, prepared)
 
     def _check_packs(
@@ -273,3 +276,20 @@ class TaskRelatedness(Parameters):
             if test is not None:
                 message = f"`reference_test` must be left out for a pack; got a test part beside {each!r}."
                 raise TaskError(message)
+
+
+def _with_classes_enough(
+    references: list[tuple[Task, Task | None]], target: Task
+) -> tuple[list[tuple[Task, Task | None]], str]:
+    """Return the references that an unlabelled target can take its classes from, and a note on the others.
+
+    Labels are guessed by reference classes of their own. Where no reference has enough all are returned, for the error.
+    """
+    if target.labels is not None:
+        return references, ""
+    small = [each.name for each, _ in references if each.n_classes < target.n_classes]
+    if not small or len(small) == len(references):
+        return references, ""
+    enough = [pair for pair in references if pair[0].n_classes >= target.n_classes]
+    note = f"left out by themselves: {', '.join(small)}, with fewer classes than the {target.n_classes} to be guessed"
+    return enough, note

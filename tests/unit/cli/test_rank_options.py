@@ -11,7 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 from transferability.cli.app import app
+from transferability.errors import OptionError
 from transferability.features import write_features
+from transferability.pipeline import relate
+from transferability.settings import Settings
 
 
 @pytest.fixture(scope="module")
@@ -124,3 +127,27 @@ def test_folds_that_are_none_are_refused(files: dict[str, str], folds: str) -> N
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code != 0
     assert "`--folds` must be a whole number ≥ 1 or auto" in str(done.exception or done.output)
+
+
+@pytest.mark.parametrize("command", ["rank", "relate"])
+def test_more_folds_than_rows_of_the_target_are_refused(files: dict[str, str], command: str) -> None:
+    arguments = [command, "--target", files["goal"], "--reference", files["near"], "--encoder"]
+    done = CliRunner().invoke(app, [*arguments, files["goal"].replace("goal", "{data}"), "--folds", "91"])
+    assert done.exit_code != 0
+    assert "`folds` must be at most the number of different rows of target 'goal', 90; got 91" in str(done.exception)
+
+
+def test_folds_are_of_the_target_alone(files: dict[str, str], tmp_path: Path) -> None:
+    """A reference with fewer rows than there are folds has no part in them."""
+    rng, labels = np.random.default_rng(5), np.arange(9) % 3
+    write_features(tmp_path / "few.npz", (2 * np.eye(3, 5)[labels] + rng.normal(size=(9, 5))), labels, ["a", "b", "c"])
+    few = f"features:{tmp_path}/few.npz"
+    arguments = ["relate", files["goal"], "--reference", few, "--folds", "10", "--json"]
+    done = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert json.loads(done.stdout)["made"]["data"][-1]["folds"] == 10
+
+
+@pytest.mark.parametrize("folds", [0, -1, 2.5, True, "five", None])
+def test_settings_with_folds_that_are_none_are_refused(files: dict[str, str], folds: object) -> None:
+    with pytest.raises(OptionError, match="`folds` must be a whole number ≥ 1 or 'auto'"):
+        relate(files["near"], files["goal"], settings=Settings(folds=folds))  # type: ignore[arg-type]
