@@ -165,6 +165,7 @@ def _show_matrix(results: list[Relatedness]) -> None:
 
 def _show_pair(result: Relatedness) -> None:
     from transferability.report.narrative import match_in_words
+    from transferability.report.relation_narrative import WITHOUT_MAP
 
     measured = MEASURED_ON[result.evaluated_on]
     guessing = f"guessing costs {result.log_n_classes:.3f}"
@@ -173,6 +174,13 @@ def _show_pair(result: Relatedness) -> None:
     rows = [
         ["transferred accuracy", percent(result.transferred_accuracy), f"{measured}; chance {percent(result.chance)}"]
     ]
+    standing = result.interval()
+    if standing is not None:
+        shared = f", for {standing.n_shared} references at once" if standing.n_shared > 1 else ""
+        ends = f"{percent(standing.low)} to {percent(standing.high)}"
+        rows.append(["  on new data", ends, f"with 95 % confidence{shared}"])
+    if result.accuracy_without_map is not None:
+        rows.append(["  without the map", percent(result.accuracy_without_map), WITHOUT_MAP])
     for name, what in (
         ("on_reference", "the reference classifier is wrong on the reference already"),
         ("to_labels", "target classes share a reference class"),

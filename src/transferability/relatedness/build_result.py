@@ -77,7 +77,7 @@ def build_result(
     """
     classifier, terms = solution.cost.classifier, measured.certificate
     transform = solution.full_transform(len(reference.class_names), (reference.scaler, target.scaler))
-    losses, correct = measured.losses, measured.correct
+    losses, correct, unmapped = measured.losses, measured.correct, measured.correct_without_map
     return Relatedness(
         reference=reference.name,
         target=target.name,
@@ -90,6 +90,7 @@ def build_result(
         certificate=certificate,
         transferred_loss=None if losses is None else float(losses.mean()),
         transferred_accuracy=None if correct is None else float(correct.mean()),
+        accuracy_without_map=None if unmapped is None else float(unmapped.mean()),
         transferability=None,
         transferability_accuracy=None,
         class_map=np.where(terms.priors > 0, solution.class_map, -1),

@@ -144,7 +144,7 @@ def test_folds_are_of_the_target_alone(files: dict[str, str], tmp_path: Path) ->
     few = f"features:{tmp_path}/few.npz"
     arguments = ["relate", files["goal"], "--reference", few, "--folds", "10", "--json"]
     done = CliRunner().invoke(app, arguments, catch_exceptions=False)
-    assert json.loads(done.stdout)["made"]["data"][-1]["folds"] == 10
+    assert json.loads(done.stdout)["results"][0]["evaluated_on"] == "folds"
 
 
 @pytest.mark.parametrize("folds", [0, -1, 2.5, True, "five", None])
