@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from transferability._array import FloatArray, IntArray
-from transferability.relatedness.classifier.scale import is_smallest
+from transferability.relatedness.classifier.scale import is_guess
 from transferability.relatedness.measure import Measurement
 from transferability.relatedness.results.result import Relatedness
 from transferability.relatedness.solvers.base import SolverOptions
@@ -44,6 +44,7 @@ def build_result(
     solution: SampleSolution | StatisticsSolution,
     measured: Measurement,
     *,
+    reference_features: FloatArray,
     evaluated_on: str,
     certified: bool,
     certificate: str,
@@ -63,6 +64,8 @@ def build_result(
         Fitted to all fitting rows.
     measured : Measurement
         On what `evaluated_on` names: "fit", "test" or "folds".
+    reference_features : array of shape (n, d)
+        Of the reference, standardised: rows, or means of classes.
     certified, certificate
         Whether the bound is certified, and the sentence that says why or why not.
     fit_bound : float
@@ -113,5 +116,5 @@ def build_result(
         accuracy_terms=measured.accuracy_terms,
         match_certainty=solution.certainty,
         fold_shares=fold_shares,
-        notes=(_GUESSING,) if is_smallest(solution.scale) else (),
+        notes=(_GUESSING,) if options.scale and is_guess(classifier.logits(reference_features)) else (),
     )

@@ -19,7 +19,7 @@ from transferability.relatedness.results.result import Relatedness
 from transferability.relatedness.solvers.base import SolverOptions
 from transferability.relatedness.solvers.solution import SampleSolution
 from transferability.relatedness.solvers.solve import best_solution
-from transferability.relatedness.tasks.problem import Reference, Target
+from transferability.relatedness.tasks.problem import Reference, Target, keep_classes
 from transferability.relatedness.tasks.sample import stratified_folds
 from transferability.task import Task
 
@@ -214,6 +214,7 @@ def result_of(
         Side.of(task, n_classes, target.scaler),
         related.solution,
         measured,
+        reference_features=keep_classes(reference.at(related.solution.tau).fit, related.solution.kept).features,
         evaluated_on=evaluated_on,
         certified=certified,
         certificate=reason,

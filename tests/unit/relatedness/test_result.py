@@ -243,7 +243,7 @@ def test_accuracy_without_the_map_is_that_of_the_reference_alone(options: dict[s
         assert result.accuracy_without_map == pytest.approx(np.mean(predicted == target.labels))
     if "matching" not in options:  # the map is fitted to the target's labels: h′ is as good with a useless reference
         assert useless.transferred_accuracy > useful.transferred_accuracy - 0.1
-    assert useless.accuracy_without_map < useful.accuracy_without_map - 0.2
+        assert useless.accuracy_without_map < useful.accuracy_without_map - 0.2
     fixed = TaskRelatedness(learn_map=False).fit(noisy(1), target, folds=3)
     assert fixed.accuracy_without_map == fixed.transferred_accuracy
 
