@@ -155,6 +155,7 @@ def _split_reference(task: Task, options: SolverOptions, *, standardize: bool) -
         standardize=standardize,
         calibrate=options.scale,
         seed=options.seed,
+        level=not options.standardize,
     )
 
 

@@ -157,7 +157,12 @@ def relate_samples(
     if isinstance(reference, PackTask):
         return _relate_to_pack(options, reference, target, started)
     prepared = Reference.prepare(
-        reference, reference_test, standardize=standardize, calibrate=options.scale, seed=options.seed
+        reference,
+        reference_test,
+        standardize=standardize,
+        calibrate=options.scale,
+        seed=options.seed,
+        level=not options.standardize,
     )
     related = relate_parts(options, prepared, target, on_test=reference_test is not None)
     # A test part of the reference alone holds out no row of the target: its loss and accuracy are of the fitting part.

@@ -68,26 +68,31 @@ class Reference:
     calibrate: bool  # whether classifiers are tried on rows that they have not seen
     seed: int
     test: Task | None = None
+    level: bool = False  # whether classifiers are trained in a unit and about an origin of their own
     _heads: dict[tuple[float, tuple[int, ...]], Head] = field(default_factory=dict)
     _trained: dict[_Lineage, Head] = field(default_factory=dict)  # for all targets
 
     @classmethod
-    def prepare(cls, task: Task, test: Task | None, *, standardize: bool, calibrate: bool, seed: int) -> Reference:
-        """Standardise a reference by its fitting part."""
+    def prepare(
+        cls, task: Task, test: Task | None, *, standardize: bool, calibrate: bool, seed: int, level: bool = False
+    ) -> Reference:
+        """Standardise a reference by its fitting part, or leave it as it came (`level`), or as it was standardised."""
         shared = _shared.get()
         if shared is None:
-            return cls._prepared(task, test, standardize=standardize, calibrate=calibrate, seed=seed)
-        key = id(task), id(test), standardize, calibrate, seed  # of tasks that are kept
+            return cls._prepared(task, test, standardize, calibrate, seed, level)
+        key = id(task), id(test), standardize, calibrate, seed, level  # of tasks that are kept
         if key not in shared:
-            shared[key] = cls._prepared(task, test, standardize=standardize, calibrate=calibrate, seed=seed)
+            shared[key] = cls._prepared(task, test, standardize, calibrate, seed, level)
         return replace(shared[key], _heads={})
 
     @classmethod
-    def _prepared(cls, task: Task, test: Task | None, *, standardize: bool, calibrate: bool, seed: int) -> Reference:
+    def _prepared(
+        cls, task: Task, test: Task | None, standardize: bool, calibrate: bool, seed: int, level: bool
+    ) -> Reference:
         scaler = Scaler.fit(task.features) if standardize else Scaler.identity(task.n_features)
         fit = Sample(scaler.apply(task.features), task.require_labels())
         measured = fit if test is None else Sample(scaler.apply(test.features), test.require_labels())
-        return cls(task, scaler, fit, measured, calibrate, seed, test)
+        return cls(task, scaler, fit, measured, calibrate, seed, test, level)
 
     @cached_property
     def spread(self) -> float:
@@ -134,7 +139,7 @@ class Reference:
     @cached_property
     def _level(self) -> Scaler | None:
         """Where features came as they are: what brings them to a unit and an origin that descents converge in."""
-        return Scaler.levelled(self.fit.features) if np.isinf(self.scaler.limit) else None
+        return Scaler.levelled(self.fit.features) if self.level else None
 
     @cached_property
     def _levelled(self) -> Sample:
