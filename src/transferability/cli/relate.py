@@ -172,9 +172,8 @@ def _show_pair(result: Relatedness) -> None:
     guessing = f"guessing costs {result.log_n_classes:.3f}"
     lost = result.accuracy_lost
     of_what = "on that loss, on these rows" if result.certified else "an estimate, not certified"
-    rows = [
-        ["transferred accuracy", percent(result.transferred_accuracy), f"{measured}; chance {percent(result.chance)}"]
-    ]
+    chance = f"chance {percent(result.chance)}{', and this is below' if result.below_chance else ''}"
+    rows = [["transferred accuracy", percent(result.transferred_accuracy), f"{measured}; {chance}"]]
     standing, of_loss = result.interval(), result.interval("transferred_loss")
     shared = f", for {standing.n_shared} references at once" if standing is not None and standing.n_shared > 1 else ""
     sure = f"with 95 % confidence{shared}"

@@ -150,4 +150,15 @@ def test_folds_are_of_the_target_alone(files: dict[str, str], tmp_path: Path) ->
 @pytest.mark.parametrize("folds", [0, -1, 2.5, True, "five", None])
 def test_settings_with_folds_that_are_none_are_refused(files: dict[str, str], folds: object) -> None:
     with pytest.raises(OptionError, match="`folds` must be a whole number ≥ 1 or 'auto'"):
-        relate(files["near"], files["goal"], settings=Settings(folds=folds))  # type: ignore[arg-type]
+        relate(files["near"], files["goal"], settings=Settings(folds=folds))
+
+
+def test_a_classifier_that_is_never_right_is_said_to_be_below_chance(tmp_path: Path) -> None:
+    labels = np.repeat([0, 1], 30)
+    features = np.concatenate([np.eye(2)[labels], np.zeros((60, 1))], axis=1)
+    for name, shown in (("seen", labels), ("turned", 1 - labels)):
+        write_features(tmp_path / f"{name}.npz", features, shown, ["a", "b"])
+    arguments = [f"features:{tmp_path}/turned.npz", "--reference", f"features:{tmp_path}/seen.npz", "--matching", "0,1"]
+    done = CliRunner().invoke(app, ["relate", *arguments, "--fixed-map"], catch_exceptions=False)
+    assert "0.0 %" in done.stdout
+    assert "chance 50.0 %, and this is below" in " ".join(done.stdout.split())

@@ -218,7 +218,7 @@ def test_interval_for_new_data_is_that_of_the_rows_measured_shared_over_the_refe
     test = TaskRelatedness().fit(references[0], target, target_test=noisy(4, 80))
     assert test.interval().n_rows == 80
     with pytest.raises(OptionError, match="`quantity`"):
-        test.interval("bound")  # type: ignore[arg-type]
+        test.interval("bound")
 
 
 def test_nothing_is_said_of_new_data_on_rows_that_were_fitted_or_without_labels() -> None:
@@ -252,3 +252,13 @@ def test_accuracy_without_the_map_is_unknown_between_spaces_of_different_dimensi
     target = noisy(3)
     other = Task(target.features[:, :5], target.labels)
     assert TaskRelatedness().fit(noisy(1), other, folds=3).accuracy_without_map is None
+
+
+def test_what_is_never_right_is_below_chance() -> None:
+    labels = np.repeat([0, 1], 30)
+    seen, turned = (Task(np.eye(2)[labels], each) for each in (labels, 1 - labels))
+    result = TaskRelatedness(matching="identity", learn_map=False).fit(seen, turned)
+    assert result.transferred_accuracy == 0
+    assert result.below_chance
+    assert not TaskRelatedness(matching="identity").fit(seen, seen).below_chance
+    assert not TaskRelatedness().fit(seen, Task(turned.features, None)).below_chance

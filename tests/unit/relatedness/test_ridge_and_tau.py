@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -108,6 +110,10 @@ def test_auto_walks_past_a_noisy_step_to_both_sides() -> None:
     assert walk({0: 1.0, -1: 0.995, -2: 0.992, -3: 0.1})[0] == -2  # less than a hundredth is no step forward
 
 
+def _falling(centre: float, tau: float) -> float:
+    return float(0.5 ** abs(np.log2(tau / centre)))
+
+
 def test_auto_ends_after_twelve_steps_in_whatever_unit() -> None:
     falling = {step: 0.5 ** abs(step) for step in range(-60, 60)}
     steps = walk(falling)
@@ -115,7 +121,7 @@ def test_auto_ends_after_twelve_steps_in_whatever_unit() -> None:
     for spread in (1e-20, 1e-3, 1e20):
         centre = first_tau("auto", spread)
         assert centre == pytest.approx(32 / np.sqrt(spread))
-        taus = solve_for_tau("auto", spread, lambda tau: tau, lambda tau, c=centre: 0.5 ** abs(np.log2(tau / c)))
+        taus = solve_for_tau("auto", spread, float, partial(_falling, centre))
         assert max(taus) == pytest.approx(2.0**12 * centre)
     assert np.isfinite(first_tau("scaled", 0.0))
 

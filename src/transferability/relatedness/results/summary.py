@@ -95,6 +95,11 @@ class RelatednessSummary:
         return None if self.transferability is None else self.bound - self.transferability
 
     @property
+    def below_chance(self) -> bool:
+        """Whether the transferred classifier is right less often than the largest class alone; False if unknown."""
+        return self.transferred_accuracy is not None and self.transferred_accuracy < self.chance
+
+    @property
     def references(self) -> Sequence[RelatednessSummary]:
         """The results of all references, in the order given; the union and the target's own half come last."""
         return self.others or (self,)
