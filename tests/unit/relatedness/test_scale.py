@@ -111,6 +111,13 @@ def test_logits_that_are_of_no_use_become_a_guess_in_every_unit(unit: float) -> 
     assert best_scale(np.zeros((5, 3)), np.zeros(5, dtype=np.int64)) == 1
 
 
+def test_doubt_never_rewards_a_classifier_for_being_sure() -> None:
+    worse = np.array([[0.0, 1.0, 2.0]] * 4)
+    assert doubt(worse, np.zeros(4, dtype=np.int64)) == 0
+    assert doubt(worse, np.full(4, 2)) > 0
+    assert minimize_over_scales(lambda scale: float(np.exp(-scale))) < 1e9  # falls for ever, and gains nothing by it
+
+
 @pytest.mark.parametrize("unit", [1.0, 1e4])
 def test_a_bound_that_is_smallest_at_a_guess_says_so(unit: float) -> None:
     rng = np.random.default_rng(0)

@@ -28,7 +28,7 @@ _RANGE = (-7.0, 7.0)  # of log σ, where the search begins; it goes on past an e
 _RESOLUTION = 1e-4  # of log σ
 _MOST_STEPS = 60
 _MOST_RANGES = 6
-_WORTH_A_RANGE = 1e-3  # of the value, that another range must gain
+_WORTH_A_RANGE = 1e-3, 1e-6  # of the value, and in nats, that another range must gain
 _NEARLY_NOTHING = 0.1  # nats: logits that differ by less are a guess
 
 
@@ -104,11 +104,14 @@ def is_guess(logits: FloatArray) -> bool:
 
 
 def doubt(logits: FloatArray, labels: IntArray) -> float:
-    """Return what the doubt of labels adds to a mean loss, in nats per unit of σ."""
+    """Return what the doubt of labels adds to a mean loss, in nats per unit of σ; ≥ 0.
+
+    Where the label is worse than the other classes on average, doubt would reward a sure classifier without bound.
+    """
     if len(labels) == 0:
         return 0.0
     margins = logits - logits[np.arange(len(labels)), labels][:, None]
-    return _doubt(margins, np.full(len(labels), 1.0 / len(labels)))
+    return max(_doubt(margins, np.full(len(labels), 1.0 / len(labels))), 0.0)
 
 
 def _doubt(margins: FloatArray, share: FloatArray) -> float:
@@ -139,7 +142,7 @@ def minimize_over_scales(value: Callable[[float], float]) -> float:
             break
         low, high = (high, high + _RANGE[1]) if best > (low + high) / 2 else (low + _RANGE[0], low)
         further, smaller = within(low, high)
-        if not smaller < (1 - _WORTH_A_RANGE) * least:
+        if not smaller < (1 - _WORTH_A_RANGE[0]) * least - _WORTH_A_RANGE[1]:
             break
         best, least = further, smaller
     scale = float(np.exp(best))
