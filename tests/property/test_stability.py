@@ -98,7 +98,7 @@ def test_another_order_of_the_rows_is_another_draw_whose_interval_overlaps(how: 
             for order in (np.arange(200), np.random.default_rng(seed).permutation(200))
         )
         for quantity in ("transferred_accuracy", "transferred_loss"):
-            here, there = first.interval(quantity), other.interval(quantity)  # type: ignore[arg-type]
+            here, there = first.interval(quantity), other.interval(quantity)
             assert here is not None
             assert there is not None
             assert max(here.low, there.low) < min(here.high, there.high)

@@ -118,7 +118,9 @@ def main() -> None:
         for name, source in SOURCES.items():
             if source.modality == encoder.modality:
                 pack = make(name, encoder, options.data, options.features)
-                path = pack.save(options.out / re.sub(r"[^\w.-]", "-", encoder.name) / f"{name}.safetensors", compact=True)
+                path = pack.save(
+                    options.out / re.sub(r"[^\w.-]", "-", encoder.name) / f"{name}.safetensors", compact=True
+                )
                 print(f"{encoder.name}, {name}: {path.stat().st_size:,} bytes", flush=True)
 
 

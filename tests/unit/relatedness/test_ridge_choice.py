@@ -18,7 +18,7 @@ def task(seed: int, n: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("ground_cost", ["loss", "euclidean"])
 def test_a_target_that_is_turned_wants_a_weak_ridge(ground_cost: str) -> None:
     reference, (features, labels) = Task(*task(0, 240)), task(1, 240)
-    estimator = TaskRelatedness(tau=0.5, ground_cost=ground_cost)  # type: ignore[arg-type]
+    estimator = TaskRelatedness(tau=0.5, ground_cost=ground_cost)
     assert estimator.fit(reference, Task(features @ TURN, labels)).ridge < _DEFAULT_RIDGE / 10
     few = Task(features[:3] @ TURN, labels[:3])  # a row of each class: none is left to choose by
     assert estimator.fit(reference, few).ridge == _DEFAULT_RIDGE
