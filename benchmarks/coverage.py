@@ -21,13 +21,13 @@ import numpy as np
 import scipy.stats
 
 from transferability.ranking.best_set import best_by_accuracy, best_by_loss
-from transferability.ranking.bounded_means import (
+from transferability.statistics.bounded_means import (
     bernstein_interval,
     betting_interval,
     largest_smoothed_loss,
     smoothed_losses,
 )
-from transferability.ranking.intervals import clopper_pearson
+from transferability.statistics.intervals import clopper_pearson
 
 CLAIMED = 0.95
 K = 10

@@ -14,11 +14,9 @@ from typing import Any
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "experiments.md"
 ORDER = (
-    "finetune_zoo", "fig3_terms", "fig4", "table1", "mend", "fig5_share", "table2", "pseudo_labels", "fig678",
+    "finetune_zoo", "fig3_terms", "fig4", "table1", "ablation", "fig5_share", "table2", "pseudo_labels", "fig678",
     "fig12_text", "fig13_tau", "ours",
 )  # fmt: skip
-FORMER = ("mend",)
-"""Results of the former default: loss cost, τ = 4/√d, no scale, one split."""
 PARTS = ("all targets", "choice", "verdict", "ConvNets alone")
 CRITERIA = {  # as the page names them
     "default: accuracy of h′": "**accuracy of h′, closest reference (criterion of `rank`)**",
@@ -101,16 +99,11 @@ def means(rows: list[dict[str, Any]], columns: dict[str, str]) -> str:
 def claims(found: dict[str, dict[str, Any]]) -> str:
     """Return every claim with its verdict and numbers."""
     rows = [
-        (each["claim"], f"**{each['verdict']}**", each["numbers"], f"`{name}.py`, {mode_of(name, result)}")
+        (each["claim"], f"**{each['verdict']}**", each["numbers"], f"`{name}.py`, {result['mode']}")
         for name, result in found.items()
         for each in result["claims"]
     ]
     return table(("claim", "verdict", "numbers", "run"), rows)
-
-
-def mode_of(name: str, result: dict[str, Any]) -> str:
-    """Return how an experiment was run."""
-    return f"{result['mode']}, former default" if name in FORMER else result["mode"]
 
 
 def agreement(result: dict[str, Any]) -> str:

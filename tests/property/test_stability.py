@@ -85,3 +85,21 @@ def test_folds_do_not_depend_on_rounding(
     for _, test in stratified_folds(labels, rounded, n_folds, seed % 5):
         own = test[np.isin(labels[test], enough)]
         assert np.isin(np.flatnonzero(np.isin(rows, rows[own])), test).all()
+
+
+@pytest.mark.parametrize("how", ["folds", "own half"])
+def test_another_order_of_the_rows_is_another_draw_whose_interval_overlaps(how: str) -> None:
+    for seed in range(2):
+        features, labels = part(seed + 50, 200, turned=True)
+        reference = None if how == "own half" else Task(*part(seed, 200, turned=False))
+        folds = None if how == "own half" else 3
+        first, other = (
+            TaskRelatedness().fit(reference, Task(features[order], labels[order]), folds=folds)
+            for order in (np.arange(200), np.random.default_rng(seed).permutation(200))
+        )
+        for quantity in ("transferred_accuracy", "transferred_loss"):
+            here, there = first.interval(quantity), other.interval(quantity)
+            assert here is not None
+            assert there is not None
+            assert max(here.low, there.low) < min(here.high, there.high)
+        assert abs(other.bound - first.bound) < 0.2 * first.bound

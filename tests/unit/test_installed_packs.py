@@ -19,7 +19,7 @@ from transferability.errors import DatasetError, LabelError, TaskError
 from transferability.pipeline import Settings, installed_packs
 from transferability.pipeline.packs import fingerprint_of
 from transferability.relatedness.references import OWN_HALF
-from transferability.report.narrative import relation_answer
+from transferability.report.relation_narrative import relation_answer
 from transferability.study import Study, load_study, plan_study, rankings_of, run_study
 
 SETTINGS = Settings(cache=False, limit=200, folds=2)

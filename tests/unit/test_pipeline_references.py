@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from bands import GOOD, NOISE, REFERENCE, SETTINGS, TARGET, stripes
 
+from transferability import TaskRelatedness
 from transferability.datasets.arrays import picture_arrays
 from transferability.datasets.base import Dataset
 from transferability.encoders.function import FunctionEncoder
@@ -58,6 +59,21 @@ def test_more_classes_than_any_reference_bring_the_union_and_the_own_half() -> N
     assert [each.reference for each in result.references] == list(panel)
     few = rank(blocks("two", 3, 2), small, [GOOD], settings=SETTINGS).best.relatedness
     assert [each.reference for each in few.references] == ["three", "also three"]
+
+
+def test_a_given_matching_is_not_for_the_own_half_and_the_result_says_so() -> None:
+    target, small = blocks("six", 0, 6), blocks("three", 1, 3)
+    given = TaskRelatedness(matching=[0, 1, 2, 0, 1, 2])
+    (result,) = relate(small, target, GOOD, relatedness=given, settings=SETTINGS)
+    assert [each.reference for each in result.references] == ["three", OWN_HALF]  # of a union it is no matching
+    three, own = result.references
+    assert three.class_map.tolist() == [0, 1, 2, 0, 1, 2]
+    assert own.class_map.tolist() == list(range(6))
+    assert any("own other half each class is matched with itself" in note for note in result.notes)
+    (alone,) = relate(None, target, GOOD, relatedness=given, packs=False, settings=SETTINGS)
+    assert any("own other half each class is matched with itself" in note for note in alone.notes)
+    (plain,) = relate(None, target, GOOD, packs=False, settings=SETTINGS)
+    assert not any("matched with itself" in note for note in plain.notes)
 
 
 def test_a_class_of_three_rows_cannot_be_halved_and_says_so() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from transferability._criteria import TRANSFERRED_ACCURACY, TRANSFERRED_LOSS
 from transferability.cli.asking import EncoderOption, ReferencesOption, Targets, several
 from transferability.cli.options import (
     GroundCost,
@@ -35,7 +36,7 @@ from transferability.cli.output import (
 )
 from transferability.cli.plots import check_plots, write_relation_plots
 from transferability.cli.show import CsvFile, PlotsFolder, write_csv
-from transferability.display.formats import NOTHING, number, percent
+from transferability.display.formats import NOTHING, interval, number, percent
 from transferability.display.likeness import likeness
 from transferability.relatedness.classifier.tau import DEFAULT_TAU
 from transferability.settings import Settings
@@ -165,14 +166,21 @@ def _show_matrix(results: list[Relatedness]) -> None:
 
 def _show_pair(result: Relatedness) -> None:
     from transferability.report.narrative import match_in_words
+    from transferability.report.relation_narrative import WITHOUT_MAP
 
     measured = MEASURED_ON[result.evaluated_on]
     guessing = f"guessing costs {result.log_n_classes:.3f}"
     lost = result.accuracy_lost
     of_what = "on that loss, on these rows" if result.certified else "an estimate, not certified"
-    rows = [
-        ["transferred accuracy", percent(result.transferred_accuracy), f"{measured}; chance {percent(result.chance)}"]
-    ]
+    chance = f"chance {percent(result.chance)}{', and this is below' if result.below_chance else ''}"
+    rows = [["transferred accuracy", percent(result.transferred_accuracy), f"{measured}; {chance}"]]
+    standing, of_loss = result.interval(), result.interval("transferred_loss")
+    shared = f", for {standing.n_shared} references at once" if standing is not None and standing.n_shared > 1 else ""
+    sure = f"with 95 % confidence{shared}"
+    if standing is not None:
+        rows.append(["  on new data", interval(TRANSFERRED_ACCURACY, standing.low, standing.high), sure])
+    if result.accuracy_without_map is not None:
+        rows.append(["  without the map", percent(result.accuracy_without_map), WITHOUT_MAP])
     for name, what in (
         ("on_reference", "the reference classifier is wrong on the reference already"),
         ("to_labels", "target classes share a reference class"),
@@ -182,6 +190,11 @@ def _show_pair(result: Relatedness) -> None:
         rows.append([f"  points lost {name.replace('_', ' ')}", points, what])
     rows += [
         ["transferred loss", number(result.transferred_loss), f"of the same classifier; {guessing}"],
+    ]
+    if of_loss is not None:
+        ends = interval(TRANSFERRED_LOSS, of_loss.low, of_loss.high)
+        rows.append(["  on new data", ends, f"mixed with 5 % of a guess, {sure}"])
+    rows += [
         ["bound", number(result.bound), f"{of_what}: sum of the next three"],
         ["  reference loss", number(result.reference_loss), "loss of the reference classifier, re-weighted"],
         ["  label mismatch", number(result.label_mismatch), "entropy of sharing reference classes"],

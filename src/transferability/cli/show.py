@@ -79,7 +79,7 @@ def caveats(ranking: Ranking, *, wide: bool = True) -> list[str]:
     named = [
         (f"below chance ({percent(entry.relatedness.chance)})", entry.encoder)
         for entry in ranking
-        if (entry.relatedness.transferred_accuracy or 1.0) < entry.relatedness.chance
+        if entry.relatedness.below_chance
     ]
     named += [(f"{name}: {note}", entry.encoder) for entry in ranking for name, note in entry.notes.items()]
     texts += _grouped(named, len(ranking))

@@ -12,7 +12,7 @@ import numpy as np
 from transferability._array import IntArray
 from transferability.datasets import Dataset, folds, load_dataset, same_rows, split_rows
 from transferability.encoders import Encoder, FeatureFiles
-from transferability.errors import LabelError, TaskError
+from transferability.errors import LabelError, OptionError, TaskError
 from transferability.features import Features
 from transferability.pipeline.packs import PREFIX, PackSource
 from transferability.relatedness.packs.pack import ReferencePack
@@ -27,6 +27,7 @@ __all__ = [
     "Progress",
     "Split",
     "as_list",
+    "check_folds",
     "check_own_half",
     "load_part",
     "note_overlap",
@@ -121,9 +122,30 @@ def prepare(data: Any, settings: Settings) -> Split:
 
 def _folds(labels: IntArray, groups: IntArray, settings: Settings) -> tuple[tuple[IntArray, IntArray], ...] | None:
     """Return the folds of a target, None for one split."""
-    few = _FOLDS if len(labels) < _MANY_ROWS else 1
-    n_folds = min(few if settings.folds == "auto" else settings.folds, len(np.unique(groups)))
+    wanted = settings.folds
+    if wanted == "auto":
+        wanted = _FOLDS if len(labels) < _MANY_ROWS else 1
+    elif not isinstance(wanted, int) or isinstance(wanted, bool) or wanted < 1:
+        message = f"`folds` must be a whole number ≥ 1 or 'auto'; got {wanted!r}."
+        raise OptionError(message)
+    n_folds = min(wanted, len(np.unique(groups)))  # of references, which have none; `check_folds` asks targets
     return None if n_folds < 2 else tuple(folds(labels, n_folds, settings.seed, groups))
+
+
+def check_folds(target: Part, settings: Settings) -> None:
+    """Raise where a target has fewer different rows than folds are asked for.
+
+    Raises
+    ------
+    OptionError
+    """
+    if not isinstance(target, Split) or settings.folds == "auto":
+        return
+    given = 1 if target.folds is None else len(target.folds)
+    if given < settings.folds:
+        message = f"`folds` must be at most the number of different rows of target {target.name!r}, {given}; "
+        message += f"got {settings.folds}. Five are usual; 1 is a single split."
+        raise OptionError(message)
 
 
 def load_part(data: Data, settings: Settings) -> Part:

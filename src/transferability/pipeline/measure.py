@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from scipy.special import softmax
 
@@ -95,7 +95,7 @@ def relatedness_of(
     warn_of_cost(target.name, largest, fit.n_classes or largest, len(panel) * len(folds or (0,)))
     by_samples = isinstance(fit, Task) and estimator.solver != "statistics"
     crowded = by_samples and isinstance(fit, Task) and fit.labels is not None and fit.n_classes > largest
-    if crowded:
+    if crowded and isinstance(estimator.matching, str):  # a given matching is one with the classes of single references
         estimator = copy.copy(estimator)
         estimator.union = True
     references, tests = [each.fit for each in panel], [each.test for each in panel]
@@ -103,9 +103,11 @@ def relatedness_of(
     if not crowded:
         return result
     try:
-        return result.beside(estimator.fit(None, fit, target_test=test, folds=folds))
+        own = estimator.fit(None, fit, target_test=test, folds=folds)
     except LabelError:  # too few rows of a class for two halves
         return result
+    both = result.beside(own)
+    return replace(both, notes=tuple(dict.fromkeys((*both.notes, *own.notes))))
 
 
 def related(

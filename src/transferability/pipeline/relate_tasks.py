@@ -12,6 +12,7 @@ from transferability.pipeline.data import (
     Data,
     Progress,
     as_list,
+    check_folds,
     load_part,
     note_overlap,
     notes_of,
@@ -70,6 +71,8 @@ def relate(
     estimator = relatedness or TaskRelatedness(seed=settings.seed)
     given = [] if references is None else as_list(references)
     parts = [load_part(each, settings) for each in (*given, *as_list(targets))]
+    for part in parts[len(given) :]:
+        check_folds(part, settings)
     encoder = default_encoder(parts) if encoder is None else encoder
     loaded = None if encoder is None else load(encoder, settings)
     reference_parts, target_parts = parts[: len(given)], parts[len(given) :]

@@ -7,7 +7,7 @@ can do in m − 1 comparisons. The best encoder leaves the set with a chance of 
 
 Accuracies are compared by the exact sign test of McNemar [1]_: of the rows on which one of the two is right and the
 other wrong, the better one wins at least half on average. Losses are compared by a bet on their difference
-(`transferability.ranking.bounded_means`). Both hold for any number of rows. Of ten encoders of one accuracy, .9 on 100
+(`statistics.bounded_means`). Both hold for any number of rows. Of ten encoders of one accuracy, .9 on 100
 rows, the sign tests keep a given one in 99 % where 95 % are claimed; the bootstrap of the largest of all differences in
 93 %, sign tests against the observed first in 87 %, the share of resamples in which that stays ahead in 72 %. What is
 exact costs power: 8.8 of ten encoders from .9 down by .01 are kept, and 7.7 by that bootstrap
@@ -29,8 +29,8 @@ import scipy.special
 
 from transferability._array import BoolArray, FloatArray
 from transferability.errors import OptionError
-from transferability.ranking.bounded_means import Bet, shares_of
-from transferability.ranking.intervals import tail_of
+from transferability.statistics.bounded_means import Bet, shares_of
+from transferability.statistics.intervals import tail_of
 
 __all__ = ["BestSet", "best_by_accuracy", "best_by_loss", "betting_test", "sign_test"]
 

@@ -17,8 +17,8 @@ import scipy.special
 from transferability._array import BoolArray, FloatArray
 from transferability._criteria import TRANSFERRED_ACCURACY, TRANSFERRED_LOSS, Quantity
 from transferability.ranking.best_set import best_by_accuracy, best_by_loss
-from transferability.ranking.bounded_means import betting_interval, largest_smoothed_loss, smoothed_losses
-from transferability.ranking.intervals import ConfidenceInterval, clopper_pearson, tail_of
+from transferability.statistics.bounded_means import betting_interval, largest_smoothed_loss, smoothed_losses
+from transferability.statistics.intervals import ConfidenceInterval, clopper_pearson, tail_of
 
 __all__ = ["can_be_best", "intervals_of"]
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import Any
 
-from transferability.ranking.intervals import ConfidenceInterval, clopper_pearson
+from transferability.statistics.intervals import ConfidenceInterval, clopper_pearson
 
 __all__ = ["Confirmation", "Confirmed"]
 

@@ -133,6 +133,8 @@ class Ranked:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
+        relatedness = self.relatedness.to_dict()
+        del relatedness["standing"]  # of it alone: a ranking shares confidence over its list
         return {
             "encoder": self.encoder,
             "identifier": self.identifier,
@@ -143,7 +145,7 @@ class Ranked:
             "cache_keys": list(self.cache_keys),
             "probe": None if self.probe is None else asdict(self.probe),
             "cost": asdict(self.cost),
-            "relatedness": self.relatedness.to_dict(),
+            "relatedness": relatedness,
         }
 
 

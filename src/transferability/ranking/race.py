@@ -26,7 +26,7 @@ from transferability._criteria import TRANSFERRED_ACCURACY, TRANSFERRED_LOSS, Qu
 from transferability._validate import check_choice
 from transferability.errors import OptionError
 from transferability.ranking.best_set import betting_test, sign_test
-from transferability.ranking.bounded_means import largest_smoothed_loss, smoothed_losses
+from transferability.statistics.bounded_means import largest_smoothed_loss, smoothed_losses
 
 __all__ = ["Behind", "Leaving", "Sample", "behind_first", "leaving"]
 

@@ -29,9 +29,9 @@ from transferability.ranking.entry import Ranked as Ranked
 from transferability.ranking.entry import ScoreColumn as ScoreColumn
 from transferability.ranking.entry import Skipped as Skipped
 from transferability.ranking.expected import ExpectedAccuracy, KnownAccuracy, expected_accuracies
-from transferability.ranking.intervals import ConfidenceInterval
 from transferability.ranking.order import in_order
 from transferability.ranking.records import records_of
+from transferability.statistics.intervals import ConfidenceInterval
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,4 +16,4 @@ In the order of the paper; each package uses those before it, and `estimator` an
     with `build_result`.
 """
 
-from transferability.relatedness import _moved as _moved
+from transferability import _moved as _moved

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from transferability._array import FloatArray, IntArray
-from transferability.relatedness.classifier.scale import is_smallest
+from transferability.relatedness.classifier.scale import is_guess
 from transferability.relatedness.measure import Measurement
 from transferability.relatedness.results.result import Relatedness
 from transferability.relatedness.solvers.base import SolverOptions
@@ -44,6 +44,7 @@ def build_result(
     solution: SampleSolution | StatisticsSolution,
     measured: Measurement,
     *,
+    reference_features: FloatArray,
     evaluated_on: str,
     certified: bool,
     certificate: str,
@@ -63,6 +64,8 @@ def build_result(
         Fitted to all fitting rows.
     measured : Measurement
         On what `evaluated_on` names: "fit", "test" or "folds".
+    reference_features : array of shape (n, d)
+        Of the reference, standardised: rows, or means of classes.
     certified, certificate
         Whether the bound is certified, and the sentence that says why or why not.
     fit_bound : float
@@ -77,7 +80,7 @@ def build_result(
     """
     classifier, terms = solution.cost.classifier, measured.certificate
     transform = solution.full_transform(len(reference.class_names), (reference.scaler, target.scaler))
-    losses, correct = measured.losses, measured.correct
+    losses, correct, unmapped = measured.losses, measured.correct, measured.correct_without_map
     return Relatedness(
         reference=reference.name,
         target=target.name,
@@ -90,6 +93,7 @@ def build_result(
         certificate=certificate,
         transferred_loss=None if losses is None else float(losses.mean()),
         transferred_accuracy=None if correct is None else float(correct.mean()),
+        accuracy_without_map=None if unmapped is None else float(unmapped.mean()),
         transferability=None,
         transferability_accuracy=None,
         class_map=np.where(terms.priors > 0, solution.class_map, -1),
@@ -112,5 +116,5 @@ def build_result(
         accuracy_terms=measured.accuracy_terms,
         match_certainty=solution.certainty,
         fold_shares=fold_shares,
-        notes=(_GUESSING,) if is_smallest(solution.scale) else (),
+        notes=(_GUESSING,) if options.scale and is_guess(classifier.logits(reference_features)) else (),
     )

@@ -57,7 +57,7 @@ class TaskRelatedness(Parameters):
         (the paper's default); shares learned by descent (the paper's LearnedAll); or given: one reference class
         per target class, or an array of shares of shape (K_T, K_R). Between assignments whose costs differ by less than
         two standard errors, "assignment" prefers classes of the same name. For a target without labels "assignment" and
-        "gradient" mean the classes predicted most.
+        "gradient" mean the classes predicted most. With the target's own other half each class is matched with itself.
     learn_map : bool, default=True
         False leaves the features where they are (the paper's FixedAll).
     solver : {"alternating", "sgd", "statistics"}, default="alternating"
@@ -66,7 +66,9 @@ class TaskRelatedness(Parameters):
         certified one.
     standardize : bool, default=True
         Bring each feature of each task to mean zero and deviation one, measured on the fitting part, and cut it off at
-        five deviations. The cut is part of the map: the bound holds with it.
+        five deviations. The cut is part of the map: the bound holds with it. False leaves features as they are: τ is
+        then per unit of them, and "scaled" is 32 over the root of the sum of their variances on the reference, so that
+        unit and origin change no bound (but with solver="sgd", whose steps are for standardised features).
     scale : bool, default=True
         Fit the scale of the reference classifier's logits on held-out fitting rows, and calibrate the transferred
         classifier. False leaves them as they were trained, as the paper does.
@@ -164,13 +166,14 @@ class TaskRelatedness(Parameters):
             itself: one half of its rows is the reference of the other half, both ways.
         target : Task
             With or without labels. Without, `class_names` says how many classes there are (else: as many as the
-            reference has), and the labels are guessed.
+            reference has), and the labels are guessed; references with fewer classes are then left out by themselves.
         reference_test, target_test : Task, or sequence of Task for several references, optional
             Samples that nothing is fitted on. The bound is measured on them where they are given.
         folds : int, or sequence of (fitting rows, test rows), optional
             Cross-fitting: every row of the target is measured once, by a transformation that was fitted without it. The
             bound is then on the mean loss of the fold classifiers; the transformation that the result holds is fitted
-            to all rows.
+            to all rows. Another seed, or another order of the rows, is another draw of the folds. With no reference the
+            number is that within each half, at most the rows of its smallest class.
 
         Returns
         -------
@@ -240,6 +243,7 @@ class TaskRelatedness(Parameters):
         left_out = [each.name for each, _ in tasks if all(each is not task for task, _ in united)]
         if len(united) > 1:
             tasks.append(union_of(united, standardize=self.standardize))
+        tasks, too_small = _with_classes_enough(tasks, target)
         options = self._options
         everything = [*(each for each, _ in tasks), target]
         with threads_for(max(len(each) * each.n_features * each.n_classes for each in everything)):
@@ -255,6 +259,8 @@ class TaskRelatedness(Parameters):
                     f"the union leaves out {', '.join(left_out)}: packs, and features of another number, have no part"
                 )
                 results[-1] = dataclasses.replace(results[-1], notes=(*results[-1].notes, note))
+            if too_small:
+                results = [dataclasses.replace(each, notes=(*each.notes, too_small)) for each in results]
             return with_target_classifier(results, prepared)
 
     def _check_packs(
@@ -273,3 +279,20 @@ class TaskRelatedness(Parameters):
             if test is not None:
                 message = f"`reference_test` must be left out for a pack; got a test part beside {each!r}."
                 raise TaskError(message)
+
+
+def _with_classes_enough(
+    references: list[tuple[Task, Task | None]], target: Task
+) -> tuple[list[tuple[Task, Task | None]], str]:
+    """Return the references that an unlabelled target can take its classes from, and a note on the others.
+
+    Labels are guessed by reference classes of their own. Where no reference has enough all are returned, for the error.
+    """
+    if target.labels is not None:
+        return references, ""
+    small = [each.name for each, _ in references if each.n_classes < target.n_classes]
+    if not small or len(small) == len(references):
+        return references, ""
+    enough = [pair for pair in references if pair[0].n_classes >= target.n_classes]
+    note = f"left out by themselves: {', '.join(small)}, with fewer classes than the {target.n_classes} to be guessed"
+    return enough, note

@@ -9,6 +9,7 @@ import numpy as np
 
 from transferability._array import BoolArray, FloatArray, IntArray
 from transferability.relatedness.certificate import AccuracyTerms, Certificate, transformed_losses
+from transferability.relatedness.maps.affine_map import AffineMap
 from transferability.relatedness.solvers.solution import SampleSolution
 from transferability.relatedness.tasks.problem import keep_classes
 from transferability.relatedness.tasks.sample import Sample
@@ -26,6 +27,7 @@ class Measurement(NamedTuple):
     losses: FloatArray | None  # (n,), of h'; None without labels
     correct: BoolArray | None  # (n,), whether h' is right
     accuracy_terms: AccuracyTerms | None
+    correct_without_map: BoolArray | None = None  # (n,), whether h' is right on the features as they are
 
 
 def measure(
@@ -68,7 +70,17 @@ def measure(
         return Measurement(certificate, None, None, None)
     correct = predictions == truth
     terms = _accuracy_terms(solution, reference, truth, correct)
-    return Measurement(certificate, losses, correct, terms)
+    return Measurement(certificate, losses, correct, terms, _correct_without_map(solution, features, truth))
+
+
+def _correct_without_map(solution: SampleSolution, features: FloatArray, truth: IntArray) -> BoolArray | None:
+    """Return what the reference alone gets right: its classifier and the classes, but no map that was fitted."""
+    d_reference, d_target = solution.feature_map.shape
+    if d_reference != d_target:  # there are no features as they are
+        return None
+    logits = solution.cost.logit_map(AffineMap.identity(d_reference, d_target)).apply(features)
+    right: BoolArray = transformed_losses(logits, None, solution.transform, solution.priors)[1] == truth
+    return right
 
 
 def _accuracy_terms(solution: SampleSolution, reference: Sample, truth: IntArray, correct: BoolArray) -> AccuracyTerms:
@@ -128,6 +140,7 @@ def pool(parts: Sequence[tuple[IntArray, Measurement]]) -> Measurement:
         ),
         losses=scatter([each.losses for each in measured]),
         correct=scatter([each.correct for each in measured]),  # type: ignore[arg-type]  # bools stay bools
+        correct_without_map=scatter([each.correct_without_map for each in measured]),  # type: ignore[arg-type]
         accuracy_terms=AccuracyTerms(*(mean(columns) for columns in zip(*accuracies, strict=True)))
         if len(accuracies) == len(parts)
         else None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -35,6 +36,7 @@ __all__ = ["LEAST_ROWS", "OWN_HALF", "UNION", "in_one_space", "is_union", "relat
 UNION = "all references"
 _FOLDS = 5  # of each half
 LEAST_ROWS = 4  # of a class: two in each half
+MATCHED_WITH_ITSELF = "with the own other half each class is matched with itself; `matching` is for other references"
 
 
 class _Union(Task):
@@ -114,6 +116,7 @@ def relate_to_own_half(
             folds = check_fold_count(folds, len(target))
         else:
             folds = given_folds(target, folds)
+    notes = () if options.matches_by("assignment") or options.matches_by("identity") else (MATCHED_WITH_ITSELF,)
     options = options._replace(matching="identity")
     halves = stratified_folds(labels, target.features, 2, options.seed)
     related: list[tuple[IntArray, Related]] = []
@@ -138,6 +141,7 @@ def relate_to_own_half(
     seconds = time.perf_counter() - started
     evaluated_on = "folds" if test is None else "test"
     result = result_of(options, reference, prepared.whole, together, evaluated_on, seconds)
+    result = replace(result, notes=(*result.notes, *notes))
     return with_target_classifier([result], prepared)[0]
 
 
@@ -151,6 +155,7 @@ def _split_reference(task: Task, options: SolverOptions, *, standardize: bool) -
         standardize=standardize,
         calibrate=options.scale,
         seed=options.seed,
+        level=not options.standardize,
     )
 
 

@@ -19,7 +19,7 @@ from transferability.relatedness.results.result import Relatedness
 from transferability.relatedness.solvers.base import SolverOptions
 from transferability.relatedness.solvers.solution import SampleSolution
 from transferability.relatedness.solvers.solve import best_solution
-from transferability.relatedness.tasks.problem import Reference, Target
+from transferability.relatedness.tasks.problem import Reference, Target, keep_classes
 from transferability.relatedness.tasks.sample import stratified_folds
 from transferability.task import Task
 
@@ -157,7 +157,12 @@ def relate_samples(
     if isinstance(reference, PackTask):
         return _relate_to_pack(options, reference, target, started)
     prepared = Reference.prepare(
-        reference, reference_test, standardize=standardize, calibrate=options.scale, seed=options.seed
+        reference,
+        reference_test,
+        standardize=standardize,
+        calibrate=options.scale,
+        seed=options.seed,
+        level=not options.standardize,
     )
     related = relate_parts(options, prepared, target, on_test=reference_test is not None)
     # A test part of the reference alone holds out no row of the target: its loss and accuracy are of the fitting part.
@@ -214,6 +219,7 @@ def result_of(
         Side.of(task, n_classes, target.scaler),
         related.solution,
         measured,
+        reference_features=keep_classes(reference.at(related.solution.tau).fit, related.solution.kept).features,
         evaluated_on=evaluated_on,
         certified=certified,
         certificate=reason,

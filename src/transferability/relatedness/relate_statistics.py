@@ -172,6 +172,7 @@ def _result(
         Side(target.name, target.class_names, target.scaler),
         solution,
         measured,
+        reference_features=solution.cost.reference.means,
         evaluated_on="test" if target.on_test else "fit",
         certified=False,
         certificate=solution.cost.certificate,

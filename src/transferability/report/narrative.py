@@ -16,22 +16,17 @@ from transferability._criteria import (
 )
 from transferability.display.columns import title_of
 from transferability.display.formats import amount, interval, number, percent
+from transferability.report.relation_narrative import MEASURED_ON, WITHOUT_MAP, relation_on_new_data
 
 __all__ = [
     "accuracy_in_words",
     "answer",
     "certificate_in_words",
     "match_in_words",
-    "relation_answer",
 ]
 
 Entry = Mapping[str, Any]
 _WITHIN_NOISE = 2.0  # standard errors
-_MEASURED_ON = {
-    "test": "on the test part",
-    "folds": "on all rows, each by a classifier fitted without it",
-    "fit": "on the fitting part: it says nothing of other rows",
-}
 _LOST = (
     ("on_reference", "on the reference already"),
     ("to_labels", "to classes that share a reference class"),
@@ -111,7 +106,7 @@ def _facts(best: Entry, quantity: Quantity) -> list[dict[str, str]]:
     """Return what is known of the first: its transferred classifier, the bound on its loss, a classifier trained."""
     result, standing = best["result"], best["standing"]
     known = _on_new_data(quantity, standing) if standing else ""
-    part = _MEASURED_ON[result["evaluated_on"]]
+    part = MEASURED_ON[result["evaluated_on"]]
     guessing = f"guessing costs {number(result['log_n_classes'])} nats" if "log_n_classes" in result else ""
     bound = {
         "label": "Bound on the transferred loss"
@@ -233,23 +228,6 @@ def _cost(best: Entry, entries: Sequence[Entry], truth: str | None) -> str:
     )
 
 
-def relation_answer(results: Sequence[Mapping[str, Any]], encoder: str | None) -> dict[str, Any]:
-    """Say which reference each target is like."""
-    found = [(each["target"], min(each.get("panel") or [each], key=lambda one: one["bound"])) for each in results]
-    parts = [f"{target} is most like {_its(one['reference'])} ({number(one['bound'])} nats)" for target, one in found]
-    shown = "; ".join(parts[:5]) + (f"; and {len(parts) - 5} more" if len(parts) > 5 else "")
-    seen_by = f" under {encoder}" if encoder else ""
-    target, closest = found[0]
-    headline = f"{target} is most like {_its(closest['reference'])}{seen_by}."
-    if len(results) > 1:
-        headline = f"{len(results)} targets, and what they are like{seen_by}."
-    return {"headline": headline, "sentence": f"By the smallest bound on the transferred loss: {shown}.", "facts": []}
-
-
-def _its(reference: str) -> str:
-    return f"its {reference}" if reference == OWN_HALF else reference
-
-
 def match_in_words(row: Mapping[str, Any]) -> str:
     """Say how sure a class match is: by the cost of the best other assignment, or by the folds that agree."""
     margin, error, other = (row.get(name) for name in ("margin", "margin_error", "alternative_class"))
@@ -270,8 +248,12 @@ def accuracy_in_words(result: Mapping[str, Any]) -> str:
         return ""
     parts = ", ".join(f"{round(100 * lost[name], 1) + 0.0:.1f} {what}" for name, what in _LOST)
     below = "; it is below chance" if accuracy < result["chance"] else ""
+    standing = result.get("standing")  # of a relation; a ranking shares its confidence over the list
+    new_data = f"; {relation_on_new_data(standing)}" if standing else ""
+    alone = result.get("accuracy_without_map")
+    without = "" if alone is None else f"Without the map {percent(alone)}: {WITHOUT_MAP}. "
     return (
-        f"Transferred accuracy {percent(accuracy)} (chance {percent(result['chance'])}{below}). "
+        f"Transferred accuracy {percent(accuracy)} (chance {percent(result['chance'])}{below}{new_data}). {without}"
         f"Points lost: {parts}. Guessing costs {number(result['log_n_classes'])} nats."
     )
 
@@ -287,7 +269,7 @@ def certificate_in_words(result: Mapping[str, Any]) -> str:
         source, target = f"one half of {target}", "the other half"
     claim = (
         f"The classifier trained on {source}, transferred to {target}{mapped}, has a mean loss"
-        f"{loss}, {_MEASURED_ON[result['evaluated_on']]}. "
+        f"{loss}, {MEASURED_ON[result['evaluated_on']]}. "
         f"{'The bound on it' if result['certified'] else 'The estimate'} is {number(result['bound'])} nats."
     )
     blocks = (

@@ -20,8 +20,8 @@ from transferability.report.narrative import (
     answer,
     certificate_in_words,
     match_in_words,
-    relation_answer,
 )
+from transferability.report.relation_narrative import relation_answer
 from transferability.report.stored import Record
 
 __all__ = ["keep_sample", "ranking_part", "relation_part"]

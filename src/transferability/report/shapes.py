@@ -57,6 +57,7 @@ _ONE = {
         }
     ],
     "scale?": float,
+    "accuracy_without_map?": (float, None),
     "chance?": float,
     "log_n_classes?": float,
     "gap?": (float, None),
@@ -65,11 +66,22 @@ _ONE = {
     "pseudo_labels?": (None, [int]),
     "accuracy_lost?": (None, {"on_reference": float, "to_labels": float, "on_target": float}),
 }
+_STANDING = {
+    "low": float,
+    "high": float,
+    "p_best?": (float, None),
+    "value?": float,
+    "confidence?": float,
+    "method?": str,
+    "n_rows?": int,
+    "n_shared?": int,
+}
 _RELATEDNESS = {
     **_ONE,
     "panel?": [{**_optional(_ONE), "reference": str, "bound": float}],
     "nearest?": [{"target_class": str, "reference": str, "reference_class": str, "share": float}],
     "reference_chosen?": bool,
+    "standing?": (None, _STANDING),
     "notes?": [str],
 }
 """Of `Relatedness.to_dict()`; what a report needs is not optional."""
@@ -94,16 +106,6 @@ MADE = {
     "target?": str,
 }
 _SHARED = {"schema": int, "made?": object}
-_STANDING = {
-    "low": float,
-    "high": float,
-    "p_best?": (float, None),
-    "value?": float,
-    "confidence?": float,
-    "method?": str,
-    "n_rows?": int,
-    "n_shared?": int,
-}
 _COST = {
     "items_per_second?": (float, None),
     "dimension?": (int, None),

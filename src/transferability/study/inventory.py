@@ -13,7 +13,7 @@ from transferability.encoders import FeatureFiles, identity_of
 from transferability.encoders.identity import hash_json
 from transferability.errors import TransferabilityError
 from transferability.pipeline import Split
-from transferability.pipeline.data import Part, check_own_half, load_part
+from transferability.pipeline.data import Part, check_folds, check_own_half, load_part
 from transferability.pipeline.extraction import Loaded, load
 from transferability.pipeline.installed_packs import pack_files, pack_folders
 from transferability.pipeline.measure import score_columns
@@ -62,8 +62,10 @@ class Inventory:
         self.study = study
         names = list(dict.fromkeys((*study.targets, *study.references)))
         self.parts = {name: load_part(name, study.settings) for name in names}
+        for name in study.targets:  # before hours of extraction
+            check_folds(self.parts[name], study.settings)
         if not study.references and not any("features:" in each for each in study.encoders):
-            for name in study.targets:  # before hours of extraction
+            for name in study.targets:
                 check_own_half(self.parts[name], packs=study.packs and bool(pack_folders()))
         self._stamps = {name: _stamp(part) for name, part in self.parts.items() if isinstance(part, Split)}
         self.estimator = study.relatedness

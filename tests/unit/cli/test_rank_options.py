@@ -11,7 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 from transferability.cli.app import app
+from transferability.errors import OptionError
 from transferability.features import write_features
+from transferability.pipeline import relate
+from transferability.settings import Settings
 
 
 @pytest.fixture(scope="module")
@@ -124,3 +127,38 @@ def test_folds_that_are_none_are_refused(files: dict[str, str], folds: str) -> N
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code != 0
     assert "`--folds` must be a whole number ≥ 1 or auto" in str(done.exception or done.output)
+
+
+@pytest.mark.parametrize("command", ["rank", "relate"])
+def test_more_folds_than_rows_of_the_target_are_refused(files: dict[str, str], command: str) -> None:
+    arguments = [command, "--target", files["goal"], "--reference", files["near"], "--encoder"]
+    done = CliRunner().invoke(app, [*arguments, files["goal"].replace("goal", "{data}"), "--folds", "91"])
+    assert done.exit_code != 0
+    assert "`folds` must be at most the number of different rows of target 'goal', 90; got 91" in str(done.exception)
+
+
+def test_folds_are_of_the_target_alone(files: dict[str, str], tmp_path: Path) -> None:
+    """A reference with fewer rows than there are folds has no part in them."""
+    rng, labels = np.random.default_rng(5), np.arange(9) % 3
+    write_features(tmp_path / "few.npz", (2 * np.eye(3, 5)[labels] + rng.normal(size=(9, 5))), labels, ["a", "b", "c"])
+    few = f"features:{tmp_path}/few.npz"
+    arguments = ["relate", files["goal"], "--reference", few, "--folds", "10", "--json"]
+    done = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert json.loads(done.stdout)["results"][0]["evaluated_on"] == "folds"
+
+
+@pytest.mark.parametrize("folds", [0, -1, 2.5, True, "five", None])
+def test_settings_with_folds_that_are_none_are_refused(files: dict[str, str], folds: object) -> None:
+    with pytest.raises(OptionError, match="`folds` must be a whole number ≥ 1 or 'auto'"):
+        relate(files["near"], files["goal"], settings=Settings(folds=folds))
+
+
+def test_a_classifier_that_is_never_right_is_said_to_be_below_chance(tmp_path: Path) -> None:
+    labels = np.repeat([0, 1], 30)
+    features = np.concatenate([np.eye(2)[labels], np.zeros((60, 1))], axis=1)
+    for name, shown in (("seen", labels), ("turned", 1 - labels)):
+        write_features(tmp_path / f"{name}.npz", features, shown, ["a", "b"])
+    arguments = [f"features:{tmp_path}/turned.npz", "--reference", f"features:{tmp_path}/seen.npz", "--matching", "0,1"]
+    done = CliRunner().invoke(app, ["relate", *arguments, "--fixed-map"], catch_exceptions=False)
+    assert "0.0 %" in done.stdout
+    assert "chance 50.0 %, and this is below" in " ".join(done.stdout.split())

@@ -7,9 +7,9 @@ import pytest
 import scipy.stats
 
 from transferability.ranking.best_set import best_by_accuracy, best_by_loss
-from transferability.ranking.bounded_means import betting_interval, largest_smoothed_loss, smoothed_losses
 from transferability.ranking.confidence import can_be_best, intervals_of
-from transferability.ranking.intervals import clopper_pearson
+from transferability.statistics.bounded_means import betting_interval, largest_smoothed_loss, smoothed_losses
+from transferability.statistics.intervals import clopper_pearson
 
 rng = np.random.default_rng(0)
 correct = [rng.random(80) < share for share in (0.95, 0.9, 0.6)]

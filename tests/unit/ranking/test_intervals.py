@@ -9,13 +9,13 @@ import pytest
 import scipy.stats
 
 from transferability.errors import OptionError
-from transferability.ranking.bounded_means import (
+from transferability.statistics.bounded_means import (
     bernstein_interval,
     betting_interval,
     largest_smoothed_loss,
     smoothed_losses,
 )
-from transferability.ranking.intervals import ConfidenceInterval, Sides, clopper_pearson
+from transferability.statistics.intervals import ConfidenceInterval, Sides, clopper_pearson
 
 
 @pytest.mark.parametrize(("right", "n"), [(0, 20), (1, 20), (13, 20), (20, 20), (109, 120), (1990, 2000)])

@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from scipy.special import logsumexp
+from scipy.special import logsumexp, xlogy
 
 from transferability import Task, TaskRelatedness
 from transferability.relatedness.labels.certainty import settle_near_ties
@@ -97,9 +97,86 @@ def test_names_do_not_decide_where_costs_differ() -> None:
     assert (certainty.margin > 2 * certainty.standard_error).all()
 
 
-def test_nothing_is_said_of_shared_or_of_very_many_classes() -> None:
-    costs, priors, logits, labels = problem(0, 4, 4)
-    assert settle_near_ties(costs[:, :3], np.array([0, 1, 2, 0]), priors, logits, labels, (None, None))[1] is None
+def test_a_later_name_takes_no_class_from_an_earlier_one() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 3
+    logits = 9 * rng.normal(size=(60, 3))  # noise that no difference of these costs exceeds
+    costs = np.array([[1.0, 9.0, 0.0], [0.0, 1.0, 0.5], [0.2, 0.0, 1.0]])
+    names = ["a", "b", "c"], ["a", "b", "x"]
+    found, _ = settle_near_ties(costs, np.array([2, 0, 1]), np.full(3, 1 / 3), logits, labels, names)
+    assert found.tolist() == [0, 1, 2]  # with b at 1 alone, a would be cheaper at 2
+
+
+def test_a_class_that_has_its_name_keeps_it() -> None:
+    costs, priors, logits, _ = near_tie(0.0)
+    few = np.array([0, *([1] * 59)])  # a class of one row is never sure, and would accept any plan
+    names = ["a", "b"], ["a ", "A"]  # two target classes of the one name
+    found, _ = settle_near_ties(costs, np.array([1, 0]), priors, logits, few, names)
+    assert found.tolist() == [1, 0]
+
+
+def shared_cost(costs: np.ndarray, priors: np.ndarray, chosen: tuple[int, ...]) -> float:
+    mass = np.bincount(chosen, weights=priors, minlength=costs.shape[1])
+    return float(priors @ costs[np.arange(len(priors)), list(chosen)]) + float(xlogy(mass, mass).sum())
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize(("k_t", "k_r"), [(3, 2), (4, 3), (5, 2), (6, 4)])
+def test_margin_of_shared_classes_is_the_cheapest_move_or_swap(seed: int, k_t: int, k_r: int) -> None:
+    costs, priors, logits, labels = problem(seed, k_t, k_r)
+    every = itertools.product(range(k_r), repeat=k_t)
+    chosen = min(every, key=lambda each: shared_cost(costs, priors, each))
+    least = shared_cost(costs, priors, chosen)
+    found, certainty = settle_near_ties(costs, np.array(chosen), priors, logits, labels, (None, None))
+    assert found.tolist() == list(chosen)
+    losses = logsumexp(logits, axis=1)[:, None] - logits
+    for i in range(k_t):
+        beside = [(*chosen[:i], j, *chosen[i + 1 :]) for j in range(k_r) if j != chosen[i]]
+        for k in range(k_t):
+            if chosen[k] != chosen[i]:
+                plan = list(chosen)
+                plan[i], plan[k] = plan[k], plan[i]
+                beside.append(tuple(plan))
+        other = min(beside, key=lambda each: shared_cost(costs, priors, each))
+        assert certainty.margin[i] == pytest.approx(shared_cost(costs, priors, other) - least, abs=1e-12)
+        assert certainty.alternative[i] == other[i]
+        changed = [k for k in range(k_t) if other[k] != chosen[k]]
+        differences = [losses[labels == k, other[k]] - losses[labels == k, chosen[k]] for k in changed]
+        variance = sum(priors[k] ** 2 * d.var(ddof=1) / len(d) for k, d in zip(changed, differences, strict=True))
+        assert certainty.standard_error[i] == pytest.approx(np.sqrt(variance), rel=1e-9)
+
+
+def test_equal_names_decide_among_shared_classes_too() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(90) % 3
+    costs = np.array([[0.02, 0.0], [0.0, 0.02], [0.3, 0.0]])
+    logits = 2 * rng.normal(size=(90, 2))
+    names = ["cat", "dog"], ["cat", "dog", "bird"]
+    priors = np.full(3, 1 / 3)
+    chosen = np.array([1, 0, 1])
+    assert settle_near_ties(costs, chosen, priors, logits, labels, (None, None))[0].tolist() == [1, 0, 1]
+    assert settle_near_ties(costs, chosen, priors, logits, labels, names)[0].tolist() == [0, 1, 1]
+    far = settle_near_ties(50 * costs, chosen, priors, logits, labels, names)[0]
+    assert far.tolist() == [1, 0, 1]
+
+
+def test_a_fit_with_shared_classes_says_what_a_class_could_as_well_be() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(160) % 4
+    centres = np.array([[6.0, 0, 0, 0], [0, 6.0, 0, 0], [3.0, 3.0, 0, 0], [0, 6.0, 3.0, 0]])
+    target = Task(
+        centres[labels] + rng.normal(size=(160, 4)), labels, class_names=["near a", "near b", "between", "b too"]
+    )
+    of_two = np.arange(120) % 2
+    reference = Task(centres[of_two] + rng.normal(size=(120, 4)), of_two, class_names=["a", "b"])
+    rows = {each.target_class: each for each in TaskRelatedness(standardize=False).fit(reference, target).classes}
+    assert rows["near b"].alternative_class == "a"
+    assert rows["near b"].margin > 2 * rows["near b"].margin_error
+    assert {rows["between"].reference_class, rows["between"].alternative_class} == {"a", "b"}
+    assert rows["between"].margin < rows["near b"].margin
+
+
+def test_nothing_is_said_of_very_many_classes() -> None:
     many = np.eye(201)
     result = settle_near_ties(many, np.arange(201), np.full(201, 1 / 201), many, np.arange(201), (None, None))
     assert result[1] is None

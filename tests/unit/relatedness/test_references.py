@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from transferability import Task, TaskRelatedness
-from transferability.errors import LabelError, OptionError
+from transferability.errors import LabelError, OptionError, TaskError
 from transferability.relatedness.packs.pack import ReferencePack
 from transferability.relatedness.references import OWN_HALF, UNION, union_of
 from transferability.relatedness.tasks.sample import stratified_folds
@@ -44,6 +44,26 @@ def test_a_union_has_a_class_for_each_where_no_single_reference_has(ground_cost:
         assert each.bound >= each.transferred_loss - 1e-9
     without = TaskRelatedness("scaled", ground_cost=ground_cost).fit(references, target, target_test=test)
     assert [each.bound for each in without.references] == [each.bound for each in result.references[:2]]
+
+
+@pytest.mark.parametrize("folds", [None, 3])
+def test_an_unlabelled_target_takes_its_classes_from_the_union(folds: int | None) -> None:
+    references = [clusters(0, [0, 1], name="small"), clusters(1, [2, 3, 4], name="large")]
+    features = clusters(2, [0, 1, 2, 3], 120).features
+    four, three = (Task(features, None, class_names=[f"{i}" for i in range(k)]) for k in (4, 3))
+    model = TaskRelatedness(union=True)
+    result = model.fit(references, four, folds=folds)
+    assert result.reference == UNION
+    assert result.pseudo_labels is not None
+    assert len(set(result.pseudo_labels.tolist())) == 4
+    assert any("left out by themselves: small, large, with fewer classes than the 4" in note for note in result.notes)
+    result = model.fit(references, three, folds=folds)
+    assert [each.reference for each in result.references] == ["large", UNION]
+    assert all(any("left out by themselves: small" in note for note in each.notes) for each in result.references)
+    alone = TaskRelatedness().fit(references, three, folds=folds)
+    assert [each.reference for each in alone.references] == ["large"]
+    with pytest.raises(TaskError, match="more classes than the reference; got 4 for 2"):
+        TaskRelatedness().fit(references, four, folds=folds)
 
 
 def test_a_union_standardises_each_reference_as_it_would_be_alone() -> None:

@@ -1,15 +1,18 @@
 """What a fit returns: as JSON, as a picture, and as a file."""
 
+import dataclasses
 import json
 import math
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 
 from transferability import Relatedness, Task, TaskRelatedness
-from transferability.errors import FeatureError, FileDamagedError, LabelError
+from transferability.errors import FeatureError, FileDamagedError, LabelError, OptionError
 from transferability.relatedness.results.summary import RelatednessSummary
 from transferability.relatedness.results.transform import Transform
+from transferability.statistics.intervals import clopper_pearson
 
 
 def task(seed: int, n_classes: int, name: str, *, labelled: bool = True) -> Task:
@@ -187,3 +190,75 @@ def test_a_scale_of_nearly_nothing_is_said() -> None:
     assert "scaled to nearly nothing" in guessing.notes[0]
     assert TaskRelatedness().fit(near, far).notes == ()
     assert TaskRelatedness(30.0, ground_cost="euclidean", scale=False).fit(near, far).notes == ()
+
+
+# ── new data, and what the reference alone gives ─────────────────────────────────────────────────────────────────────
+
+
+def noisy(seed: int, n: int = 200, useful: bool = True) -> Task:
+    """Return four overlapping classes; where they are of no use, their labels are drawn."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % 4
+    features = 2.0 * np.eye(4, 8)[labels] + rng.normal(size=(n, 8))
+    return Task(features, labels if useful else rng.permutation(labels), name=f"seed {seed}")
+
+
+def test_interval_for_new_data_is_that_of_the_rows_measured_shared_over_the_references() -> None:
+    references, target = [noisy(1), noisy(2)], noisy(3)
+    one, two = (TaskRelatedness().fit(references[:k], target, folds=3) for k in (1, 2))
+    for result, n_shared in ((one, 1), (two, 2)):
+        found = result.interval()
+        n_right = int(result.transferred_correct.sum())
+        assert found == clopper_pearson(n_right, len(target), n_shared=n_shared)
+        assert found.low < result.transferred_accuracy < found.high
+        assert result.to_dict()["standing"] == dataclasses.asdict(found)
+        loss = result.interval("transferred_loss")
+        assert (loss.method, loss.n_shared) == ("betting", n_shared)
+        assert loss.low < loss.value < loss.high
+    test = TaskRelatedness().fit(references[0], target, target_test=noisy(4, 80))
+    assert test.interval().n_rows == 80
+    with pytest.raises(OptionError, match="`quantity`"):
+        test.interval("bound")
+
+
+def test_nothing_is_said_of_new_data_on_rows_that_were_fitted_or_without_labels() -> None:
+    reference, target = noisy(1), noisy(3)
+    fitted = TaskRelatedness().fit(reference, target)
+    assert fitted.interval() is None
+    assert fitted.to_dict()["standing"] is None
+    unlabelled = TaskRelatedness().fit(reference, Task(target.features, None), folds=3)
+    assert unlabelled.interval() is None
+    assert unlabelled.accuracy_without_map is None
+
+
+@pytest.mark.parametrize("options", [{}, {"ground_cost": "loss"}, {"matching": [0, 0, 1, 2]}])
+def test_accuracy_without_the_map_is_that_of_the_reference_alone(options: dict[str, object]) -> None:
+    target = noisy(3)
+    useful, useless = (TaskRelatedness(**options).fit(noisy(1, useful=each), target) for each in (True, False))
+    for result in (useful, useless):
+        transform = result.transform
+        there = transform.reference_scaler, transform.target_scaler
+        seen = there[1].apply(target.features) @ transform.weights.T + transform.intercept
+        predicted = (softmax(seen, axis=1) @ transform.B.T).argmax(axis=1)
+        assert result.accuracy_without_map == pytest.approx(np.mean(predicted == target.labels))
+    if "matching" not in options:  # the map is fitted to the target's labels: h′ is as good with a useless reference
+        assert useless.transferred_accuracy > useful.transferred_accuracy - 0.1
+        assert useless.accuracy_without_map < useful.accuracy_without_map - 0.2
+    fixed = TaskRelatedness(learn_map=False).fit(noisy(1), target, folds=3)
+    assert fixed.accuracy_without_map == fixed.transferred_accuracy
+
+
+def test_accuracy_without_the_map_is_unknown_between_spaces_of_different_dimension() -> None:
+    target = noisy(3)
+    other = Task(target.features[:, :5], target.labels)
+    assert TaskRelatedness().fit(noisy(1), other, folds=3).accuracy_without_map is None
+
+
+def test_what_is_never_right_is_below_chance() -> None:
+    labels = np.repeat([0, 1], 30)
+    seen, turned = (Task(np.eye(2)[labels], each) for each in (labels, 1 - labels))
+    result = TaskRelatedness(matching="identity", learn_map=False).fit(seen, turned)
+    assert result.transferred_accuracy == 0
+    assert result.below_chance
+    assert not TaskRelatedness(matching="identity").fit(seen, seen).below_chance
+    assert not TaskRelatedness().fit(seen, Task(turned.features, None)).below_chance

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -39,13 +41,16 @@ def test_the_ridge_is_found_wherever_it_lies(optimum: int) -> None:
     assert choice.bound == 1
     assert choice.place_map.matrix[0, 0] == choice.ridge
     if optimum < 0:
-        assert min(tried) == max(optimum - 1, -7)
+        assert min(tried) == optimum - 1
         assert max(tried) == 0  # downhill lies the optimum: strong ridges are not tried
 
 
-def test_the_range_ends_somewhere() -> None:
-    assert path(optimum=-20)[0].ridge == pytest.approx(1e-7)
-    assert path(optimum=20)[0].ridge == pytest.approx(1e4)
+def test_the_range_ends_where_nothing_is_gained() -> None:
+    assert path(optimum=-11)[0].ridge == pytest.approx(1e-11)  # each step gains: the path goes on past its end
+    assert path(optimum=-30)[0].ridge == pytest.approx(1e-12)  # beyond is rounding
+    flat = {exponent: 1.0 + 1e-4 * exponent for exponent in range(-20, 1)}
+    assert path(flat)[0].ridge == pytest.approx(1e-7)
+    assert path(optimum=20)[0].ridge == pytest.approx(1e4)  # stronger is the start, which competes
 
 
 def test_a_noisy_step_does_not_end_the_path_but_two_do() -> None:
@@ -105,12 +110,41 @@ def test_auto_walks_past_a_noisy_step_to_both_sides() -> None:
     assert walk({0: 1.0, -1: 0.995, -2: 0.992, -3: 0.1})[0] == -2  # less than a hundredth is no step forward
 
 
-def test_auto_stays_in_its_range() -> None:
+def _falling(centre: float, tau: float) -> float:
+    return float(0.5 ** abs(np.log2(tau / centre)))
+
+
+def test_auto_ends_after_twelve_steps_in_whatever_unit() -> None:
     falling = {step: 0.5 ** abs(step) for step in range(-60, 60)}
-    centre = first_tau("auto", 256.0)
-    taus = [centre * 2.0**step for step in walk(falling)]
-    assert 1e-3 < min(taus) < 2e-3
-    assert 25 < max(taus) < 50
+    steps = walk(falling)
+    assert (min(steps), max(steps)) == (-12, 12)
+    for spread in (1e-20, 1e-3, 1e20):
+        centre = first_tau("auto", spread)
+        assert centre == pytest.approx(32 / np.sqrt(spread))
+        taus = solve_for_tau("auto", spread, float, partial(_falling, centre))
+        assert max(taus) == pytest.approx(2.0**12 * centre)
+    assert np.isfinite(first_tau("scaled", 0.0))
+
+
+@pytest.mark.parametrize(
+    ("ground_cost", "tau"), [("exact", "scaled"), ("loss", "scaled"), ("euclidean", "scaled"), ("exact", "auto")]
+)
+def test_features_that_are_not_standardised_have_no_unit_and_no_origin(ground_cost: str, tau: str) -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(120) % 3
+    centres = 2.0 * np.eye(3, 6)
+    turn = np.linalg.qr(rng.normal(size=(6, 6)))[0]
+    left, right = centres[labels] + rng.normal(size=(120, 6)), (centres[labels] + rng.normal(size=(120, 6))) @ turn
+    model = TaskRelatedness(tau, ground_cost=ground_cost, standardize=False)
+    plain = model.fit(Task(left, labels), Task(right, labels))
+    for unit, origin in ((1000.0, 0.0), (1e-6, 0.0), (1.0, 100.0)):
+        moved = model.fit(Task(unit * left + origin, labels), Task(unit * right + origin, labels))
+        assert moved.bound == pytest.approx(plain.bound, rel=2e-3)
+        assert moved.transferred_loss == pytest.approx(plain.transferred_loss, rel=2e-3)
+        assert moved.tau * unit == pytest.approx(plain.tau, rel=1e-6)
+        assert moved.certified_tau * unit == pytest.approx(plain.certified_tau, rel=1e-2)
+        probabilities = moved.predict_proba(unit * right + origin)
+        np.testing.assert_allclose(probabilities, plain.predict_proba(right), atol=2e-3)
 
 
 def test_scaled_and_the_result_do_not_know_dead_features() -> None:

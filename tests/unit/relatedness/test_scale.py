@@ -10,7 +10,7 @@ from scipy.special import log_softmax, logsumexp
 from transferability import Task, TaskRelatedness
 from transferability.relatedness.certificate import transformed_losses
 from transferability.relatedness.classifier.lipschitz import fit_lipschitz_softmax
-from transferability.relatedness.classifier.scale import best_scale, doubt, minimize_over_scales
+from transferability.relatedness.classifier.scale import best_scale, doubt, is_guess, minimize_over_scales
 from transferability.relatedness.costs import GROUND_COSTS
 from transferability.relatedness.costs.exact import _best_sharpness
 from transferability.relatedness.labels.label_transform import LabelTransform
@@ -85,6 +85,47 @@ def test_a_new_row_costs_no_hundreds_of_nats(ground_cost: str) -> None:
 def test_nothing_to_gain_leaves_the_scale_at_one() -> None:
     assert minimize_over_scales(lambda scale: abs(np.log(scale))) == 1.0
     assert minimize_over_scales(lambda scale: abs(np.log(scale) - 2)) == pytest.approx(np.exp(2), rel=2e-3)
+
+
+@pytest.mark.parametrize("unit", [1e-12, 1e-5, 1e5, 1e12])
+def test_the_search_goes_on_past_an_end_of_its_range(unit: float) -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 3
+    logits = 2 * np.eye(3)[labels] + rng.normal(size=(60, 3))
+    scale = best_scale(logits, labels)
+    assert 0.1 < scale < 10
+    assert best_scale(unit * logits, labels) * unit == pytest.approx(scale, rel=1e-3)
+    optimum = 3 / unit
+    found = minimize_over_scales(lambda each: 1 + np.log(each / optimum) ** 2)
+    assert found == pytest.approx(optimum, rel=1e-3)
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+def test_logits_that_are_of_no_use_become_a_guess_in_every_unit(unit: float) -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 3
+    logits = unit * (rng.normal(size=(60, 3)) - 2 * np.eye(3)[labels])  # worse than a guess
+    scale = best_scale(logits, labels)
+    assert is_guess(scale * logits)
+    assert not is_guess(2 * np.eye(3))
+    assert best_scale(np.zeros((5, 3)), np.zeros(5, dtype=np.int64)) == 1
+
+
+def test_doubt_never_rewards_a_classifier_for_being_sure() -> None:
+    worse = np.array([[0.0, 1.0, 2.0]] * 4)
+    assert doubt(worse, np.zeros(4, dtype=np.int64)) == 0
+    assert doubt(worse, np.full(4, 2)) > 0
+    assert minimize_over_scales(lambda scale: float(np.exp(-scale))) < 1e9  # falls for ever, and gains nothing by it
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e4])
+def test_a_bound_that_is_smallest_at_a_guess_says_so(unit: float) -> None:
+    rng = np.random.default_rng(0)
+    tasks = [Task(unit * rng.normal(size=(60, 40)), np.arange(60) % 3) for _ in range(2)]
+    for options, guesses in (({}, True), ({"scale": False}, False)):
+        model = TaskRelatedness(0.2 / unit, ground_cost="euclidean", standardize=False, **options)
+        notes = model.fit(*tasks).notes
+        assert any("smallest where the classifier guesses" in note for note in notes) == guesses
 
 
 # ── the bound along the ray ──────────────────────────────────────────────────────────────────────────────────────────

@@ -5,14 +5,14 @@ import itertools
 import numpy as np
 import pytest
 
-from transferability.relatedness.labels.matching import _best_responses, _cheapest_sharing, _shared_cost
+from transferability.relatedness.labels.sharing import _best_responses, _shared_cost, cheapest_sharing
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_no_sharing_of_few_classes_is_cheaper(seed: int) -> None:
     rng = np.random.default_rng(seed)
     costs, priors = rng.exponential(2, size=(6, 3)), rng.dirichlet(np.full(6, 2.0))
-    found = _cheapest_sharing(costs, priors, None)
+    found = cheapest_sharing(costs, priors, None)
     every = (_shared_cost(costs, priors, np.array(chosen)) for chosen in itertools.product(range(3), repeat=6))
     assert _shared_cost(costs, priors, found) <= min(every) + 1e-12
 

@@ -95,12 +95,12 @@ def test_a_class_that_was_never_guessed_is_not_impossible() -> None:
 
 
 def test_algorithm_1_learns_labels_of_classes_that_were_never_guessed() -> None:
-    """Every row lies on one reference class: the last of three target classes is guessed of none."""
+    """Every row lies on one reference class: two of three target classes are guessed of none."""
     rows = FINE.features[FINE.labels == 1]
     rows = rows.mean(0) + 0.01 * (rows - rows.mean(0))
     blind, test = Task(rows, class_names=["a", "b", "c"]), Task(rows, np.arange(len(rows)) % 3)
     model = TaskRelatedness(0.5, solver="sgd", matching="gradient", epochs=30, batch_size=32, standardize=False)
     result = model.fit(FINE, blind, target_test=test)
     assert len(result.class_map) == 3
-    assert 2 not in result.pseudo_labels
+    assert len(np.unique(result.pseudo_labels)) == 1
     assert np.isfinite([result.bound, result.transferred_loss]).all()

@@ -9,7 +9,8 @@ import pytest
 
 from transferability.errors import TaskError
 from transferability.ranking.result import Ranking
-from transferability.report.narrative import answer, certificate_in_words, relation_answer
+from transferability.report.narrative import answer, certificate_in_words
+from transferability.report.relation_narrative import relation_answer
 from transferability.report.render import to_html, to_json, to_markdown
 from transferability.report.summarize import summarize
 

@@ -12,8 +12,8 @@ import pytest
 from transferability import TaskRelatedness, scores
 from transferability.agreement import agreement
 from transferability.errors import OptionError
-from transferability.ranking.intervals import clopper_pearson
 from transferability.scores.ncti import _unit_geometry
+from transferability.statistics.intervals import clopper_pearson
 
 N = 12
 X = np.random.default_rng(0).normal(size=(N, 3)) + 2 * np.eye(3)[np.arange(N) % 2]

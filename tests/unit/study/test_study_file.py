@@ -16,6 +16,7 @@ from transferability.errors import (
     UnknownNameError,
 )
 from transferability.study import Study, load_study
+from transferability.study.inventory import Inventory
 
 Write = Callable[..., Study]
 
@@ -72,3 +73,9 @@ def test_files_that_are_no_study_are_refused(tmp_path: Path) -> None:
         load_study(tmp_path / "bad.toml")
     with pytest.raises(DatasetError, match="cannot be read"):
         load_study(tmp_path)
+
+
+def test_a_study_with_more_folds_than_rows_is_refused_before_it_begins(written: Write, folder: Path) -> None:
+    study = written(folder, settings={"folds": 91})
+    with pytest.raises(OptionError, match="`folds` must be at most the number of different rows of target 'scans'"):
+        Inventory(study)

@@ -12,8 +12,8 @@ from transferability.encoders.function import FunctionEncoder
 from transferability.errors import LabelError
 from transferability.pipeline import Settings, prepare
 from transferability.ranking.confirmation import Confirmation, Confirmed
-from transferability.ranking.intervals import clopper_pearson
 from transferability.ranking.store import ResultStore
+from transferability.statistics.intervals import clopper_pearson
 from transferability.validation import confirm as module
 from transferability.validation.confirm import BRIEF, confirm, first_trainable
 from transferability.validation.settings import FineTuning

@@ -16,10 +16,10 @@ from 16 to 64 / √d the bound is nearly the same (`experiments/tau_scale.py`).
 PAPER_TAU = 0.2
 """The paper's value; packs hold a classifier for it."""
 
-_RANGE = (1e-3, 50.0)
+_MOST_STEPS = 12  # each way
 _WORTH_A_STEP = 0.99  # of the best so far; towards log K the walk would go on for ever, for nothing
 _PATIENCE = 2  # steps that may be no better: a bound from a few rows is noisy
-_LEAST_SPREAD = 1e-3  # features that are all constant
+_NO_SPREAD = 1e-3  # of features that are all constant
 _FIRST = 32.0  # times 1 / √spread: "scaled", and where the walk of "auto" begins
 
 S = TypeVar("S")
@@ -28,7 +28,7 @@ S = TypeVar("S")
 def first_tau(tau: float | tuple[float, ...] | str, spread: float) -> float:
     """Return the τ that is tried first."""
     if isinstance(tau, str):
-        return _FIRST / math.sqrt(max(spread, _LEAST_SPREAD))
+        return _FIRST / math.sqrt(spread or _NO_SPREAD)
     return tau if isinstance(tau, float) else tau[0]
 
 
@@ -47,8 +47,9 @@ def solve_for_tau(
     ----------
     tau : float, tuple of float, "scaled" or "auto"
     spread : float
-        Mean squared norm of the reference's features: as many as are alive, where they are standardised. "scaled" is
-        32 / √spread; there the walk of "auto" begins. It goes in factors of two, two steps past the best one each way.
+        Mean squared distance of the reference's features from their mean: as many as are alive, where they are
+        standardised. "scaled" is 32 / √spread; there the walk of "auto" begins. It goes in factors of two, two steps
+        past the best one each way, twelve at most.
     solve : callable
         τ to solution.
     criterion : callable
@@ -62,7 +63,7 @@ def solve_for_tau(
     solved = {0: solve(centre)}
     for direction in (1, -1):
         step, best, worse = direction, criterion(solved[0]), 0
-        while worse < _PATIENCE and _RANGE[0] < centre * 2.0**step < _RANGE[1]:
+        while worse < _PATIENCE and abs(step) <= _MOST_STEPS:
             solved[step] = solve(centre * 2.0**step)
             worse = 0 if criterion(solved[step]) < _WORTH_A_STEP * best else worse + 1
             best = min(best, criterion(solved[step]))

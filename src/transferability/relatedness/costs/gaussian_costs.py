@@ -24,7 +24,7 @@ __all__ = ["GammaCost", "GaussianEuclidean", "GaussianLoss"]
 _ESTIMATE = "Not certified: an estimate from means and covariances, as if each class were Gaussian. "
 _PAIRS = 2_000  # that a map is fitted to
 _LEAST_PAIRS = 20  # per class
-_RIDGES = (1.0, 1e-1, 1e-2, 1e-3)
+_RIDGES = (1.0, 1e-1, 1e-2, 1e-3)  # no rows are held out of statistics: the last one is as weak as may be
 _FIRST_ROUNDS, _NEXT_ROUNDS = 2, 1
 _SQUARES_ROUNDS = 4
 

@@ -13,7 +13,9 @@ __all__ = ["RidgeChoice", "ridge_path"]
 
 _FIRST = 1.0
 _STEP = 10.0
-_RANGE = (1e-7, 1e4)
+_RANGE = (1e-7, 1e4)  # stronger is no map, which competes
+_LEAST = 1e-12  # where each step below the range is worth it; weaker is rounding
+_WORTH_A_STEP = 0.99  # of the best so far, below the range
 _MUCH_WORSE = 1.05  # times the best: no weaker ridge is tried
 _PATIENCE = 2  # so many that are worse, but not much
 
@@ -32,8 +34,8 @@ def ridge_path(
     """Return the map with the smallest held-out bound.
 
     The path begins at ridge 1 and goes down in factors of ten, each fit starting where the last one ended, until the
-    bound turns up. Where the first one is the best it goes up as well: no end of a grid is ever taken for an optimum.
-    Leaving the features as they are competes.
+    bound turns up. Where the first one is the best it goes up as well. It ends at 1e4, beyond which lie the features
+    as they are, which compete; and at 1e-7, or where the bound still falls by a hundredth, further down.
 
     Parameters
     ----------
@@ -48,9 +50,11 @@ def ridge_path(
         ridge, current, worse = _FIRST if factor < 1 else _FIRST * factor, start, 0
         if factor > 1 and best is not first:
             break  # downhill lies the optimum
-        while _RANGE[0] <= ridge <= _RANGE[1] and worse < _PATIENCE:
+        falls = False  # whether the last step was worth it
+        while (_RANGE[0] if not falls else _LEAST) <= ridge <= _RANGE[1] and worse < _PATIENCE:
             current = fit(current, ridge)
             tried = RidgeChoice(current, ridge, judge(current))
+            falls = tried.bound < _WORTH_A_STEP * best.bound
             first = tried if first is None else first
             if tried.bound < best.bound:
                 best, worse = tried, 0

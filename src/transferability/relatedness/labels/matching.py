@@ -7,9 +7,7 @@ For a fixed feature map the cheapest one-to-one choice is a linear assignment wi
 Solving K_T × K_R transport problems to fill that matrix would be wasteful. Both ground costs are convex in
 :math:`u' - u`, so the cost between the class means bounds the transport from below (Jensen). Assign on the bounds, make
 the chosen entries exact, assign again, and stop when every chosen entry is exact: the result is the optimum, and only a
-few transports were solved. Fewer reference than target classes: some must be shared, which costs entropy
-:math:`\sum_j \varphi(D_j) - \sum_i \varphi(P_T(i))` with :math:`\varphi(x) = x \log x`; best responses replace the
-assignment there, from several starts, and swaps: a local optimum, and the best one for most small problems.
+few transports were solved. With fewer reference than target classes some must be shared (`labels.sharing`).
 """
 
 from __future__ import annotations
@@ -18,10 +16,11 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment, minimize
-from scipy.special import logsumexp, softmax, xlogy
+from scipy.special import logsumexp, softmax
 
 from transferability._array import FloatArray, IntArray
 from transferability.relatedness.labels.label_transform import LabelTransform
+from transferability.relatedness.labels.sharing import cheapest_sharing
 from transferability.transport.cost import euclidean_cost, loss_cost
 from transferability.transport.coupling import couple
 
@@ -41,8 +40,6 @@ _POINTS_PER_CLASS = 200
 _DENSE_PAIRS = 2_500
 _START_SHARPNESS = 3.0
 _QUANTILES = 50
-_RANDOM_STARTS = 16
-_MOST_TO_SWAP = 40  # target classes; beyond, single moves have to do
 _PENALTY = 100.0  # ν; the paper has 1 and never meets the constraint
 
 
@@ -155,70 +152,10 @@ def assign_classes(costs: PairCosts, priors: FloatArray) -> IntArray:
         if injective:
             chosen = linear_sum_assignment(priors[:, None] * costs.values)[1]
         else:
-            chosen = start = _cheapest_sharing(costs.values, priors, start)
+            chosen = start = cheapest_sharing(costs.values, priors, start)
         if not costs.make_exact(rows, chosen):
             return chosen
     return chosen
-
-
-def _cheapest_sharing(costs: FloatArray, priors: FloatArray, start: IntArray | None) -> IntArray:
-    """Return the best of the local optima that several starts lead to, for fewer reference than target classes.
-
-    Starts: each class where it is cheapest; the cheapest assignment in which no reference class serves more target
-    classes than it must; the answer to the costs before; and sixteen random ones, the same for the same shape.
-    """
-    n_targets, n_references = costs.shape
-    repeats = -(-n_targets // n_references)
-    spread = linear_sum_assignment(priors[:, None] * np.tile(costs, repeats))[1] % n_references
-    rng = np.random.default_rng(0)
-    starts = [costs.argmin(axis=1), spread, *([] if start is None else [start])]
-    starts += [rng.integers(n_references, size=n_targets) for _ in range(_RANDOM_STARTS)]
-    found = [_best_responses(costs, priors, each) for each in starts]
-    return min(found, key=lambda chosen: _shared_cost(costs, priors, chosen))
-
-
-def _shared_cost(costs: FloatArray, priors: FloatArray, chosen: IntArray) -> float:
-    """Return ``Σ_i P_T(i) cost(i, j_i)`` plus the entropy of sharing, up to a constant."""
-    mass = np.bincount(chosen, weights=priors, minlength=costs.shape[1])
-    return float(priors @ costs[np.arange(len(priors)), chosen]) + float(xlogy(mass, mass).sum())
-
-
-def _best_responses(costs: FloatArray, priors: FloatArray, start: IntArray) -> IntArray:
-    """Let one target class after the other, or two that swap, move to where cost plus entropy falls most."""
-    chosen = start.astype(np.int64)
-    mass = np.bincount(chosen, weights=priors, minlength=costs.shape[1])
-    for _ in range(100):
-        moved = False
-        for i in np.argsort(-priors, kind="stable"):
-            mass[chosen[i]] -= priors[i]
-            others = np.maximum(mass, 0.0)
-            total = priors[i] * costs[i] + xlogy(others + priors[i], others + priors[i]) - xlogy(others, others)
-            best = int(total.argmin())
-            if total[best] < total[chosen[i]] - 1e-12:
-                chosen[i], moved = best, True
-            mass[chosen[i]] += priors[i]
-        if not moved and not _swap(costs, priors, chosen):
-            break
-        mass = np.bincount(chosen, weights=priors, minlength=costs.shape[1])
-    return chosen
-
-
-def _swap(costs: FloatArray, priors: FloatArray, chosen: IntArray) -> bool:
-    """Let the two target classes swap that gain most by it, in place; return whether any do."""
-    if len(priors) > _MOST_TO_SWAP:
-        return False
-    before = _shared_cost(costs, priors, chosen)
-    best, pair = before - 1e-12, None
-    for i, k in np.argwhere(np.triu(chosen[:, None] != chosen)):
-        chosen[i], chosen[k] = chosen[k], chosen[i]
-        after = _shared_cost(costs, priors, chosen)
-        if after < best:
-            best, pair = after, (i, k)
-        chosen[i], chosen[k] = chosen[k], chosen[i]
-    if pair is not None:
-        i, k = pair
-        chosen[i], chosen[k] = chosen[k], chosen[i]
-    return pair is not None
 
 
 def random_matching(n_targets: int, n_references: int, rng: np.random.Generator) -> IntArray:

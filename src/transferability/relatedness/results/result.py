@@ -36,6 +36,10 @@ class Relatedness(RelatednessSummary):
         Re-weighted reference loss, ``H(Y''|Y')``, cost of the transport.
     transferred_loss, transferred_accuracy : float or None
         Of ``h' = B h_R(f(z))``; None without target labels, or without samples of the target.
+    accuracy_without_map : float or None
+        Of the same classifier on the target's features as they are. The map is fitted to the target's labels, so that
+        ``h'`` may be right where the reference is of no use: this is what the reference alone gives. None without
+        labels, without samples, and where the two tasks have different numbers of features.
     transferred_losses : float32 array of shape (n_T,), or None
         The loss of ``h'`` on each sample; their mean is `transferred_loss`.
     transferred_correct : bool array of shape (n_T,), or None

@@ -10,13 +10,17 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from transferability._array import BoolArray, FloatArray, IntArray
+from transferability._criteria import TRANSFERRED_ACCURACY, TRANSFERRED_LOSS
 from transferability._validate import check_choice
+from transferability.relatedness.results.class_terms import ClassTerms, NearestClass, ReferenceFit
 from transferability.relatedness.results.visual_summary import VisualSummary
+from transferability.statistics.bounded_means import betting_interval, largest_smoothed_loss, smoothed_losses
+from transferability.statistics.intervals import ConfidenceInterval, clopper_pearson
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,73 +30,13 @@ __all__ = ["ClassTerms", "NearestClass", "ReferenceFit", "RelatednessSummary"]
 _NUMBERS = [
     "reference", "target",
     "bound", "reference_loss", "label_mismatch", "distribution_mismatch",
-    "transferred_loss", "transferred_accuracy", "transferability", "transferability_accuracy", "gap",
+    "transferred_loss", "transferred_accuracy", "accuracy_without_map",
+    "transferability", "transferability_accuracy", "gap",
     "tau", "scale", "certified_tau", "certified", "certificate",
     "chance", "log_n_classes", "fit_bound", "evaluated_on",
     "ground_cost", "space", "solver", "seconds",
     "ridge", "exact_transport",
 ]  # fmt: skip
-
-
-class NearestClass(NamedTuple):
-    """The class of a reference pack that a target class lies nearest to."""
-
-    target_class: str
-    reference: str
-    reference_class: str
-    share: float  # of the rows of the target class, whose nearest class it is
-    runner_up: str | None = None  # "reference: class" that comes second; None where all rows agree
-
-
-class ReferenceFit(NamedTuple):
-    """How well the classifier of the reference was fitted."""
-
-    loss: float
-    accuracy: float
-    gap: float | None  # bound on loss − optimum, in nats
-    converged: bool
-
-
-@dataclass(frozen=True)
-class ClassTerms:
-    """What is known of one target class; the terms are weighted by its prior, so that they sum to those of the bound.
-
-    Attributes
-    ----------
-    target_class : str
-    reference_class : str or None
-        The one with the largest share in it; None where the class has no sample.
-    prior : float
-    reference_loss, label_mismatch, distribution_mismatch : float
-        In nats.
-    accuracy_lost_on_reference, accuracy_lost_to_labels, accuracy_lost_on_target : float or None
-        Shares of all rows; None without labels.
-    alternative_class : str or None
-        What the best other assignment would match it with.
-    margin, margin_error : float or None
-        Nats that it costs more, and the standard error of that.
-    share_of_folds : float or None
-        Share of the folds that chose the reference class.
-    """
-
-    target_class: str
-    reference_class: str | None
-    prior: float
-    reference_loss: float
-    label_mismatch: float
-    distribution_mismatch: float
-    accuracy_lost_on_reference: float | None = None
-    accuracy_lost_to_labels: float | None = None
-    accuracy_lost_on_target: float | None = None
-    alternative_class: str | None = None
-    margin: float | None = None
-    margin_error: float | None = None
-    share_of_folds: float | None = None
-
-    @property
-    def bound(self) -> float:
-        """Its part of the bound."""
-        return self.reference_loss + self.label_mismatch + self.distribution_mismatch
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -132,6 +76,7 @@ class RelatednessSummary:
     class_map: IntArray
     classes: tuple[ClassTerms, ...]
     reference_fit: ReferenceFit
+    accuracy_without_map: float | None = None
     accuracy_lost: Mapping[str, float] | None = None
     tau_path: tuple[tuple[float, float], ...] = ()
     pseudo_labels: IntArray | None = None
@@ -150,6 +95,11 @@ class RelatednessSummary:
         return None if self.transferability is None else self.bound - self.transferability
 
     @property
+    def below_chance(self) -> bool:
+        """Whether the transferred classifier is right less often than the largest class alone; False if unknown."""
+        return self.transferred_accuracy is not None and self.transferred_accuracy < self.chance
+
+    @property
     def references(self) -> Sequence[RelatednessSummary]:
         """The results of all references, in the order given; the union and the target's own half come last."""
         return self.others or (self,)
@@ -159,6 +109,26 @@ class RelatednessSummary:
         """The former name of `references`."""
         warnings.warn("`panel` is called `references` now.", DeprecationWarning, stacklevel=2)
         return self.references
+
+    def interval(
+        self, quantity: Literal["transferred_accuracy", "transferred_loss"] = "transferred_accuracy"
+    ) -> ConfidenceInterval | None:
+        """Return where the accuracy or the loss of ``h'`` lies on new data, with 95 % confidence.
+
+        The interval is shared over the references among which these rows chose. With folds it is of the mean over the
+        fold classifiers. The loss is smoothed: that of ``(1 − ε) h' + ε / K``. None without labels, and where all was
+        measured on the fitting rows.
+        """
+        check_choice(quantity, (TRANSFERRED_ACCURACY, TRANSFERRED_LOSS), "quantity")
+        if self.evaluated_on == "fit" or self.transferred_correct is None or self.transferred_losses is None:
+            return None
+        n_shared = len(self.references) if self.reference_chosen else 1
+        if quantity == TRANSFERRED_ACCURACY:
+            n_right = int(np.count_nonzero(self.transferred_correct))
+            return clopper_pearson(n_right, len(self.transferred_correct), n_shared=n_shared)
+        n_classes = len(self.class_map)
+        losses, largest = smoothed_losses(self.transferred_losses, n_classes), largest_smoothed_loss(n_classes)
+        return betting_interval(losses, largest, n_shared=n_shared)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -189,6 +159,8 @@ class RelatednessSummary:
         one["notes"] = list(self.notes)
         one["nearest"] = [each._asdict() for each in self.nearest]
         one["reference_chosen"] = self.reference_chosen
+        standing = self.interval()
+        one["standing"] = None if standing is None else dataclasses.asdict(standing)
         one["panel"] = [each._record() for each in self.references]
         return one
 

@@ -9,6 +9,7 @@ import numpy as np
 from transferability.relatedness.costs.base import FittedMap
 from transferability.relatedness.maps.feature_map import AffineMap
 from transferability.relatedness.solvers.base import SampleProblem, SampleSolver
+from transferability.relatedness.solvers.normalized import Normalized
 from transferability.relatedness.solvers.pseudo_labels import GUESS_RIDGE
 from transferability.relatedness.solvers.solution import SampleSolution
 
@@ -46,8 +47,13 @@ def _fit_map(problem: SampleProblem) -> FittedMap:
     rng = np.random.default_rng(options.seed)
     reference, target, transform = problem.reference, problem.target, problem.transform
     held_out = problem.head.held_out
-    if options.learn_map:
+    if options.learn_map and options.standardize:
         return cost.fit(reference, held_out, target, transform, rng, scale=options.scale)
+    if options.learn_map:
+        there = Normalized.by(target, reference.features.shape[1])
+        rows = there.reference(reference), held_out, there.target(target)
+        fitted = there.cost(cost).fit(*rows, transform, rng, scale=options.scale)
+        return fitted._replace(feature_map=there.back(fitted.feature_map))
     identity = AffineMap.identity(reference.features.shape[1], target.features.shape[1])
     scale = 1.0
     if options.scale:

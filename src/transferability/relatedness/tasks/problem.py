@@ -68,34 +68,40 @@ class Reference:
     calibrate: bool  # whether classifiers are tried on rows that they have not seen
     seed: int
     test: Task | None = None
+    level: bool = False  # whether classifiers are trained in a unit and about an origin of their own
     _heads: dict[tuple[float, tuple[int, ...]], Head] = field(default_factory=dict)
     _trained: dict[_Lineage, Head] = field(default_factory=dict)  # for all targets
 
     @classmethod
-    def prepare(cls, task: Task, test: Task | None, *, standardize: bool, calibrate: bool, seed: int) -> Reference:
-        """Standardise a reference by its fitting part."""
+    def prepare(
+        cls, task: Task, test: Task | None, *, standardize: bool, calibrate: bool, seed: int, level: bool = False
+    ) -> Reference:
+        """Standardise a reference by its fitting part, or leave it as it came (`level`), or as it was standardised."""
         shared = _shared.get()
         if shared is None:
-            return cls._prepared(task, test, standardize=standardize, calibrate=calibrate, seed=seed)
-        key = id(task), id(test), standardize, calibrate, seed  # of tasks that are kept
+            return cls._prepared(task, test, standardize, calibrate, seed, level)
+        key = id(task), id(test), standardize, calibrate, seed, level  # of tasks that are kept
         if key not in shared:
-            shared[key] = cls._prepared(task, test, standardize=standardize, calibrate=calibrate, seed=seed)
+            shared[key] = cls._prepared(task, test, standardize, calibrate, seed, level)
         return replace(shared[key], _heads={})
 
     @classmethod
-    def _prepared(cls, task: Task, test: Task | None, *, standardize: bool, calibrate: bool, seed: int) -> Reference:
+    def _prepared(
+        cls, task: Task, test: Task | None, standardize: bool, calibrate: bool, seed: int, level: bool
+    ) -> Reference:
         scaler = Scaler.fit(task.features) if standardize else Scaler.identity(task.n_features)
         fit = Sample(scaler.apply(task.features), task.require_labels())
         measured = fit if test is None else Sample(scaler.apply(test.features), test.require_labels())
-        return cls(task, scaler, fit, measured, calibrate, seed, test)
+        return cls(task, scaler, fit, measured, calibrate, seed, test, level)
 
     @cached_property
     def spread(self) -> float:
-        """Mean squared norm of the features: how many of them are alive, where they are standardised."""
-        squares = (
-            np.vdot(block, block) for block in np.array_split(self.fit.features, -(-len(self.fit.labels) // 512))
-        )
-        return float(sum(squares)) / len(self.fit.labels)
+        """Mean squared distance of the features from their mean: how many are alive, where they are standardised."""
+        features = self.fit.features
+        if self._level is not None:  # as they came, perhaps far from zero
+            return float(features.var(axis=0).sum())
+        squares = (np.vdot(block, block) for block in np.array_split(features, -(-len(features) // 512)))
+        return float(sum(squares)) / len(features)
 
     def at(self, tau: float) -> Reference:
         """Return the reference as it is for one τ."""
@@ -122,11 +128,23 @@ class Reference:
 
     def _train(self, tau: float, kept: IntArray, near: tuple[float, tuple[int, ...]] | None, *, rough: bool) -> Head:
         used = np.flatnonzero(np.isin(self.fit.labels, kept))
-        sample, rows = self.fit, self.fit.rows
+        whole, unit = (self.fit, 1.0) if self._level is None else (self._levelled, float(self._level.scale[0]))
+        sample, rows = whole, whole.rows
         if len(used) < len(sample.labels):
             sample, rows = keep_classes(sample, kept), rows.take(used)
-        training = _Training(rows, sample, tau, self._starts(tau, kept, near), rough=rough)
-        return training.calibrated(self.seed) if self.calibrate else training.plain()
+        training = _Training(rows, sample, unit * tau, self._starts(tau, kept, near), rough=rough)
+        head = training.calibrated(self.seed) if self.calibrate else training.plain()
+        return head if self._level is None else replace(head, classifier=_behind(head.classifier, self._level))
+
+    @cached_property
+    def _level(self) -> Scaler | None:
+        """Where features came as they are: what brings them to a unit and an origin that descents converge in."""
+        return Scaler.levelled(self.fit.features) if self.level else None
+
+    @cached_property
+    def _levelled(self) -> Sample:
+        assert self._level is not None
+        return Sample(self._level.apply(self.fit.features), self.fit.labels)
 
     def _nearest(self, tau: float, kept: IntArray) -> tuple[float, tuple[int, ...]] | None:
         """Return which fit of these classes, or of more, has the nearest τ."""
@@ -140,6 +158,18 @@ class Reference:
         places, starts = np.searchsorted(near[1], kept), self._heads[near].starts
         assert starts is not None
         return starts[0].of_classes(places).scaled(tau / near[0]), starts[1].of_classes(places).scaled(tau / near[0])
+
+
+def _behind(classifier: SoftmaxClassifier, level: Scaler) -> SoftmaxClassifier:
+    """Return the classifier of features as they are that a classifier of levelled ones is."""
+    unit = float(level.scale[0])
+    weights = classifier.weights / unit
+    return replace(
+        classifier,
+        weights=weights,
+        intercept=classifier.intercept - weights @ level.mean,
+        certified_tau=classifier.certified_tau / unit,
+    )
 
 
 class _Training(NamedTuple):

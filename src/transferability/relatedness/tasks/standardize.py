@@ -49,6 +49,17 @@ class Scaler:
         """Return the scaler that changes nothing."""
         return cls(np.zeros(n_features), np.ones(n_features), np.inf)
 
+    @classmethod
+    def levelled(cls, features: FloatArray) -> Scaler:
+        """Return the scaler that moves the mean to zero and divides by one number: the root of the mean variance.
+
+        Features that are constant do not count. Distances keep their proportions, and directions stay.
+        """
+        mean, variance = features.mean(axis=0), features.var(axis=0)
+        alive = variance[variance > 0]
+        unit = float(np.sqrt(alive.mean())) if len(alive) else 1.0
+        return cls(mean, np.full(len(mean), unit or 1.0), np.inf)
+
     def apply(self, features: FloatArray) -> FloatArray:
         """Return standardised features in the precision they come in, others in float64.
 

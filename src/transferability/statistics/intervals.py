@@ -1,7 +1,7 @@
 r"""Confidence intervals for new data, from rows that nothing was fitted on; finite-sample, not asymptotic.
 
 Right answers are counts: the interval of an accuracy is the binomial one of Clopper and Pearson [1]_. The interval of a
-mean loss is in `transferability.ranking.bounded_means`.
+mean loss is in `transferability.statistics.bounded_means`.
 
 The rows are independent draws of the distribution that the interval speaks of. `n_shared` intervals that are read
 together hold all at once with the confidence given, whatever they have in common: each is made for

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from transferability import Ranking, Task, TaskRelatedness
-from transferability.relatedness._moved import MOVED
+from transferability._moved import MOVED
 
 
 @pytest.mark.parametrize("old", sorted(MOVED))
 def test_the_old_name_is_the_new_module(old: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        module = importlib.import_module(f"transferability.relatedness.{old}")
-    assert module is importlib.import_module(f"transferability.relatedness.{MOVED[old]}")
+        module = importlib.import_module(f"transferability.{old}")
+    assert module is importlib.import_module(f"transferability.{MOVED[old]}")
 
 
 def test_a_pickle_that_names_the_old_modules_loads() -> None:
@@ -27,9 +27,7 @@ def test_a_pickle_that_names_the_old_modules_loads() -> None:
     now = pickle.dumps(result, protocol=0)  # names of modules as text
     then = now
     for old, new in MOVED.items():
-        then = then.replace(
-            f"ctransferability.relatedness.{new}\n".encode(), f"ctransferability.relatedness.{old}\n".encode()
-        )
+        then = then.replace(f"ctransferability.{new}\n".encode(), f"ctransferability.{old}\n".encode())
     assert then.count(b"ctransferability.relatedness.result\n") == 1
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

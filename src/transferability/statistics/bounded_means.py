@@ -5,8 +5,7 @@ mean of bounded values has an interval without further assumptions, by betting [
 :math:`\prod_t (1 + \lambda_t (X_t - m))` wins nothing on average, so m is excluded where the bet multiplies its stake
 by :math:`1 / \alpha`. The empirical Bernstein interval [2]_ is the closed form to compare with.
 
-`transferability.ranking.intervals` says what is assumed of the rows and of rows of different folds, and what `n_shared`
-does.
+`statistics.intervals` says what is assumed of the rows and of rows of different folds, and what `n_shared` does.
 
 References
 ----------
@@ -27,7 +26,7 @@ import scipy.special
 
 from transferability._array import FloatArray, IntArray
 from transferability.errors import OptionError
-from transferability.ranking.intervals import ConfidenceInterval, Method, Sides, tail_of
+from transferability.statistics.intervals import ConfidenceInterval, Method, Sides, tail_of
 
 __all__ = [
     "Bet",
