@@ -1,23 +1,25 @@
-"""Are samples what the bound promises? Bits per dimension of a recipe's samples under an independent model.
+"""Are samples what the bound promises? Bits per position of a model's samples under an independent model.
 
-    python benchmarks/judge.py --judge runs/judge runs/digits runs/digits_uniform [--n 256] [--steps 200]
+    python benchmarks/judge.py runs/digits runs/digits_gaussian --judge runs/judge [--n 256] [--steps 200]
 
-Samples of a perfect model are as likely as test data: the judge's bound on them is the model's own bound on test data.
-Samples that cost more than that bound are more varied than data are, by a net too small or a sampler that draws from
-another model than the one evaluated (`--first` draws and evaluates by the other convention, to compare).
-
-The judge is any checkpoint of the same data with masks (its bound is tight), trained with another seed or process.
+Models and judge are checkpoints (`d3pm train RECIPE --out runs/NAME`, the judge with another seed:
+`--set train.seed=1`) of the same data. Samples of a perfect model are as likely as test data: the judge's bound on them
+is the model's own bound on test data. Samples that cost more than that bound are more varied than data are, by a net
+too small or a sampler that draws from another model than the one evaluated (`--first` draws and evaluates by the other
+convention, to compare). A judge with masks has a tight bound.
 
 Of a masked model it is also told where the difference comes from. Its samples are drawn token by token, exactly, and
 cost what the net said on the way ("as drawn"): near the bound on test data, if the net is as sure of its own tokens as
 of the data's. The same samples cost more in new orders, under the very net that made them, where its conditional laws
 belong to no joint law: the bound, a mean over orders, is then loose on its samples and tight on data. A sampler that
-takes tokens back and draws them again (`--corrections 2`, `--method remasking`) brings the orders together.
+takes tokens back and draws them again (`--corrections 2 6`, `--method remasking`) brings the orders together.
 """
 
 import argparse
 import dataclasses
+import json
 import math
+from pathlib import Path
 
 import torch
 
@@ -57,53 +59,86 @@ def as_drawn(model, n):
     return x.reshape(shape), float(nats.mean()) / (x.shape[1] * math.log(2))
 
 
-def main():
+def own_bound(model, test, options):
+    """Return a model's bound on test data, `--n` examples of a text."""
+    examples = options.n if model.spec.modality == "text" else 0
+    return evaluate(model, test, dataclasses.replace(model.config.evaluate, times=options.times, examples=examples))
+
+
+def judged(name, x, model, judge, own, options):
+    """Tell what samples cost, under the judge and under the model that drew them; return the row."""
+    result, outside = bound(judge, x, options.times)
+    itself, _ = bound(model, x, options.times)
+    row = {
+        "sampler": name,
+        "samples": len(x),
+        "own_bound": own,
+        "judged": result.bits_per_position,
+        "error": result.standard_error,
+        "over": result.bits_per_position - own,
+        "by_itself": itself.bits_per_position,
+        "none_of_the_data": outside,
+    }
+    print(
+        f"  {name}: judged {row['judged']:.3f} ± {row['error']:.3f}, difference {row['over']:+.3f}; "
+        f"by itself {row['by_itself']:.3f}" + (f"; {outside} values are none of the data's" if outside else ""),
+        flush=True,
+    )
+    return row
+
+
+def samples(model, options):
+    """Draw samples by each sampler asked for; yield what each is called, and them."""
+    for corrections in options.corrections:
+        sampler = GenerationConfig(
+            options.method, options.steps, temperature=options.temperature, n_corrections=corrections
+        )
+        generator = torch.Generator().manual_seed(0)
+        x = generate(model.process, model.denoiser, (options.n, *model.spec.shape), sampler, generator=generator)
+        yield f"{options.method}, {options.steps or 'all'} steps, {corrections} corrections", x
+    if copies(model.process, model.denoiser) and options.method == "ancestral":
+        x, drawn = as_drawn(model, options.n)
+        yield f"token by token, {drawn:.3f} as drawn", x
+
+
+def parsed():
     parser = argparse.ArgumentParser()
     parser.add_argument("models", nargs="+", help="Checkpoints, or folders of runs.")
     parser.add_argument("--judge", required=True)
+    parser.add_argument("--data", help="In place of the judge's own.")
     parser.add_argument("--n", type=int, default=256, help="Samples of each model.")
     parser.add_argument("--times", type=int, default=32, help="Random times per example.")
     parser.add_argument("--steps", type=int, help="Of the sampler.")
     parser.add_argument("--method", default="ancestral", help="Sampler; see GenerationConfig.")
-    parser.add_argument("--corrections", type=int, default=0, help="Of the predictor-corrector.")
+    parser.add_argument("--corrections", type=int, nargs="+", default=[0], help="Of the predictor-corrector.")
     parser.add_argument("--temperature", type=float, default=1.0)
     parser.add_argument(
         "--first", choices=("eq4", "direct"), help="Draw x_0 by this convention instead of the model's."
     )
-    options = parser.parse_args()
+    parser.add_argument("--json", default="", help="Append each row to this file, a line of JSON.")
+    return parser.parse_args()
+
+
+def main():
+    options = parsed()
     torch.set_num_threads(1)
-    sampler = GenerationConfig(
-        options.method, options.steps, temperature=options.temperature, n_corrections=options.corrections
-    )
     judge = load_checkpoint(options.judge)
-    test = load_data(judge.config.data)
-    settings = dataclasses.replace(judge.config.evaluate, times=options.times)
-    on_test = evaluate(judge, test, settings)
-    print(f"judge on test data: {on_test.bits_per_position:.3f} ± {on_test.standard_error:.3f} bits/dim")
-
-    def tell(name, x, own):
-        result, outside = bound(judge, x, options.times)
-        itself, _ = bound(model, x, options.times)
-        print(
-            f"  {name}: judged {result.bits_per_position:.3f} ± {result.standard_error:.3f}, "
-            f"difference {result.bits_per_position - own:+.3f}; by itself {itself.bits_per_position:.3f}"
-            + (f"; {outside} values are none of the data's" if outside else ""),
-            flush=True,
-        )
-
+    source = judge.config.data
+    test = load_data(source if options.data is None else dataclasses.replace(source, path=options.data), judge.spec)
+    on_test = own_bound(judge, test, options)
+    print(f"judge on test data: {on_test.bits_per_position:.3f} ± {on_test.standard_error:.3f} {judge.spec.unit}")
     for path in options.models:
         model = load_checkpoint(path)
         if options.first:
             model.denoiser.conventions = dataclasses.replace(model.denoiser.conventions, first=options.first)
-        own = evaluate(model, test, dataclasses.replace(model.config.evaluate, times=options.times))
-        bits = own.bits_per_position
-        print(f"{path}: own bound on test data {bits:.3f} ± {own.standard_error:.3f}")
-        generator = torch.Generator().manual_seed(0)
-        shape = (options.n, *model.spec.shape)
-        tell("samples", generate(model.process, model.denoiser, shape, sampler, generator=generator), bits)
-        if copies(model.process, model.denoiser):
-            x, drawn = as_drawn(model, options.n)
-            tell(f"token by token, {drawn:.3f} as drawn", x, bits)
+        own = own_bound(model, test, options)
+        print(f"{path}: own bound on test data {own.bits_per_position:.3f} ± {own.standard_error:.3f}", flush=True)
+        for name, x in samples(model, options):
+            row = judged(name, x, model, judge, own.bits_per_position, options)
+            if options.json:
+                about = {"model": str(path), "judge_on_test": on_test.bits_per_position}
+                with Path(options.json).open("a", encoding="utf-8") as file:
+                    file.write(json.dumps({**about, **row}) + "\n")
 
 
 if __name__ == "__main__":

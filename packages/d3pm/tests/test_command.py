@@ -94,36 +94,37 @@ def test_command_fills_in_text(tmp_path):
 
 
 MISTAKES = [
-    (["train", "digit"], 1, "Did you mean 'digits'"),
+    (["train", "digit"], 2, "Did you mean 'digits'"),
     (["train", "digits", "--out", "{tmp}/run"], 1, "--resume"),
-    (["train", "digits", "--out", "{tmp}/a", "--set", "train.batch=0"], 1, "train.batch"),
-    (["train", "digits", "--out", "{tmp}/a", "--set", "train.lr=-0.1"], 1, "train.lr"),
-    (["train", "digits", "--out", "{tmp}/a", "--set", "net.width=15"], 1, "even"),
-    (["train", "digits", "--out", "{tmp}/a", "--set", "net.width=wide"], 1, "width"),
-    (["train", "digits", "--out", "{tmp}/a", "--set", "net.multipliers=[1,1,1,1,1]"], 1, "divisible"),
-    (["train", "digits", "--out", "{tmp}/a", "--set", "net.dropout=2.0"], 1, "dropout"),
-    (["train", "digits", "--out", "{tmp}/a", "--device", "cuda:99"], 1, "device"),
-    (["train", "digits", "--out", "{tmp}/a", "--device", "gpu0"], 1, "device"),
+    (["train", "digits", "--out", "{tmp}/a", "--set", "train.batch=0"], 2, "train.batch"),
+    (["train", "digits", "--out", "{tmp}/a", "--set", "train.lr=-0.1"], 2, "train.lr"),
+    (["train", "digits", "--out", "{tmp}/a", "--set", "net.width=15"], 2, "even"),
+    (["train", "digits", "--out", "{tmp}/a", "--set", "net.width=wide"], 2, "width"),
+    (["train", "digits", "--out", "{tmp}/a", "--set", "net.multipliers=[1,1,1,1,1]"], 2, "divisible"),
+    (["train", "digits", "--out", "{tmp}/a", "--set", "net.dropout=2.0"], 2, "dropout"),
+    (["train", "digits", "--out", "{tmp}/a", "--device", "cuda:99"], 2, "device"),
+    (["train", "digits", "--out", "{tmp}/a", "--device", "gpu0"], 2, "device"),
     (["train", "digits", "--out", "{tmp}/file/run"], 1, "cannot be"),
     (["train", "characters", "--out", "{tmp}/a", "--data", "{tmp}/x.npy"], 1, "array"),
     (["train", "digits", "--out", "{tmp}/a", "--data", "{tmp}/x.npy"], 1, "uint8"),
     (["train", "digits", "--out", "{tmp}/a", "--threads", "0"], 2, "--threads"),
-    (["sample", "{tmp}"], 1, "there is none"),
-    (["sample", "{tmp}/run"], 1, "`out`"),
+    (["sample", "{tmp}"], 2, "there is none"),
+    (["sample", "{tmp}/run"], 2, "`out`"),
     (["sample", "{tmp}/run", "--out", "{tmp}/s.png", "-n", "0"], 2, "-n"),
     (["sample", "{tmp}/run", "--out", "{tmp}/s.png", "--steps", "0"], 2, "--steps"),
     (["sample", "{tmp}/run", "--out", "{tmp}/s.png", "--seed", "-1"], 2, "--seed"),
-    (["sample", "{tmp}/run", "--out", "{tmp}/s.png", "--device", "cuda:99"], 1, "device"),
-    (["sample", "{tmp}/run", "--out", "{tmp}/s.png", "--guidance", "2"], 1, "class-conditional"),
-    (["sample", "{tmp}/run", "--out", "{tmp}/nowhere/s.npz", "-n", "1", "--steps", "2"], 1, "cannot be"),
+    (["sample", "{tmp}/run", "--out", "{tmp}/s.png", "--device", "cuda:99"], 2, "device"),
+    (["sample", "{tmp}/run", "--out", "{tmp}/s.png", "--guidance", "2"], 2, "class-conditional"),
+    (["sample", "{tmp}/run", "--out", "{tmp}/file/s.npz", "-n", "1", "--steps", "2"], 1, "cannot be"),
+    (["encode", "{tmp}/run", "--out", "{tmp}/file/f.npz"], 1, "cannot be"),
     (["evaluate"], 2, "Missing argument"),
-    (["evaluate", "{tmp}/run", "--device", "cuda:9"], 1, "device"),
+    (["evaluate", "{tmp}/run", "--device", "cuda:9"], 2, "device"),
     (["evaluate", "{tmp}/run", "--examples", "-3"], 2, "--examples"),
     (["evaluate", "{tmp}/run", "--step", "0"], 2, "--step"),
-    (["encode", "{tmp}/run", "--out", "{tmp}/features.csv"], 1, ".npz"),
+    (["encode", "{tmp}/run", "--out", "{tmp}/features.csv"], 2, ".npz"),
     (["encode", "{tmp}/run", "--out", "{tmp}/f.npz", "--n-draws", "0"], 2, "--n-draws"),
-    (["encode", "{tmp}/run", "--out", "{tmp}/f.npz", "--device", "cuda:99"], 1, "device"),
-    (["encode", "{tmp}/run", "--out", "{tmp}/f.npz", "--pool", "sum"], 1, "pool"),
+    (["encode", "{tmp}/run", "--out", "{tmp}/f.npz", "--device", "cuda:99"], 2, "device"),
+    (["encode", "{tmp}/run", "--out", "{tmp}/f.npz", "--pool", "sum"], 2, "pool"),
 ]
 
 
@@ -152,8 +153,7 @@ def test_mistakes_end_in_one_sentence(small_run, monkeypatch, capsys, arguments,
     said = capsys.readouterr().err
     assert sentence in said
     assert "Traceback" not in said
-    if code == 1:
-        assert len(said.splitlines()) == 1
+    assert len(said.splitlines()) == (1 if said.startswith("d3pm: ") else 4)  # its own errors, and usage in four
     assert torch.get_num_threads() == threads
 
 

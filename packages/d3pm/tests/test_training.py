@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from d3pm.checkpoint import load_checkpoint
 from d3pm.config import Config
 from d3pm.data import Dataset, DataSpec
-from d3pm.errors import CheckpointError, ConfigError, DataError, OptionError
+from d3pm.errors import CheckpointError, ConfigError, DataError, OptionError, TrainingError
 from d3pm.evaluation import evaluate
 from d3pm.training import learning_rate, train
 from runs import tiny
@@ -218,7 +218,7 @@ def test_settings_that_do_not_fit_are_refused(dataset, tmp_path):
 
 
 def test_a_run_that_has_come_apart_stops(dataset, tmp_path):
-    with pytest.raises(ConfigError, match="finite"):
+    with pytest.raises(TrainingError, match="finite"):
         train(tiny(steps=10, lr=1e25, clip=0.0, log_every=5), tmp_path, data=dataset, device="cpu")
 
 

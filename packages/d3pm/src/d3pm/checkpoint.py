@@ -15,7 +15,7 @@ from torch import Tensor
 
 from d3pm.build import build_denoiser, build_process, n_states_of
 from d3pm.config import Config
-from d3pm.errors import CheckpointError
+from d3pm.errors import CheckpointError, NoSuchFileError
 from d3pm.nets.head import Denoiser
 from d3pm.processes.base import Process
 from d3pm.spec import DataSpec
@@ -103,7 +103,7 @@ def load_checkpoint(path: str | Path, device: torch.device | str = "cpu", proces
         path = path / CHECKPOINT
     if not path.is_file():
         message = f"`checkpoint` must be a file written by d3pm train, or its folder; there is none at {path}."
-        raise CheckpointError(message)
+        raise NoSuchFileError(message)
     header, tensors = _read(path)
     try:
         values, spec = json.loads(header["config"]), DataSpec.from_dict(json.loads(header["data"]))

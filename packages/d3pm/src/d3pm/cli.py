@@ -10,10 +10,13 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
-from d3pm.errors import D3PMError, TruncationWarning
+from d3pm.errors import ConfigError, D3PMError, NoSuchFileError, OptionError, TruncationWarning
 
 app = typer.Typer(
-    help="Discrete diffusion: train, sample, evaluate, encode.", no_args_is_help=True, pretty_exceptions_enable=False
+    help="Discrete diffusion: train, sample, evaluate, encode.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # a wrong option is one line, not a box
 )
 
 DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; CUDA where there is one by default.")]
@@ -250,13 +253,13 @@ def _say(text: str) -> None:
 
 
 def main() -> None:
-    """Run the command; an error of the caller's, or of files, is one sentence and exit code 1."""
+    """Run the command; an error is one sentence and exit code 1, or 2 for a wrong option, recipe or name of a file."""
     warnings.showwarning = _show_warning
     try:
         app()
     except D3PMError as error:
         sys.stderr.write(f"d3pm: {error}\n")
-        raise SystemExit(1) from None
+        raise SystemExit(2 if isinstance(error, OptionError | ConfigError | NoSuchFileError) else 1) from None
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         sys.stderr.write(f"d3pm: a file cannot be read or written{where}: {error.strerror or error}.\n")

@@ -145,7 +145,8 @@ class TrainConfig:
     ema : float
         Decay of the averaged weights, reached gradually; sampling, evaluation and encoding use them.
     precision : {"float32", "bf16"}
-        Of the net; the bound is always computed in float32 or better.
+        Of the net; the bound is computed in float32 or better, but that on a GPU "bf16" lets the loss in training
+        multiply as TensorFloat-32.
     compile : bool
         torch.compile the net, and what the loss does with its logits.
     seed : int

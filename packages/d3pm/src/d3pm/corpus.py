@@ -13,7 +13,7 @@ import numpy as np
 
 from d3pm.config import DataConfig
 from d3pm.dataset import Dataset, count_classes
-from d3pm.errors import DataError, TruncationWarning
+from d3pm.errors import DataError, NoSuchFileError, TruncationWarning
 from d3pm.spec import DataSpec
 from d3pm.tables import is_table, read_table
 from d3pm.text import learn_bpe, learn_unigram, words_per_token
@@ -41,7 +41,7 @@ def load_text(config: DataConfig, known: DataSpec | None = None) -> Dataset:
     path = Path(config.path)
     if not config.path or not path.exists():
         message = f"`path` must name a text file; got {config.path!r}. Pass --data FILE."
-        raise DataError(message)
+        raise NoSuchFileError(message)
     if path.suffix in (".npy", ".npz"):
         return _token_array(path, config, known)
     train, test = _from_table(path, config) if is_table(path) else _from_file(path, config)

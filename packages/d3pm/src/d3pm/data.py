@@ -6,7 +6,7 @@ import numpy as np
 
 from d3pm.config import DataConfig
 from d3pm.dataset import Batch, Dataset, count_classes
-from d3pm.errors import DataError, check_choice, require_extra
+from d3pm.errors import DataError, NoSuchFileError, check_choice, require_extra
 from d3pm.pictures import load_pictures, split_pictures
 from d3pm.spec import DataSpec, check_fits
 
@@ -42,7 +42,7 @@ def load_data(config: DataConfig, known: DataSpec | None = None) -> Dataset:
         pictures = split_pictures(images.reshape(-1, 28, 28).astype(np.uint8), labels.astype(np.int64), 4500)
     else:
         message = "`path` must name pictures; got none. Pass --data FILE."
-        raise DataError(message)
+        raise NoSuchFileError(message)
     largest = 16 if config.kind == "digits" and not config.path else 255
     levels = config.levels
     n_classes = count_classes(pictures.train_labels, pictures.test_labels) if config.conditional else 0

@@ -16,8 +16,10 @@ __all__ = [
     "DataError",
     "ImpossibleStateError",
     "MissingExtraError",
+    "NoSuchFileError",
     "OptionError",
     "TokenError",
+    "TrainingError",
     "TruncationWarning",
     "check_choice",
     "check_list",
@@ -52,6 +54,14 @@ class DataError(D3PMError, ValueError):
 
 class CheckpointError(D3PMError, ValueError):
     """A checkpoint that is damaged, or of another process or net."""
+
+
+class NoSuchFileError(CheckpointError, DataError):
+    """A file or folder that was named and is not there."""
+
+
+class TrainingError(D3PMError, ValueError):
+    """A run that has come apart."""
 
 
 class MissingExtraError(D3PMError, ImportError):

@@ -23,6 +23,7 @@ from d3pm.importance import TimeImportance
 from d3pm.objective import Objective
 from d3pm.processes.absorbing import Absorbing
 from d3pm.processes.base import FLOOR, Mode, Process
+from d3pm.processes.logspace import put, take
 
 __all__ = [
     "Denoiser",
@@ -77,7 +78,7 @@ def bound_term(
 
 def cross_entropy(log_p: Tensor, x_0: Tensor) -> Tensor:
     """Return −log p̃(x_0 | x_t) per position, nats: the auxiliary term of equation 5."""
-    return -log_p.gather(-1, x_0[..., None])[..., 0]
+    return -take(log_p, x_0)
 
 
 def masked_bound_term(
@@ -113,16 +114,15 @@ def continuous_bound_term(
     zero = torch.zeros_like(time)
     rates = process._log_rates(x_t, time, log_p.dtype)
     log_q = process._log_rows(x_0, zero, time, log_p.dtype)  # (..., K)
-    here = x_t[..., None]
-    log_r = log_q - log_q.gather(-1, here)
+    log_r = log_q - take(log_q, x_t)[..., None]
     if mode == "score":
         log_r_theta = process.log_score(x_t, log_p, time)
     else:
         log_p_t = process._log_product(process.log_prediction(x_t, log_p, time, mode), zero, time)
-        log_r_theta = log_p_t - log_p_t.gather(-1, here)
+        log_r_theta = log_p_t - take(log_p_t, x_t)[..., None]
     gap = (rates + log_r_theta).exp() - (rates + log_r).exp()
     gap = gap + torch.where(log_r > FLOOR / 2, (rates + log_r).exp() * (log_r - log_r_theta), 0.0)
-    return gap.scatter(-1, here, 0.0).sum(-1)
+    return put(gap, x_t, 0.0).sum(-1)
 
 
 def sample_times(
@@ -205,7 +205,8 @@ def training_loss(
         masked, t, weight = counted_masks(x_0, t, generator, attention_mask)
         x_t = torch.where(masked, process.mask, x_0)  # type: ignore[attr-defined]
     else:
-        x_t = process.corrupt(x_0, process.spread(t, x_0), generator)
+        with fusing(fuse):
+            x_t = process.corrupt(x_0, process.spread(t, x_0), generator)
     logits = ask(denoiser, x_t, fraction(process, t), condition, attention_mask)
     conventions = conventions_of(denoiser, conventions)
     with fusing(fuse):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from d3pm.config import DataConfig
-from d3pm.errors import DataError, require_extra
+from d3pm.errors import DataError, NoSuchFileError, require_extra
 from d3pm.tables import is_table, read_table
 
 __all__ = ["Pictures", "load_pictures", "split_pictures"]
@@ -40,7 +40,7 @@ def load_pictures(config: DataConfig) -> Pictures:
         message = (
             f"`path` must name an .npz, .npy or .parquet file or a folder of pictures; there is nothing at {path}."
         )
-        raise DataError(message)
+        raise NoSuchFileError(message)
     if is_table(path):
         pictures = _from_table(path, config)
     elif path.is_dir():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +13,22 @@ from torch import Tensor, nn
 from d3pm.device import choose_device
 from d3pm.errors import require_extra
 
-__all__ = ["Alone", "Several", "choose_runtime"]
+__all__ = ["Alone", "Several", "choose_runtime", "tensor_float"]
+
+
+@contextmanager
+def tensor_float(on: bool) -> Iterator[None]:
+    """Let a GPU multiply float32 matrices as TensorFloat-32 inside, with 11 bits of each number.
+
+    In training in bfloat16, whose logits have 8 bits: the products with tables of Q̄_t are several times as fast, and
+    their rounding is an eighth of that of the logits.
+    """
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if on else before)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def choose_runtime(device: str | None, distributed: bool) -> Any:

@@ -64,7 +64,7 @@ def run_sample(
 
 
 def _check_files(spec: DataSpec, out: Path | None, progress: Path | None) -> None:
-    """Refuse files that samples of such data cannot be written to, before any is drawn."""
+    """Refuse files that samples of such data cannot be written to, before any is drawn; make their folders."""
     if progress is not None and spec.modality != "image":
         message = "`progress` draws pictures; this model writes text."
         raise OptionError(message)
@@ -74,6 +74,8 @@ def _check_files(spec: DataSpec, out: Path | None, progress: Path | None) -> Non
     if out is not None and out.suffix not in ((".png", ".npz") if spec.modality == "image" else (".txt", ".npz")):
         message = f"`out` must end in .png or .npz for pictures, .txt or .npz for text; got {out}."
         raise OptionError(message)
+    for path in filter(None, (out, progress)):
+        path.parent.mkdir(parents=True, exist_ok=True)
 
 
 def _save_progress(path: Path, spec: DataSpec, frames: list[np.ndarray]) -> None:
@@ -112,7 +114,6 @@ def picture_grid(pictures: np.ndarray, columns: int | None = None, scale: int = 
 def save_picture(path: Path, pixels: np.ndarray) -> None:
     """Write a PNG."""
     image = require_extra("PIL.Image", "data", "writing pictures")
-    path.parent.mkdir(parents=True, exist_ok=True)
     image.fromarray(pixels).save(path)
 
 
@@ -122,6 +123,7 @@ def run_encode(encoder: DiffusionEncoder, out: Path, data: str | None, part: str
     if out.suffix != ".npz":
         message = f"`out` must end in .npz; got {out}."
         raise OptionError(message)
+    out.parent.mkdir(parents=True, exist_ok=True)
     config: DataConfig = encoder.checkpoint.config.data
     dataset = load_data(config if data is None else dataclasses.replace(config, path=data), encoder.checkpoint.spec)
     check_fits(dataset.spec, encoder.checkpoint.spec)

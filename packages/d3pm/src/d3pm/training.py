@@ -20,13 +20,13 @@ from d3pm.build import build_denoiser, build_process, n_states_of
 from d3pm.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from d3pm.config import Config, TrainConfig
 from d3pm.data import Batch, Dataset, load_data
-from d3pm.errors import ConfigError, DataError, check_choice
+from d3pm.errors import ConfigError, DataError, TrainingError, check_choice
 from d3pm.huggingface import load_pretrained, resolve_net
 from d3pm.importance import TimeImportance
 from d3pm.losses import training_loss
 from d3pm.metrics import MetricsLog, Reporter
 from d3pm.resumption import check_folder, check_same, optimizer_tensors, restore_optimizer
-from d3pm.runtime import choose_runtime
+from d3pm.runtime import choose_runtime, tensor_float
 
 __all__ = ["Average", "learning_rate", "train"]
 
@@ -155,7 +155,8 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(settings, step)
         self.optimizer.zero_grad(set_to_none=True)
-        metrics = self._gradients(step)
+        with tensor_float(settings.precision == "bf16" and self.runtime.device.type == "cuda"):
+            metrics = self._gradients(step)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip or math.inf)
         if not bool(torch.isfinite(norm)):  # as the authors' text trainer
             return None
@@ -227,7 +228,7 @@ class _Means:
         """Return the means, and begin anew."""
         if not self._counted:
             message = f"`loss` must be finite; it was not in any step up to {step}. Lower train.lr or train.clip."
-            raise ConfigError(message)
+            raise TrainingError(message)
         values = {key: self._runtime.mean(value / self._counted) for key, value in self._sums.items()}
         self._sums, self._counted = {}, 0
         return values

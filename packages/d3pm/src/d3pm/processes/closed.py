@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from d3pm.processes.base import FLOOR, Mode, Process, log_positive
 from d3pm.processes.checks import check_betas, check_states
+from d3pm.processes.logspace import put, take, take_each
 from d3pm.schedules import Clock, ContinuousSchedule
 
 __all__ = ["Clocked", "Closed", "Uniform"]
@@ -47,13 +48,13 @@ class Closed(Process):
         v = torch.where(x == self.mask, at_mask, elsewhere)
         rows = elsewhere[..., None].expand(*x.shape, self.n_states).clone()
         rows[..., self.mask] = at_mask
-        return rows.scatter_(-1, x[..., None], torch.logaddexp(keep, v).expand_as(x)[..., None])
+        return put(rows, x, torch.logaddexp(keep, v))
 
     def _log_columns(self, x: Tensor, s: Tensor, t: Tensor, dtype: torch.dtype) -> Tensor:
         keep, at_mask, elsewhere = self._targets(s, t, dtype)
         v = torch.where(x == self.mask, at_mask, elsewhere)
         columns = v[..., None].expand(*x.shape, self.n_states).clone()
-        return columns.scatter_(-1, x[..., None], torch.logaddexp(keep, v)[..., None])
+        return put(columns, x, torch.logaddexp(keep, v))
 
     def _log_product(self, log_p: Tensor, s: Tensor, t: Tensor) -> Tensor:
         keep, at_mask, elsewhere = self._targets(s, t, log_p.dtype)
@@ -95,8 +96,8 @@ class Closed(Process):
             return torch.where(x == x_0, torch.logaddexp(log_keep, v), v)
 
         mask = torch.full_like(x_t, self.mask)
-        log_p_at = log_p.gather(-1, torch.stack([x_t, x_0, mask], -1))  # one gather: its gradient is K wide
-        p_t = torch.logaddexp(keep_t + log_p_at[..., 0], torch.where(x_t == self.mask, at_mask_t, elsewhere_t))
+        log_p_at = take_each(log_p, x_t, x_0, mask)
+        p_t = torch.logaddexp(keep_t + log_p_at[0], torch.where(x_t == self.mask, at_mask_t, elsewhere_t))
 
         log_q_t = reach(x_t, keep_t, at_mask_t, elsewhere_t)
         forget = torch.where(x_t == self.mask, at_mask, elsewhere)  # log v(x_t) of the step s → t
@@ -104,7 +105,7 @@ class Closed(Process):
         w_clean = (forget + keep_s - log_q_t).exp()
         w_mask = (forget + to_mask_s - log_q_t).exp()
         total = p_t - log_q_t
-        for weight, x, log_p_x in zip((w_stay, w_clean, w_mask), (x_t, x_0, mask), log_p_at.unbind(-1), strict=True):
+        for weight, x, log_p_x in zip((w_stay, w_clean, w_mask), (x_t, x_0, mask), log_p_at, strict=True):
             p_s = torch.logaddexp(keep_s + log_p_x, torch.where(x == self.mask, at_mask_s, elsewhere_s))
             difference = reach(x, keep_s, at_mask_s, elsewhere_s) - p_s
             total = total + torch.where(weight > 0, weight * difference, 0.0)
@@ -114,7 +115,7 @@ class Closed(Process):
         # Means over K of log q(x_s | x_0) and log p̃_s(x_s): v everywhere, put right at the mask (and at x_0).
         at_x0 = torch.where(x_0 == self.mask, at_mask_s, elsewhere_s)
         mean_q = elsewhere_s + (at_mask_s - elsewhere_s + torch.logaddexp(keep_s, at_x0) - at_x0) / self.n_states
-        p_mask = keep_s + log_p_at[..., 2]
+        p_mask = keep_s + log_p_at[2]
         mean_p = elsewhere_s + F.softplus(log_p + (keep_s - elsewhere_s)[..., None]).mean(-1)
         mean_p = mean_p + (torch.logaddexp(p_mask, at_mask_s) - torch.logaddexp(p_mask, elsewhere_s)) / self.n_states
         w_any = (forget + to_any_s - log_q_t).exp()
@@ -156,7 +157,7 @@ class Clocked(Closed):
 
     def log_score(self, x_t: Tensor, logits: Tensor, t: Tensor) -> Tensor:
         """Return log r^θ, (..., K), as SEDD's nets say it (arXiv 2310.16834): zero at x_t itself."""
-        return logits - logits.gather(-1, x_t[..., None])
+        return logits - take(logits, x_t)[..., None]
 
     def _log_reverse_of_score(self, x_t: Tensor, log_score: Tensor, s: Tensor, t: Tensor) -> Tensor:
         """Return log of (r Q_{s:t}⁻¹) ⊙ Q_{s:t}[:, x_t]: equation 4, whose p̃ Q̄_s is r brought back from t to s.

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from d3pm.errors import OptionError
+from d3pm.fusion import fusible
 from d3pm.processes.base import Mode, Process, log_positive
 from d3pm.processes.checks import check_states
 from d3pm.processes.logspace import invert_rows
@@ -46,6 +47,8 @@ class _Dense(Process):
 
     def _log_cumulative(self, t: Tensor) -> Tensor:
         """Return log Q̄_t for times (n,), (n, K, K): from the last time in the table onwards."""
+        if self._stride == 1:
+            return self._log_table[t]
         known = t // self._stride
         rest = t - known * self._stride
         log_q = self._log_table[known]
@@ -57,6 +60,10 @@ class _Dense(Process):
             to_go = rest >= step
             product[to_go] = torch.bmm(product[to_go], self._matrices(known[to_go] * self._stride + step))
         return torch.where((rest > 0)[:, None, None], log_positive(product).to(log_q), log_q)
+
+    def _log_steps(self, t: Tensor) -> Tensor:
+        """Return log Q_t for times (n,), (n, K, K)."""
+        return log_positive(self._matrices(t))
 
     def _step_columns(self, x: Tensor, t: Tensor, dtype: torch.dtype) -> Tensor:
         """Return log Q_t[:, x], (*x.shape, K)."""
@@ -109,11 +116,10 @@ class _Dense(Process):
         dtype = log_p.dtype
         log_p = self.log_prediction(x_t, log_p, t, mode)
         at, to = s.reshape(-1), t.reshape(-1)
-        tables, index = self._pick(torch.zeros_like(at), at, at)
         shape = (len(at), -1)  # (n, positions)
         terms: Tensor = Divergence.apply(
             log_p.reshape(*shape, self.n_states),
-            tables[index].to(log_p.dtype),
+            self._log_cumulative(at).to(log_p.dtype),
             self._log_transposed(at, to).to(log_p.dtype),
             x_0.reshape(shape),
             x_t.reshape(shape),
@@ -123,7 +129,7 @@ class _Dense(Process):
     def _log_transposed(self, s: Tensor, t: Tensor) -> Tensor:
         """Return log Q_{s:t}ᵀ for times (n,), (n, K, K)."""
         if bool((t - s == 1).all()):
-            return log_positive(self._matrices(t)).mT
+            return self._log_steps(t).mT
         tables, index = self._pick(s, t, t)
         return tables.mT[index]
 
@@ -133,7 +139,7 @@ class _Dense(Process):
         cdf = self._log_cumulative(at).double().exp().cumsum(-1)  # (n, K, K)
         which = torch.arange(len(at), device=x_0.device).reshape(t.shape).expand_as(x_0)
         u = torch.rand(x_0.shape, dtype=torch.float64, device=x_0.device, generator=generator)
-        return invert_rows(cdf.reshape(-1, self.n_states), which * self.n_states + x_0, u)
+        return fusible(invert_rows)(cdf.reshape(-1, self.n_states), which * self.n_states + x_0, u)
 
     @property
     def stationary(self) -> Tensor:
@@ -164,11 +170,16 @@ class _Toeplitz(_Dense):
     def _matrices(self, t: Tensor) -> Tensor:
         return self._by_distance[t - 1][:, self._distance] + torch.diag_embed(self._stay[t - 1])
 
+    def _log_steps(self, t: Tensor) -> Tensor:
+        """Return log Q_t for times (n,), (n, K, K), symmetric: 2K logarithms for each time."""
+        log_q = log_positive(self._by_distance[t - 1]).to(self._log_table)[:, self._distance]
+        log_q.diagonal(dim1=1, dim2=2).copy_(log_positive(self._stay[t - 1]))
+        return log_q
+
     def _step_columns(self, x: Tensor, t: Tensor, dtype: torch.dtype) -> Tensor:
         at = t.reshape(-1)  # (n,): one time per example
-        matrices = self._matrices(at)  # symmetric: columns are rows
         which = torch.arange(len(at), device=x.device).reshape(t.shape).expand_as(x)
-        return log_positive(matrices).to(dtype)[which, x]
+        return self._log_steps(at).to(dtype)[which, x]  # symmetric: columns are rows
 
 
 class DiscretizedGaussian(_Toeplitz):

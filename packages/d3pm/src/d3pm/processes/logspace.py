@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from d3pm.errors import TokenError
 
-__all__ = ["FLOOR", "IMPOSSIBLE", "check_numbers", "draw", "invert", "invert_rows", "log_positive"]
+__all__ = [
+    "FLOOR",
+    "IMPOSSIBLE",
+    "check_numbers",
+    "draw",
+    "invert",
+    "invert_rows",
+    "log_positive",
+    "put",
+    "take",
+    "take_each",
+]
 
 FLOOR = -1e30
 IMPOSSIBLE = -1e29  # anything below is a sum in which FLOOR took part
@@ -61,3 +74,34 @@ def check_numbers(logits: Tensor, argument: str) -> None:
 def log_positive(p: Tensor) -> Tensor:
     """Return log p, with FLOOR where p is zero (or negative through rounding)."""
     return torch.where(p > 0, p, 1.0).log().masked_fill(p <= 0, FLOOR)
+
+
+def take(values: Tensor, index: Tensor) -> Tensor:
+    """Return values[..., index]: of values (..., K) one entry per position.
+
+    In a compiled function it is a masked sum, which joins the sums beside it, and its gradient whatever follows: a
+    gather's gradient is a scatter, which fills (..., K) by itself.
+    """
+    if torch.compiler.is_compiling():
+        return torch.where(_at(values, index), values, 0.0).sum(-1)
+    return values.gather(-1, index[..., None])[..., 0]
+
+
+def take_each(values: Tensor, *indices: Tensor) -> Sequence[Tensor]:
+    """Return `take(values, index)` for each index: otherwise in one gather, since the gradient of each is K wide."""
+    if torch.compiler.is_compiling():
+        return [take(values, index) for index in indices]
+    return values.gather(-1, torch.stack(indices, -1)).unbind(-1)
+
+
+def put(values: Tensor, index: Tensor, entries: Tensor | float) -> Tensor:
+    """Return values (..., K) with other entries (...) at the index; the values themselves may be overwritten."""
+    if not isinstance(entries, Tensor):
+        entries = torch.full_like(values[..., 0], entries)
+    if torch.compiler.is_compiling():
+        return torch.where(_at(values, index), entries[..., None], values)
+    return values.scatter_(-1, index[..., None], entries.expand_as(index)[..., None])
+
+
+def _at(values: Tensor, index: Tensor) -> Tensor:
+    return torch.arange(values.shape[-1], device=values.device) == index[..., None]

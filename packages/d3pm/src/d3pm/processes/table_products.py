@@ -67,15 +67,21 @@ class Divergence(torch.autograd.Function):
         if len(rows):
             lost, excess = _put_right(divergence, slope, m, rows, log_p, *tables, x_0, x_t)
         ctx.save_for_backward(p, slope, cumulative, lost, excess, log_p, log_cumulative)
+        ctx.scaled = fusible(_scaled)  # the backward pass comes when `fusing` has ended
         return divergence
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """Return p ⊙ ((p_θ − q) / m Q̄ᵀ), scaled."""
         p, slope, cumulative, lost, excess, log_p, log_cumulative = ctx.saved_tensors
-        result = torch.bmm(slope, cumulative.mT).mul_(p).mul_(gradient[..., None])
+        result = ctx.scaled(torch.bmm(slope, cumulative.mT), p, gradient)
         scale = excess * gradient[lost[:, 0], lost[:, 1]]
         return _add_paths(result, scale, lost, log_p, log_cumulative), None, None, None, None
+
+
+def _scaled(slope: Tensor, p: Tensor, gradient: Tensor) -> Tensor:
+    """Return slope ⊙ p ⊙ gradient; the slope may be overwritten."""
+    return slope.mul_(p).mul_(gradient[..., None])
 
 
 def _divergence(
