@@ -44,7 +44,7 @@ def imports(tree: ast.Module, modules: dict[str, Path]) -> Iterator[str]:
         yield from imports(node, modules)
 
 
-USERS = ("benchmarks", "experiments", "examples", "docs/tools", "packages")
+USERS = ("benchmarks", "experiments", "examples", "docs/tools", "packages/transferability-packs")
 OURS = ("transferability", "transferability_zoo_extra", "transferability_packs")
 OTHERS = ("_asdict", "_exit", "_fc", "_replace")  # of tuples, `os`, networks
 
