@@ -154,7 +154,7 @@ def test_a_table_of_fewer_times_changes_nothing(case, n_tables, monkeypatch):
         if case == "custom"
         else process_from(case)
     )
-    monkeypatch.setattr("d3pm.processes.dense._TABLES", n_tables)
+    monkeypatch.setattr("d3pm.processes.tabulated._TABLES", n_tables)
     few = Custom(whole.parameters["transitions"]) if case == "custom" else process_from(case)
     assert len(few._log_table) <= n_tables + 1 < len(whole._log_table)
     for t in range(11):
