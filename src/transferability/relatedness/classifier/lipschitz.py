@@ -28,9 +28,9 @@ from transferability.relatedness.classifier.constrained import (
     FAIR_GAP,
     Constrained,
     Start,
-    pair_distances_squared,
     solve_constrained,
 )
+from transferability.relatedness.classifier.pairs import pair_distances_squared
 from transferability.relatedness.classifier.rows import Rows
 
 __all__ = ["SoftmaxClassifier", "fit_lipschitz_softmax", "fit_rows"]

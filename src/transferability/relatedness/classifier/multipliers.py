@@ -1,0 +1,89 @@
+r"""Multipliers of the constraint on pairs of classes, one for each pair, and how they move towards the best.
+
+A multiplier grows where its pair is too far apart and falls where it is not, for the weights that the model of the next
+step predicts:
+
+.. math::
+    m_{jk} \leftarrow m_{jk} \, r_{jk}, \qquad r_{jk} = \lVert w_j - w_k \rVert / \tau .
+
+Where multipliers dominate, distances are as their inverse, and one such step is the answer. With many classes that is
+true of all multipliers of a class together, and each alone moves its pair little: so a pair's distance counts by the
+power of four against what is typical of its two classes, :math:`m_{jk} \leftarrow m_{jk} \, r_{jk}^4 / (\bar r_j \bar
+r_k)^{3/2}`, with :math:`\bar r_j^2` the mean square over the multipliers of class j. A pair that was near enough so far
+has next to nothing to multiply: where it is too far apart now, it gets a typical multiplier times :math:`r_{jk}^2 - 1`,
+as in an augmented Lagrangian, if that is more.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from transferability.relatedness.classifier.descent import Descent, Quadratic
+from transferability.relatedness.classifier.pairs import pair_distances_squared, quadratic_of
+from transferability.relatedness.classifier.rows import Array
+
+__all__ = ["MANY_CLASSES", "first_multipliers", "improved_multipliers"]
+
+MANY_CLASSES = 50
+"""From which on a few pairs of many would shrink all of them, and each matters little."""
+_UPDATES, _FIRST_UPDATES = 4, 10  # before a step; each costs no pass over the rows
+_FACTORS = (0.1, 10.0)  # of one update
+_TRUST = 4.0  # of all before a step: far from it, the model says little
+_LEAST = 1e-6  # nats, of all multipliers together: from zero none would come back
+_SHARP_PASSES = 40  # after which the power of four has done what it can, or swings
+_TINY = float(np.finfo(np.float32).tiny)
+
+
+def first_multipliers(descent: Descent, tau: float) -> Array:
+    """Return multipliers, (K, K), with which the model predicts distances of τ: equal ones first, then improved."""
+    n_classes = len(descent.point)
+    multipliers = np.full((n_classes, n_classes), 1.0 / n_classes**2, dtype=descent.point.dtype)
+    np.fill_diagonal(multipliers, 0.0)
+    pairs = max(n_classes * (n_classes - 1), 1)
+    for _ in range(20):
+        ahead = descent.direction(Quadratic(quadratic_of(multipliers, tau)), [])
+        mean = float(pair_distances_squared(descent.weights + ahead[:, :-1]).sum()) / pairs
+        multipliers = np.maximum(multipliers * (np.sqrt(mean) / tau), _LEAST / n_classes**2).astype(ahead.dtype)
+    return improved_multipliers(descent, multipliers, tau, _FIRST_UPDATES - _UPDATES)
+
+
+def improved_multipliers(descent: Descent, multipliers: Array, tau: float, updates: int = _UPDATES) -> Array:
+    """Return multipliers for which the step ahead keeps the constraint better, (K, K)."""
+    low, high = multipliers / _TRUST, np.maximum(multipliers * _TRUST, _typical(multipliers))
+    many = len(multipliers) >= MANY_CLASSES
+    steps = None
+    for _ in range(updates):
+        quadratic = Quadratic(quadratic_of(multipliers, tau))
+        if steps is None or not many:  # of many, the multipliers of all change little at once
+            steps = descent.remembered(quadratic)
+        ahead = descent.direction(quadratic, steps)[:, :-1]
+        ahead += descent.weights
+        ahead *= ahead.dtype.type(1 / tau)
+        updated = _updated(multipliers, pair_distances_squared(ahead), sharp=many and descent.passes < _SHARP_PASSES)
+        multipliers = np.clip(updated, low, high, out=updated)
+    return multipliers
+
+
+def _updated(multipliers: Array, squares: Array, *, sharp: bool) -> Array:
+    if sharp:
+        of_class = np.einsum("jk,jk->j", multipliers, squares) / np.maximum(multipliers.sum(axis=1), _TINY)
+        inverse = np.maximum(of_class, _TINY) ** -0.75
+        updated = squares * squares
+        updated *= inverse
+        updated *= inverse[:, None]
+    else:
+        updated = np.sqrt(squares)
+    np.clip(updated, *_FACTORS, out=updated)
+    updated *= multipliers
+    np.maximum(updated, _LEAST / len(multipliers) ** 2, out=updated)
+    too_far = squares - 1
+    too_far *= _typical(multipliers)
+    too_far += multipliers
+    np.maximum(updated, too_far, out=updated, where=squares > 1)
+    np.fill_diagonal(updated, 0.0)
+    return updated
+
+
+def _typical(multipliers: Array) -> float:
+    """Return the mean multiplier, each counted by itself: that of a pair that is held together."""
+    return float(np.vdot(multipliers, multipliers)) / max(float(multipliers.sum()), _TINY)
