@@ -16,11 +16,11 @@ import numpy as np
 from scipy.special import entr
 
 from transferability._array import FloatArray, IntArray
-from transferability.relatedness.classifier.descent import Descent, Quadratic, cross_entropy
+from transferability.relatedness.classifier.descent import Descent, cross_entropy
 from transferability.relatedness.classifier.intercepts import refit_intercept
-from transferability.relatedness.classifier.multipliers import MANY_CLASSES, first_multipliers, improved_multipliers
-from transferability.relatedness.classifier.pairs import feasible, lower_bound, pair_distances_squared, quadratic_of
-from transferability.relatedness.classifier.rows import Array, Rows
+from transferability.relatedness.classifier.multipliers import MANY_CLASSES, Multipliers
+from transferability.relatedness.classifier.pairs import feasible, lower_bound, pair_distances_squared
+from transferability.relatedness.classifier.rows import Rows
 
 __all__ = ["FAIR_GAP", "Constrained", "Start", "solve_constrained"]
 
@@ -95,24 +95,27 @@ def solve_constrained(
     descent = Descent(
         rows.coordinates, cross_entropy(labels, weight, dtype), rows.spectrum, begin.weights, begin.intercept
     )
-    multipliers = first_multipliers(descent, tau) if begin.multipliers is None else begin.multipliers.astype(dtype)
+    if begin.multipliers is None:
+        multipliers = Multipliers.first(descent, tau)
+    else:
+        multipliers = Multipliers(begin.multipliers.astype(dtype), tau)
     best: Constrained | None = None
     expected = 0.0 if start is not None else np.inf  # decrease: far from the optimum there is no use in a bound
     while True:
         over = descent.passes >= 4 * most_passes
         if over or expected <= _PROMISING * gap * max(descent.look.loss, 1.0):
-            reached = _gap(descent, multipliers, tau, gap)
+            reached = _gap(descent, multipliers, gap)
             over = over or (descent.passes >= most_passes and reached.within(max(gap, FAIR_GAP)))
             if over or reached.within(gap):
-                found = _finish(descent, labels, weight, multipliers, tau, gap)
+                found = _finish(descent, labels, weight, multipliers, gap)
                 best = found if best is None or found.gap < best.gap else best
                 if best.within(gap) or over:
                     return best
-        multipliers = improved_multipliers(descent, multipliers, tau)
-        quadratic = Quadratic(quadratic_of(multipliers, tau))
+        multipliers = multipliers.improved(descent)
+        quadratic = multipliers.quadratic
         expected = descent.move(descent.direction(quadratic, descent.remembered(quadratic)), quadratic)
         if not expected and not descent.forget():
-            found = _finish(descent, labels, weight, multipliers, tau, gap)
+            found = _finish(descent, labels, weight, multipliers, gap)
             return found if best is None or found.gap < best.gap else best
 
 
@@ -123,10 +126,11 @@ def _priors_only(labels: IntArray, weight: FloatArray, n_classes: int, n_feature
     return Start(np.zeros((n_classes, n_features)), log_priors - log_priors.mean(), None)
 
 
-def _gap(descent: Descent, multipliers: Array, tau: float, gap: float) -> _Gap:
+def _gap(descent: Descent, multipliers: Multipliers, gap: float) -> _Gap:
+    tau = multipliers.tau
     loss, slopes, weights = descent.look.loss, descent.slopes[:, :-1], descent.weights
     allowed = gap * max(loss, 1.0)
-    lower = lower_bound(loss, slopes, weights, multipliers, tau, slack=_SLACK * allowed)
+    lower = lower_bound(loss, slopes, weights, multipliers.values, tau, slack=_SLACK * allowed)
     largest = float(np.sqrt(pair_distances_squared(weights).max())) / tau
     falls = max(-float(np.vdot(slopes, weights)), 0.0)
     upper = loss + max(1 - 1 / max(largest, 1.0), 0.0) * falls
@@ -137,10 +141,11 @@ def _gap(descent: Descent, multipliers: Array, tau: float, gap: float) -> _Gap:
 
 
 def _finish(
-    descent: Descent, labels: IntArray, weight: FloatArray, multipliers: Array, tau: float, gap: float
+    descent: Descent, labels: IntArray, weight: FloatArray, multipliers: Multipliers, gap: float
 ) -> Constrained:
     """Make the constraint hold exactly, refit the intercepts, and measure."""
-    weights = descent.weights.astype(np.float64)
+    tau = multipliers.tau
+    weights: FloatArray = descent.weights.astype(np.float64)
     weights -= weights.mean(axis=0)
     largest = float(np.sqrt(pair_distances_squared(weights).max()))
     plain = descent.logits - descent.point[:, -1:]
@@ -154,13 +159,13 @@ def _finish(
     slopes = refitted.slopes @ descent.features
     descent.passes += 1
     slack = _SLACK * gap * max(refitted.loss, 1.0)
-    lower = lower_bound(refitted.loss, slopes, weights.astype(slopes.dtype), multipliers, tau, slack=slack)
+    lower = lower_bound(refitted.loss, slopes, weights.astype(slopes.dtype), multipliers.values, tau, slack=slack)
     priors = np.bincount(labels, weights=weight)
     lower = min(lower, float(entr(priors).sum()))  # the optimum is no worse than the priors, whatever was rounded
     return Constrained(
         weights=weights,
         intercept=refitted.intercept,
-        multipliers=multipliers,
+        multipliers=multipliers.values,
         loss=refitted.loss,
         accuracy=float(weight @ refitted.right),
         gap=max(refitted.loss - lower, 0.0),

@@ -16,13 +16,15 @@ as in an augmented Lagrangian, if that is more.
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 
 from transferability.relatedness.classifier.descent import Descent, Quadratic
 from transferability.relatedness.classifier.pairs import pair_distances_squared, quadratic_of
 from transferability.relatedness.classifier.rows import Array
 
-__all__ = ["MANY_CLASSES", "first_multipliers", "improved_multipliers"]
+__all__ = ["MANY_CLASSES", "Multipliers"]
 
 MANY_CLASSES = 50
 """From which on a few pairs of many would shrink all of them, and each matters little."""
@@ -34,34 +36,52 @@ _SHARP_PASSES = 40  # after which the power of four has done what it can, or swi
 _TINY = float(np.finfo(np.float32).tiny)
 
 
-def first_multipliers(descent: Descent, tau: float) -> Array:
-    """Return multipliers, (K, K), with which the model predicts distances of τ: equal ones first, then improved."""
-    n_classes = len(descent.point)
-    multipliers = np.full((n_classes, n_classes), 1.0 / n_classes**2, dtype=descent.point.dtype)
-    np.fill_diagonal(multipliers, 0.0)
-    pairs = max(n_classes * (n_classes - 1), 1)
-    for _ in range(20):
-        ahead = descent.direction(Quadratic(quadratic_of(multipliers, tau)), [])
-        mean = float(pair_distances_squared(descent.weights + ahead[:, :-1]).sum()) / pairs
-        multipliers = np.maximum(multipliers * (np.sqrt(mean) / tau), _LEAST / n_classes**2).astype(ahead.dtype)
-    return improved_multipliers(descent, multipliers, tau, _FIRST_UPDATES - _UPDATES)
+class Multipliers:
+    """Multipliers and their quadratic.
 
+    Attributes
+    ----------
+    values : (K, K)
+        Symmetric, positive but on the diagonal.
+    tau : float
+    """
 
-def improved_multipliers(descent: Descent, multipliers: Array, tau: float, updates: int = _UPDATES) -> Array:
-    """Return multipliers for which the step ahead keeps the constraint better, (K, K)."""
-    low, high = multipliers / _TRUST, np.maximum(multipliers * _TRUST, _typical(multipliers))
-    many = len(multipliers) >= MANY_CLASSES
-    steps = None
-    for _ in range(updates):
-        quadratic = Quadratic(quadratic_of(multipliers, tau))
-        if steps is None or not many:  # of many, the multipliers of all change little at once
-            steps = descent.remembered(quadratic)
-        ahead = descent.direction(quadratic, steps)[:, :-1]
-        ahead += descent.weights
-        ahead *= ahead.dtype.type(1 / tau)
-        updated = _updated(multipliers, pair_distances_squared(ahead), sharp=many and descent.passes < _SHARP_PASSES)
-        multipliers = np.clip(updated, low, high, out=updated)
-    return multipliers
+    def __init__(self, values: Array, tau: float) -> None:
+        self.values, self.tau = values, tau
+
+    @cached_property
+    def quadratic(self) -> Quadratic:
+        """``½ tr(WᵀQW) = Σ m_jk ‖w_j − w_k‖² / τ²`` over the pairs."""
+        return Quadratic(quadratic_of(self.values, self.tau))
+
+    @classmethod
+    def first(cls, descent: Descent, tau: float) -> Multipliers:
+        """Return multipliers with which the model predicts distances of τ: equal ones first, then improved."""
+        n_classes = len(descent.point)
+        values = np.full((n_classes, n_classes), 1.0 / n_classes**2, dtype=descent.point.dtype)
+        np.fill_diagonal(values, 0.0)
+        pairs = max(n_classes * (n_classes - 1), 1)
+        for _ in range(20):
+            ahead = descent.direction(cls(values, tau).quadratic, [])
+            mean = float(pair_distances_squared(descent.weights + ahead[:, :-1]).sum()) / pairs
+            values = np.maximum(values * (np.sqrt(mean) / tau), _LEAST / n_classes**2).astype(ahead.dtype)
+        return cls(values, tau).improved(descent, _FIRST_UPDATES - _UPDATES)
+
+    def improved(self, descent: Descent, updates: int = _UPDATES) -> Multipliers:
+        """Return multipliers for which the step ahead keeps the constraint better."""
+        low, high = self.values / _TRUST, np.maximum(self.values * _TRUST, _typical(self.values))
+        many = len(low) >= MANY_CLASSES
+        steps, better = descent.remembered(self.quadratic), self
+        for k in range(updates):
+            if k and not many:  # of many, the multipliers of all change little at once
+                steps = descent.remembered(better.quadratic)
+            ahead = descent.direction(better.quadratic, steps)[:, :-1]
+            ahead += descent.weights
+            ahead *= ahead.dtype.type(1 / self.tau)
+            sharp = many and descent.passes < _SHARP_PASSES
+            updated = _updated(better.values, pair_distances_squared(ahead), sharp=sharp)
+            better = Multipliers(np.clip(updated, low, high, out=updated), self.tau)
+        return better
 
 
 def _updated(multipliers: Array, squares: Array, *, sharp: bool) -> Array:

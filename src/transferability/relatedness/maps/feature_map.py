@@ -163,7 +163,7 @@ def fit_cross_entropy(
     loss = mixture_entropy(log_shares, weight, dtype)
     if np.isfinite(log_shares).sum(axis=1).max() == 1:
         loss = cross_entropy(log_shares.argmax(axis=1), weight, dtype)
-    quadratic = Quadratic(ridge * np.eye(n_classes, dtype=dtype), prior.matrix.astype(dtype))
+    quadratic = Quadratic(np.full(n_classes, ridge, dtype=dtype), prior.matrix.astype(dtype))
     descent = Descent(rows.coordinates, loss, rows.spectrum, start.matrix, start.offset)
     careful_to = _SINGLE if dtype == np.float32 else _DOUBLE if rows.coordinates.size * n_classes > _SMALL else _FINE
     tolerance = careful_to if careful else _QUICK
