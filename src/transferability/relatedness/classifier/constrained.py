@@ -104,7 +104,7 @@ def solve_constrained(
     while True:
         over = descent.passes >= 4 * most_passes
         if over or expected <= _PROMISING * gap * max(descent.look.loss, 1.0):
-            reached = _gap(descent, multipliers, gap)
+            reached = _gap(descent, multipliers, max(gap, FAIR_GAP) if descent.passes >= most_passes else gap)
             over = over or (descent.passes >= most_passes and reached.within(max(gap, FAIR_GAP)))
             if over or reached.within(gap):
                 found = _finish(descent, labels, weight, multipliers, gap)
@@ -127,9 +127,11 @@ def _priors_only(labels: IntArray, weight: FloatArray, n_classes: int, n_feature
 
 
 def _gap(descent: Descent, multipliers: Multipliers, gap: float) -> _Gap:
-    tau = multipliers.tau
-    loss, slopes, weights = descent.look.loss, descent.slopes[:, :-1], descent.weights
+    tau, loss = multipliers.tau, descent.look.loss
+    slopes, weights = descent.slopes[:, :-1], descent.weights
     allowed = gap * max(loss, 1.0)
+    if multipliers.idle(weights) > allowed:
+        return _Gap(np.inf, 0.0)
     lower = lower_bound(loss, slopes, weights, multipliers.values, tau, slack=_SLACK * allowed)
     largest = float(np.sqrt(pair_distances_squared(weights).max())) / tau
     falls = max(-float(np.vdot(slopes, weights)), 0.0)

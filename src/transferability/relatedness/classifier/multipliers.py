@@ -29,6 +29,7 @@ __all__ = ["MANY_CLASSES", "Multipliers"]
 MANY_CLASSES = 50
 """From which on a few pairs of many would shrink all of them, and each matters little."""
 _UPDATES, _FIRST_UPDATES = 4, 10  # before a step; each costs no pass over the rows
+_MOST_FIRST, _NEAR = 20, 0.02  # rounds for equal multipliers, and the mean distance that ends them
 _FACTORS = (0.1, 10.0)  # of one update
 _TRUST = 4.0  # of all before a step: far from it, the model says little
 _LEAST = 1e-6  # nats, of all multipliers together: from zero none would come back
@@ -61,11 +62,18 @@ class Multipliers:
         values = np.full((n_classes, n_classes), 1.0 / n_classes**2, dtype=descent.point.dtype)
         np.fill_diagonal(values, 0.0)
         pairs = max(n_classes * (n_classes - 1), 1)
-        for _ in range(20):
+        for _ in range(_MOST_FIRST):
             ahead = descent.direction(cls(values, tau).quadratic, [])
             mean = float(pair_distances_squared(descent.weights + ahead[:, :-1]).sum()) / pairs
             values = np.maximum(values * (np.sqrt(mean) / tau), _LEAST / n_classes**2).astype(ahead.dtype)
+            if abs(mean / tau**2 - 1) < _NEAR:
+                break
         return cls(values, tau).improved(descent, _FIRST_UPDATES - _UPDATES)
+
+    def idle(self, weights: Array) -> float:
+        """Return what multipliers of pairs that are nearer than τ cost the lower bound, in nats, beyond the others."""
+        squares = pair_distances_squared(weights * weights.dtype.type(1 / self.tau))
+        return 0.5 * float(self.values.sum() - np.vdot(self.values, squares))
 
     def improved(self, descent: Descent, updates: int = _UPDATES) -> Multipliers:
         """Return multipliers for which the step ahead keeps the constraint better."""
