@@ -105,7 +105,7 @@ def steps(name: str, dataset: Dataset, device: str) -> None:
     encoder = as_trainable(load_encoder(name, device=device))
     _, test = split(dataset.labels, 0.1, seed=1)
     tuner = FineTuner(encoder, dataset, np.arange(len(dataset)), test, SETTINGS)
-    ours = per_epoch(lambda epochs: tuner._train(CHOSEN, 0, epochs), device)
+    ours = per_epoch(lambda epochs: tuner.run(CHOSEN, 0, epochs=epochs), device)
     plain = per_epoch(lambda epochs: bare(encoder, dataset, epochs), device)
     print(f"{name:40} {plain:8.2f} {ours:8.2f} {ours / plain:6.2f}", flush=True)
 

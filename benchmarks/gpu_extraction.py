@@ -26,6 +26,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -38,8 +39,7 @@ from PIL import Image
 
 from transferability.datasets import Dataset
 from transferability.encoders import load_encoder, preprocess_of
-from transferability.encoders._networks import PictureNetwork
-from transferability.encoders._torch import computing
+from transferability.encoders.networks import PictureNetwork
 from transferability.features import FeatureCache, extract_features
 from transferability.features.prepare import prepare
 from transferability.features.preprocessing import n_processors
@@ -103,12 +103,17 @@ def bare_rate(encoder: PictureNetwork, n_rows: int, size: int, seconds: float) -
     """Return the rows per second of the network alone, on one batch that lies on the device, prepared."""
     n_made = min(n_rows, N_DISTINCT)
     made = prepare(repeated(n_made, size), encoder.preprocess, range(n_made))
-    batch = torch.from_numpy(np.concatenate([made] * -(-n_rows // n_made))[:n_rows]).to(encoder._device)
+    batch = torch.from_numpy(np.concatenate([made] * -(-n_rows // n_made))[:n_rows]).to(
+        next(encoder.module.parameters()).device
+    )
     timed = timed_on_gpu if batch.is_cuda else timed_here
-    with computing(encoder._device, encoder._precision):
+    precision = encoder.identity()["precision"]
+    cast = torch.autocast(batch.device.type, getattr(torch, precision), enabled=precision != "float32")
+    exact = torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False)  # as encoders compute
+    with torch.inference_mode(), cast, exact if precision == "float32" else nullcontext():
 
         def forward() -> None:
-            encoder._compute(batch, False)
+            encoder.differentiable(batch)
 
         forward()  # chooses kernels
         count = max(2, round(seconds / max(timed(forward, 2) / 2, 1e-6)))

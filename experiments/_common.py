@@ -14,10 +14,10 @@ from typing import Any
 
 from _data import target
 from _zoo import encoder, zoo
+from threadpoolctl import threadpool_limits
 
 import transferability
 from transferability import Task, TaskRelatedness
-from transferability._threads import threads_for
 from transferability.datasets import split, stratified_sample
 from transferability.encoders import Encoder
 from transferability.features import extract_features
@@ -60,9 +60,9 @@ def options(description: str | None) -> argparse.Namespace:
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "transferability-experiments")
     given = parser.parse_args()
     if given.device != "cpu":
-        from transferability.encoders._torch import pick_device
+        import torch
 
-        pick_device(given.device)  # said now, and not after networks were pre-trained
+        torch.empty(1, device=given.device)  # fails now, and not after networks were pre-trained
     return given
 
 
@@ -127,7 +127,7 @@ class Run:
     def tasks(self, name: str, data: str) -> tuple[Task, Task]:
         """Return the fitting and the test task of a data set under an encoder."""
         part = self.part(data)
-        with threads_for(0):
+        with threadpool_limits(1, "blas"):
             return part.tasks(extract_features(self.encoder(name), part.dataset))
 
     def kept(self, kind: str, name: str, data: str, work: Callable[[], dict[str, Any]], **parts: Any) -> dict[str, Any]:
@@ -172,7 +172,7 @@ class Run:
             if len(pairs) > 1:
                 pairs = [union_of(pairs, standardize=estimator.standardize)]
             left, right = pairs[0] if pairs else (None, None)
-            with threads_for(0):
+            with threadpool_limits(1, "blas"):
                 found = estimator.fit(left, fit, right, test, folds=folds)
             numbers = {key: getattr(found, key) for key in NUMBERS}
             return numbers | {"reference": found.reference, "seconds": time.process_time() - started}
@@ -191,7 +191,7 @@ class Run:
 
         def work() -> dict[str, Any]:
             task = self.tasks(name, data)[0]
-            with threads_for(0):
+            with threadpool_limits(1, "blas"):
                 found = linear_probe(task.features, task.labels, n_folds=FOLDS)
             return {"loss": found.loss, "accuracy": found.value}
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 from _data import FOR_TARGETS, pictures
+from threadpoolctl import threadpool_limits
 
-from transferability._threads import threads_for
 from transferability.datasets import Dataset
 from transferability.encoders import load_encoder
 from transferability.encoders.image_input import PictureInput
@@ -74,7 +75,7 @@ def encoder(name: str, data: Path, cache: Path, quick: bool, device: str = "cpu"
     full = load_encoder(f"packaged:{name}", device=device)
     if device != "cpu":
         return full
-    from transferability.encoders._networks import before_head
+    from transferability.encoders.networks import before_head
 
     small = PictureInput((LITE_SIZE, LITE_SIZE), fit="stretch", filter="bilinear", mean=127 / 255, std=128 / 255)
     network = full.module
@@ -102,7 +103,7 @@ def network_of(name: str, data: Path, cache: Path, quick: bool):
     path = cache / "weights" / f"{name}-{mark}.safetensors"
     if not path.exists():
         source = pictures(data, recipe.source, "train", n_rows, leave=FOR_TARGETS)
-        with threads_for(0):
+        with threadpool_limits(1, "blas"):
             loss = pretrain(network, recipe.method, batch_of(source), source.labels, epochs=epochs, seed=recipe.seed)
         print(f"pre-trained {name}: loss {loss:.3f}", flush=True)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -118,9 +119,10 @@ def batch_of(dataset: Dataset) -> np.ndarray:
 
 
 def _picture_network(name, network, compute, picture: PictureInput, head=None, device: str = "cpu"):
-    from transferability.encoders._networks import PictureNetwork
-    from transferability.encoders._torch import count_parameters, versions
+    from transferability.encoders.networks import PictureNetwork
 
-    details = {"source": name, "preprocessing": picture.identity(), "versions": versions("pillow")}
-    size = count_parameters(network) - (0 if head is None else count_parameters(head))
+    versions = {package: version(package) for package in ("torch", "pillow")}
+    details = {"source": name, "preprocessing": picture.identity(), "versions": versions}
+    size = sum(each.numel() for each in network.parameters())
+    size -= 0 if head is None else sum(each.numel() for each in head.parameters())
     return PictureNetwork(name, network, compute, picture.one, details, device, n_parameters=size, pooling="own")

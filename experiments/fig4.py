@@ -16,8 +16,8 @@ import numpy as np
 from _common import DEFAULT, FOLDS, PAPERS, TUNING, Run, options
 from _zoo import encoder_from, network_of
 from scipy.stats import pearsonr
+from threadpoolctl import threadpool_limits
 
-from transferability._threads import threads_for
 from transferability.datasets import load_dataset
 from transferability.pipeline import Settings, prepare
 from transferability.validation.finetune import FineTuner
@@ -77,7 +77,7 @@ def tuned(run: Run, name: str, reference: str) -> Any:
     encoder = encoder_from(f"{name} tuned on {reference}", network, run.given.device)
     part = run.part(reference)
     tuner = FineTuner(encoder, part.dataset, part.fit_rows, part.test_rows, TUNING)
-    with threads_for(0):
+    with threadpool_limits(1, "blas"):
         found = tuner.train(tuner.choose(), 0)
     print(f"{encoder.name}: accuracy {found.accuracy:.3f}", flush=True)
     return encoder

@@ -13,8 +13,8 @@ import numpy as np
 from _common import Run, options, sampled
 from finetune_zoo import SEEDS, accuracies
 from scipy.stats import pearsonr
+from threadpoolctl import threadpool_limits
 
-from transferability._threads import threads_for
 from transferability.scores.registry import ScoreInputs, available, compute_many
 
 SHARES = (0.05, 0.1, 0.25, 0.5, 1.0)
@@ -63,7 +63,7 @@ def scored(run: Run, name: str, target: str, reference: str, share: float) -> di
     inputs = ScoreInputs(
         task.features, task.labels, None, run.tasks(name, reference)[0], run.encoder(name).n_parameters
     )
-    with threads_for(0):
+    with threadpool_limits(1, "blas"):
         results, _ = compute_many(SCORES, inputs)
     return {key: float(value) for key, value in results.items() if np.isfinite(float(value))}
 

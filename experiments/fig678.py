@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from _common import DEFAULT, FOLDS, NUMBERS, Run, halves, options
 from _data import target as read
+from threadpoolctl import threadpool_limits
 
 from transferability import TaskRelatedness
-from transferability._threads import threads_for
 from transferability.validation.measure import data_identity
 
 PAIRS = (
@@ -50,7 +50,7 @@ def fitted(run: Run, name: str, data: str, reference: str, estimator: TaskRelate
         started = time.process_time()
         task, (left, right) = run.tasks(name, data)[0], run.tasks(name, reference)
         fit, test = halves(task) if folds is None else (task, None)
-        with threads_for(0):
+        with threadpool_limits(1, "blas"):
             found = estimator.fit(left, fit, right, test, folds=folds)
         numbers = {key: getattr(found, key) for key in NUMBERS}
         classes = [int(each) for each in found.class_map]
@@ -144,7 +144,7 @@ def draw(run: Run, rows: list[dict[str, Any]]) -> Any:
     axes[0].set_title("bound, nats", fontsize=9)
     name, reference, goal = PAIRS[0]
     task, (fit, _) = run.tasks(name, reference)[0], halves(run.tasks(name, goal)[0])
-    with threads_for(0):
+    with threadpool_limits(1, "blas"):
         found = DEFAULT.fit(task, fit)
         one = found.transform.reference_scaler.apply(task.features[:250])
         stages = {"before": found.transform.target_scaler.apply(fit.features[:250]), "after": None}

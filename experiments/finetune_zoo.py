@@ -15,8 +15,8 @@ from typing import Any
 
 from _common import TUNING, Run, options
 from _zoo import PACKAGED, TARGETS, zoo
+from threadpoolctl import threadpool_limits
 
-from transferability._threads import threads_for
 from transferability.validation.measure import measure
 
 __all__ = ["SEEDS", "accuracies"]
@@ -30,7 +30,7 @@ def accuracies(run: Run, name: str, target: str, seeds: tuple[int, ...]) -> list
         kept = _stored(run.given.out, name, target)
         if kept:
             return [kept[seed] for seed in seeds if seed in kept] or list(kept.values())
-    with threads_for(0):
+    with threadpool_limits(1, "blas"):
         found = measure(run.encoder(name), run.part(target), seeds=seeds, settings=TUNING, store=run.store)
     return [each.accuracy for each in found]
 

@@ -21,9 +21,9 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit, log_softmax, softmax
 from tau_scale import tasks_of
+from threadpoolctl import threadpool_limits
 
 from transferability import Task, TaskRelatedness, certify
-from transferability._threads import threads_for
 
 RIDGES = (1e-2, 1e-1, 1.0, 10.0)
 ROUNDS, SOFTNESS = 5, 0.05  # of the coupling; nats
@@ -109,7 +109,7 @@ def compared(reference: Task, target: Task) -> list[list[float]]:
         return task.subset(rows[rows % 10 > 2]), task.subset(rows[rows % 10 <= 2])
 
     references, targets = parts(reference), parts(target)
-    with threads_for(0):
+    with threadpool_limits(1, "blas"):
         found = TaskRelatedness().fit(references[0], targets[0], references[1], targets[1])
         transform, class_map = found.transform, found.class_map
         both = ((references, transform.reference_scaler), (targets, transform.target_scaler))

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from _common import DEFAULT, PAPERS, Run, halves, options
 from _zoo import PANEL, TARGETS
+from threadpoolctl import threadpool_limits
 
 from transferability import TaskRelatedness
-from transferability._threads import threads_for
 
 TAUS = (0.02, 0.2, 1.0)
 FORM, SECONDS = "paper's form", "paper's seconds"
@@ -59,7 +59,7 @@ def lipschitz(run: Run) -> list[dict[str, float]]:
     reference, (fit, _) = run.tasks(name, "mnist")[0], halves(run.tasks(name, "fashion_mnist")[0])
     found = []
     for tau, scale in itertools.product(TAUS, (False, True)):
-        with threads_for(0):
+        with threadpool_limits(1, "blas"):
             result = TaskRelatedness(tau, scale=scale).fit(reference, fit)
         classifier = result.reference_classifier
         points = np.concatenate(
@@ -95,7 +95,7 @@ def times(run: Run) -> dict[str, float]:
     found = {}
     for solver, estimator in (("ours", DEFAULT), ("Algorithm 1", TaskRelatedness(0.2, solver="sgd"))):
         started = time.process_time()
-        with threads_for(0):
+        with threadpool_limits(1, "blas"):
             result = estimator.fit(reference, fit, None, test)
         found[solver] = time.process_time() - started
         found[f"{solver}: bound"] = result.bound

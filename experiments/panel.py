@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 from _data import pictures
 from scipy.stats import kendalltau, pearsonr
+from threadpoolctl import threadpool_limits
 
 from transferability import Task, TaskRelatedness, TransferabilityError, scores
-from transferability._threads import threads_for
 from transferability.encoders import load_encoder
 from transferability.features import extract_features, read_features
 from transferability.relatedness.tasks.standardize import Scaler
@@ -110,7 +110,7 @@ def measure(encoder: str, tasks: dict[tuple[str, str], Task], target: str) -> di
             "cpu_seconds": time.process_time() - started,
         }
     closest = row[f"{next(iter(SETTINGS))}: details"]["reference"]
-    with threads_for(0):
+    with threadpool_limits(1, "blas"):
         inputs = scores.ScoreInputs(fit.features, fit.labels, reference=tasks[closest, "train"])
         row |= {name: float(scores.compute(score, inputs)) for name, score in OTHERS.items()}
     print(encoder, target, f"probe {row['probe']:.3f}", *(f"{name} {row[name]:.3f}" for name in SETTINGS), flush=True)
@@ -124,7 +124,7 @@ def probe(fit: Task, test: Task) -> float:
     scaler = Scaler.fit(fit.features)
     x, y = scaler.apply(fit.features), fit.require_labels()
     held_out = np.random.default_rng(0).permutation(len(y)) < len(y) // 4
-    with threads_for(0):
+    with threadpool_limits(1, "blas"):
 
         def accuracy(strength: float, rows: np.ndarray, features: np.ndarray, labels: np.ndarray) -> float:
             model = LogisticRegression(C=strength, max_iter=2000, tol=1e-3).fit(x[rows], y[rows])

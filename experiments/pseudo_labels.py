@@ -16,9 +16,9 @@ from unittest.mock import patch
 import numpy as np
 from _common import DEFAULT, Run, options
 from sklearn.metrics import accuracy_score
+from threadpoolctl import threadpool_limits
 
 from transferability import Task, TaskRelatedness
-from transferability._threads import threads_for
 from transferability.relatedness.solvers import algorithm1
 
 PAIRS = (
@@ -57,10 +57,10 @@ def guessed(run: Run, name: str, reference: str, target: str) -> dict[str, float
     unlabelled = Task(task.features, None, name=task.name, class_names=task.class_names)
 
     def right(estimator: TaskRelatedness) -> float:
-        with threads_for(0):
+        with threadpool_limits(1, "blas"):
             return float(accuracy_score(task.labels, estimator.fit(source, unlabelled).pseudo_labels))
 
-    with threads_for(0):
+    with threadpool_limits(1, "blas"):
         result = DEFAULT.fit(source, unlabelled)
         once = result.reference_classifier.logits(result.transform.target_scaler.apply(task.features)).argmax(axis=1)
     descent = TaskRelatedness(0.2, solver="sgd", epochs=EPOCHS)

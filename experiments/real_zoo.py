@@ -7,9 +7,10 @@ FOLDER holds ``real_zoo/ENCODER.npz`` (last-layer features and labels of 1,000 r
 ``real_zoo_features.py`` wrote: features of all layers of the first of these rows. ``--reuse`` takes what the results of
 before have, all layers too where KEPT is not given, and computes what they lack: a new criterion then costs minutes.
 
-Three parts, each with every measure of agreement (`_agreement.py`) per target, intervals over encoders, and the noise
-ceiling: last-layer criteria on all rows (task-relatedness and every score of the registry); all-layer criteria and, on
-the same rows, those of the last layer (`_layer_criteria.py`); and the choice among the latter by leave-one-target-out.
+Four parts, each with every measure of agreement (`_agreement.py`) per target, intervals over encoders, and the noise
+ceiling: last-layer criteria on all rows (task-relatedness and every score of the registry); what fine-tuning the same
+encoders on the other targets says, alone and beside these; all-layer criteria and, on the same rows, those of the last
+layer (`_layer_criteria.py`); and the choice among the latter by leave-one-target-out.
 Agreement is also given with a truth that is never below a probe of the frozen features: where fine-tuning ended below
 its own start, the recipe failed and not the encoder.
 """
@@ -25,10 +26,10 @@ from typing import Any
 
 import numpy as np
 from _agreement import MEASURES, Cells, Truth, agreement, ceiling, paired_intervals, read_truth
+from _consensus import consensus, track_record
 from _layer_criteria import all_layer_criteria, last_layer_criteria, spread
 from real_zoo_features import ENCODERS, TARGETS, load_layers
 from scipy.special import softmax
-from scipy.stats import rankdata
 
 from transferability import Relatedness, Task, TaskRelatedness, scores
 from transferability.datasets import folds, split
@@ -43,6 +44,8 @@ CONSENSUS = {
     "LogME of the last, ridge of all layers": ["last layer: LogME", "all layers: ridge"],
     "these and kNN of the upper half": ["last layer: LogME", "all layers: ridge", "upper half: mean kNN"],
 }
+RECORD = "fine-tuned on the other targets"
+BESIDE_THE_RECORD = ("reference: transferred accuracy", PROBE, "n_leep", "logme", "knn")
 
 
 def last_layer(path: Path, target: str, rows: int, n_parameters: int, known: Mapping[str, Any]) -> dict[str, Any]:
@@ -131,19 +134,6 @@ def criteria_of(found: Sequence[Mapping[str, Any]]) -> dict[str, Cells]:
     }
 
 
-def consensus(criteria: Mapping[str, Cells], names: Sequence[str]) -> tuple[Cells, Cells]:
-    """Return the mean of criteria standardised over the encoders of a target, and the mean of their ranks."""
-    means: dict[tuple[str, str], float] = {}
-    ranks: dict[tuple[str, str], float] = {}
-    for target in TARGETS:
-        cells = [cell for cell in criteria[names[0]] if cell[1] == target]
-        values = np.array([[criteria[name][cell] for cell in cells] for name in names])  # (criteria, encoders)
-        standard = (values - values.mean(1, keepdims=True)) / values.std(1, keepdims=True)
-        means |= dict(zip(cells, standard.mean(0).tolist(), strict=True))
-        ranks |= dict(zip(cells, rankdata(values, axis=1).mean(0).tolist(), strict=True))
-    return means, ranks
-
-
 def rows_of(criteria: Mapping[str, Cells], truth: Cells) -> list[dict[str, Any]]:
     """Return each criterion's agreement, mean and by target, with intervals over encoders; the best Pearson first."""
     intervals = paired_intervals(criteria, truth, TARGETS, ENCODERS)
@@ -229,7 +219,11 @@ def summarise(full: Truth, found: Sequence[dict[str, Any]], of_layers: Sequence[
     for name in ("reference", "own half"):
         gaps = [cell[f"{name}: bound"] - cell[f"{PROBE}: loss"] for cell in found]
         summary[f"gap of the bound to the probe's loss, {name}"] = float(np.mean(gaps))
-    tables = {"last layer": criteria_of(found)}
+    last = criteria_of(found)
+    record = {RECORD: track_record(truth)}
+    for name in BESIDE_THE_RECORD:
+        record[f"{RECORD}, and {name}"] = consensus({**record, **last}, [RECORD, name])[0]
+    tables = {"last layer": last, "with accuracies of other targets": record}
     if of_layers:
         criteria = criteria_of(of_layers)
         for title, names in CONSENSUS.items():
@@ -252,7 +246,7 @@ def summarise(full: Truth, found: Sequence[dict[str, Any]], of_layers: Sequence[
 
 def show_all(summary: Mapping[str, Any]) -> None:
     """Print the tables, and what else there is to say."""
-    for title in ("last layer", "all layers"):
+    for title in ("last layer", "with accuracies of other targets", "all layers"):
         if title in summary:
             show(title, summary[title])
             floor = f"{title}, truth not below a probe"

@@ -31,7 +31,6 @@ from real_zoo import agreements
 from real_zoo_features import TARGETS, truth_of
 
 from transferability import scores
-from transferability._writing import write_through_temporary
 from transferability.datasets import stratified_sample
 from transferability.encoders import load_encoder
 
@@ -108,7 +107,9 @@ def keep(cell: dict[str, Any], lock: Path) -> None:
     with FileLock(lock):
         found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"cells": []}
         found["cells"].append(cell)
-        write_through_temporary(RESULTS, (json.dumps(found, indent=1) + "\n").encode())
+        part = RESULTS.with_suffix(".part")
+        part.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+        part.replace(RESULTS)
 
 
 def said_of(kernels: TangentKernels, labels: np.ndarray) -> dict[str, float]:

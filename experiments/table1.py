@@ -20,9 +20,9 @@ from _zoo import PANEL, TARGETS
 from finetune_zoo import SEEDS, accuracies
 from scipy.special import softmax
 from scipy.stats import pearsonr
+from threadpoolctl import threadpool_limits
 
 from transferability import TaskRelatedness
-from transferability._threads import threads_for
 from transferability.ranking.result import ScoreColumn
 from transferability.scores.registry import ScoreInputs, available, compute_many
 from transferability.validation.result import Observation, Validation
@@ -81,7 +81,7 @@ def scored(run: Run, name: str, target: str, panel: list[str]) -> dict[str, floa
     found = run.relatedness(name, target, panel)
     nearest = min(found, key=lambda each: each["bound"])["reference"]
     task, (reference, _) = run.tasks(name, target)[0], run.tasks(name, nearest)
-    with threads_for(0):
+    with threadpool_limits(1, "blas"):
         fitted = DEFAULT.fit(reference, halves(task)[0])
         logits = fitted.reference_classifier.logits(fitted.transform.reference_scaler.apply(task.features))
         inputs = ScoreInputs(

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 
-__all__ = ["endpoint", "hub_problem", "offline_where_it_does_not_answer", "refusal"]
+__all__ = ["endpoint", "hub_problem", "is_no_name", "offline_where_it_does_not_answer", "refusal"]
 
 _YES = ("1", "ON", "YES", "TRUE")
 _TIMEOUT = 5.0  # seconds; a hub that takes longer to say that it is there takes too long to download from
@@ -83,6 +83,12 @@ def refusal(error: BaseException) -> str | None:
     if problem is None:
         return None
     return f"it is not in the cache of the hub, and {problem}. Fetch it elsewhere and carry the cache over (HF_HOME)."
+
+
+def is_no_name(error: BaseException) -> bool:
+    """Tell whether the hub has nothing of the name that was given."""
+    wrong = {"RepositoryNotFoundError", "RevisionNotFoundError", "HFValidationError"}
+    return bool({type(each).__name__ for each in _chain(error)} & wrong)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -70,7 +70,7 @@ def check_features(features: Any, argument: str = "features") -> FloatArray:
                 count = int((~np.isfinite(array).all(axis=1)).sum())
                 message = (
                     f"`{argument}` must be finite; row {row} holds NaN or infinity ({count} such rows in all). "
-                    "Drop these rows or mend the encoder that made them."
+                    "Drop these rows or repair the encoder that made them."
                 )
                 raise FeatureError(message)
     return array

@@ -207,19 +207,23 @@ def bootstrap_pairs(
     n_resamples: int,
     rng: np.random.Generator,
 ) -> Estimate:
-    """Return the statistic of two paired samples and its percentile interval.
+    """Return the statistic of two paired samples, in which their order has no part, and its percentile interval.
 
     Resamples in which one of the two does not vary are drawn again: a correlation is not defined there.
     `scipy.stats.bootstrap` would return nan for the whole interval.
     """
     values = np.empty(n_resamples)
+    known: dict[bytes, float] = {}  # of three pairs there are seven resamples
     for index in range(n_resamples):
         while True:
-            rows = rng.integers(len(first), size=len(first))
+            rows = np.sort(rng.integers(len(first), size=len(first)))
             a, b = first[rows], second[rows]
             if np.ptp(a) > 0 and np.ptp(b) > 0:
                 break
-        values[index] = statistic(a, b)
+        drawn = rows.tobytes()
+        if drawn not in known:
+            known[drawn] = statistic(a, b)
+        values[index] = known[drawn]
     tail = 50 * (1 - confidence)
     low, high = np.percentile(values, [tail, 100 - tail])
     value = statistic(first, second)

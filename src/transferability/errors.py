@@ -14,7 +14,9 @@ from types import ModuleType
 
 __all__ = [
     "DatasetError",
+    "DatasetNameError",
     "EncoderError",
+    "EncoderNameError",
     "FeatureError",
     "FileDamagedError",
     "LabelError",
@@ -26,6 +28,7 @@ __all__ = [
     "TaskError",
     "TransferabilityError",
     "UnknownNameError",
+    "is_wrong_call",
     "nearest_names",
     "no_such_file",
     "one_line",
@@ -62,11 +65,19 @@ class EncoderError(TransferabilityError, ValueError):
     """An encoder that cannot be loaded or does not return features."""
 
 
+class EncoderNameError(EncoderError):
+    """An encoder that is not written as it must be, that is not where it is said to be, or that is not given."""
+
+
 class DatasetError(TransferabilityError, ValueError):
     """Data that cannot be read; the message names the file or the row."""
 
 
-class NoSuchFileError(DatasetError):
+class DatasetNameError(DatasetError):
+    """Data that are not written as they must be, or have no column, split or part of that name."""
+
+
+class NoSuchFileError(DatasetNameError):
     """A file or folder that is not there."""
 
 
@@ -84,6 +95,16 @@ class OutputError(TransferabilityError, OSError):
 
 class MissingExtraError(TransferabilityError, ImportError):
     """A library that an optional extra installs is not there."""
+
+
+def is_wrong_call(error: BaseException | None) -> bool:
+    """Tell whether an option or a name is at fault, or a file that is not there, and not what the files hold."""
+    wrong = OptionError | UnknownNameError | EncoderNameError | DatasetNameError | FileNotFoundError
+    while error is not None:
+        if isinstance(error, wrong):
+            return True
+        error = error.__cause__
+    return False
 
 
 def no_such_file(path: Path, kind: str = "file") -> str:

@@ -41,7 +41,8 @@ def _option(
     least, most : float, optional
         Range.
     of_machine : bool, default=False
-        Whether it says how to compute and not what: a ranking that is continued elsewhere may have another value.
+        Whether it says how to compute and not what: a ranking that is continued elsewhere may have another value, and
+        features in the cache serve every value.
     """
     about = {"help": text, "min": least, "max": most, "of_machine": of_machine}
     return field(default=default, metadata=about)

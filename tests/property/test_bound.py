@@ -192,7 +192,7 @@ def cases(max_rows: int, min_rows: int = 2) -> Any:
 
 
 @cases(80)
-@settings(max_examples=300, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, suppress_health_check=list(HealthCheck))
 def test_certified_bound_holds(options: dict[str, Any], references: list[Shape], target: Shape, measured: str) -> None:
     examine(options, references, target, measured)
 
@@ -231,7 +231,7 @@ def test_terms_of_the_papers_solver_are_finite_and_sum_up(
 
 
 @given(options=OPTIONS, reference=shapes(40), target=shapes(40), measured=MEASURED)
-@settings(max_examples=40, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, suppress_health_check=list(HealthCheck))
 def test_same_seed_same_number(options: dict[str, Any], reference: Shape, target: Shape, measured: str) -> None:
     if options["matching"] == "identity":
         options = {**options, "matching": "random"}

@@ -44,6 +44,36 @@ def imports(tree: ast.Module, modules: dict[str, Path]) -> Iterator[str]:
         yield from imports(node, modules)
 
 
+USERS = ("benchmarks", "experiments", "examples", "docs/tools", "packages")
+OURS = ("transferability", "transferability_zoo_extra", "transferability_packs")
+OTHERS = ("_asdict", "_exit", "_fc", "_replace")  # of tuples, `os`, networks
+
+
+def private_names(tree: ast.Module) -> Iterator[str]:
+    """Yield what a script takes from our packages, or from an object that is not its own, under a private name."""
+    for node in ast.walk(tree):
+        names: list[str] = []
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] in OURS:
+            names = [*(node.module or "").split("."), *(each.name for each in node.names)]
+        elif isinstance(node, ast.Import):
+            names = [
+                name for each in node.names if each.name.partition(".")[0] in OURS for name in each.name.split(".")
+            ]
+        elif isinstance(node, ast.Attribute) and ast.unparse(node.value) not in ("self", "cls"):
+            names = [node.attr]
+        yield from (name for name in names if name.startswith("_") and not name.endswith("__") and name not in OTHERS)
+
+
+@pytest.mark.parametrize("folder", USERS)
+def test_what_stands_beside_the_packages_imports_nothing_private(folder: str) -> None:
+    paths = [path.relative_to(ROOT) for path in sorted((ROOT / folder).rglob("*.py"))]
+    scripts = [path for path in paths if not {"src", "tests"} & {*path.parts}]
+    if not scripts:
+        pytest.skip(f"no {folder} beside the tests")
+    found = {str(path): list(private_names(ast.parse((ROOT / path).read_text("utf-8")))) for path in scripts}
+    assert {name: names for name, names in found.items() if names} == {}
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_no_two_modules_need_each_other(package: str) -> None:
     source = ROOT / package

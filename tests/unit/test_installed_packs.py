@@ -22,7 +22,7 @@ from transferability.relatedness.references import OWN_HALF
 from transferability.report.narrative import relation_answer
 from transferability.study import Study, load_study, plan_study, rankings_of, run_study
 
-SETTINGS = Settings(cache=False, limit=200)
+SETTINGS = Settings(cache=False, limit=200, folds=2)
 HERE = Path(__file__).parents[2] / "packages" / "transferability-packs" / "src" / "transferability_packs" / "packs"
 
 

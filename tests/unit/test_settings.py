@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Unpack, get_type_hints
 
 import pytest
@@ -43,7 +43,7 @@ def test_functions_that_extract_take_the_options_of_extraction(function):
 def test_a_group_of_options_as_arguments():
     given = Settings(layer=3, cache=False, limit=50)
     assert given.of(LoadingOptions)["layer"] == 3
-    assert given.of(ExtractionOptions) == {"dtype": "float32", "batch_size": None, "workers": None, "cache": False}
+    assert given.of(ExtractionOptions) == {**asdict(ExtractionOptions()), "cache": False}
 
 
 def _run(arguments, *, only=None, without=()):

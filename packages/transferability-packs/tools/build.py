@@ -14,12 +14,12 @@ DATA-LICENSES.md before you add a source: a pack is given away.
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from transferability import ReferencePack, Task
-from transferability._identifiers import file_name
 from transferability.datasets import load_dataset, split
 from transferability.encoders import Encoder, load_encoder
 from transferability.features import extract_features
@@ -118,7 +118,7 @@ def main() -> None:
         for name, source in SOURCES.items():
             if source.modality == encoder.modality:
                 pack = make(name, encoder, options.data, options.features)
-                path = pack.save(options.out / file_name(encoder.name) / f"{name}.safetensors", compact=True)
+                path = pack.save(options.out / re.sub(r"[^\w.-]", "-", encoder.name) / f"{name}.safetensors", compact=True)
                 print(f"{encoder.name}, {name}: {path.stat().st_size:,} bytes", flush=True)
 
 

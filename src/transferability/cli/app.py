@@ -25,7 +25,7 @@ from transferability.cli.report import report
 from transferability.cli.score import score
 from transferability.cli.study import study
 from transferability.cli.validate import validate
-from transferability.errors import NoSuchFileError, OptionError, TransferabilityError, UnknownNameError
+from transferability.errors import TransferabilityError, is_wrong_call
 
 __all__ = ["app", "main"]
 
@@ -81,7 +81,7 @@ def main() -> None:
         if state.debug:
             raise
         print(f"error: {one_line(_sentence(error))}", file=sys.stderr)  # noqa: T201
-        sys.exit(EXIT_USAGE if isinstance(error, OptionError | UnknownNameError | NoSuchFileError) else EXIT_FAILED)
+        sys.exit(EXIT_USAGE if isinstance(error, TransferabilityError) and is_wrong_call(error) else EXIT_FAILED)
 
 
 def _sentence(error: BaseException) -> str:

@@ -119,7 +119,7 @@ def confirm_file(
     Returns
     -------
     confirmation : Confirmation
-    foretold : dict of str to float or None
+    predicted : dict of str to float or None
         Transferred accuracy of each encoder.
     """
     from transferability.pipeline import load_part
@@ -177,12 +177,12 @@ def _check_rows(part: Part, made: Mapping[str, Any]) -> None:
         raise OptionError(message)
 
 
-def show_confirmation(confirmation: Confirmation, foretold: Mapping[str, float | None]) -> None:
+def show_confirmation(confirmation: Confirmation, predicted: Mapping[str, float | None]) -> None:
     """Print transferred and fine-tuned accuracy side by side, the sentence that follows, and the notes."""
     rows = []
     for each, interval in zip(confirmation.entries, confirmation.intervals, strict=True):
         ends = "–" if interval is None else f"{100 * interval.low:.1f} – {percent(interval.high)}"
-        accuracies = [percent(value) for value in (foretold.get(each.encoder), each.probe_accuracy, each.accuracy)]
+        accuracies = [percent(value) for value in (predicted.get(each.encoder), each.probe_accuracy, each.accuracy)]
         rows.append([each.encoder, *accuracies, ends, str(each.epochs or "–"), f"{each.seconds:.0f}"])
     title = f"Fine-tuned on {confirmation.target}, most accurate first ({confirmation.n_test:,} rows to measure on)"
     titles = ["encoder", "transferred accuracy", "linear probe", "fine-tuned", "95 % interval", "epochs", "seconds"]

@@ -104,8 +104,8 @@ def validate(
     if top is not None:
         ranking = Path(only(data, None, "ranking"))
         chosen = only(target, None) if target else None
-        found_first, foretold = confirm_file(ranking, top, chosen, encoder or (), settings, executor)
-        print_json(found_first.to_dict()) if json else show_confirmation(found_first, foretold)
+        found_first, predicted = confirm_file(ranking, top, chosen, encoder or (), settings, executor)
+        print_json(found_first.to_dict()) if json else show_confirmation(found_first, predicted)
         if csv is not None:
             write_csv(found_first.frame(), csv)
         n_tuned = sum(each.accuracy is not None for each in found_first.entries)

@@ -15,7 +15,7 @@ from transferability._validate import check_features
 from transferability.datasets._ids import NumberedRows
 from transferability.datasets.base import Dataset, Item, number_labels
 from transferability.datasets.images import as_uint8
-from transferability.errors import DatasetError, LabelError, nearest_names, require_extra
+from transferability.errors import DatasetError, DatasetNameError, LabelError, nearest_names, require_extra
 
 __all__ = ["feature_arrays", "labels_of", "load_features", "load_npz", "picture_arrays"]
 
@@ -46,7 +46,7 @@ def load_npz(spec: str) -> Dataset:
             fix += "numpy.savez(FILE, features=array, labels=labels)."
             message += fix
         message += f" {nearest_names(keys[0], arrays)}" if part else ""
-        raise DatasetError(message.rstrip())
+        raise (DatasetNameError if part or fix.startswith(" Choose") else DatasetError)(message.rstrip())
     labels = next((arrays[each] for each in label_keys if each in arrays), None)
     name = f"{path.stem}_{part}" if part else path.stem
     return picture_arrays(name, arrays[key], labels, arrays.get("class_names"), str(path))
@@ -57,7 +57,7 @@ def load_features(spec: str) -> Dataset:
     path, part = split_fragment(spec)
     if part:
         message = f"features:{spec}: there is no file {path}#{part}, and feature files have no parts."
-        raise DatasetError(message)
+        raise DatasetNameError(message)
     table = read_features(path)
     labels, class_names = labels_of(table.labels, table.class_names, str(path), len(table))
     dataset = _feature_data(path.stem, table.features, labels, class_names)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from transferability.datasets._listing import is_picture
 from transferability.datasets.column_roles import Roles
-from transferability.errors import DatasetError
+from transferability.errors import DatasetNameError
 
 if TYPE_CHECKING:
     from transferability.datasets.columns import Table
@@ -42,7 +42,7 @@ def usual_roles(table: Table, write: str, roles: Roles) -> Roles:
     if not (roles.text or roles.image or roles.words):
         usual = next((role for role in ("text", "image") if role in columns), None)
         if usual is None:
-            raise DatasetError(_no_items(table, write, roles))
+            raise DatasetNameError(_no_items(table, write, roles))
         roles = replace(roles, text=("text",)) if usual == "text" else replace(roles, image=("image",))
     label = next((name for name in LABELS if name in columns and not _holds_lists(table, name)), None)
     if label is not None and not (roles.label or roles.target or roles.words):

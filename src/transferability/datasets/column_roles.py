@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from transferability.errors import DatasetError, nearest_names
+from transferability.errors import DatasetError, DatasetNameError, nearest_names
 
 __all__ = ["ROLES", "Roles", "parse_roles", "require_column"]
 
@@ -55,15 +55,15 @@ class Roles:
             got = ", ".join(items + answers) or "none"
             message = f"columns of {source} must be one of text, image and words, and at most one of label, target and "
             message += f"tags (of words); got {got}."
-            raise DatasetError(message)
+            raise DatasetNameError(message)
         for role, limit in (("text", 2), ("image", 1), ("words", 1), ("label", 1), ("tags", 1)):
             if len(getattr(roles, role)) > limit:
                 message = f"{role}= must name at most {limit} column{'s' * (limit > 1)} of {source}; got "
                 message += f"{'+'.join(getattr(roles, role))}."
-                raise DatasetError(message)
+                raise DatasetNameError(message)
         if roles.words and answers and answers != ["tags"]:
             message = f"words of {source} must have tags, one per word, not {answers[0]}. Write tags=COLUMN."
-            raise DatasetError(message)
+            raise DatasetNameError(message)
         return roles
 
 
@@ -101,7 +101,7 @@ def parse_roles(fragment: str, usage: str) -> tuple[Roles, str]:
         elif role not in ROLES:
             message = f"columns are chosen as {usage}#text=COLUMN,label=COLUMN; got {part!r}. "
             message += nearest_names(role, (*ROLES, "within"))
-            raise DatasetError(message)
+            raise DatasetNameError(message)
         else:
             found[role] = (column,)
     return Roles(**found, within=within), rows
@@ -111,7 +111,7 @@ def require_column(name: str, source: str, columns: Sequence[str]) -> None:
     """Raise `DatasetError` unless a column is there, once."""
     if name not in columns:
         message = f"{source} has no column {name!r}. {nearest_names(name, columns)}"
-        raise DatasetError(message)
+        raise DatasetNameError(message)
     if columns.count(name) > 1:
         message = f"{source} has {columns.count(name)} columns {name!r}. Rename all but one."
         raise DatasetError(message)

@@ -52,7 +52,7 @@ def read_csv(path: Path) -> tuple[Any, tuple[str, ...]]:
         raise
     except Exception as error:  # Arrow's errors, the disk's, those of a decompressor
         reason = " ".join(str(error).split())[:300].rstrip(".")
-        message = f"file {path} is not a CSV file in UTF-8: {reason}. Mend or export it again."
+        message = f"file {path} is not a CSV file in UTF-8: {reason}. Repair it or export it again."
         raise FileDamagedError(message) from error
     if path.suffix.lower() == ".tsv" or delimiter == ",":
         return table, ()

@@ -15,7 +15,7 @@ from transferability.datasets._listing import LeftOut, entries_of, identity, pic
 from transferability.datasets.base import Dataset, Item
 from transferability.datasets.column_labels import alike_names
 from transferability.datasets.images import inspect_picture, open_picture, picture_bytes
-from transferability.errors import DatasetError, NoSuchFileError, nearest_names, no_such_file
+from transferability.errors import DatasetError, DatasetNameError, NoSuchFileError, nearest_names, no_such_file
 
 __all__ = ["load_folder"]
 
@@ -54,7 +54,7 @@ def load_folder(spec: str) -> Dataset:
         if not root.exists():
             raise NoSuchFileError(no_such_file(root, "folder"))
         message = f"{root} is a file, not a folder. Write the path alone, and its suffix says what it is."
-        raise DatasetError(message)
+        raise DatasetNameError(message)
     listing = _Listing(root)
     try:
         top = entries_of(root, "", listing.left_out)
@@ -228,5 +228,5 @@ def _wanted(root: Path, splits: dict[str, str], split: str) -> list[str]:
     if len(named) != 1:
         message = f"folder {root} has no split {split!r}. "
         message += nearest_names(split, splits) if splits else "Its folders are classes: leave the split out."
-        raise DatasetError(message)
+        raise DatasetNameError(message)
     return named

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from transferability._hub import offline_where_it_does_not_answer, refusal
+from transferability._hub import is_no_name, offline_where_it_does_not_answer, refusal
 from transferability._identifiers import split_fragment
 from transferability.datasets.base import Dataset
 from transferability.datasets.column_roles import ROLES, Roles, parse_roles
@@ -25,6 +25,7 @@ from transferability.datasets.hub_table import LABELS, HubTable, find_roles
 from transferability.datasets.json_file import read_json
 from transferability.errors import (
     DatasetError,
+    DatasetNameError,
     NoSuchFileError,
     OptionError,
     TransferabilityError,
@@ -104,7 +105,7 @@ def load_hub(spec: str, limit: int | None = None, seed: int = 0) -> Dataset:
         refused = None if source.path.exists() else refusal(error)
         if refused is not None:
             message = f"data 'hf:{spec}' cannot be loaded: {refused}"
-            raise DatasetError(message) from error
+            raise (DatasetNameError if is_no_name(error) else DatasetError)(message) from error
         reason = " ".join(str(error).split())[:300].rstrip(".")
         message = (
             f"data 'hf:{spec}' cannot be loaded: {reason}. If they must be downloaded, check name, configuration, "
@@ -128,7 +129,7 @@ def _parse(spec: str) -> _Source:
         if key not in ("config", "streaming"):
             message = f"hf:NAME takes the options ?config=NAME and ?streaming; got {option!r}. "
             message += nearest_names(key, ("config", "streaming"))
-            raise DatasetError(message)
+            raise DatasetNameError(message)
         options[key] = value
     split = ""
     if not Path(text).expanduser().exists():  # a name, or something with a split behind it
@@ -137,7 +138,7 @@ def _parse(spec: str) -> _Source:
     name, _, revision = text.partition("@") if not Path(text).expanduser().exists() else (text, "", "")
     if part:
         message = f"the split is chosen as hf:{name}:{part}; got '#{part}'."
-        raise DatasetError(message)
+        raise DatasetNameError(message)
     return _Source(name, revision or None, split, options.get("config"), "streaming" in options, roles)
 
 
@@ -163,13 +164,13 @@ def _open(library: Any, source: _Source) -> Any:
         if source.split and hasattr(saved, "keys"):
             if source.split not in saved:
                 message = f"{path} has no split {source.split!r}. {nearest_names(source.split, saved)}"
-                raise DatasetError(message)
+                raise DatasetNameError(message)
             saved = saved[source.split]
         return saved.to_iterable_dataset() if source.streaming and not hasattr(saved, "keys") else saved
     if path.is_file():
         if path.suffix.lower() not in _FORMATS:
             message = f"{path} must be one of {', '.join(sorted(_FORMATS))}."
-            raise DatasetError(message)
+            raise DatasetNameError(message)
         kind = _FORMATS[path.suffix.lower()]
         if kind in ("csv", "json") and not source.streaming:  # in memory, because the library would cast texts
             table = read_csv(path)[0] if kind == "csv" else read_json(path)
@@ -212,7 +213,7 @@ def _only_split(found: Any, source: _Source) -> Any:
     if len(names) > 1:
         choices = ", ".join(f"hf:{source.name}:{name}" for name in names)
         message = f"data 'hf:{source.name}' have several splits. Choose one: {choices}."
-        raise DatasetError(message)
+        raise DatasetNameError(message)
     return found[names[0]]
 
 

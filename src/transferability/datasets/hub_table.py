@@ -15,7 +15,7 @@ from transferability.datasets.column_kinds import kind_of
 from transferability.datasets.column_roles import Roles
 from transferability.datasets.columns import Cells
 from transferability.datasets.tables import first_missing
-from transferability.errors import DatasetError
+from transferability.errors import DatasetError, DatasetNameError
 
 __all__ = ["LABELS", "HubTable", "find_roles"]
 
@@ -70,7 +70,7 @@ def find_roles(library: Any, rows: Any, roles: Roles, named: str) -> Roles:
             message += (
                 "Name it: image=COLUMN or text=COLUMN, two for pairs: text=COLUMN+COLUMN; words=COLUMN (behind '#')."
             )
-            raise DatasetError(message)
+            raise DatasetNameError(message)
     if roles.label or roles.target or roles.tags:
         return roles
     if roles.words:

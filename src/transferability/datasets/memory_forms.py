@@ -24,7 +24,7 @@ def as_columns_or_items(data: Any, name: str) -> Any:
     Raises
     ------
     DatasetError
-        For what has a form that somebody can mend: loaders, streams, sets, bunches.
+        For what has a form that the caller can change: loaders, streams, sets, bunches.
     """
     if hasattr(data, "collect") and hasattr(data, "collect_schema"):  # a lazy frame of polars
         return data.collect()

@@ -19,6 +19,7 @@ from transferability.datasets.in_memory import from_memory
 from transferability.datasets.sampling import stratified_sample
 from transferability.errors import (
     DatasetError,
+    DatasetNameError,
     NoSuchFileError,
     OptionError,
     TransferabilityError,
@@ -153,7 +154,7 @@ def identifier_of(data: str | os.PathLike[str]) -> str:
         raise DatasetError(message)
     if kind is None:
         message = f"file {path} must end in one of {', '.join(sorted(_BY_SUFFIX))}, or be named by its kind: csv:FILE."
-        raise DatasetError(message)
+        raise DatasetNameError(message)
     if kind == "npz" and zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             kind = "features" if "features.npy" in archive.namelist() else "npz"

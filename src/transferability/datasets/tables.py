@@ -33,7 +33,7 @@ from transferability.datasets.columns import Cells, from_columns
 from transferability.datasets.conll_file import read_conll
 from transferability.datasets.csv_file import read_csv
 from transferability.errors import (
-    DatasetError,
+    DatasetNameError,
     FileDamagedError,
     NoSuchFileError,
     nearest_names,
@@ -79,7 +79,7 @@ def load_conll(spec: str) -> Dataset:
     _require_file(path)
     if fragment and not (fragment.isascii() and fragment.isdecimal() and len(fragment) < 6):
         message = f"the column of tags must be a number from 0: conll:{path}#3; got {fragment!r:.100}."
-        raise DatasetError(message)
+        raise DatasetNameError(message)
     require_extra("pyarrow", "tables", f"data 'conll:{spec}'")
     import pyarrow as pa
 
@@ -170,7 +170,7 @@ def _require_file(path: Path) -> None:
         if not path.exists():
             raise NoSuchFileError(no_such_file(path))
         message = f"{path} is not a file."
-        raise DatasetError(message)
+        raise DatasetNameError(message)
 
 
 def _dataset(prefix: str, path: Path, table: Any, roles: Roles, part: str, notes: tuple[str, ...]) -> Dataset:
@@ -181,7 +181,7 @@ def _dataset(prefix: str, path: Path, table: Any, roles: Roles, part: str, notes
             message = (
                 f"#{part} picks the rows of a split; {path} has no column 'split'. Columns have a role: #label={part}."
             )
-            raise DatasetError(message)
+            raise DatasetNameError(message)
         require_column("split", str(path), columns)
         numbers = _rows_of_split(path, table["split"].to_pylist(), part)
         table = table.take(numbers)
@@ -198,5 +198,5 @@ def _rows_of_split(path: Path, parts: list[Any], wanted: str) -> IntArray:
     names = [str(part) for part in parts]
     if wanted not in names:
         message = f"no row of {path} has {wanted!r} in its column 'split'. {nearest_names(wanted, set(names))}"
-        raise DatasetError(message)
+        raise DatasetNameError(message)
     return np.flatnonzero(np.array(names) == wanted)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from transferability.encoders.identity import hash_json
-from transferability.errors import EncoderError
+from transferability.errors import EncoderNameError
 
 __all__ = ["class_names", "configuration", "quietly", "source_and_revision", "tokenizer_hash"]
 
@@ -27,7 +27,7 @@ def source_and_revision(spec: str, name: str) -> tuple[str, str | None]:
         return str(folder), None
     if spec.startswith((".", "/", "~")) or spec.count("/") > 1:  # hub names have at most one slash
         message = f"encoder {name!r} cannot be loaded: there is no folder {folder}."
-        raise EncoderError(message)
+        raise EncoderNameError(message)
     source, _, revision = spec.partition("@")
     return source, revision or None
 

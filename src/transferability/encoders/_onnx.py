@@ -10,7 +10,7 @@ from typing import Any
 
 from transferability.errors import (
     EncoderError,
-    NoSuchFileError,
+    EncoderNameError,
     OptionError,
     nearest_names,
     no_such_file,
@@ -25,9 +25,8 @@ def read_graph(path: Path, name: str) -> Any:
     """Read an ONNX file, without weights that it keeps in other files."""
     onnx = require_extra("onnx", "onnx", f"encoder {name!r}")
     if not path.is_file():
-        missing = no_such_file(path)
-        message = f"encoder {name!r} cannot be loaded: {missing}"
-        raise EncoderError(message) from NoSuchFileError(missing)
+        message = f"encoder {name!r} cannot be loaded: {no_such_file(path)}"
+        raise EncoderNameError(message)
     try:
         graph = onnx.load(path, load_external_data=False)
     except Exception as error:  # protobuf's DecodeError has no base of its own
@@ -89,7 +88,7 @@ def open_session(graph: Any, path: Path, outputs: list[str], name: str, device: 
     for output in hidden:
         if output not in tensors:
             message = f"encoder {name!r}: {path} has no tensor {output!r}. {nearest_names(output, declared | tensors)}"
-            raise EncoderError(message.rstrip())
+            raise EncoderNameError(message.rstrip())
     if hidden:  # and nothing else, so that what only other outputs need is not computed
         del graph.graph.output[:]
         graph.graph.output.extend(onnx.helper.make_empty_tensor_value_info(output) for output in outputs)

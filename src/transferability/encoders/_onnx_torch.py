@@ -17,11 +17,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from transferability.encoders._networks import PictureNetwork
 from transferability.encoders._onnx_layout import channel_axis_of_shape
 from transferability.encoders._onnx_lstm import register
 from transferability.encoders._torch import count_parameters, versions
 from transferability.encoders.image_input import PictureInput
+from transferability.encoders.networks import PictureNetwork
 from transferability.errors import EncoderError, one_line, require_extra
 
 __all__ = ["check_same", "pool_rows", "to_torch", "trainable_network"]

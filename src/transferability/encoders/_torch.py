@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from transferability._hub import refusal
+from transferability._hub import is_no_name, refusal
 from transferability.encoders.base import Identity, Precision
 from transferability.encoders.identity import settings_hash
-from transferability.errors import EncoderError, OptionError, one_line, passes_through
+from transferability.errors import EncoderError, EncoderNameError, OptionError, one_line, passes_through
 
 __all__ = [
     "RANDOM",
@@ -70,7 +70,7 @@ def loading(name: str) -> Iterator[None]:
         if passes_through(error):
             raise
         message = f"encoder {name!r} cannot be loaded: {_reason(error, name)}"
-        raise EncoderError(message) from error
+        raise (EncoderNameError if is_no_name(error) else EncoderError)(message) from error
     finally:
         if before is None:
             del os.environ[_PLAIN_TENSORS]

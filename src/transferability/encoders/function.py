@@ -16,7 +16,7 @@ from transferability._array import as_numpy
 from transferability.encoders.base import Encoder, Identity, Item, Modality
 from transferability.encoders.family import Family
 from transferability.encoders.identity import source_hash
-from transferability.errors import EncoderError, nearest_names, one_line, passes_through
+from transferability.errors import EncoderError, EncoderNameError, nearest_names, one_line, passes_through
 
 __all__ = ["FAMILY", "FunctionEncoder", "load"]
 
@@ -50,14 +50,14 @@ def load(spec: str, *, device: str | None) -> Encoder:
     module_name, colon, attribute = spec.partition(":")
     if not colon or not module_name or not attribute:
         message = f"encoder {name!r} must be python:module:function."
-        raise EncoderError(message)
+        raise EncoderNameError(message)
     module = _import(module_name, name)
     function = getattr(module, attribute, None)
     if not callable(function):
         callables = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         message = f"encoder {name!r}: module {module_name!r} has no function {attribute!r}. "
         message += nearest_names(attribute, callables)
-        raise EncoderError(message)
+        raise EncoderNameError(message)
     return FunctionEncoder(name, function)
 
 
@@ -136,6 +136,7 @@ def _import(module_name: str, name: str) -> ModuleType:
         message = f"encoder {name!r}: module {module_name!r} cannot be imported ({reason})."
         if module_name.endswith(".py"):
             message += f" A module has no suffix: python:{name.removeprefix('python:').replace('.py:', ':', 1)}."
-        raise EncoderError(message) from error
+        missing = isinstance(error, ModuleNotFoundError) and module_name.startswith(error.name or "\0")
+        raise (EncoderNameError if missing else EncoderError)(message) from error
     finally:
         sys.path.remove(here)

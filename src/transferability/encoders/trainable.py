@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol, runtime_checkable
 
 from transferability.encoders.base import Encoder, TrainableEncoder
+from transferability.encoders.registry import prefixes_of
 from transferability.errors import EncoderError
 
 __all__ = ["ConvertibleEncoder", "as_trainable"]
@@ -32,6 +33,7 @@ def as_trainable(encoder: Encoder) -> TrainableEncoder:
         return encoder
     if isinstance(encoder, ConvertibleEncoder):
         return encoder.trainable()
-    message = f"encoder {encoder.name!r} cannot be fine-tuned: only encoders that run in torch can (timm:, "
-    message += "torchvision:, hf:, st:), and pictures through ONNX. Take method 'probe', which trains a linear "
-    raise EncoderError(message + "classifier on top.")
+    in_torch = prefixes_of(lambda family: family.trainable)
+    message = f"encoder {encoder.name!r} cannot be fine-tuned: only encoders that run in torch can ({in_torch}), and "
+    message += "pictures through ONNX. Take method 'probe', which trains a linear classifier on top."
+    raise EncoderError(message)

@@ -36,7 +36,7 @@ class Claims:
         self._known = {} if job.cache is None else {
             output: KnownRows(job.cache, entry) for output, entry in self._entries.items()
         }  # fmt: skip
-        self._name = hash_json({"encoder": job.encoder.identity(), "dtype": job.options.dtype}) if self._entries else ""
+        self._name = hash_json(job.decides()) if self._entries else ""
 
     def mark(self, shard: Shard) -> str:
         """Return the fingerprint of the rows of a shard, whose bytes are read for it; nothing without a cache."""

@@ -32,7 +32,7 @@ class FeatureWriter(Protocol):
 
 @contextmanager
 def feature_writer(path: Path, dataset: Dataset) -> Iterator[FeatureWriter]:
-    """Give a writer of a feature file, as `write_features` would write it with all rows at hand.
+    """Give a writer of a feature file, as `write_features` would write it with all rows in memory.
 
     The file appears under its name when the block ends without an error.
 

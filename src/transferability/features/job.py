@@ -13,6 +13,8 @@ import numpy.typing as npt
 from transferability._validate import check_choice
 from transferability.datasets import Dataset
 from transferability.encoders import Encoder, accepts, outputs_of
+from transferability.encoders.base import Modality
+from transferability.encoders.registry import prefixes_of
 from transferability.errors import EncoderError, OptionError, nearest_names, one_line, passes_through
 from transferability.features.cache_admin import size_limit
 from transferability.features.fingerprints import describe
@@ -21,7 +23,7 @@ from transferability.features.shards import SHARD_ROWS, Shard, plan
 from transferability.features.store import DType, Entry, FeatureCache
 from transferability.settings import ExtractionArguments, ExtractionOptions
 
-__all__ = ["ENCODERS_FOR", "NOUNS", "Counts", "Done", "Executor", "Job", "Parts", "Progress", "make_job"]
+__all__ = ["NOUNS", "Counts", "Done", "Executor", "Job", "Parts", "Progress", "encoders_for", "make_job"]
 
 _BATCH_SIZE = 32
 _ON_GPU = 128  # to begin with: doubled while that makes it faster, halved where memory does not suffice
@@ -31,12 +33,6 @@ NOUNS = {
     "text": "texts",
     "array": "arrays, such as features",
     "tokens": "words of sentences",
-}
-ENCODERS_FOR = {
-    "image": "For pictures: timm:, torchvision:, hf:, onnx:.",
-    "text": "For texts: st:, hf:.",
-    "array": "Features need no encoder.",
-    "tokens": "For words: hf:.",
 }
 
 
@@ -84,15 +80,20 @@ class Job:
         """Return all shards."""
         return plan(len(self.dataset), SHARD_ROWS if self.cache is None else self.cache.shard_rows)
 
+    def decides(self) -> dict[str, Any]:
+        """Return what features depend on beside the items: the encoder, and options that say what is computed."""
+        changed = {
+            each.name: getattr(self.options, each.name)
+            for each in fields(self.options)
+            if not each.metadata["of_machine"] and getattr(self.options, each.name) != each.default
+        }
+        return {"encoder": self.encoder.identity(), "dtype": self.options.dtype, **changed}
+
     def entries(self) -> dict[str, Entry]:
         """Return the place of each output in the store; none without a store."""
         if self.cache is None:
             return {}
-        about = {
-            "encoder": self.encoder.identity(),
-            "dtype": self.options.dtype,
-            "data": describe(self.dataset, self.shards()[0]),
-        }
+        about = {**self.decides(), "data": describe(self.dataset, self.shards()[0])}
         names = {"encoder_name": self.encoder.name, "data_name": self.dataset.name}
         return {output: self.cache.entry({**about, "output": output}, names) for output in self.outputs}
 
@@ -114,6 +115,13 @@ def _identity(encoder: Encoder) -> dict[str, Any] | None:
         raise EncoderError(message) from error
 
 
+def encoders_for(modality: Modality) -> str:
+    """Return the sentence that says which encoders take these data."""
+    if modality == "array":
+        return "Features need no encoder."
+    return f"For {NOUNS[modality]}: {prefixes_of(lambda family: modality in family.modalities)}."
+
+
 def make_job(
     encoder: Encoder,
     dataset: Dataset,
@@ -125,7 +133,7 @@ def make_job(
     options = _checked(ExtractionOptions(**arguments))
     if not accepts(encoder, dataset.modality):
         message = f"encoder {encoder.name!r} takes {NOUNS[encoder.modality or 'array']}; data {dataset.name!r} are "
-        message += f"{NOUNS[dataset.modality]}. {ENCODERS_FOR[dataset.modality]}"
+        message += f"{NOUNS[dataset.modality]}. {encoders_for(dataset.modality)}"
         raise EncoderError(message)
     known = outputs_of(encoder)
     for output in outputs:

@@ -10,9 +10,9 @@ import numpy as np
 from transferability._files import Features
 from transferability.datasets import Dataset
 from transferability.encoders import FeatureFiles
-from transferability.errors import EncoderError
+from transferability.errors import EncoderNameError
 from transferability.features.assemble import with_rows
-from transferability.features.job import ENCODERS_FOR, NOUNS
+from transferability.features.job import NOUNS, encoders_for
 from transferability.features.shards import plan
 
 __all__ = ["look_up", "look_up_blocks"]
@@ -25,8 +25,8 @@ def look_up(encoder: FeatureFiles | None, dataset: Dataset) -> Features:
         return found if dataset.labels is None else with_rows(found.features, dataset)
     if dataset.modality != "array":
         message = f"`encoder` must be given: data {dataset.name!r} are {NOUNS[dataset.modality]}, not features. "
-        message += ENCODERS_FOR[dataset.modality]
-        raise EncoderError(message)
+        message += encoders_for(dataset.modality)
+        raise EncoderNameError(message)
     return with_rows(np.stack(dataset.items(range(len(dataset)))), dataset)
 
 

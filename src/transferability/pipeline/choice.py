@@ -29,7 +29,7 @@ def choose_encoders(
     Raises
     ------
     OptionError
-        If none is named and none can be had, or for a target that is statistics.
+        If none is named and none is available, or for a target that is statistics.
     EncoderError
         If something is no encoder.
     """

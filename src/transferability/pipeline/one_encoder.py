@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from threadpoolctl import threadpool_limits
 
 from transferability.encoders import FeatureFiles
-from transferability.errors import NoSuchFileError, OptionError, TransferabilityError, UnknownNameError
+from transferability.errors import TransferabilityError, is_wrong_call
 from transferability.pipeline.data import AnyEncoder, Part
 from transferability.pipeline.encoder_cost import CostMeter
 from transferability.pipeline.extraction import Extraction, layer_encoders, load
@@ -41,12 +41,7 @@ class EncoderSkippedError(Exception):
     @property
     def is_wrong_call(self) -> bool:
         """Whether an option or a name is at fault, or a file that is not there."""
-        error: BaseException | None = self.reason
-        while error is not None:
-            if isinstance(error, UnknownNameError | OptionError | NoSuchFileError | FileNotFoundError):
-                return True
-            error = error.__cause__
-        return False
+        return is_wrong_call(self.reason)
 
 
 def measure_encoder(

@@ -1,6 +1,6 @@
 """Reference packs in a run: which file serves which encoder, and what that does to the estimator.
 
-A pack that keeps rows stands beside references of samples. One of statistics alone, or a pack as the target, makes
+A pack that keeps rows is compared with references of samples. One of statistics alone, or a pack as the target, makes
 everything be compared by statistics. `rank` and `relate` take `pack:FILE` wherever they take data. The file says which
 encoder made it; with another one it is refused, because features of different encoders cannot be compared. `{encoder}`
 in the path stands for the name of the encoder, with everything but letters, digits, '-', '_' and '.' replaced by '-'.

@@ -34,7 +34,7 @@ def to_json(summary: Mapping[str, Any]) -> str:
 
 
 def to_html(summary: Mapping[str, Any]) -> str:
-    """Return one HTML page that needs nothing beside itself: no network, no fonts, no scripts to be readable.
+    """Return one self-contained HTML page: no network, no fonts, no scripts to be readable.
 
     Raises
     ------

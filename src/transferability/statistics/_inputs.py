@@ -33,7 +33,7 @@ _LARGEST = 1e15
 
 
 def is_numpy(xp: Namespace) -> bool:
-    """Whether `xp` is NumPy, for which LAPACK is at hand."""
+    """Whether `xp` is NumPy, for which LAPACK is available."""
     return bool(array_api_compat.is_numpy_namespace(xp))
 
 
@@ -73,7 +73,7 @@ def as_features(features: Any, argument: str = "features") -> tuple[Array, Names
                 row = start + int(xp.argmin(xp.astype(finite, xp.int64)))
                 message = (
                     f"`{argument}` must be finite; row {row} holds NaN or infinity. "
-                    "Drop such rows or mend the encoder that made them."
+                    "Drop such rows or repair the encoder that made them."
                 )
                 raise FeatureError(message)
     _check_magnitude(xp, array, argument)
@@ -129,7 +129,7 @@ def class_sums(xp: Namespace, block: Array, labels: IntArray, n_classes: int) ->
 
 
 class SumOfSquares:
-    """Sum of XᵀX over blocks of rows X, in one (d, d) array and with one triangle of the work where BLAS is at hand."""
+    """Sum of XᵀX over blocks of rows X, in one (d, d) array and one triangle of the work where BLAS is available."""
 
     def __init__(self, xp: Namespace, like: Array) -> None:
         self._numpy = is_numpy(xp)

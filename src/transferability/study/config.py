@@ -3,7 +3,7 @@
 ::
 
     encoders = ["timm:resnet18.a1_in1k", "packaged:efficientnet-*", "mini=st:/models/mini"]
-    zoo = "tiny"                     # optional: its encoders that take the first target's items and can be had here
+    zoo = "tiny"                     # optional: its encoders that take the first target's items and are available here
     references = ["packaged:mnist", "folder:other-photos"]  # optional: by default each target's own other half
     packs = true                     # optional: without references, installed packs stand beside the own half
     targets = ["folder:photos", "packaged:digits"]

@@ -20,6 +20,7 @@ from transferability.pipeline.measure import score_columns
 from transferability.pipeline.packs import fingerprint_of
 from transferability.ranking.store import ResultStore, StoredResult, result_key
 from transferability.report.provenance import plain
+from transferability.settings import Settings
 from transferability.study.config import Study
 from transferability.study.saved import is_readable
 
@@ -27,7 +28,8 @@ __all__ = ["KIND", "Cell", "Inventory", "is_certain"]
 
 KIND = "relatedness"
 _LAYOUT = 5  # raise it whenever the same key would mean another result
-_WITHOUT_EFFECT = ("batch_size", "workers", "device", "cache", "trust_remote_code")  # on the numbers, beyond rounding
+# On the numbers, beyond rounding; to 16 bits it is more than that.
+_WITHOUT_EFFECT = {each.name for each in dataclasses.fields(Settings) if each.metadata.get("of_machine")} - {"dtype"}
 
 
 @dataclass(frozen=True)

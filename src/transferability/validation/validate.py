@@ -12,13 +12,14 @@ from typing import Any
 from transferability._criteria import HIGHER_IS_BETTER, QUANTITIES
 from transferability.datasets import Dataset
 from transferability.encoders import Encoder, FeatureFiles, load_encoder
-from transferability.errors import TaskError, TransferabilityError
+from transferability.errors import TaskError, TransferabilityError, is_wrong_call
 from transferability.features import extract_features
 from transferability.pipeline import Progress, Settings, Split, prepare, rank
+from transferability.pipeline.measure import score_columns
 from transferability.ranking.result import ScoreColumn, Skipped
 from transferability.ranking.store import ResultStore, result_key
 from transferability.relatedness.estimator import TaskRelatedness
-from transferability.scores.registry import ScoreInputs, available, compute_many
+from transferability.scores.registry import ScoreInputs, compute_many
 from transferability.validation.measure import Method, data_identity, encoder_identity, measure
 from transferability.validation.result import Observation, Validation
 from transferability.validation.settings import FineTuning
@@ -74,6 +75,8 @@ def validate(
 
     Raises
     ------
+    UnknownNameError
+        If there is no score of a name; before anything is computed.
     TransferabilityError
         If data or options are at fault, or no encoder could be measured.
     """
@@ -81,10 +84,11 @@ def validate(
     estimator = relatedness or TaskRelatedness(seed=settings.seed)
     parts = [prepare(each, settings) for each in targets]
     panel = [prepare(each, settings) for each in references]
-    known = available()
-    names = list(dict.fromkeys([*(known if "all" in scores else scores), BASELINE]))
+    score_names = score_columns([*scores, BASELINE])
+    names = [each.name for each in score_names]
     observations: list[Observation] = []
     skipped: list[Skipped] = []
+    errors: list[TransferabilityError] = []
     for each in encoders:
         name = each if isinstance(each, str) else each.name
         for number, part in enumerate(parts):
@@ -93,7 +97,7 @@ def validate(
             try:
                 encoder = each = _loaded(each, settings)  # once
                 others = panel or [other for other in parts if other is not part]
-                values = _foretell(encoder, part, others, names, estimator, settings, store)
+                values = _predictions(encoder, part, others, names, estimator, settings, store)
                 measured = measure(
                     encoder,
                     part,
@@ -106,18 +110,18 @@ def validate(
                 )
             except TransferabilityError as error:
                 skipped.append(Skipped(f"{name} on {part.name}", str(error)))
+                errors.append(error)
                 continue
             observations.append(Observation(name, part.name, tuple(run.accuracy for run in measured), values))
     if not observations:
         message = f"no encoder could be measured. {'; '.join(f'{each.encoder}: {each.reason}' for each in skipped)}"
-        raise TaskError(message)
+        raise TaskError(message) from (errors[0] if all(map(is_wrong_call, errors)) else None)
     columns = [
         ScoreColumn(name, higher)
         for name, higher in HIGHER_IS_BETTER.items()
         if any(name in each.values for each in observations)
     ]
-    columns += [ScoreColumn(name, known[name].higher_is_better) for name in names]
-    return Validation(method, tuple(observations), tuple(columns), tuple(skipped))
+    return Validation(method, tuple(observations), (*columns, *score_names), tuple(skipped))
 
 
 def _loaded(encoder: str | Encoder | FeatureFiles, settings: Settings) -> Encoder | FeatureFiles:
@@ -126,7 +130,7 @@ def _loaded(encoder: str | Encoder | FeatureFiles, settings: Settings) -> Encode
     return load_encoder(encoder, device=settings.device, trust_remote_code=settings.trust_remote_code)
 
 
-def _foretell(
+def _predictions(
     encoder: Encoder | FeatureFiles,
     part: Split,
     panel: Sequence[Split],

@@ -1,4 +1,4 @@
-"""Which encoders of a zoo fit the data, and which of them can be had on this machine."""
+"""Which encoders of a zoo fit the data, and which of them are available on this machine."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def choose(
     Raises
     ------
     OptionError
-        If no encoder of the zoo takes the data, or none can be had; says what to install.
+        If no encoder of the zoo takes the data, or none is available; says what to install.
     UnknownNameError
         If a wildcard matches nothing.
     """
@@ -95,7 +95,7 @@ def choose(
         raise OptionError(message + "--encoder IDENTIFIER.")
     chosen, more = _available(entries, str(size))
     if not chosen and not named:
-        message = f"no encoder of zoo {size} for {modality or 'these'} data can be had here. {' '.join(more)}"
+        message = f"no encoder of zoo {size} for {modality or 'these'} data is available here. {' '.join(more)}"
         raise OptionError(message)
     return EncoderChoice((*named, *chosen), str(size), (*notes, *more))
 
@@ -117,7 +117,7 @@ def _named(encoders: Sequence[Any]) -> tuple[tuple[Any, ...], tuple[str, ...]]:
         entries = [entry_of(name) or from_hub(Entry(name)) for name in expand(each)]
         names, more = _available(entries, each, sort=False)
         if not names:
-            message = f"no encoder of {each} can be had here. {' '.join(more)}"
+            message = f"no encoder of {each} is available here. {' '.join(more)}"
             raise OptionError(message)
         notes += [f"{each}: {len(entries)} encoders.", *more]
         found += [name for name in names if name not in found]
@@ -125,7 +125,7 @@ def _named(encoders: Sequence[Any]) -> tuple[tuple[Any, ...], tuple[str, ...]]:
 
 
 def _available(entries: Sequence[Entry], source: str, *, sort: bool = True) -> tuple[list[str], list[str]]:
-    """Return the identifiers that can be had, and sentences on what is downloaded and what cannot be had."""
+    """Return the identifiers that are available, and sentences on what is downloaded and what is not available."""
     presences = {entry.identifier: _presence(entry) for entry in entries}
     doubles = {entry.same_as for entry in entries if entry.same_as and presences[entry.identifier].here}
     entries = [entry for entry in entries if entry.identifier not in doubles]

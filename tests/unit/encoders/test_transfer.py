@@ -11,10 +11,10 @@ from PIL import Image
 
 from transferability.datasets import load_dataset
 from transferability.encoders import load_encoder, preprocess_of, start
-from transferability.encoders._networks import PixelInput, Transform
 from transferability.encoders._pillow_steps import Window, in_pillow
 from transferability.encoders._transfer import Scaling
 from transferability.encoders.image_input import PictureInput
+from transferability.encoders.networks import PixelInput, Transform
 from transferability.features import FeatureCache, extract_features
 
 

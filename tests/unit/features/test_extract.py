@@ -3,6 +3,7 @@ import multiprocessing
 import os
 import time
 from collections import Counter
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -19,6 +20,8 @@ from transferability.errors import (
     TransferabilityError,
 )
 from transferability.features import FeatureCache, cache_admin, extract_features, read_features, write_features
+from transferability.features.job import make_job
+from transferability.settings import ExtractionOptions
 
 TRIAL = [1, 1, 2]
 """How many items an encoder gets at once before it is trusted: one, the same again, the same beside another."""
@@ -118,7 +121,9 @@ def test_an_unreadable_picture_is_named_and_leaves_nothing(tmp_path, cache):
 def test_encoder_and_data_of_different_kinds(tmp_path, digits):
     path = tmp_path / "reviews.csv"
     path.write_text("text\na\n")
-    with pytest.raises(EncoderError, match=r"takes pictures; data 'reviews' are texts. For texts: st:, hf:"):
+    with pytest.raises(
+        EncoderError, match=r"takes pictures; data 'reviews' are texts. For texts: hf:, packaged:, st:\."
+    ):
         extract_features(Pixels(), load_dataset(f"csv:{path}"))
     with pytest.raises(EncoderError, match="`encoder` must be given: data 'digits' are pictures"):
         extract_features(None, digits)
@@ -353,3 +358,21 @@ def test_every_error_is_ours():
     assert all(
         issubclass(each, TransferabilityError) for each in (DatasetError, EncoderError, FeatureError, LabelError)
     )
+
+
+@dataclass(frozen=True)
+class Further(ExtractionOptions):
+    """As of a version with two more options: one that changes features, and one that does not."""
+
+    cut: float | None = field(default=None, metadata={"min": None, "of_machine": False})
+    threads: int = field(default=1, metadata={"min": None, "of_machine": True})
+
+
+def test_an_option_that_changes_features_is_part_of_their_key(cache, digits):
+    job = make_job(Pixels(), digits, ("features",), cache)
+
+    def key(options):
+        return replace(job, options=options).entries()["features"].key
+
+    assert key(Further()) == key(Further(threads=2, batch_size=3)) == key(ExtractionOptions())
+    assert len({key(each) for each in (Further(), Further(cut=1.0), Further(cut=2.0), Further(dtype="float16"))}) == 4

@@ -75,7 +75,7 @@ def test_stands_beside_samples_and_in_folds() -> None:
     assert len(union.references[-1].reference_class_names) == 7  # type: ignore[attr-defined]  # of the samples
 
 
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(
     seed=st.integers(0, 10**6),
     d=st.sampled_from([1, 2, 5, 20]),

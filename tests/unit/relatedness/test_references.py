@@ -182,5 +182,8 @@ def test_the_union_does_not_depend_on_the_order_and_names_what_it_leaves_out() -
     assert [each.reference for each in unions] == [UNION, UNION]
     assert unions[0].bound == unions[1].bound
     assert all("the union leaves out narrow" in each.notes[-1] for each in unions)
+    alone = TaskRelatedness(union=True).fit([few, a], target)  # nothing to unite it with
+    assert {each.reference for each in alone.references} == {"narrow", "a"}
+    assert not any("the union" in note for each in alone.references for note in each.notes)
     apart = TaskRelatedness(union=True).fit([few, a], target)
     assert [each.reference for each in apart.references] == ["narrow", "a"]

@@ -27,8 +27,8 @@ def fits(monkeypatch):
 
 @pytest.mark.parametrize("options", [{}, {"tau": "auto"}, {"ground_cost": "loss"}])
 def test_every_target_gets_the_numbers_that_it_gets_alone(options, fits):
-    references = [task(0, 6), task(1, 4)]
-    targets = [task(3), task(4), task(5, 3)]
+    references = [task(0, 5, n=100, d=6), task(1, 3, n=100, d=6)]
+    targets = [task(3, 3, n=60, d=6), task(5, 2, n=60, d=6)]
     estimator = TaskRelatedness(**options)
     alone = [estimator.fit(references, target, folds=3) for target in targets]
     n_alone = len(fits)

@@ -12,7 +12,7 @@ import pytest
 from transferability import Task, TaskRelatedness
 from transferability.pipeline import Settings, rank
 from transferability.ranking.result import Ranking
-from transferability.relatedness.results.describe import GRID, _project, describe
+from transferability.relatedness.results.describe import GRID, _on_grid, _project, describe
 from transferability.report.samples import sample_of
 
 
@@ -166,3 +166,17 @@ def test_features_that_stayed_are_drawn_once(ranking: Ranking) -> None:
     assert "Before the map" not in page
     assert "No map was fitted" in page
     assert "by the fitted map" not in page
+
+
+def test_the_picture_holds_the_points_wherever_they_lie() -> None:
+    points = np.stack([np.linspace(0, 10, 201), np.linspace(0, 5, 201)], axis=1)
+    (near,), (far,), (small,) = _on_grid([points]), _on_grid([points + np.array([300, -70])]), _on_grid([1e-3 * points])
+    assert np.array_equal(near, far)
+    assert np.array_equal(near, small)
+    assert near[100].tolist() == [GRID / 2, GRID / 2]
+    assert (near[:, 0] >= 0).all()
+    assert (near[:, 0] <= GRID).all()
+    middle = near[50] - near[100], near[150] - near[100]
+    assert np.abs(middle[0] + middle[1]).max() <= 1
+    # A quarter of the length, of which 98 hundredths take 1 / 1.06 of the grid; the axes share one scale.
+    assert middle[1] == pytest.approx(GRID / 1.06 / 0.98 * np.array([0.25, 0.125]), abs=1)

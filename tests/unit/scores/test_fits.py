@@ -99,6 +99,17 @@ def test_mixture_ends_where_scikit_learns_does() -> None:
     assert own.converged
 
 
+def test_components_may_lie_askew() -> None:
+    rng = np.random.default_rng(0)
+    long = rng.normal(size=(300, 2)) @ np.array([[2.0, 1.9], [0.0, 0.3]])  # correlation 0.99
+    points = np.concatenate([long, long * (-1, 1) + (3, 1)])  # two crossing stripes
+    own = fit_mixture(points, 2, np.random.default_rng(0))
+    reference = GaussianMixture(2, random_state=0, tol=1e-6).fit(points).predict_proba(points)
+    order = [int(own.responsibilities[0].argmax()), int(own.responsibilities[0].argmin())]
+    other = [int(reference[0].argmax()), int(reference[0].argmin())]
+    assert np.abs(own.responsibilities[:, order] - reference[:, other]).mean() < 0.02
+
+
 def test_mixture_with_duplicated_points_keeps_every_component() -> None:
     own = fit_mixture(np.repeat(np.eye(2), 5, axis=0), 4, np.random.default_rng(0))
     assert np.isfinite(own.responsibilities).all()

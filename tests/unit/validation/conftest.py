@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from transferability.datasets.arrays import picture_arrays
-from transferability.encoders._networks import PictureNetwork
 from transferability.encoders.image_input import PictureInput
+from transferability.encoders.networks import PictureNetwork
 from transferability.pipeline import Settings, prepare
 
 

@@ -92,7 +92,7 @@ def test_the_data_decide(machine) -> None:
         choose(modality="array")
     machine(hub="no hub", here=set())
     with pytest.raises(
-        OptionError, match=r"no encoder of zoo tiny for text data can be had here. 10 encoders .* no hub"
+        OptionError, match=r"no encoder of zoo tiny for text data is available here. 10 encoders .* no hub"
     ):
         choose(modality="text")
 
@@ -124,7 +124,7 @@ def test_wildcards(machine) -> None:
     with pytest.raises(UnknownNameError, match=r"no encoder matches 'timm:vitt_\*'"):
         choose(["timm:vitt_*"])
     machine(hub="no hub", here=set())
-    with pytest.raises(OptionError, match=r"no encoder of timm:vit_tiny\* can be had here"):
+    with pytest.raises(OptionError, match=r"no encoder of timm:vit_tiny\* is available here"):
         choose(["timm:vit_tiny*"])
 
 

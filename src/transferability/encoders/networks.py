@@ -82,22 +82,25 @@ class Grey:
 
 
 class PictureNetwork:
-    """A torch network of pictures.
+    """A torch network of pictures as an encoder that can be fine-tuned.
+
+    Features are kept under a hash of the weights, of `details` and of every other parameter, so they cannot go stale.
 
     Parameters
     ----------
     name : str
-        What the user wrote.
+        Shown in results.
     network : nn.Module
         Weights, layers and, where it has one, the head.
     compute : callable
-        See `Compute`.
+        From a batch (n, c, h, w), and whether class probabilities are wanted, to the features (n, width) and the logits
+        (n, n_classes) or None.
     preprocess : callable
         From a PIL picture to an array (c, h, w).
     details : dict
         Preprocessing and versions, as JSON values; pooling, precision, hash of the weights and device are added.
     device : str or None
-        See `pick_device`.
+        Of torch, such as "cpu" or "cuda:1"; None for CUDA, MPS or the CPU, the first that is there.
     n_parameters : int
         Number of weights without the head.
     pooling : str
@@ -117,7 +120,14 @@ class PictureNetwork:
     precision : {"float32", "bfloat16", "float16"}
         Of the arithmetic.
     pixels : PixelInput, optional
-        `preprocess` in two, where that can be had.
+        `preprocess` in two, where it can be divided.
+
+    Raises
+    ------
+    OptionError
+        If torch cannot use the device.
+    EncoderError
+        If the network takes other than 1 or 3 channels.
     """
 
     modality: Modality = "image"
