@@ -14,7 +14,7 @@ __all__ = ["RidgeChoice", "ridge_path"]
 _FIRST = 1.0
 _STEP = 10.0
 _RANGE = (1e-7, 1e4)
-_MUCH_WORSE = 1.05  # times the best: no weaker ridge is tried
+_MUCH_WORSE = 1.02  # times the best: no weaker ridge is tried
 _PATIENCE = 2  # so many that are worse, but not much
 
 

@@ -33,7 +33,7 @@ __all__ = ["AffineMap", "RidgeRegression", "fit_cross_entropy", "fit_margins", "
 
 _SINGLE_IF_QUICK = 2_000_000  # multiplications of half a pass, from which on quick fits are made in float32
 _SMALL = 300_000  # multiplications of half a pass
-_QUICK, _SINGLE, _DOUBLE, _FINE = 1e-4, 1e-6, 1e-8, 1e-12  # of the value, what one more step may be expected to gain
+_QUICK, _SINGLE, _DOUBLE, _FINE = 1e-4, 1e-5, 1e-8, 1e-12  # of the value, what one more step may be expected to gain
 _LEAST_VALUE = 1e-2  # nats: below, gains are compared with this
 _MOST_STEPS = 200
 _SHARPNESS = 10.0  # of the soft maximum, in units of the spread of the reference logits
