@@ -109,6 +109,10 @@ class Rows:
         )
         return Rows(self.coordinates.astype(dtype, copy=False), self.basis, spectrum)
 
+    def in_double(self) -> Rows:
+        """Return the rows in float64."""
+        return Rows(self.coordinates.astype(np.float64, copy=False), self.basis, self.spectrum)
+
     def reduce(self, weights: FloatArray) -> FloatArray:
         """Return weights of features as weights of coordinates, (K, d) -> (K, r)."""
         return weights if self.basis is None else weights @ self.basis
