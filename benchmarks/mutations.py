@@ -146,6 +146,17 @@ def survives(site: Site, names: list[str]) -> bool:
     return not names or in_a_fork(run, int(3 * BUDGET)) == 0
 
 
+def described(site: Site) -> str:
+    """Return what a fault is; where the function has several places that read alike, with the place's number."""
+    fault = broken(site)[1]
+    alike = [
+        each.number
+        for each in sites_of(site.path)
+        if each.function == site.function and without_line(broken(each)[1]) == without_line(fault)
+    ]
+    return fault if len(alike) == 1 else f"{fault} (place {sorted(alike).index(site.number) + 1} of {len(alike)})"
+
+
 def equivalents() -> set[str]:
     """Return the faults that are known to be as good as the original."""
     return {each["fault"] for each in tomllib.loads(EQUIVALENT.read_text("utf-8"))["mutant"]}
@@ -176,7 +187,7 @@ def main() -> None:
         total[package] += 1
         if survives(site, names):
             alive[package] += 1
-            fault = broken(site)[1]
+            fault = described(site)
             listed = without_line(fault) in known
             same[package] += listed
             verdict = "as good as the original" if listed else f"survives {len(names)} tests"

@@ -84,7 +84,7 @@ def test_texts_with_a_function_of_ones_own(place: Path, command: Command) -> Non
         (["--reference", "features:broken.npz", "--target", "features:plain.safetensors"], "broken.npz", 1),
         (["--reference", "features:none.npz", "--target", "features:plain.safetensors"], "none.npz", 2),
         (["--reference", "feature:plain.safetensors", "--target", "csv:films.csv"], "Did you mean 'features'", 2),
-        (["--reference", "csv:films.csv", "--target", "csv:meals.csv", "--encoder", "python:nowhere:f"], "nowhere", 1),
+        (["--reference", "csv:films.csv", "--target", "csv:meals.csv", "--encoder", "python:nowhere:f"], "nowhere", 2),
     ],
 )
 def test_bad_input_ends_with_one_sentence(

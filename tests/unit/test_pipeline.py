@@ -121,6 +121,12 @@ def test_ties_in_accuracy_go_to_the_smaller_loss_and_only_those() -> None:
     for criterion in ("transferred_accuracy", "transferred_loss"):
         with pytest.raises(OptionError, match=f"must not be '{criterion}' for target 'bands'"):
             Ranking.sort(entries[:1], [], criterion, [], "bands", ["lines"])
+    # What it says of new data: the accuracy wherever one is known, for a score too.
+    logme = ScoreColumn("logme", higher_is_better=True)
+    scored = [replace(each, scores={"logme": 0.1}) for each in entries]
+    assert Ranking.sort(scored, [], "logme", [logme], "bands", ["lines"]).quantity == "transferred_accuracy"
+    assert Ranking.sort(scored[1:], [], "logme", [logme], "bands", ["lines"]).quantity == "transferred_accuracy"
+    assert Ranking.sort(scored[:1], [], "logme", [logme], "bands", ["lines"]).quantity == "bound"
 
 
 def test_each_sample_is_right_or_wrong_and_the_interval_is_of_their_share() -> None:

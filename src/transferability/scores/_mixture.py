@@ -112,7 +112,7 @@ def _k_means(points: FloatArray, n_clusters: int, rng: np.random.Generator) -> I
         centres[index] = points[min(chosen, len(points) - 1)]
         distances = norms - 2 * (points @ centres[index]) + float(centres[index] @ centres[index])
         np.minimum(nearest, np.maximum(distances, 0.0), out=nearest)
-    assignment = np.full(len(points), -1)
+    assignment = np.full(len(points), n_clusters)  # a number that no cluster has
     for _ in range(_MAX_LLOYD_ITERATIONS):
         distances = points @ (-2 * centres.T)  # (n, C), squared, less |x|²
         distances += np.einsum("ij,ij->i", centres, centres)

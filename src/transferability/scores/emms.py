@@ -156,7 +156,7 @@ def _standardised(centred: FloatArray, deviations: FloatArray) -> FloatArray:
 
 def _result(targets: FloatArray, explained: FloatArray, n_samples: int, rank: int) -> EmmsResult:
     """Minimise over t; `targets` (M, ·, D) and their coordinates in the features' space, (M, r, D)."""
-    flat, inside = targets.reshape(len(targets), -1), explained.reshape(len(targets), -1)
+    flat, inside = (each.reshape(len(targets), each[0].size) for each in (targets, explained))
     gram = (flat @ flat.T - inside @ inside.T) / (n_samples * targets.shape[2])
     weights = _simplex_minimum(gram)
     value = -min(1.0, max(0.0, float(weights @ gram @ weights)))

@@ -126,7 +126,8 @@ class _Screen:
         """Return the neighbours of a block of rows, (rows, k); None where too many are nearly as near."""
         distances = self._norms - 2 * (self._single[start:stop] @ self._single.T)
         distances[np.arange(stop - start), np.arange(start, stop)] = np.inf
-        limits = np.partition(distances, self._k - 1, axis=1)[:, self._k - 1] + self._slack[start:stop]
+        last = self._k - 1
+        limits = np.partition(distances, last, axis=1)[:, last] + self._slack[start:stop]
         near = distances <= limits[:, None]
         if np.count_nonzero(near) > _MANY * self._k * (stop - start):
             return None

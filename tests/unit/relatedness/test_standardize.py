@@ -57,3 +57,12 @@ def test_a_deviation_below_the_smallest_number_counts_as_none() -> None:
     """Half of the smallest number that there is rounds to zero, and nothing is divided by it."""
     features = np.array([[0.0], [5e-324]])
     assert np.isfinite(Scaler.fit(features).apply(features)).all()
+
+
+def test_the_sign_of_a_feature_does_not_matter() -> None:
+    z = np.abs(np.random.default_rng(0).normal(size=(20, 3))) * (1.0, 1e300, 1e-300)
+    z[0] = (1e-12, 1e-12, 0.0)  # far smaller than the others
+    one, other = Scaler.fit(z), Scaler.fit(-z)
+    np.testing.assert_array_equal(one.mean, -other.mean)
+    np.testing.assert_array_equal(one.scale, other.scale)
+    np.testing.assert_allclose(other.scale / (1.0, 1e300, 1e-300), (z / (1.0, 1e300, 1e-300)).std(axis=0))

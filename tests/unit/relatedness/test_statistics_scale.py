@@ -28,5 +28,6 @@ def test_the_labels_of_few_rows_are_believed_less() -> None:
 
 def test_the_scale_makes_the_estimate_small() -> None:
     plain, scaled = fit(10, learn_map=False, scale=False), fit(10, learn_map=False)
+    assert plain.scale == 1.0
     assert scaled.scale > 2
     assert scaled.bound < 0.8 * plain.bound

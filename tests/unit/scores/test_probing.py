@@ -92,7 +92,7 @@ def test_every_row_is_measured_once_by_a_classifier_that_has_not_seen_it() -> No
     assert len(found.regularisation) == 5
 
 
-def test_the_rows_of_a_fold_neither_scale_nor_choose_what_measures_them() -> None:
+def test_the_rows_of_a_fold_do_not_scale_what_measures_them() -> None:
     x, y = load_digits(return_X_y=True)
     x, y = x[:300].astype(float), y[:300]
     folds = _five(300)
@@ -175,3 +175,34 @@ def test_what_cannot_be_answered_is_refused(call: object, error: type[Exception]
     rng = np.random.default_rng(0)
     with pytest.raises(error, match=words):
         call(rng.normal(size=(20, 3)), np.arange(20) % 2)  # type: ignore[operator]
+
+
+def test_features_of_unequal_size_take_few_passes() -> None:
+    """Some 15 for each ridge and fold: the descent knows the variance of every principal coordinate."""
+    rng = np.random.default_rng(0)
+    y = np.arange(300) % 3
+    x = (rng.normal(size=(300, 60)) + 1.5 * np.eye(3, 60)[y]) * 10.0 ** np.linspace(0, -3, 60)
+    assert scores.linear_probe(x, y).iterations < 200  # 136 of this processor; more than 300 in coordinates as they are
+
+
+def test_the_ridge_of_a_fold_is_chosen_by_the_rows_of_the_others() -> None:
+    rng = np.random.default_rng(4)
+    y = np.arange(60) % 2
+    x = rng.normal(size=(60, 30)) + 0.7 * y[:, None] * (np.arange(30) < 4)
+    folds = _five(60)
+    ridges = [0.1 * 10 ** (step / 2) for step in range(-3, 6)]
+    losses = np.array([scores.cross_fitted_probe(x, y, folds, ridge=ridge).losses for ridge in ridges])
+    own = np.array([losses[:, test].sum(axis=1) for _, test in folds])  # (folds, ridges)
+    by_others, by_own = (losses.sum(axis=1) - own).argmin(axis=1), own.argmin(axis=1)
+    assert (by_others != by_own).any()
+    found = scores.cross_fitted_probe(x, y, folds)
+    assert found.regularisation == pytest.approx([ridges[k] for k in by_others])
+
+
+def test_the_held_out_accuracy_is_that_of_the_folds() -> None:
+    rng = np.random.default_rng(0)
+    y = np.arange(90) % 3
+    apart = 9 * np.eye(3, 8)[y] + rng.normal(size=(90, 8))
+    assert scores.probe(apart, y, apart[:3], y[:3]).held_out_accuracy == 1.0
+    noise = rng.normal(size=(90, 60))  # a fit of all rows is right about most of them
+    assert scores.probe(noise, y, noise[:3], y[:3]).held_out_accuracy < 0.6

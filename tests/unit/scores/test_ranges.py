@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
-from transferability import scores
+from transferability import TaskRelatedness, scores
+from transferability.agreement import agreement
 from transferability.errors import OptionError
 from transferability.ranking.intervals import clopper_pearson
 from transferability.scores.ncti import _unit_geometry
@@ -45,3 +47,9 @@ def test_the_geometry_of_ncti_without_and_with_differences_between_classes() -> 
     assert _unit_geometry(0.5, 0, N) == 1.0
     assert _unit_geometry(4 * np.sqrt(N), 2, N) == 0.5
     assert _unit_geometry(np.sqrt(N), 2, N) == 0.0
+
+
+@pytest.mark.parametrize("function", [*(getattr(scores, name) for name in scores.__all__), agreement, TaskRelatedness])
+def test_whoever_draws_begins_with_seed_zero(function: Callable[..., Any]) -> None:
+    parameters = inspect.signature(function).parameters
+    assert "seed" not in parameters or parameters["seed"].default in (0, inspect.Parameter.empty)
