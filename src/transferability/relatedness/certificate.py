@@ -191,19 +191,23 @@ def transformed_losses(
     `priors` are those that B is made from: the target's on the samples that h' was fitted to.
     """
     B = transform.B(priors)
-    log_h = target_logits - logsumexp(target_logits, axis=1, keepdims=True)
-    used = transform.D(priors) > 0  # the other columns are uniform: they add the same to every class
-    largest = log_h[:, used].max(axis=1, keepdims=True)
-    predictions = (np.exp(log_h[:, used] - largest) @ B[:, used].T).argmax(axis=1)
+    alone = (np.count_nonzero(B, axis=1) == 1) & (B.max(axis=1) == 1)  # h' is one class of h_R there
+    own = B.argmax(axis=1)
+    if alone.all():
+        predictions = target_logits[:, own].argmax(axis=1)
+    else:
+        used = transform.D(priors) > 0  # the other columns are uniform: they add the same to every class
+        log_h = target_logits[:, used] - logsumexp(target_logits, axis=1, keepdims=True)
+        log_h -= log_h.max(axis=1, keepdims=True)
+        predictions = (np.exp(log_h, out=log_h) @ B[:, used].T).argmax(axis=1)
     if target_labels is None:
         return None, predictions
-    losses = np.empty(len(log_h))
+    losses = np.empty(len(target_logits))
+    rows = np.flatnonzero(alone[target_labels])
+    losses[rows] = losses_of(target_logits[rows], own[target_labels[rows]])  # by the same operations as the bound
     with np.errstate(divide="ignore"):
         log_B = np.log(B)
-    for i in np.unique(target_labels):
-        rows = target_labels == i
-        if np.count_nonzero(B[i]) == 1 and B[i].max() == 1:  # by the same operations as the bound
-            losses[rows] = losses_of(target_logits[rows], np.full(int(rows.sum()), int(B[i].argmax())))
-        else:
-            losses[rows] = mixture_losses(target_logits[rows], log_B[i])
+    for i in np.unique(target_labels[~alone[target_labels]]):
+        rows = np.flatnonzero(target_labels == i)
+        losses[rows] = mixture_losses(target_logits[rows], log_B[i])
     return losses, predictions

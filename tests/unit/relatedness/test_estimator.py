@@ -192,7 +192,7 @@ def test_of_several_tau_the_one_with_the_smallest_held_out_bound_is_taken() -> N
     assert [tau for tau, _ in result.tau_path] == [0.01, 0.3, 1.0]
     assert result.tau == min(result.tau_path, key=lambda pair: pair[1])[0]
     alone = TaskRelatedness(result.tau).fit(reference, target)
-    assert result.bound == alone.bound
+    assert result.bound == pytest.approx(alone.bound, rel=1e-5)  # one was started from another τ
     assert alone.tau_path == ()
 
 

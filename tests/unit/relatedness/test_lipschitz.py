@@ -7,8 +7,9 @@ from scipy.spatial.distance import cdist
 from scipy.special import log_softmax, softmax
 
 from transferability.errors import FeatureError, LabelError, OptionError
-from transferability.relatedness.classifier.constrained import Start, _feasible
+from transferability.relatedness.classifier.constrained import Start
 from transferability.relatedness.classifier.lipschitz import SoftmaxClassifier, fit_lipschitz_softmax, fit_rows
+from transferability.relatedness.classifier.pairs import feasible
 from transferability.relatedness.classifier.rows import Rows
 
 
@@ -176,13 +177,13 @@ def test_rows_too_far_apart_meet_and_the_others_stay() -> None:
     weights = rng.normal(size=(60, 8))
     weights *= 0.9 / cdist(weights, weights).max()
     weights -= weights.mean(axis=0)
-    np.testing.assert_array_equal(_feasible(weights, 1.0), weights)
+    np.testing.assert_array_equal(feasible(weights, 1.0), weights)
     j, k = np.unravel_index(cdist(weights, weights).argmax(), (60, 60))
     apart = 0.15 * (weights[j] - weights[k])
     weights[j] += apart
     weights[k] -= apart
     assert cdist(weights, weights).max() > 1.1
-    found = _feasible(weights, 1.0)
+    found = feasible(weights, 1.0)
     assert cdist(found, found).max() <= 1 + 1e-12
     np.testing.assert_allclose(found.mean(axis=0), 0, atol=1e-12)
     rescaled = weights / cdist(weights, weights).max()

@@ -41,12 +41,12 @@ class Look(NamedTuple):
 
 
 LogitLoss = Callable[[Array], Look]
-"""From logits of shape (K, n) to the loss; may overwrite what it is given."""
+"""From logits of shape (K, n) to the loss, whose slopes may take their place."""
 
 
 def cross_entropy(labels: IntArray, weight: FloatArray, dtype: npt.DTypeLike) -> LogitLoss:
     """Return the weighted cross-entropy of a softmax of the logits."""
-    columns, share = np.arange(len(labels)), weight.astype(dtype)
+    columns, share, root = np.arange(len(labels)), weight.astype(dtype), np.sqrt(weight).astype(dtype)
 
     def look(logits: Array) -> Look:
         logits -= logits.max(axis=0)
@@ -54,9 +54,10 @@ def cross_entropy(labels: IntArray, weight: FloatArray, dtype: npt.DTypeLike) ->
         np.exp(logits, out=logits)
         total = logits.sum(axis=0)
         loss = float(weight @ (np.log(total, dtype=np.float64) - own))
-        logits /= total
-        curvature = logits @ share - np.einsum("kn,kn,n->k", logits, logits, share)
-        logits *= share
+        logits *= root / total
+        squares = np.einsum("kn,kn->k", logits, logits)
+        logits *= root
+        curvature = logits.sum(axis=1) - squares
         logits[labels, columns] -= share
         return Look(loss, logits, curvature)
 
@@ -93,22 +94,50 @@ class Quadratic(NamedTuple):
     begin where all classes share what they share in W₀: no step changes that.
     """
 
-    Q: Array  # (K, K), positive semi-definite
+    Q: Array  # (K, K), positive semi-definite; (K,) where it is diagonal
     center: Array | None = None  # (K, d); None is zero
+
+    def away(self, weights: Array) -> Array:
+        """Return ``W − W₀``."""
+        return weights if self.center is None else weights - self.center
 
     def value(self, weights: Array) -> float:
         """Return the quadratic at some weights."""
-        away = weights if self.center is None else weights - self.center
+        away = self.away(weights)
         return 0.5 * float(np.vdot(away, self.times(away)))
 
     def slope(self, weights: Array) -> Array:
         """Return the gradient at some weights, (K, d)."""
-        return self.times(weights if self.center is None else weights - self.center)
+        return self.times(self.away(weights))
 
     def times(self, weights: Array) -> Array:
         """Return ``Q W``."""
-        product: Array = self.Q @ weights
+        product: Array = self.Q[:, None] * weights if self.Q.ndim == 1 else self.Q @ weights
         return product
+
+    @property
+    def diagonal(self) -> Array:
+        """Of Q, (K,)."""
+        return self.Q if self.Q.ndim == 1 else np.diagonal(self.Q)
+
+
+class Remembered(NamedTuple):
+    """A step, and how much the gradient with a quadratic changed along it."""
+
+    step: Array  # (K, d + 1)
+    of_loss: Array  # (K, d + 1), without the quadratic
+    Q: Array | None  # of the quadratic
+    change: Array  # (K, d + 1), with it
+    inverse: float  # of the product of step and change; zero where that is not positive
+
+    def under(self, quadratic: Quadratic) -> Remembered:
+        """Return what is remembered, with this quadratic."""
+        if self.Q is quadratic.Q:
+            return self
+        change = self.of_loss.copy()
+        change[:, :-1] += quadratic.times(self.step[:, :-1])
+        product = float(np.vdot(self.step, change))
+        return Remembered(self.step, self.of_loss, quadratic.Q, change, 1 / product if product > 0 else 0.0)
 
 
 class Descent:
@@ -133,10 +162,11 @@ class Descent:
         self.features, self.loss, self.spectrum = features, loss, spectrum
         self.point = np.concatenate([weights, intercept[:, None]], axis=1).astype(features.dtype)
         self.logits = self._logits(self.point)
-        self.look = loss(self.logits.copy())
+        self._trial = self.logits.copy()
+        self.look = loss(self._trial)
         self.passes = 0
         self._memory = _MEMORY if len(weights) * _MEMORY <= len(features) else _SHORT_MEMORY
-        self._steps: list[tuple[Array, Array]] = []
+        self._steps: list[Remembered] = []
         self.slopes = self._slopes()
 
     @property
@@ -164,42 +194,36 @@ class Descent:
         self.passes += 1
         return slopes
 
-    def remembered(self, quadratic: Quadratic) -> list[tuple[Array, Array, float]]:
-        """Return the steps, how much the gradient with this quadratic changed along each, and the inverse product."""
-        steps = []
-        for step, change in self._steps:
-            whole = change.copy()
-            whole[:, :-1] += quadratic.times(step[:, :-1])
-            product = float(np.vdot(step, whole))
-            if product > 0:
-                steps.append((step, whole, 1 / product))
-        return steps
+    def remembered(self, quadratic: Quadratic) -> list[Remembered]:
+        """Return the steps, and how much the gradient with this quadratic changed along each."""
+        self._steps = [each.under(quadratic) for each in self._steps]
+        return [each for each in self._steps if each.inverse]
 
     def forget(self) -> bool:
         """Forget the steps; tell whether there were any."""
         known, self._steps = bool(self._steps), []
         return known
 
-    def direction(self, quadratic: Quadratic, steps: list[tuple[Array, Array, float]]) -> Array:
+    def direction(self, quadratic: Quadratic, steps: list[Remembered]) -> Array:
         """Return the step to the minimum of the model (Nocedal and Wright, algorithm 7.4), (K, d + 1)."""
         ahead = -self.slopes
         ahead[:, :-1] -= quadratic.slope(self.weights)
         scalar, factors = ahead.dtype.type, []
-        for step, change, inverse in reversed(steps):
-            factors.append(inverse * float(np.vdot(step, ahead)))
-            ahead -= scalar(factors[-1]) * change
+        for each in reversed(steps):
+            factors.append(each.inverse * float(np.vdot(each.step, ahead)))
+            ahead -= scalar(factors[-1]) * each.change
         ahead = self._divided(ahead, quadratic)
         if steps:
-            step, change, inverse = steps[-1]
-            ahead *= scalar(1 / (inverse * float(np.vdot(change, self._divided(change, quadratic)))))
-        for (step, change, inverse), factor in zip(steps, reversed(factors), strict=True):
-            ahead += scalar(factor - inverse * float(np.vdot(change, ahead))) * step
+            last = steps[-1]
+            ahead *= scalar(1 / (last.inverse * float(np.vdot(last.change, self._divided(last.change, quadratic)))))
+        for each, factor in zip(steps, reversed(factors), strict=True):
+            ahead += scalar(factor - each.inverse * float(np.vdot(each.change, ahead))) * each.step
         return ahead
 
     def _divided(self, slopes: Array, quadratic: Quadratic) -> Array:
         curvature = np.maximum(self.look.curvature, _LEAST_CURVATURE).astype(slopes.dtype)
         divided = np.empty_like(slopes)
-        strength = np.maximum(np.diagonal(quadratic.Q), _LEAST_CURVATURE)
+        strength = np.maximum(quadratic.diagonal, _LEAST_CURVATURE)
         divided[:, :-1] = self.spectrum.divide(slopes[:, :-1], curvature, strength)
         divided[:, -1] = slopes[:, -1] / curvature
         divided -= divided.mean(axis=0)  # what all classes share changes nothing
@@ -210,15 +234,17 @@ class Descent:
 
         A look from elsewhere on the line costs O(n K), no pass over the features.
         """
-        change = self._logits(ahead)
-        bend = float(np.vdot(ahead[:, :-1], quadratic.times(ahead[:, :-1])))
-        rise = float(np.vdot(ahead[:, :-1], quadratic.slope(self.weights)))
+        change, pulled = self._logits(ahead), quadratic.times(ahead[:, :-1])
+        bend = float(np.vdot(ahead[:, :-1], pulled))
+        rise = float(np.vdot(quadratic.away(self.weights), pulled))
         slope = float(np.vdot(self.slopes, ahead)) + rise
         if not slope < 0:
             return 0.0
         secants, length = Secants(slope), 1.0
         for _ in range(_TRIES):
-            look = self.loss(self.logits + change.dtype.type(length) * change)
+            np.multiply(change, change.dtype.type(length), out=self._trial)
+            self._trial += self.logits
+            look = self.loss(self._trial)
             new_slope = float(np.vdot(look.slopes, change)) + rise + length * bend
             higher = look.loss - self.look.loss + length * (rise + 0.5 * length * bend)
             if abs(new_slope) <= _SLOPE_LEFT * abs(slope) and (new_slope <= 0 or higher <= 0):
@@ -228,10 +254,11 @@ class Descent:
             return 0.0
         step = ahead.dtype.type(length) * ahead
         self.point += step
-        self.logits += change.dtype.type(length) * change
+        change *= change.dtype.type(length)
+        self.logits += change
         self.look = look
         before, self.slopes = self.slopes, self._slopes()
         gained = self.slopes - before
         if float(np.vdot(step, gained)) > -float(np.finfo(step.dtype).eps) * float(np.vdot(gained, gained)):
-            self._steps = [*self._steps[1 - self._memory :], (step, gained)]
+            self._steps = [*self._steps[1 - self._memory :], Remembered(step, gained, None, gained, 0.0)]
         return -0.5 * slope

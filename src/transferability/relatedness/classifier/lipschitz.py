@@ -28,9 +28,9 @@ from transferability.relatedness.classifier.constrained import (
     FAIR_GAP,
     Constrained,
     Start,
-    pair_distances_squared,
     solve_constrained,
 )
+from transferability.relatedness.classifier.pairs import pair_distances_squared
 from transferability.relatedness.classifier.rows import Rows
 
 __all__ = ["SoftmaxClassifier", "fit_lipschitz_softmax", "fit_rows"]
@@ -175,9 +175,10 @@ def fit_rows(
         return solve_constrained(each, labels, weight, tau * unit, begin, gap=aim, most_passes=_MOST_PASSES)
 
     working = rows.working(int(labels.max()) + 1)
-    double = dataclasses.replace(working, coordinates=working.coordinates.astype(np.float64, copy=False))
     tried = [solve(working, start)]
-    if not tried[0].within(fair) and working.coordinates.dtype == np.float32:
+    short = not tried[0].within(fair)
+    double = working.in_double() if short else working
+    if short and working.coordinates.dtype == np.float32:
         tried.append(solve(double, Start(tried[0].weights, tried[0].intercept, tried[0].multipliers)))
     if not tried[-1].within(fair) and (start is not None or len(tried) > 1):
         # A fit that was sure of everything is a bad start: the loss has no curvature there to go by.

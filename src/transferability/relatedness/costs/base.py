@@ -63,6 +63,10 @@ class GroundCost(ABC):
         """Return the loss of each reference sample under its own label, shape (n,)."""
         return losses_of(self.classifier.logits(reference.features), reference.labels)
 
+    def losses_at(self, places: FloatArray, reference: Sample) -> FloatArray:
+        """Return `losses`, from the places of the samples where these are their logits."""
+        return losses_of(places, reference.labels) if self.in_logits else self.losses(reference)
+
     def logit_map(self, feature_map: AffineMap) -> AffineMap:
         """Return the map from target features to reference logits."""
         return feature_map.then(self.classifier.weights, self.classifier.intercept)
@@ -135,7 +139,8 @@ class GroundCost(ABC):
     ) -> Certificate:
         """Measure the bound between points that are already where they are compared."""
         coupler = self.coupler(left, reference.labels, right, max_points=max_points, rng=rng)
-        return certify_sample(coupler, self.losses(reference), reference.labels, target_labels, transform, B)
+        losses = self.losses_at(left, reference)
+        return certify_sample(coupler, losses, reference.labels, target_labels, transform, B)
 
     def best_scale(
         self,

@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment, minimize
-from scipy.special import logsumexp, softmax
+from scipy.special import softmax
 
 from transferability._array import FloatArray, IntArray
 from transferability.relatedness.labels.label_transform import LabelTransform
@@ -119,15 +119,9 @@ class QuantilePairCosts:
     """
 
     def __init__(self, reference: ClassPoints, target: ClassPoints) -> None:
-        n_references = len(reference.samples)
-        levels = np.empty((_QUANTILES, n_references))
-        for j, points in enumerate(reference.samples):
-            levels[:, j] = _quantiles(logsumexp(points, axis=1) - points[:, j])
+        levels = np.stack([_quantiles(_losses(points)[j]) for j, points in enumerate(reference.samples)])
         self.values = np.stack(
-            [
-                np.maximum(levels, _quantiles(logsumexp(points, axis=1)[:, None] - points)).mean(axis=0)
-                for points in target.samples
-            ]
+            [np.maximum(levels, _quantiles(_losses(points))).mean(axis=1) for points in target.samples]
         )
 
     def make_exact(self, targets: IntArray, references: IntArray) -> bool:
@@ -135,10 +129,17 @@ class QuantilePairCosts:
         return False
 
 
+def _losses(logits: FloatArray) -> FloatArray:
+    """Return the loss of each point for each class, (n, K) -> (K, n)."""
+    largest = logits.max(axis=1, keepdims=True)
+    losses: FloatArray = (np.log(np.exp(logits - largest).sum(axis=1, keepdims=True)) + largest - logits).T.copy()
+    return losses
+
+
 def _quantiles(values: FloatArray) -> FloatArray:
-    """Return the quantiles along the first axis, at the midpoints of equal parts."""
-    ranks = ((np.arange(_QUANTILES) + 0.5) / _QUANTILES * len(values)).astype(np.int64)
-    chosen: FloatArray = np.sort(values, axis=0)[ranks]
+    """Return the quantiles along the last axis, at the midpoints of equal parts."""
+    ranks = ((np.arange(_QUANTILES) + 0.5) / _QUANTILES * values.shape[-1]).astype(np.int64)
+    chosen: FloatArray = np.sort(values, axis=-1)[..., ranks]
     return chosen
 
 

@@ -33,7 +33,7 @@ __all__ = ["AffineMap", "RidgeRegression", "fit_cross_entropy", "fit_margins", "
 
 _SINGLE_IF_QUICK = 2_000_000  # multiplications of half a pass, from which on quick fits are made in float32
 _SMALL = 300_000  # multiplications of half a pass
-_QUICK, _SINGLE, _DOUBLE, _FINE = 1e-4, 1e-6, 1e-8, 1e-12  # of the value, what one more step may be expected to gain
+_QUICK, _SINGLE, _DOUBLE, _FINE = 1e-4, 1e-5, 1e-8, 1e-12  # of the value, what one more step may be expected to gain
 _LEAST_VALUE = 1e-2  # nats: below, gains are compared with this
 _MOST_STEPS = 200
 _SHARPNESS = 10.0  # of the soft maximum, in units of the spread of the reference logits
@@ -163,7 +163,7 @@ def fit_cross_entropy(
     loss = mixture_entropy(log_shares, weight, dtype)
     if np.isfinite(log_shares).sum(axis=1).max() == 1:
         loss = cross_entropy(log_shares.argmax(axis=1), weight, dtype)
-    quadratic = Quadratic(ridge * np.eye(n_classes, dtype=dtype), prior.matrix.astype(dtype))
+    quadratic = Quadratic(np.full(n_classes, ridge, dtype=dtype), prior.matrix.astype(dtype))
     descent = Descent(rows.coordinates, loss, rows.spectrum, start.matrix, start.offset)
     careful_to = _SINGLE if dtype == np.float32 else _DOUBLE if rows.coordinates.size * n_classes > _SMALL else _FINE
     tolerance = careful_to if careful else _QUICK

@@ -42,7 +42,7 @@ def match_by_samples(
     left, right = cost.places(reference.fit, sample, start)
     reference_points = ClassPoints(left, reference.fit.labels, n_references, rng)
     target_points = ClassPoints(right, sample.labels, n_targets, rng)
-    losses = cost.losses(reference.fit)
+    losses = cost.losses_at(left, reference.fit)
     per_class = np.bincount(reference.fit.labels, weights=losses) / np.bincount(reference.fit.labels)
     costs = cost.pair_costs(reference_points, target_points, per_class)
     if matching == "gradient":
@@ -50,9 +50,8 @@ def match_by_samples(
     chosen = assign_classes(costs, target_points.priors)
     if not cost.in_logits:  # how much distances vary with the sample, nobody has measured
         return LabelTransform.from_class_map(chosen, n_references), None
-    logits = cost.logit_map(start).apply(sample.features)
     names = (reference.task.class_names, target.task.class_names)
-    chosen, certainty = settle_near_ties(costs.values, chosen, target_points.priors, logits, sample.labels, names)
+    chosen, certainty = settle_near_ties(costs.values, chosen, target_points.priors, right, sample.labels, names)
     return LabelTransform.from_class_map(chosen, n_references), certainty
 
 

@@ -25,7 +25,7 @@ __all__ = ["Head", "Reference", "Target", "calibrated_head", "keep_classes", "sh
 _Starts = tuple[Start, Start] | None
 _Lineage = tuple[object, ...]
 _MOST_ROWS = 4_000  # that say how sure a classifier may be
-_FIRST = 2e-2  # gap to the optimum of the classifier of a sample, which says how sure the other may be
+_FIRST = 5e-2  # gap to the optimum of the classifier of a sample, which says how sure the other may be
 _ROUGH = 0.1  # gap to the optimum, in nats, of a classifier that only compares classes
 
 
