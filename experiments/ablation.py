@@ -1,4 +1,4 @@
-"""What could bring the accuracy of h′ ahead of every other score? What was tried beside τ and the ground cost.
+"""What could bring the transferred accuracy ahead of every other score? What was tried beside τ and the ground cost.
 
 Against accuracies after fine-tuning, as in `table1.py`: Pearson's r, mean over targets, and its difference from the
 best other score, with a paired bootstrap over encoders.
@@ -39,7 +39,7 @@ COVARIANCES = TaskRelatedness(solver="statistics", ground_cost="gamma", covarian
 
 
 def said_by(run: Run, name: str, target: str) -> dict[str, float]:
-    """Return the accuracy of h′ under each variant but Γ."""
+    """Return the transferred accuracy under each variant but Γ."""
     panel = [each for each in PANEL if each != target]
     values = choices(AS_RANK, run.relatedness(name, target, panel))
     one_split = {
@@ -51,7 +51,7 @@ def said_by(run: Run, name: str, target: str) -> dict[str, float]:
 
 
 def by_covariances(run: Run, name: str, target: str) -> dict[str, float]:
-    """Return the accuracy of h′ under Γ, for the nearest reference, beside that of one split."""
+    """Return the transferred accuracy under Γ, for the nearest reference, beside that of one split."""
     if run.quick or run.tasks(name, target)[0].n_features > FEATURES_AT_MOST:
         return {}
     panel = [each for each in PANEL if each != target]
@@ -157,7 +157,7 @@ def conclude(run: Run, rows: list[dict[str, Any]], best: str) -> None:
     best_tried = max(tried, key=lambda row: row["all"]["pearson"])
     low, high = by[AS_RANK]["less_best"]
     run.claim(
-        "Ours: no other score predicts fine-tuned accuracy better than the accuracy of h′",
+        "Ours: no other score predicts fine-tuned accuracy better than the transferred accuracy",
         "held" if by[AS_RANK]["all"]["pearson"] >= of_best else "held in part" if low <= 0 <= high else "did not hold",
         f"{by[AS_RANK]['all']['pearson']:+.2f} against {of_best:+.2f} ({best}); difference {low:+.2f} to {high:+.2f} "
         f"(90 %, over encoders); best of what was tried: {best_tried['variant']} {best_tried['all']['pearson']:+.2f}",

@@ -20,7 +20,7 @@ from transferability.scores.registry import ScoreInputs, available, compute_many
 SHARES = (0.05, 0.1, 0.25, 0.5, 1.0)
 TARGETS = {"mnist": "mnist_m_cifar", "fashion_mnist": "mnist", "sign_digits": "mnist"}
 SCORES = ("logme", "h_score_shrunk", "sfda", "pactran_gaussian", "n_leep", "knn", "linear_probe", "otce")
-BOUND, ACCURACY = "bound", "accuracy of h′"
+BOUND, ACCURACY = "bound", "transferred accuracy"
 
 
 def main() -> None:

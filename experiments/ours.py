@@ -32,14 +32,17 @@ def main() -> None:
             for ours, paper in zip(defaults, papers, strict=True):
                 rows.append({
                     "encoder": name, "target": target, "reference": ours["reference"], "default": ours["bound"],
-                    "paper's form": paper["bound"], "loss of h′": ours["transferred_loss"],
-                    "paper's loss of h′": paper["transferred_loss"],
+                    "paper's form": paper["bound"], "transferred loss": ours["transferred_loss"],
+                    "paper's transferred loss": paper["transferred_loss"],
                     "loss of a linear probe": run.probe(name, target)["loss"],
                     "seconds": ours["seconds"], "paper's seconds": paper["seconds"],
                 })  # fmt: skip
         print(name, flush=True)
     table = {key: np.array([row[key] for row in rows]) for key in rows[0] if isinstance(rows[0][key], float)}
-    gap, before = table["default"] - table["loss of h′"], table["paper's form"] - table["paper's loss of h′"]
+    gap, before = (
+        table["default"] - table["transferred loss"],
+        table["paper's form"] - table["paper's transferred loss"],
+    )
     broken = int((gap < -1e-9).sum() + (before < -1e-9).sum())
     run.claim(
         "Ours: the default is tighter than the paper's form, and neither is ever below what it bounds",
@@ -114,10 +117,10 @@ def draw(table: dict[str, np.ndarray]) -> Any:
 
     figure = Figure(figsize=(5, 4), layout="constrained")
     ax = figure.subplots()
-    ax.scatter(table["paper's loss of h′"], table[FORM], s=8, label="paper's form", color="#D55E00")
-    ax.scatter(table["loss of h′"], table["default"], s=8, label="default", color="#0072B2")
+    ax.scatter(table["paper's transferred loss"], table[FORM], s=8, label="paper's form", color="#D55E00")
+    ax.scatter(table["transferred loss"], table["default"], s=8, label="default", color="#0072B2")
     ax.plot([0, 4], [0, 4], color="black", lw=0.8)
-    ax.set_xlabel("loss of h′, nats")
+    ax.set_xlabel("transferred loss, nats")
     ax.set_ylabel("bound, nats")
     ax.legend(frameon=False)
     return figure

@@ -1,7 +1,7 @@
 """Does the bound with a panel of references rank a mixed zoo of encoders? Against linear probes; not in the paper.
 
 Each data set in turn is the target, the others are the panel. For each encoder the smallest bound of the panel stands.
-Printed: Pearson and Kendall correlation, over encoders, of the bound, of loss and accuracy of h′, and of a few
+Printed: Pearson and Kendall correlation, over encoders, of the bound, of loss and transferred accuracy, and of a few
 scores with the accuracy of a linear probe on held-out samples; also for the paper's form (Euclidean cost, τ = 0.2).
 
     python experiments/panel.py --data FOLDER --out results/panel.json
@@ -99,8 +99,8 @@ def measure(encoder: str, tasks: dict[tuple[str, str], Task], target: str) -> di
             [tasks[data, "train"] for data in panel], fit, [tasks[data, "test"] for data in panel], test
         )
         row[name] = result.bound
-        row[name.replace("bound", "loss of h′")] = result.transferred_loss
-        row[name.replace("bound", "accuracy of h′")] = result.transferred_accuracy
+        row[name.replace("bound", "transferred loss")] = result.transferred_loss
+        row[name.replace("bound", "transferred accuracy")] = result.transferred_accuracy
         row[f"{name}: details"] = {
             "reference": result.reference,
             "tau": result.tau,
@@ -139,7 +139,7 @@ def correlate(rows: list[dict[str, object]]) -> dict[str, dict[str, list[float]]
     """Print and return the correlations with probe accuracy, per target and in the mean."""
     print(f"\n{'Pearson (Kendall) with probe accuracy':38}", *(f"{data:>15}" for data in DATA), f"{'mean':>15}")
     summary = {}
-    kinds = ("bound", "loss of h′", "accuracy of h′")
+    kinds = ("bound", "transferred loss", "transferred accuracy")
     ours = [name.replace("bound", kind) for name in SETTINGS for kind in kinds]
     for name in (*ours, *OTHERS):
         pairs = []

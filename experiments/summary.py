@@ -19,13 +19,13 @@ ORDER = (
 )  # fmt: skip
 PARTS = ("all targets", "choice", "verdict", "ConvNets alone")
 CRITERIA = {  # as the page names them
-    "default: accuracy of h′": "**accuracy of h′, closest reference (criterion of `rank`)**",
-    "default: largest accuracy of h′": "accuracy of h′, largest of the references",
-    "default: loss of h′": "loss of h′, closest reference",
+    "default: transferred accuracy": "**transferred accuracy, closest reference (criterion of `rank`)**",
+    "default: largest transferred accuracy": "transferred accuracy, largest of the references",
+    "default: transferred loss": "transferred loss, closest reference",
     "default": "**bound, closest reference**",
     "default: mean of the panel": "bound, mean of the references",
     "default: cifar10 alone": "bound, from CIFAR-10 alone",
-    "paper's form: accuracy of h′": "accuracy of h′, the paper's form",
+    "paper's form: transferred accuracy": "transferred accuracy, the paper's form",
     "paper's form": "bound, the paper's form (Euclidean cost, τ = 0.2, no scale)",
     "linear_probe": "linear probe",
     "h_score_shrunk": "H-score, shrunk",

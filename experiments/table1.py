@@ -34,7 +34,7 @@ SETTINGS: dict[str, tuple[TaskRelatedness, int | None]] = {  # and folds
     "paper's form": (PAPERS, None),
 }
 BOUND, FORM = "default", "paper's form"
-CRITERION = f"{BOUND}: accuracy of h′"  # what `rank` sorts by
+CRITERION = f"{BOUND}: transferred accuracy"  # what `rank` sorts by
 
 
 def predictions(run: Run, name: str, target: str) -> dict[str, float]:
@@ -49,9 +49,9 @@ def predictions(run: Run, name: str, target: str) -> dict[str, float]:
         values[f"{setting}: cifar10 alone"] = next(
             (each["bound"] for each in found if each["reference"] == "cifar10"), float("nan")
         )
-        values[f"{setting}: loss of h′"] = best["transferred_loss"]
-        values[f"{setting}: accuracy of h′"] = best["transferred_accuracy"]
-        values[f"{setting}: largest accuracy of h′"] = max(each["transferred_accuracy"] for each in found)
+        values[f"{setting}: transferred loss"] = best["transferred_loss"]
+        values[f"{setting}: transferred accuracy"] = best["transferred_accuracy"]
+        values[f"{setting}: largest transferred accuracy"] = max(each["transferred_accuracy"] for each in found)
     values |= run.kept("scores", name, target, lambda: scored(run, name, target, panel), panel=panel, layout=3)
     return {key: value for key, value in values.items() if np.isfinite(value)}
 
