@@ -6,6 +6,7 @@ from scipy.optimize import linprog
 from scipy.spatial.distance import cdist
 from scipy.special import softmax
 
+from transferability import Task, TaskRelatedness
 from transferability.errors import OptionError
 from transferability.relatedness.classifier.lipschitz import SoftmaxClassifier, fit_lipschitz_softmax
 from transferability.relatedness.solvers.algorithm1 import _Adam, run_algorithm1
@@ -295,3 +296,17 @@ def test_guessed_labels_are_guessed_anew_while_the_map_is_learned() -> None:
     np.testing.assert_array_equal(once.labels, wrong)
     assert np.mean(anew.labels == labels) > 0.95
     assert not np.array_equal(once.A, anew.A)
+
+
+def test_the_scale_is_fitted_unless_it_is_told_off() -> None:
+    rng = np.random.default_rng(5)
+    labels = np.arange(120) % 3
+    features = 2.0 * np.eye(3, 4)[labels] + rng.normal(size=(120, 4))
+    reference, target = Task(features[:60], labels[:60]), Task(features[60:], labels[60:])
+    fits = {
+        scale: TaskRelatedness(solver="sgd", epochs=5, batch_size=20, scale=scale).fit(reference, target)
+        for scale in (True, False)
+    }
+    assert fits[False].scale == 1.0
+    assert fits[True].scale != 1.0
+    assert fits[True].bound < fits[False].bound  # of one algorithm, run alike
