@@ -22,7 +22,18 @@ from _zoo import PACKAGED, zoo
 HERE = Path(__file__).parent
 LANES = (
     ("table1", "ours"),
-    ("fig3_terms", "table2", "fig5_share", "fig12_text", "fig4", "fig13_tau", "fig678", "pseudo_labels", "ablation"),
+    (
+        "fig3_terms",
+        "table2",
+        "fig5_share",
+        "fig12_text",
+        "fig4",
+        "fig13_tau",
+        "fig678",
+        "pseudo_labels",
+        "ablation",
+        "confirm_zoo",
+    ),
 )
 
 

@@ -14,8 +14,8 @@ from typing import Any
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "experiments.md"
 ORDER = (
-    "finetune_zoo", "fig3_terms", "fig4", "table1", "ablation", "fig5_share", "table2", "pseudo_labels", "fig678",
-    "fig12_text", "fig13_tau", "ours",
+    "finetune_zoo", "fig3_terms", "fig4", "table1", "ablation", "confirm_zoo", "fig5_share", "table2", "pseudo_labels",
+    "fig678", "fig12_text", "fig13_tau", "ours",
 )  # fmt: skip
 PARTS = ("all targets", "choice", "verdict", "ConvNets alone")
 CRITERIA = {  # as the page names them
