@@ -68,5 +68,5 @@ def test_every_score_is_here() -> None:
 def test_the_name_gives_what_the_function_gives(name: str, inputs: ScoreInputs) -> None:
     by_name, by_hand = scores.compute(name, inputs), BY_HAND[name](inputs)
     assert type(by_name) is type(by_hand)
-    assert float(by_name) == pytest.approx(float(by_hand), rel=1e-9)  # type: ignore[arg-type]
+    assert float(by_name) == pytest.approx(float(by_hand), rel=1e-9)
     assert np.isfinite(float(by_name))
