@@ -5,8 +5,8 @@
 On each target the three encoders of the largest transferred accuracy are fine-tuned by the recipe of `--confirm`, and
 the first of its order is picked. Regret: how many points the fine-tuned accuracy of the pick, by `finetune_zoo.py`
 with its own recipe and seeds, is below the best of the zoo. Beside it the regret of the first of the ranking, and of
-the best of the three, which no confirmation of these can be better than. Seconds of fine-tuning are by the clock, in
-the rows; the CPU seconds are of the ranking alone.
+the best of the three, which no confirmation of these can be better than.
+The CPU seconds are of the ranking alone.
 """
 
 from __future__ import annotations
@@ -45,7 +45,6 @@ def one_target(run: Run, target: str) -> dict[str, object]:
         "regret of the pick": best - true[picked],
         "regret of the first": best - true[shortlist[0]],
         "regret of the best of three": best - max(true[name] for name in shortlist),
-        "seconds": sum(each.seconds for each in found.entries),
     }  # fmt: skip
 
 
