@@ -167,6 +167,7 @@ def _show_matrix(results: list[Relatedness]) -> None:
 def _show_pair(result: Relatedness) -> None:
     from transferability.report.narrative import match_in_words
     from transferability.report.relation_narrative import WITHOUT_MAP
+    from transferability.statistics.bounded_means import SMOOTHING
 
     measured = MEASURED_ON[result.evaluated_on]
     guessing = f"guessing costs {result.log_n_classes:.3f}"
@@ -193,7 +194,7 @@ def _show_pair(result: Relatedness) -> None:
     ]
     if of_loss is not None:
         ends = interval(TRANSFERRED_LOSS, of_loss.low, of_loss.high)
-        rows.append(["  on new data", ends, f"mixed with 5 % of a guess, {sure}"])
+        rows.append(["  on new data", ends, f"mixed with {100 * SMOOTHING:.0f} % of a guess, {sure}"])
     rows += [
         ["bound", number(result.bound), f"{of_what}: sum of the next three"],
         ["  reference loss", number(result.reference_loss), "loss of the reference classifier, re-weighted"],
