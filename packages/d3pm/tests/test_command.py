@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from typer.testing import CliRunner
 
 from d3pm.checkpoint import load_checkpoint
 from d3pm.cli import app, main
+from d3pm.config import load_recipe, recipe_names
+from d3pm.generation import GenerationConfig, generate
 
 runner = CliRunner()
 
@@ -55,6 +58,56 @@ def test_command_from_training_to_features(tmp_path):
     assert "mid.0" in result.stdout
 
 
+def test_samples_are_drawn_as_the_recipe_says(tmp_path):
+    """Its table [sample] is stored with the run; options take the place of its entries, another method of all."""
+    pytest.importorskip("sklearn")
+    small = ["net.width=8", "train.steps=1", "train.batch=4", "sample.n_steps=3", "sample.n_corrections=2"]
+    options = [part for s in small for part in ("--set", s)]
+    arguments = ["train", "digits", "--out", str(tmp_path / "run"), "--device", "cpu", *options]
+    assert runner.invoke(app, arguments).exit_code == 0
+    model = load_checkpoint(tmp_path / "run")
+    assert model.config.sample == GenerationConfig(n_steps=3, n_corrections=2)
+    for extra, config in (
+        ([], GenerationConfig(n_steps=3, n_corrections=2)),
+        (["--steps", "2"], GenerationConfig(n_steps=2, n_corrections=2)),
+        (["--corrections", "0", "--grid", "cosine"], GenerationConfig(n_steps=3, grid="cosine")),
+        (["--temperature", "0.5"], GenerationConfig(n_steps=3, n_corrections=2, temperature=0.5)),
+        (["--top-p", "0.7"], GenerationConfig(n_steps=3, n_corrections=2, top_p=0.7)),
+        (["--final", "argmax"], GenerationConfig(n_steps=3, n_corrections=2, final="argmax")),
+        (["--block", "4"], GenerationConfig(n_steps=3, n_corrections=2, block=4)),
+        (["--method", "remasking", "--steps", "4"], GenerationConfig("remasking", n_steps=4)),
+        (["--first-hitting"], GenerationConfig("first_hitting")),
+    ):  # fmt: skip
+        asked = ["sample", str(tmp_path / "run"), "-n", "3", "--out", str(tmp_path / "x.npz"), "--device", "cpu"]
+        result = runner.invoke(app, [*asked, *extra])
+        assert result.exit_code == 0, result.output
+        generator = torch.Generator().manual_seed(0)
+        x = generate(model.process, model.denoiser, (3, 8, 8), config, generator=generator)
+        with np.load(tmp_path / "x.npz") as archive:
+            assert (archive["samples"] == model.spec.to_pixels(x.numpy())).all(), extra
+
+
+def test_quality_is_of_samples_drawn_as_the_recipe_says(small_run, monkeypatch):
+    seen = []
+    monkeypatch.setattr("d3pm.show.sample_quality", lambda samples, *_: {"fid": len(samples)})
+    monkeypatch.setattr(
+        "d3pm.show.generate", lambda p, net, shape, config, **_: seen.append(config) or torch.zeros(shape)
+    )
+    asked = ["evaluate", str(small_run / "run"), "--quality", "3", "--examples", "1", "--times", "2", "--json"]
+    for extra in ([], ["--sample-steps", "7", "--final", "argmax"]):
+        result = runner.invoke(app, [*asked, *extra])
+        assert result.exit_code == 0, repr(result.exception)
+        assert json.loads(result.stdout)["fid"] == 3
+    own = load_recipe("digits").sample
+    assert seen == [own, replace(own, n_steps=7, final="argmax")]
+
+
+def test_recipes_are_listed_with_their_samplers():
+    lines = runner.invoke(app, ["recipes"]).stdout.splitlines()
+    assert [line.split()[0] for line in lines] == recipe_names()
+    assert next(line for line in lines if line.startswith("digits ")).endswith(" ancestral, 100 steps, 6 corrections")
+
+
 def values_of(text):
     """Characters in the last twentieth of a file."""
     whole = len(text.read_text())
@@ -95,9 +148,13 @@ def test_command_fills_in_text(tmp_path):
 
 MISTAKES = [
     (["train", "digit"], 2, "Did you mean 'digits'"),
-    (["train", "digits", "--out", "{tmp}/run"], 1, "--resume"),
+    (["train", "digits", "--out", "{tmp}/run"], 2, "--resume"),
+    (["train", "digits", "--out", "{tmp}/run", "--resume"], 2, "[net] width was 8, now 32"),
     (["train", "digits", "--out", "{tmp}/a", "--set", "train.batch=0"], 2, "train.batch"),
     (["train", "digits", "--out", "{tmp}/a", "--set", "train.lr=-0.1"], 2, "train.lr"),
+    (["train", "digits", "--out", "{tmp}/a", "--set", "sample.n_steps=0"], 2, "n_steps"),
+    (["train", "digits_uniform", "--out", "{tmp}/a", "--set", "sample.method=confidence"], 2, "absorbing"),
+    (["train", "digits_uniform", "--out", "{tmp}/a", "--set", "sample.n_steps=1001"], 2, "T = 1000"),
     (["train", "digits", "--out", "{tmp}/a", "--set", "net.width=15"], 2, "even"),
     (["train", "digits", "--out", "{tmp}/a", "--set", "net.width=wide"], 2, "width"),
     (["train", "digits", "--out", "{tmp}/a", "--set", "net.multipliers=[1,1,1,1,1]"], 2, "divisible"),
@@ -121,6 +178,8 @@ MISTAKES = [
     (["evaluate", "{tmp}/run", "--device", "cuda:9"], 2, "device"),
     (["evaluate", "{tmp}/run", "--examples", "-3"], 2, "--examples"),
     (["evaluate", "{tmp}/run", "--step", "0"], 2, "--step"),
+    (["evaluate", "{tmp}/run", "--times", "1"], 2, "`evaluate.times`"),
+    (["train", "digits", "--out", "{tmp}/a", "--set", "evaluate.times=1"], 2, "`evaluate.times`"),
     (["encode", "{tmp}/run", "--out", "{tmp}/features.csv"], 2, ".npz"),
     (["encode", "{tmp}/run", "--out", "{tmp}/f.npz", "--n-draws", "0"], 2, "--n-draws"),
     (["encode", "{tmp}/run", "--out", "{tmp}/f.npz", "--device", "cuda:99"], 2, "device"),

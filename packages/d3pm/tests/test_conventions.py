@@ -75,7 +75,7 @@ def test_checkpoints_of_the_first_format_are_read(dataset, tmp_path, kind, train
     with safe_open(path, framework="pt") as file:
         header, tensors = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     old = json.loads(header["config"])
-    del old["conventions"], old["train"]["class_dropout"]
+    del old["conventions"], old["sample"], old["train"]["class_dropout"]
     old["loss"] |= {"mode": "mixture", "first": trained}
     for section in ("model", "ema"):
         head, classes = f"{section}.out.weight", f"{section}.backbone.time.classes.weight"

@@ -189,17 +189,61 @@ def test_refusals():
         with pytest.raises(OptionError, match="must be absorbing"):
             generate(uniform, contextual(3), (1, 2), config)
     with pytest.raises(OptionError, match="top_p"):
-        generate(masked, Masked(), (1, 2), GenerationConfig(top_p=0.0))
+        GenerationConfig(top_p=0.0)
+    with pytest.raises(OptionError, match="top_p"):
+        Sharpened(Masked(), top_p=0.0)
     with pytest.raises(OptionError, match="strength"):
-        generate(masked, Masked(), (1, 2), GenerationConfig("remasking", remasking=1.5))
+        sample_remasking(masked, Masked(), (1, 2), strength=1.5)
     with pytest.raises(OptionError, match="n_steps"):
-        generate(masked, Masked(), (1, 2), GenerationConfig("confidence", n_steps=0))
+        sample_confident(masked, Masked(), (1, 2), n_steps=0)
     with pytest.raises(OptionError, match="n_corrections"):
-        generate(masked, Masked(), (1, 2), GenerationConfig(n_corrections=-1))
+        sample(masked, Masked(), (1, 2), n_corrections=-1)
+    with pytest.raises(OptionError, match="n_particles"):
+        sample(
+            uniform,
+            contextual(3),
+            (1, 2),
+            n_particles=0,
+            given=torch.zeros(1, 2).long(),
+            keep=torch.tensor([[True, False]]),
+        )
+    with pytest.raises(OptionError, match="n_steps"):
+        GenerationConfig("confidence", n_steps=0)
+    with pytest.raises(OptionError, match="n_corrections"):
+        GenerationConfig(n_corrections=-1)
     given, keep = torch.tensor([[0, 1]]), torch.tensor([[True, False]])
-    for config, word in (
-        (GenerationConfig(n_corrections=1), "particles"),
-        (GenerationConfig(n_particles=0), "n_particles"),
+    with pytest.raises(OptionError, match="particles"):
+        generate(uniform, contextual(3), (1, 2), GenerationConfig(n_corrections=1), given=given, keep=keep)
+    for options in (
+        {"n_particles": 0},
+        {"n_steps": 0},
+        {"n_steps": 2.5},
+        {"grid": "odd"},
+        {"final": "mean"},
+        {"confidence": "most"},
+        {"temperature": float("nan")},
+        {"block": -1},
+        {"remasking": 1.5},
     ):
-        with pytest.raises(OptionError, match=word):
-            generate(uniform, contextual(3), (1, 2), config, given=given, keep=keep)
+        with pytest.raises(OptionError, match=next(iter(options))):
+            GenerationConfig(**options)
+
+
+def test_a_config_fits_its_model():
+    masked, uniform = Absorbing(3, inverse_betas(4)), Uniform(3, linear_betas(4, 0.2, 0.9))
+    for config in (GenerationConfig("confidence"), GenerationConfig("remasking", n_steps=4), GenerationConfig(block=2)):
+        assert config.check(masked, Masked()) is config
+        with pytest.raises(OptionError, match="must be absorbing"):
+            config.check(uniform, contextual(3))
+    with pytest.raises(OptionError, match="T = 4"):
+        GenerationConfig(n_steps=5).check(uniform, contextual(3))
+
+
+def test_overriding_keeps_the_rest_of_the_same_method():
+    config = GenerationConfig(n_steps=100, n_corrections=6)
+    assert config.override() == config.override(n_steps=None) == config.override(method="ancestral") == config
+    assert config.override(n_steps=50) == GenerationConfig(n_steps=50, n_corrections=6)
+    assert config.override(n_corrections=0, temperature=0.0) == GenerationConfig(n_steps=100, temperature=0.0)
+    assert config.override(method="remasking", n_steps=7) == GenerationConfig("remasking", n_steps=7)
+    assert str(config) == "ancestral, 100 steps, 6 corrections"
+    assert str(GenerationConfig("remasking", remasking=0.3)) == "remasking, remasking 0.3"

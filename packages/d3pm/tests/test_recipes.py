@@ -1,6 +1,7 @@
 """Recipes and the data that they name."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -45,6 +46,8 @@ def test_recipes_read_and_build(name, tmp_path):
     config.loss.check(process, config.conventions)
     with torch.device("meta"):
         denoiser = build_denoiser(config, spec, n_states_of(config.process, spec))
+    assert (config.sample.n_steps or 0) <= (load_recipe(name).process.steps or 1000)
+    replace(config.sample, n_steps=None).check(process, denoiser)
     assert sum(p.numel() for p in denoiser.parameters()) > 10_000
 
 
@@ -55,6 +58,11 @@ def test_recipe_refusals(tmp_path):
         load_recipe("digits", ("train.step=3",))
     with pytest.raises(ConfigError, match="type int"):
         load_recipe("digits", ("train.steps=many",))
+    with pytest.raises(ConfigError, match="Did you mean `n_steps`"):
+        load_recipe("digits", ("sample.steps=3",))
+    for wrong, kind in (("n_steps=many", "int"), ("n_steps=true", "int"), ("final=1", "str"), ("top_p=wide", "float")):
+        with pytest.raises(ConfigError, match=rf"\[sample\] of digits must be of type {kind}"):
+            load_recipe("digits", (f"sample.{wrong}",))
     with pytest.raises(ConfigError, match=r"section\.key=value"):
         load_recipe("digits", ("steps",))
     with pytest.raises(ConfigError, match="no file"):

@@ -63,7 +63,7 @@ def test_a_finished_run_is_not_written_over(dataset, tmp_path):
     path = train(config, tmp_path, data=dataset, device="cpu")
     written = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     for other in (config, tiny(steps=8), tiny(steps=4, lr=1e-4)):
-        with pytest.raises(CheckpointError, match="--resume"):
+        with pytest.raises(OptionError, match="--resume"):
             train(other, tmp_path, data=dataset, device="cpu")
     assert train(config, tmp_path, data=dataset, device="cpu", resume=True) == path  # there is nothing left to do
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == written
@@ -80,10 +80,10 @@ def test_resuming_with_other_settings_or_data_is_refused(dataset, tmp_path):
         ("net", "dropout", 0.0), ("data", "levels", 8), ("conventions", "final", "argmax"),
     ):  # fmt: skip
         changed = Config.from_dict({**known, section: {**known[section], key: value}})
-        with pytest.raises(CheckpointError, match=rf"\[{section}\] {key} was"):
+        with pytest.raises(ConfigError, match=rf"\[{section}\] {key} was"):
             train(changed, tmp_path, data=dataset, device="cpu", resume=True)
     others = Dataset(dataset.spec, dataset.train[:-7], dataset.test)
-    with pytest.raises(CheckpointError, match="other frequencies"):
+    with pytest.raises(DataError, match="other frequencies"):
         train(config, tmp_path, data=others, device="cpu", resume=True)
     # What does not change the numbers may change, and a run at a constant rate may go on for longer.
     longer = {**known, "train": {**known["train"], "steps": 6, "log_every": 1}, "evaluate": {"times": 4}}
@@ -153,11 +153,11 @@ def test_no_steps_write_the_net_as_it_was_drawn(dataset, tmp_path):
 
 
 def test_checkpoints_of_something_else_are_refused(run, dataset, tmp_path):
-    with pytest.raises(CheckpointError, match="process"):
+    with pytest.raises(ConfigError, match="process"):
         train(tiny("uniform"), run.parent, data=dataset, device="cpu", resume=True)
     other = tiny()
     other.net["width"] = 8
-    with pytest.raises(CheckpointError, match=r"\[net\]"):
+    with pytest.raises(ConfigError, match=r"\[net\]"):
         train(other, run.parent, data=dataset, device="cpu", resume=True)
     with pytest.raises(CheckpointError, match="there is none"):
         load_checkpoint(tmp_path)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from d3pm.build import build_denoiser, build_process, n_states_of
 from d3pm.config import Config
-from d3pm.errors import CheckpointError, NoSuchFileError
+from d3pm.errors import CheckpointError, ConfigError, NoSuchFileError
 from d3pm.nets.head import Denoiser
 from d3pm.processes.base import Process
 from d3pm.spec import DataSpec
@@ -96,7 +96,9 @@ def load_checkpoint(path: str | Path, device: torch.device | str = "cpu", proces
     Raises
     ------
     CheckpointError
-        If there is no such file, it is damaged or none of ours, or it was trained on another process.
+        If there is no such file, or it is damaged or none of ours.
+    ConfigError
+        If it was trained on another process than the one it is meant for.
     """
     path = Path(path)
     if path.is_dir():
@@ -125,7 +127,7 @@ def load_checkpoint(path: str | Path, device: torch.device | str = "cpu", proces
                 f"`checkpoint` {path} was trained on the process {described}, not on the one that {whose}, "
                 f"{other.describe()}. Use the recipe that it was trained with."
             )
-            raise CheckpointError(message)
+            raise CheckpointError(message) if other is own else ConfigError(message)
     with torch.random.fork_rng(devices=[]):  # initial weights are drawn only to be replaced
         denoiser = build_denoiser(config, spec, n_states_of(config.process, spec))
     checkpoint = Checkpoint(config, spec, own.to(device), denoiser, step, tensors, path)

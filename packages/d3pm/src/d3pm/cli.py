@@ -23,8 +23,8 @@ DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; CUDA 
 DataOption = Annotated[str | None, typer.Option("--data", help="A file or folder in place of the recipe's data.")]
 ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads.")]
 SeedOption = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Same seed, same numbers.")]
-StepsOption = Annotated[int | None, typer.Option(min=1, help="Steps of the samples; T by default.")]
-FinalOption = Annotated[str | None, typer.Option(help="draw or argmax at the last step; the model's own by default.")]
+StepsOption = Annotated[int | None, typer.Option(min=1, help="Steps of the samples, at most T.")]
+FinalOption = Annotated[str | None, typer.Option(help="draw or argmax at the last step.")]
 CheckpointArgument = Annotated[Path, typer.Argument(help="A checkpoint, or the folder of a training run.")]
 
 
@@ -76,11 +76,11 @@ def train(
 
 @app.command()
 def recipes() -> None:
-    """List the recipes that come with the package."""
-    from d3pm.config import recipe_names
+    """List the recipes that come with the package, and how each is sampled."""
+    from d3pm.config import load_recipe, recipe_names
 
     for name in recipe_names():
-        typer.echo(name)
+        typer.echo(f"{name:32} {load_recipe(name).sample}")
 
 
 @app.command()
@@ -89,15 +89,17 @@ def sample(
     out: Annotated[Path | None, typer.Option(help=".png, .npz or .txt; text goes to the screen without it.")] = None,
     n: Annotated[int, typer.Option("-n", min=1, help="How many.")] = 16,
     method: Annotated[
-        str, typer.Option(help="ancestral, or for masked models first_hitting, confidence, remasking.")
-    ] = "ancestral",
+        str | None, typer.Option(help="ancestral, or for masked models first_hitting, confidence, remasking.")
+    ] = None,
     steps: StepsOption = None,
-    grid: Annotated[str, typer.Option(help="even or cosine.")] = "even",
+    grid: Annotated[str | None, typer.Option(help="even or cosine.")] = None,
     final: FinalOption = None,
-    temperature: Annotated[float, typer.Option(min=0, help="Below 1: likely tokens become likelier.")] = 1.0,
-    top_p: Annotated[float, typer.Option(help="Keep the likeliest tokens that have this probability.")] = 1.0,
-    corrections: Annotated[int, typer.Option(min=0, help="Corrector steps after each step (ancestral).")] = 0,
-    block: Annotated[int, typer.Option(min=0, help="Fill in from left to right, so many tokens at a time.")] = 0,
+    temperature: Annotated[float | None, typer.Option(min=0, help="Below 1: likely tokens become likelier.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Keep the likeliest tokens that have this probability.")] = None,
+    corrections: Annotated[int | None, typer.Option(min=0, help="Corrector steps after each step (ancestral).")] = None,
+    block: Annotated[
+        int | None, typer.Option(min=0, help="Fill in from left to right, so many tokens at once.")
+    ] = None,
     first_hitting: Annotated[bool, typer.Option(help="Short for --method first_hitting.")] = False,
     prompt: Annotated[str | None, typer.Option(help="Text to keep; `_` marks what to fill in.")] = None,
     label: Annotated[int | None, typer.Option(min=0, help="Class, for conditional models.")] = None,
@@ -109,26 +111,25 @@ def sample(
     threads: ThreadsOption = None,
     device: DeviceOption = None,
 ) -> None:
-    """Draw samples from a checkpoint."""
-    from d3pm.generation import GenerationConfig
+    """Draw samples from a checkpoint, by its recipe's table [sample] where no option says otherwise."""
     from d3pm.show import run_sample
 
     _threads(threads)
-    generation = GenerationConfig(
-        method="first_hitting" if first_hitting else method,  # type: ignore[arg-type]
-        n_steps=steps,
-        grid=grid,  # type: ignore[arg-type]
-        final=final,  # type: ignore[arg-type]
-        temperature=temperature,
-        top_p=top_p,
-        n_corrections=corrections,
-        block=block,
-    )
+    options = {
+        "method": "first_hitting" if first_hitting else method,
+        "n_steps": steps,
+        "grid": grid,
+        "final": final,
+        "temperature": temperature,
+        "top_p": top_p,
+        "n_corrections": corrections,
+        "block": block,
+    }
     run_sample(
         checkpoint,
         out,
         n=n,
-        generation=generation,
+        options=options,
         prompt=prompt,
         label=label,
         guidance=guidance,
@@ -185,11 +186,9 @@ def evaluate(
     if words:
         values["perplexity"] = result.perplexity(words)
     if quality:
-        from d3pm.generation import GenerationConfig
         from d3pm.show import measure_quality
 
-        generation = GenerationConfig(n_steps=sample_steps, final=final)  # type: ignore[arg-type]
-        values.update(measure_quality(model, dataset, quality, seed, generation))
+        values.update(measure_quality(model, dataset, quality, seed, {"n_steps": sample_steps, "final": final}))
     if as_json:
         typer.echo(to_json(values))
         return

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from d3pm.conventions import Conventions
-from d3pm.errors import ConfigError, check_choice, check_number
+from d3pm.errors import ConfigError, OptionError, check_choice, check_number
+from d3pm.generation import GenerationConfig
 from d3pm.objective import Objective
 from d3pm.sections import build_section, refuse_moved, refuse_unknown
 
@@ -203,6 +204,9 @@ class EvaluateConfig:
     def __post_init__(self) -> None:
         for key, low in (("examples", 0), ("times", 0), ("step", 1), ("batch", 1)):
             check_number(getattr(self, key), f"evaluate.{key}", low, whole=True)
+        if self.times == 1:
+            message = "`evaluate.times` must be 0 for all T, or at least 2, from which the error is told; got 1."
+            raise OptionError(message)
 
 
 @dataclass(frozen=True)
@@ -216,10 +220,13 @@ class Config:
     loss: Objective = field(default_factory=Objective)
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    sample: GenerationConfig = field(default_factory=GenerationConfig)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return nested dictionaries of TOML's values."""
-        return dataclasses.asdict(self)
+        """Return nested dictionaries of TOML's values: what is None is left out."""
+        sections = dataclasses.asdict(self)
+        sections["sample"] = {key: value for key, value in sections["sample"].items() if value is not None}
+        return sections
 
     @staticmethod
     def from_dict(values: dict[str, Any], source: str = "recipe") -> Config:

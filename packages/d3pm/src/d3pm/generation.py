@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from d3pm.conventions import Final, conventions_of
-from d3pm.errors import OptionError, check_choice
+from d3pm.errors import OptionError, check_choice, check_number
 from d3pm.losses import Denoiser
 from d3pm.processes.base import FLOOR, Process
 from d3pm.sampling import check_given, check_masked, sample, sample_first_hitting
-from d3pm.times import Grid, Watcher
+from d3pm.times import Grid, Watcher, sampling_times
 from d3pm.unmasking import Confidence, sample_confident, sample_remasking
 
 __all__ = ["GenerationConfig", "Sharpened", "generate", "in_blocks"]
@@ -24,7 +24,7 @@ Method = Literal["ancestral", "first_hitting", "confidence", "remasking"]
 
 @dataclass(frozen=True)
 class GenerationConfig:
-    """How to sample.
+    """How to sample: the table `[sample]` of a recipe, stored in its checkpoints.
 
     Attributes
     ----------
@@ -65,15 +65,50 @@ class GenerationConfig:
     block: int = 0
 
     def __post_init__(self) -> None:
-        check_choice(self.method, ("ancestral", "first_hitting", "confidence", "remasking"), "method")
+        check_choice(self.method, get_args(Method), "method")
+        check_choice(self.grid, get_args(Grid), "grid")
+        check_choice(self.confidence, get_args(Confidence), "confidence")
+        if self.final is not None:
+            check_choice(self.final, get_args(Final), "final")
+        if self.n_steps is not None:
+            check_number(self.n_steps, "n_steps", 1, whole=True)
+        check_number(self.temperature, "temperature", 0)
+        check_number(self.top_p, "top_p", 0, 1, above=True)
+        check_number(self.n_corrections, "n_corrections", 0, whole=True)
+        check_number(self.n_particles, "n_particles", 1, whole=True)
+        check_number(self.remasking, "remasking", 0, 1)
+        check_number(self.block, "block", 0, whole=True)
         if self.method != "ancestral" and (self.n_corrections or self.final is not None):
             message = (
                 f"`n_corrections` and `final` must be left out with `method` = {self.method!r}; they are ancestral."
             )
             raise OptionError(message)
-        if self.block < 0:
-            message = f"`block` must be ≥ 0; got {self.block}."
-            raise OptionError(message)
+
+    def check(self, process: Process, denoiser: Denoiser) -> GenerationConfig:
+        """Return self, or raise `OptionError` if the model cannot be sampled so."""
+        if self.method != "ancestral" or self.block:
+            check_masked(process, denoiser, f"`method` = {self.method!r}" if self.method != "ancestral" else "blocks")
+        if self.method in ("ancestral", "remasking"):
+            sampling_times(process, self.n_steps, self.grid)
+        return self
+
+    def override(self, **options: Any) -> GenerationConfig:
+        """Return these settings with the options that are not None in their place.
+
+        Another method than this one begins from its own defaults: corrections, say, are of "ancestral" alone.
+        """
+        chosen = {name: value for name, value in options.items() if value is not None}
+        base = self if chosen.get("method", self.method) == self.method else GenerationConfig()
+        return replace(base, **chosen)
+
+    def __str__(self) -> str:
+        """Say the method and what is not left at its default: "ancestral, 100 steps, 6 corrections"."""
+        words = [self.method] + ([] if self.n_steps is None else [f"{self.n_steps} steps"])
+        words += [f"{self.n_corrections} corrections"] if self.n_corrections else []
+        shown = ("method", "n_steps", "n_corrections")
+        rest = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in shown}
+        words += [f"{name} {value}" for name, value in rest.items() if value != getattr(GenerationConfig, name)]
+        return ", ".join(words)
 
 
 def generate(

@@ -11,11 +11,12 @@ from torch import Tensor
 
 from d3pm.checkpoint import Checkpoint
 from d3pm.config import Config
-from d3pm.errors import CheckpointError
+from d3pm.errors import CheckpointError, ConfigError, DataError, OptionError
 
 __all__ = ["check_folder", "check_same", "optimizer_tensors", "restore_optimizer"]
 
-# What a resumed run may change: where the data lie, how often it reports, how fast it computes, how it is evaluated.
+# What a resumed run may change: where the data lie, how often it reports, how fast it computes; beside these, how it
+# is evaluated and sampled.
 FREE = (("data", "path"), ("train", "log_every"), ("train", "checkpoint_every"), ("train", "compile"))
 
 
@@ -26,7 +27,7 @@ def check_folder(path: Path, resume: bool) -> None:
             f"`out` must be a folder without a run; {path} is the checkpoint of one. Choose another folder, or go on "
             "from there: --resume."
         )
-        raise CheckpointError(message)
+        raise OptionError(message)
 
 
 def check_same(checkpoint: Checkpoint, config: Config, frequencies: np.ndarray) -> None:
@@ -42,11 +43,11 @@ def check_same(checkpoint: Checkpoint, config: Config, frequencies: np.ndarray) 
     if different:
         changes = ", ".join(f"[{a}] {b} was {theirs.get((a, b))!r}, now {ours.get((a, b))!r}" for a, b in different)
         message = f"`resume` needs the recipe that {checkpoint.path} was trained with: {changes}."
-        raise CheckpointError(message)
+        raise ConfigError(message)
     known = checkpoint.tensors["frequencies"].numpy()
     if known.shape != frequencies.shape or not np.allclose(known, frequencies, rtol=1e-9, atol=0):
         message = f"`resume` needs the data that {checkpoint.path} was trained on; these have other frequencies."
-        raise CheckpointError(message)
+        raise DataError(message)
 
 
 def _fixed(config: Config) -> dict[tuple[str, str], Any]:
@@ -54,7 +55,7 @@ def _fixed(config: Config) -> dict[tuple[str, str], Any]:
     kept = {(section, key): value for section, values in config.to_dict().items() for key, value in values.items()}
     # A longer run with the same rates is the same run, longer.
     free = [*FREE, *([("train", "steps")] if config.train.decay != "cosine" else [])]
-    return {name: value for name, value in kept.items() if name not in free and name[0] != "evaluate"}
+    return {name: value for name, value in kept.items() if name not in free and name[0] not in ("evaluate", "sample")}
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from d3pm.errors import ConfigError
 
@@ -13,11 +13,12 @@ __all__ = ["build_section", "refuse_moved", "refuse_unknown"]
 
 def build_section(kind: type, values: dict[str, Any], where: str) -> Any:
     """Return the dataclass `kind` of these values."""
-    fields = {f.name: f.default for f in dataclasses.fields(kind)}
-    refuse_unknown(values, fields, where)
+    hints = get_type_hints(kind)
+    types = {f.name: _type_of(hints[f.name], f.default) for f in dataclasses.fields(kind)}
+    refuse_unknown(values, types, where)
     checked = {}
     for key, value in values.items():
-        wanted = type(fields[key])
+        wanted = types[key]
         if wanted is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)  # TOML writes 1 for 1.0
         if type(value) is not wanted:
@@ -25,6 +26,14 @@ def build_section(kind: type, values: dict[str, Any], where: str) -> Any:
             raise ConfigError(message)
         checked[key] = value
     return kind(**checked)
+
+
+def _type_of(hint: Any, default: Any) -> type:
+    """Return the type of a key's values: its default's, or where that is None the other one that the hint allows."""
+    if default is not None:
+        return type(default)
+    (other,) = (part for part in get_args(hint) if part is not type(None))
+    return type(get_args(other)[0]) if get_origin(other) is Literal else other
 
 
 def refuse_moved(values: dict[str, Any], source: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from d3pm.device import choose_device
 from d3pm.encoder import DiffusionEncoder
 from d3pm.errors import OptionError, check_choice, check_number, require_extra
 from d3pm.evaluation import sample_quality
-from d3pm.generation import GenerationConfig, generate
+from d3pm.generation import generate
 from d3pm.guidance import Guided
 
 __all__ = ["measure_quality", "picture_grid", "run_encode", "run_sample"]
@@ -30,7 +30,7 @@ def run_sample(
     out: Path | None = None,
     *,
     n: int = 16,
-    generation: GenerationConfig | None = None,
+    options: Mapping[str, Any] | None = None,
     prompt: str | None = None,
     label: int | None = None,
     guidance: float = 0.0,
@@ -39,10 +39,11 @@ def run_sample(
     device: str | None = None,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Draw samples and write them where the suffix of `out` says."""
+    """Draw samples as the recipe says, with other `options` of a `GenerationConfig` in place; write them to `out`."""
     check_number(n, "n", 1, whole=True)
     chosen = choose_device(device)
     model = load_checkpoint(checkpoint, chosen)
+    generation = model.config.sample.override(**options or {})
     _check_files(model.spec, out, progress)
     given, keep = _prompted(model, prompt, n)
     frames: list[np.ndarray] = []
@@ -138,12 +139,13 @@ def run_encode(encoder: DiffusionEncoder, out: Path, data: str | None, part: str
 
 
 def measure_quality(
-    model: Checkpoint, dataset: Dataset, n: int, seed: int, generation: GenerationConfig | None = None
+    model: Checkpoint, dataset: Dataset, n: int, seed: int, options: Mapping[str, Any] | None = None
 ) -> dict[str, float]:
-    """Return IS and FID of n samples, drawn as `generation` says, against the training pictures."""
+    """Return IS and FID of n samples, drawn as `run_sample` does, against the training pictures."""
     if model.spec.modality != "image":
         message = "`quality` is measured on pictures; this model writes text."
         raise OptionError(message)
+    generation = model.config.sample.override(**options or {})
     device = next(model.denoiser.parameters()).device
     generator = torch.Generator(device).manual_seed(seed)
     batches = []

@@ -64,8 +64,9 @@ def train(
     Raises
     ------
     ConfigError, DataError, CheckpointError
-        If the recipe, its data or the checkpoint to resume do not fit together, or `out` holds a run and `resume` is
-        false.
+        If the recipe, its data or the checkpoint to resume do not fit together.
+    OptionError
+        If `out` holds a run and `resume` is false.
     """
     config = resolve_net(config)
     settings, path = config.train, Path(out) / CHECKPOINT
@@ -110,6 +111,7 @@ class _Run:
         config.loss.check(self.process, config.conventions)
         with _seeded(config.train.seed):
             self.denoiser: nn.Module = build_denoiser(config, dataset.spec, n_states_of(config.process, dataset.spec))
+        config.sample.check(self.process, self.denoiser)
         self.average = Average(self.denoiser, config.train.ema)
         self.importance: TimeImportance | None = None
         if config.loss.times == "importance":
