@@ -15,6 +15,7 @@ import numpy as np
 from transferability._array import BoolArray, FloatArray, IntArray
 from transferability._validate import check_labels, check_positive, check_same_length
 from transferability.errors import FeatureError, OptionError
+from transferability.scores._folds import check_folds, stratified_folds
 from transferability.scores._logistic import (
     Regressions,
     Standardisation,
@@ -25,7 +26,7 @@ from transferability.scores._logistic import (
 from transferability.scores._many_rows import LinearClassifier, ManyRows, losses_of
 from transferability.statistics._inputs import host_features
 
-__all__ = ["ProbeResult", "cross_fitted_probe", "probe", "stratified_folds"]
+__all__ = ["ProbeResult", "cross_fitted_probe", "probe"]
 
 _FIRST_RIDGE = 0.1
 """Of the mean loss on standardised features: the most frequent choice for encoders of pictures and 600 rows."""
@@ -225,7 +226,7 @@ def cross_fitted_probe(
     """
     x = host_features(features)
     y = check_labels(labels, len(x))
-    checked = _check_folds(folds, len(x))
+    checked = check_folds(folds, len(x))
     n_classes = int(y.max()) + 1
     coordinates = [principal_coordinates(x[fit]) for fit, _ in checked]
     tests = [each.of(x[test]) for each, (_, test) in zip(coordinates, checked, strict=True)]
@@ -259,15 +260,6 @@ def cross_fitted_probe(
         regressions[k].solve(chosen, tolerance=_FINAL_TOLERANCE)
         parts.append((test, place, regressions[k].solution))
     return _measured(parts, y, ridges, regressions)
-
-
-def stratified_folds(labels: IntArray, n_folds: int, rng: np.random.Generator) -> IntArray:
-    """Return the fold of each row: classes in turn, each in random order, dealt like cards."""
-    order = rng.permutation(len(labels))
-    order = order[np.argsort(labels[order], kind="stable")]
-    folds = np.empty(len(labels), dtype=np.int64)
-    folds[order] = np.arange(len(labels)) % n_folds
-    return folds
 
 
 def _best_ridge(losses: Callable[[float], FloatArray]) -> tuple[float, ...]:
@@ -306,20 +298,3 @@ def _losses(places: FloatArray, labels: IntArray, solution: Weights) -> tuple[Fl
     hot[np.arange(len(labels)), 0, labels] = 1.0
     losses, shares = losses_and_shares(places, hot, solution)
     return losses[:, 0], shares[:, 0].argmax(axis=1)
-
-
-def _check_folds(folds: Sequence[tuple[Any, Any]], n_rows: int) -> list[tuple[IntArray, IntArray]]:
-    checked: list[tuple[IntArray, IntArray]] = [
-        (np.asarray(fit, dtype=np.int64), np.asarray(test, dtype=np.int64)) for fit, test in folds
-    ]
-    tests = np.concatenate([test for _, test in checked]) if checked else np.empty(0, dtype=np.int64)
-    whole = len(tests) == n_rows and np.array_equal(np.sort(tests), np.arange(n_rows))
-    if len(checked) < 2 or not whole:
-        message = f"`folds` must be two or more pairs of rows whose test rows are each of the {n_rows} rows once; got "
-        message += f"{len(checked)} folds with {len(tests)} test rows. Use `transferability.datasets.folds`."
-        raise OptionError(message)
-    for k, (fit, test) in enumerate(checked):
-        if not len(fit) or fit.min() < 0 or fit.max() >= n_rows or np.isin(fit, test).any():
-            message = f"`folds` must fit on other rows than they test; fold {k} does not, or has no fitting rows."
-            raise OptionError(message)
-    return checked
