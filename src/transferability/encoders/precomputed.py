@@ -106,7 +106,7 @@ class FeatureFiles:
             message = f"labels of {path} and of data {data!r} must agree; row {str(ids[row])!r} has "
             message += f"{known[row]} there and {labels[row]} here. The file belongs to other data or another order."
             raise LabelError(message)
-        return Features(table.features[where], known, table.class_names, ids, data)
+        return Features(table.features[_in_one_piece(where)], known, table.class_names, ids, data)
 
 
 class FeatureArrays(FeatureFiles):
@@ -175,3 +175,10 @@ def _find(known: npt.NDArray[np.str_], wanted: npt.NDArray[np.str_], path: Path,
         message += "Extract them again."
         raise FeatureError(message)
     return np.array([position[each] for each in wanted.tolist()], dtype=np.int64)
+
+
+def _in_one_piece(rows: IntArray) -> slice | IntArray:
+    """Return rows that follow one another as a slice, which copies nothing."""
+    if len(rows) and (np.diff(rows) == 1).all():
+        return slice(int(rows[0]), int(rows[-1]) + 1)
+    return rows

@@ -22,7 +22,7 @@ import scipy.special
 
 from transferability._array import BoolArray, FloatArray, IntArray
 
-__all__ = ["Coordinates", "Regressions", "Weights", "losses_and_shares", "principal_coordinates"]
+__all__ = ["Coordinates", "Regressions", "Standardisation", "Weights", "losses_and_shares", "principal_coordinates"]
 
 _LARGEST = 5.0
 """Standard deviations at which features are cut. A feature that is nearly dead on the fitting rows, and alive on
@@ -43,6 +43,29 @@ _MAX_ITERATIONS = 200
 _LEAST_CURVATURE = 1e-6
 
 
+class Standardisation(NamedTuple):
+    """Zero mean and unit deviation of each feature, cut at five deviations."""
+
+    mean: FloatArray  # (d,)
+    scale: FloatArray  # (d,)
+
+    @classmethod
+    def of(cls, features: FloatArray) -> Standardisation:
+        """Measure rows, (n, d)."""
+        mean, scale = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64)
+        scale[scale <= _ROUNDING * np.maximum(features.max(axis=0), -features.min(axis=0))] = 1.0  # constant
+        return cls(mean, scale)
+
+    def __call__(self, features: FloatArray) -> FloatArray:
+        """Return standardised rows, in the precision of mean and scale where that is more."""
+        x: FloatArray = (features - self.mean) / self.scale
+        return np.clip(x, -_LARGEST, _LARGEST, out=x)
+
+    def in_single(self) -> Standardisation:
+        """Return what gives float32 of float32."""
+        return Standardisation(self.mean.astype(np.float32), self.scale.astype(np.float32))
+
+
 class Weights(NamedTuple):
     """Of softmax regressions, one for each part of the rows: (r, parts, K) and (parts, K)."""
 
@@ -59,46 +82,38 @@ class Coordinates:
     values : (n, r)
     variances : (r,)
         Mean square of each coordinate.
-    mean, scale : (d,)
-        Of the features.
+    standardisation : Standardisation
     basis : (d, r)
         Standardised features times it are the coordinates.
     """
 
     values: FloatArray
     variances: FloatArray
-    mean: FloatArray
-    scale: FloatArray
+    standardisation: Standardisation
     basis: FloatArray
 
     def of(self, features: FloatArray) -> FloatArray:
         """Return the coordinates of other rows, (m, d) -> (m, r)."""
-        found: FloatArray = _standardised(features, self.mean, self.scale) @ self.basis
+        found: FloatArray = self.standardisation(features) @ self.basis
         return found
 
 
 def principal_coordinates(features: FloatArray) -> Coordinates:
     """Standardise rows and rotate them, (n, d) -> (n, r) with r ≤ min(n, d)."""
-    mean, scale = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64)
-    scale[scale <= _ROUNDING * np.maximum(features.max(axis=0), -features.min(axis=0))] = 1.0  # constant
+    standardisation = Standardisation.of(features)
     single = features.dtype == np.float32 and features.size >= _SINGLE_PRECISION_FROM
     if single:
-        mean, scale = mean.astype(np.float32), scale.astype(np.float32)
-    x = _standardised(features, mean, scale)
+        standardisation = standardisation.in_single()
+    x = standardisation(features)
     n, d = x.shape
     squares, axes = scipy.linalg.eigh(x @ x.T if n < d else x.T @ x, check_finite=False)
     kept = squares > (_SMALLEST_IN_SINGLE if single else _SMALLEST_EIGENVALUE) * float(squares[-1])
     if not kept.any():  # no feature varies: one coordinate, at which all rows are alike
-        return Coordinates(np.zeros((n, 1)), np.zeros(1), mean, scale, np.zeros((d, 1)))
+        return Coordinates(np.zeros((n, 1)), np.zeros(1), standardisation, np.zeros((d, 1)))
     squares, axes = squares[kept], axes[:, kept]
     basis = x.T @ (axes / np.sqrt(squares)) if n < d else axes
     values = axes * np.sqrt(squares) if n < d else x @ axes
-    return Coordinates(values, squares / n, mean, scale, basis)
-
-
-def _standardised(features: FloatArray, mean: FloatArray, scale: FloatArray) -> FloatArray:
-    x: FloatArray = (features - mean) / scale
-    return np.clip(x, -_LARGEST, _LARGEST, out=x)
+    return Coordinates(values, squares / n, standardisation, basis)
 
 
 class Regressions:

@@ -9,9 +9,10 @@ import numpy as np
 
 from transferability._validate import check_labels, check_positive
 from transferability.errors import OptionError
+from transferability.scores._folds import stratified_folds
 from transferability.scores._info import ScoreInfo, ScoreInputs
 from transferability.scores._result import IterativeResult
-from transferability.scores.probing import cross_fitted_probe, stratified_folds
+from transferability.scores.probing import cross_fitted_probe
 from transferability.statistics._inputs import host_features
 
 __all__ = ["SCORES", "LinearProbeResult", "linear_probe"]

@@ -15,10 +15,18 @@ import numpy as np
 from transferability._array import BoolArray, FloatArray, IntArray
 from transferability._validate import check_labels, check_positive, check_same_length
 from transferability.errors import FeatureError, OptionError
-from transferability.scores._logistic import Regressions, Weights, losses_and_shares, principal_coordinates
+from transferability.scores._folds import check_folds, stratified_folds
+from transferability.scores._logistic import (
+    Regressions,
+    Standardisation,
+    Weights,
+    losses_and_shares,
+    principal_coordinates,
+)
+from transferability.scores._many_rows import LinearClassifier, ManyRows, losses_of
 from transferability.statistics._inputs import host_features
 
-__all__ = ["ProbeResult", "cross_fitted_probe", "probe", "stratified_folds"]
+__all__ = ["ProbeResult", "cross_fitted_probe", "probe"]
 
 _FIRST_RIDGE = 0.1
 """Of the mean loss on standardised features: the most frequent choice for encoders of pictures and 600 rows."""
@@ -28,6 +36,8 @@ _MOST_STEPS = 16
 _LARGE = 50_000_000
 """Multiplications of one pass over the rows from which on a single part, not five, chooses the ridge."""
 _FINAL_TOLERANCE = 1e-6
+_TOLERANCES_OF_MANY = (1e-4, 1e-5)
+"""Share of the objective that one more step gains, to choose the ridge and in the end: three digits of the loss."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +89,7 @@ def probe(
     test_features, test_labels : array of shape (m, d), array of int of shape (m,)
         To measure on. Classes are 0..K−1, each with a row in one of the two parts.
     n_folds : int, default=5
-        Of the fitting rows, to choose the ridge. A problem with more than 5e7 products of rows, coordinates and classes
+        Of the fitting rows, to choose the ridge. A problem with more than 5e7 products of rows, features and classes
         holds one fold out only.
     seed : int, default=0
         Of these folds; nothing else is random.
@@ -98,7 +108,7 @@ def probe(
     Features are standardised and rotated by the fitting rows alone, and cut at five standard deviations. The ridge has
     the least cross-validated loss on a grid of half powers of ten, walked from 0.1 for as long as the loss falls. Cost
     O(n d min(n, d)) once and O(n_folds n min(n, d) K) a pass, some 15 passes for each ridge: 0.4 CPU seconds for 600
-    rows of 1,280 features and ten classes.
+    rows of 1,280 features and ten classes. A large problem is not rotated: O(n d K) a pass, some 10 for each ridge.
 
     Examples
     --------
@@ -124,10 +134,11 @@ def probe(
         message = f"`n_folds` must be an integer from 2 to {len(x)}, the number of fitting rows; got {n_folds!r}."
         raise OptionError(message)
 
-    coordinates = principal_coordinates(x)
     fold = stratified_folds(y, int(n_folds), np.random.default_rng(seed))
-    large = coordinates.values.size * n_classes > _LARGE
-    counts = fold[:, None] != np.arange(1 if large else int(n_folds))  # (n, parts)
+    if x.size * n_classes > _LARGE:
+        return _probe_many_rows(x, y, test, truth, n_classes, fold != 0)
+    coordinates = principal_coordinates(x)
+    counts = fold[:, None] != np.arange(int(n_folds))  # (n, parts)
     regressions = Regressions(coordinates, y, n_classes, counts)
     held_out: dict[float, float] = {}
 
@@ -141,6 +152,44 @@ def probe(
     final.solve(ridge, tolerance=_FINAL_TOLERANCE)
     parts = [(np.arange(len(test)), coordinates.of(test), final.solution)]
     return replace(_measured(parts, truth, (ridge,), [regressions, final]), held_out_accuracy=held_out[ridge])
+
+
+def _probe_many_rows(
+    x: FloatArray, y: IntArray, test: FloatArray, truth: IntArray, n_classes: int, counts: BoolArray
+) -> ProbeResult:
+    """Return what `probe` does of a large problem: the rows that count choose the ridge on the others."""
+    standardise = Standardisation.of(x)
+    standardise = standardise.in_single() if x.dtype == np.float32 else standardise
+    rows = ManyRows(standardise(x), y, n_classes)
+    found: dict[float, tuple[LinearClassifier, float]] = {}
+    last: LinearClassifier | None = None
+    passes = 0
+
+    def held_out(ridge: float) -> FloatArray:
+        nonlocal last, passes
+        last = rows.fit(ridge, tolerance=_TOLERANCES_OF_MANY[0], rows=counts, start=last)
+        passes += last.passes
+        losses, predictions = losses_of(last.logits(rows.features[~counts]), y[~counts])
+        found[ridge] = last, float((predictions == y[~counts]).mean())
+        return np.atleast_1d(losses.mean())
+
+    (ridge,) = _best_ridge(held_out)
+    chosen, accuracy = found[ridge]
+    final = rows.fit(ridge, tolerance=_TOLERANCES_OF_MANY[1], start=chosen)
+    losses, predictions = losses_of(final.logits(standardise(test)), truth)
+    correct = predictions == truth
+    converged = final.converged and all(each.converged for each, _ in found.values())
+    return ProbeResult(
+        accuracy=float(correct.mean()),
+        loss=float(losses.mean()),
+        regularisation=(ridge,),
+        predictions=predictions,
+        losses=losses,
+        correct=correct,
+        held_out_accuracy=accuracy,
+        converged=converged,
+        iterations=passes + final.passes,
+    )
 
 
 def cross_fitted_probe(
@@ -177,7 +226,7 @@ def cross_fitted_probe(
     """
     x = host_features(features)
     y = check_labels(labels, len(x))
-    checked = _check_folds(folds, len(x))
+    checked = check_folds(folds, len(x))
     n_classes = int(y.max()) + 1
     coordinates = [principal_coordinates(x[fit]) for fit, _ in checked]
     tests = [each.of(x[test]) for each, (_, test) in zip(coordinates, checked, strict=True)]
@@ -211,15 +260,6 @@ def cross_fitted_probe(
         regressions[k].solve(chosen, tolerance=_FINAL_TOLERANCE)
         parts.append((test, place, regressions[k].solution))
     return _measured(parts, y, ridges, regressions)
-
-
-def stratified_folds(labels: IntArray, n_folds: int, rng: np.random.Generator) -> IntArray:
-    """Return the fold of each row: classes in turn, each in random order, dealt like cards."""
-    order = rng.permutation(len(labels))
-    order = order[np.argsort(labels[order], kind="stable")]
-    folds = np.empty(len(labels), dtype=np.int64)
-    folds[order] = np.arange(len(labels)) % n_folds
-    return folds
 
 
 def _best_ridge(losses: Callable[[float], FloatArray]) -> tuple[float, ...]:
@@ -258,20 +298,3 @@ def _losses(places: FloatArray, labels: IntArray, solution: Weights) -> tuple[Fl
     hot[np.arange(len(labels)), 0, labels] = 1.0
     losses, shares = losses_and_shares(places, hot, solution)
     return losses[:, 0], shares[:, 0].argmax(axis=1)
-
-
-def _check_folds(folds: Sequence[tuple[Any, Any]], n_rows: int) -> list[tuple[IntArray, IntArray]]:
-    checked: list[tuple[IntArray, IntArray]] = [
-        (np.asarray(fit, dtype=np.int64), np.asarray(test, dtype=np.int64)) for fit, test in folds
-    ]
-    tests = np.concatenate([test for _, test in checked]) if checked else np.empty(0, dtype=np.int64)
-    whole = len(tests) == n_rows and np.array_equal(np.sort(tests), np.arange(n_rows))
-    if len(checked) < 2 or not whole:
-        message = f"`folds` must be two or more pairs of rows whose test rows are each of the {n_rows} rows once; got "
-        message += f"{len(checked)} folds with {len(tests)} test rows. Use `transferability.datasets.folds`."
-        raise OptionError(message)
-    for k, (fit, test) in enumerate(checked):
-        if not len(fit) or fit.min() < 0 or fit.max() >= n_rows or np.isin(fit, test).any():
-            message = f"`folds` must fit on other rows than they test; fold {k} does not, or has no fitting rows."
-            raise OptionError(message)
-    return checked

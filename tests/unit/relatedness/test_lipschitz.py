@@ -7,10 +7,10 @@ from scipy.spatial.distance import cdist
 from scipy.special import log_softmax, softmax
 
 from transferability.errors import FeatureError, LabelError, OptionError
+from transferability.linear.rows import Rows
 from transferability.relatedness.classifier.constrained import Start
 from transferability.relatedness.classifier.lipschitz import SoftmaxClassifier, fit_lipschitz_softmax, fit_rows
 from transferability.relatedness.classifier.pairs import feasible
-from transferability.relatedness.classifier.rows import Rows
 
 
 def clusters(

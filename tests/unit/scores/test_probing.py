@@ -12,7 +12,19 @@ from sklearn.preprocessing import StandardScaler
 
 from transferability import scores
 from transferability.errors import FeatureError, LabelError, OptionError
+from transferability.scores import probing
 from transferability.scores._logistic import Regressions, principal_coordinates
+from transferability.scores._many_rows import ManyRows, losses_of
+
+
+@pytest.fixture(params=["few rows", "many rows"])
+def _size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways of a probe, whatever the number of rows."""
+    if request.param == "many rows":
+        monkeypatch.setattr(probing, "_LARGE", 0)
+
+
+both_sizes = pytest.mark.usefixtures("_size")
 
 
 def _five(n: int, seed: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -66,6 +78,36 @@ def test_for_one_ridge_it_is_scikit_learns_solution(shape: tuple[int, int]) -> N
     assert found.regularisation == (0.05, 0.05)
 
 
+@pytest.mark.parametrize("shape", [(120, 12), (90, 200)])
+def test_of_many_rows_it_is_scikit_learns_solution(shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    y = np.arange(shape[0]) % 3
+    x = StandardScaler().fit_transform(rng.normal(size=shape) + 0.7 * rng.normal(size=(3, shape[1]))[y])
+    fit = np.arange(len(x)) % 4 > 0
+    rows = ManyRows(x, y, 3)
+    start = None
+    for ridge in (0.5, 0.05):  # each begins where the last one ended
+        start = rows.fit(ridge, tolerance=1e-7, rows=fit, start=start)
+        model = LogisticRegression(C=1 / (fit.sum() * ridge), tol=1e-8, max_iter=2000).fit(x[fit], y[fit])
+        assert start.converged
+        expected = model.predict_log_proba(x)
+        found, _ = losses_of(start.logits(rows.features), y)
+        assert found == pytest.approx(-expected[np.arange(len(x)), y], rel=0.05, abs=0.02)
+    assert 0 < rows.fit(0.05, tolerance=1e-4, rows=fit, start=start).passes <= 2
+
+
+def test_many_rows_get_the_probe_of_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = load_digits(return_X_y=True)
+    few = scores.probe(x[:1200], y[:1200], x[1200:], y[1200:])
+    monkeypatch.setattr(probing, "_LARGE", 0)
+    many = scores.probe(x[:1200], y[:1200], x[1200:], y[1200:])
+    assert many.regularisation[0] == pytest.approx(few.regularisation[0], rel=3.2)  # one fold chose, not five
+    assert many.loss == pytest.approx(few.loss, abs=0.05)
+    assert many.accuracy == pytest.approx(few.accuracy, abs=0.01)
+    assert many.held_out_accuracy == pytest.approx(few.held_out_accuracy, abs=0.03)
+    assert 0 < many.iterations < few.iterations
+
+
 def test_folds_at_once_are_the_folds_one_by_one() -> None:
     x, y = load_digits(return_X_y=True)
     x, y = x[:200], y[:200]
@@ -109,6 +151,7 @@ def test_the_rows_of_a_fold_do_not_scale_what_measures_them() -> None:
     assert found.losses[300:] == pytest.approx(same.losses[test])
 
 
+@both_sizes
 def test_a_feature_that_wakes_on_a_test_row_does_not_take_it_away() -> None:
     x, y = load_digits(return_X_y=True)
     noise = 1e-3 * np.random.default_rng(0).normal(size=(len(x), 1))
@@ -119,6 +162,7 @@ def test_a_feature_that_wakes_on_a_test_row_does_not_take_it_away() -> None:
     assert found.accuracy > 0.88
 
 
+@both_sizes
 def test_a_class_without_fitting_rows_keeps_a_chance() -> None:
     x, y = load_digits(n_class=3, return_X_y=True)
     fit = np.flatnonzero(y < 2)[:60]
@@ -129,6 +173,7 @@ def test_a_class_without_fitting_rows_keeps_a_chance() -> None:
     assert np.isfinite(single.losses).all()
 
 
+@both_sizes
 def test_ridges_beyond_the_first_ones_are_reached() -> None:
     x, y = load_digits(return_X_y=True)
     weak = scores.probe(np.tile(x[:600], 1), y[:600], x[600:], y[600:]).regularisation[0]
@@ -139,6 +184,7 @@ def test_ridges_beyond_the_first_ones_are_reached() -> None:
     assert weak < 0.1 < strong
 
 
+@both_sizes
 def test_features_that_do_not_vary_say_nothing() -> None:
     found = scores.probe(np.ones((40, 3)), np.arange(40) % 2, np.ones((10, 3)), np.arange(10) % 2)
     assert found.loss == pytest.approx(np.log(2), abs=1e-3)

@@ -16,11 +16,11 @@ import numpy as np
 from scipy.special import entr
 
 from transferability._array import FloatArray, IntArray
-from transferability.relatedness.classifier.descent import Descent, cross_entropy
+from transferability.linear.descent import Descent, cross_entropy
+from transferability.linear.rows import Rows
 from transferability.relatedness.classifier.intercepts import refit_intercept
 from transferability.relatedness.classifier.multipliers import MANY_CLASSES, Multipliers
 from transferability.relatedness.classifier.pairs import feasible, lower_bound, pair_distances_squared
-from transferability.relatedness.classifier.rows import Rows
 
 __all__ = ["FAIR_GAP", "Constrained", "Start", "solve_constrained"]
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from transferability._array import BoolArray, FloatArray, IntArray
-from transferability.relatedness.classifier.descent import Look, cross_entropy
-from transferability.relatedness.classifier.rows import Array
+from transferability.linear.descent import Look, cross_entropy
+from transferability.linear.rows import Array
 
 __all__ = ["Refitted", "refit_intercept"]
 

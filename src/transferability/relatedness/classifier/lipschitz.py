@@ -24,6 +24,7 @@ import numpy as np
 from transferability._array import FloatArray, IntArray
 from transferability._validate import check_features, check_labels, check_positive
 from transferability.errors import FeatureError
+from transferability.linear.rows import Rows
 from transferability.relatedness.classifier.constrained import (
     FAIR_GAP,
     Constrained,
@@ -31,7 +32,6 @@ from transferability.relatedness.classifier.constrained import (
     solve_constrained,
 )
 from transferability.relatedness.classifier.pairs import pair_distances_squared
-from transferability.relatedness.classifier.rows import Rows
 
 __all__ = ["SoftmaxClassifier", "fit_lipschitz_softmax", "fit_rows"]
 

@@ -20,9 +20,9 @@ from functools import cached_property
 
 import numpy as np
 
-from transferability.relatedness.classifier.descent import Descent, Quadratic
+from transferability.linear.descent import Descent, Quadratic
+from transferability.linear.rows import Array
 from transferability.relatedness.classifier.pairs import pair_distances_squared, quadratic_of
-from transferability.relatedness.classifier.rows import Array
 
 __all__ = ["MANY_CLASSES", "Multipliers"]
 

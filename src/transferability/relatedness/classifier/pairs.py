@@ -19,7 +19,7 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
 from transferability._array import FloatArray
-from transferability.relatedness.classifier.rows import Array
+from transferability.linear.rows import Array
 
 __all__ = ["feasible", "lower_bound", "pair_distances_squared", "quadratic_of"]
 

@@ -25,8 +25,8 @@ import numpy as np
 from scipy.linalg import helmert
 
 from transferability._array import FloatArray, IntArray
-from transferability.relatedness.classifier.descent import Descent, Quadratic, cross_entropy, mixture_entropy
-from transferability.relatedness.classifier.rows import Rows
+from transferability.linear.descent import Descent, Quadratic, cross_entropy, mixture_entropy
+from transferability.linear.rows import Rows
 from transferability.relatedness.maps.affine_map import AffineMap
 
 __all__ = ["AffineMap", "RidgeRegression", "fit_cross_entropy", "fit_margins", "lift_logit_map"]

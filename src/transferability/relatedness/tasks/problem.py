@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 from transferability._array import FloatArray, IntArray
+from transferability.linear.rows import Rows
 from transferability.relatedness.classifier.constrained import Start
 from transferability.relatedness.classifier.lipschitz import SoftmaxClassifier, fit_rows
-from transferability.relatedness.classifier.rows import Rows
 from transferability.relatedness.tasks.sample import HeldOut, Sample, at_most, hold_out
 from transferability.relatedness.tasks.standardize import Scaler
 from transferability.task import Task

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from transferability._array import FloatArray, IntArray
-from transferability.relatedness.classifier.rows import Rows
+from transferability.linear.rows import Rows
 
 __all__ = ["HeldOut", "Sample", "at_most", "hold_out", "stratified_folds"]
 

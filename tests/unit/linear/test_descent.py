@@ -5,8 +5,8 @@ import pytest
 from scipy.optimize import approx_fprime, minimize
 from scipy.special import log_softmax, logsumexp
 
-from transferability.relatedness.classifier.descent import Descent, Quadratic, cross_entropy, mixture_entropy
-from transferability.relatedness.classifier.rows import Rows, Spectrum
+from transferability.linear.descent import Descent, Quadratic, cross_entropy, mixture_entropy
+from transferability.linear.rows import Rows, Spectrum
 
 N, D, K = 60, 7, 4
 

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from transferability._array import FloatArray, IntArray
 from transferability._line_search import Secants
-from transferability.relatedness.classifier.rows import Array, Spectrum
+from transferability.linear.rows import Array, Spectrum
 
 __all__ = ["Descent", "LogitLoss", "Look", "Quadratic", "cross_entropy", "mixture_entropy"]
 

@@ -1,0 +1,1 @@
+"""Losses of logits that are linear in the features, and how to descend them; `relatedness` and `scores` share it."""
