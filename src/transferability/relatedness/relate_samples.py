@@ -16,6 +16,7 @@ from transferability.relatedness.certification import certification
 from transferability.relatedness.measure import Measurement, measure, pool
 from transferability.relatedness.packs.reference import PackReference, PackTask
 from transferability.relatedness.results.result import Relatedness
+from transferability.relatedness.results.summary import REFERENCE_ON_FIT
 from transferability.relatedness.solvers.base import SolverOptions
 from transferability.relatedness.solvers.solution import SampleSolution
 from transferability.relatedness.solvers.solve import best_solution
@@ -166,7 +167,9 @@ def relate_samples(
     )
     related = relate_parts(options, prepared, target, on_test=reference_test is not None)
     # A test part of the reference alone holds out no row of the target: its loss and accuracy are of the fitting part.
-    return result_of(options, prepared, target.whole, related, target.evaluated_on, time.perf_counter() - started)
+    result = result_of(options, prepared, target.whole, related, target.evaluated_on, time.perf_counter() - started)
+    seen = reference_test is None and target.evaluated_on != "fit"
+    return replace(result, notes=(*result.notes, REFERENCE_ON_FIT)) if seen else result
 
 
 def _relate_to_pack(options: SolverOptions, pack: PackTask, target: PreparedTarget, started: float) -> Relatedness:

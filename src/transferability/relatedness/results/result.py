@@ -44,6 +44,9 @@ class Relatedness(RelatednessSummary):
         The loss of ``h'`` on each sample; their mean is `transferred_loss`.
     transferred_correct : bool array of shape (n_T,), or None
         Whether ``h'`` is right on each sample; their mean is `transferred_accuracy`.
+    first_copies : array of int of shape (n_T,), or None
+        The first of the measured rows that each row is a copy of, itself where it is none: same label, same features up
+        to rounding. None where no row repeats, and where all was measured on the fitting rows.
     transferability, transferability_accuracy : float or None
         Loss and accuracy of a classifier ``h_T`` trained on the target, in the smallest Lipschitz class that holds both
         the constant of ``h_R`` and ``h'``; None without target labels.
