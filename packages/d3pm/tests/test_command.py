@@ -89,6 +89,7 @@ def test_samples_are_drawn_as_the_recipe_says(tmp_path):
 
 def test_quality_is_of_samples_drawn_as_the_recipe_says(small_run, monkeypatch):
     seen = []
+    monkeypatch.setattr("d3pm.show.require_fidelity", lambda n: None)
     monkeypatch.setattr("d3pm.show.sample_quality", lambda samples, *_: {"fid": len(samples)})
     monkeypatch.setattr(
         "d3pm.show.generate", lambda p, net, shape, config, **_: seen.append(config) or torch.zeros(shape)
@@ -179,6 +180,7 @@ MISTAKES = [
     (["evaluate", "{tmp}/run", "--examples", "-3"], 2, "--examples"),
     (["evaluate", "{tmp}/run", "--step", "0"], 2, "--step"),
     (["evaluate", "{tmp}/run", "--times", "1"], 2, "`evaluate.times`"),
+    (["evaluate", "{tmp}/run", "--quality", "4"], 2, "at least 10"),
     (["train", "digits", "--out", "{tmp}/a", "--set", "evaluate.times=1"], 2, "`evaluate.times`"),
     (["encode", "{tmp}/run", "--out", "{tmp}/features.csv"], 2, ".npz"),
     (["encode", "{tmp}/run", "--out", "{tmp}/f.npz", "--n-draws", "0"], 2, "--n-draws"),

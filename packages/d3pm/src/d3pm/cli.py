@@ -76,7 +76,10 @@ def train(
 
 @app.command()
 def recipes() -> None:
-    """List the recipes that come with the package, and how each is sampled."""
+    """List the recipes that come with the package.
+
+    With each, how its models are sampled.
+    """
     from d3pm.config import load_recipe, recipe_names
 
     for name in recipe_names():
@@ -111,7 +114,10 @@ def sample(
     threads: ThreadsOption = None,
     device: DeviceOption = None,
 ) -> None:
-    """Draw samples from a checkpoint, by its recipe's table [sample] where no option says otherwise."""
+    """Draw samples from a checkpoint.
+
+    Where no option says otherwise, as its recipe's table [sample] does.
+    """
     from d3pm.show import run_sample
 
     _threads(threads)
@@ -163,6 +169,7 @@ def evaluate(
     from d3pm.device import choose_device
     from d3pm.evaluation import evaluate as run
     from d3pm.metrics import to_json
+    from d3pm.show import check_quality, measure_quality
 
     _threads(threads)
     model = load_checkpoint(checkpoint, choose_device(device))
@@ -170,6 +177,8 @@ def evaluate(
     settings = dataclasses.replace(model.config.evaluate, **{k: v for k, v in chosen.items() if v is not None})
     source = model.config.data if data is None else dataclasses.replace(model.config.data, path=data)
     dataset = load_data(source, model.spec)
+    if quality:
+        check_quality(model, quality)
     result = run(model, dataset, settings, seed)
     values: dict[str, Any] = {
         "bits": result.bits_per_position,
@@ -186,8 +195,6 @@ def evaluate(
     if words:
         values["perplexity"] = result.perplexity(words)
     if quality:
-        from d3pm.show import measure_quality
-
         values.update(measure_quality(model, dataset, quality, seed, {"n_steps": sample_steps, "final": final}))
     if as_json:
         typer.echo(to_json(values))
@@ -212,7 +219,10 @@ def encode(
     threads: ThreadsOption = None,
     device: DeviceOption = None,
 ) -> None:
-    """Write the features of a layer to a file that `transferability` reads."""
+    """Write the features of a layer.
+
+    The .npz of features and labels is what `transferability` reads.
+    """
     from d3pm.encoder import DiffusionEncoder
     from d3pm.show import run_encode
 
@@ -230,7 +240,10 @@ def export(
     checkpoint: CheckpointArgument,
     out: Annotated[Path, typer.Option(help="Folder for the model and its tokenizer.")],
 ) -> None:
-    """Write a model that started from a Hugging Face masked language model as one."""
+    """Write a Hugging Face masked language model.
+
+    Of a checkpoint that started from one.
+    """
     from d3pm.checkpoint import load_checkpoint
     from d3pm.huggingface import export_masked_lm
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from d3pm.data import Dataset, check_fits
 from d3pm.errors import OptionError, require_extra
 from d3pm.likelihood import Likelihood, negative_log_likelihood
 
-__all__ = ["evaluate", "sample_quality"]
+__all__ = ["evaluate", "require_fidelity", "sample_quality"]
 
 _SPLITS = 10  # over which the inception score is averaged, as everywhere
 
@@ -64,10 +65,7 @@ def sample_quality(samples: np.ndarray, reference: np.ndarray, folder: Path) -> 
         For what torch-fidelity keeps. Its Inception weights are downloaded once into ``checkpoints/`` of torch's hub
         folder (TORCH_HOME); without a network, fetch them elsewhere and put them there.
     """
-    if len(samples) < _SPLITS:
-        message = f"`quality` must be at least {_SPLITS} (thousands, to compare with papers); got {len(samples)}."
-        raise OptionError(message)
-    fidelity = require_extra("torch_fidelity", "quality", "sample quality")
+    fidelity = require_fidelity(len(samples))
     result: dict[str, Any] = fidelity.calculate_metrics(
         input1=_Pictures(samples),
         input2=_Pictures(reference),
@@ -80,6 +78,14 @@ def sample_quality(samples: np.ndarray, reference: np.ndarray, folder: Path) -> 
         verbose=False,
     )
     return {"inception_score": result["inception_score_mean"], "fid": result["frechet_inception_distance"]}
+
+
+def require_fidelity(n: int) -> ModuleType:
+    """Return the library that measures the quality of n samples, or say what is missing: before any is drawn."""
+    if n < _SPLITS:
+        message = f"`quality` must be at least {_SPLITS} (thousands, to compare with papers); got {n}."
+        raise OptionError(message)
+    return require_extra("torch_fidelity", "quality", "sample quality")
 
 
 class _Pictures(torch.utils.data.Dataset):

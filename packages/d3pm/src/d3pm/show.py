@@ -18,11 +18,11 @@ from d3pm.data import Dataset, DataSpec, check_fits, load_data
 from d3pm.device import choose_device
 from d3pm.encoder import DiffusionEncoder
 from d3pm.errors import OptionError, check_choice, check_number, require_extra
-from d3pm.evaluation import sample_quality
+from d3pm.evaluation import require_fidelity, sample_quality
 from d3pm.generation import generate
 from d3pm.guidance import Guided
 
-__all__ = ["measure_quality", "picture_grid", "run_encode", "run_sample"]
+__all__ = ["check_quality", "measure_quality", "picture_grid", "run_encode", "run_sample"]
 
 
 def run_sample(
@@ -138,13 +138,18 @@ def run_encode(encoder: DiffusionEncoder, out: Path, data: str | None, part: str
         np.savez(out, features=features, labels=labels)
 
 
+def check_quality(model: Checkpoint, n: int) -> None:
+    """Refuse, before anything is computed, to measure what cannot be."""
+    if model.spec.modality != "image":
+        message = "`quality` is measured on pictures; this model writes text."
+        raise OptionError(message)
+    require_fidelity(n)
+
+
 def measure_quality(
     model: Checkpoint, dataset: Dataset, n: int, seed: int, options: Mapping[str, Any] | None = None
 ) -> dict[str, float]:
     """Return IS and FID of n samples, drawn as `run_sample` does, against the training pictures."""
-    if model.spec.modality != "image":
-        message = "`quality` is measured on pictures; this model writes text."
-        raise OptionError(message)
     generation = model.config.sample.override(**options or {})
     device = next(model.denoiser.parameters()).device
     generator = torch.Generator(device).manual_seed(seed)
