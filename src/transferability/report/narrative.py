@@ -247,8 +247,10 @@ def match_in_words(row: Mapping[str, Any]) -> str:
 def points_in_words(row: Mapping[str, Any]) -> str:
     """Return the points of accuracy that a class costs: on the reference + to shared classes + on the target."""
     lost = [row.get(f"accuracy_lost_{name}") for name, _ in _LOST]
-    known = [f"{round(100 * each, 1) + 0.0:.1f}" for each in lost if each is not None]  # never −0.0
-    return " + ".join(known) if len(known) == len(lost) else NOTHING
+    points = [round(100 * each, 1) + 0.0 for each in lost if each is not None]  # never −0.0
+    if len(points) < len(lost):
+        return NOTHING
+    return f"{points[0]:.1f}" + "".join(f" {'+' if each >= 0 else '−'} {abs(each):.1f}" for each in points[1:])
 
 
 def accuracy_in_words(result: Mapping[str, Any]) -> str:

@@ -62,9 +62,7 @@ def test_of_folds_and_of_bounds_it_is_about_95_percent_confident() -> None:
         for each in entries:
             each["result"]["evaluated_on"] = part
         said = answer("t", "transferred_accuracy", entries, None)
-        assert said["facts"][0]["note"].startswith("on new data") and f", {how} confidence for all" in str(
-            said["facts"]
-        )
+        assert re.match(rf"on new data .*, {how} confidence for all", said["facts"][0]["note"])
         assert f"new data too ({how.removeprefix('with ')} confidence)" in said["sentence"]
         assert "on other rows too (about 95 % confidence)" in answer("t", "bound", entries, None)["sentence"]
         standing = {"low": 0.8, "high": 0.95, "n_shared": 2}
@@ -79,12 +77,16 @@ def test_each_class_shows_the_points_that_it_loses(ranking: Ranking, relations: 
         summary = summarize(results)
         page, markdown = to_html(summary), to_markdown(summary)
         result = summary["parts"][0]["entries"][0]["result"]
-        lost = [[float(each) for each in row["points_lost"].split(" + ")] for row in result["classes"]]
+        written = [row["points_lost"].replace(" + ", " ").replace(" − ", " -").split() for row in result["classes"]]
+        lost = [[float(each) for each in three] for three in written]
+        assert np.shape(lost) == (len(result["classes"]), 3)
         assert np.sum(lost) == pytest.approx(100 * (1 - result["transferred_accuracy"]), abs=0.05 * 3 * len(lost))
         assert '<th scope="col" title="Points of accuracy, of all rows' in page
         for row in result["classes"]:
             assert row["points_lost"] in page
             assert f"| {row['points_lost']} |" in markdown
+    names = ("accuracy_lost_on_reference", "accuracy_lost_to_labels", "accuracy_lost_on_target")
+    assert points_in_words(dict(zip(names, (0.0331, -0.0, -0.021), strict=True))) == "3.3 + 0.0 − 2.1"
     assert points_in_words({"accuracy_lost_on_reference": None}) == "–"
 
 
