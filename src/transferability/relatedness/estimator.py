@@ -173,8 +173,8 @@ class TaskRelatedness(Parameters):
         folds : int, or sequence of (fitting rows, test rows), optional
             Cross-fitting: every row of the target is measured once, by a transformation that was fitted without it. The
             bound is then on the mean loss of the fold classifiers; the transformation that the result holds is fitted
-            to all rows. Another seed, or another order of the rows, is another draw of the folds. With no reference the
-            number is that within each half, at most the rows of its smallest class.
+            to all rows (with no reference to one half). Another seed, or another order of the rows, is another draw of
+            the folds. With no reference the number is that within each half, at most the rows of its smallest class.
 
         Returns
         -------

@@ -122,6 +122,9 @@ def check_fold_count(folds: int | np.integer[Any], n: int) -> int:
 def given_folds(target: Task, folds: Folds) -> Folds:
     """Return the user's own folds, checked."""
     n = len(target)
+    if np.ndim(folds) == 0 if isinstance(folds, np.ndarray) else np.isscalar(folds):
+        message = f"`folds` must be a whole number, or (fitting rows, test rows) for each fold; got {folds!r}."
+        raise OptionError(message)
     try:
         pairs = [(np.asarray(fit), np.asarray(test)) for fit, test in folds]
         rows = [each for pair in pairs for each in pair]

@@ -65,8 +65,8 @@ class Relatedness(RelatednessSummary):
         The bound on the fitting tasks.
     evaluated_on : {"test", "folds", "fit"}
         What the numbers were measured on. With "folds" every row was measured by a classifier fitted without it, and
-        `transform` is fitted to all rows (with no reference, to one half, the other being the reference; `scale` and
-        `tau` are that half's).
+        `transform` is fitted to all rows. With no reference it is fitted to one half, the other being the reference,
+        with a test part too: `transform`, `scale`, `tau` and ``h_T`` are then that half's.
     accuracy_terms : AccuracyTerms or None
         The three terms in accuracy: per target class, where it is lost. All of them sum to 1 − `transferred_accuracy`.
     match_certainty : MatchCertainty or None

@@ -123,9 +123,9 @@ class RelatednessSummary:
         """Return where the accuracy or the loss of ``h'`` lies on new data, with 95 % confidence.
 
         The interval is shared over the references among which these rows chose. With folds it is of the mean over the
-        fold classifiers. The loss is smoothed: that of ``(1 − ε) h' + ε / K``. Of rows that are copies of each other
-        one counts, as intervals are of independent rows. None without labels, and where all was measured on the fitting
-        rows.
+        fold classifiers, and approximate. The loss is smoothed: that of ``(1 − ε) h' + ε / K``. Of rows that are copies
+        of each other one counts, as intervals are of independent rows. None without labels, and where all was measured
+        on the fitting rows.
         """
         check_choice(quantity, (TRANSFERRED_ACCURACY, TRANSFERRED_LOSS), "quantity")
         if self.evaluated_on == "fit" or self.transferred_correct is None or self.transferred_losses is None:
