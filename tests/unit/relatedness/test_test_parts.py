@@ -119,8 +119,8 @@ def test_rows_that_are_copies_under_one_encoder_only_are_none() -> None:
     both = without_copies(parts, [np.array([0, 0, 2]), np.array([0, 0, 0])])
     assert [each.tolist() for each in both if each is not None] == [[True, True], [True, False]]
     assert without_copies(parts, [np.array([0, 0, 2]), None]) == parts
-    assert without_copies([None, parts[0]], [None, np.array([0, 0, 0])])[1].tolist() == [True]  # type: ignore[union-attr]
-    assert first_copies(Task(np.ones((3, 2)), [0, 1, 0])).tolist() == [0, 1, 0]  # type: ignore[union-attr]
+    assert without_copies([None, parts[0]], [None, np.array([0, 0, 0])])[1].tolist() == [True]
+    assert first_copies(Task(np.ones((3, 2)), [0, 1, 0])).tolist() == [0, 1, 0]
     assert first_copies(Task(np.ones((3, 2)))) is None
 
 
