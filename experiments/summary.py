@@ -45,6 +45,7 @@ GAPS = {
     "kind": "", "form": "reference", "pairs": "pairs", "bound": "bound", "reference_loss": "reference loss",
     "distribution_mismatch": "distribution mismatch", "transferred_loss": "transferred loss",
     "probe loss": "loss of a linear probe", "gap": "mean gap of the bound to it", "largest gap": "largest",
+    "below probe": "bound below it",
 }  # fmt: skip
 JOINT = {
     "classifier": "reference classifier", "bound": "bound", "loss": "transferred loss", "accuracy": "accuracy",

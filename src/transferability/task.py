@@ -121,9 +121,9 @@ class Task:
     @property
     def n_classes(self) -> int:
         """Number of classes; 0 if neither labels nor class names are known."""
-        if self.labels is not None:
-            return int(self.labels.max()) + 1
-        return len(self.class_names) if self.class_names else 0
+        if self.class_names is not None:
+            return len(self.class_names)
+        return 0 if self.labels is None else int(self.labels.max()) + 1
 
     @property
     def class_priors(self) -> FloatArray:
@@ -136,6 +136,13 @@ class Task:
             message = f"task {self.name!r} has no labels, and they are needed here. Pass Task(features, labels)."
             raise LabelError(message)
         return self.labels
+
+    def numbered(self, labels: IntArray, class_names: tuple[str, ...]) -> Task:
+        """Return the task with other class numbers; classes may be without a sample, as those of a test part."""
+        task = object.__new__(type(self))
+        for name, value in (vars(self) | {"labels": labels, "class_names": class_names}).items():
+            object.__setattr__(task, name, value)
+        return task
 
     def subset(self, rows: IntArray) -> Task:
         """Return the task on these rows."""

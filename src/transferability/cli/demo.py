@@ -11,6 +11,7 @@ import typer
 from transferability.cli.output import EXIT_PARTIAL, notice
 from transferability.cli.progress import watch_ranking
 from transferability.cli.show import show_next, show_ranking, write_ranking
+from transferability.display.formats import confidence
 
 __all__ = ["demo"]
 
@@ -47,7 +48,7 @@ def demo(
     show_ranking(ranking)
     best = ranking.best.relatedness
     interval = ranking.standings[0]
-    sure = f" On new pictures: at least {interval.low:.1%}, with 95 % confidence." if interval else ""
+    sure = f" On new pictures: at least {interval.low:.1%}, with {confidence(best.evaluated_on)}." if interval else ""
     notice(
         f"In words: the classifier trained on {best.reference}, transferred to {best.target}, is right in "
         f"{best.transferred_accuracy:.1%} (chance {best.chance:.1%}).{sure} Its loss is "

@@ -36,7 +36,7 @@ from transferability.cli.output import (
 )
 from transferability.cli.plots import check_plots, write_relation_plots
 from transferability.cli.show import CsvFile, PlotsFolder, write_csv
-from transferability.display.formats import NOTHING, interval, number, percent
+from transferability.display.formats import NOTHING, confidence, interval, number, percent
 from transferability.display.likeness import likeness
 from transferability.relatedness.classifier.tau import DEFAULT_TAU
 from transferability.settings import Settings
@@ -177,7 +177,7 @@ def _show_pair(result: Relatedness) -> None:
     rows = [["transferred accuracy", percent(result.transferred_accuracy), f"{measured}; {chance}"]]
     standing, of_loss = result.interval(), result.interval("transferred_loss")
     shared = f", for {standing.n_shared} references at once" if standing is not None and standing.n_shared > 1 else ""
-    sure = f"with 95 % confidence{shared}"
+    sure = f"with {confidence(result.evaluated_on)}{shared}"
     if standing is not None:
         rows.append(["  on new data", interval(TRANSFERRED_ACCURACY, standing.low, standing.high), sure])
     if result.accuracy_without_map is not None:

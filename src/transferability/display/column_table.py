@@ -97,7 +97,8 @@ COLUMNS: tuple[Column, ...] = (
     ),
     Column(
         "transferred_accuracy_interval", "95 % interval", "percent interval",
-        "Where the transferred accuracy lies on new data, with 95 % confidence for all encoders at once.",
+        "Where the transferred accuracy lies on new data, with 95 % confidence (of folds: about) for all encoders at "
+        "once.",
         at("intervals", "transferred_accuracy"), None, "main", in_frame=False,
     ),
     Column(
@@ -176,7 +177,8 @@ COLUMNS: tuple[Column, ...] = (
     ),
     Column(
         "transferred_loss_interval", "95 % interval of the loss", "nats interval",
-        "Where the smoothed transferred loss lies on new data, with 95 % confidence for all encoders at once.",
+        "Where the smoothed transferred loss lies on new data, with 95 % confidence (of folds: about) for all encoders "
+        "at once.",
         at("intervals", "transferred_loss"), in_frame=False,
     ),
     Column(

@@ -13,6 +13,7 @@ __all__ = [
     "NOTHING",
     "TERMS",
     "amount",
+    "confidence",
     "count",
     "elide",
     "interval",
@@ -41,6 +42,17 @@ def number(value: float | None, digits: int = 3) -> str:
 def percent(value: float | None) -> str:
     """Format a share; a dash where there is none."""
     return NOTHING if value is None or value != value else f"{100 * value:.1f} %"
+
+
+def confidence(evaluated_on: str) -> str:
+    """Return how surely the intervals of 95 % hold: of folds approximately, on rows of one split exactly.
+
+    Examples
+    --------
+    >>> confidence("test"), confidence("folds")
+    ('95 % confidence', 'about 95 % confidence')
+    """
+    return f"{'about ' if evaluated_on == 'folds' else ''}95 % confidence"
 
 
 def count(value: float | None) -> str:

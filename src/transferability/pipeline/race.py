@@ -20,6 +20,7 @@ from transferability.errors import OptionError, RowError, TransferabilityError
 from transferability.pipeline.data import Part, Progress, Split, prepare
 from transferability.pipeline.extraction import Extraction, Loaded, layer_encoders, load
 from transferability.pipeline.measure import relatedness_of
+from transferability.ranking.confidence import without_copies
 from transferability.ranking.race import Sample, leaving
 from transferability.ranking.result import Ranked, Skipped
 from transferability.relatedness.estimator import TaskRelatedness
@@ -264,7 +265,9 @@ def _judge(
         (each for each in QUANTITIES if each == criterion), TRANSFERRED_ACCURACY if known else BOUND
     )
     race.quantity = quantity
-    parts = [entry.per_sample(quantity) for _, entry in entries]
+    parts = without_copies(
+        [entry.per_sample(quantity) for _, entry in entries], [entry.relatedness.first_copies for _, entry in entries]
+    )
     together = [np.asarray(each) for each in parts if each is not None]
     if len(together) < len(parts) or len({len(each) for each in together}) != 1:
         return None

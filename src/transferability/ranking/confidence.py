@@ -14,15 +14,32 @@ from collections.abc import Sequence
 import numpy as np
 import scipy.special
 
-from transferability._array import BoolArray, FloatArray
+from transferability._array import BoolArray, FloatArray, IntArray
 from transferability._criteria import TRANSFERRED_ACCURACY, TRANSFERRED_LOSS, Quantity
 from transferability.ranking.best_set import best_by_accuracy, best_by_loss
 from transferability.statistics.bounded_means import betting_interval, largest_smoothed_loss, smoothed_losses
 from transferability.statistics.intervals import ConfidenceInterval, clopper_pearson, tail_of
 
-__all__ = ["can_be_best", "intervals_of"]
+__all__ = ["can_be_best", "intervals_of", "without_copies"]
 
 Parts = Sequence[FloatArray | BoolArray | None]
+
+
+def without_copies(parts: Parts, first_copies: Sequence[IntArray | None]) -> Parts:
+    """Return the parts of rows that are no copies: of rows that are copies under every encoder, only the first.
+
+    Parameters
+    ----------
+    parts : sequence of array of shape (n_rows,), or None
+    first_copies : sequence of array of int of shape (n_rows,), or None
+        Of each encoder: the first row that each row is a copy of; None where no row repeats.
+    """
+    of_known = [each for part, each in zip(parts, first_copies, strict=True) if part is not None]
+    known = [each for each in of_known if each is not None]
+    if not known or len(known) < len(of_known) or len({len(each) for each in known}) > 1:
+        return parts
+    rows = np.sort(np.unique(np.stack(known, axis=1), axis=0, return_index=True)[1])
+    return [None if part is None else part[rows] for part in parts]
 
 
 def intervals_of(

@@ -21,7 +21,7 @@ from transferability.display.columns import column_named, describe_columns
 from transferability.display.formats import amount
 from transferability.display.tables import agreement_table, front_table, matrix_table, ranking_table, terms_table
 from transferability.errors import TaskError, UnknownNameError, nearest_names, require_extra
-from transferability.ranking.confidence import can_be_best, intervals_of
+from transferability.ranking.confidence import Parts, can_be_best, intervals_of, without_copies
 from transferability.ranking.confirmation import Confirmation
 from transferability.ranking.entry import EncoderCost as EncoderCost
 from transferability.ranking.entry import LinearProbe as LinearProbe
@@ -156,14 +156,17 @@ class Ranking:
 
     def intervals(self, quantity: Quantity) -> list[ConfidenceInterval | None]:
         """Return where a quantity lies on new data, for each encoder: 95 % intervals that hold for the list at once."""
-        parts = [entry.per_sample(quantity) for entry in self.entries]
-        return intervals_of(parts, quantity, self._n_classes, self._n_classifiers)
+        return intervals_of(self._parts(quantity), quantity, self._n_classes, self._n_classifiers)
 
     @cached_property
     def p_best(self) -> list[float | None]:
         """P-value of "this encoder is the best of the list on new data", by `quantity`: above 0.05 it can be."""
-        parts = [entry.per_sample(self.quantity) for entry in self.entries]
-        return can_be_best(parts, self.quantity, self._n_classes, self._n_classifiers)
+        return can_be_best(self._parts(self.quantity), self.quantity, self._n_classes, self._n_classifiers)
+
+    def _parts(self, quantity: Quantity) -> Parts:
+        """Return each encoder's parts of a quantity, of rows that are no copies of others."""
+        parts = [entry.per_sample(quantity) for entry in self.entries]
+        return without_copies(parts, [entry.relatedness.first_copies for entry in self.entries])
 
     @cached_property
     def expected(self) -> list[ExpectedAccuracy | None]:

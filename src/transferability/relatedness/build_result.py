@@ -18,10 +18,7 @@ from transferability.task import Task
 
 __all__ = ["Side", "build_result"]
 
-_GUESSING = (
-    "the bound is smallest where the classifier guesses: its logits are scaled to nearly nothing, and loss and bound "
-    "say no more than chance. Take ground_cost='exact', or scale=False for the bound of the sure classifier"
-)
+_CHANCE = "so that loss and bound say no more than chance"
 
 
 class Side(NamedTuple):
@@ -116,5 +113,18 @@ def build_result(
         accuracy_terms=measured.accuracy_terms,
         match_certainty=solution.certainty,
         fold_shares=fold_shares,
-        notes=(_GUESSING,) if options.scale and is_guess(classifier.logits(reference_features)) else (),
+        notes=_notes(options, classifier.logits(reference_features), solution.scale),
+    )
+
+
+def _notes(options: SolverOptions, logits: FloatArray, scale: float) -> tuple[str, ...]:
+    """Say that the classifier guesses where it does, and what else can be asked for."""
+    if not options.scale or not is_guess(logits):
+        return ()
+    if is_guess(logits / scale):
+        return (f"the reference classifier guesses: it tells no classes of the reference apart, {_CHANCE}",)
+    exact = "ground_cost='exact', or " if options.solver == "alternating" and options.ground_cost != "exact" else ""
+    return (
+        f"the reference classifier guesses: its logits are scaled to nearly nothing, which costs least, {_CHANCE}. "
+        f"Take {exact}scale=False for the bound of the classifier as it was trained",
     )

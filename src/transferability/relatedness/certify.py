@@ -94,7 +94,8 @@ def certify(
     FeatureError
         If the classifier or the map returns something else than one finite row per sample.
     TaskError, LabelError, OptionError
-        If labels are missing, or `class_map` does not fit.
+        If labels are missing, `class_map` does not fit, or the bound is below the loss: `lipschitz` is then too small.
+        (Where it is not, `lipschitz` can be too small all the same.)
 
     Notes
     -----
@@ -140,6 +141,8 @@ def certify(
     terms, transform = _certified(seen, classes, ground_cost, tau, factor)
     losses, predictions = transformed_losses(factor * seen.right, seen.target_labels, transform, terms.priors)
     assert losses is not None  # there are labels
+    if tau is not None:
+        _refuse_what_contradicts(tau, terms.bound, float(losses.mean()))
     return CertifiedBound(
         terms.bound,
         *terms.terms,
@@ -204,6 +207,16 @@ def _certified(
         assert tau is not None
         coupler = by_transport(lambda r, c: euclidean_cost(seen.reference_features[r], seen.mapped[c], scale * tau))
     return certify_sample(coupler, losses_of(left, labels), labels, seen.target_labels, transform), transform
+
+
+def _refuse_what_contradicts(tau: float, bound: float, loss: float) -> None:
+    if bound < loss - 1e-9 * (1 + loss):
+        message = (
+            f"`lipschitz` must be a Lipschitz constant of every −log h_j; got {tau:g}, which is too small: the bound "
+            f"would be {bound:.3g} nats, below the transferred loss of {loss:.3g}. Give a larger one, or "
+            "ground_cost='exact', which needs none."
+        )
+        raise OptionError(message)
 
 
 def _same_rows(rows: FloatArray, task: Task, argument: str) -> None:

@@ -13,6 +13,7 @@ from transferability.errors import OptionError, TaskError
 from transferability.relatedness.choices import GROUND_COSTS
 from transferability.relatedness.packs.pack import ReferencePack
 from transferability.relatedness.solvers.base import Solver
+from transferability.relatedness.tasks.test_parts import numbered_as
 from transferability.task import Task
 
 __all__ = ["as_panel", "check_ground_cost", "check_matching", "check_seed", "check_space"]
@@ -24,7 +25,7 @@ def as_panel(
     reference: Task | ReferencePack | Iterable[Task | ReferencePack],
     reference_test: Task | Iterable[Task | None] | None,
 ) -> list[tuple[Task | ReferencePack, Task | None]]:
-    """Return each reference beside its test part, None where it has none."""
+    """Return each reference beside its test part, whose classes are numbered as its own; None where it has none."""
     references = list(reference) if isinstance(reference, Iterable) else [reference]
     if not references:
         message = "`reference` must be a task or a sequence of tasks; got an empty sequence."
@@ -38,7 +39,8 @@ def as_panel(
             f"got {len(tests)} for {len(references)} references."
         )
         raise TaskError(message)
-    return list(zip(references, tests, strict=True))
+    pairs = zip(references, tests, strict=True)
+    return [(each, numbered_as(each, test) if isinstance(each, Task) else test) for each, test in pairs]
 
 
 def check_matching(matching: Any) -> str | IntArray | FloatArray:

@@ -29,6 +29,7 @@ from transferability.relatedness.results.result import Relatedness
 from transferability.relatedness.solvers.base import Solver, SolverOptions, solver_class
 from transferability.relatedness.target_classifier import with_target_classifier
 from transferability.relatedness.tasks.checks import as_task, check_count, check_magnitudes, check_tasks, check_tau
+from transferability.relatedness.tasks.test_parts import first_copies, target_test_of
 from transferability.task import Task
 
 __all__ = ["TaskRelatedness"]
@@ -172,8 +173,8 @@ class TaskRelatedness(Parameters):
         folds : int, or sequence of (fitting rows, test rows), optional
             Cross-fitting: every row of the target is measured once, by a transformation that was fitted without it. The
             bound is then on the mean loss of the fold classifiers; the transformation that the result holds is fitted
-            to all rows. Another seed, or another order of the rows, is another draw of the folds. With no reference the
-            number is that within each half, at most the rows of its smallest class.
+            to all rows (with no reference to one half). Another seed, or another order of the rows, is another draw of
+            the folds. With no reference the number is that within each half, at most the rows of its smallest class.
 
         Returns
         -------
@@ -193,12 +194,15 @@ class TaskRelatedness(Parameters):
             If both a test part and folds are asked for, or folds of packs.
         """
         self._check_combination(reference, target_test, folds)
+        panel = [] if reference is None else as_panel(reference, reference_test)
+        target_test = target_test_of(target, target_test, [each for each, _ in panel])
         if not self._solver.reads_samples:
-            assert reference is not None  # refused above
-            panel = as_panel(reference, reference_test)
             results = [relate_statistics(self._options, each, target, test, target_test) for each, test in panel]
         else:
-            results = self._fit_samples(reference, reference_test, target, target_test, folds)
+            results = self._fit_samples(panel, target, target_test, folds)
+            if results[0].evaluated_on != "fit":
+                copies = first_copies(as_task(target_test or target))
+                results = [dataclasses.replace(each, first_copies=copies) for each in results]
         best = min(results, key=lambda result: result.bound)
         return dataclasses.replace(best, others=tuple(results)) if len(results) > 1 else best
 
@@ -223,13 +227,11 @@ class TaskRelatedness(Parameters):
 
     def _fit_samples(
         self,
-        reference: Task | ReferencePack | Sequence[Task | ReferencePack] | None,
-        reference_test: Task | Sequence[Task | None] | None,
+        panel: list[tuple[Task | ReferencePack, Task | None]],
         target: Task | ReferencePack,
         target_test: Task | None,
         folds: int | Folds | None,
     ) -> list[Relatedness]:
-        panel = [] if reference is None else as_panel(reference, reference_test)
         self._check_packs(target, panel)
         target = as_task(target)
         tasks = [(PackTask(each) if isinstance(each, ReferencePack) else as_task(each), test) for each, test in panel]
@@ -247,7 +249,7 @@ class TaskRelatedness(Parameters):
         options = self._options
         everything = [*(each for each, _ in tasks), target]
         with threads_for(max(len(each) * each.n_features * each.n_classes for each in everything)):
-            if reference is None:
+            if not panel:
                 return [relate_to_own_half(options, target, target_test, folds, standardize=self.standardize)]
             prepared = prepare_target(target, target_test, folds, standardize=self.standardize, seed=self.seed)
             results = [

@@ -27,7 +27,7 @@ from transferability.relatedness.results.result import Relatedness
 from transferability.relatedness.solvers.base import SolverOptions
 from transferability.relatedness.target_classifier import with_target_classifier
 from transferability.relatedness.tasks.problem import Reference
-from transferability.relatedness.tasks.sample import hold_out, stratified_folds
+from transferability.relatedness.tasks.sample import dealt_together, hold_out, stratified_folds
 from transferability.relatedness.tasks.standardize import Scaler
 from transferability.task import Task
 
@@ -147,11 +147,13 @@ def relate_to_own_half(
 
 def _split_reference(task: Task, options: SolverOptions, *, standardize: bool) -> Reference:
     """Return a half as a reference; what its classifier is measured on, it has not seen."""
-    fit_rows, test_rows = hold_out(task.require_labels(), np.random.default_rng(options.seed))
+    first, group = np.unique(dealt_together(task.features, task.require_labels(), 2), return_inverse=True)
+    _, held_out = hold_out(task.require_labels()[first], np.random.default_rng(options.seed))  # copies on one side
+    held = np.isin(group, held_out)
     named = Task(task.features, task.labels, OWN_HALF, task.class_names)
     return Reference.prepare(
-        named.subset(np.sort(fit_rows)),
-        named.subset(np.sort(test_rows)),
+        named.subset(np.flatnonzero(~held)),
+        named.subset(np.flatnonzero(held)),
         standardize=standardize,
         calibrate=options.scale,
         seed=options.seed,

@@ -16,6 +16,7 @@ from transferability.relatedness.certification import certification
 from transferability.relatedness.measure import Measurement, measure, pool
 from transferability.relatedness.packs.reference import PackReference, PackTask
 from transferability.relatedness.results.result import Relatedness
+from transferability.relatedness.results.summary import REFERENCE_ON_FIT
 from transferability.relatedness.solvers.base import SolverOptions
 from transferability.relatedness.solvers.solution import SampleSolution
 from transferability.relatedness.solvers.solve import best_solution
@@ -121,6 +122,9 @@ def check_fold_count(folds: int | np.integer[Any], n: int) -> int:
 def given_folds(target: Task, folds: Folds) -> Folds:
     """Return the user's own folds, checked."""
     n = len(target)
+    if np.ndim(folds) == 0 if isinstance(folds, np.ndarray) else np.isscalar(folds):
+        message = f"`folds` must be a whole number, or (fitting rows, test rows) for each fold; got {folds!r}."
+        raise OptionError(message)
     try:
         pairs = [(np.asarray(fit), np.asarray(test)) for fit, test in folds]
         rows = [each for pair in pairs for each in pair]
@@ -166,7 +170,9 @@ def relate_samples(
     )
     related = relate_parts(options, prepared, target, on_test=reference_test is not None)
     # A test part of the reference alone holds out no row of the target: its loss and accuracy are of the fitting part.
-    return result_of(options, prepared, target.whole, related, target.evaluated_on, time.perf_counter() - started)
+    result = result_of(options, prepared, target.whole, related, target.evaluated_on, time.perf_counter() - started)
+    seen = reference_test is None and target.evaluated_on != "fit"
+    return replace(result, notes=(*result.notes, REFERENCE_ON_FIT)) if seen else result
 
 
 def _relate_to_pack(options: SolverOptions, pack: PackTask, target: PreparedTarget, started: float) -> Relatedness:

@@ -15,7 +15,7 @@ from transferability._criteria import (
     quantity_of,
 )
 from transferability.display.columns import title_of
-from transferability.display.formats import amount, interval, number, percent
+from transferability.display.formats import NOTHING, amount, confidence, interval, number, percent
 from transferability.report.relation_narrative import MEASURED_ON, WITHOUT_MAP, relation_on_new_data
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "answer",
     "certificate_in_words",
     "match_in_words",
+    "points_in_words",
 ]
 
 Entry = Mapping[str, Any]
@@ -105,7 +106,7 @@ def _confirmed_answer(target: str, entries: Sequence[Entry], confirmation: Mappi
 def _facts(best: Entry, quantity: Quantity) -> list[dict[str, str]]:
     """Return what is known of the first: its transferred classifier, the bound on its loss, a classifier trained."""
     result, standing = best["result"], best["standing"]
-    known = _on_new_data(quantity, standing) if standing else ""
+    known = _on_new_data(quantity, standing, result["evaluated_on"]) if standing else ""
     part = MEASURED_ON[result["evaluated_on"]]
     guessing = f"guessing costs {number(result['log_n_classes'])} nats" if "log_n_classes" in result else ""
     bound = {
@@ -146,12 +147,12 @@ def _behind(best: Entry, runner_up: Entry, quantity: Quantity) -> str:
     return f"{what} {second - first:+.3f} nats"
 
 
-def _on_new_data(quantity: Quantity, standing: Mapping[str, Any]) -> str:
+def _on_new_data(quantity: Quantity, standing: Mapping[str, Any], evaluated_on: str) -> str:
     """Say where a value lies on new data; a bound says nothing about them, so how much it varies."""
     ends = interval(quantity, standing["low"], standing["high"])
     if quantity == BOUND:
         return f"varies with the sample, about {ends}"
-    return f"on new data {ends}, with 95 % confidence for all encoders at once"
+    return f"on new data {ends}, with {confidence(evaluated_on)} for all encoders at once"
 
 
 def _how_sure(best: Entry, others: Sequence[Entry], criterion: str, quantity: Quantity) -> str:
@@ -163,10 +164,12 @@ def _how_sure(best: Entry, others: Sequence[Entry], criterion: str, quantity: Qu
             each.get("sorted_by") or number(each["scores"].get(criterion), 4) for each in (best, runner_up)
         )
         return f"By {title_of(criterion)} it leads {runner_up['name']} with {first} against {second}"
-    return _lead(best["result"], runner_up["result"], runner_up["name"], criterion) + _rivals(others, quantity)
+    return _lead(best["result"], runner_up["result"], runner_up["name"], criterion) + _rivals(
+        others, quantity, best["result"]["evaluated_on"]
+    )
 
 
-def _rivals(others: Sequence[Entry], quantity: Quantity) -> str:
+def _rivals(others: Sequence[Entry], quantity: Quantity, evaluated_on: str) -> str:
     """Say which of the others can be the best on new data; "" where that is not known."""
     p_values = [(each["name"], (each["standing"] or {}).get("p_best")) for each in others]
     tested = [(name, p) for name, p in p_values if p is not None]
@@ -174,7 +177,7 @@ def _rivals(others: Sequence[Entry], quantity: Quantity) -> str:
         return ""
     can_be = [name for name, p in tested if p > 1 - _CONFIDENCE]
     best = _BEST[quantity]
-    sure = f"({100 * _CONFIDENCE:.0f} % confidence)"
+    sure = f"({confidence('folds' if quantity == BOUND else evaluated_on)})"  # a bound's is approximate too
     if not can_be:
         return f"; no other encoder can {best} {sure}"
     runner_up = others[0]["name"]
@@ -241,6 +244,15 @@ def match_in_words(row: Mapping[str, Any]) -> str:
     return "sure" if margin is not None else "–"
 
 
+def points_in_words(row: Mapping[str, Any]) -> str:
+    """Return the points of accuracy that a class costs: on the reference + to shared classes + on the target."""
+    lost = [row.get(f"accuracy_lost_{name}") for name, _ in _LOST]
+    points = [round(100 * each, 1) + 0.0 for each in lost if each is not None]  # never −0.0
+    if len(points) < len(lost):
+        return NOTHING
+    return f"{points[0]:.1f}" + "".join(f" {'+' if each >= 0 else '−'} {abs(each):.1f}" for each in points[1:])
+
+
 def accuracy_in_words(result: Mapping[str, Any]) -> str:
     """Say where accuracy is lost, in points, beside chance; "" where that is not known."""
     lost, accuracy = result.get("accuracy_lost"), result["transferred_accuracy"]
@@ -249,7 +261,7 @@ def accuracy_in_words(result: Mapping[str, Any]) -> str:
     parts = ", ".join(f"{round(100 * lost[name], 1) + 0.0:.1f} {what}" for name, what in _LOST)
     below = "; it is below chance" if accuracy < result["chance"] else ""
     standing = result.get("standing")  # of a relation; a ranking shares its confidence over the list
-    new_data = f"; {relation_on_new_data(standing)}" if standing else ""
+    new_data = f"; {relation_on_new_data(standing, result['evaluated_on'])}" if standing else ""
     alone = result.get("accuracy_without_map")
     without = "" if alone is None else f"Without the map {percent(alone)}: {WITHOUT_MAP}. "
     return (

@@ -20,6 +20,7 @@ from transferability.report.narrative import (
     answer,
     certificate_in_words,
     match_in_words,
+    points_in_words,
 )
 from transferability.report.relation_narrative import relation_answer
 from transferability.report.stored import Record
@@ -192,6 +193,7 @@ def _result(record: Record, detail: Mapping[str, Any] | None, samples: dict[str,
                 "accuracy": accuracy[i] if i < len(accuracy) else None,
                 "lookalikes": lookalikes[i] if i < len(lookalikes) else [],
                 "how_sure": match_in_words(row),
+                "points_lost": points_in_words(row),
                 "samples": [keep_sample(samples, each) for each in seen["target"].get(row["target_class"], [])],
                 "reference_samples": [
                     keep_sample(samples, each) for each in seen["reference"].get(row["reference_class"], [])

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from transferability._criteria import OWN_HALF, TRANSFERRED_ACCURACY
-from transferability.display.formats import interval, number, percent
+from transferability.display.formats import confidence, interval, number, percent
 
 __all__ = ["MEASURED_ON", "WITHOUT_MAP", "relation_answer", "relation_on_new_data"]
 
@@ -44,7 +44,8 @@ def _relation_facts(result: Mapping[str, Any]) -> list[dict[str, str]]:
     if accuracy is None:
         return []
     chance = f"chance {percent(result['chance'])}" if "chance" in result else ""
-    notes = [relation_on_new_data(standing) if standing else "", MEASURED_ON[result["evaluated_on"]], chance]
+    part = result["evaluated_on"]
+    notes = [relation_on_new_data(standing, part) if standing else "", MEASURED_ON[part], chance]
     facts = [{"label": "Transferred accuracy", "value": percent(accuracy), "note": "; ".join(filter(None, notes))}]
     if alone is not None:
         facts.append({"label": "Without the map", "value": percent(alone), "note": WITHOUT_MAP})
@@ -55,10 +56,9 @@ def _its(reference: str) -> str:
     return f"its {reference}" if reference == OWN_HALF else reference
 
 
-def relation_on_new_data(standing: Mapping[str, Any]) -> str:
+def relation_on_new_data(standing: Mapping[str, Any], evaluated_on: str) -> str:
     """Say where the transferred accuracy of the closest reference lies on new data."""
     n_shared = standing.get("n_shared", 1)
     shared = f" for {n_shared} references at once" if n_shared > 1 else ""
-    return (
-        f"on new data {interval(TRANSFERRED_ACCURACY, standing['low'], standing['high'])}, with 95 % confidence{shared}"
-    )
+    ends = interval(TRANSFERRED_ACCURACY, standing["low"], standing["high"])
+    return f"on new data {ends}, with {confidence(evaluated_on)}{shared}"

@@ -119,10 +119,14 @@ def _markdown_of_part(part: Mapping[str, Any]) -> list[str]:
     first = part["entries"][0]["result"]
     lines += [_paragraph(first["in_words"]), ""]
     classes = [
-        [row["target_class"], row["reference_class"] or "–", percent(row["prior"]), number(row["cost"])]
+        [
+            *(row["target_class"], row["reference_class"] or "–", row["how_sure"]),
+            *(percent(row["prior"]), number(row["cost"]), row["points_lost"]),
+        ]
         for row in first["classes"]
     ]
-    lines += _markdown_table(["target class", "reference class", "share", "part of the bound"], classes)
+    head = ["target class", "reference class", "how sure", "share", "part of the bound", "points lost"]
+    lines += _markdown_table(head, classes)
     for step in part["next"]:
         lines += [f"Next: {_cell(step['title'])}:", "", *_fenced(step["code"], step["language"]), ""]
     lines += [f"- skipped {_cell(each['encoder'])}: {_cell(each['reason'])}" for each in part["skipped"]]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from transferability._array import BoolArray, FloatArray
+from transferability._array import BoolArray, FloatArray, IntArray
 from transferability._criteria import BOUND, TRANSFERRED_ACCURACY, TRANSFERRED_LOSS, Quantity
 from transferability._schema import check_shape
 from transferability.pipeline.measure import score_columns
@@ -26,6 +26,7 @@ __all__ = ["is_readable", "pack_entry", "rankings_of", "unpack_entry"]
 _log = logging.getLogger(__name__)
 
 _STORED_AS: dict[Quantity, str] = {TRANSFERRED_ACCURACY: "?", TRANSFERRED_LOSS: "<f4", BOUND: "<f4"}
+_ROWS = "<i4"
 _RESULT = {
     "target": str,
     "references": [str],
@@ -42,6 +43,7 @@ def pack_entry(entry: Ranked) -> dict[str, Any]:
         "details": None if result.details is None else result.details.to_dict(),
         # What standings are made of.
         "per_sample": {name: _pack(entry.per_sample(name), dtype) for name, dtype in _STORED_AS.items()},
+        "first_copies": _pack(result.first_copies, _ROWS),
     }
 
 
@@ -54,6 +56,7 @@ def unpack_entry(packed: dict[str, Any]) -> Ranked:
         bound_per_sample=parts[BOUND],
         transferred_losses=parts[TRANSFERRED_LOSS],
         transferred_correct=parts[TRANSFERRED_ACCURACY],
+        first_copies=_unpack(packed.get("first_copies"), _ROWS),
     )
     trained = packed.get("probe")
     return Ranked(
@@ -84,7 +87,7 @@ def is_readable(found: StoredResult) -> bool:
     return True
 
 
-def _pack(values: FloatArray | BoolArray | None, dtype: str) -> str | None:
+def _pack(values: FloatArray | BoolArray | IntArray | None, dtype: str) -> str | None:
     """Return thousands of numbers as text of one or four bytes each, not twenty."""
     return None if values is None else base64.b64encode(values.astype(dtype).tobytes()).decode()
 

@@ -52,6 +52,19 @@ def test_a_network_with_a_known_constant(seed: int) -> None:
     assert loss.transferred_loss == euclidean.transferred_loss
 
 
+def test_a_lipschitz_constant_that_the_losses_contradict_is_refused() -> None:
+    rng = np.random.default_rng(0)
+    features, weights = rng.normal(size=(60, 4)), 3 * rng.normal(size=(3, 4))
+    reference = Task(features, (features @ weights.T).argmax(axis=1))  # the classifier is right on it
+    target = Task(rng.normal(size=(60, 4)), np.arange(60) % 3)
+    tau = cdist(weights, weights).max()
+    for scale in (1.0, (reference, target)):
+        with pytest.raises(OptionError, match=r"got 1e-06, which is too small: the bound would be .* below"):
+            certify(reference, target, lambda z: z @ weights.T, class_map=[0, 1, 2], lipschitz=1e-6, scale=scale)
+        found = certify(reference, target, lambda z: z @ weights.T, class_map=[0, 1, 2], lipschitz=tau, scale=scale)
+        assert found.bound >= found.transferred_loss
+
+
 def test_agrees_with_the_estimator_on_its_own_classifier_and_map() -> None:
     rng = np.random.default_rng(0)
     labels = np.arange(60) % 3

@@ -237,6 +237,10 @@ def test_what_folds_refuse() -> None:
         with pytest.raises(OptionError, match=f"`folds` must lie between 2 and the 60 rows of the target; got {bad}"):
             model.fit(REFERENCE, TARGET, folds=bad)
     rows = np.arange(60)
+    for no_number in (2.0, "five", np.float32(3), np.array(5)):
+        for reference in (REFERENCE, None):
+            with pytest.raises(OptionError, match=r"`folds` must be a whole number, or .* for each fold; got"):
+                model.fit(reference, TARGET, folds=no_number)
     overlapping = [(rows, rows[:30]), (rows[:30], rows[30:])]
     twice = [(rows[30:], rows[:30]), (rows[:20], rows[20:])]
     missing = [(rows[30:], rows[:30])]

@@ -190,7 +190,7 @@ def test_what_the_own_half_refuses() -> None:
     for folds in (1, 0, 500):
         with pytest.raises(OptionError, match="`folds` must lie between 2 and"):
             TaskRelatedness().fit(None, clusters(0, [0, 1]), folds=folds)
-    with pytest.raises(OptionError, match="`folds` must measure each of the 90 rows of the target once"):
+    with pytest.raises(OptionError, match=r"`folds` must be a whole number, or "):
         TaskRelatedness().fit(None, clusters(0, [0, 1]), folds="abc")
 
 

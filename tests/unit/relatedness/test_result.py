@@ -188,6 +188,14 @@ def test_a_scale_of_nearly_nothing_is_said() -> None:
     guessing = TaskRelatedness(30.0, ground_cost="euclidean").fit(near, far)
     assert guessing.scale < 1e-3
     assert "scaled to nearly nothing" in guessing.notes[0]
+    assert "Take ground_cost='exact', or scale=False" in guessing.notes[0]
+    chance = Task(near.features, rng.permutation(labels))  # no label follows from its features
+    (note,) = TaskRelatedness().fit(chance, far).notes
+    assert "Take scale=False for the bound" in note
+    constant = Task(np.ones((90, 8)), labels)
+    (note,) = TaskRelatedness().fit(constant, far).notes
+    assert "tells no classes of the reference apart" in note
+    assert "Take" not in note
     assert TaskRelatedness().fit(near, far).notes == ()
     assert TaskRelatedness(30.0, ground_cost="euclidean", scale=False).fit(near, far).notes == ()
 

@@ -125,7 +125,7 @@ def test_a_bound_that_is_smallest_at_a_guess_says_so(unit: float) -> None:
     for options, guesses in (({}, True), ({"scale": False}, False)):
         model = TaskRelatedness(0.2 / unit, ground_cost="euclidean", standardize=False, **options)
         notes = model.fit(*tasks).notes
-        assert any("smallest where the classifier guesses" in note for note in notes) == guesses
+        assert any("the reference classifier guesses" in note for note in notes) == guesses
 
 
 # ── the bound along the ray ──────────────────────────────────────────────────────────────────────────────────────────

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 
+import numpy as np
 import pytest
 
 from transferability.errors import TaskError
 from transferability.ranking.result import Ranking
-from transferability.report.narrative import answer, certificate_in_words
-from transferability.report.relation_narrative import relation_answer
+from transferability.relatedness.results.result import Relatedness
+from transferability.report.narrative import answer, certificate_in_words, points_in_words
+from transferability.report.relation_narrative import relation_answer, relation_on_new_data
 from transferability.report.render import to_html, to_json, to_markdown
 from transferability.report.summarize import summarize
 
@@ -50,8 +52,42 @@ def test_the_answer_names_the_choice_how_sure_and_the_price(ranking: Ranking) ->
     best, second = ranking.entries[:2]
     assert said["headline"] == f"Take {best.encoder} for bands."
     assert second.encoder in said["sentence"]
-    assert "(95 % confidence)" in said["sentence"]
+    assert "(about 95 % confidence)" in said["sentence"]
     assert "linear probe" in said["sentence"]
+
+
+def test_of_folds_and_of_bounds_it_is_about_95_percent_confident() -> None:
+    for part, how in (("test", "with 95 %"), ("folds", "with about 95 %")):
+        entries = [entry("a", 1, 0.9), entry("b", 1.2, 0.8, 0.3)]
+        for each in entries:
+            each["result"]["evaluated_on"] = part
+        said = answer("t", "transferred_accuracy", entries, None)
+        assert re.match(rf"on new data .*, {how} confidence for all", said["facts"][0]["note"])
+        assert f"new data too ({how.removeprefix('with ')} confidence)" in said["sentence"]
+        assert "on other rows too (about 95 % confidence)" in answer("t", "bound", entries, None)["sentence"]
+        standing = {"low": 0.8, "high": 0.95, "n_shared": 2}
+        assert (
+            relation_on_new_data(standing, part)
+            == f"on new data 80.0 – 95.0 %, {how} confidence for 2 references at once"
+        )
+
+
+def test_each_class_shows_the_points_that_it_loses(ranking: Ranking, relations: list[Relatedness]) -> None:
+    for results in (ranking, relations):
+        summary = summarize(results)
+        page, markdown = to_html(summary), to_markdown(summary)
+        result = summary["parts"][0]["entries"][0]["result"]
+        written = [row["points_lost"].replace(" + ", " ").replace(" − ", " -").split() for row in result["classes"]]
+        lost = [[float(each) for each in three] for three in written]
+        assert np.shape(lost) == (len(result["classes"]), 3)
+        assert np.sum(lost) == pytest.approx(100 * (1 - result["transferred_accuracy"]), abs=0.05 * 3 * len(lost))
+        assert '<th scope="col" title="Points of accuracy, of all rows' in page
+        for row in result["classes"]:
+            assert row["points_lost"] in page
+            assert f"| {row['points_lost']} |" in markdown
+    names = ("accuracy_lost_on_reference", "accuracy_lost_to_labels", "accuracy_lost_on_target")
+    assert points_in_words(dict(zip(names, (0.0331, -0.0, -0.021), strict=True))) == "3.3 + 0.0 − 2.1"
+    assert points_in_words({"accuracy_lost_on_reference": None}) == "–"
 
 
 def entry(name: str, bound: float, accuracy: float | None, p_best: float = 1.0) -> dict:
@@ -90,12 +126,12 @@ unsure = {"standing": None}
         (
             [entry("a", 1, 0.8), entry("b", 1.1, 0.9, 0.3)],
             "bound",
-            "below that of b, which can have the smallest bound on other rows too (95 %",
+            "below that of b, which can have the smallest bound on other rows too (about 95 %",
         ),
         (
             [entry("a", 1, 0.8), entry("b", 1.1, 0.9, 0.03)],
             "bound",
-            "(95 % confidence); by the probe, the runner-up does best",
+            "(about 95 % confidence); by the probe, the runner-up does best",
         ),
         ([entry("a", 1, 0.8), entry("b", 1.1, 0.9, 0.15)], "bound", "being wrong would cost about 10.0 points"),
         ([entry("a", 1, None), entry("b", 1.1, None, 0.01)], "bound", "nothing can be said of what a wrong choice"),

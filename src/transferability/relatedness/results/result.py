@@ -44,6 +44,9 @@ class Relatedness(RelatednessSummary):
         The loss of ``h'`` on each sample; their mean is `transferred_loss`.
     transferred_correct : bool array of shape (n_T,), or None
         Whether ``h'`` is right on each sample; their mean is `transferred_accuracy`.
+    first_copies : array of int of shape (n_T,), or None
+        The first of the measured rows that each row is a copy of, itself where it is none: same label, same features up
+        to rounding. None where no row repeats, and where all was measured on the fitting rows.
     transferability, transferability_accuracy : float or None
         Loss and accuracy of a classifier ``h_T`` trained on the target, in the smallest Lipschitz class that holds both
         the constant of ``h_R`` and ``h'``; None without target labels.
@@ -62,8 +65,8 @@ class Relatedness(RelatednessSummary):
         The bound on the fitting tasks.
     evaluated_on : {"test", "folds", "fit"}
         What the numbers were measured on. With "folds" every row was measured by a classifier fitted without it, and
-        `transform` is fitted to all rows (with no reference, to one half, the other being the reference; `scale` and
-        `tau` are that half's).
+        `transform` is fitted to all rows. With no reference it is fitted to one half, the other being the reference,
+        with a test part too: `transform`, `scale`, `tau` and ``h_T`` are then that half's.
     accuracy_terms : AccuracyTerms or None
         The three terms in accuracy: per target class, where it is lost. All of them sum to 1 − `transferred_accuracy`.
     match_certainty : MatchCertainty or None

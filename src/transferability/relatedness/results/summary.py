@@ -25,7 +25,7 @@ from transferability.statistics.intervals import ConfidenceInterval, clopper_pea
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["ClassTerms", "NearestClass", "ReferenceFit", "RelatednessSummary"]
+__all__ = ["REFERENCE_ON_FIT", "ClassTerms", "NearestClass", "ReferenceFit", "RelatednessSummary"]
 
 _NUMBERS = [
     "reference", "target",
@@ -37,6 +37,12 @@ _NUMBERS = [
     "ground_cost", "space", "solver", "seconds",
     "ridge", "exact_transport",
 ]  # fmt: skip
+
+REFERENCE_ON_FIT = (
+    "the reference loss is of the rows that the reference's classifier was fitted to, of others it is larger: give "
+    "`reference_test`"
+)
+"""A note."""
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -83,6 +89,7 @@ class RelatednessSummary:
     bound_per_sample: FloatArray | None = None
     transferred_losses: FloatArray | None = None
     transferred_correct: BoolArray | None = None
+    first_copies: IntArray | None = None
     others: tuple[RelatednessSummary, ...] = ()
     notes: tuple[str, ...] = ()
     details: VisualSummary | None = None
@@ -116,18 +123,20 @@ class RelatednessSummary:
         """Return where the accuracy or the loss of ``h'`` lies on new data, with 95 % confidence.
 
         The interval is shared over the references among which these rows chose. With folds it is of the mean over the
-        fold classifiers. The loss is smoothed: that of ``(1 − ε) h' + ε / K``. None without labels, and where all was
-        measured on the fitting rows.
+        fold classifiers, and approximate. The loss is smoothed: that of ``(1 − ε) h' + ε / K``. Of rows that are copies
+        of each other one counts, as intervals are of independent rows. None without labels, and where all was measured
+        on the fitting rows.
         """
         check_choice(quantity, (TRANSFERRED_ACCURACY, TRANSFERRED_LOSS), "quantity")
         if self.evaluated_on == "fit" or self.transferred_correct is None or self.transferred_losses is None:
             return None
         n_shared = len(self.references) if self.reference_chosen else 1
+        rows = slice(None) if self.first_copies is None else np.unique(self.first_copies)
         if quantity == TRANSFERRED_ACCURACY:
-            n_right = int(np.count_nonzero(self.transferred_correct))
-            return clopper_pearson(n_right, len(self.transferred_correct), n_shared=n_shared)
+            correct = self.transferred_correct[rows]
+            return clopper_pearson(int(np.count_nonzero(correct)), len(correct), n_shared=n_shared)
         n_classes = len(self.class_map)
-        losses, largest = smoothed_losses(self.transferred_losses, n_classes), largest_smoothed_loss(n_classes)
+        losses, largest = smoothed_losses(self.transferred_losses[rows], n_classes), largest_smoothed_loss(n_classes)
         return betting_interval(losses, largest, n_shared=n_shared)
 
     @property
@@ -149,7 +158,8 @@ class RelatednessSummary:
             f"Relatedness({self.reference!r} → {self.target!r}: bound {self.bound:.3f} nats = "
             f"{self.reference_loss:.3f} + {self.label_mismatch:.3f} + {self.distribution_mismatch:.3f}, "
             f"{'certified' if self.certified else 'not certified'}{accuracy}"
-            f"{', all on the fitting rows' if self.evaluated_on == 'fit' else ''})"
+            f"{', all on the fitting rows' if self.evaluated_on == 'fit' else ''}"
+            f"{', the reference on its fitting rows' if REFERENCE_ON_FIT in self.notes else ''})"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -190,7 +200,8 @@ class RelatednessSummary:
         record : mapping
             Of a layout that was checked; what earlier versions did not write is derived or left out.
         **arrays
-            `bound_per_sample`, `transferred_losses`, `transferred_correct` and `details`, which a record does not hold.
+            `bound_per_sample`, `transferred_losses`, `transferred_correct`, `first_copies` and `details`, which a
+            record does not hold.
         """
         one = _from_record(record, **arrays)
         panel = [_from_record(each) for each in record.get("panel", ()) if "tau" in each]

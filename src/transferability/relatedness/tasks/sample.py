@@ -10,7 +10,7 @@ import numpy as np
 from transferability._array import FloatArray, IntArray
 from transferability.linear.rows import Rows
 
-__all__ = ["HeldOut", "Sample", "at_most", "hold_out", "stratified_folds"]
+__all__ = ["HeldOut", "Sample", "at_most", "dealt_together", "equal_rows", "hold_out", "stratified_folds"]
 
 _HELD_OUT = 0.25
 _ROUNDING = 1e-6  # of a feature, relative to itself and to the mean of its absolute values: a row computed twice
@@ -71,11 +71,12 @@ def stratified_folds(
     """Return (fitting rows, test rows) of each fold: each row is in one test part, each class spread over the folds.
 
     Rows of one label whose features are equal up to rounding stay together: what was fitted on one of them has seen the
-    others. Where a class has too few different rows for that, they are dealt one by one. No test part is empty. The
-    folds depend on the order of the rows and on which are equal, not on the values of the features.
+    others. The rows of a class that are all equal are dealt one by one, as each fold needs some to fit on, and so are
+    all rows where fewer than `n_folds` differ: no test part is empty. The folds depend on the order of the rows and on
+    which are equal, not on the values of the features.
     """
     classes = np.zeros(len(features), dtype=np.int64) if labels is None else labels
-    first, group = np.unique(_equal_rows(features, classes, least=2 * n_folds), return_inverse=True)
+    first, group = np.unique(dealt_together(features, classes, n_folds), return_inverse=True)
     order = np.random.default_rng(seed).permutation(len(features))[first].argsort()
     order = order[np.argsort(classes[first[order]], kind="stable")]
     fold_of_group = np.empty(len(first), dtype=np.int64)
@@ -84,11 +85,21 @@ def stratified_folds(
     return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(n_folds)]
 
 
-def _equal_rows(features: FloatArray, classes: IntArray, *, least: int) -> IntArray:
-    """Return the first of the rows that each row is equal to, up to rounding, (n,); itself where no other is.
+def dealt_together(features: FloatArray, classes: IntArray, n_folds: int) -> IntArray:
+    """Return for each row the first of the rows that are in its fold whatever is drawn, (n,)."""
+    one_by_one = np.arange(len(features))
+    leader = equal_rows(features, classes)
+    first = np.unique(leader)
+    if len(first) < n_folds:
+        return one_by_one
+    alike = np.bincount(classes[first], minlength=int(classes.max()) + 1) == 1
+    return np.where(alike[classes], one_by_one, leader)
 
-    Rows of a class are compared with their neighbours on a random axis. Classes with fewer than `least` different rows
-    count all of theirs as different.
+
+def equal_rows(features: FloatArray, classes: IntArray) -> IntArray:
+    """Return the first of the rows that each row is equal to, up to rounding, (n,); itself where no earlier one is.
+
+    Rows of a class are compared with their neighbours on a random axis: O(n d).
     """
     n, d = features.shape
     blocks = np.array_split(features, max(1, features.size // _BLOCK))
@@ -104,5 +115,4 @@ def _equal_rows(features: FloatArray, classes: IntArray, *, least: int) -> IntAr
     first = np.minimum.reduceat(order, np.flatnonzero(new))
     leader = np.empty(n, dtype=np.int64)
     leader[order] = first[group]
-    few = np.bincount(classes[first], minlength=int(classes.max()) + 1) < least
-    return np.where(few[classes], np.arange(n), leader)
+    return leader
