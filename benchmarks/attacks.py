@@ -141,7 +141,7 @@ def fit_one(k: int) -> tuple[str, list[Any]]:
     if solver == "statistics" and rng.random() < 0.5:
         references, tests = [ReferencePack.from_task(each, tau=options["tau"]) for each in references], None
     if solver == "alternating" and rng.random() < 0.1 and n_targets <= min(sizes):
-        target = Task(target.features, name="t", class_names=[str(i) for i in range(n_targets)])
+        target = Task(target.features, None, "t", target.class_names or [str(i) for i in range(n_targets)])
     folds = int(rng.integers(2, 6)) if how == "folds" and solver != "statistics" else None
     result = TaskRelatedness(**options).fit(references, target, tests, test if how == "test" else None, folds=folds)
     return f"{how}, {solver}", list(result.references)
@@ -190,7 +190,7 @@ def fit_otherwise(k: int) -> tuple[str, list[Any]]:
     if way == "some test parts":
         return way, list(model.fit([first, second], target, [first_test, None], test).references)
     if way == "guessed, sgd":
-        target = Task(target.features, name="t", class_names=[str(i) for i in range(n_targets)])
+        target = Task(target.features, None, "t", target.class_names or [str(i) for i in range(n_targets)])
         return way, list(model.fit(first, target, None, test).references)
     tau = options["tau"]
     packs = [ReferencePack.from_task(each, tau=tau, rows=int(rng.choice([5, 50]))) for each in (first, second)]
