@@ -79,7 +79,7 @@ def open_page(browser: Any) -> Iterator[Any]:
 
     def open_file(path: Path, **options: Any) -> Any:
         page = browser.new_page(**options)
-        page.set_default_timeout(5_000)
+        page.set_default_timeout(30_000)  # a busy machine takes seconds for a page of a hundred encoders
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("dialog", lambda dialog: complaints.append(dialog.message))
