@@ -118,7 +118,7 @@ def relate_to_own_half(
             folds = given_folds(target, folds)
     notes = () if options.matches_by("assignment") or options.matches_by("identity") else (MATCHED_WITH_ITSELF,)
     options = options._replace(matching="identity")
-    halves = stratified_folds(labels, target.features, 2, options.seed)
+    halves = stratified_folds(labels, target.features, 2, options.seed, least=LEAST_ROWS)
     related: list[tuple[IntArray, Related]] = []
     made: list[tuple[Reference, PreparedTarget]] = []
     for other_rows, rows in halves:  # the half that is the reference, and the half that is measured

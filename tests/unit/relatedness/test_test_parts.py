@@ -114,6 +114,16 @@ def test_a_class_of_one_row_many_times_is_still_fitted_and_measured() -> None:
     assert len(np.unique(alone.first_copies)) == 21
 
 
+@pytest.mark.parametrize("copies", [(1, 3), (1, 1, 6), (2, 2), (5,)])
+def test_halves_have_two_rows_of_every_class_however_many_are_copies(copies: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(1)
+    rare = np.repeat(rng.normal(size=(len(copies), 6)), copies, axis=0)
+    features = np.concatenate([rng.normal(size=(40, 6)), rare])
+    labels = np.repeat([0, 1], [40, len(rare)])
+    for seed in range(4):
+        assert TaskRelatedness(seed=seed).fit(None, Task(features, labels)).certified
+
+
 def test_rows_that_are_copies_under_one_encoder_only_are_none() -> None:
     parts = [np.array([True, False, True]), np.array([True, True, False])]
     both = without_copies(parts, [np.array([0, 0, 2]), np.array([0, 0, 0])])

@@ -66,17 +66,17 @@ def hold_out(labels: IntArray, rng: np.random.Generator) -> tuple[IntArray, IntA
 
 
 def stratified_folds(
-    labels: IntArray | None, features: FloatArray, n_folds: int, seed: int
+    labels: IntArray | None, features: FloatArray, n_folds: int, seed: int, *, least: int = 2
 ) -> list[tuple[IntArray, IntArray]]:
     """Return (fitting rows, test rows) of each fold: each row is in one test part, each class spread over the folds.
 
     Rows of one label whose features are equal up to rounding stay together: what was fitted on one of them has seen the
-    others. The rows of a class that are all equal are dealt one by one, as each fold needs some to fit on, and so are
-    all rows where fewer than `n_folds` differ: no test part is empty. The folds depend on the order of the rows and on
-    which are equal, not on the values of the features.
+    others. Those of a class with fewer than `least` different rows are dealt one by one, as each fold needs some to fit
+    on, and so are all rows where fewer than `n_folds` differ: no test part is empty. The folds depend on the order of
+    the rows and on which are equal, not on the values of the features.
     """
     classes = np.zeros(len(features), dtype=np.int64) if labels is None else labels
-    first, group = np.unique(dealt_together(features, classes, n_folds), return_inverse=True)
+    first, group = np.unique(dealt_together(features, classes, n_folds, least=least), return_inverse=True)
     order = np.random.default_rng(seed).permutation(len(features))[first].argsort()
     order = order[np.argsort(classes[first[order]], kind="stable")]
     fold_of_group = np.empty(len(first), dtype=np.int64)
@@ -85,15 +85,15 @@ def stratified_folds(
     return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(n_folds)]
 
 
-def dealt_together(features: FloatArray, classes: IntArray, n_folds: int) -> IntArray:
+def dealt_together(features: FloatArray, classes: IntArray, n_folds: int, *, least: int = 2) -> IntArray:
     """Return for each row the first of the rows that are in its fold whatever is drawn, (n,)."""
     one_by_one = np.arange(len(features))
     leader = equal_rows(features, classes)
     first = np.unique(leader)
     if len(first) < n_folds:
         return one_by_one
-    alike = np.bincount(classes[first], minlength=int(classes.max()) + 1) == 1
-    return np.where(alike[classes], one_by_one, leader)
+    few = np.bincount(classes[first], minlength=int(classes.max()) + 1) < least
+    return np.where(few[classes], one_by_one, leader)
 
 
 def equal_rows(features: FloatArray, classes: IntArray) -> IntArray:
