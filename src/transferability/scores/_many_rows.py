@@ -16,7 +16,7 @@ from transferability._array import BoolArray, FloatArray, IntArray
 from transferability.linear.descent import Descent, Quadratic, cross_entropy
 from transferability.linear.rows import Spectrum
 
-__all__ = ["LinearClassifier", "ManyRows", "losses_of"]
+__all__ = ["LinearClassifier", "ManyRows", "losses_and_classes"]
 
 _MOST_STEPS = 200
 
@@ -85,7 +85,7 @@ class ManyRows:
         )
 
 
-def losses_of(logits: FloatArray, labels: IntArray) -> tuple[FloatArray, IntArray]:
+def losses_and_classes(logits: FloatArray, labels: IntArray) -> tuple[FloatArray, IntArray]:
     """Return the cross-entropy of each row, (m,) float64, and its class."""
     logits = logits.astype(np.float64)
     own = logits[np.arange(len(labels)), labels]

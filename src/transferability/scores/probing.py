@@ -23,7 +23,7 @@ from transferability.scores._logistic import (
     losses_and_shares,
     principal_coordinates,
 )
-from transferability.scores._many_rows import LinearClassifier, ManyRows, losses_of
+from transferability.scores._many_rows import LinearClassifier, ManyRows, losses_and_classes
 from transferability.statistics._inputs import host_features
 
 __all__ = ["ProbeResult", "cross_fitted_probe", "probe"]
@@ -169,14 +169,14 @@ def _probe_many_rows(
         nonlocal last, passes
         last = rows.fit(ridge, tolerance=_TOLERANCES_OF_MANY[0], rows=counts, start=last)
         passes += last.passes
-        losses, predictions = losses_of(last.logits(rows.features[~counts]), y[~counts])
+        losses, predictions = losses_and_classes(last.logits(rows.features[~counts]), y[~counts])
         found[ridge] = last, float((predictions == y[~counts]).mean())
         return np.atleast_1d(losses.mean())
 
     (ridge,) = _best_ridge(held_out)
     chosen, accuracy = found[ridge]
     final = rows.fit(ridge, tolerance=_TOLERANCES_OF_MANY[1], start=chosen)
-    losses, predictions = losses_of(final.logits(standardise(test)), truth)
+    losses, predictions = losses_and_classes(final.logits(standardise(test)), truth)
     correct = predictions == truth
     converged = final.converged and all(each.converged for each, _ in found.values())
     return ProbeResult(

@@ -8,6 +8,7 @@ import pytest
 from transferability import Relatedness, Task, TaskRelatedness
 from transferability.errors import LabelError, TaskError
 from transferability.ranking.confidence import without_copies
+from transferability.relatedness.packs.pack import ReferencePack
 from transferability.relatedness.results.summary import REFERENCE_ON_FIT
 from transferability.relatedness.tasks.test_parts import first_copies
 
@@ -39,6 +40,13 @@ def test_class_names_in_another_order_are_the_same_classes() -> None:
     assert other.bound == TaskRelatedness().fit(REFERENCE, target, Task(turned.features, TEST)).bound
     statistics = TaskRelatedness(solver="statistics")
     assert statistics.fit(REFERENCE, target, turned, turned).reference_loss < 1
+
+
+def test_a_pack_measures_its_losses_by_the_names_of_the_classes() -> None:
+    straight = ReferencePack.from_task(REFERENCE, Task(_features(TEST, 2), TEST, class_names=NAMES), tau=1.0)
+    turned = ReferencePack.from_task(REFERENCE, Task(_features(TEST, 2), 3 - TEST, class_names=NAMES[::-1]), tau=1.0)
+    np.testing.assert_array_equal(turned.heads[0].losses, straight.heads[0].losses)
+    assert straight.heads[0].losses.max() < 1
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from transferability import scores
 from transferability.errors import FeatureError, LabelError, OptionError
 from transferability.scores import probing
 from transferability.scores._logistic import Regressions, principal_coordinates
-from transferability.scores._many_rows import ManyRows, losses_of
+from transferability.scores._many_rows import ManyRows, losses_and_classes
 
 
 @pytest.fixture(params=["few rows", "many rows"])
@@ -91,7 +91,7 @@ def test_of_many_rows_it_is_scikit_learns_solution(shape: tuple[int, int]) -> No
         model = LogisticRegression(C=1 / (fit.sum() * ridge), tol=1e-8, max_iter=2000).fit(x[fit], y[fit])
         assert start.converged
         expected = model.predict_log_proba(x)
-        found, _ = losses_of(start.logits(rows.features), y)
+        found, _ = losses_and_classes(start.logits(rows.features), y)
         assert found == pytest.approx(-expected[np.arange(len(x)), y], rel=0.05, abs=0.02)
     assert 0 < rows.fit(0.05, tolerance=1e-4, rows=fit, start=start).passes <= 2
 

@@ -21,9 +21,10 @@ from transferability.relatedness.classifier.tau import PAPER_TAU, first_tau
 from transferability.relatedness.packs.encoder_fingerprint import EncoderFingerprint, EncoderMark
 from transferability.relatedness.packs.file import PackContents, read_pack, write_pack
 from transferability.relatedness.packs.reference_classifier import ReferenceClassifier, ReferenceHead, fit_head, joined
-from transferability.relatedness.tasks.checks import check_count, check_tasks, check_tau
+from transferability.relatedness.tasks.checks import as_task, check_count, check_tasks, check_tau
 from transferability.relatedness.tasks.sample import Sample
 from transferability.relatedness.tasks.standardize import Scaler
+from transferability.relatedness.tasks.test_parts import numbered_as
 from transferability.statistics.classes import ClassStatistics, CovarianceForm, class_statistics
 from transferability.statistics.gaussians import ClassGaussians
 from transferability.task import Task
@@ -115,6 +116,7 @@ class ReferencePack:
         >>> ReferencePack.from_task(Task(x, y, name="toy"), tau=1.0)
         ReferencePack('toy': 60 samples, 4 features, 2 classes, low-rank covariances)
         """
+        test = numbered_as(as_task(task), test)
         check_tasks(task, task, test, None)
         if rows != 0:
             check_count(rows, "rows")

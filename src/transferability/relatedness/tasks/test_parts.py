@@ -8,6 +8,7 @@ import numpy as np
 
 from transferability._array import IntArray
 from transferability.errors import LabelError, TaskError, nearest_names
+from transferability.relatedness.tasks.checks import as_task
 from transferability.relatedness.tasks.sample import equal_rows
 from transferability.task import Task
 
@@ -21,10 +22,12 @@ def numbered_as(part: Task, test: Task | None) -> Task | None:
 
     Raises
     ------
+    TaskError
+        If the test part is no task.
     LabelError
-        If the test part has a class that the fitting part has not, or lacks one.
+        If it has a class that the fitting part has not, or lacks one.
     """
-    if test is None or test.labels is None or not part.n_classes:
+    if test is None or as_task(test).labels is None or not part.n_classes:
         return test
     names = _names_of(part)
     if test.class_names is None and (part.class_names is None or not all(_is_integer(name) for name in names)):
@@ -44,7 +47,7 @@ def target_test_of(target: object, test: Task | None, references: Sequence[objec
     """
     if not isinstance(target, Task):
         return test
-    if test is None or test.labels is None or test.class_names is None or target.n_classes:
+    if test is None or as_task(test).labels is None or test.class_names is None or target.n_classes:
         return numbered_as(target, test)
     tasks = [each for each in references if isinstance(each, Task)]
     names = {_names_of(each) for each in tasks}
