@@ -171,10 +171,10 @@ class TaskRelatedness(Parameters):
         reference_test, target_test : Task, or sequence of Task for several references, optional
             Samples that nothing is fitted on. The bound is measured on them where they are given.
         folds : int, or sequence of (fitting rows, test rows), optional
-            Cross-fitting: every row of the target is measured once, by a transformation that was fitted without it. The
-            bound is then on the mean loss of the fold classifiers; the transformation that the result holds is fitted
-            to all rows (with no reference to one half). Another seed, or another order of the rows, is another draw of
-            the folds. With no reference the number is that within each half, at most the rows of its smallest class.
+            Cross-fitting: every row of the target, and of a reference without a test part, is measured once, by a
+            transformation that was fitted without it. The bound is then on the mean loss of the fold classifiers; the
+            transformation that the result holds is fitted to all rows (with no reference to one half). Another seed or
+            order of rows draws other folds. With no reference: folds of each half, at most its smallest class's rows.
 
         Returns
         -------

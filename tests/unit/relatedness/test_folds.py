@@ -85,11 +85,15 @@ def test_no_duplicates_empty_a_fold_or_a_class(labelled: bool, n_folds: int) -> 
 
 @pytest.mark.parametrize("ground_cost", GROUND_COSTS)
 def test_pooled_numbers_are_those_of_fits_fold_by_fold(ground_cost: str) -> None:
-    """Every fold is a fit of its own with its rows as test part; together they are the mean over all rows."""
+    """Every fold is a fit of its own with its rows as test parts; together they are the mean over all rows."""
     folds = stratified_folds(TARGET.labels, TARGET.features, 4, seed=0)
+    reference_folds = stratified_folds(REFERENCE.labels, REFERENCE.features, 4, seed=0)
     model = TaskRelatedness(0.5, ground_cost=ground_cost)
     result = model.fit(REFERENCE, TARGET, folds=folds)
-    alone = [model.fit(REFERENCE, TARGET.subset(fit), target_test=TARGET.subset(test)) for fit, test in folds]
+    alone = [
+        model.fit(REFERENCE.subset(their_fit), TARGET.subset(fit), REFERENCE.subset(their_test), TARGET.subset(test))
+        for (fit, test), (their_fit, their_test) in zip(folds, reference_folds, strict=True)
+    ]
     weights = np.array([len(test) for _, test in folds]) / 60
     assert result.bound == pytest.approx(weights @ [each.bound for each in alone], rel=1e-12)
     assert result.transferred_loss == pytest.approx(weights @ [each.transferred_loss for each in alone], rel=1e-6)
@@ -181,7 +185,7 @@ def test_labels_of_a_fold_have_no_influence_on_who_measures_it(ground_cost: str)
     labels[rows] = np.roll(labels[rows], 1)
     changed = Task(TARGET.features, labels, name="target")
     model = TaskRelatedness(0.5, ground_cost=ground_cost)
-    one, other = (model.fit(REFERENCE, task, folds=folds) for task in (TARGET, changed))
+    one, other = (model.fit(REFERENCE, task, clusters(2), folds=folds) for task in (TARGET, changed))
     kept = rows[labels[rows] == TARGET.labels[rows]]
     assert 0 < len(kept) < len(rows)
     np.testing.assert_array_equal(one.transferred_losses[kept], other.transferred_losses[kept])

@@ -145,11 +145,12 @@ def test_rows_that_are_copies_under_one_encoder_only_are_none() -> None:
 def test_a_reference_that_is_measured_where_it_was_fitted_says_so() -> None:
     target = Task(_features(LABELS, 1), LABELS)
     test = Task(_features(TEST, 2), TEST)
-    for found in (_fit(target, test), TaskRelatedness().fit(REFERENCE, target, folds=2)):
-        assert REFERENCE_ON_FIT in found.notes
-        assert repr(found).endswith("%, the reference on its fitting rows)")
+    found = _fit(target, test)
+    assert REFERENCE_ON_FIT in found.notes
+    assert repr(found).endswith("%, the reference on its fitting rows)")
     with_test = Task(_features(TEST, 4), TEST, class_names=NAMES)
-    for found in (_fit(target, test, with_test), TaskRelatedness().fit(REFERENCE, target, with_test, folds=2)):
+    by_folds = [TaskRelatedness().fit(REFERENCE, target, each, folds=2) for each in (None, with_test)]
+    for found in (_fit(target, test, with_test), *by_folds):
         assert found.notes == ()
         assert repr(found).endswith("%)")
     assert TaskRelatedness().fit(REFERENCE, target).notes == ()  # all on the fitting rows, which `repr` says
