@@ -186,6 +186,8 @@ def main() -> None:
     ]
     asked = {key: value for key, value in vars(options).items() if key != "data"}
     orders = ordered(found, names, options.data) if not options.encoders else {}
+    for row in rows:
+        row |= {measure: orders[row["classifier"]]["accuracy"][measure] for measure in MEASURES[:2] if orders}
     written = {"asked": asked, "pairs": len(values), "rows": rows, "orders": orders}
     RESULTS.write_text(json.dumps(written, indent=1) + "\n")
     for name, criteria in orders.items():
