@@ -52,6 +52,8 @@ def check_features(features: Any, argument: str = "features") -> FloatArray:
     if 0 in array.shape:
         message = f"`{argument}` must have at least one row and one column; got shape {array.shape}."
         raise FeatureError(message)
+    if array.dtype.kind == "f" and not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
     if array.dtype.kind in "iub":
         array = array.astype(np.float64)
     elif array.dtype == np.float16:
