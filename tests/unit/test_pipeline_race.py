@@ -5,9 +5,7 @@ import json
 import numpy as np
 import pytest
 from bands import FAR, GOOD, NOISE, REFERENCE, stripes
-from typer.testing import CliRunner
 
-from transferability.cli.app import app
 from transferability.datasets.arrays import picture_arrays
 from transferability.encoders.function import FunctionEncoder
 from transferability.errors import OptionError, TaskError
@@ -117,27 +115,3 @@ def test_every_beginning_of_the_order_has_the_class_shares():
         np.testing.assert_allclose(counts[:2] / size, [600 / 910, 300 / 910], atol=0.03)
     assert order.tolist() != nested_order(data, 1).tolist()
     assert order.tolist() == nested_order(data, 0).tolist()
-
-
-def test_the_command_says_who_left_and_why(tmp_path, monkeypatch):
-    rng = np.random.default_rng(0)
-    labels = np.arange(400) % 4
-    for name, strength in (("good", 3.0), ("poor", 0.3)):
-        features = rng.normal(size=(400, 8)) + strength * np.eye(8)[labels]
-        np.savez(tmp_path / f"{name}.npz", features=features, labels=labels)
-    monkeypatch.chdir(tmp_path)
-    arguments = [
-        "rank",
-        "--target",
-        "features:good.npz",
-        "--encoder",
-        "features:good.npz",
-        "--encoder",
-        "features:poor.npz",
-    ]
-    done = CliRunner().invoke(app, [*arguments, "--race"], catch_exceptions=False)
-    assert done.exit_code == 0
-    assert "race: 1 left before all rows were encoded; 62.5 % of all items were encoded." in done.stderr
-    assert "left after 100 rows: features:poor.npz, transferred accuracy" in " ".join(done.stderr.split())
-    assert "poor" not in done.stdout
-    assert "poor" in CliRunner().invoke(app, arguments).stdout

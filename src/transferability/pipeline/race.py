@@ -90,6 +90,7 @@ class Race:
             "error": _ERROR,
             "quantity": self.quantity,
             "n_began": self.n_began,
+            "n_stayed": len(self.encoders),
             "rounds": [asdict(each) for each in self.rounds],
             "dropped": [asdict(each) for each in self.dropped],
             "items": self.n_items,
