@@ -13,8 +13,9 @@ from transferability.linear.rows import Rows
 __all__ = ["HeldOut", "Sample", "at_most", "dealt_together", "equal_rows", "hold_out", "stratified_folds"]
 
 _HELD_OUT = 0.25
-_ROUNDING = 1e-6  # of a feature, relative to itself and to the mean of its absolute values: a row computed twice
+_ROUNDING = 1e-6  # of a feature, relative to itself and to its usual size: a row computed twice
 _BLOCK = 1_000_000  # numbers that are compared at once
+_TYPICAL, _MOST = 256, 0.9  # rows that tell the size of a feature, and the share of them that is no larger
 _NEIGHBOURS = 4  # along an axis, that rows are compared with: between two equal ones there may lie others
 
 
@@ -105,7 +106,7 @@ def equal_rows(features: FloatArray, classes: IntArray) -> IntArray:
     """
     n, d = features.shape
     blocks = np.array_split(features, max(1, features.size // _BLOCK))
-    size = np.sum([np.sum(np.abs(block) / np.float64(n), axis=0) for block in blocks], axis=0)  # of each feature
+    size = _typical_size(features)
     axis = np.random.default_rng(0).normal(size=d) / np.where(size > np.finfo(np.float64).tiny, size, 1.0)
     place = np.concatenate([block @ axis for block in blocks])
     reach = _ROUNDING * (np.concatenate([np.abs(block) @ np.abs(axis) for block in blocks]) + size @ np.abs(axis))
@@ -120,6 +121,15 @@ def equal_rows(features: FloatArray, classes: IntArray) -> IntArray:
             equal = part[(np.abs(one - other) <= _ROUNDING * (np.abs(other) + size)).all(axis=1)]
             pairs.append(np.stack([order[equal], order[equal + lag]]))
     return _first_linked(n, np.concatenate(pairs, axis=1)) if pairs else np.arange(n)
+
+
+def _typical_size(features: FloatArray) -> FloatArray:
+    """Return how large each feature is, (d,); a few rows that are far larger than the others do not count."""
+    some = np.abs(features[:: -(-len(features) // _TYPICAL)])
+    place = int(_MOST * (len(some) - 1))
+    size = np.partition(some, place, axis=0)[place].astype(np.float64)
+    found: FloatArray = np.where(size > 0, size, some.mean(axis=0, dtype=np.float64))
+    return found
 
 
 def _first_linked(n: int, links: IntArray) -> IntArray:
