@@ -165,8 +165,8 @@ def _show_matrix(results: list[Relatedness]) -> None:
 
 
 def _show_pair(result: Relatedness) -> None:
-    from transferability.report.narrative import match_in_words, points_in_words
     from transferability.report.relation_narrative import WITHOUT_MAP
+    from transferability.report.result_narrative import match_in_words, points_in_words
     from transferability.statistics.bounded_means import SMOOTHING
 
     measured = MEASURED_ON[result.evaluated_on]
