@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -96,8 +98,8 @@ def test_a_reference_that_is_shared_gives_what_it_gives_alone() -> None:
 
 
 @pytest.mark.parametrize("options", [{"union": True}, {"standardize": False, "tau": 1.0}, {"ground_cost": "loss"}])
-def test_every_kind_of_fit_measures_references_by_folds(options: dict[str, object]) -> None:
-    results = TaskRelatedness(**options).fit([_noise(1), _noise(2)], _task(3), folds=3).references  # type: ignore[arg-type]
+def test_every_kind_of_fit_measures_references_by_folds(options: dict[str, Any]) -> None:
+    results = TaskRelatedness(**options).fit([_noise(1), _noise(2)], _task(3), folds=3).references
     for result in results:
         assert result.reference_loss > np.log(3) - 0.05 if result.reference == "noise" else result.reference_loss > 1
         assert REFERENCE_ON_FIT not in result.notes

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -155,3 +157,19 @@ def test_a_reference_that_is_measured_where_it_was_fitted_says_so() -> None:
         assert repr(found).endswith("%)")
     assert TaskRelatedness().fit(REFERENCE, target).notes == ()  # all on the fitting rows, which `repr` says
     assert TaskRelatedness().fit(None, target).notes == ()
+
+
+def test_a_note_says_where_copies_of_a_row_are_on_both_sides() -> None:
+    rng = np.random.default_rng(0)
+    few = np.repeat(rng.normal(size=(2, 6)), 3, axis=0)
+    target = Task(np.concatenate([_features(LABELS, 1), few]), np.concatenate([LABELS, np.full(6, 4)]))
+
+    def notes(**measured: Any) -> str:
+        reference = measured.pop("reference", REFERENCE)
+        return " ".join(TaskRelatedness().fit(reference, target, **measured).notes)
+
+    assert "class '4' has fewer than 4 different rows" in notes(reference=None)
+    assert "copies" not in notes(folds=3)  # two different rows: one on each side
+    assert "copies" not in notes(reference=None, target_test=target)  # given sides
+    target = target.subset(np.arange(len(LABELS) + 3))
+    assert "class '4' has fewer than 2 different rows" in notes(folds=3)
