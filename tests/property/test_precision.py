@@ -95,7 +95,7 @@ SCORES = scores.available()
 ON_FEATURES = [
     name for name in SCORES if SCORES[name].needs & {"features", "layers"} and "labels" in SCORES[name].needs
 ]
-UNRESOLVED = {"from the origin 1e8", "groups 1e8", "outlier 1e9"}  # in float32
+UNRESOLVED = {"from the origin 1e8", "groups 1e8"}  # in float32
 
 
 def resolved(hazard: str, dtype: type) -> None:
