@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
@@ -9,8 +10,9 @@ from transferability._array import Array, IntArray, Namespace
 from transferability._validate import check_labels
 from transferability.scores._discriminant import Discriminant, fit_discriminant
 from transferability.scores._principal import PrincipalAxes
-from transferability.statistics._inputs import as_features
+from transferability.statistics._inputs import as_features, row_blocks
 from transferability.statistics.moments import ClassMoments, class_moments
+from transferability.statistics.roots import Rows
 
 __all__ = ["LabelledFeatures"]
 
@@ -60,6 +62,15 @@ class LabelledFeatures:
         """Whether there are more samples than features: moments are then the shorter way to a score."""
         return self.n_samples > self.n_features
 
+    def blocks(self) -> Iterator[tuple[Array, IntArray]]:
+        """Yield the features and labels of blocks of rows, in float64."""
+        for start, block in row_blocks(self.xp, self.array):
+            yield block, self.labels[start : start + block.shape[0]]
+
+    def centred_rows(self) -> Rows:
+        """Return the rows behind the scatter of `moments`."""
+        return Rows(self.xp, self.array, self.moments.mean)
+
     @cached_property
     def moments(self) -> ClassMoments:
         """Class moments."""
@@ -75,4 +86,4 @@ class LabelledFeatures:
     @cached_property
     def discriminant(self) -> Discriminant:
         """Linear discriminant whose covariance is shrunk as SFDA does."""
-        return fit_discriminant(self.moments)
+        return fit_discriminant(self.moments, self.blocks)

@@ -21,6 +21,7 @@ import scipy.optimize
 import scipy.special
 
 from transferability._array import BoolArray, FloatArray, IntArray
+from transferability.statistics._inputs import constant_columns
 
 __all__ = ["Coordinates", "Regressions", "Standardisation", "Weights", "losses_and_shares", "principal_coordinates"]
 
@@ -28,7 +29,6 @@ _LARGEST = 5.0
 """Standard deviations at which features are cut. A feature that is nearly dead on the fitting rows, and alive on
 another, is hundreds of deviations from its mean there and takes the logits of that row anywhere. On four encoders of
 pictures and three targets the cut brings the cross-validated loss from .72 to .58 nats, accuracy by 0.9 points."""
-_ROUNDING = 1e-6
 _SMALLEST_EIGENVALUE = 1e-10
 """Share of the largest below which a principal coordinate is rounding."""
 _SINGLE_PRECISION_FROM = 1_000_000
@@ -53,7 +53,7 @@ class Standardisation(NamedTuple):
     def of(cls, features: FloatArray) -> Standardisation:
         """Measure rows, (n, d)."""
         mean, scale = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64)
-        scale[scale <= _ROUNDING * np.maximum(features.max(axis=0), -features.min(axis=0))] = 1.0  # constant
+        scale[constant_columns(features, scale)] = 1.0
         return cls(mean, scale)
 
     def __call__(self, features: FloatArray) -> FloatArray:

@@ -17,9 +17,12 @@ from scipy.linalg import lapack
 from transferability._array import Array, FloatArray, Namespace, as_numpy
 from transferability.errors import FeatureError
 from transferability.statistics._inputs import SumOfSquares, is_numpy, row_blocks, to_float64
-from transferability.statistics.spectrum import positive_cutoff
+from transferability.statistics.roots import Rows, is_uneven, positive_cutoff
 
 __all__ = ["PrincipalAxes"]
+
+_LEADING = 64
+"""Axes that a score may ask for: the others count by the sum of their eigenvalues, which has all its digits."""
 
 
 class PrincipalAxes:
@@ -38,7 +41,8 @@ class PrincipalAxes:
         self._dual = scatter is None
         if self._dual:
             centred = to_float64(xp, array)
-            centred = centred - xp.mean(centred, axis=0)
+            self._mean = xp.mean(centred, axis=0)
+            centred = centred - self._mean
             scatter = centred @ centred.T
         self._matrix = scatter
 
@@ -56,13 +60,31 @@ class PrincipalAxes:
     @cached_property
     def values(self) -> FloatArray:
         """All eigenvalues of the scatter that are not rounding, largest first, on the host."""
-        if self._by_lapack:
-            _, _, _, diagonal, off_diagonal = self._reduced
-            ascending = scipy.linalg.eigh_tridiagonal(diagonal, off_diagonal, eigvals_only=True, check_finite=False)
-        else:
-            ascending = as_numpy(self._decomposed[0])
-        values: FloatArray = ascending[::-1]
+        if self._exact is not None:
+            values: FloatArray = self._exact[0][::-1]
+            return values[values > 0]
+        values = self._rounded[::-1]
         return values[values > positive_cutoff(values, len(values))]
+
+    @cached_property
+    def _rounded(self) -> FloatArray:
+        """All eigenvalues of the matrix, ascending."""
+        if not self._by_lapack:
+            return as_numpy(self._decomposed[0])
+        _, _, _, diagonal, off_diagonal = self._reduced
+        values: FloatArray = scipy.linalg.eigh_tridiagonal(
+            diagonal, off_diagonal, eigvals_only=True, check_finite=False
+        )
+        return values
+
+    @cached_property
+    def _exact(self) -> tuple[FloatArray, Array] | None:
+        """Eigenvalues and vectors from the rows, where a leading one is lost in the rounding of the first."""
+        constant = int(self._xp.count_nonzero(self._xp.linalg.diagonal(self._matrix) == 0))
+        leading = self._rounded[::-1][: min(_LEADING, len(self._rounded) - constant - self._dual)]
+        if not is_uneven(leading):
+            return None
+        return Rows(self._xp, self._array, self._mean, dual=self._dual).decompose()
 
     def require_variation(self) -> None:
         """Raise `FeatureError` if all samples are equal."""
@@ -106,8 +128,8 @@ class PrincipalAxes:
 
     def _leading(self, count: int) -> Array:
         """Return the leading eigenvectors as columns, largest first."""
-        if not self._by_lapack:
-            vectors = self._decomposed[1]
+        if self._exact is not None or not self._by_lapack:
+            vectors = self._decomposed[1] if self._exact is None else self._exact[1]
             return self._xp.flip(vectors[:, vectors.shape[1] - count :], axis=1)
         reflectors, tau, size, diagonal, off_diagonal = self._reduced
         _, basis = scipy.linalg.eigh_tridiagonal(

@@ -23,7 +23,8 @@ from transferability.scores._info import ScoreInfo, ScoreInputs
 from transferability.scores._labelled import LabelledFeatures
 from transferability.scores._result import ScoreResult
 from transferability.statistics._inputs import SumOfSquares, as_features, one_hot, row_blocks, to_float64
-from transferability.statistics.spectrum import eigen_projections, inverse_root_products, positive_cutoff
+from transferability.statistics.roots import Rows
+from transferability.statistics.spectrum import eigen_projections, inverse_root_products
 
 __all__ = ["SCORES", "EmmsResult", "emms"]
 
@@ -110,7 +111,9 @@ def _of_classes(data: LabelledFeatures, embeddings: FloatArray) -> EmmsResult:
     deviations = np.sqrt(np.einsum("k,mkd->md", counts / counts.sum(), centred**2))[:, None, :]
     weighted = _standardised(centred, deviations) * np.sqrt(counts)[:, None]  # (M, K, D)
     if data.tall:
-        roots, rank = inverse_root_products(data.xp, data.moments.scatter, data.moments.between())  # (r, K)
+        roots, rank = inverse_root_products(
+            data.xp, data.moments.scatter, data.moments.between(), data.centred_rows
+        )  # (r, K)
     else:
         indicator = one_hot(data.xp, data.labels, data.n_classes, data.array)
         roots, rank = _dual_roots(data.xp, data.array, indicator)
@@ -133,16 +136,18 @@ def _of_targets(features: Any, targets: Any) -> EmmsResult:
         for start, block in row_blocks(xp, array):
             scatter.add(block - mean)
             cross = cross + (block - mean).T @ on_device[start : start + block.shape[0], :]
-        roots, rank = inverse_root_products(xp, scatter.total(), cross)
+        roots, rank = inverse_root_products(xp, scatter.total(), cross, lambda: Rows(xp, array, mean))
     return _result(values[None], roots[None], array.shape[0], rank)
 
 
 def _dual_roots(xp: Namespace, array: Array, vectors: Array) -> tuple[FloatArray, int]:
     """Return the coordinates of (n, m) vectors in the column space of the centred features, for n ≤ d, and its rank."""
     centred = to_float64(xp, array)
-    centred = centred - xp.mean(centred, axis=0)
-    values, projections = eigen_projections(xp, centred @ centred.T, vectors)
-    kept = values > positive_cutoff(values, len(values))
+    mean = xp.mean(centred, axis=0)
+    centred = centred - mean
+    rows = Rows(xp, array, mean, dual=True)
+    values, projections = eigen_projections(xp, centred @ centred.T, vectors, lambda: rows, n_zero=1)
+    kept = values > 0
     return projections[kept], int(kept.sum())
 
 

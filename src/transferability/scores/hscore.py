@@ -9,6 +9,7 @@ the class, is what is computed here, from class moments. Multivariate statistics
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -21,8 +22,9 @@ from transferability.scores._labelled import LabelledFeatures
 from transferability.scores._result import ScoreResult
 from transferability.statistics._inputs import one_hot, to_float64
 from transferability.statistics.moments import ClassMoments
-from transferability.statistics.shrinkage import ledoit_wolf_shrinkage, shrunk_covariance
-from transferability.statistics.spectrum import eigen_projections, inverse_trace, positive_cutoff
+from transferability.statistics.roots import Rows
+from transferability.statistics.shrinkage import ledoit_wolf_shrinkage, shrunk_covariance, shrunk_rows
+from transferability.statistics.spectrum import eigen_projections, inverse_trace
 
 __all__ = ["SCORES", "HScoreResult", "h_score", "h_score_from_moments"]
 
@@ -109,20 +111,25 @@ def h_score_from_moments(moments: ClassMoments, *, shrinkage: str | None = None)
         If `shrinkage` is neither None nor "ledoit-wolf".
     """
     moments.require_every_class()
+    if shrinkage is not None:
+        check_choice(shrinkage, ["ledoit-wolf"], "shrinkage")
+    return _from_moments(moments, shrinkage, None)
+
+
+def _from_moments(moments: ClassMoments, shrinkage: str | None, rows: Callable[[], Rows] | None) -> HScoreResult:
     if shrinkage is None:
-        return _plain(
-            *inverse_trace(moments.xp, moments.scatter, moments.between()), moments.n_samples, moments.n_classes
-        )
-    check_choice(shrinkage, ["ledoit-wolf"], "shrinkage")
+        value, rank = inverse_trace(moments.xp, moments.scatter, moments.between(), rows)
+        return _plain(value, rank, moments.n_samples, moments.n_classes)
     alpha = ledoit_wolf_shrinkage(moments)
-    value, rank = inverse_trace(moments.xp, shrunk_covariance(moments, alpha), moments.between())
+    shrunk = rows and (lambda: shrunk_rows(rows(), moments, alpha))
+    value, rank = inverse_trace(moments.xp, shrunk_covariance(moments, alpha), moments.between(), shrunk)
     return HScoreResult((1 - alpha) * value / (moments.n_samples - 1), rank=rank, shrinkage=alpha)
 
 
 def _h_score(data: LabelledFeatures, shrinkage: str | None) -> HScoreResult:
     if shrinkage is None and not data.tall:
         return _plain(*_dual(data.xp, data.array, data.labels), data.n_samples, data.n_classes)
-    return h_score_from_moments(data.moments, shrinkage=shrinkage)
+    return _from_moments(data.moments, shrinkage, data.centred_rows if data.tall else None)
 
 
 def _plain(value: float, rank: int, n_samples: int, n_classes: int) -> HScoreResult:
@@ -139,12 +146,17 @@ def _plain(value: float, rank: int, n_samples: int, n_classes: int) -> HScoreRes
 def _dual(xp: Namespace, features: Array, labels: IntArray) -> tuple[float, int]:
     """Score and rank through the (n, n) matrix of inner products, for n ≤ d."""
     centred = to_float64(xp, features)
-    centred = centred - xp.mean(centred, axis=0)
+    mean = xp.mean(centred, axis=0)
+    centred = centred - mean
     spread = xp.sqrt(xp.sum(centred * centred, axis=0))
-    centred = centred / xp.where(spread > 0, spread, 1.0)  # the rank must not depend on units
+    varies = spread > 4 * float(np.finfo(np.float64).eps) * features.shape[0] * xp.abs(mean)  # the rest is rounding
+    scale = xp.where(varies, 1 / xp.where(varies, spread, 1.0), 0.0)  # the rank must not depend on units
+    centred = centred * scale
     indicator = one_hot(xp, labels, int(labels.max()) + 1, features)
-    values, projections = eigen_projections(xp, centred @ centred.T, indicator)
-    kept = values > positive_cutoff(values, len(values))
+    values, projections = eigen_projections(
+        xp, centred @ centred.T, indicator, lambda: Rows(xp, features, mean, dual=True), scale=scale, n_zero=1
+    )
+    kept = values > 0
     shares = projections[kept] ** 2 / np.bincount(labels)
     return float(shares.sum()), int(kept.sum())
 

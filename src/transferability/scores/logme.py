@@ -12,6 +12,8 @@ of one variable is left for each class:
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -28,7 +30,8 @@ from transferability.scores._labelled import LabelledFeatures
 from transferability.scores._result import IterativeResult
 from transferability.statistics._inputs import SumOfSquares, as_features, one_hot, row_blocks, to_float64
 from transferability.statistics.moments import ClassMoments
-from transferability.statistics.spectrum import eigen_projections, positive_cutoff
+from transferability.statistics.roots import Rows, positive_cutoff
+from transferability.statistics.spectrum import eigen_projections
 
 __all__ = ["SCORES", "LogMEResult", "logme", "logme_from_moments"]
 
@@ -112,7 +115,7 @@ def logme(features: Any, labels: Any, *, regression: bool = False) -> LogMEResul
     for start, block in row_blocks(xp, array):
         gram.add(block)
         cross += block.T @ xp.asarray(targets[start : start + block.shape[0]], device=device)
-    values, projections = eigen_projections(xp, gram.total(), cross)
+    values, projections = eigen_projections(xp, gram.total(), cross, lambda: Rows(xp, array))
     return _from_spectrum(values, _unit_squares(values, projections), norms, len(targets))
 
 
@@ -125,16 +128,31 @@ def logme_from_moments(moments: ClassMoments) -> LogMEResult:
         If a class has no sample, or the evidence has no maximum (see `logme`).
     """
     moments.require_every_class()
+    return _from_moments(moments, lambda: _rows_of(moments))
+
+
+def _from_moments(moments: ClassMoments, rows: Callable[[], Rows]) -> LogMEResult:
     sums = (moments.class_roots() ** 2 * moments.class_means).T  # (d, K): Xᵀ times the indicators
-    values, projections = eigen_projections(moments.xp, moments.gram(), sums)
+    gram = moments.gram()
+    n_zero = int(moments.xp.count_nonzero(moments.xp.linalg.diagonal(gram) == 0))
+    values, projections = eigen_projections(moments.xp, gram, sums, rows, n_zero=n_zero)
     return _from_spectrum(
         values, _unit_squares(values, projections), moments.counts.astype(np.float64), moments.n_samples
     )
 
 
+def _rows_of(moments: ClassMoments) -> Rows:
+    """Return d + 1 rows with the Gram matrix of the moments: far from the origin that matrix has lost the scatter."""
+    xp = moments.xp
+    values, vectors = xp.linalg.eigh(moments.scatter)
+    cutoff = positive_cutoff(as_numpy(values), moments.n_features)
+    scatter = (vectors * xp.sqrt(xp.where(values > cutoff, values, 0.0))).T
+    return Rows(xp, xp.concat([scatter, math.sqrt(moments.n_samples) * moments.mean[None, :]], axis=0))
+
+
 def _of_classes(data: LabelledFeatures) -> LogMEResult:
     if data.tall:
-        return logme_from_moments(data.moments)
+        return _from_moments(data.moments, lambda: Rows(data.xp, data.array))
     indicator = one_hot(data.xp, data.labels, data.n_classes, data.array)
     return _from_kernel(data.xp, data.array, indicator, np.bincount(data.labels).astype(np.float64))
 
@@ -142,18 +160,18 @@ def _of_classes(data: LabelledFeatures) -> LogMEResult:
 def _from_kernel(xp: Namespace, array: Array, targets: Array, norms: FloatArray) -> LogMEResult:
     """LogME through X Xᵀ, for n ≤ d; `targets` (n, m) and their squared norms."""
     whole = to_float64(xp, array)
-    values, projections = eigen_projections(xp, whole @ whole.T, targets)
+    values, projections = eigen_projections(xp, whole @ whole.T, targets, lambda: Rows(xp, array, dual=True))
     return _from_spectrum(values, projections**2, norms, array.shape[0])  # the kernel's eigenvectors are U itself
 
 
 def _unit_squares(values: FloatArray, projections: FloatArray) -> FloatArray:
     """Turn VᵀXᵀy into x = Uᵀy, squared; directions without variance get zero, for they are not in the design."""
-    kept = values > positive_cutoff(values, len(values))
+    kept = values > 0
     return np.where(kept[:, None], projections**2 / np.where(kept, values, 1.0)[:, None], 0.0)
 
 
 def _from_spectrum(values: FloatArray, squares: FloatArray, norms: FloatArray, n_samples: int) -> LogMEResult:
-    kept = values > positive_cutoff(values, len(values))
+    kept = values > 0
     sigma, inside = values[kept], squares[kept]
     if len(sigma) == n_samples:
         residuals = np.zeros_like(norms)

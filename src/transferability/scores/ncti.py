@@ -19,12 +19,12 @@ import array_api_compat.numpy as numpy_namespace
 import numpy as np
 
 from transferability._array import FloatArray, IntArray, as_numpy
-from transferability.errors import FeatureError, OptionError
-from transferability.scores._discriminant import own_entries, row_softmax
+from transferability.errors import OptionError
+from transferability.scores._discriminant import own_entries, require_variation, row_softmax
 from transferability.scores._info import ScoreInfo, ScoreInputs
 from transferability.scores._labelled import LabelledFeatures
 from transferability.scores._result import ScoreResult
-from transferability.statistics.moments import ClassMoments, class_moments
+from transferability.statistics.moments import ClassMoments, class_moments, within_scatter
 
 __all__ = ["SCORES", "NctiResult", "ncti", "ncti_over_encoders"]
 
@@ -150,7 +150,8 @@ def _ncti(data: LabelledFeatures) -> NctiResult:
     shrinkage = math.exp(-variance)
     shrinkage = shrinkage if shrinkage > 1e-10 else 0.0
     moments = class_moments(points, data.labels)
-    whitening = _whitening(moments, shrinkage)  # (p, r)
+    within = within_scatter(moments, lambda: iter([(points, data.labels)]))
+    whitening = _whitening(moments, within, shrinkage)  # (p, r)
     centres = (moments.class_means - moments.mean) @ whitening  # (K, r)
     scores = ((points - moments.mean) @ whitening) @ centres.T
     scores += np.log(moments.class_priors) - 0.5 * (centres**2).sum(axis=1)
@@ -168,13 +169,11 @@ def _ncti(data: LabelledFeatures) -> NctiResult:
     )
 
 
-def _whitening(moments: ClassMoments, shrinkage: float) -> FloatArray:
+def _whitening(moments: ClassMoments, within: FloatArray, shrinkage: float) -> FloatArray:
     """Return T with Tᵀ Σ T = I for the shrunk within-class covariance Σ; directions without variance are left out."""
-    within = moments.within_scatter() / moments.n_samples
+    require_variation(moments, within)
+    within = within / moments.n_samples
     level = float(np.trace(within)) / len(within)
-    if level <= 1e-14 * float(np.trace(moments.scatter)) / moments.n_samples:
-        message = "`features` must vary within the classes; all samples of a class are equal: there is no covariance."
-        raise FeatureError(message)
     covariance = (1 - shrinkage) * within + shrinkage * level * np.eye(len(within))
     scale = np.sqrt(np.diagonal(covariance))
     scale = np.where(scale > 0, scale, 1.0)

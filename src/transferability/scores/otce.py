@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 import numpy as np
+from scipy.spatial.distance import cdist
 
 from transferability._array import FloatArray, IntArray
 from transferability._validate import check_positive
@@ -27,6 +28,10 @@ __all__ = ["SCORES", "OtNceResult", "OtceResult", "ot_nce", "otce"]
 _ROWS_PER_BLOCK = 500
 _COEFFICIENTS = (-0.0001, -1.0)
 _MAX_SAMPLES = 4000
+_ROUNDINGS = 4
+"""Of ε times the squared norms, in a distance that is made of products."""
+_SMALL = 0.05
+"""Quantile of the distances that counts as a small one."""
 
 
 @dataclass(frozen=True)
@@ -227,17 +232,24 @@ def _subset(task: Task, max_samples: int, rng: np.random.Generator, notes: list[
 def _squared_distances(a: FloatArray, b: FloatArray) -> FloatArray:
     """Return ‖a_i − b_j‖², (n, d), (m, d) -> (n, m), formed about a common centre so that few digits cancel.
 
-    Products are formed in the precision of the features, as they take a third of the time of the whole.
+    Products are formed in the precision of the features, as they take a third of the time of the whole; where rounding
+    reaches a thousandth of small distances (of groups far apart, or beside an outlier), differences take their place.
     """
     centre = b.mean(axis=0, dtype=np.float64).astype(b.dtype)
-    b = b - centre
-    cost = np.empty((len(a), len(b)), dtype=np.result_type(a, b))
+    near = b - centre
+    cost, largest = np.empty((len(a), len(b)), dtype=np.result_type(a, b)), 0.0
     for start in range(0, len(a), _ROWS_PER_BLOCK):
         block = a[start : start + _ROWS_PER_BLOCK] - centre
-        rows = np.matmul(block, b.T, out=cost[start : start + _ROWS_PER_BLOCK])
+        rows = np.matmul(block, near.T, out=cost[start : start + _ROWS_PER_BLOCK])
         rows *= -2
-        rows += np.einsum("ij,ij->i", block, block)[:, None]
-    cost += np.einsum("ij,ij->i", b, b)
+        norms = np.einsum("ij,ij->i", block, block)
+        rows += norms[:, None]
+        largest = max(largest, float(norms.max()))
+    norms = np.einsum("ij,ij->i", near, near)
+    cost += norms
+    rounding = _ROUNDINGS * float(np.finfo(cost.dtype).eps) * (largest + float(norms.max()))
+    if 1e3 * rounding > float(np.quantile(cost[:: 1 + len(a) // 500, :: 1 + len(b) // 500], _SMALL)):
+        return cdist(a, b, "sqeuclidean")
     return np.maximum(cost, 0.0, out=cost)
 
 

@@ -27,7 +27,7 @@ from transferability._validate import check_labels, check_positive
 from transferability.errors import FeatureError, OptionError
 from transferability.scores._info import ScoreInfo, ScoreInputs
 from transferability.scores._result import ScoreResult
-from transferability.statistics._inputs import host_features
+from transferability.statistics._inputs import constant_columns, host_features
 
 __all__ = ["SCORES", "RidgeAllLayersResult", "ridge_all_layers"]
 
@@ -136,7 +136,7 @@ def _kernel(layers: Sequence[Any], rows: IntArray, n_samples: int) -> tuple[Floa
         centred = features[rows].astype(np.float64)
         centred -= centred.mean(axis=0)
         spread = centred.std(axis=0)
-        varies = spread > 1e-7 * max(float(np.abs(features).max()), float(np.finfo(np.float64).tiny))
+        varies = ~constant_columns(features[rows], spread)
         if varies.any():
             standard = centred[:, varies] / spread[varies]
             total += standard @ standard.T / varies.sum()

@@ -97,7 +97,8 @@ def _sfda(data: LabelledFeatures) -> SfdaResult:
     def mixed_blocks() -> Iterator[tuple[Array, IntArray]]:
         return _mixed_blocks(xp, data.array, data.labels, first)
 
-    second = fit_discriminant(moments_of_blocks(xp, mixed_blocks, data.n_classes, data.array), first.shrinkage)
+    moments = moments_of_blocks(xp, mixed_blocks, data.n_classes, data.array)
+    second = fit_discriminant(moments, mixed_blocks, first.shrinkage)
     total = 0.0
     for block, block_labels in mixed_blocks():
         total += float(xp.sum(own_entries(xp, second.posteriors(xp, block), block_labels)))

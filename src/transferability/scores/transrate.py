@@ -20,6 +20,7 @@ from transferability.scores._info import ScoreInfo, ScoreInputs
 from transferability.scores._labelled import LabelledFeatures
 from transferability.scores._result import ScoreResult
 from transferability.statistics._inputs import SumOfSquares, add_to_diagonal, row_blocks, to_float64
+from transferability.statistics.roots import TRUSTED, Rows
 
 __all__ = ["SCORES", "TransRateResult", "transrate"]
 
@@ -81,7 +82,7 @@ def _transrate(data: LabelledFeatures, epsilon: float) -> TransRateResult:
     xp, array = data.xp, data.array
     if data.tall:
         mean = data.moments.mean
-        rate = _half_log_determinant(xp, data.moments.scatter / (data.n_samples * epsilon))
+        rate = _half_log_determinant(data.centred_rows(), data.moments.scatter / (data.n_samples * epsilon), epsilon)
     else:
         mean = sum((xp.sum(block, axis=0) for _, block in row_blocks(xp, array)), start=0.0) / data.n_samples
         rate = _coding_rate(xp, array, mean, epsilon)
@@ -105,13 +106,24 @@ def _coding_rate(xp: Namespace, features: Array, mean: Array, epsilon: float) ->
             total.add(block - mean)
         square = total.total()
     square /= n * epsilon
-    return _half_log_determinant(xp, square)
+    return _half_log_determinant(Rows(xp, features, mean, dual=n <= d), square, epsilon)
 
 
-def _half_log_determinant(xp: Namespace, square: Array) -> float:
-    """Half the log determinant of I + square; the content of `square` may be used up."""
-    factor = xp.linalg.cholesky(add_to_diagonal(xp, square, 1.0))
-    return float(xp.sum(xp.log(xp.linalg.diagonal(factor))))
+def _half_log_determinant(rows: Rows, square: Array, epsilon: float) -> float:
+    """Half the log determinant of I + square, the products of `rows` over n ε; the content of `square` may be used up.
+
+    A factor tells how many digits it has lost: what is left of each diagonal entry is the square of its own.
+    """
+    xp = rows.xp
+    square = add_to_diagonal(xp, square, 1.0)
+    before = xp.asarray(xp.linalg.diagonal(square), copy=True)
+    try:
+        left = xp.linalg.diagonal(xp.linalg.cholesky(square))
+    except (np.linalg.LinAlgError, RuntimeError):  # torch has an error of its own
+        left = None
+    if left is None or bool(xp.any(left**2 < TRUSTED * before)):
+        return 0.5 * float(np.log1p(rows.squares() / (rows.array.shape[0] * epsilon)).sum())
+    return float(xp.sum(xp.log(left)))
 
 
 def _from_inputs(inputs: ScoreInputs) -> TransRateResult:

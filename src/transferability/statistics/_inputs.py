@@ -12,7 +12,7 @@ import numpy as np
 import scipy.sparse
 from scipy.linalg import blas
 
-from transferability._array import Array, FloatArray, IntArray, Namespace, as_numpy
+from transferability._array import Array, BoolArray, FloatArray, IntArray, Namespace, as_numpy
 from transferability._validate import check_features, check_magnitude
 from transferability.errors import FeatureError
 
@@ -21,14 +21,18 @@ __all__ = [
     "add_to_diagonal",
     "as_features",
     "class_sums",
+    "constant_columns",
     "host_features",
     "is_numpy",
     "one_hot",
+    "precision",
     "row_blocks",
     "to_float64",
 ]
 
 _BLOCK_ELEMENTS = 1 << 20
+_ROUNDINGS = 8
+"""Steps of the precision of the features, at their largest, up to which a standard deviation is rounding."""
 
 
 def is_numpy(xp: Namespace) -> bool:
@@ -103,6 +107,25 @@ def row_blocks(xp: Namespace, array: Array) -> Iterator[tuple[int, Array]]:
 def to_float64(xp: Namespace, array: Array) -> Array:
     """Return `array` in double precision, itself if it is so already."""
     return xp.astype(array, xp.float64, copy=False)
+
+
+def precision(xp: Namespace, array: Array) -> float:
+    """Return ε of the precision of the numbers: float32's too where they were converted from float32 to float64."""
+    if array.dtype != xp.float32:
+        single = xp.astype(array, xp.float32)
+        if not bool(xp.all(xp.astype(single, array.dtype) == array)):
+            return float(xp.finfo(array.dtype).eps)
+    return float(xp.finfo(xp.float32).eps)
+
+
+def constant_columns(features: FloatArray, deviations: FloatArray) -> BoolArray:
+    """Tell which columns are constant but for rounding, (n, d), (d,) -> (d,), by their standard deviations."""
+    sizes = np.maximum(features.max(axis=0), -features.min(axis=0)).astype(np.float64)
+    suspects = deviations <= _ROUNDINGS * float(np.finfo(np.float32).eps) * sizes
+    if suspects.any():
+        rounding = _ROUNDINGS * precision(numpy_namespace, features[:, suspects]) * sizes[suspects]
+        suspects[suspects] = deviations[suspects] <= rounding
+    return np.asarray(suspects)
 
 
 def one_hot(xp: Namespace, labels: IntArray, n_classes: int, like: Array) -> Array:

@@ -13,8 +13,9 @@ References
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import array_api_compat
@@ -25,7 +26,10 @@ from transferability.errors import LabelError, TaskError
 from transferability.statistics._counts import ClassCounts, merge_parts, stream_labels
 from transferability.statistics._inputs import SumOfSquares, as_features, class_sums, row_blocks
 
-__all__ = ["ClassMoments", "class_moments", "merge_moments", "moments_of_blocks"]
+__all__ = ["ClassMoments", "class_moments", "merge_moments", "moments_of_blocks", "within_scatter"]
+
+_DIGITS_TO_SPARE = 1e-6
+"""Share of the scatter within classes above which its difference from that between them is right to ten digits."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +169,34 @@ def moments_of_blocks(
         third += square_norms @ centred
         fourth += float(square_norms @ square_norms)
     divisor = xp.asarray(np.maximum(counts, 1).astype(np.float64)[:, None], device=device)
-    return ClassMoments(counts, sums / divisor, mean, scatter.total(), third, fourth)
+    return _without_rounding(ClassMoments(counts, sums / divisor, mean, scatter.total(), third, fourth))
+
+
+def within_scatter(moments: ClassMoments, blocks: Callable[[], Iterator[tuple[Array, IntArray]]]) -> Array:
+    """Return the within-class scatter of the blocks, whose moments are given: from these where no digits are lost."""
+    xp, within = moments.xp, moments.within_scatter()
+    if float(xp.linalg.trace(within)) > _DIGITS_TO_SPARE * float(xp.linalg.trace(moments.scatter)):
+        return within
+    exact, device = SumOfSquares(xp, moments.mean), array_api_compat.device(moments.mean)
+    for block, labels in blocks():
+        exact.add(block - xp.take(moments.class_means, xp.asarray(labels, device=device), axis=0))
+    return exact.total()
+
+
+def _without_rounding(moments: ClassMoments) -> ClassMoments:
+    """Set to zero what the rounding of its mean leaves of the scatter of a feature that is constant."""
+    xp, n = moments.xp, moments.n_samples
+    rounding = 4 * float(np.finfo(np.float64).eps) * math.sqrt(n) * xp.abs(moments.mean)
+    constant = xp.linalg.diagonal(moments.scatter) <= n * rounding**2
+    if not bool(xp.any(constant)):
+        return moments
+    varies = xp.astype(xp.logical_not(constant), xp.float64)
+    return replace(
+        moments,
+        class_means=xp.where(constant[None, :], moments.mean[None, :], moments.class_means),
+        scatter=moments.scatter * varies[:, None] * varies[None, :],
+        third=moments.third * varies,
+    )
 
 
 def merge_moments(parts: Iterable[ClassMoments]) -> ClassMoments:

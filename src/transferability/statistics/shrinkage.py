@@ -12,11 +12,14 @@ References
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from transferability._array import Array
 from transferability.statistics._inputs import add_to_diagonal
 from transferability.statistics.moments import ClassMoments
+from transferability.statistics.roots import Rows
 
-__all__ = ["ledoit_wolf_shrinkage", "shrunk_covariance"]
+__all__ = ["ledoit_wolf_shrinkage", "shrunk_covariance", "shrunk_rows"]
 
 
 def ledoit_wolf_shrinkage(moments: ClassMoments) -> float:
@@ -39,7 +42,14 @@ def ledoit_wolf_shrinkage(moments: ClassMoments) -> float:
 
 def shrunk_covariance(moments: ClassMoments, shrinkage: float) -> Array:
     """Return (1 − α) S / n + α tr(S) / (n d) I, (n_features, n_features)."""
-    xp = moments.xp
     covariance = moments.scatter * ((1 - shrinkage) / moments.n_samples)
-    level = float(xp.linalg.trace(moments.scatter)) / (moments.n_samples * moments.n_features)
-    return add_to_diagonal(xp, covariance, shrinkage * level)
+    return add_to_diagonal(moments.xp, covariance, shrinkage * _level(moments))
+
+
+def shrunk_rows(rows: Rows, moments: ClassMoments, shrinkage: float) -> Rows:
+    """Return rows of which the shrunk covariance is made, from those of the scatter."""
+    return replace(rows, weight=(1 - shrinkage) / moments.n_samples, ridge=shrinkage * _level(moments))
+
+
+def _level(moments: ClassMoments) -> float:
+    return float(moments.xp.linalg.trace(moments.scatter)) / (moments.n_samples * moments.n_features)

@@ -7,6 +7,7 @@ tridiagonal matrix, both applied to the vectors. The eigenvectors of the matrix 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,40 +16,55 @@ from scipy.linalg import lapack
 
 from transferability._array import Array, FloatArray, Namespace, as_numpy
 from transferability.statistics._inputs import is_numpy
+from transferability.statistics.roots import TRUSTED, Rows, is_uneven, positive_cutoff
 
-__all__ = ["eigen_projections", "inverse_root_products", "inverse_trace", "positive_cutoff"]
+__all__ = ["eigen_projections", "inverse_root_products", "inverse_trace"]
 
-_TRUSTED_RECIPROCAL_CONDITION = 1e-10
-"""Above it a Cholesky factor gives the inverse to better than 1e-6; below, the spectrum decides what counts as zero."""
-
-
-def positive_cutoff(values: FloatArray, size: int) -> float:
-    """Return the eigenvalue below which rounding, not data, speaks: largest · size · 2⁻⁵², as for `pinv`."""
-    return float(values.max(initial=0.0)) * size * float(np.finfo(np.float64).eps)
+MakeRows = Callable[[], Rows]
 
 
-def eigen_projections(xp: Namespace, matrix: Array, vectors: Array) -> tuple[FloatArray, FloatArray]:
+def eigen_projections(
+    xp: Namespace,
+    matrix: Array,
+    vectors: Array,
+    rows: MakeRows | None = None,
+    *,
+    scale: Array | None = None,
+    n_zero: int = 0,
+) -> tuple[FloatArray, FloatArray]:
     """Return the eigenvalues of `matrix` and the coordinates of `vectors` in its eigenvectors, both as NumPy.
 
     Parameters
     ----------
     xp : namespace
     matrix : array of shape (d, d)
-        Symmetric, float64. Its content is used up.
+        Symmetric positive semi-definite, float64. Its content is used up.
     vectors : array of shape (d, m)
+    rows : function, optional
+        Makes the `Rows` that the matrix was made of, for where it has lost digits.
+    scale : array of shape (n_features,), optional
+        What the columns of the rows were multiplied by.
+    n_zero : int, default=0
+        How many eigenvalues are zero whatever the features.
 
     Returns
     -------
     values : (d,) ascending
+        Zero where they are rounding.
     projections : (d, m), row i belonging to eigenvalue i
     """
-    if not is_numpy(xp) or len(matrix) < 8:
+    if is_numpy(xp) and len(matrix) >= 8:
+        values, projections = _tridiagonal_projections(matrix, vectors)
+    else:
         values, basis = xp.linalg.eigh(matrix)
-        return as_numpy(values), as_numpy(basis.T @ vectors)  # small from here on: host
-    return _tridiagonal_projections(matrix, vectors)
+        values, projections = as_numpy(values), as_numpy(basis.T @ vectors)  # small from here on: host
+    if rows is not None and is_uneven(values, n_zero):
+        values, basis = rows().decompose(scale)
+        return values, as_numpy(basis.T @ vectors)
+    return np.where(values > positive_cutoff(values, len(values)), values, 0.0), projections
 
 
-def inverse_trace(xp: Namespace, matrix: Array, vectors: Array) -> tuple[float, int]:
+def inverse_trace(xp: Namespace, matrix: Array, vectors: Array, rows: MakeRows | None = None) -> tuple[float, int]:
     r"""Return :math:`\operatorname{tr}(V^\top M^+ V)` and the rank of M; rows of zeros and ill scales do no harm.
 
     Parameters
@@ -58,12 +74,16 @@ def inverse_trace(xp: Namespace, matrix: Array, vectors: Array) -> tuple[float, 
         M, symmetric positive semi-definite, float64. Kept as it is.
     vectors : array of shape (d, m)
         V, in the range of M.
+    rows : function, optional
+        Makes the `Rows` that M was made of, for where it has lost digits.
     """
-    whitened, rank = inverse_root_products(xp, matrix, vectors)
+    whitened, rank = inverse_root_products(xp, matrix, vectors, rows)
     return float(np.vdot(whitened, whitened)), rank
 
 
-def inverse_root_products(xp: Namespace, matrix: Array, vectors: Array) -> tuple[FloatArray, int]:
+def inverse_root_products(
+    xp: Namespace, matrix: Array, vectors: Array, rows: MakeRows | None = None
+) -> tuple[FloatArray, int]:
     r"""Return U, (r, m) on the host, with :math:`U^\top U = V^\top M^+ V`, and the rank of M.
 
     Parameters as those of `inverse_trace`.
@@ -78,12 +98,13 @@ def inverse_root_products(xp: Namespace, matrix: Array, vectors: Array) -> tuple
         norm: Any = lapack.dlange  # SciPy's type stubs know no arguments of it
         size = norm("1", scaled.T)
         factor, info = lapack.dpotrf(scaled.T, lower=0, clean=0, overwrite_a=1)  # .T: symmetric, in LAPACK's order
-        if info == 0 and lapack.dpocon(factor, size)[0] > _TRUSTED_RECIPROCAL_CONDITION:
+        if info == 0 and lapack.dpocon(factor, size)[0] > TRUSTED:  # the inverse is good to 1e-6
             whitened = scipy.linalg.solve_triangular(factor, scaled_vectors, trans="T", check_finite=False)
             return whitened, len(matrix)
         scaled = _scaled(matrix, scale)
-    values, projections = eigen_projections(xp, scaled, scaled_vectors)
-    kept = values > positive_cutoff(values, len(values))
+    n_zero = matrix.shape[0] - int(xp.sum(xp.astype(positive, xp.int64)))
+    values, projections = eigen_projections(xp, scaled, scaled_vectors, rows, scale=scale, n_zero=n_zero)
+    kept = values > 0
     return projections[kept] / np.sqrt(values[kept, None]), int(kept.sum())
 
 

@@ -101,7 +101,15 @@ def test_it_refuses(layers: list[np.ndarray], change, error: type[Exception], ma
         scores.ridge_all_layers(**arguments)
 
 
+def test_a_feature_far_from_the_origin_is_not_constant(layers: list[np.ndarray]) -> None:
+    shifted = [layer + 1e8 for layer in layers]
+    expected = float(scores.ridge_all_layers(layers, LABELS))
+    assert float(scores.ridge_all_layers(shifted, LABELS)) == pytest.approx(expected, rel=1e-6)
+
+
 def test_a_feature_that_is_constant_but_for_rounding_says_nothing(layers: list[np.ndarray]) -> None:
-    noise = 1e-6 * np.random.default_rng(1).normal(size=(40, 30))
-    with_constants = [np.hstack([layers[0], 100 + noise]), *layers[1:]]
+    noise = 1e-5 * np.random.default_rng(1).normal(size=(40, 30))
+    constants = np.float32(100 + noise)  # two or three values, next to each other in this precision
+    assert constants.std() > 0
+    with_constants = [np.hstack([layers[0], constants]), *layers[1:]]
     assert float(scores.ridge_all_layers(with_constants, LABELS)) == float(scores.ridge_all_layers(layers, LABELS))
