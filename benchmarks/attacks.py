@@ -3,6 +3,7 @@
     python benchmarks/attacks.py                     # a thousand tasks
     python benchmarks/attacks.py --tasks 100000      # some hours on one core; --processes for more
     python benchmarks/attacks.py --ways              # other ways in: packs, given folds, half a list of test parts, …
+    python benchmarks/attacks.py --large --tasks 100 # up to 60 classes, 200 features and 3,000 rows; 2 s each
 
 Task number k is the same in every run, whatever the number of processes; --first goes on from an earlier run. Printed:
 how many bounds were measured and certified, how many lay below their loss, whose terms do not sum, what crashed, and
@@ -23,7 +24,7 @@ import time
 import traceback
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -53,18 +54,30 @@ WAYS = (
 STRUCTURES = ("plain", "plain", "collinear", "constant columns", "constant", "duplicates", "heavy tails", "far away")
 
 
-def draw_parts(rng: np.random.Generator, name: str, n_classes: int, d: int, *, named: bool) -> tuple[Task, Task]:
+class Sizes(NamedTuple):
+    """The most that is drawn, less one."""
+
+    classes: int
+    features: int
+    rows: tuple[int, int, int]  # beside one per class: of few, of more, of many
+
+
+SMALL = Sizes(7, 25, (8, 80, 400))
+LARGE = Sizes(61, 201, (60, 600, 3000))
+
+
+def draw_parts(
+    rng: np.random.Generator, name: str, n_classes: int, d: int, *, named: bool, rows: tuple[int, int, int] = SMALL.rows
+) -> tuple[Task, Task]:
     """Return a fitting part and a test part of a random task, nasty in one of many ways."""
     structure, spread = rng.choice(STRUCTURES), rng.choice([0.0, 0.5, 2.0, 20.0])
     centres, axes = spread * rng.normal(size=(n_classes, d)), rng.normal(size=(d, max(1, d // 3)))
-    unit, dtype = 10.0 ** rng.choice([-6, 0, 0, 0, 6]), rng.choice(["float32", "float64"])
+    unit, dtype = 10.0 ** rng.choice([-8, -6, 0, 0, 0, 0, 6, 8]), rng.choice(["float16", "float32", "float64"])
     names = [f"class {k}" for k in rng.permutation(n_classes)] if named else None
     lopsided = rng.random() < 0.3
     parts = []
     for _ in range(2):
-        n = n_classes + int(
-            rng.choice([rng.integers(0, 8), rng.integers(0, 80), rng.integers(0, 400)], p=[0.4, 0.5, 0.1])
-        )
+        n = n_classes + int(rng.choice([rng.integers(0, most) for most in rows], p=[0.4, 0.5, 0.1]))
         prior = rng.dirichlet(np.full(n_classes, 0.3)) if lopsided else np.full(n_classes, 1 / n_classes)
         labels = rng.permutation(np.concatenate([np.arange(n_classes), rng.choice(n_classes, n - n_classes, p=prior)]))
         features = centres[labels] + rng.normal(size=(n, d))
@@ -80,6 +93,8 @@ def draw_parts(rng: np.random.Generator, name: str, n_classes: int, d: int, *, n
             features = rng.standard_t(1.0, size=(n, d))
         elif structure == "far away":
             features += 1e4
+        if dtype == "float16":
+            features, unit = np.clip(features, -6e4, 6e4), 1.0  # what it can hold
         parts.append(Task((features * unit).astype(dtype), labels, name, names))
     return parts[0], parts[1]
 
@@ -117,20 +132,17 @@ def draw_options(rng: np.random.Generator, solver: str, n_targets: int, n_refere
     return options
 
 
-def fit_one(k: int) -> tuple[str, list[Any]]:
+def fit_one(k: int, most: Sizes = SMALL) -> tuple[str, list[Any]]:
     """Return what task number k is called in the counts, and its results."""
     rng = np.random.default_rng([20261126, k])
     solver = str(rng.choice(["alternating", "sgd", "statistics"], p=[0.9, 0.04, 0.06]))
     how = str(rng.choice(["fit", "test", "test", "folds", "own half", "certify"]))
-    sizes = [int(rng.integers(2, 7)) for _ in range(int(rng.choice([1, 1, 2, 3])))]
-    n_targets, d = int(rng.integers(2, 7)), int(rng.integers(1, 25))
-    dimensions = [d if rng.random() < 0.8 else int(rng.integers(1, 25)) for _ in sizes]
-    named = bool(rng.random() < 0.5)
-    parts = [
-        draw_parts(rng, f"r{i}", size, dims, named=named)
-        for i, (size, dims) in enumerate(zip(sizes, dimensions, strict=True))
-    ]
-    target, test = draw_parts(rng, "t", n_targets, d, named=named)
+    sizes = [int(rng.integers(2, most.classes)) for _ in range(int(rng.choice([1, 1, 2, 3])))]
+    n_targets, d = int(rng.integers(2, most.classes)), int(rng.integers(1, most.features))
+    dimensions = [d if rng.random() < 0.8 else int(rng.integers(1, most.features)) for _ in sizes]
+    draw = functools.partial(draw_parts, rng, named=bool(rng.random() < 0.5), rows=most.rows)
+    parts = [draw(f"r{i}", size, dims) for i, (size, dims) in enumerate(zip(sizes, dimensions, strict=True))]
+    target, test = draw("t", n_targets, d)
     options = draw_options(rng, solver, n_targets, sizes)
     if how == "certify":
         return how, [certify_one(rng, parts[0][0], target)]
@@ -261,13 +273,15 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="number of the first task")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--ways", action="store_true", help="ways in that the other tasks do not take")
+    parser.add_argument("--large", action="store_true", help="more classes, features and rows")
     parser.add_argument("--seconds", type=float, default=np.inf, help="stop after so many seconds")
     arguments = parser.parse_args()
     total: dict[str, int] = collections.Counter()
     started, failures, done = time.monotonic(), [], 0
     numbers = range(arguments.first, arguments.first + arguments.tasks)
     with multiprocessing.get_context("spawn").Pool(arguments.processes, initializer=quiet) as pool:
-        one = functools.partial(attack, fit=fit_otherwise if arguments.ways else fit_one)
+        large = functools.partial(fit_one, most=LARGE)
+        one = functools.partial(attack, fit=fit_otherwise if arguments.ways else large if arguments.large else fit_one)
         for counts in pool.imap(one, numbers, chunksize=8):
             failures += counts.pop("failures", [])
             total.update(counts)

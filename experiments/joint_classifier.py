@@ -7,7 +7,9 @@ With the exact cost and a fixed plan, reference loss + distribution mismatch is 
 reference classifier and :math:`V z + c` of the mapped target. Starting from the default's fit, both are trained for it
 on the fitting part, with a ridge on how far they go (softened maximum, coupling renewed in rounds), and everything is
 measured on rows that nothing was fitted on, by `certify`. Every ridge is shown: the best of them is chosen in
-hindsight, which favours the joint classifier. FOLDER holds ``real_zoo/ENCODER.npz``, as for `tau_scale.py`.
+hindsight, which favours the joint classifier. FOLDER holds ``real_zoo/ENCODER.npz``, as for `tau_scale.py`, and
+``finetuned_truth.json``: where every encoder is there, the order that each classifier gives them, by the closest
+reference, is compared with that of their fine-tuned accuracies.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from _agreement import MEASURES, agreement, read_truth
 from scipy.optimize import minimize
 from scipy.special import expit, log_softmax, softmax
 from tau_scale import tasks_of
@@ -130,16 +133,39 @@ def compared(reference: Task, target: Task) -> list[list[float]]:
     return result
 
 
+def ordered(
+    found: dict[tuple[str, str], list[np.ndarray]], names: tuple[str, ...], data: Path
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Return how far accuracies, and bounds, of the closest reference agree with fine-tuned accuracy, by classifier."""
+    encoders, targets = (sorted(set(column)) for column in zip(*found, strict=True))
+    truth = read_truth(data, encoders).means
+    orders: dict[str, dict[str, dict[str, float]]] = {}
+    for k, name in enumerate(names):
+        closest = {cell: min((each[k] for each in values), key=lambda row: row[0]) for cell, values in found.items()}
+        orders[name] = {}
+        for criterion, column, sign in (("accuracy", 2, 1), ("bound", 0, -1)):
+            said = {cell: sign * float(row[column]) for cell, row in closest.items()}
+            parts = [agreement(said, truth, target, encoders) for target in targets]
+            orders[name][criterion] = {
+                measure: float(np.mean([part[measure] for part in parts])) for measure in MEASURES
+            }
+    return orders
+
+
 def main() -> None:
     """Compare on all pairs, print and write the means."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--rows", type=int, default=500)
-    parser.add_argument("--targets", nargs="*", default=["cifar10", "mnist_m_cifar", "omniglot_alphabet"])
+    parser.add_argument(
+        "--targets",
+        nargs="*",
+        default=["cifar10", "fashion_mnist", "mnist_m_cifar", "omniglot_alphabet", "sign_digits"],
+    )
     parser.add_argument("--references", nargs="*", default=["mnist", "fashion_mnist"])
     parser.add_argument("--encoders", nargs="*", help="by default all there are")
     options = parser.parse_args()
-    found = []
+    found: dict[tuple[str, str], list[np.ndarray]] = {}
     for path in sorted((options.data / "real_zoo").glob("*.npz")):
         if options.encoders and path.stem not in options.encoders:
             continue
@@ -147,9 +173,10 @@ def main() -> None:
         for target in options.targets:
             for reference in options.references:
                 if reference != target and {reference, target} <= set(tasks):
-                    found.append(compared(tasks[reference], tasks[target]))
-                    print(path.stem, target, reference, np.round(found[-1], 3).tolist(), flush=True)
-    values = np.array(found)  # (pairs, 1 + ridges, 3)
+                    values = np.array(compared(tasks[reference], tasks[target]))  # (1 + ridges, 3)
+                    found.setdefault((path.stem, target), []).append(values)
+                    print(path.stem, target, reference, np.round(values, 3).tolist(), flush=True)
+    values = np.array([each for pairs in found.values() for each in pairs])  # (pairs, 1 + ridges, 3)
     names = ("default", *(f"joint, ridge {ridge:g}" for ridge in RIDGES))
     rows = [
         {"classifier": name, "bound": b, "loss": loss, "accuracy": a, "lower bound than the default": float(share)}
@@ -158,7 +185,14 @@ def main() -> None:
         )
     ]
     asked = {key: value for key, value in vars(options).items() if key != "data"}
-    RESULTS.write_text(json.dumps({"asked": asked, "pairs": len(values), "rows": rows}, indent=1) + "\n")
+    orders = ordered(found, names, options.data) if not options.encoders else {}
+    for row in rows:
+        row |= {measure: orders[row["classifier"]]["accuracy"][measure] for measure in MEASURES[:2] if orders}
+    written = {"asked": asked, "pairs": len(values), "rows": rows, "orders": orders}
+    RESULTS.write_text(json.dumps(written, indent=1) + "\n")
+    for name, criteria in orders.items():
+        for criterion, measures in criteria.items():
+            print(name, criterion, {measure: round(value, 2) for measure, value in measures.items()})
     for row in rows:
         print({key: round(value, 3) if isinstance(value, float) else value for key, value in row.items()})
 

@@ -29,7 +29,7 @@ from scipy.special import ndtri
 
 from transferability.datasets import Dataset, folds
 from transferability.pipeline import Settings, prepare, rank
-from transferability.pipeline.race import nested_order, sizes_of
+from transferability.pipeline.race_samples import nested_order, sizes_of
 from transferability.ranking.race import Sample, leaving
 
 TARGETS = ("cifar10", "fashion_mnist", "mnist_m_cifar", "omniglot_alphabet", "sign_digits")

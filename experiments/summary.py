@@ -49,7 +49,8 @@ GAPS = {
 }  # fmt: skip
 JOINT = {
     "classifier": "reference classifier", "bound": "bound", "loss": "transferred loss", "accuracy": "accuracy",
-    "lower bound than the default": "share of pairs with a smaller bound than the default's",
+    "lower bound than the default": "pairs with a smaller bound than the default's",
+    "pearson": "agreement: Pearson", "kendall": "Kendall",
 }  # fmt: skip
 TAU = {
     "tau": "τ · √d", "bound": "bound", "loss": "transferred loss", "accuracy": "accuracy",

@@ -130,6 +130,8 @@ def read_features(path: str | os.PathLike[str]) -> Features:
         if array is not None and (array.ndim != 1 or len(array) != (n_entries or len(array))):
             message = f"`{key}` of {path} must be a list, of one entry per row or class; "
             message += f"got shape {array.shape} for {len(features)} rows."
+            if key == "labels" and array.ndim == 2:
+                message += " Several labels per row are saved as `targets`, of 0 and 1."
             raise FeatureError(message)
     targets = arrays.get("targets")
     if targets is not None:

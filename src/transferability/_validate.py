@@ -17,6 +17,7 @@ __all__ = [
     "check_choice",
     "check_features",
     "check_labels",
+    "check_magnitude",
     "check_positive",
     "check_same_length",
     "check_seed",
@@ -25,6 +26,8 @@ __all__ = [
 ]
 
 _ROWS_PER_BLOCK = 1 << 14
+LARGEST, SMALLEST = 1e15, 1e-60
+"""In size; beyond, fourth powers, or squares of sums, leave the range of double precision. No encoder comes near."""
 
 
 def check_features(features: Any, argument: str = "features") -> FloatArray:
@@ -49,6 +52,8 @@ def check_features(features: Any, argument: str = "features") -> FloatArray:
     if 0 in array.shape:
         message = f"`{argument}` must have at least one row and one column; got shape {array.shape}."
         raise FeatureError(message)
+    if array.dtype.kind == "f" and not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
     if array.dtype.kind in "iub":
         array = array.astype(np.float64)
     elif array.dtype == np.float16:
@@ -172,7 +177,28 @@ def check_targets(targets: Any, n_samples: int, argument: str = "targets") -> Fl
         message = f"`{argument}` must be finite; row {int(np.argmin(finite))} holds NaN or infinity. "
         message += "Fill it or drop the row."
         raise LabelError(message)
+    check_magnitude(np.abs(array.reshape(n_samples, -1)).max(axis=0), argument, LabelError)
     return array
+
+
+def check_magnitude(largest: npt.ArrayLike, argument: str, error: type[FeatureError | LabelError]) -> None:
+    """Raise `error` where sums of powers of finite numbers would overflow, or underflow to nothing.
+
+    Parameters
+    ----------
+    largest : array of shape (n_columns,) or float
+        Largest size of the numbers, of each column or of all. Zero is allowed.
+    argument : str
+    error : class
+    """
+    sizes = np.ravel(np.asarray(largest, dtype=np.float64))
+    bad = (sizes > LARGEST) | ((sizes > 0) & (sizes < SMALLEST))
+    if bad.any():
+        column = int(np.argmax(bad))
+        where = f" in column {column}" if len(sizes) > 1 else ""
+        limit = f"smaller than {LARGEST:.0e}" if sizes[column] > LARGEST else f"larger than {SMALLEST:.0e}"
+        message = f"`{argument}` must be {limit} in size; the largest{where} is {sizes[column]:.1e}. Rescale them."
+        raise error(message)
 
 
 def check_same_length(first: npt.NDArray[Any], second: npt.NDArray[Any], names: tuple[str, str]) -> None:

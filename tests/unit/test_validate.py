@@ -252,3 +252,40 @@ def test_seeds_that_are_none(value) -> None:
     with pytest.raises(OptionError, match="`seed` must be an integer from 0; got"):
         check_seed(value)
     assert check_seed(np.int64(3)) == 3
+
+
+# ── sizes of which sums of powers leave the range of double precision ────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        (
+            np.array([0.0, -1e200, 1.0]),
+            r"must be smaller than 1e\+15 in size; the largest( in column 1)? is 1\.0e\+200",
+        ),
+        (np.array([0.0, 1e-200, 0.0]), r"must be larger than 1e-60 in size; the largest( in column 1)? is 1\.0e-200"),
+        (np.array([2**63, 0, 1], dtype=np.uint64), r"must be smaller than 1e\+15 in size"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(column: np.ndarray, message: str) -> None:
+    with pytest.raises(LabelError, match=f"`targets` {message}"):
+        check_targets(column, 3)
+    pair = np.stack([np.arange(3.0), column], axis=1)
+    with pytest.raises(LabelError, match=f"`targets` {message}"):
+        check_targets(pair, 3)
+    with pytest.raises(FeatureError, match=f"`features` {message}"):
+        scores.knn(column[:, None], np.array([0, 1, 0]))
+    with pytest.raises(LabelError, match=f"`labels` {message}"):
+        scores.logme(np.eye(3), pair, regression=True)
+    with pytest.raises(LabelError, match=f"`label_embeddings` {message}"):
+        scores.emms(np.eye(3), [0, 1, 2], pair)
+
+
+def test_numbers_at_the_ends_of_the_range_are_taken() -> None:
+    rng = np.random.default_rng(0)
+    x, t = rng.normal(size=(40, 3)), rng.normal(size=40)
+    for factor in (1e-55, 1e14):
+        scaled = scores.logme(x, t * factor, regression=True)
+        assert float(scaled) == pytest.approx(float(scores.logme(x, t, regression=True)) - np.log(factor), rel=1e-9)
+        assert float(scores.emms(x, t * factor)) == pytest.approx(float(scores.emms(x, t)), rel=1e-9)

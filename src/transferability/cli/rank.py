@@ -30,6 +30,7 @@ from transferability.cli.output import EXIT_INTERRUPTED, EXIT_PARTIAL, command_l
 from transferability.cli.plots import check_plots, write_ranking_plots
 from transferability.cli.progress import keep_what_is_done, watch_ranking
 from transferability.cli.show import CsvFile, PlotsFolder, show_next, show_ranking, write_csv, write_ranking
+from transferability.display.race import race_table
 from transferability.relatedness.classifier.tau import DEFAULT_TAU
 from transferability.settings import Settings
 
@@ -165,6 +166,6 @@ def _write(ranking: Ranking, folder: Path | None, csv: Path | None, drawings: Pa
     if folder is not None:
         write_ranking(ranking, folder)
     if csv is not None:
-        write_csv(ranking.frame(), csv)
+        write_csv([*ranking.frame(), *race_table(ranking.provenance.get("race"))], csv)
     if drawings is not None:
         write_ranking_plots([ranking], drawings)

@@ -165,8 +165,8 @@ def _show_matrix(results: list[Relatedness]) -> None:
 
 
 def _show_pair(result: Relatedness) -> None:
-    from transferability.report.narrative import match_in_words
     from transferability.report.relation_narrative import WITHOUT_MAP
+    from transferability.report.result_narrative import match_in_words, points_in_words
     from transferability.statistics.bounded_means import SMOOTHING
 
     measured = MEASURED_ON[result.evaluated_on]
@@ -219,7 +219,8 @@ def _show_pair(result: Relatedness) -> None:
     classes = [
         [row["target_class"], row["reference_class"] or "–", match_in_words(row), percent(row["prior"])]
         + [number(row[term]) for term in ("reference_loss", "label_mismatch", "distribution_mismatch")]
+        + [points_in_words(row)]
         for row in result.per_class()
     ]
-    header = ["target class", "reference class", "how sure", "prior", *_TERMS]
+    header = ["target class", "reference class", "how sure", "prior", *_TERMS, "points lost"]
     print_table("Reference class of each target class", header, classes, left=3, first=_FIRST)

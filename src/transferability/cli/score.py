@@ -108,6 +108,8 @@ def score(
             for name, result in results.items()
         ]
         print_table(f"Scores of {path.name}", ("score", "value", "better", "notes"), rows)
+    if inputs.labels is not None and target.targets is not None:
+        notice("the file's targets are not used: it has labels too. Leave one of them out.")
     reasons: dict[str, list[str]] = {}
     for name, reason in skipped.items():
         reasons.setdefault(available()[name].missing(inputs) or reason, []).append(name)

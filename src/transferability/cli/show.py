@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from transferability._criteria import TRANSFERRED_ACCURACY
 from transferability.cli.output import MEASURED_ON, notice, print_table, short_path
 from transferability.display.columns import shown_columns, title_of
-from transferability.display.formats import number, percent
+from transferability.display.formats import percent
 from transferability.display.likeness import likeness
 from transferability.display.next_steps import next_steps
+from transferability.display.race import how_many_left, race_cells, race_in_words
 
 if TYPE_CHECKING:
     from transferability.ranking.result import Ranking
@@ -53,6 +53,7 @@ def _title(ranking: Ranking, *, columns_shown: set[str]) -> str:
     facts.append(f"chance {percent(best.chance)}")
     if columns_shown & {"bound", "transferred_loss"}:
         facts.append(f"losses and bounds in nats, guessing costs {best.log_n_classes:.3f}")
+    facts += filter(None, [how_many_left(ranking.provenance.get("race"))])
     by = title_of(ranking.criterion)
     return f"Encoders for {ranking.target}, best first by {by} ({'; '.join(facts)})"
 
@@ -88,20 +89,17 @@ def caveats(ranking: Ranking, *, wide: bool = True) -> list[str]:
 
 
 def _race(race: dict[str, Any] | None) -> list[str]:
-    """Return who left a race when, and why."""
+    """Return what became of the encoders of a race, and who left when, and why."""
     if race is None:
         return []
-    share = percent(race["items"] / race["items_of_all"])
-    texts = [f"race: {len(race['dropped'])} left before all rows were encoded; {share} of all items were encoded."]
-    shown = number if race["quantity"] != TRANSFERRED_ACCURACY else percent
-    texts += [
-        f"left after {each['n_rows']:,} rows: {each['encoder']}, {title_of(race['quantity'])} "
-        f"{shown(each['value'])} against {shown(each['rival_value'])} of {each['rival']}; "
-        f"p = {each['p_value']:.1g} that it is the first."
-        for each in race["dropped"][:_NAMED_OF_RACE]
-    ]
+    texts = [race_in_words(race)]
+    place = "it is the first" if race["first"] == 1 else f"it is among the first {race['first']}"
+    for encoder, n_rows, value, rival, rival_value, p_value in race_cells(race)[:_NAMED_OF_RACE]:
+        what = f"{title_of(race['quantity'])} {value} against {rival_value} of {rival}"
+        equals = p_value if p_value.startswith("<") else f"= {p_value}"
+        texts.append(f"left after {n_rows} rows: {encoder}, {what}; p {equals} that {place}.")
     more = len(race["dropped"]) - _NAMED_OF_RACE
-    return texts + ([f"{more} more left; --json names all."] if more > 0 else [])
+    return texts + ([f"{more:,} more left; --json, --csv and --out name all."] if more > 0 else [])
 
 
 def _grouped(notes: Iterable[tuple[str, str]], n_encoders: int) -> list[str]:

@@ -15,7 +15,7 @@ from transferability._array import BoolArray, FloatArray, IntArray
 from transferability._class_numbers import name_integers, number_classes
 from transferability.errors import DatasetError, LabelError, RowError, TransferabilityError
 
-__all__ = ["Dataset", "Ids", "Item", "Modality", "number_labels"]
+__all__ = ["Dataset", "Ids", "Item", "Modality", "number_labels", "text_bytes"]
 
 Modality = Literal["image", "text", "array", "tokens"]
 Item = Any
@@ -34,6 +34,7 @@ class Ids(Protocol):
     def __getitem__(self, rows: IntArray) -> npt.NDArray[np.str_]: ...
 
 
+_NO_TEXT = b"\xff"  # begins no text in UTF-8
 _READING = 2  # grows when the same bytes become other items: features computed of the former ones are not theirs
 
 
@@ -207,6 +208,14 @@ class Dataset:
             message = f"row {str(self.all_ids[position])!r} of data {self.name!r} cannot be read: {error}. "
             message += "Replace or remove it."
             raise RowError(message) from error
+
+
+def text_bytes(*parts: str) -> bytes:
+    """Return the content of a text or of a pair of texts: no text has that of a pair, and no two pairs have one."""
+    encoded = [part.encode("utf-8", "surrogatepass") for part in parts]
+    if len(encoded) == 1:
+        return encoded[0]
+    return b"".join((_NO_TEXT, *(len(part).to_bytes(8, "little") for part in encoded), *encoded))
 
 
 def number_labels(values: Any, source: str, class_names: Sequence[str] | None = None) -> tuple[IntArray, list[str]]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from transferability._array import FloatArray, IntArray
 from transferability.datasets._ids import NumberedRows, WordIds
-from transferability.datasets.base import Dataset, Item
+from transferability.datasets.base import Dataset, Item, text_bytes
 from transferability.datasets.column_hints import unused_columns
 from transferability.datasets.column_kinds import require_kinds
 from transferability.datasets.column_labels import number_cells, target_cells
@@ -145,10 +145,7 @@ class _Texts:
         return texts if len(texts) == 2 else texts[0]
 
     def content(self, row: int) -> bytes:
-        parts = [str(cell[row]).encode("utf-8", "surrogatepass") for cell in self.cells]
-        if len(parts) == 1:
-            return parts[0]
-        return len(parts[0]).to_bytes(8, "little") + b"".join(parts)  # where the first ends decides the pair
+        return text_bytes(*(str(cell[row]) for cell in self.cells))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from transferability._array import as_numpy
 from transferability.datasets._ids import NumberedRows
 from transferability.datasets._listing import is_picture
 from transferability.datasets.arrays import feature_arrays, labels_of, picture_arrays
-from transferability.datasets.base import Dataset, Item
+from transferability.datasets.base import Dataset, Item, text_bytes
 from transferability.datasets.column_roles import Roles, parse_roles
 from transferability.datasets.images import as_rgb, inspect_picture, open_picture, picture_bytes
 from transferability.datasets.memory_forms import as_columns_or_items, one_column, picture_column
@@ -218,10 +218,7 @@ class _TextItems:
 
     def content(self, row: int) -> bytes:
         text = self.texts[row]
-        if isinstance(text, str):
-            return text.encode("utf-8", "surrogatepass")
-        parts = [part.encode("utf-8", "surrogatepass") for part in text]
-        return len(parts[0]).to_bytes(8, "little") + b"".join(parts)  # as tables have it
+        return text_bytes(text) if isinstance(text, str) else text_bytes(*text)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from transferability._array import as_numpy
 from transferability.datasets._ids import NumberedRows
 from transferability.datasets.arrays import feature_arrays, labels_of
-from transferability.datasets.base import Dataset, Item, Modality
+from transferability.datasets.base import Dataset, Item, Modality, text_bytes
 from transferability.datasets.images import as_rgb, as_uint8
 from transferability.datasets.vision import targets_of
 from transferability.errors import DatasetError, TransferabilityError, require_extra
@@ -140,5 +140,5 @@ class _TorchRows:
     def content(self, row: int) -> bytes:
         item = self.read(row)
         if isinstance(item, str):
-            return item.encode("utf-8", "surrogatepass")
+            return text_bytes(item)
         return b"".join((str(item.size).encode(), item.tobytes()))

@@ -8,6 +8,7 @@ from typing import Any
 
 from transferability.display.columns import shown_columns, title_of
 from transferability.display.formats import elide, number, percent
+from transferability.display.race import race_in_words
 
 __all__ = ["ranking_html", "relatedness_html", "table_html"]
 
@@ -55,7 +56,9 @@ def ranking_html(record: Mapping[str, Any]) -> str:
     )
     title = f"Encoders for {_short(record['target'])}, best first by {title_of(record['criterion'])}"
     titles = [(column.title, column.explanation) for column in columns]
-    return table_html(title, titles, rows) + (f"<p>Skipped:</p><ul>{skipped}</ul>" if skipped else "")
+    race = (record.get("made") or {}).get("race")
+    raced = "" if race is None else f"<p>{escape(race_in_words(race))}</p>"
+    return table_html(title, titles, rows) + raced + (f"<p>Skipped:</p><ul>{skipped}</ul>" if skipped else "")
 
 
 def table_html(title: str, columns: Sequence[str | tuple[str, str]], rows: Sequence[Sequence[str]]) -> str:

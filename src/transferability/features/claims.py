@@ -15,7 +15,7 @@ from transferability.encoders import Encoder
 from transferability.encoders.base import TextReader
 from transferability.encoders.identity import hash_json
 from transferability.errors import EncoderError
-from transferability.features.fingerprints import fingerprint, row_keys
+from transferability.features.fingerprints import fingerprint, have_changed, row_keys
 from transferability.features.inference import Rows, where
 from transferability.features.job import Counts, Done, Job
 from transferability.features.known_rows import KnownRows
@@ -142,7 +142,8 @@ class Claim:
         """Write what was computed; a disk that is full costs a line in the log, not the features."""
         parts: dict[str, Path | npt.NDArray[np.floating[Any]]] = {**(self.found or {}), **self._rows}
         try:
-            for output, entry in (self.missing or {}).items():
+            missing = {} if self._has_changed() else self.missing or {}
+            for output, entry in missing.items():
                 try:
                     counts = None if self._counts is None else self._counts._asdict()
                     keys = row_keys(self.job.dataset, self.shard)
@@ -153,6 +154,18 @@ class Claim:
             self._rows = {}
             self.release()
         return Done(self.shard, parts, self._counts)
+
+    def _has_changed(self) -> bool:
+        """Tell whether rows were perhaps others when they were encoded than when they were hashed, and say so."""
+        rows = self.rows_left if self.missing else ()
+        changed = len(rows) > 0 and have_changed(self.job.dataset, self.shard, rows)
+        if changed:
+            _log.warning(
+                "features of %s are not kept: what is there has changed since it was first read. Are files being "
+                "replaced, or pictures transformed at random?",
+                where(self.job.dataset, rows),
+            )
+        return changed
 
     def release(self) -> None:
         """Let other processes have the shard."""

@@ -14,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from transferability.datasets import Dataset
+from transferability.errors import RowError
 from transferability.features.preprocessing import n_processors
 from transferability.features.shards import Shard, plan
 
-__all__ = ["describe", "fingerprint", "row_keys"]
+__all__ = ["describe", "fingerprint", "forget_changed", "have_changed", "row_keys"]
 
 _PROBE = 16  # rows that tell how long the others take
 _PAYS = 0.05  # seconds of a shard, for threads to be started
@@ -25,6 +26,7 @@ _MOST_THREADS = 6
 
 _ids: WeakKeyDictionary[Dataset, str] = WeakKeyDictionary()
 _keys: WeakKeyDictionary[Dataset, dict[Shard, npt.NDArray[np.uint8]]] = WeakKeyDictionary()
+_changed: WeakKeyDictionary[Dataset, set[Shard]] = WeakKeyDictionary()
 
 
 def row_keys(dataset: Dataset, shard: Shard) -> npt.NDArray[np.uint8]:
@@ -33,6 +35,28 @@ def row_keys(dataset: Dataset, shard: Shard) -> npt.NDArray[np.uint8]:
     if shard not in known:
         known[shard] = _hashed(dataset, shard.rows)
     return known[shard]
+
+
+def have_changed(dataset: Dataset, shard: Shard, rows: Sequence[int]) -> bool:
+    """Tell whether any of these rows of a shard has another content now than when the shard was hashed.
+
+    Files are replaced while encoders run, and data that are drawn anew whenever they are read (random transforms) have
+    no content of their own. A job sees the data as they were when it began; the next one hashes such a shard again.
+    """
+    known = row_keys(dataset, shard)[np.asarray(rows) - shard.start]
+    try:
+        changed = not np.array_equal(_hashed(dataset, rows), known)
+    except RowError:  # gone
+        changed = True
+    if changed:
+        _changed.setdefault(dataset, set()).add(shard)
+    return changed
+
+
+def forget_changed(dataset: Dataset) -> None:
+    """Hash the shards again that were seen to have changed: a new job begins."""
+    for shard in _changed.pop(dataset, ()):
+        _keys[dataset].pop(shard, None)
 
 
 def _hashed(dataset: Dataset, rows: Sequence[int]) -> npt.NDArray[np.uint8]:

@@ -17,7 +17,7 @@ from transferability.encoders.base import Modality
 from transferability.encoders.registry import prefixes_of
 from transferability.errors import EncoderError, OptionError, nearest_names, one_line, passes_through
 from transferability.features.cache_admin import size_limit
-from transferability.features.fingerprints import describe
+from transferability.features.fingerprints import describe, forget_changed
 from transferability.features.preprocessing import most_workers
 from transferability.features.shards import SHARD_ROWS, Shard, plan
 from transferability.features.store import DType, Entry, FeatureCache
@@ -131,6 +131,7 @@ def make_job(
 ) -> Job:
     """Return a checked job, with the defaults filled in."""
     options = _checked(ExtractionOptions(**arguments))
+    forget_changed(dataset)
     if not accepts(encoder, dataset.modality):
         message = f"encoder {encoder.name!r} takes {NOUNS[encoder.modality or 'array']}; data {dataset.name!r} are "
         message += f"{NOUNS[dataset.modality]}. {encoders_for(dataset.modality)}"

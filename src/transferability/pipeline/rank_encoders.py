@@ -116,10 +116,10 @@ def rank(
     race : int, optional
         How many first places to race for. Encoders that a paired test on a growing sample of the target puts behind
         them leave before they are extracted further, and are not in the ranking: `Ranking.provenance["race"]` says who
-        left when, and on what evidence. Any one of the first leaves with a chance of at most 5 %, as far as classifiers
+        left when, and on what evidence. Each of the first leaves with a chance of at most 5 %, as far as classifiers
         that are fitted on the samples tell (`transferability.ranking.race`). By default no encoder leaves.
     executor : {"local", "ray"}, default="local"
-        "ray": on the actors of a Ray cluster, one encoder at a time each (`pipeline.cluster`). A race is run here.
+        "ray": on the actors of a Ray cluster, one encoder at a time each (`pipeline.cluster`), in a race as well.
     progress : callable (what, done, total), optional
     tell : callable (entry, done, total), optional
         Called with each `Ranked` or `Skipped` as soon as it is there, the encoders that are done, and all of them.
@@ -150,6 +150,7 @@ def rank(
     >>> [entry.encoder for entry in result.entries]
     ['pixels', 'rows']
     """
+    check_choice(executor, ("local", "ray"), "executor")
     settings = settings or Settings()
     estimator = relatedness or TaskRelatedness(seed=settings.seed)
     criterion = None if criterion is None else sort_key(criterion)
@@ -173,7 +174,7 @@ def rank(
     if race is not None:
         raced = run_race(
             target_part, reference_parts, wanted, estimator, settings,
-            criterion=criterion, first=race, needs=measure.needs, progress=progress,
+            criterion=criterion, first=race, needs=measure.needs, executor=executor, progress=progress,
         )  # fmt: skip
         wanted, skipped = raced.encoders, list(raced.skipped)
     target_name, *names = [part.name for part in parts]
@@ -190,7 +191,7 @@ def rank(
 
     if tell:
         tell(None, 0, len(wanted))
-    if check_choice(executor, ("local", "ray"), "executor") == "ray":
+    if executor == "ray":
         entries, failed = rank_on_ray(wanted, measure, settings, target_part, reference_parts, tell)
         wanted, skipped = [], skipped + failed
     work = encoders_in_turn(measure, wanted, settings, target_part, reference_parts)

@@ -19,6 +19,7 @@ from transferability._criteria import (
 from transferability._validate import check_choice
 from transferability.display.columns import column_named, describe_columns
 from transferability.display.formats import amount
+from transferability.display.race import how_many_left
 from transferability.display.tables import agreement_table, front_table, matrix_table, ranking_table, terms_table
 from transferability.errors import TaskError, UnknownNameError, nearest_names, require_extra
 from transferability.ranking.confidence import Parts, can_be_best, intervals_of, without_copies
@@ -141,7 +142,9 @@ class Ranking:
         ]
         more = f", … {len(self) - 3} more" if len(self) > 3 else ""
         counted = "1 encoder" if len(self) == 1 else f"{len(self)} encoders"
-        return f"Ranking({self.target!r}, {counted} by {self.criterion}: {', '.join(shown)}{more})"
+        left = how_many_left(self.provenance.get("race"))
+        raced = f"; {left}" if left else ""
+        return f"Ranking({self.target!r}, {counted} by {self.criterion}: {', '.join(shown)}{more}{raced})"
 
     @property
     def quantity(self) -> Quantity:

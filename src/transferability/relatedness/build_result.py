@@ -18,7 +18,7 @@ from transferability.task import Task
 
 __all__ = ["Side", "build_result"]
 
-_CHANCE = "so that loss and bound say no more than chance"
+_CHANCE = "so that the bound says no more than chance"
 
 
 class Side(NamedTuple):

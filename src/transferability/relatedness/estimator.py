@@ -22,14 +22,15 @@ from transferability.relatedness.classifier.tau import DEFAULT_TAU
 from transferability.relatedness.packs.pack import ReferencePack
 from transferability.relatedness.packs.reference import PackTask
 from transferability.relatedness.parameters import Parameters
-from transferability.relatedness.references import in_one_space, is_union, relate_to_own_half, union_of
+from transferability.relatedness.references import LEAST_ROWS, in_one_space, is_union, relate_to_own_half, union_of
 from transferability.relatedness.relate_samples import Folds, prepare_target, relate_samples
 from transferability.relatedness.relate_statistics import relate_statistics
+from transferability.relatedness.results.copies import with_copies
 from transferability.relatedness.results.result import Relatedness
 from transferability.relatedness.solvers.base import Solver, SolverOptions, solver_class
 from transferability.relatedness.target_classifier import with_target_classifier
 from transferability.relatedness.tasks.checks import as_task, check_count, check_magnitudes, check_tasks, check_tau
-from transferability.relatedness.tasks.test_parts import first_copies, target_test_of
+from transferability.relatedness.tasks.test_parts import target_test_of
 from transferability.task import Task
 
 __all__ = ["TaskRelatedness"]
@@ -77,8 +78,7 @@ class TaskRelatedness(Parameters):
         Of several references, relate the target to all of them together as well: each target class may take its
         reference class from any of them.
     epochs, batch_size : int, default=1001 and 500
-        Of Algorithm 1 (the authors' code; the paper's text: 2,000 epochs). The batch should be larger than the number
-        of features.
+        Of Algorithm 1 (the authors' code; the paper's text: 2,000 epochs). Take a batch above the number of features.
     covariance_weight : float, default=0.01
         λ of Eq. 5, for ``ground_cost="gamma"`` only; ≥ 0. The paper's value.
     seed : int, default=0
@@ -171,10 +171,10 @@ class TaskRelatedness(Parameters):
         reference_test, target_test : Task, or sequence of Task for several references, optional
             Samples that nothing is fitted on. The bound is measured on them where they are given.
         folds : int, or sequence of (fitting rows, test rows), optional
-            Cross-fitting: every row of the target is measured once, by a transformation that was fitted without it. The
-            bound is then on the mean loss of the fold classifiers; the transformation that the result holds is fitted
-            to all rows (with no reference to one half). Another seed, or another order of the rows, is another draw of
-            the folds. With no reference the number is that within each half, at most the rows of its smallest class.
+            Cross-fitting: every row of the target, and of a reference without a test part, is measured once, by a
+            transformation that was fitted without it. The bound is then on the mean loss of the fold classifiers; the
+            transformation that the result holds is fitted to all rows (with no reference to one half). Another seed or
+            order of rows draws other folds. With no reference: folds of each half, at most its smallest class's rows.
 
         Returns
         -------
@@ -201,8 +201,8 @@ class TaskRelatedness(Parameters):
         else:
             results = self._fit_samples(panel, target, target_test, folds)
             if results[0].evaluated_on != "fit":
-                copies = first_copies(as_task(target_test or target))
-                results = [dataclasses.replace(each, first_copies=copies) for each in results]
+                least = 0 if target_test else 2 if panel else LEAST_ROWS
+                results = with_copies(results, as_task(target_test or target), least)
         best = min(results, key=lambda result: result.bound)
         return dataclasses.replace(best, others=tuple(results)) if len(results) > 1 else best
 

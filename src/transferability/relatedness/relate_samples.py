@@ -168,10 +168,13 @@ def relate_samples(
         seed=options.seed,
         level=not options.standardize,
     )
-    related = relate_parts(options, prepared, target, on_test=reference_test is not None)
+    folds: tuple[Reference, ...] = ()
+    if reference_test is None and target.evaluated_on == "folds":
+        folds = prepared.in_folds(len(target.parts), standardize=standardize)
+    related = relate_parts(options, prepared, target, folds, on_test=reference_test is not None)
     # A test part of the reference alone holds out no row of the target: its loss and accuracy are of the fitting part.
     result = result_of(options, prepared, target.whole, related, target.evaluated_on, time.perf_counter() - started)
-    seen = reference_test is None and target.evaluated_on != "fit"
+    seen = reference_test is None and target.evaluated_on != "fit" and not folds
     return replace(result, notes=(*result.notes, REFERENCE_ON_FIT)) if seen else result
 
 
@@ -185,18 +188,29 @@ def _relate_to_pack(options: SolverOptions, pack: PackTask, target: PreparedTarg
     return replace(result, certificate=f"{result.certificate} {rows}") if result.certified else result
 
 
-def relate_parts(options: SolverOptions, reference: Reference, target: PreparedTarget, *, on_test: bool) -> Related:
-    """Solve on the whole target, and measure each part by a solution that has not seen it."""
+def relate_parts(
+    options: SolverOptions,
+    reference: Reference,
+    target: PreparedTarget,
+    reference_folds: Sequence[Reference] = (),
+    *,
+    on_test: bool,
+) -> Related:
+    """Solve on the whole target, and measure each part by a solution that has not seen it.
+
+    `reference_folds` are the references that the folds of the target are related to; by default all to the whole one.
+    """
     whole, seed = target.whole, options.seed
     solution, path = best_solution(options, reference, whole)
-    folds = [solution]
+    references, folds = [reference], [solution]
     if target.evaluated_on == "folds":
-        folds = [best_solution(options, reference, part.fit)[0] for part in target.parts]
+        references = list(reference_folds) or [reference] * len(target.parts)
+        folds = [best_solution(options, each, part.fit)[0] for each, part in zip(references, target.parts, strict=True)]
     measured = []
-    for part, each in zip(target.parts, folds, strict=True):
+    for part, each, reference_part in zip(target.parts, folds, references, strict=True):
         on_fit = target.evaluated_on == "fit"
         guesses = each.labels if on_fit and part.truth is None else None
-        left = reference.at(each.tau).measured
+        left = reference_part.at(each.tau).measured
         measured.append((part.rows, measure(each, left, part.features, part.truth, guesses, seed=seed)))
     together = pool(measured) if len(measured) > 1 else measured[0][1]
     fit_bound = together.certificate.bound

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from transferability._writing import write_through_temporary
+from transferability.display.race import race_in_words
 from transferability.errors import MissingExtraError
 from transferability.report.folder import remove_stale, write_readme
 from transferability.report.parts import VisualSummaries
@@ -50,7 +51,8 @@ def write_records(record: Mapping[str, Any], results: Reportable | Sequence[Repo
     with suppress(MissingExtraError):  # results must not be lost for want of a way to look at them
         files += write_report(summarize_records([(record, details)]), folder)
     remove_stale(folder, files)
-    write_readme(folder)
+    race = (record.get("made") or {}).get("race")
+    write_readme(folder, "" if race is None else f"{race_in_words(race)} `made.race` in `ranking.json` says who left.")
     return files
 
 

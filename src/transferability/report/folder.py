@@ -73,8 +73,8 @@ def remove_old_parts(folder: Path, written: Iterable[str]) -> None:
                 part.rmdir()
 
 
-def write_readme(folder: Path) -> None:
-    """Write a README that says what each file of a folder is; one that somebody else wrote stays as it is."""
+def write_readme(folder: Path, said: str = "") -> None:
+    """Write a README that says what each file of a folder is, and `said`; one that somebody else wrote stays."""
     path = folder / "README.md"
     if path.exists() and not _is_ours(path):
         return
@@ -84,7 +84,7 @@ def write_readme(folder: Path) -> None:
     parts = sorted(each.name for each in folder.iterdir() if _PART.fullmatch(each.name) and each.is_dir())
     lines += [f"- `{parts[0]}/`: one folder for each target, with the same files"] if parts else []
     again = "`transferability report FOLDER` writes the report anew from the JSON files."
-    text = "\n".join([_FIRST_LINE, "", *lines, "", again, ""])
+    text = "\n".join([_FIRST_LINE, "", *lines, "", *([said, ""] if said else []), again, ""])
     write_through_temporary(path, text.encode("utf-8"))
 
 

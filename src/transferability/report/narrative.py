@@ -7,7 +7,6 @@ from typing import Any
 
 from transferability._criteria import (
     BOUND,
-    OWN_HALF,
     QUANTITIES,
     TRANSFERRED_ACCURACY,
     TRANSFERRED_LOSS,
@@ -15,24 +14,13 @@ from transferability._criteria import (
     quantity_of,
 )
 from transferability.display.columns import title_of
-from transferability.display.formats import NOTHING, amount, confidence, interval, number, percent
-from transferability.report.relation_narrative import MEASURED_ON, WITHOUT_MAP, relation_on_new_data
+from transferability.display.formats import amount, confidence, interval, number, percent
+from transferability.display.race import how_many_left
+from transferability.report.relation_narrative import MEASURED_ON
 
-__all__ = [
-    "accuracy_in_words",
-    "answer",
-    "certificate_in_words",
-    "match_in_words",
-    "points_in_words",
-]
+__all__ = ["answer"]
 
 Entry = Mapping[str, Any]
-_WITHIN_NOISE = 2.0  # standard errors
-_LOST = (
-    ("on_reference", "on the reference already"),
-    ("to_labels", "to classes that share a reference class"),
-    ("on_target", "on the target (negative: gained)"),
-)
 _CONFIDENCE = 0.95  # of what a ranking says of new data
 _NAMED = 3  # encoders, before they are only counted
 _BEST: dict[Quantity, str] = {
@@ -48,6 +36,7 @@ def answer(
     entries: Sequence[Entry],
     truth: str | None,
     confirmation: Mapping[str, Any] | None = None,
+    race: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Say which encoder to take, how sure that is and what being wrong would cost.
 
@@ -61,17 +50,21 @@ def answer(
         What the entries' `accuracy` is: the ground truth. None where it is unknown.
     confirmation : mapping or None
         `Confirmation.to_dict()`: where some encoders were fine-tuned, the answer rests on that.
+    race : mapping or None
+        ``Ranking.provenance["race"]``: encoders that left have no entry.
     """
     if confirmation is not None and confirmation["best"] is not None:
-        return _confirmed_answer(target, entries, confirmation)
+        return _confirmed_answer(target, entries, confirmation, race)
     best = entries[0]
     known = any(entry["result"]["transferred_accuracy"] is not None for entry in entries)
     quantity = quantity_of(criterion, accuracy_known=known)
     runner_up = entries[1] if len(entries) > 1 else None
-    sentence = _how_sure(best, entries[1:], criterion, quantity) + _cost(best, entries, truth)
+    sentence = _how_sure(best, entries[1:], criterion, quantity, race)
+    sentence += _cost(best, entries, truth, raced=bool(how_many_left(race)))
     facts = _facts(best, quantity)
     if runner_up is not None:
         facts.append({"label": "Runner-up", "value": runner_up["name"], "note": _behind(best, runner_up, quantity)})
+    facts += _race_fact(race)
     headline = f"Take {best['name']} for {target}."
     if all(_not_above_chance(entry["result"]) for entry in entries):
         headline = f"No encoder of these does better than chance on {target}."
@@ -83,7 +76,9 @@ def _not_above_chance(result: Mapping[str, Any]) -> bool:
     return accuracy is not None and bool(accuracy <= result["chance"])
 
 
-def _confirmed_answer(target: str, entries: Sequence[Entry], confirmation: Mapping[str, Any]) -> dict[str, Any]:
+def _confirmed_answer(
+    target: str, entries: Sequence[Entry], confirmation: Mapping[str, Any], race: Mapping[str, Any] | None
+) -> dict[str, Any]:
     """Say which encoder to take after some were fine-tuned, and what the ranking had said."""
     best = next(each for each in entries if each["name"] == confirmation["best"])
     tuned = next(each for each in confirmation["entries"] if each["encoder"] == confirmation["best"])
@@ -91,6 +86,8 @@ def _confirmed_answer(target: str, entries: Sequence[Entry], confirmation: Mappi
     sentence = str(confirmation["in_words"]).removesuffix(".")
     if first is not best:
         sentence += f"; before fine-tuning, {first['name']} was first"
+    if how_many_left(race):
+        sentence += f"; {how_many_left(race)} before"
     low, high = tuned["interval"]
     fact = {
         "label": "Fine-tuned accuracy",
@@ -100,7 +97,24 @@ def _confirmed_answer(target: str, entries: Sequence[Entry], confirmation: Mappi
     }
     known = any(entry["result"]["transferred_accuracy"] is not None for entry in entries)
     facts = _facts(best, TRANSFERRED_ACCURACY if known else BOUND)
-    return {"headline": f"Take {best['name']} for {target}.", "sentence": sentence, "facts": [fact, *facts]}
+    return {
+        "headline": f"Take {best['name']} for {target}.",
+        "sentence": sentence,
+        "facts": [fact, *facts, *_race_fact(race)],
+    }
+
+
+def _race_fact(race: Mapping[str, Any] | None) -> list[dict[str, str]]:
+    if race is None or not race["dropped"]:
+        return []
+    share = percent(race["items"] / max(1, race["items_of_all"]))
+    return [
+        {
+            "label": "Race",
+            "value": f"{len(race['dropped']):,} left",
+            "note": f"{how_many_left(race)}; {share} of all items were encoded",
+        }
+    ]
 
 
 def _facts(best: Entry, quantity: Quantity) -> list[dict[str, str]]:
@@ -155,7 +169,21 @@ def _on_new_data(quantity: Quantity, standing: Mapping[str, Any], evaluated_on: 
     return f"on new data {ends}, with {confidence(evaluated_on)} for all encoders at once"
 
 
-def _how_sure(best: Entry, others: Sequence[Entry], criterion: str, quantity: Quantity) -> str:
+def _how_sure(
+    best: Entry, others: Sequence[Entry], criterion: str, quantity: Quantity, race: Mapping[str, Any] | None = None
+) -> str:
+    """Say how far the first is ahead, of those that were ranked and of those that left a race."""
+    if race is None or not how_many_left(race):
+        return _how_sure_of_ranked(best, others, criterion, quantity)
+    left = (
+        f"{how_many_left(race)} on samples of the target, each put behind the first by a test (p ≤ {race['error']:g})"
+    )
+    if not others:
+        return f"It is the only encoder that was ranked on all rows: {left}"
+    return f"{_how_sure_of_ranked(best, others, criterion, quantity)}; {left}"
+
+
+def _how_sure_of_ranked(best: Entry, others: Sequence[Entry], criterion: str, quantity: Quantity) -> str:
     if not others:
         return "It is the only encoder that was ranked, so nothing can be said of a choice"
     runner_up = others[0]
@@ -214,7 +242,7 @@ def _lead(best: Mapping[str, Any], second: Mapping[str, Any], other: str, criter
     return f"{accuracy}, {points:.1f} points more than that of {other}"
 
 
-def _cost(best: Entry, entries: Sequence[Entry], truth: str | None) -> str:
+def _cost(best: Entry, entries: Sequence[Entry], truth: str | None, *, raced: bool = False) -> str:
     known = [each for each in entries if each["accuracy"] is not None]
     if best["accuracy"] is None:
         return ". Without labels of the target nothing can be said of what a wrong choice would cost."
@@ -224,68 +252,9 @@ def _cost(best: Entry, entries: Sequence[Entry], truth: str | None) -> str:
     name = "the runner-up" if highest is entries[1] else highest["name"]  # which has been named
     lost = highest["accuracy"] - best["accuracy"]
     if lost <= 0:
-        return f"; no other encoder does better by the {truth} ({percent(best['accuracy'])})."
+        other = "none of the others that were ranked" if raced else "no other encoder"  # who left has none
+        return f"; {other} does better by the {truth} ({percent(best['accuracy'])})."
     return (
         f"; by the {truth}, {name} does best, so being wrong would cost about {100 * lost:.1f} points "
         f"({percent(highest['accuracy'])} against {percent(best['accuracy'])})."
     )
-
-
-def match_in_words(row: Mapping[str, Any]) -> str:
-    """Say how sure a class match is: by the cost of the best other assignment, or by the folds that agree."""
-    margin, error, other = (row.get(name) for name in ("margin", "margin_error", "alternative_class"))
-    share = row.get("share_of_folds")
-    if row["reference_class"] is None:
-        return "–"
-    if other is not None and (error is None or margin < _WITHIN_NOISE * error):
-        return f"could as well be {other}"
-    if share is not None and share < 1:
-        return f"{100 * share:.0f} % of folds"
-    return "sure" if margin is not None else "–"
-
-
-def points_in_words(row: Mapping[str, Any]) -> str:
-    """Return the points of accuracy that a class costs: on the reference + to shared classes + on the target."""
-    lost = [row.get(f"accuracy_lost_{name}") for name, _ in _LOST]
-    points = [round(100 * each, 1) + 0.0 for each in lost if each is not None]  # never −0.0
-    if len(points) < len(lost):
-        return NOTHING
-    return f"{points[0]:.1f}" + "".join(f" {'+' if each >= 0 else '−'} {abs(each):.1f}" for each in points[1:])
-
-
-def accuracy_in_words(result: Mapping[str, Any]) -> str:
-    """Say where accuracy is lost, in points, beside chance; "" where that is not known."""
-    lost, accuracy = result.get("accuracy_lost"), result["transferred_accuracy"]
-    if lost is None or accuracy is None:
-        return ""
-    parts = ", ".join(f"{round(100 * lost[name], 1) + 0.0:.1f} {what}" for name, what in _LOST)
-    below = "; it is below chance" if accuracy < result["chance"] else ""
-    standing = result.get("standing")  # of a relation; a ranking shares its confidence over the list
-    new_data = f"; {relation_on_new_data(standing, result['evaluated_on'])}" if standing else ""
-    alone = result.get("accuracy_without_map")
-    without = "" if alone is None else f"Without the map {percent(alone)}: {WITHOUT_MAP}. "
-    return (
-        f"Transferred accuracy {percent(accuracy)} (chance {percent(result['chance'])}{below}{new_data}). {without}"
-        f"Points lost: {parts}. Guessing costs {number(result['log_n_classes'])} nats."
-    )
-
-
-def certificate_in_words(result: Mapping[str, Any]) -> str:
-    """Say what is bounded, on which rows, and why."""
-    mapped = "" if result["solver"] == "alternating" and result["ridge"] is None else " by the fitted map"
-    loss = f" of {number(result['transferred_loss'])} nats"
-    if result["transferred_loss"] is None:
-        loss = " that is not known, for want of labels"
-    source, target = result["reference"], result["target"]
-    if source == OWN_HALF:
-        source, target = f"one half of {target}", "the other half"
-    claim = (
-        f"The classifier trained on {source}, transferred to {target}{mapped}, has a mean loss"
-        f"{loss}, {MEASURED_ON[result['evaluated_on']]}. "
-        f"{'The bound on it' if result['certified'] else 'The estimate'} is {number(result['bound'])} nats."
-    )
-    blocks = (
-        "" if result["exact_transport"] else " The transport was solved in blocks: feasible, so a little too large."
-    )
-    scope = " The bound holds on these rows and says nothing about others." * result["certified"]
-    return f"{claim} {result['certificate']}{blocks}{scope}"

@@ -13,16 +13,17 @@ from transferability.display.column_table import Column
 from transferability.display.columns import column_named, columns_of, shown_columns
 from transferability.display.front import mark_front
 from transferability.display.next_steps import next_steps
+from transferability.display.race import race_cells, race_headings, race_in_words
 from transferability.display.tables import agreement_table, front_table, grid
 from transferability.errors import TaskError
-from transferability.report.narrative import (
+from transferability.report.narrative import answer
+from transferability.report.relation_narrative import relation_answer
+from transferability.report.result_narrative import (
     accuracy_in_words,
-    answer,
     certificate_in_words,
     match_in_words,
     points_in_words,
 )
-from transferability.report.relation_narrative import relation_answer
 from transferability.report.stored import Record
 
 __all__ = ["keep_sample", "ranking_part", "relation_part"]
@@ -30,6 +31,7 @@ __all__ = ["keep_sample", "ranking_part", "relation_part"]
 _PROBE = "accuracy of the linear probe"
 _MAX_CLASSES = 60  # rows of a class table; the cheapest are left out
 _RESAMPLES = 200
+_MOST_LEFT = 200  # rows of the table of a race
 
 VisualSummaries = Sequence[Mapping[str, Any] | None]
 MeasuredAccuracies = Mapping[str, Mapping[str, float]]
@@ -63,13 +65,16 @@ def ranking_part(
         truth = None
     several = any(len(entry["result"]["panel"]) > 1 for entry in entries)
     cost, front = front_table(rows)
+    made = record.get("made") or {}
     return {
         "kind": "ranking",
         "targets": [record["target"]],
         "references": record["references"],
         "criterion": record["criterion"],
         "quantity": quantity,
-        "answer": answer(record["target"], record["criterion"], entries, truth, record.get("confirmation")),
+        "answer": answer(
+            record["target"], record["criterion"], entries, truth, record.get("confirmation"), made.get("race")
+        ),
         "entries": entries,
         "columns": [_heading(column) for column in shown],
         "more": [_heading(column) for column in more],
@@ -80,9 +85,18 @@ def ranking_part(
         "truth": truth,
         "agreement": _agreements(rows, columns_of(columns), known) if truth else [],
         "matrix": _panel_matrix("Encoder", [(e["name"], e["result"]) for e in entries]) if several else None,
+        "race": None if made.get("race") is None else _race(made["race"]),
         "skipped": record["skipped"],
-        "made": record.get("made") or {},
+        "made": made,
     }
+
+
+def _race(race: Record) -> dict[str, Any]:
+    """Return what the report says of a race, and who left."""
+    cells = race_cells(race)
+    more = len(cells) - _MOST_LEFT
+    note = f"{more:,} more left: made.race in ranking.json names all." if more > 0 else ""
+    return {"in_words": race_in_words(race), "headings": race_headings(race), "rows": cells[:_MOST_LEFT], "more": note}
 
 
 def _n_fine_tuned(confirmation: Record | None) -> int:
@@ -168,6 +182,7 @@ def relation_part(record: Record, details: VisualSummaries, samples: dict[str, A
         "truth": None,
         "agreement": [],
         "matrix": _panel_matrix("Target", [(each["target"], each) for each in results]) if several else None,
+        "race": None,
         "skipped": [],
         "made": record.get("made") or {},
     }

@@ -116,6 +116,10 @@ def _markdown_of_part(part: Mapping[str, Any]) -> list[str]:
             lines += _markdown_table(head, rows)
     else:
         lines += _markdown_relations(part["entries"])
+    if part["race"] is not None:
+        lines += [_paragraph(part["race"]["in_words"]), ""]
+        lines += _markdown_table(part["race"]["headings"], part["race"]["rows"]) if part["race"]["rows"] else []
+        lines += [_paragraph(part["race"]["more"]), ""] if part["race"]["more"] else []
     first = part["entries"][0]["result"]
     lines += [_paragraph(first["in_words"]), ""]
     classes = [

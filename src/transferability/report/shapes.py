@@ -95,6 +95,19 @@ _DATA = {
     "fingerprint?": str,
     "notes?": [str],
 }
+_RACE = {
+    "first": int,
+    "error": float,
+    "quantity": str,
+    "n_began?": int,
+    "n_stayed?": int,
+    "rounds": [{"n_rows": int, "n_encoders": int, "n_compared?": int, "why_not?": (str, None)}],
+    "dropped": [
+        {"encoder": str, "n_rows": int, "value": float, "rival": str, "rival_value": float, "p_value": float},
+    ],
+    "items": int,
+    "items_of_all": int,
+}
 MADE = {
     "at": str,
     "machine": str,
@@ -104,6 +117,7 @@ MADE = {
     "data": [_DATA],
     "command?": str,
     "target?": str,
+    "race?": _RACE,
 }
 _SHARED = {"schema": int, "made?": object}
 _COST = {

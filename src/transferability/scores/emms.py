@@ -17,7 +17,7 @@ import array_api_compat
 import numpy as np
 
 from transferability._array import Array, FloatArray, IntArray, Namespace, as_numpy
-from transferability._validate import as_array, check_targets
+from transferability._validate import as_array, check_magnitude, check_targets
 from transferability.errors import LabelError
 from transferability.scores._info import ScoreInfo, ScoreInputs
 from transferability.scores._labelled import LabelledFeatures
@@ -198,6 +198,7 @@ def _as_embeddings(embeddings: Any, present: IntArray) -> FloatArray:
     if not np.isfinite(array).all():
         message = "`label_embeddings` must be finite; some hold NaN or infinity. Embed these class names again."
         raise LabelError(message)
+    check_magnitude(np.abs(array).max(axis=(0, 1)), "label_embeddings", LabelError)
     return np.asarray(array[:, present])
 
 

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from transferability._array import Array, FloatArray, Namespace, as_numpy
+from transferability._validate import check_magnitude
 from transferability.errors import LabelError
 from transferability.scores._evidence import maximize_evidence
 from transferability.scores._info import ScoreInfo, ScoreInputs
@@ -186,6 +187,7 @@ def _as_targets(array: npt.NDArray[Any], n_samples: int, *, regression: bool) ->
     if not np.isfinite(targets).all():
         message = f"`labels` must be finite; row {int(np.argmin(np.isfinite(targets).all(axis=1)))} is not."
         raise LabelError(message)
+    check_magnitude(np.abs(targets).max(axis=0), "labels", LabelError)
     if not regression and not np.isin(targets, (0.0, 1.0)).all():
         message = "`labels` of two dimensions must be a 0/1 indicator. Pass regression=True for real targets."
         raise LabelError(message)

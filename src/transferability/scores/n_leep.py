@@ -74,8 +74,10 @@ def n_leep(features: Any, labels: Any, *, n_components: int | None = None, seed:
     Notes
     -----
     Cost O(n d² + d³) for the principal components and O(n C p²) per step of the mixture with C components in p
-    dimensions; memory O(d² + n C). The mixture is computed on the host. Public implementations differ in the number of
-    components (5 K in SFDA's code; max(min(K, n/5), n/10) in PACTran's), and SFDA's leaves out the logarithm.
+    dimensions; memory O(d² + n C). The mixture is computed on the host, in units in which the components that are kept
+    have a mean variance of one: the 1e-6 that scikit-learn's mixture adds to covariances then means the same whatever
+    the unit of the features. Public implementations differ in the number of components (5 K in SFDA's code;
+    max(min(K, n/5), n/10) in PACTran's), and SFDA's leaves out the logarithm.
 
     References
     ----------
@@ -105,6 +107,8 @@ def _n_leep(data: LabelledFeatures, n_components: int | None, seed: int) -> NLee
     values = data.principal.values
     kept = int(np.searchsorted(np.cumsum(values) / values.sum(), _ENERGY)) + 1
     points = as_numpy(data.principal.coordinates(kept))
+    # Of mean variance one: what the mixture adds to its covariances must not depend on the unit of the features.
+    points /= np.sqrt(values[:kept].sum() / (data.n_samples * kept))
     mixture = fit_mixture(points, int(n_components), np.random.default_rng(seed))
     value = expected_empirical_log(xp, mixture.responsibilities, data.labels)
     return NLeepResult(
@@ -130,6 +134,7 @@ SCORES = (
         limitations="differences of some hundredths: they come from the start of the mixture",
         function=_from_inputs,
         on_device=False,
+        invariant_to=frozenset({"shift", "scale", "rotation"}),
         drawn=True,
     ),
 )

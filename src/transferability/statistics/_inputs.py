@@ -13,7 +13,7 @@ import scipy.sparse
 from scipy.linalg import blas
 
 from transferability._array import Array, FloatArray, IntArray, Namespace, as_numpy
-from transferability._validate import check_features
+from transferability._validate import check_features, check_magnitude
 from transferability.errors import FeatureError
 
 __all__ = [
@@ -29,7 +29,6 @@ __all__ = [
 ]
 
 _BLOCK_ELEMENTS = 1 << 20
-_LARGEST = 1e15
 
 
 def is_numpy(xp: Namespace) -> bool:
@@ -87,13 +86,7 @@ def host_features(features: Any, argument: str = "features") -> FloatArray:
 
 
 def _check_magnitude(xp: Namespace, array: Array, argument: str) -> None:
-    """Refuse what no encoder makes on purpose, before sums of fourth powers overflow."""
-    largest = max(float(xp.max(array)), -float(xp.min(array)))
-    if largest > _LARGEST:
-        message = (
-            f"`{argument}` must be smaller than {_LARGEST:.0e} in size; the largest is {largest:.1e}. Rescale them."
-        )
-        raise FeatureError(message)
+    check_magnitude(max(float(xp.max(array)), -float(xp.min(array))), argument, FeatureError)
 
 
 def row_blocks(xp: Namespace, array: Array) -> Iterator[tuple[int, Array]]:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from transferability import __version__, scores
 from transferability.cli.app import app, main
 from transferability.display.formats import number, percent
-from transferability.errors import TransferabilityError
+from transferability.errors import FeatureError, TransferabilityError
 from transferability.features import write_features
 
 COMMANDS = [
@@ -331,6 +331,18 @@ def test_score_of_targets(tmp_path: Path) -> None:
         assert "takes no targets" in found[name]["skipped"]["knn"]
     _, err = run("score", "--features", str(tmp_path / "numbers.npz"), "--score", "knn", code=1)
     assert "skipped knn: needs labels of classes, and takes no targets." in " ".join(err.split())
+
+
+def test_score_says_what_a_file_holds_beside_labels(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    features, labels = rng.normal(size=(60, 4)), np.arange(60) % 3
+    np.savez(tmp_path / "both.npz", features=features.astype(">f8"), labels=labels, targets=features[:, 0])
+    found, err = run("score", str(tmp_path / "both.npz"), "--score", "logme", "--json")
+    assert json.loads(found)["scores"][0]["value"] == pytest.approx(float(scores.logme(features, labels)))
+    assert "the file's targets are not used" in " ".join(err.split())
+    np.savez(tmp_path / "two.npz", features=features, labels=np.stack([labels == 0, labels > 0], axis=1).astype(int))
+    with pytest.raises(FeatureError, match="Several labels per row are saved as `targets`"):
+        run("score", str(tmp_path / "two.npz"))
 
 
 def test_score_reads_label_embeddings(tmp_path: Path) -> None:

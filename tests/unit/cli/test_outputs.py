@@ -226,6 +226,19 @@ def test_names_of_emoji_and_markup_stay_names(run: Run) -> None:
     assert "Encoders for a:rocket:[b]" in out
 
 
+def test_relate_shows_the_points_of_accuracy_that_each_class_loses(run: Run) -> None:
+    from transferability.report.narrative import points_in_words
+
+    code, out, _ = run(*RELATE)
+    classes = json.loads(run(*RELATE, "--json")[1])["results"][0]["per_class"]
+    table = " ".join(out.split("Reference class of each target class", 1)[1].split())
+    assert code == 0
+    assert table.startswith("target class")
+    assert "points lost" in table
+    for row in classes:
+        assert points_in_words(row) in table
+
+
 def test_relate_prints_the_first_rows_of_many_and_says_where_the_rest_is(run: Run) -> None:
     labels = np.repeat(np.arange(100), 4)
     for seed, name in enumerate(("near", "goal")):

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transferability.datasets import Dataset, load_dataset
+from transferability.datasets.in_memory import from_memory
 from transferability.encoders.base import Reading
 from transferability.errors import EncoderError
 from transferability.features import FeatureCache, cache_admin, extract_blocks, extract_outputs, extract_share
@@ -266,3 +267,61 @@ def test_the_index_takes_24_bytes_a_row(cache):
     assert there.all()
     index = known._index
     assert sum(each.nbytes for each in (index.keys, index.file_of, index.row_of)) == 40 * 24
+
+
+class Pool(Counting):
+    """Another encoder of the same data."""
+
+    name = "another"
+
+
+def drawn_anew(read):
+    """Return a data set of eight rows whose items are whatever `read` returns now."""
+    return Dataset(
+        "drawn", "array", np.array(list("abcdefgh")), read=read, content=lambda row: np.asarray(read(row)).tobytes()
+    )
+
+
+def test_rows_that_changed_after_they_were_hashed_are_not_kept(cache, caplog):
+    """One encoder's pass hashes; a row is replaced; the next encoder's features of it are not those of what it was."""
+    rows = POOL[:8].copy()
+    dataset = drawn_anew(lambda row: rows[row].copy())
+    extract_outputs(Pool(), dataset, ["features"], cache=cache)
+    rows[2] = -1.0
+    found = extract_outputs(Counting(), dataset, ["features"], cache=cache)["features"].features
+    np.testing.assert_array_equal(found[2], [-2.0, -2.0, -2.0])
+    assert "features of rows 'a' to 'd' of data 'drawn' are not kept" in caplog.text
+    assert encoded(cache, numbers(range(8))) == [0, 1, 2, 3]  # the other shard was kept
+    encoder = Counting()
+    extract_outputs(encoder, dataset, ["features"], cache=cache)  # hashed anew
+    assert encoder.encoded == [-1.0]
+
+
+def test_rows_that_are_drawn_at_random_are_not_kept(cache, caplog):
+    rng = np.random.default_rng(0)
+    dataset = drawn_anew(lambda row: POOL[row] * rng.choice([-1, 1]))
+    extract_outputs(Counting(), dataset, ["features"], cache=cache)
+    assert caplog.text.count("transformed at random") == 2  # shards
+    assert encoded(cache, numbers(range(8))) == list(range(8))
+
+
+def test_rows_that_are_gone_when_they_are_written_are_not_kept(cache, caplog):
+    reads = []
+
+    def read(row):
+        reads.append(row)
+        if len(reads) > 16:  # hashed once, encoded once
+            message = "it was removed"
+            raise OSError(message)
+        return POOL[row]
+
+    found = extract_outputs(Counting(), drawn_anew(read), ["features"], cache=cache)["features"].features
+    np.testing.assert_array_equal(found, 2 * POOL[:8])
+    assert "not kept" in caplog.text
+
+
+def test_no_text_has_the_content_of_a_pair():
+    pairs = from_memory([("ab", "c"), ("a", "bc"), ("", "abc")], "pairs")
+    texts = from_memory(["abc", "\x02" + 7 * "\x00" + "abc", "\xff" + "\x02" + 7 * "\x00" + "abc"], "texts")
+    keys = np.concatenate([pairs.row_keys(range(3)), texts.row_keys(range(3))])
+    assert len(np.unique(keys, axis=0)) == 6

@@ -11,7 +11,7 @@ from transferability import Relatedness, Task, TaskRelatedness
 from transferability.errors import LabelError, OptionError, TaskError
 from transferability.relatedness.measure import Measurement, pool
 from transferability.relatedness.packs.pack import ReferencePack
-from transferability.relatedness.tasks.sample import stratified_folds
+from transferability.relatedness.tasks.sample import equal_rows, stratified_folds
 
 GROUND_COSTS = ["exact", "loss", "euclidean"]
 
@@ -67,6 +67,15 @@ def test_equal_rows_stay_together_though_a_feature_is_zero_throughout() -> None:
         assert set(test) == {row ^ 1 for row in test}  # each with its copy
 
 
+def test_a_row_that_is_far_larger_than_all_others_makes_no_copies_of_them() -> None:
+    features = np.random.default_rng(0).normal(size=(60, 4))
+    features[:, 3] = np.where(np.arange(60) < 5, features[:, 3], 0.0)  # a feature that is mostly zero
+    features[7] = 1e9
+    np.testing.assert_array_equal(equal_rows(features, np.arange(60) % 3), np.arange(60))
+    features[30] = features[9]
+    assert equal_rows(features, np.arange(60) % 3)[30] == 9
+
+
 @pytest.mark.parametrize("labelled", [True, False])
 @pytest.mark.parametrize("n_folds", [2, 5, 6])
 def test_no_duplicates_empty_a_fold_or_a_class(labelled: bool, n_folds: int) -> None:
@@ -85,11 +94,15 @@ def test_no_duplicates_empty_a_fold_or_a_class(labelled: bool, n_folds: int) -> 
 
 @pytest.mark.parametrize("ground_cost", GROUND_COSTS)
 def test_pooled_numbers_are_those_of_fits_fold_by_fold(ground_cost: str) -> None:
-    """Every fold is a fit of its own with its rows as test part; together they are the mean over all rows."""
+    """Every fold is a fit of its own with its rows as test parts; together they are the mean over all rows."""
     folds = stratified_folds(TARGET.labels, TARGET.features, 4, seed=0)
+    reference_folds = stratified_folds(REFERENCE.labels, REFERENCE.features, 4, seed=0)
     model = TaskRelatedness(0.5, ground_cost=ground_cost)
     result = model.fit(REFERENCE, TARGET, folds=folds)
-    alone = [model.fit(REFERENCE, TARGET.subset(fit), target_test=TARGET.subset(test)) for fit, test in folds]
+    alone = [
+        model.fit(REFERENCE.subset(their_fit), TARGET.subset(fit), REFERENCE.subset(their_test), TARGET.subset(test))
+        for (fit, test), (their_fit, their_test) in zip(folds, reference_folds, strict=True)
+    ]
     weights = np.array([len(test) for _, test in folds]) / 60
     assert result.bound == pytest.approx(weights @ [each.bound for each in alone], rel=1e-12)
     assert result.transferred_loss == pytest.approx(weights @ [each.transferred_loss for each in alone], rel=1e-6)
@@ -181,7 +194,7 @@ def test_labels_of_a_fold_have_no_influence_on_who_measures_it(ground_cost: str)
     labels[rows] = np.roll(labels[rows], 1)
     changed = Task(TARGET.features, labels, name="target")
     model = TaskRelatedness(0.5, ground_cost=ground_cost)
-    one, other = (model.fit(REFERENCE, task, folds=folds) for task in (TARGET, changed))
+    one, other = (model.fit(REFERENCE, task, clusters(2), folds=folds) for task in (TARGET, changed))
     kept = rows[labels[rows] == TARGET.labels[rows]]
     assert 0 < len(kept) < len(rows)
     np.testing.assert_array_equal(one.transferred_losses[kept], other.transferred_losses[kept])

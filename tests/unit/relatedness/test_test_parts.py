@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -145,12 +147,29 @@ def test_rows_that_are_copies_under_one_encoder_only_are_none() -> None:
 def test_a_reference_that_is_measured_where_it_was_fitted_says_so() -> None:
     target = Task(_features(LABELS, 1), LABELS)
     test = Task(_features(TEST, 2), TEST)
-    for found in (_fit(target, test), TaskRelatedness().fit(REFERENCE, target, folds=2)):
-        assert REFERENCE_ON_FIT in found.notes
-        assert repr(found).endswith("%, the reference on its fitting rows)")
+    found = _fit(target, test)
+    assert REFERENCE_ON_FIT in found.notes
+    assert repr(found).endswith("%, the reference on its fitting rows)")
     with_test = Task(_features(TEST, 4), TEST, class_names=NAMES)
-    for found in (_fit(target, test, with_test), TaskRelatedness().fit(REFERENCE, target, with_test, folds=2)):
+    by_folds = [TaskRelatedness().fit(REFERENCE, target, each, folds=2) for each in (None, with_test)]
+    for found in (_fit(target, test, with_test), *by_folds):
         assert found.notes == ()
         assert repr(found).endswith("%)")
     assert TaskRelatedness().fit(REFERENCE, target).notes == ()  # all on the fitting rows, which `repr` says
     assert TaskRelatedness().fit(None, target).notes == ()
+
+
+def test_a_note_says_where_copies_of_a_row_are_on_both_sides() -> None:
+    rng = np.random.default_rng(0)
+    few = np.repeat(rng.normal(size=(2, 6)), 3, axis=0)
+    target = Task(np.concatenate([_features(LABELS, 1), few]), np.concatenate([LABELS, np.full(6, 4)]))
+
+    def notes(**measured: Any) -> str:
+        reference = measured.pop("reference", REFERENCE)
+        return " ".join(TaskRelatedness().fit(reference, target, **measured).notes)
+
+    assert "class '4' has fewer than 4 different rows" in notes(reference=None)
+    assert "copies" not in notes(folds=3)  # two different rows: one on each side
+    assert "copies" not in notes(reference=None, target_test=target)  # given sides
+    target = target.subset(np.arange(len(LABELS) + 3))
+    assert "class '4' has fewer than 2 different rows" in notes(folds=3)

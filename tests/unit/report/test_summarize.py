@@ -11,9 +11,10 @@ import pytest
 from transferability.errors import TaskError
 from transferability.ranking.result import Ranking
 from transferability.relatedness.results.result import Relatedness
-from transferability.report.narrative import answer, certificate_in_words, points_in_words
+from transferability.report.narrative import answer
 from transferability.report.relation_narrative import relation_answer, relation_on_new_data
 from transferability.report.render import to_html, to_json, to_markdown
+from transferability.report.result_narrative import certificate_in_words, points_in_words
 from transferability.report.summarize import summarize
 
 

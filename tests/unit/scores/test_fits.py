@@ -123,6 +123,14 @@ def test_n_leep_of_clusters_that_are_the_classes() -> None:
     assert scores.n_leep(rng.normal(size=(90, 2)), y, n_components=3).n_components == 3
 
 
+@pytest.mark.parametrize("unit", [1e-30, 1e-6, 1e-3, 1e3, 1e6, 1e12])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_n_leep_does_not_depend_on_the_unit(clusters: tuple[np.ndarray, np.ndarray], unit: float, dtype: type) -> None:
+    x, y = clusters
+    expected = float(scores.n_leep(x.astype(dtype), y))
+    assert float(scores.n_leep((x * unit).astype(dtype), y)) == pytest.approx(expected, rel=1e-3)
+
+
 def test_n_leep_default_number_of_components() -> None:
     rng = np.random.default_rng(0)
     few, many = rng.normal(size=(40, 3)), rng.normal(size=(400, 3))

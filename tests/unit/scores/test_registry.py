@@ -57,6 +57,19 @@ def test_many_skip_with_a_reason_and_go_on(inputs: ScoreInputs) -> None:
     assert float(results["h_score_shrunk"]) == pytest.approx(float(shrunk), rel=1e-12)
 
 
+def test_a_matrix_that_cannot_be_factorised_skips_one_score(
+    inputs: ScoreInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def singular(*_: object) -> None:
+        raise np.linalg.LinAlgError("2-th leading minor of the array is not positive definite")
+
+    monkeypatch.setattr(importlib.import_module("transferability.scores.n_leep"), "fit_mixture", singular)
+    results, skipped = scores.compute_many(["logme", "n_leep", "knn"], inputs)
+    assert set(results) == {"logme", "knn"}
+    assert skipped["n_leep"].startswith("`features` must be such that double precision resolves them; 'n_leep' met")
+    assert "Standardise" in skipped["n_leep"]
+
+
 def test_what_scores_share_is_made_once(inputs: ScoreInputs, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
 

@@ -99,28 +99,29 @@ def fit_margins(
     """
     spread = float(np.sqrt(np.mean(np.square(matched_logits - matched_logits.mean(axis=1, keepdims=True))))) or 1.0
     size = float(np.sqrt(np.mean(np.square(inputs)))) or 1.0
-    x = (inputs / size).astype(np.float32)
-    goal = (matched_logits / spread).astype(np.float32)
+    # In float32 the line search ends on rounding, and the map then moves by far more than the features do.
+    x = np.asarray(inputs, dtype=np.float64) / size
+    goal = matched_logits / spread
     rows = np.arange(len(x))
     n_classes, d = start.matrix.shape
     center = prior.matrix * (size / spread)
 
     def objective(theta: FloatArray) -> tuple[float, FloatArray]:
         matrix, offset = theta[: n_classes * d].reshape(n_classes, d), theta[n_classes * d :]
-        delta = x @ matrix.T.astype(np.float32) + offset.astype(np.float32) - goal  # (n, K)
-        own = delta[rows, matched_labels].astype(np.float64)
+        delta = x @ matrix.T + offset - goal  # (n, K)
+        own = delta[rows, matched_labels]
         delta *= _SHARPNESS
         largest = delta.max(axis=1, keepdims=True)
         delta -= largest
         np.exp(delta, out=delta)
         total = delta.sum(axis=1)
-        soft_maximum = (largest[:, 0] + np.log(total)).astype(np.float64) / _SHARPNESS
+        soft_maximum = (largest[:, 0] + np.log(total)) / _SHARPNESS
         pull = matrix - center
         value = float(weight @ (soft_maximum - own)) + 0.5 * ridge * float((pull * pull).sum())
         delta *= (weight / total)[:, None]
         delta[rows, matched_labels] -= weight
-        slope = (delta.T @ x).astype(np.float64) + ridge * pull
-        return value, np.concatenate([slope.ravel(), delta.sum(axis=0, dtype=np.float64)])
+        slope = delta.T @ x + ridge * pull
+        return value, np.concatenate([slope.ravel(), delta.sum(axis=0)])
 
     from scipy.optimize import minimize
 

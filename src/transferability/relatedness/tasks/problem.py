@@ -15,7 +15,14 @@ from transferability._array import FloatArray, IntArray
 from transferability.linear.rows import Rows
 from transferability.relatedness.classifier.constrained import Start
 from transferability.relatedness.classifier.lipschitz import SoftmaxClassifier, fit_rows
-from transferability.relatedness.tasks.sample import HeldOut, Sample, at_most, hold_out
+from transferability.relatedness.tasks.sample import (
+    HeldOut,
+    Sample,
+    at_most,
+    dealt_together,
+    hold_out,
+    stratified_folds,
+)
 from transferability.relatedness.tasks.standardize import Scaler
 from transferability.task import Task
 
@@ -71,6 +78,7 @@ class Reference:
     level: bool = False  # whether classifiers are trained in a unit and about an origin of their own
     _heads: dict[tuple[float, tuple[int, ...]], Head] = field(default_factory=dict)
     _trained: dict[_Lineage, Head] = field(default_factory=dict)  # for all targets
+    _parts: dict[int, tuple[Reference, ...]] = field(default_factory=dict)  # for all targets
 
     @classmethod
     def prepare(
@@ -106,6 +114,28 @@ class Reference:
     def at(self, tau: float) -> Reference:
         """Return the reference as it is for one τ."""
         return self
+
+    def in_folds(self, n_folds: int, *, standardize: bool) -> tuple[Reference, ...]:
+        """Return the reference of each fold: its classifiers are fitted without some rows, and measured there.
+
+        Every row is measured once where each class has as many different rows as there are folds; where one has fewer,
+        so many parts of the reference take turns. None where a class has a single row: it cannot be fitted to and
+        measured.
+        """
+        labels = self.task.require_labels()
+        first = np.unique(dealt_together(self.task.features, labels, n_folds))
+        n_parts = min(n_folds, int(np.bincount(labels[first]).min()))
+        if n_parts < 2:
+            return ()
+        if n_parts not in self._parts:
+            parts = stratified_folds(labels, self.task.features, n_parts, self.seed)
+            tasks = [(self.task.subset(fit), self.task.subset(test)) for fit, test in parts]
+            self._parts[n_parts] = tuple(
+                Reference._prepared(fit, test, standardize, self.calibrate, self.seed, self.level)
+                for fit, test in tasks
+            )
+        taken = [replace(each, _heads={}) for each in self._parts[n_parts]]
+        return tuple(taken[k % n_parts] for k in range(n_folds))
 
     def head(self, tau: float, kept: IntArray, *, rough: bool = False) -> Head:
         """Return the classifier of these classes.

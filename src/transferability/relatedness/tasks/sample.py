@@ -13,8 +13,10 @@ from transferability.linear.rows import Rows
 __all__ = ["HeldOut", "Sample", "at_most", "dealt_together", "equal_rows", "hold_out", "stratified_folds"]
 
 _HELD_OUT = 0.25
-_ROUNDING = 1e-6  # of a feature, relative to itself and to the mean of its absolute values: a row computed twice
+_ROUNDING = 1e-6  # of a feature, relative to itself and to its usual size: a row computed twice
 _BLOCK = 1_000_000  # numbers that are compared at once
+_TYPICAL, _MOST = 256, 0.9  # rows that tell the size of a feature, and the share of them that is no larger
+_NEIGHBOURS = 4  # along an axis, that rows are compared with: between two equal ones there may lie others
 
 
 class _Arrays(NamedTuple):
@@ -99,20 +101,46 @@ def dealt_together(features: FloatArray, classes: IntArray, n_folds: int, *, lea
 def equal_rows(features: FloatArray, classes: IntArray) -> IntArray:
     """Return the first of the rows that each row is equal to, up to rounding, (n,); itself where no earlier one is.
 
-    Rows of a class are compared with their neighbours on a random axis: O(n d).
+    Rows of a class are sorted along a random axis, where equal ones lie near each other, and each is compared with the
+    few that follow it and are as near as rounding may put them: O(n d).
     """
     n, d = features.shape
     blocks = np.array_split(features, max(1, features.size // _BLOCK))
-    size = np.sum([np.sum(np.abs(block) / np.float64(n), axis=0) for block in blocks], axis=0)  # of each feature
+    size = _typical_size(features)
     axis = np.random.default_rng(0).normal(size=d) / np.where(size > np.finfo(np.float64).tiny, size, 1.0)
-    order = np.lexsort((np.concatenate([block @ axis for block in blocks]), classes))
-    new = np.ones(n, dtype=bool)
-    for rows in np.array_split(np.arange(1, n), len(blocks)):
-        one, other = (features[order[part]].astype(np.float64, copy=False) for part in (rows - 1, rows))
-        near = (np.abs(one - other) <= _ROUNDING * (np.abs(other) + size)).all(axis=1)
-        new[rows] = ~near | (classes[order[rows - 1]] != classes[order[rows]])
-    group = np.cumsum(new) - 1  # of each place in the order
-    first = np.minimum.reduceat(order, np.flatnonzero(new))
-    leader = np.empty(n, dtype=np.int64)
-    leader[order] = first[group]
+    place = np.concatenate([block @ axis for block in blocks])
+    reach = _ROUNDING * (np.concatenate([np.abs(block) @ np.abs(axis) for block in blocks]) + size @ np.abs(axis))
+    order = np.lexsort((place, classes))
+    place, reach, sorted_classes = place[order], reach[order], classes[order]
+    pairs = []
+    for lag in range(1, min(_NEIGHBOURS, n - 1) + 1):
+        candidate = (sorted_classes[lag:] == sorted_classes[:-lag]) & (place[lag:] - place[:-lag] <= reach[lag:])
+        near = np.flatnonzero(candidate)
+        for part in np.array_split(near, max(1, len(near) * d // _BLOCK)):
+            one, other = (features[order[rows]].astype(np.float64, copy=False) for rows in (part, part + lag))
+            equal = part[(np.abs(one - other) <= _ROUNDING * (np.abs(other) + size)).all(axis=1)]
+            pairs.append(np.stack([order[equal], order[equal + lag]]))
+    return _first_linked(n, np.concatenate(pairs, axis=1)) if pairs else np.arange(n)
+
+
+def _typical_size(features: FloatArray) -> FloatArray:
+    """Return how large each feature is, (d,); a few rows that are far larger than the others do not count."""
+    some = np.abs(features[:: -(-len(features) // _TYPICAL)])
+    place = int(_MOST * (len(some) - 1))
+    size = np.partition(some, place, axis=0)[place].astype(np.float64)
+    found: FloatArray = np.where(size > 0, size, some.mean(axis=0, dtype=np.float64))
+    return found
+
+
+def _first_linked(n: int, links: IntArray) -> IntArray:
+    """Return the first of all rows that each row is linked with, (n,)."""
+    if links.shape[1] == 0:
+        return np.arange(n)
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    graph = coo_array((np.ones(links.shape[1]), tuple(links)), shape=(n, n))
+    group = connected_components(graph, directed=False)[1]
+    first = np.unique(group, return_index=True)[1]
+    leader: IntArray = first[group]
     return leader
