@@ -43,7 +43,7 @@ def race_in_words(race: Race) -> str:
         return said
     first = "the first" if race["first"] == 1 else f"the first {race['first']}"
     return (
-        f"{said} An encoder left when a paired test put it behind {first}. Any one of the first leaves with a chance "
+        f"{said} An encoder left when a paired test put it behind {first}. Each of the first leaves with a chance "
         f"of at most {100 * race['error']:g} %, as far as classifiers that are fitted on samples can tell."
     )
 

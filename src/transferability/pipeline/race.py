@@ -24,7 +24,7 @@ from transferability.settings import Settings
 
 __all__ = ["Dropped", "Race", "Round", "run_race"]
 
-_ERROR = 0.05  # chance that any one of the first leaves, over all rounds
+_ERROR = 0.05  # chance that the first leaves (each of the first, where several are wanted), over all rounds
 
 
 @dataclass(frozen=True)

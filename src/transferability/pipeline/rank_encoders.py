@@ -116,7 +116,7 @@ def rank(
     race : int, optional
         How many first places to race for. Encoders that a paired test on a growing sample of the target puts behind
         them leave before they are extracted further, and are not in the ranking: `Ranking.provenance["race"]` says who
-        left when, and on what evidence. Any one of the first leaves with a chance of at most 5 %, as far as classifiers
+        left when, and on what evidence. Each of the first leaves with a chance of at most 5 %, as far as classifiers
         that are fitted on the samples tell (`transferability.ranking.race`). By default no encoder leaves.
     executor : {"local", "ray"}, default="local"
         "ray": on the actors of a Ray cluster, one encoder at a time each (`pipeline.cluster`), in a race as well.

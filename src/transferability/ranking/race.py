@@ -4,7 +4,7 @@ Encoder j is among the first k if at most k − 1 others are better. It is behin
 chance can do: where the k-th smallest of its paired p-values (`best_set`) is at most α / N, for N comparisons. If j is
 among the first k, at most k − 1 of the comparisons are of better encoders, so the k-th smallest p-value is no smaller
 than the smallest of the N others, whose hypotheses are true: that is at most α / N with a chance of at most α. A race
-tests again on larger samples: over R rounds each has α / R, so that any one of the first k leaves with a chance of at
+tests again on larger samples: over R rounds each has α / R, so that each of the first k leaves with a chance of at
 most α, however the race goes.
 
 The test speaks of the classifiers that are fitted on the sample. That an encoder would overtake with more rows to fit
@@ -155,7 +155,7 @@ def leaving(sample: Sample, *, first: int, error: float, n_encoders: int) -> dic
     first : int
         How many places are raced for.
     error : float
-        The chance that any one of the first leaves.
+        The chance that one given of the first leaves.
     n_encoders : int
         How many the race began with. All count, whoever has left: earlier rows, which are rows of this sample too, have
         chosen who is here.
