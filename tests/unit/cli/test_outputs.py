@@ -227,7 +227,7 @@ def test_names_of_emoji_and_markup_stay_names(run: Run) -> None:
 
 
 def test_relate_shows_the_points_of_accuracy_that_each_class_loses(run: Run) -> None:
-    from transferability.report.narrative import points_in_words
+    from transferability.report.result_narrative import points_in_words
 
     code, out, _ = run(*RELATE)
     classes = json.loads(run(*RELATE, "--json")[1])["results"][0]["per_class"]
