@@ -27,6 +27,7 @@ from transferability.relatedness.certificate import (
 from transferability.relatedness.classifier.scale import doubt, minimize_over_scales
 from transferability.relatedness.costs.exact import sorted_coupler
 from transferability.relatedness.labels.label_transform import LabelTransform
+from transferability.relatedness.tasks.test_parts import numbered_as
 from transferability.task import Task
 from transferability.transport.cost import euclidean_cost, loss_cost
 
@@ -70,11 +71,12 @@ def certify(
     reference, target : Task
         With labels; features as `classifier` and `feature_map` take them (nothing is standardised here).
     classifier : callable (n, d) -> (n, K_R)
-        Logits (or log-probabilities) of the reference classes.
+        Logits (or log-probabilities) of the reference classes, by number. A reference in which some have no sample must
+        have whole numbers as labels, or none could tell which columns its classes are.
     feature_map : callable (n, d_T) -> (n, d), optional
         From target features to what the classifier takes; by default none.
     class_map : sequence of int of shape (K_T,)
-        The reference class of each target class.
+        The reference class of each target class; also of those without a sample, where labels are whole numbers.
     lipschitz : float, optional
         Lipschitz constant, known to the caller, of every ``−log h_j``; needed for the Euclidean cost.
     ground_cost : {"exact", "loss", "euclidean"}, optional
@@ -82,7 +84,8 @@ def certify(
         smallest bound.
     scale : float or (reference, target), default=1.0
         Factor of the logits, > 0. The bound holds for every one. A pair of further samples of the two tasks: the factor
-        with the smallest bound there, a little less where the classifier is right on all of them (`relatedness.scale`).
+        with the smallest bound there, a little less where the classifier is right on all of them (`relatedness.scale`);
+        their classes are those of the same name.
 
     Returns
     -------
@@ -126,16 +129,14 @@ def certify(
         raise OptionError(message)
     tau = None if lipschitz is None else check_positive(lipschitz, "lipschitz")
     seen = _Seen.of(reference, target, classifier, feature_map)
-    classes = _checked_classes(class_map, seen.left.shape[1], target.n_classes)
+    classes = _checked_classes(class_map, seen.left.shape[1], target)
     if isinstance(scale, tuple):
-        if len(scale) != 2 or not all(isinstance(part, Task) for part in scale):
-            message = f"`scale` must be a number, or two tasks (reference, target) to choose it on; got {scale!r}."
-            raise OptionError(message)
-        factor = _fitted_scale(_Seen.of(*scale, classifier, feature_map), classes, ground_cost, tau)
+        further = _further_samples(scale, reference, target)
+        factor = _fitted_scale(_Seen.of(*further, classifier, feature_map), classes, ground_cost, tau)
     else:
         factor = check_positive(scale, "scale")
     largest = max(float(np.abs(logits).max(initial=0.0)) for logits in (seen.left, seen.right))
-    if not np.isfinite(factor * largest):
+    if not np.isfinite(4 * factor * largest):  # differences of logits, and of these
         message = f"`scale` must leave logits finite; got {factor:g} for logits of up to {largest:g}."
         raise OptionError(message)
     terms, transform = _certified(seen, classes, ground_cost, tau, factor)
@@ -165,7 +166,8 @@ class _Seen(NamedTuple):
 
     @classmethod
     def of(cls, reference: Task, target: Task, classifier: Logits, feature_map: FeatureMap | None) -> _Seen:
-        labels = reference.require_labels(), target.require_labels()
+        target_labels = target.require_labels()
+        reference.require_labels()
         mapped = target.features
         if feature_map is not None:
             mapped = check_features(feature_map(target.features), "what `feature_map` returns")
@@ -175,12 +177,50 @@ class _Seen(NamedTuple):
             for each in (reference.features, mapped)
         )
         _same_rows(left, reference, "classifier")
-        if left.shape[1] < reference.n_classes:
-            message = (
-                f"`classifier` must return a column per reference class; got {left.shape[1]} for {reference.n_classes}."
-            )
-            raise TaskError(message)
-        return cls(left, right, *labels, reference.features, mapped)
+        columns = _columns_of(reference, left.shape[1])
+        return cls(left, right, columns[reference.require_labels()], target_labels, reference.features, mapped)
+
+
+def _columns_of(reference: Task, n_columns: int) -> IntArray:
+    """Return the classifier's column of each class of a reference, in which some may have no sample."""
+    if reference.n_classes > n_columns:
+        message = f"`classifier` must return a column per reference class; got {n_columns} for {reference.n_classes}."
+        raise TaskError(message)
+    if reference.n_classes == n_columns or reference.class_names is None:
+        return np.arange(reference.n_classes)
+    columns = _whole_numbers(reference.class_names, n_columns)
+    if columns is None:
+        message = (
+            f"`reference` has {reference.n_classes} classes and `classifier` returns {n_columns} columns: it is not "
+            "known which columns the classes are. Give their numbers as labels, or samples of every class."
+        )
+        raise TaskError(message)
+    return columns
+
+
+def _whole_numbers(names: Sequence[str], n: int) -> IntArray | None:
+    """Return names that are whole numbers below n; None if any is none."""
+    if not all(name.isdecimal() and int(name) < n for name in names):
+        return None
+    return np.array([int(name) for name in names], dtype=np.int64)
+
+
+def _further_samples(scale: tuple[Task, Task], reference: Task, target: Task) -> tuple[Task, Task]:
+    """Return the tasks that the scale is chosen on, with the class numbers of those that it is for."""
+    if len(scale) != 2 or not all(isinstance(part, Task) for part in scale):
+        message = f"`scale` must be a number, or two tasks (reference, target) to choose it on; got {scale!r}."
+        raise OptionError(message)
+    for whole, part in zip((reference, target), scale, strict=True):
+        for of, own, theirs in (
+            ("features", part.n_features, whole.n_features),
+            ("classes", max(part.n_classes, whole.n_classes), whole.n_classes),
+        ):
+            if own != theirs:
+                message = f"`scale` must be of samples of the same two tasks; {part.name!r} has {own} {of}, and "
+                message += f"{whole.name!r} {theirs}."
+                raise TaskError(message)
+    one, other = (numbered_as(whole, part) or part for whole, part in zip((reference, target), scale, strict=True))
+    return one, other
 
 
 def _fitted_scale(seen: _Seen, classes: IntArray, ground_cost: str, tau: float | None) -> float:
@@ -225,8 +265,11 @@ def _same_rows(rows: FloatArray, task: Task, argument: str) -> None:
         raise FeatureError(message)
 
 
-def _checked_classes(class_map: Sequence[int] | IntArray, n_references: int, n_targets: int) -> IntArray:
-    classes = np.asarray(class_map)
+def _checked_classes(class_map: Sequence[int] | IntArray, n_references: int, target: Task) -> IntArray:
+    classes, n_targets = np.asarray(class_map), target.n_classes
+    if classes.ndim == 1 and len(classes) > n_targets and target.class_names is not None:
+        places = _whole_numbers(target.class_names, len(classes))
+        classes = classes if places is None else classes[places]
     fits = classes.shape == (n_targets,) and classes.dtype.kind in "iu"
     if not fits or classes.min() < 0 or classes.max() >= n_references:
         message = (

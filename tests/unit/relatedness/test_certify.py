@@ -197,3 +197,41 @@ def test_options_of_certify_that_contradict_each_other() -> None:
     for bad in (0.0, -1.0, float("nan"), "auto"):
         with pytest.raises(OptionError, match="`scale` must be a finite number > 0"):
             certify(reference, target, circle, class_map=[0, 1], scale=bad)
+
+
+def _three(classes: tuple[int, ...] = (0, 1, 2), names: tuple[str, ...] | None = None, turn: int = 0) -> Task:
+    labels = np.arange(240) % 3
+    features = 4 * np.eye(3, 4)[labels] + np.random.default_rng(5).normal(size=(240, 4))
+    kept = np.isin(labels, classes)
+    return Task(features[kept], (labels[kept] + turn) % 3, class_names=names)
+
+
+def _told_apart(features: np.ndarray) -> np.ndarray:
+    return features @ (4 * np.eye(3, 4)).T
+
+
+def test_classes_without_a_sample_keep_their_columns() -> None:
+    """Labels 1 and 2 alone were taken for the classifier's columns 0 and 1."""
+    part = _three(classes=(1, 2))
+    for class_map in ([1, 2], [0, 1, 2]):
+        found = certify(part, part, _told_apart, class_map=class_map, ground_cost="exact")
+        assert found.transferred_accuracy > 0.99
+        assert found.reference_loss < 0.1
+    named = _three(classes=(1, 2))
+    named = Task(named.features, named.labels, class_names=["b", "c"])
+    with pytest.raises(TaskError, match="not known which columns"):
+        certify(named, part, _told_apart, class_map=[1, 2])
+
+
+def test_samples_for_the_scale_are_matched_by_the_names_of_their_classes() -> None:
+    whole = _three(names=("a", "b", "c"))
+    turned = _three(names=("c", "a", "b"), turn=1)
+    straight, other = (
+        certify(whole, whole, _told_apart, class_map=[0, 1, 2], ground_cost="exact", scale=(part, part))
+        for part in (whole, turned)
+    )
+    assert other == straight
+    more = Task(whole.features, np.arange(240) % 5)
+    for wrong in ((Task(whole.features[:, :3], whole.labels), whole), (whole, more), (more, whole)):
+        with pytest.raises(TaskError, match="must be of samples of the same two tasks"):
+            certify(_three(), _three(), _told_apart, class_map=[0, 1, 2], scale=wrong)

@@ -67,6 +67,18 @@ def test_equal_rows_stay_together_though_a_feature_is_zero_throughout() -> None:
         assert set(test) == {row ^ 1 for row in test}  # each with its copy
 
 
+@pytest.mark.parametrize("offset", [1e3, 1e6, 1e8])
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+def test_rows_far_from_zero_are_no_copies_for_that(offset: float, unit: float) -> None:
+    """Rounding is relative to the size of a feature; rows that differ by a millionth of it can be as far as others."""
+    features = unit * (np.random.default_rng(0).normal(size=(200, 4)) + offset)
+    features[:, 3] = 7.0 * unit  # a dead feature
+    labels = np.arange(200) % 3
+    np.testing.assert_array_equal(equal_rows(features, labels), np.arange(200))
+    twice = np.concatenate([features, np.nextafter(features, np.inf)])
+    np.testing.assert_array_equal(equal_rows(twice, np.tile(labels, 2)), np.tile(np.arange(200), 2))
+
+
 def test_a_row_that_is_far_larger_than_all_others_makes_no_copies_of_them() -> None:
     features = np.random.default_rng(0).normal(size=(60, 4))
     features[:, 3] = np.where(np.arange(60) < 5, features[:, 3], 0.0)  # a feature that is mostly zero

@@ -15,6 +15,7 @@ __all__ = ["HeldOut", "Sample", "at_most", "dealt_together", "equal_rows", "hold
 _HELD_OUT = 0.25
 _ROUNDING = 1e-6  # of a feature, relative to itself and to its usual size: a row computed twice
 _BLOCK = 1_000_000  # numbers that are compared at once
+_OF_SPREAD = 1e-4  # of a feature, by which rounding may move it at most
 _TYPICAL, _MOST = 256, 0.9  # rows that tell the size of a feature, and the share of them that is no larger
 _NEIGHBOURS = 4  # along an axis, that rows are compared with: between two equal ones there may lie others
 
@@ -106,8 +107,8 @@ def equal_rows(features: FloatArray, classes: IntArray) -> IntArray:
     """
     n, d = features.shape
     blocks = np.array_split(features, max(1, features.size // _BLOCK))
-    size = _typical_size(features)
-    axis = np.random.default_rng(0).normal(size=d) / np.where(size > np.finfo(np.float64).tiny, size, 1.0)
+    size, most = _rounding_of(features)
+    axis = np.random.default_rng(0).normal(size=d) / np.where(np.isfinite(most), most / _OF_SPREAD, size)
     place = np.concatenate([block @ axis for block in blocks])
     reach = _ROUNDING * (np.concatenate([np.abs(block) @ np.abs(axis) for block in blocks]) + size @ np.abs(axis))
     order = np.lexsort((place, classes))
@@ -118,17 +119,33 @@ def equal_rows(features: FloatArray, classes: IntArray) -> IntArray:
         near = np.flatnonzero(candidate)
         for part in np.array_split(near, max(1, len(near) * d // _BLOCK)):
             one, other = (features[order[rows]].astype(np.float64, copy=False) for rows in (part, part + lag))
-            equal = part[(np.abs(one - other) <= _ROUNDING * (np.abs(other) + size)).all(axis=1)]
+            allowed = np.minimum(_ROUNDING * (np.abs(other) + size), most)
+            equal = part[(np.abs(one - other) <= allowed).all(axis=1)]
             pairs.append(np.stack([order[equal], order[equal + lag]]))
     return _first_linked(n, np.concatenate(pairs, axis=1)) if pairs else np.arange(n)
 
 
-def _typical_size(features: FloatArray) -> FloatArray:
-    """Return how large each feature is, (d,); a few rows that are far larger than the others do not count."""
-    some = np.abs(features[:: -(-len(features) // _TYPICAL)])
-    place = int(_MOST * (len(some) - 1))
-    size = np.partition(some, place, axis=0)[place].astype(np.float64)
-    found: FloatArray = np.where(size > 0, size, some.mean(axis=0, dtype=np.float64))
+def _rounding_of(features: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return how large each feature is, and the most that rounding may change it by, (d,) each.
+
+    Rounding is relative to the size, but far from zero it says nothing of rows that differ by a small share of the
+    spread; a feature without a spread, up to rounding, has no such limit. A few rows that are far larger than the
+    others do not count.
+    """
+    some = np.ascontiguousarray(features[:: -(-len(features) // _TYPICAL)].T, dtype=np.float64)  # (d, some)
+    single = features.dtype == np.float32 or np.array_equal(some.astype(np.float32), some)
+    middle = some.shape[1] // 2
+    centre = np.partition(some, middle, axis=1)[:, middle]
+    size, spread = _usual(np.abs(some)), _usual(np.abs(some - centre[:, None]))
+    constant = spread <= (4e-7 if single else 1e-13) * size
+    return np.where(size > 0, size, 1.0), np.where(constant, np.inf, _OF_SPREAD * spread)
+
+
+def _usual(values: FloatArray) -> FloatArray:
+    """Return what nine tenths of each row's values do not exceed; their mean where that is zero."""
+    place = int(_MOST * (values.shape[1] - 1))
+    usual = np.partition(values, place, axis=1)[:, place]
+    found: FloatArray = np.where(usual > 0, usual, values.mean(axis=1))
     return found
 
 
