@@ -56,6 +56,7 @@ class Split(NamedTuple):
     fit_rows: IntArray
     test_rows: IntArray
     folds: Sequence[tuple[IntArray, IntArray]] | None = None
+    groups: IntArray | None = None  # of all rows: copies, and what looks alike where asked; None where none repeats
 
     @property
     def name(self) -> str:
@@ -117,7 +118,9 @@ def prepare(data: Any, settings: Settings) -> Split:
     if rows.notes:
         dataset = replace(dataset, notes=(*dataset.notes, *rows.notes))
     own = dataset.in_test is not None and settings.folds == "auto"
-    return Split(dataset, rows.fit_rows, rows.test_rows, None if own else _folds(labels, rows.groups, settings))
+    divided = None if own else _folds(labels, rows.groups, settings)
+    repeat = len(np.unique(rows.groups)) < len(labels)
+    return Split(dataset, rows.fit_rows, rows.test_rows, divided, rows.groups if repeat else None)
 
 
 def _folds(labels: IntArray, groups: IntArray, settings: Settings) -> Sequence[tuple[IntArray, IntArray]] | None:
