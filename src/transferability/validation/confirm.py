@@ -8,7 +8,7 @@ The last round is long enough for its accuracies to be compared. Every piece of 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -45,13 +45,13 @@ class Job:
     chosen: Hyperparameters | None = None  # None: to be chosen first
 
 
-Executor = Callable[[Sequence[Job]], list[dict[str, Any]]]
-"""Runs jobs that do not depend on each other; returns what `train` returns, in their order."""
+Executor = Callable[[Sequence[Job]], Iterable[tuple[int, dict[str, Any]]]]
+"""Runs jobs that do not depend on each other; yields the place of each and what `train` returns, as soon as it ends."""
 
 
-def run_here(jobs: Sequence[Job]) -> list[dict[str, Any]]:
+def run_here(jobs: Sequence[Job]) -> Iterator[tuple[int, dict[str, Any]]]:
     """Run jobs in this process, one after the other."""
-    return [train(job) for job in jobs]
+    return enumerate(map(train, jobs))
 
 
 def train(job: Job) -> dict[str, Any]:
@@ -66,6 +66,7 @@ def train(job: Job) -> dict[str, Any]:
             job.part.fit_rows,
             job.part.test_rows,
             job.tuning,
+            groups=job.part.groups,
             workers=job.settings.workers,
         )
         chosen = job.chosen or tuner.choose()
@@ -132,8 +133,8 @@ def confirm(
     settings : Settings, optional
         Seed, device, workers.
     tuning : FineTuning, optional
-        The last round has its `epochs`, the one before a quarter of them, and so on, as many rounds as halve the list
-        to two.
+        The last round has its `epochs` and two encoders, the one before a quarter of them, and so on, as many rounds as
+        halve the list to two and are longer than the tries of settings.
     store : ResultStore, optional
         Kind 'confirm'. What it holds is not computed again.
     executor : callable, optional
@@ -158,7 +159,7 @@ def confirm(
     if not isinstance(encoders, Mapping):
         encoders = {each if isinstance(each, str) else each.name: each for each in encoders}
     names, alive = list(encoders), dict(encoders)
-    rounds = _rounds(len(alive), tuning.epochs)
+    rounds = _rounds(len(alive), tuning, len(part.fit_rows))
     entries: dict[str, Confirmed] = {}
     chosen: dict[str, Hyperparameters] = {}
     for number, epochs in enumerate(rounds):
@@ -171,7 +172,8 @@ def confirm(
             if "reason" not in result:
                 chosen[name] = Hyperparameters(**result["chosen"])
         losses = {name: result["validation_loss"] for name, result in results.items() if "reason" not in result}
-        n_kept = len(losses) if number == len(rounds) - 1 else max(2, -(-len(losses) // 2))
+        halved = 2 if number == len(rounds) - 2 else max(2, -(-len(losses) // 2))
+        n_kept = len(losses) if number == len(rounds) - 1 else halved
         kept = sorted(losses, key=losses.__getitem__)[:n_kept]
         alive = {name: alive[name] for name in names if name in kept}
     finished = [replace(each, finished=name in alive) for name, each in entries.items()]
@@ -179,11 +181,15 @@ def confirm(
     return Confirmation(part.name, len(part.test_rows), tuple(ordered), tuple(rounds))
 
 
-def _rounds(n_encoders: int, epochs: int) -> list[int]:
-    """Return the epochs of each round: the last has all, and two encoders take part in it."""
-    rounds = [epochs]
-    while n_encoders > 2:
-        rounds.insert(0, max(1, rounds[0] // _SHORT))
+def _rounds(n_encoders: int, tuning: FineTuning, n_rows: int) -> list[int]:
+    """Return the epochs of each round: the last has all, each before it a quarter, but more than the tries of settings.
+
+    A round as short as a try would tell no more than the tries did.
+    """
+    n_train = max(1, round(n_rows * (1 - tuning.validation_share)))
+    rounds, tried = [tuning.epochs], tuning.epochs_of_a_try(n_train)
+    while n_encoders > 2 and (shorter := max(rounds[0] // _SHORT, tried)) < rounds[0]:
+        rounds.insert(0, shorter)
         n_encoders = -(-n_encoders // 2)
     return rounds
 
@@ -231,8 +237,10 @@ class _Race:
             else:
                 job = Job(encoder, self._part, self._settings, self._tuning, epochs, self._settings.seed, chosen)
                 jobs[name] = (key, job)
-        results = self._executor([job for _, job in jobs.values()]) if jobs else []
-        for (name, (key, _)), result in zip(jobs.items(), results, strict=True):
+        waiting = list(jobs)
+        for place, result in self._executor([job for _, job in jobs.values()]) if jobs else ():
+            name = waiting[place]
+            key, _ = jobs[name]
             found[name] = result
             if self._store is not None and key is not None and "reason" not in result:
                 self._store.put(key, _KIND, name, self._part.name, result, result["seconds"], failed=False)

@@ -20,12 +20,13 @@ import torch
 from torch import Tensor, nn
 
 from transferability._array import IntArray
-from transferability.datasets import Dataset, split
+from transferability.datasets import Dataset, duplicate_groups, split
 from transferability.encoders import Encoder, TrainableEncoder, as_trainable
 from transferability.errors import EncoderError, LabelError
 from transferability.validation.augment import shift_and_zoom
 from transferability.validation.batch_norm import estimate_untouched, norms_of, short_memory
 from transferability.validation.batches import PreparedItems
+from transferability.validation.framework_errors import said_of
 from transferability.validation.head import Head, fit_head
 from transferability.validation.network_state import State, restored
 from transferability.validation.schedule import walk, warm_cosine
@@ -34,7 +35,6 @@ from transferability.validation.settings import FineTuning, Hyperparameters, Tra
 __all__ = ["FineTuner"]
 
 _CHOICE_SEED = 0
-_CHOICE_STEPS = 50
 _STATISTICS_BATCHES = 8
 
 
@@ -70,6 +70,8 @@ class FineTuner:
     fit_rows, test_rows : array of int
         Rows to train and validate on, and rows to measure on.
     settings : FineTuning, optional
+    groups : array of int, optional
+        Of all rows of the data: rows of one number are validated or trained on together; by default copies.
     workers : int, optional
         Processes that decode; by default as many as pay.
 
@@ -94,6 +96,7 @@ class FineTuner:
         test_rows: IntArray,
         settings: FineTuning | None = None,
         *,
+        groups: IntArray | None = None,
         workers: int | None = None,
     ) -> None:
         if dataset.labels is None:
@@ -105,6 +108,7 @@ class FineTuner:
         self._device = next(network.parameters()).device
         self._labels = torch.from_numpy(dataset.labels.astype(np.int64)).to(self._device)
         self._n_classes = int(dataset.labels.max()) + 1
+        self._groups = duplicate_groups(dataset) if groups is None else groups
         self._parts = self._split(fit_rows, test_rows)
         self._items = PreparedItems(
             self._encoder, dataset, np.concatenate([fit_rows, test_rows]), self._device, workers
@@ -132,8 +136,12 @@ class FineTuner:
         EncoderError
             If no learning rate gives a finite loss.
         """
+        with said_of(self._encoder.name):
+            return self._chosen()
+
+    def _chosen(self) -> Hyperparameters:
         settings, losses = self.settings, dict[Hyperparameters, float]()
-        n_epochs = min(max(settings.choice_epochs, math.ceil(_CHOICE_STEPS / self._n_batches)), settings.epochs)
+        n_epochs = settings.epochs_of_a_try(len(self._parts.train))
 
         def loss(tried: Hyperparameters) -> float:
             if tried not in losses:
@@ -163,12 +171,13 @@ class FineTuner:
 
     def run(self, chosen: Hyperparameters, seed: int, *, epochs: int | None = None) -> TrainingResult:
         """Train with one seed, of batches and dropout, and measure on the test rows; at most `epochs` passes."""
-        with restored(self._encoder.module):
+        with said_of(self._encoder.name), restored(self._encoder.module):
             return self._measured(chosen, seed, epochs)
 
     def train(self, chosen: Hyperparameters, seed: int) -> TrainingResult:
         """As `run`, but the encoder keeps its new weights."""
-        return self._measured(chosen, seed, None)
+        with said_of(self._encoder.name):
+            return self._measured(chosen, seed, None)
 
     @property
     def _n_batches(self) -> int:
@@ -176,8 +185,8 @@ class FineTuner:
         return math.ceil(len(self._parts.train) / self.settings.batch_size)
 
     def _split(self, fit_rows: IntArray, test_rows: IntArray) -> _Parts:
-        labels = self._labels.cpu().numpy()[fit_rows]
-        train, validation = split(labels, self.settings.validation_share, seed=0)
+        labels, groups = self._labels.cpu().numpy()[fit_rows], self._groups[fit_rows]
+        train, validation = split(labels, self.settings.validation_share, seed=0, groups=groups)
         return _Parts(fit_rows[train], fit_rows[validation], test_rows)
 
     def _measured(self, chosen: Hyperparameters, seed: int, epochs: int | None) -> TrainingResult:

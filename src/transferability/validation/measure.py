@@ -89,7 +89,9 @@ def measure(
 
     @cache_result
     def tuner() -> FineTuner:  # what is in the store needs none
-        return FineTuner(encoder, part.dataset, part.fit_rows, part.test_rows, settings, workers=workers)
+        return FineTuner(
+            encoder, part.dataset, part.fit_rows, part.test_rows, settings, groups=part.groups, workers=workers
+        )
 
     options = asdict(settings)
     chosen = work.do("finetune-choice", {"settings": options}, lambda: vars(tuner().choose()))
@@ -114,6 +116,8 @@ def data_identity(part: Split) -> dict[str, Any]:
     total = hashlib.sha256()
     for rows in (part.fit_rows, part.test_rows, labels):
         total.update(np.ascontiguousarray(rows, dtype=np.int64).tobytes())
+    if part.groups is not None:  # rows that belong together decide which rows validate
+        total.update(np.ascontiguousarray(part.groups, dtype=np.int64).tobytes())
     return {"contents": part.dataset.fingerprint(), "rows": total.hexdigest()}
 
 

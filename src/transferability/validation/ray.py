@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from transferability.validation.confirm import Job, train
 __all__ = ["run_on_ray"]
 
 
-def run_on_ray(jobs: Sequence[Job]) -> list[dict[str, Any]]:
+def run_on_ray(jobs: Sequence[Job]) -> Iterator[tuple[int, dict[str, Any]]]:
     """Run jobs as tasks of the Ray cluster that this process is connected to, or of one that it starts here.
 
     Parameters
@@ -21,11 +21,11 @@ def run_on_ray(jobs: Sequence[Job]) -> list[dict[str, Any]]:
     jobs : sequence of Job
         With encoders named by identifiers: a worker loads its own.
 
-    Returns
-    -------
-    list of dict
-        As `transferability.validation.confirm.train` returns, in their order. A task that is lost with its machine is
-        started again, and is a failure after three times.
+    Yields
+    ------
+    place, result
+        As `transferability.validation.confirm.train` returns it, as soon as it is there. A task that is lost with its
+        machine is started again, and is a failure after three times.
 
     Raises
     ------
@@ -39,10 +39,8 @@ def run_on_ray(jobs: Sequence[Job]) -> list[dict[str, Any]]:
             message = "`executor` must be 'local' for encoders that are objects: the workers load them by name; got "
             raise OptionError(message + f"{job.encoder.name!r}.")
     on_gpu = False if any(job.settings.device == "cpu" for job in jobs) else None
-    results: list[dict[str, Any]] = [{} for _ in jobs]
     for done in spread(_Training(tuple(jobs)), range(len(jobs)), lambda _, tasks: tasks, on_gpu=on_gpu):
-        results[done.group] = done.result if done.error is None else {"reason": str(done.error)}
-    return results
+        yield done.group, done.result if done.error is None else {"reason": str(done.error)}
 
 
 @dataclass(frozen=True)

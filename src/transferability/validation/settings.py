@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
 __all__ = ["FineTuning", "HeadStart", "Hyperparameters", "TrainingResult"]
 
+_STEPS_OF_A_TRY = 50  # at least, as far as `epochs` allows: after fewer, the fastest head wins
 HeadStart = Literal["fresh", "probe"]
 
 
@@ -56,6 +58,11 @@ class FineTuning:
     validation_share: float = 0.2
     augmentation: bool = False
     mixed_precision: bool = True
+
+    def epochs_of_a_try(self, n_train: int) -> int:
+        """Return for how many passes over so many rows a setting is tried."""
+        steps = math.ceil(n_train / self.batch_size)
+        return min(max(self.choice_epochs, math.ceil(_STEPS_OF_A_TRY / steps)), self.epochs)
 
 
 @dataclass(frozen=True)

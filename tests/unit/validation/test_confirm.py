@@ -7,19 +7,27 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from transferability.encoders.function import FunctionEncoder
-from transferability.errors import LabelError
+from transferability.errors import EncoderError, LabelError
 from transferability.pipeline import Settings, prepare
 from transferability.ranking.confirmation import Confirmation, Confirmed
 from transferability.ranking.store import ResultStore
 from transferability.statistics.intervals import clopper_pearson
 from transferability.validation import confirm as module
 from transferability.validation.confirm import BRIEF, confirm, first_trainable
+from transferability.validation.measure import measure
 from transferability.validation.settings import FineTuning
 
 QUICK = FineTuning((1e-2,), (False,), epochs=8, batch_size=16)
+STEPS_ENOUGH = replace(QUICK, batch_size=1, choice_epochs=1)  # a try has fifty of them in one epoch
 SETTINGS = Settings(cache=False)
+
+
+@pytest.fixture
+def part(make_data):
+    return prepare(make_data(n=100), Settings())  # 56 of them are trained on
 
 
 def flat(name="flat"):
@@ -34,7 +42,7 @@ class Recorder:
 
     def __call__(self, jobs):
         self.asked.append([(job.encoder.name, job.epochs, job.chosen) for job in jobs])
-        return [self.result(job) for job in jobs]
+        return [(place, self.result(job)) for place, job in reversed(list(enumerate(jobs)))]  # as they come
 
     def result(self, job):
         loss = self.losses[job.encoder.name]
@@ -50,7 +58,7 @@ class Recorder:
 def race(losses, make_encoder, part, **options):
     recorder = Recorder(losses)
     encoders = [make_encoder(name) for name in losses]
-    return recorder, confirm(encoders, part, settings=SETTINGS, tuning=QUICK, executor=recorder, **options)
+    return recorder, confirm(encoders, part, settings=SETTINGS, tuning=STEPS_ENOUGH, executor=recorder, **options)
 
 
 def test_the_better_half_goes_on_for_longer_with_what_it_chose(make_encoder, part) -> None:
@@ -75,6 +83,63 @@ def test_two_are_in_the_last_round(count, rounds, make_encoder, part) -> None:
     assert len(recorder.asked[-1]) == min(2, count)
 
 
+@pytest.mark.parametrize(
+    ("count", "n_rows", "rounds"),
+    [
+        (3, 1000, [3, 12]),
+        (5, 1000, [2, 3, 12]),
+        (20, 1000, [2, 3, 12]),
+        (9, 200, [10, 12]),
+        (5, 60, [12]),
+        (2, 9, [12]),
+    ],
+)
+def test_no_round_is_as_short_as_a_try_of_settings_and_none_comes_twice(count, n_rows, rounds) -> None:
+    assert module._rounds(count, module.BRIEF, n_rows) == rounds
+
+
+def test_every_result_is_kept_as_soon_as_it_is_there(make_encoder, part, tmp_path) -> None:
+    """The third of three is killed while it trains: the other two are not trained again."""
+    store = ResultStore(tmp_path / "finetuned.sqlite")
+    encoders = [make_encoder("a", width=1), make_encoder("b", width=1), make_encoder("c", width=1)]
+
+    def killed(jobs):
+        yield from module.run_here(jobs[:-1])
+        raise KeyboardInterrupt
+
+    tuning = replace(QUICK, epochs=1)
+    with pytest.raises(KeyboardInterrupt):
+        confirm(encoders, part, settings=SETTINGS, tuning=tuning, store=store, executor=killed)
+    assert len(store.results("confirm")) == 2
+
+
+@pytest.mark.parametrize("error", [RuntimeError("two rows\nare wanted."), torch.OutOfMemoryError("CUDA out of memory")])
+def test_an_error_of_the_framework_is_that_encoders_reason(error, make_encoder, part, monkeypatch) -> None:
+    broken = make_encoder("broken", width=1)
+
+    def fails(batch):
+        raise error
+
+    real = type(broken).differentiable
+    either = lambda self, batch: fails(batch) if self is broken else real(self, batch)  # noqa: E731
+    monkeypatch.setattr(type(broken), "differentiable", either)
+    found = confirm([broken, make_encoder("whole", width=1)], part, settings=SETTINGS, tuning=replace(QUICK, epochs=1))
+    assert found.best.encoder == "whole"
+    assert "encoder 'broken' failed in training" in found.of("broken").note
+    with pytest.raises(EncoderError, match="failed in training"):
+        measure(broken, part, settings=QUICK)
+
+
+def test_what_stops_a_run_is_no_encoders_fault(make_encoder, part, monkeypatch) -> None:
+    def stop(self, batch):
+        raise KeyboardInterrupt
+
+    encoder = make_encoder("a", width=1)
+    monkeypatch.setattr(type(encoder), "differentiable", stop)
+    with pytest.raises(KeyboardInterrupt):
+        confirm([encoder], part, settings=SETTINGS, tuning=QUICK)
+
+
 def test_what_cannot_be_trained_is_last_and_leaves_its_place_to_others(make_encoder, part) -> None:
     recorder, found = race({"a": None, "b": 0.3, "c": 0.2}, make_encoder, part)
     assert [name for name, *_ in recorder.asked[1]] == ["b", "c"]
@@ -87,7 +152,7 @@ def test_what_cannot_be_trained_is_last_and_leaves_its_place_to_others(make_enco
 def test_a_race_of_networks_is_resumed_and_the_same_without_a_store(make_encoder, part, tmp_path) -> None:
     store = ResultStore(tmp_path / "finetuned.sqlite")
     encoders = [make_encoder("narrow", width=1), make_encoder("wide"), flat()]
-    tuning = replace(QUICK, learning_rates=(1e-3, 1e-2), choice_epochs=1)
+    tuning = replace(QUICK, learning_rates=(1e-3, 1e-2), choice_epochs=1, batch_size=2)
 
     def run(**options):
         return confirm(encoders, part, settings=SETTINGS, tuning=tuning, **options)

@@ -15,6 +15,7 @@ from transferability.pipeline import Settings, prepare
 from transferability.scores.probing import probe as linear_probe
 from transferability.validation import head
 from transferability.validation.finetune import FineTuner
+from transferability.validation.measure import data_identity
 from transferability.validation.schedule import walk
 from transferability.validation.settings import FineTuning, Hyperparameters, TrainingResult
 
@@ -253,3 +254,16 @@ def test_frozen_normalisation_keeps_its_statistics_and_follows_else(make_encoder
     restored.module[1].momentum = 0.01
     tuner(restored, part).run(CHOSEN, 0)
     assert restored.module[1].momentum == 0.01
+
+
+def test_copies_validate_or_are_trained_on_together(make_encoder, make_data) -> None:
+    """Each picture three times: none of those that choose rate, epoch and probe was trained on."""
+    once = make_data(n=40)
+    data = once.subset(np.repeat(np.arange(40), 3))
+    part = prepare(data, Settings())
+    for groups in (None, part.groups):
+        tuned = FineTuner(make_encoder(), data, part.fit_rows, part.test_rows, QUICK, groups=groups)
+        rows = tuned._parts
+        assert not set(rows.train // 3) & set(rows.validation // 3)
+        assert len(rows.train) + len(rows.validation) == len(part.fit_rows)
+    assert data_identity(part) != data_identity(part._replace(groups=None))
