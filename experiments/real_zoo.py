@@ -59,7 +59,7 @@ def last_layer(path: Path, target: str, rows: int, n_parameters: int, known: Map
     if "reference" not in known:
         said |= to_references(tasks, target)
     if "own half: bound" not in known:
-        parts = tuple(folds(tasks[target].labels, 5, 0))
+        parts = folds(tasks[target].labels, 5, 0)
         said |= numbers_of("own half", TaskRelatedness().fit(None, tasks[target], folds=parts))
     missing = [name for name in scores.available() if name not in known]
     return said | (scores_of(tasks[target], tasks[said["reference"]], n_parameters, missing) if missing else {})
@@ -68,7 +68,7 @@ def last_layer(path: Path, target: str, rows: int, n_parameters: int, known: Map
 def to_references(tasks: Mapping[str, Task], target: str) -> dict[str, Any]:
     """Return transferred accuracy, loss and bound of the closest reference, and a linear probe."""
     task = tasks[target]
-    parts = tuple(folds(task.labels, 5, 0))
+    parts = folds(task.labels, 5, 0)
     others = [tasks[name] for name in REFERENCES if name != target]
     halves = [split(other.labels, 0.3, 0) for other in others]
     references = [other.subset(fit) for other, (fit, _) in zip(others, halves, strict=True)]

@@ -71,7 +71,7 @@ def in_every_form(path: Path, name: str, target_name: str, rows: int) -> dict[st
     whole, target = task_of(path, name), task_of(path, target_name, rows)
     (fit, test), halves = parts_of(whole), parts_of(target)
     (full, _), (small, _) = pack_of(whole, compact=False), pack_of(whole)
-    parts = tuple(folds(target.require_labels(), 5, 0))
+    parts = folds(target.require_labels(), 5, 0)
     found = {
         "samples": model.fit(fit, target, test, folds=parts),
         "pack, float64": model.fit(full, target, folds=parts),
@@ -111,7 +111,7 @@ def cells_of(zoo: list[Path], rows: int) -> list[dict[str, Any]]:
         packs = {name: pack_of(task_of(path, name))[0] for name in REFERENCES} if missing else {}
         for name in missing:
             target = task_of(path, name, rows)
-            parts = tuple(folds(target.require_labels(), 5, 0))
+            parts = folds(target.require_labels(), 5, 0)
             cell: dict[str, Any] = {"encoder": path.stem, "target": name}
             cell["own"] = numbers(TaskRelatedness().fit(None, target, folds=parts))
             for reference, pack in packs.items():

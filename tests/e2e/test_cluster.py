@@ -81,11 +81,17 @@ if __name__ == "__main__":
         rank("features:good/scans.npz", "features:good/photos.npz", encoders, executor=executor)
         for executor in ("local", "ray")
     ]
+    raced = [
+        rank("features:good/many.npz", None, [f"features:{name}/many.npz" for name in ("good", "poor", "none")],
+             executor=executor, race=1)
+        for executor in ("local", "ray")
+    ]
     dicts = [plain(each.to_dict()) for each in rankings]
     done = {
         "same": same, "told": len(told), "again": len(again), "failed": [each.failed for each in there.values()],
         "rankings": dicts[0] == dicts[1], "order": [each.encoder for each in rankings[1].entries],
         "skipped": [each.encoder for each in rankings[1].skipped],
+        "races": [each.provenance["race"] for each in raced], "raced": [repr(each) for each in raced],
     }
     Path("done.json").write_text(json.dumps(done))
     ray.shutdown()
@@ -101,6 +107,9 @@ def test_the_same_numbers_though_processes_are_killed(tmp_path: Path) -> None:
             labels = np.arange(90) % 3
             features = strength * np.eye(3, 5)[labels] + rng.normal(size=(90, 5))
             np.savez(tmp_path / encoder / f"{data}.npz", features=features, labels=labels)
+        labels = np.arange(300) % 3
+        features = strength * np.eye(3, 5)[labels] + rng.normal(size=(300, 5))
+        np.savez(tmp_path / encoder / "many.npz", features=features, labels=labels)
     (tmp_path / "study.toml").write_text(
         'encoders = ["features:good/{data}.npz", "features:none/{data}.npz", "features:poor/{data}.npz"]\n'
         'references = ["features:good/photos.npz"]\ntargets = ["features:good/scans.npz", "features:poor/scans.npz"]\n'
@@ -134,3 +143,40 @@ def test_the_same_numbers_though_processes_are_killed(tmp_path: Path) -> None:
     assert found["rankings"]
     assert found["order"] == ["features:good/{data}.npz", "features:poor/{data}.npz"]
     assert found["skipped"] == ["features:none/{data}.npz"]
+    assert found["races"][0] == found["races"][1]
+    assert [each["encoder"] for each in found["races"][1]["dropped"]] == ["features:poor/many.npz"]
+    assert found["raced"][0] == found["raced"][1]
+
+
+FATAL = """
+import os
+import numpy as np
+def small(items):
+    return np.stack([np.asarray(each.convert("L").resize((4, 4)), dtype=float).ravel() for each in items])
+def fatal(items):
+    os._exit(9)
+small.version = fatal.version = "1"
+"""
+
+
+@pytest.mark.slow
+def test_what_ray_says_of_lost_workers_is_no_result(tmp_path: Path) -> None:
+    (tmp_path / "both.py").write_text(FATAL)
+    paths = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    environment = {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "TRANSFERABILITY_CACHE": str(tmp_path / "cache")}
+    encoders = ["-e", "python:both:small", "-e", "python:both:fatal"]
+    options = ["--limit", "100", "--executor", "ray", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "transferability", "rank", "packaged:digits", *encoders, *options],
+        cwd=tmp_path,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=550,
+    )
+    found = json.loads(done.stdout)
+    assert done.returncode == 3
+    assert [each["encoder"] for each in found["ranking"]] == ["python:both:small"]
+    assert [each["encoder"] for each in found["skipped"]] == ["python:both:fatal"]
+    assert "A worker died" in done.stderr

@@ -124,3 +124,20 @@ def test_relate_says_it_too() -> None:
     assert result.notes == ("bands: 60 of 60 rows are in the reference 'bands' too.",)
     assert result.to_dict()["notes"] == list(result.notes)
     assert relate(REFERENCE, TARGET, GOOD, settings=SETTINGS)[0].notes == ()
+
+
+def test_pictures_that_look_alike_count_once_in_intervals() -> None:
+    """Twenty photos, three near copies each: folds keep them together, and the interval is that of twenty."""
+    rng = np.random.default_rng(0)
+    photos = np.kron(rng.integers(0, 250, size=(20, 8, 8)), np.ones((4, 4)))
+    pixels = np.repeat(photos, 3, axis=0) + rng.integers(0, 4, size=(60, 32, 32))
+    data = picture_arrays("photos", pixels.astype(np.uint8), np.repeat(np.arange(20) % 2, 3), ["a", "b"], "photos")
+    widths = []
+    for near in (False, True):
+        result = rank(data, None, [GOOD], settings=Settings(near_duplicates=near)).best.relatedness
+        copies = result.first_copies
+        assert len(np.unique(np.arange(60) if copies is None else copies)) == (20 if near else 60)
+        found = result.interval()
+        assert found is not None
+        widths.append(found.high - found.low)
+    assert widths[1] > 1.3 * widths[0]

@@ -1,12 +1,16 @@
 """Are samples what the bound promises? Bits per position of a model's samples under an independent model.
 
-    python benchmarks/judge.py runs/digits runs/digits_gaussian --judge runs/judge [--n 256] [--steps 200]
+    python benchmarks/judge.py runs/digits runs/digits_gaussian --judge runs/judge [--n 256] [--corrections 0 2 6]
 
 Models and judge are checkpoints (`d3pm train RECIPE --out runs/NAME`, the judge with another seed:
 `--set train.seed=1`) of the same data. Samples of a perfect model are as likely as test data: the judge's bound on them
 is the model's own bound on test data. Samples that cost more than that bound are more varied than data are, by a net
 too small or a sampler that draws from another model than the one evaluated (`--first` draws and evaluates by the other
-convention, to compare). A judge with masks has a tight bound.
+convention, to compare). A judge with masks has a tight bound. Samples are drawn as the recipe says where no option says
+otherwise.
+
+A sampler that repeats what is likely pleases every judge. So the variety of the samples is told beside that of as many
+test data: of texts the distinct runs of four tokens, as a share of all; of pictures the mean difference between two.
 
 Of a masked model it is also told where the difference comes from. Its samples are drawn token by token, exactly, and
 cost what the net said on the way ("as drawn"): near the bound on test data, if the net is as sure of its own tokens as
@@ -23,7 +27,7 @@ from pathlib import Path
 
 import torch
 
-from d3pm import GenerationConfig, negative_log_likelihood
+from d3pm import negative_log_likelihood
 from d3pm.checkpoint import load_checkpoint
 from d3pm.data import load_data
 from d3pm.evaluation import evaluate
@@ -42,9 +46,9 @@ def bound(model, x, n_times):
 
 
 @torch.no_grad()
-def as_drawn(model, n):
+def as_drawn(model, n, seed):
     """Draw samples token by token in random orders; return them and what they cost on the way, in bits/dim."""
-    generator, mask = torch.Generator().manual_seed(0), model.process.mask
+    generator, mask = torch.Generator().manual_seed(seed), model.process.mask
     shape = (n, *model.spec.shape)
     x = torch.full((n, math.prod(model.spec.shape)), mask)
     nats, row = torch.zeros(n, dtype=torch.float64), torch.arange(n)
@@ -65,10 +69,21 @@ def own_bound(model, test, options):
     return evaluate(model, test, dataclasses.replace(model.config.evaluate, times=options.times, examples=examples))
 
 
-def judged(name, x, model, judge, own, options):
-    """Tell what samples cost, under the judge and under the model that drew them; return the row."""
+def variety(x, spec):
+    """Return how varied examples (n, …) are: distinct runs of four tokens over all, or levels between two pictures."""
+    if spec.modality == "text":
+        runs = x.unfold(-1, min(4, x.shape[-1]), 1).flatten(0, 1)
+        return len(runs.unique(dim=0)) / len(runs)
+    levels = x.flatten(1).double()
+    return float(torch.cdist(levels, levels, p=1).sum()) / (len(x) * (len(x) - 1) * levels.shape[1])
+
+
+def judged(name, x, model, judge, own, test, options):
+    """Tell what samples cost, under the judge and under the model that drew them, and how varied they are."""
     result, outside = bound(judge, x, options.times)
     itself, _ = bound(model, x, options.times)
+    data = test.test_examples().tokens
+    data = data[:: max(1, len(data) // len(x))][: len(x)]
     row = {
         "sampler": name,
         "samples": len(x),
@@ -77,11 +92,14 @@ def judged(name, x, model, judge, own, options):
         "error": result.standard_error,
         "over": result.bits_per_position - own,
         "by_itself": itself.bits_per_position,
+        "variety": variety(x, model.spec),
+        "variety_of_data": variety(data, model.spec),
         "none_of_the_data": outside,
     }
     print(
         f"  {name}: judged {row['judged']:.3f} ± {row['error']:.3f}, difference {row['over']:+.3f}; "
-        f"by itself {row['by_itself']:.3f}" + (f"; {outside} values are none of the data's" if outside else ""),
+        f"by itself {row['by_itself']:.3f}; variety {row['variety']:.3f}, of data {row['variety_of_data']:.3f}"
+        + (f"; {outside} values are none of the data's" if outside else ""),
         flush=True,
     )
     return row
@@ -89,15 +107,14 @@ def judged(name, x, model, judge, own, options):
 
 def samples(model, options):
     """Draw samples by each sampler asked for; yield what each is called, and them."""
+    chosen = {"method": options.method, "n_steps": options.steps, "temperature": options.temperature}
     for corrections in options.corrections:
-        sampler = GenerationConfig(
-            options.method, options.steps, temperature=options.temperature, n_corrections=corrections
-        )
-        generator = torch.Generator().manual_seed(0)
+        sampler = model.config.sample.override(**chosen, n_corrections=corrections)
+        generator = torch.Generator().manual_seed(options.seed)
         x = generate(model.process, model.denoiser, (options.n, *model.spec.shape), sampler, generator=generator)
-        yield f"{options.method}, {options.steps or 'all'} steps, {corrections} corrections", x
-    if copies(model.process, model.denoiser) and options.method == "ancestral":
-        x, drawn = as_drawn(model, options.n)
+        yield str(sampler), x
+    if copies(model.process, model.denoiser) and (sampler.method, sampler.temperature) == ("ancestral", 1.0):
+        x, drawn = as_drawn(model, options.n, options.seed)
         yield f"token by token, {drawn:.3f} as drawn", x
 
 
@@ -109,9 +126,10 @@ def parsed():
     parser.add_argument("--n", type=int, default=256, help="Samples of each model.")
     parser.add_argument("--times", type=int, default=32, help="Random times per example.")
     parser.add_argument("--steps", type=int, help="Of the sampler.")
-    parser.add_argument("--method", default="ancestral", help="Sampler; see GenerationConfig.")
-    parser.add_argument("--corrections", type=int, nargs="+", default=[0], help="Of the predictor-corrector.")
-    parser.add_argument("--temperature", type=float, default=1.0)
+    parser.add_argument("--method", help="Of the sampler; see GenerationConfig.")
+    parser.add_argument("--corrections", type=int, nargs="+", default=[None], help="Of the predictor-corrector.")
+    parser.add_argument("--temperature", type=float)
+    parser.add_argument("--seed", type=int, default=0, help="Of the samples: choose by some, tell by others.")
     parser.add_argument(
         "--first", choices=("eq4", "direct"), help="Draw x_0 by this convention instead of the model's."
     )
@@ -134,7 +152,7 @@ def main():
         own = own_bound(model, test, options)
         print(f"{path}: own bound on test data {own.bits_per_position:.3f} ± {own.standard_error:.3f}", flush=True)
         for name, x in samples(model, options):
-            row = judged(name, x, model, judge, own.bits_per_position, options)
+            row = judged(name, x, model, judge, own.bits_per_position, test, options)
             if options.json:
                 about = {"model": str(path), "judge_on_test": on_test.bits_per_position}
                 with Path(options.json).open("a", encoding="utf-8") as file:

@@ -1,5 +1,7 @@
 """Class conditions, from data to samples."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -11,9 +13,11 @@ from d3pm.encoder import DiffusionEncoder
 from d3pm.errors import OptionError
 from d3pm.evaluation import evaluate
 from d3pm.guidance import Guided
+from d3pm.nets.unet import UNet
+from d3pm.runtime import choose_runtime
 from d3pm.sampling import sample
 from d3pm.show import run_sample
-from d3pm.training import train
+from d3pm.training import _Run, train
 from runs import stripes, tiny
 from test_likelihood import contextual, exact_model
 
@@ -57,6 +61,21 @@ def test_labels_of_the_command(run, tmp_path):
         run_sample(run[0], out=tmp_path / "x.txt", label=1, **options)
     with pytest.raises(OptionError, match="characters"):
         run_sample(run[0], out=tmp_path / "x.png", label=1, **{**options, "prompt": "the"})
+
+
+def test_a_class_that_is_left_out_is_the_null_class(monkeypatch):
+    """A tenth of the examples, or as many as the recipe says, and never another class."""
+    told, data = [], striped()
+    plain = UNet.forward
+    monkeypatch.setattr(UNet, "forward", lambda self, *inputs: told.append(inputs[2]) or plain(self, *inputs))
+    for share in (0.0, 0.3):
+        told.clear()
+        run = _Run(tiny(batch=2000, class_dropout=share), data, choose_runtime("cpu", False), Path("unused"))
+        run.begin()
+        run._loss(data.batch(0, 2000, 0), 0)
+        labels, (seen,) = data.batch(0, 2000, 0).labels, told
+        assert set(seen[seen != labels].tolist()) == (set() if share == 0 else {2})
+        assert float((seen == 2).double().mean()) == pytest.approx(share, abs=0.05)
 
 
 def test_an_encoder_is_told_no_class(run):

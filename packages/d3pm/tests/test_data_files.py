@@ -64,6 +64,18 @@ def test_a_class_only_the_test_data_have_is_refused(tmp_path):
         load("images", tmp_path / "x.npz", conditional=True)
 
 
+def test_classes_without_examples_are_refused(tmp_path):
+    """A net that is told of classes it never sees would draw them from weights that nobody trained."""
+    y = np.where(np.arange(20) % 2, 7, 0)
+    np.savez(tmp_path / "x.npz", x_train=PICTURES, x_test=PICTURES, y_train=y, y_test=y)
+    with pytest.raises(DataError, match=r"of 0 … 7 class 1 has no training example.*np\.unique"):
+        load("images", tmp_path / "x.npz", conditional=True)
+    assert load("images", tmp_path / "x.npz").spec.n_classes == 0
+    # A model of eight classes is evaluated on what some of them are.
+    known = DataSpec("image", PICTURES.shape[1:], 256, n_classes=8)
+    assert load_data(DataConfig("images", str(tmp_path / "x.npz"), conditional=True), known).spec == known
+
+
 @pytest.fixture
 def folder(tmp_path):
     image = pytest.importorskip("PIL.Image")
@@ -154,6 +166,43 @@ def test_token_arrays(tmp_path):
     np.save(tmp_path / "float.npy", rows / 2)
     with pytest.raises(DataError, match="whole numbers"):
         load("tokens", tmp_path / "float.npy")
+
+
+@pytest.mark.parametrize(
+    ("tokens", "named"),
+    [
+        (np.array([*range(9)] * 50 + [10**9]), "has 0 to 1,000,000,000.*np.unique"),
+        (np.full(500, 2**62), "4,611,686,018,427,387,904"),
+        (np.full(500, 2**63 + 5, dtype=np.uint64), "from 0 to 1,048,575"),
+        (np.array([-1, 3] * 200), "has -1 to 3"),
+        (np.array(3), r"holds x \(\)"),
+        (np.zeros((0, 4), dtype=int), r"int64 \(0, 4\)"),
+        (np.zeros(500, dtype=bool), "bool"),
+    ],
+)
+def test_arrays_that_are_no_tokens(tmp_path, tokens, named):
+    """Before a net for a thousand million tokens is asked for."""
+    np.save(tmp_path / "x.npy", tokens)
+    with pytest.raises(DataError, match=named):
+        load("tokens", tmp_path / "x.npy", length=16)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "named"),
+    [
+        ("text", "", "0 tokens to train on"),
+        ("text", "a", "data.length lower"),
+        ("text", "\N{EURO SIGN}\n" * 500, "outside of data.alphabet are read as spaces"),
+        ("tokens", "", "0 tokens to train on"),
+        ("tokens", "the quick brown fox " * 500, "divided between its lines"),
+    ],
+)
+def test_texts_that_are_too_short_say_why(tmp_path, kind, text, named):
+    if kind == "tokens":
+        pytest.importorskip("tokenizers")
+    (tmp_path / "x.txt").write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=named):
+        load(kind, tmp_path / "x.txt", length=16, vocabulary=300)
 
 
 def test_lines_are_examples_of_their_own_and_cutting_is_said(tmp_path):

@@ -74,6 +74,20 @@ def test_colours_and_sizes_are_brought_to_the_model(run):
     assert np.isfinite(features).all()
 
 
+def test_what_is_no_batch_is_refused_and_an_empty_one_has_no_rows(run):
+    encoder = DiffusionEncoder(run)
+    width = encoder.encode(np.zeros((2, 4, 4), np.uint8)).shape[1]
+    assert encoder.encode([]).shape == (0, width)
+    assert encoder.encode(torch.zeros(0, 4, 4).long()).shape == (0, width)
+    for items, named in (
+        ("a text", r"Pass \[text\]"),
+        (torch.zeros(2, 5, 5).long(), r"\(2, 5, 5\)"),
+        (torch.zeros(4, 4).long(), r"\(4, 4\)"),
+    ):
+        with pytest.raises(DataError, match=named):
+            encoder.encode(items)
+
+
 def test_the_entry_point_is_declared():
     from importlib.metadata import entry_points
 

@@ -98,6 +98,42 @@ def test_remasking_follows_its_law(strategy, strength):
         torch.testing.assert_close(expected, exact_model(process, denoiser, 2, 2, "joint", "eq4")[1])
 
 
+@pytest.mark.parametrize("strategy", ["cap", "rescale"])
+def test_remasking_leaves_the_share_of_masks_as_it_is(strategy):
+    """What is masked again is made up for: at every time as many tokens are masked as the process has masked."""
+    process, seen = Absorbing(3, inverse_betas(6)), []
+    watch = lambda t, x: seen.append((t, float((x == MASK).double().mean())))  # noqa: E731
+    sample_remasking(process, Masked(), (N, 2), strategy=strategy, strength=0.5, generator=g(), watch=watch)
+    assert [t for t, _ in seen] == [6, 5, 4, 3, 2, 1, 0]
+    assert [share for _, share in seen] == pytest.approx([t / 6 for t, _ in seen], abs=0.012)
+
+
+class Constant:
+    """A masked net that says the same whatever it is shown: p (D, K)."""
+
+    def __init__(self, p, forbid):
+        self.logits, self.forbid = p.clamp(min=1e-30).log().masked_fill(p == 0, -1e30), forbid
+
+    def __call__(self, x_t, time, condition=None):
+        return self.logits.expand(*x_t.shape, -1)
+
+
+def test_steps_reveal_even_shares_and_leave_no_mask():
+    """Three tokens in two steps: two, and then the one that is left."""
+    seen, net = [], Constant(torch.tensor([0.5, 0.5, 0.0]), MASK)
+    watch = lambda t, x: seen.append((x == MASK).sum(-1).tolist())  # noqa: E731
+    sample_confident(Absorbing(3, inverse_betas(4)), net, (5, 3), n_steps=2, generator=g(), watch=watch)
+    assert seen == [[3] * 5, [1] * 5, [0] * 5]
+
+
+def test_the_margin_is_over_the_next_likely_token():
+    """The first token's likeliest value is likelier than the second's, and has a closer rival."""
+    net, seen = Constant(torch.tensor([[0.50, 0.48, 0.02, 0.0], [0.45, 0.28, 0.27, 0.0]]), 3), []
+    watch = lambda t, x: seen.append(x == 3)  # noqa: E731
+    sample_confident(Absorbing(4, inverse_betas(4)), net, (50, 2), confidence="margin", generator=g(), watch=watch)
+    assert torch.equal(seen[1], torch.tensor([True, False]).expand(50, 2))
+
+
 def test_remasking_with_an_exact_net_tends_to_the_data():
     """Tokens come and go, and q(x_t | x_0) stays: with more steps the law is that of the data. By enumeration."""
     off = []

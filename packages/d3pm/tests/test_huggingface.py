@@ -1,5 +1,7 @@
 """From a Hugging Face masked language model and back: the same values on either side."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -137,6 +139,10 @@ def test_what_does_not_fit_is_refused(folder, tmp_path, run):
     refused(DataError, "cannot be read", data={"tokenizer": str(tmp_path)})
     refused(ConfigError, r"net\.path", net={"path": str(tmp_path / "nowhere")})
     refused(ConfigError, "config.json", net={"path": str(tmp_path)})
+    cut = shutil.copytree(folder, tmp_path / "cut")
+    weights = (cut / "model.safetensors").read_bytes()
+    (cut / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+    refused(ConfigError, "cannot be read", net={"path": str(cut)})
     refused(ConfigError, "tokenizer", data={"tokenizer": "bpe", "vocabulary": 270, "lines": False})
     refused(ConfigError, "must be an option", net={"width": 8})
     refused(OptionError, "needs masks", process={"kind": "uniform"})

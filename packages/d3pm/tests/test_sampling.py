@@ -115,6 +115,24 @@ def test_infilling_without_masks_follows_the_conditional_law(name, first):
     assert float(total_variation) < 0.03
 
 
+def test_infilling_weighs_the_start_where_noise_does_not_mix():
+    """One step from a prior that the given token seldom leads to, and a net whose second token is its first."""
+    process = Uniform(3, [0.5]).learn_prior(torch.tensor([0.9, 0.05, 0.05]))
+
+    def net(x_t, time, condition=None):
+        seen = torch.nn.functional.one_hot(x_t[:, 0], 3).double()
+        return torch.stack([1.5 * seen, 3 * seen], 1)
+
+    _, p = exact_model(process, net, 2, 1, "joint", "direct")
+    given, keep = torch.tensor([[1, 0]]).expand(4000, 2), torch.tensor([[True, False]]).expand(4000, 2)
+    g = torch.Generator().manual_seed(0)
+    direct = Conventions(first="direct")
+    x = sample(process, net, (4000, 2), conventions=direct, given=given, keep=keep, n_particles=64, generator=g)
+    expected = p.reshape(3, 3)[1] / p.reshape(3, 3)[1].sum()
+    total_variation = (torch.bincount(x[:, 1], minlength=3) / 4000 - expected).abs().sum() / 2
+    assert float(total_variation) < 0.025  # 0.33 without the weight of the start
+
+
 @pytest.mark.parametrize("name", CONDITIONAL)
 def test_infilling_keeps_what_is_given(name):
     process, forbid = CONDITIONAL[name](), 2 if name in MASKED else None

@@ -210,6 +210,9 @@ def test_settings_that_do_not_fit_are_refused(dataset, tmp_path):
     middle["process"]["mask"] = "middle"
     with pytest.raises(ConfigError, match="extra"):
         train(Config.from_dict(middle), tmp_path, data=dataset)
+    sampled = tiny().to_dict() | {"sample": {"n_steps": 11}}
+    with pytest.raises(ConfigError, match=r"\[sample\].*T = 10; got 11"):
+        train(Config.from_dict(sampled), tmp_path, data=dataset)
     wrong = Dataset(DataSpec("image", (4, 4), 3), dataset.train, dataset.test)
     with pytest.raises(DataError, match="below 3"):
         train(tiny(), tmp_path, data=wrong)

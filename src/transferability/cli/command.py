@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from transferability.cli.output import results_alone
 from transferability.errors import OptionError, nearest_names
 
 __all__ = ["Command", "Commands", "Group"]
@@ -48,7 +50,20 @@ class Commands(Group):
 
 
 class Command(TyperCommand):
-    """A command whose options refuse another option for a value (`--csv --wide`), and a second one."""
+    """A command whose options refuse another option for a value (`--csv --wide`), and a second one.
+
+    While it runs, stdout is for its results alone.
+    """
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+        """Run the command; what a Ray of its own has to say of lost workers is said before its stdout is given back."""
+        with results_alone():
+            try:
+                return super().invoke(ctx)
+            finally:
+                ray = sys.modules.get("ray")
+                if ray is not None and ray.is_initialized():
+                    ray.shutdown()
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
         """Look at the values before any of them is converted.

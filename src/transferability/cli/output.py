@@ -7,10 +7,10 @@ import shlex
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -34,6 +34,7 @@ __all__ = [
     "print_json",
     "print_table",
     "progress_bars",
+    "results_alone",
     "say",
     "short_path",
     "show_progress",
@@ -56,6 +57,7 @@ _AS_WIDE_AS_IT_NEEDS = 10_000
 class _State:
     debug: bool = False
     quiet: bool = False
+    results: TextIO | None = None  # where stdout is kept for results
 
 
 state = _State()
@@ -66,6 +68,21 @@ def command_line() -> str:
     return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
+@contextmanager
+def results_alone() -> Iterator[None]:
+    """Keep stdout for what this module prints there: what libraries and encoders print goes to stderr."""
+    before, state.results = state.results, sys.stdout
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        state.results = before
+
+
+def _results() -> TextIO:
+    return state.results or sys.stdout
+
+
 def notice(text: str, *, whole: bool = False) -> None:
     """Print a line for people on stderr; `whole` ones, such as code, are not wrapped."""
     if not state.quiet:
@@ -74,7 +91,7 @@ def notice(text: str, *, whole: bool = False) -> None:
 
 def say(text: str) -> None:
     """Print a line on stdout, such as the path of a file that was written."""
-    sys.stdout.write(printable(text) + "\n")
+    _results().write(printable(text) + "\n")
 
 
 def short_path(path: Path) -> str:
@@ -87,7 +104,7 @@ def short_path(path: Path) -> str:
 def print_json(value: Any) -> None:
     """Print JSON on stdout; what a terminal would obey is escaped as JSON knows it."""
     text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False)
-    sys.stdout.write(UNSHOWABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n")
+    _results().write(UNSHOWABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n")
 
 
 def print_table(
@@ -103,7 +120,7 @@ def print_table(
 
     Of more than `first` rows, only these are shown, and a notice says how many there are.
     """
-    console = Console(highlight=False)
+    console = Console(file=_results(), highlight=False)
     width = console.width if console.is_terminal else None
     to_left = [position < left for position in range(len(columns))] if isinstance(left, int) else left
     texts = [[printable(cell) for cell in row] for row in rows[:first]]

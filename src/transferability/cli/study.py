@@ -79,7 +79,7 @@ def study(
     csv = None if csv is None else check_output(csv, argument="csv")
     drawings = check_plots(plots)
     if dry_run:
-        _show_plan(plan_study(wanted), json=json)
+        _show_plan(plan_study(wanted, shard), json=json)
         return
     with watch_study() as watch:
         results = run_study(

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from transferability._array import BoolArray, IntArray
+from transferability._folds import RowFolds
 from transferability._validate import check_seed
 from transferability.errors import OptionError
 
@@ -151,7 +152,8 @@ def folds(
         raise OptionError(message)
     wanted = [(count / n_folds,) * n_folds for count in grouped.class_counts]
     fold_of = grouped.deal(wanted, np.random.default_rng(check_seed(seed)))[grouped.group_of]
-    return [(np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)) for fold in range(n_folds)]
+    made = [(np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)) for fold in range(n_folds)]
+    return RowFolds(made) if len(grouped.sizes) == len(labels) else made
 
 
 @dataclass(frozen=True)

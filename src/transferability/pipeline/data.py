@@ -55,7 +55,8 @@ class Split(NamedTuple):
     dataset: Dataset
     fit_rows: IntArray
     test_rows: IntArray
-    folds: tuple[tuple[IntArray, IntArray], ...] | None = None
+    folds: Sequence[tuple[IntArray, IntArray]] | None = None
+    groups: IntArray | None = None  # of all rows: copies, and what looks alike where asked; None where none repeats
 
     @property
     def name(self) -> str:
@@ -117,10 +118,12 @@ def prepare(data: Any, settings: Settings) -> Split:
     if rows.notes:
         dataset = replace(dataset, notes=(*dataset.notes, *rows.notes))
     own = dataset.in_test is not None and settings.folds == "auto"
-    return Split(dataset, rows.fit_rows, rows.test_rows, None if own else _folds(labels, rows.groups, settings))
+    divided = None if own else _folds(labels, rows.groups, settings)
+    repeat = len(np.unique(rows.groups)) < len(labels)
+    return Split(dataset, rows.fit_rows, rows.test_rows, divided, rows.groups if repeat else None)
 
 
-def _folds(labels: IntArray, groups: IntArray, settings: Settings) -> tuple[tuple[IntArray, IntArray], ...] | None:
+def _folds(labels: IntArray, groups: IntArray, settings: Settings) -> Sequence[tuple[IntArray, IntArray]] | None:
     """Return the folds of a target, None for one split."""
     wanted = settings.folds
     if wanted == "auto":
@@ -129,7 +132,7 @@ def _folds(labels: IntArray, groups: IntArray, settings: Settings) -> tuple[tupl
         message = f"`folds` must be a whole number ≥ 1 or 'auto'; got {wanted!r}."
         raise OptionError(message)
     n_folds = min(wanted, len(np.unique(groups)))  # of references, which have none; `check_folds` asks targets
-    return None if n_folds < 2 else tuple(folds(labels, n_folds, settings.seed, groups))
+    return None if n_folds < 2 else folds(labels, n_folds, settings.seed, groups)
 
 
 def check_folds(target: Part, settings: Settings) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 from scipy.special import softmax
 
 from transferability._threads import threads_for
@@ -88,6 +89,28 @@ def relatedness_of(
     A target with more classes than any reference would leave its transferred accuracy capped. The union of the
     references and the target's own half then join them.
     """
+    return _counted_once(_relatedness(estimator, panel, fit, test, target), target)
+
+
+def _counted_once(result: Relatedness, target: Part) -> Relatedness:
+    """Return a result whose intervals count items that are copies, or look alike, once."""
+    if not isinstance(target, Split) or target.groups is None or result.evaluated_on == "fit":
+        return result
+    groups = target.groups[target.test_rows] if result.evaluated_on == "test" else target.groups
+    _, first, group = np.unique(groups, return_index=True, return_inverse=True)
+    alike = first[group]
+    copies = alike if result.first_copies is None else alike[result.first_copies]
+    others = tuple(replace(each, first_copies=copies) for each in result.others)
+    return replace(result, first_copies=copies, others=others)
+
+
+def _relatedness(
+    estimator: TaskRelatedness,
+    panel: Sequence[LoadedReference],
+    fit: Task | ReferencePack,
+    test: Task | None,
+    target: Part,
+) -> Relatedness:
     folds = target.folds if isinstance(target, Split) else None
     if not panel:
         return estimator.fit(None, fit, target_test=test, folds=folds)
@@ -132,7 +155,9 @@ def related(
     folds = target.folds if isinstance(target, Split) else None
     result = relate_to_packs(estimator, own, installed, fit, test, folds)
     # Without a pack to take its place the own half says what is wrong.
-    return relatedness_of(estimator, panel, fit, test, target) if result is None else result, note
+    if result is None:
+        return relatedness_of(estimator, panel, fit, test, target), note
+    return _counted_once(result, target), note
 
 
 def _linear_probe(fit: Task | ReferencePack, test: Task | None, target: Part, seed: int) -> LinearProbe | None:

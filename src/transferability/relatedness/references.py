@@ -10,6 +10,7 @@ import numpy as np
 
 from transferability._array import IntArray
 from transferability._criteria import OWN_HALF
+from transferability._folds import RowFolds
 from transferability.errors import LabelError
 from transferability.relatedness.measure import pool
 from transferability.relatedness.relate_samples import (
@@ -96,6 +97,7 @@ def relate_to_own_half(
         With a test part one half is the reference, the other the target, and they are measured there, once.
     folds : int or folds of all rows, optional
         How rows are measured that the transformations have not seen; by default five, where there is no test part.
+        While rows of a given fold are measured, no row of that fold is in the reference: they may belong together.
 
     Raises
     ------
@@ -111,11 +113,13 @@ def relate_to_own_half(
             "reference each half of the target needs two rows of each class. Add rows, or give a reference."
         )
         raise LabelError(message)
-    if folds is not None:
-        if isinstance(folds, int | np.integer):
-            folds = check_fold_count(folds, len(target))
-        else:
-            folds = given_folds(target, folds)
+    belonging: Folds = ()  # folds whose rows may belong together
+    if isinstance(folds, int | np.integer):
+        folds = check_fold_count(folds, len(target))
+    elif folds is not None:
+        dealt = isinstance(folds, RowFolds)
+        folds = given_folds(target, folds)
+        belonging = () if dealt else folds
     notes = () if options.matches_by("assignment") or options.matches_by("identity") else (MATCHED_WITH_ITSELF,)
     options = options._replace(matching="identity")
     halves = stratified_folds(labels, target.features, 2, options.seed, least=LEAST_ROWS)
@@ -125,7 +129,9 @@ def relate_to_own_half(
         reference = _split_reference(target.subset(other_rows), options, standardize=standardize)
         inner = _folds_within(target, rows, folds, options.seed) if test is None else None
         prepared = prepare_target(target.subset(rows), test, inner, standardize=standardize, seed=options.seed)
-        related.append((rows, relate_parts(options, reference, prepared, on_test=True)))
+        parts = [_rows_apart(target, other_rows, rows[tested], belonging) for _, tested in inner or () if belonging]
+        apart = [_split_reference(target.subset(part), options, standardize=standardize) for part in parts]
+        related.append((rows, relate_parts(options, reference, prepared, apart, on_test=True)))
         made.append((reference, prepared))
         if test is not None:
             break  # the other way round would measure the same rows again
@@ -143,6 +149,17 @@ def relate_to_own_half(
     result = result_of(options, reference, prepared.whole, together, evaluated_on, seconds)
     result = replace(result, notes=(*result.notes, *notes))
     return with_target_classifier([result], prepared)[0]
+
+
+def _rows_apart(target: Task, half: IntArray, tested: IntArray, folds: Folds) -> IntArray:
+    """Return the rows of a half that are in another fold than those tested: rows of one fold may belong together.
+
+    Of a class of which fewer than two rows would be left all stay.
+    """
+    labels = target.require_labels()[half]
+    rest = half[~np.isin(half, next(test for _, test in folds if np.isin(tested, test).all()))]
+    left = np.bincount(target.require_labels()[rest], minlength=target.n_classes)
+    return np.union1d(rest, half[left[labels] < 2])
 
 
 def _split_reference(task: Task, options: SolverOptions, *, standardize: bool) -> Reference:

@@ -112,10 +112,6 @@ class Inventory:
         found = [each for store in stores if (each := store.get(key)) is not None and is_readable(each)]
         return max(found, key=self.is_done, default=None)
 
-    def find(self, store: ResultStore, key: str, loaded: Loaded | TransferabilityError) -> StoredResult | None:
-        """Return the result under a key, unless it may be out of date: some encoders cannot tell what they are."""
-        return self.find_in([store], key) if is_certain(loaded) else None
-
     def is_done(self, found: StoredResult | None) -> bool:
         """Tell whether a result has all scores that are wanted."""
         if found is None or found.failed:

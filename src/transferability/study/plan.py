@@ -13,32 +13,37 @@ from transferability.pipeline.encoder_cost import remembered
 from transferability.pipeline.extraction import Loaded
 from transferability.ranking.store import ResultStore, StoredResult
 from transferability.study.config import Study
-from transferability.study.inventory import KIND, Cell, Inventory
+from transferability.study.inventory import KIND, Cell, Inventory, is_certain
 from transferability.study.saved import is_readable
+from transferability.study.shares import files_of
 
 __all__ = ["plan_study"]
 
 _PROBE = 8  # items that an encoder is tried on for an estimate
 
 
-def plan_study(study: Study) -> list[Cell]:
+def plan_study(study: Study, share: str | None = None) -> list[Cell]:
     """Return every cell of a study, and how long those that are missing may take; nothing is computed.
+
+    With `share` those of the share, as of `run_study`. What the files of other shares hold is done.
 
     Extraction is estimated from the items per second that were measured on this machine when the encoder encoded
     before, and the fit from what it took then. An encoder without a measured speed takes what its cells took; one
     without results is tried on a few items of each data set. What the cache holds is not subtracted.
     """
-    store = ResultStore(study.results)
+    study, own, others = files_of(study, share)
+    stores = [ResultStore(path) for path in (own, *others) if path.exists()]
     inventory = Inventory(study)
-    before = [each for each in store.results(KIND) if not each.failed and is_readable(each)]
+    results = [each for store in stores for each in store.results(KIND)]
+    before = [each for each in results if not each.failed and is_readable(each)]
     cells = []
     for encoder in study.encoders:
         loaded = inventory.load(encoder)
-        earlier = [each for each in before if each.encoder == encoder and is_readable(each)]
+        earlier = [each for each in before if each.encoder == encoder]
         paid: set[str] = set()  # data sets whose extraction an earlier cell pays for
         for target in study.targets:
             key = inventory.key(encoder, loaded, target)
-            found = inventory.find(store, key, loaded)
+            found = inventory.find_in(stores, key) if is_certain(loaded) else None
             if found is not None and inventory.is_done(found):
                 cells.append(Cell(encoder, target, key, done=True, seconds=found.seconds))
                 continue

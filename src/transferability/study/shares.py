@@ -14,11 +14,29 @@ from transferability.features.shards import parse_share
 from transferability.ranking.store import ResultStore
 from transferability.study.config import Study
 
-__all__ = ["stores_of"]
+__all__ = ["files_of", "stores_of"]
+
+
+def files_of(study: Study, share: str | None) -> tuple[Study, Path, list[Path]]:
+    """Return the study or the share of it, the file to write to, and those that are beside it.
+
+    Raises
+    ------
+    OptionError
+        If the share is no ``i/n``.
+    """
+    path = study.results.expanduser()
+    files = _files_of_shares(path)
+    if share is None:
+        return study, path, files
+    number, n_shares = parse_share(share)
+    own = path.with_name(f"{path.stem}.{number}-of-{n_shares}{path.suffix}")
+    others = [each for each in (path, *files) if each != own and each.exists()]
+    return replace(study, encoders=study.encoders[number - 1 :: n_shares]), own, others
 
 
 def stores_of(study: Study, share: str | None) -> tuple[Study, ResultStore, list[ResultStore]]:
-    """Return the study or the share of it, the file to write to, and those beside it to read.
+    """Return what `files_of` does, with the files opened.
 
     Raises
     ------
@@ -27,18 +45,10 @@ def stores_of(study: Study, share: str | None) -> tuple[Study, ResultStore, list
     OutputError, FileDamagedError
         If a file cannot be read or written.
     """
-    files = _files_of_shares(study.results)
-    if share is None:
-        return study, ResultStore(study.results), [ResultStore(path) for path in files]
-    number, n_shares = parse_share(share)
-    path = study.results
-    own = path.with_name(f"{path.stem}.{number}-of-{n_shares}{path.suffix}")
-    others = [each for each in (path, *files) if each != own and each.exists()]
-    part = replace(study, encoders=study.encoders[number - 1 :: n_shares])
-    return part, ResultStore(own), [ResultStore(each) for each in others]
+    part, own, others = files_of(study, share)
+    return part, ResultStore(own), [ResultStore(path) for path in others]
 
 
 def _files_of_shares(results: Path) -> list[Path]:
-    results = results.expanduser()
     form = re.compile(rf"{re.escape(results.stem)}\.\d+-of-\d+{re.escape(results.suffix)}")
     return [path for path in listing(results.parent) if form.fullmatch(path.name)]

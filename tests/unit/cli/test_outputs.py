@@ -227,7 +227,7 @@ def test_names_of_emoji_and_markup_stay_names(run: Run) -> None:
 
 
 def test_relate_shows_the_points_of_accuracy_that_each_class_loses(run: Run) -> None:
-    from transferability.report.narrative import points_in_words
+    from transferability.report.result_narrative import points_in_words
 
     code, out, _ = run(*RELATE)
     classes = json.loads(run(*RELATE, "--json")[1])["results"][0]["per_class"]
@@ -255,3 +255,36 @@ def test_what_was_written_is_named_as_seen_from_here(run: Run, tmp_path_factory:
     assert "written: results/ranking.json, results/" in " ".join(run(*RANK, "--out", "results")[2].split())
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     assert f"{elsewhere}" in "".join(run(*RANK, "--out", str(elsewhere))[2].split())
+
+
+LOUD = """
+import sys
+import numpy as np
+print("loaded, at length")
+def rows(items):
+    print("encoding")
+    sys.stdout.write("without a line")
+    return np.stack([np.asarray(each.convert("L"), dtype=float).mean(axis=0)[:8] for each in items])
+rows.version = "1"
+"""
+
+
+@pytest.mark.parametrize("extra", [["--json"], []])
+def test_what_an_encoder_prints_is_no_result(run: Run, extra: list[str]) -> None:
+    Path("loud.py").write_text(LOUD)
+    code, out, err = run("rank", "packaged:digits", "-e", "python:loud:rows", "--limit", "60", *extra)
+    assert code == 0
+    assert "loaded, at length" in err
+    assert "encoding" in err
+    if extra:
+        assert [each["encoder"] for each in json.loads(out)["ranking"]] == ["python:loud:rows"]
+    else:
+        assert out.startswith("Encoders for digits")
+    assert sys.stdout is not sys.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["rank", "--help"]])
+def test_what_is_asked_for_before_a_command_runs_is_on_stdout(run: Run, arguments: list[str]) -> None:
+    code, out, err = run(*arguments)
+    assert (code, err) == (0, "")
+    assert out

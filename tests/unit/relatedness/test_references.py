@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from transferability import Task, TaskRelatedness
+from transferability import Task, TaskRelatedness, datasets
+from transferability._folds import RowFolds
 from transferability.errors import LabelError, OptionError, TaskError
 from transferability.relatedness.packs.pack import ReferencePack
 from transferability.relatedness.references import OWN_HALF, UNION, union_of
@@ -207,3 +208,29 @@ def test_the_union_does_not_depend_on_the_order_and_names_what_it_leaves_out() -
     assert not any("the union" in note for each in alone.references for note in each.notes)
     apart = TaskRelatedness(union=True).fit([few, a], target)
     assert [each.reference for each in apart.references] == ["narrow", "a"]
+
+
+def test_rows_that_belong_together_are_not_in_the_reference_while_one_is_measured() -> None:
+    """Photos of random labels in five near copies each: folds that keep a photo together leave nothing to learn."""
+    accuracies = []
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        photos, labels = np.repeat(rng.normal(size=(30, 8)), 5, axis=0), rng.permutation(np.arange(30) % 3)
+        target = Task(photos + 0.02 * rng.normal(size=photos.shape), np.repeat(labels, 5))
+        together = datasets.folds(target.require_labels(), 3, 0, np.repeat(np.arange(30), 5))
+        both = together, RowFolds(together)  # as if they had been dealt row by row
+        accuracies.append([TaskRelatedness().fit(None, target, folds=each).transferred_accuracy for each in both])
+    apart, mixed = np.mean(accuracies, axis=0)
+    assert 0.22 < apart < 0.4
+    assert mixed > apart + 0.08
+
+
+def test_a_class_whose_rows_are_all_in_one_fold_stays_in_the_reference() -> None:
+    labels = np.repeat([0, 1, 2], [40, 40, 5])
+    features = 4 * np.eye(3, 6)[labels] + np.random.default_rng(0).normal(size=(85, 6))
+    place = np.where(labels < 2, np.arange(85) % 4, np.arange(85) % 2)  # class 2 in two folds
+    given = [(np.flatnonzero(place != k), np.flatnonzero(place == k)) for k in range(4)]
+    result = TaskRelatedness().fit(None, Task(features, labels), folds=given)
+    assert result.certified
+    assert result.bound >= result.transferred_loss
+    assert result.transferred_accuracy > 0.8

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -310,6 +311,25 @@ def test_shares_write_files_of_their_own_and_the_whole_study_takes_them_over(wri
     assert [*run_study(study, share="3/3", tell=told.append)] == []
     with pytest.raises(OptionError, match="must be i/n"):
         run_study(study, share="0/2")
+
+
+def test_a_plan_sees_the_shares_and_writes_nothing(written: Write, folder: Path) -> None:
+    study = written(folder, scores=[])
+    assert [cell.done for cell in plan_study(study)] == [False] * 4
+    assert [cell.done for cell in plan_study(study, "2/2")] == [False] * 2
+    assert not list(folder.glob("*.sqlite"))
+    run_study(study, share="1/2")
+    plan = plan_study(study)
+    assert [cell.done for cell in plan] == [True, True, False, False]
+    assert plan[0].seconds == next(iter(run_study(study, share="1/2").values())).seconds
+    assert [cell.encoder for cell in plan_study(study, "2/2")] == [study.encoders[1]] * 2
+    assert [cell.done for cell in plan_study(study, "1/3")] == [True, True]  # another share has computed it
+    assert {path.name for path in folder.glob("*.sqlite")} == {"results.1-of-2.sqlite"}
+    done = CliRunner().invoke(app, ["study", str(folder / "study.toml"), "--dry-run", "--shard", "2/2", "--json"])
+    printed = json.loads(done.stdout)
+    assert (printed["to_do"], [each["done"] for each in printed["cells"]]) == (2, [False, False])
+    with pytest.raises(OptionError, match="must be i/n"):
+        plan_study(study, "3/2")
 
 
 def test_a_share_that_failed_is_tried_again_by_the_whole_study(written: Write, folder: Path) -> None:

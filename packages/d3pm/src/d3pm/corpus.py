@@ -21,6 +21,7 @@ from d3pm.text import learn_bpe, learn_unigram, words_per_token
 __all__ = ["load_text", "pad"]
 
 TRAIN, TEST = 0.90, 0.95  # 5 % in between are left for choosing settings, as text8 is divided
+MOST_TOKENS = 2**20  # four times the largest vocabularies: what is beyond is no number of a token
 
 
 class _Part(NamedTuple):
@@ -47,7 +48,7 @@ def load_text(config: DataConfig, known: DataSpec | None = None) -> Dataset:
     train, test = _from_table(path, config) if is_table(path) else _from_file(path, config)
     spec = _spec(config, train) if known is None else dataclasses.replace(known, shape=(config.length,), n_classes=0)
     if config.lines:
-        return _as_examples(spec, config, train, test)
+        return _as_examples(spec, config, train, test, known)
     if config.conditional:
         message = "`conditional` needs examples with a label each; set data.lines=true, or data.conditional=false."
         raise DataError(message)
@@ -123,17 +124,21 @@ def _checked_stream(dataset: Dataset) -> Dataset:
     length = dataset.spec.shape[0]
     if len(dataset.train) <= length or len(dataset.test) < length:
         message = (
-            f"`path` must hold more text: {len(dataset.train)} and {len(dataset.test)} tokens for pieces of {length}. "
-            "Set data.length lower."
+            f"`path` must hold more text: {len(dataset.train)} tokens to train on and {len(dataset.test)} to test on "
+            f"for pieces of {length}. Set data.length lower."
         )
+        if dataset.spec.alphabet:
+            message += " Characters outside of data.alphabet are read as spaces, and repeated spaces as one."
+        elif dataset.spec.tokenizer:
+            message += " Text is divided between its lines: break a long one."
         raise DataError(message)
     return dataset
 
 
-def _as_examples(spec: DataSpec, config: DataConfig, train: _Part, test: _Part) -> Dataset:
+def _as_examples(spec: DataSpec, config: DataConfig, train: _Part, test: _Part, known: DataSpec | None) -> Dataset:
     """Return every line as an example, padded to the longest that the model reads."""
     if config.conditional:
-        spec = dataclasses.replace(spec, n_classes=count_classes(train.labels, test.labels))
+        spec = dataclasses.replace(spec, n_classes=count_classes(train.labels, test.labels, known))
     if not train.lines or not test.lines:
         message = f"`path` must hold more lines; {len(train.lines)} to train on and {len(test.lines)} to test on."
         raise DataError(message)
@@ -192,17 +197,25 @@ def _token_array(path: Path, config: DataConfig, known: DataSpec | None) -> Data
         raise DataError(message) from error
     if "x_train" in arrays and "x_test" in arrays:
         train, test = arrays["x_train"], arrays["x_test"]
-    elif len(arrays) == 1:
+    elif len(arrays) == 1 and next(iter(arrays.values())).ndim:
         (tokens,) = arrays.values()
         first, last = int(len(tokens) * TRAIN), int(len(tokens) * TEST)
         train, test = tokens[:first], tokens[last:]
     else:
-        message = f"`path` must hold one array, or x_train and x_test; {path} holds {sorted(arrays)}."
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in sorted(arrays.items())) or "none"
+        message = f"`path` must hold one array of tokens, or x_train and x_test; {path} holds {shapes}."
         raise DataError(message)
     for part in (train, test):
-        if part.dtype.kind not in "iu" or part.ndim not in (1, 2) or not part.size or int(part.min()) < 0:
+        if part.dtype.kind not in "iu" or part.ndim not in (1, 2) or not part.size:
             message = (
                 f"`path` must hold whole numbers from 0, (n,) or (n, length); {path} has {part.dtype} {part.shape}."
+            )
+            raise DataError(message)
+        least, most = int(part.min()), int(part.max())
+        if least < 0 or most >= MOST_TOKENS:
+            message = (
+                f"`path` must hold tokens from 0 to {MOST_TOKENS - 1:,} at most; {path} has {least:,} to {most:,}. "
+                "Number them anew: np.unique(tokens, return_inverse=True)."
             )
             raise DataError(message)
     if train.ndim != test.ndim or train.shape[1:] != test.shape[1:]:

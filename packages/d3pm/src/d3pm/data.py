@@ -45,7 +45,7 @@ def load_data(config: DataConfig, known: DataSpec | None = None) -> Dataset:
         raise NoSuchFileError(message)
     largest = 16 if config.kind == "digits" and not config.path else 255
     levels = config.levels
-    n_classes = count_classes(pictures.train_labels, pictures.test_labels) if config.conditional else 0
+    n_classes = count_classes(pictures.train_labels, pictures.test_labels, known) if config.conditional else 0
     spec = DataSpec("image", tuple(pictures.train.shape[1:]), levels, largest, n_classes=n_classes)
     return Dataset(
         spec,

@@ -143,7 +143,9 @@ class Dataset:
         return real
 
 
-def count_classes(train_labels: np.ndarray | None, test_labels: np.ndarray | None) -> int:
+def count_classes(
+    train_labels: np.ndarray | None, test_labels: np.ndarray | None, known: DataSpec | None = None
+) -> int:
     """Return how many classes a conditional model is told of, else say that there is nothing to tell."""
     if train_labels is None or test_labels is None or len(np.unique(train_labels)) < 2:
         message = "`conditional` needs labels of two classes or more; the data have none. Set data.conditional=false."
@@ -151,4 +153,12 @@ def count_classes(train_labels: np.ndarray | None, test_labels: np.ndarray | Non
     if int(test_labels.max(initial=0)) > int(train_labels.max()):
         message = f"`conditional` needs every class in training; the test labels have {int(test_labels.max())} too."
         raise DataError(message)
-    return int(train_labels.max()) + 1
+    n_classes = int(train_labels.max()) + 1
+    if known is None and len(np.unique(train_labels)) < n_classes:
+        missing = int(np.setdiff1d(np.arange(n_classes), train_labels)[0])
+        message = (
+            f"`conditional` needs labels without gaps, each of them in training; of 0 … {n_classes - 1} class "
+            f"{missing} has no training example. Number them anew: np.unique(labels, return_inverse=True)."
+        )
+        raise DataError(message)
+    return n_classes

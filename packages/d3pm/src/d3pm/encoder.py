@@ -235,7 +235,14 @@ class DiffusionEncoder:
         if isinstance(items, Batch):
             items = items.to(self.device)
             return Batch(self.checkpoint.process.check_tokens(items.tokens, "items"), None, items.attention_mask)
+        if isinstance(items, str):
+            message = f"`items` must be a list of texts or pictures; got the text {items[:40]!r} alone. Pass [text]."
+            raise DataError(message)
         if isinstance(items, Tensor):
+            if items.ndim != len(spec.shape) + 1 or (spec.modality == "image" and items.shape[1:] != spec.shape):
+                wanted = ", ".join(map(str, spec.shape))
+                message = f"`items` must be tokens of shape (n, {wanted}); got {tuple(items.shape)}."
+                raise DataError(message)
             return Batch(self.checkpoint.process.check_tokens(items, "items").to(self.device), None, None)
         if spec.modality == "text":
             for item in items:
@@ -244,7 +251,8 @@ class DiffusionEncoder:
                     raise DataError(message)
             return self._text_tokens(list(items))
         make = PictureTokens(tuple(spec.shape), spec.n_tokens)
-        return Batch(torch.from_numpy(np.stack([make(item) for item in items])).to(self.device), None, None)
+        tokens = np.array([make(item) for item in items], dtype=np.int64).reshape(len(items), *spec.shape)
+        return Batch(torch.from_numpy(tokens).to(self.device), None, None)
 
     def _text_tokens(self, texts: list[str]) -> Batch:
         tokens, lengths, _, cut = encode_examples(self.checkpoint.spec, texts)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from d3pm.checkpoint import Checkpoint
 from d3pm.config import Config
@@ -45,7 +46,8 @@ def tokenizer_spec(folder: str, length: int) -> DataSpec:
     path = Path(folder)
     if not path.is_dir():
         message = (
-            f"`tokenizer` must be 'bpe', 'sentencepiece' or the folder of a Hugging Face tokenizer; got {folder!r}."
+            f"`tokenizer` must be 'bpe', 'sentencepiece' or the folder of a Hugging Face tokenizer; got {folder!r}. "
+            "Make one: AutoTokenizer.from_pretrained(NAME).save_pretrained(FOLDER)."
         )
         raise DataError(message)
     try:
@@ -80,7 +82,10 @@ def resolve_net(config: Config) -> Config:
         return config
     path = config.net.get("path")
     if not isinstance(path, str) or not Path(path).is_dir():
-        message = f"`net.path` must be the folder of a Hugging Face model; got {path!r}."
+        message = (
+            f"`net.path` must be the folder of a Hugging Face model; got {path!r}. "
+            "Make one: AutoModelForMaskedLM.from_pretrained(NAME).save_pretrained(FOLDER)."
+        )
         raise ConfigError(message)
     return dataclasses.replace(config, net={**config.net, "config": _read_config(Path(path))})
 
@@ -104,8 +109,8 @@ def load_pretrained(denoiser: Denoiser, path: str, length: int) -> None:
     transformers = require_extra("transformers", "huggingface", "net kind 'masked_lm'")
     try:
         source = transformers.AutoModelForMaskedLM.from_pretrained(path, local_files_only=True)
-    except (OSError, ValueError, RuntimeError) as error:
-        message = f"`net.path` must hold a model's weights; those in {path} cannot be read: {error}."
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        message = f"`net.path` must hold a model's weights; those in {path} cannot be read: {error}. Copy them again."
         raise ConfigError(message) from error
     denoiser.backbone.model.load_state_dict(source.state_dict())
 

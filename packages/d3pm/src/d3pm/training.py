@@ -20,7 +20,7 @@ from d3pm.build import build_denoiser, build_process, n_states_of
 from d3pm.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from d3pm.config import Config, TrainConfig
 from d3pm.data import Batch, Dataset, load_data
-from d3pm.errors import ConfigError, DataError, TrainingError, check_choice
+from d3pm.errors import ConfigError, DataError, OptionError, TrainingError, check_choice
 from d3pm.huggingface import load_pretrained, resolve_net
 from d3pm.importance import TimeImportance
 from d3pm.losses import training_loss
@@ -111,7 +111,11 @@ class _Run:
         config.loss.check(self.process, config.conventions)
         with _seeded(config.train.seed):
             self.denoiser: nn.Module = build_denoiser(config, dataset.spec, n_states_of(config.process, dataset.spec))
-        config.sample.check(self.process, self.denoiser)
+        try:
+            config.sample.check(self.process, self.denoiser)
+        except OptionError as error:
+            message = f"[sample] must fit the model: {error} Change it with --set sample.…, or in the recipe."
+            raise ConfigError(message) from error
         self.average = Average(self.denoiser, config.train.ema)
         self.importance: TimeImportance | None = None
         if config.loss.times == "importance":

@@ -20,7 +20,7 @@ from transferability.relatedness.costs.base import FittedMap, class_weights
 from transferability.relatedness.costs.ridge_path import ridge_path
 from transferability.relatedness.labels.label_transform import LabelTransform
 from transferability.relatedness.maps.feature_map import AffineMap, RidgeRegression
-from transferability.relatedness.tasks.sample import HeldOut, Sample, hold_out
+from transferability.relatedness.tasks.sample import HeldOut, Sample, hold_out_apart
 from transferability.transport.coupling import couple
 
 if TYPE_CHECKING:
@@ -89,8 +89,8 @@ def fit_by_alternation(
     """
     first, more = cost.first_rounds, cost.next_rounds
     d = target.features.shape[1]
-    seen, unseen = hold_out(target.labels, rng)
-    reference_seen, reference_unseen = hold_out(reference.labels, rng)
+    seen, unseen = hold_out_apart(*target, rng)
+    reference_seen, reference_unseen = hold_out_apart(*reference, rng)
     whole = Alternation(cost, reference, target, transform, rng)
     unseen_counts = np.bincount(reference.labels[reference_unseen], minlength=transform.shares.shape[1])
     if len(unseen) == 0 or unseen_counts[transform.shares.sum(axis=0) > 0].min() == 0:

@@ -41,7 +41,7 @@ from transferability.relatedness.costs.ridge_path import ridge_path
 from transferability.relatedness.labels.label_transform import LabelTransform
 from transferability.relatedness.labels.matching import ClassPoints, PairCosts, QuantilePairCosts
 from transferability.relatedness.maps.feature_map import AffineMap, fit_cross_entropy
-from transferability.relatedness.tasks.sample import HeldOut, Sample, at_most, hold_out
+from transferability.relatedness.tasks.sample import HeldOut, Sample, at_most, hold_out_apart
 from transferability.transport.cost import exact_cost
 from transferability.transport.coupling import MAX_POINTS, Coupling
 from transferability.transport.sorted import sorted_coupling
@@ -134,7 +134,7 @@ class ExactCost(GroundCost):
 
         everything = np.arange(len(target.labels))
         some = at_most(target.labels, _MOST_ROWS, rng)
-        seen, unseen = (some[rows] for rows in hold_out(target.labels[some], rng))
+        seen, unseen = (some[rows] for rows in hold_out_apart(target.features[some], target.labels[some], rng))
         if len(unseen) == 0 or len(held_out.labels) == 0:
             place_map = regress(everything, reduced, _DEFAULT_RIDGE, careful=True)
             return finished(place_map, _DEFAULT_RIDGE, float("nan"))

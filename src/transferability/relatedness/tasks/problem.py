@@ -20,7 +20,7 @@ from transferability.relatedness.tasks.sample import (
     Sample,
     at_most,
     dealt_together,
-    hold_out,
+    hold_out_apart,
     stratified_folds,
 )
 from transferability.relatedness.tasks.standardize import Scaler
@@ -228,7 +228,7 @@ class _Training(NamedTuple):
         features, labels = self.sample
         rng = np.random.default_rng(seed)
         some = at_most(labels, _MOST_ROWS, rng)
-        first_rows, unseen = (some[rows] for rows in hold_out(labels[some], rng))
+        first_rows, unseen = (some[rows] for rows in hold_out_apart(features[some], labels[some], rng))
         if len(unseen) == 0:
             return self.plain()
         sampled = len(some) < len(labels)
@@ -237,8 +237,10 @@ class _Training(NamedTuple):
             classifier, end = first, first_end
         else:
             classifier, end = self.fit(None, self.starts[1] if self.starts else first_end)
-        # Classes of one sample cannot be held out: what the classifier does on them it has seen.
-        alone = np.flatnonzero(np.bincount(labels)[labels] == 1)
+        # Classes of one sample, or of copies of it, cannot be held out: what the classifier does on them it has seen.
+        parts = labels, labels[some], labels[unseen]
+        counts, drawn, held = (np.bincount(part, minlength=labels.max() + 1) for part in parts)
+        alone = np.flatnonzero(((counts == drawn) & (held == 0))[labels])
         logits = np.concatenate([first.logits(features[unseen]), classifier.logits(features[alone])])
         held_out = HeldOut(logits, np.concatenate([labels[unseen], labels[alone]]))
         return Head(classifier, held_out, self.rough, (first_end, end))

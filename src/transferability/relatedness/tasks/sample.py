@@ -10,13 +10,23 @@ import numpy as np
 from transferability._array import FloatArray, IntArray
 from transferability.linear.rows import Rows
 
-__all__ = ["HeldOut", "Sample", "at_most", "dealt_together", "equal_rows", "hold_out", "stratified_folds"]
+__all__ = [
+    "HeldOut",
+    "Sample",
+    "at_most",
+    "dealt_together",
+    "equal_rows",
+    "hold_out",
+    "hold_out_apart",
+    "stratified_folds",
+]
 
 _HELD_OUT = 0.25
 _ROUNDING = 1e-6  # of a feature, relative to itself and to its usual size: a row computed twice
 _BLOCK = 1_000_000  # numbers that are compared at once
 _OF_SPREAD = 1e-4  # of a feature, by which rounding may move it at most
 _TYPICAL, _MOST = 256, 0.9  # rows that tell the size of a feature, and the share of them that is no larger
+_FAR = 30  # times its spread
 _NEIGHBOURS = 4  # along an axis, that rows are compared with: between two equal ones there may lie others
 
 
@@ -68,6 +78,16 @@ def hold_out(labels: IntArray, rng: np.random.Generator) -> tuple[IntArray, IntA
     return order[~held_out], order[held_out]
 
 
+def hold_out_apart(features: FloatArray, labels: IntArray, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
+    """Hold out as `hold_out` does, copies of a row on one side; a class that has no other row stays whole."""
+    leader = equal_rows(features, labels)
+    first = np.flatnonzero(leader == np.arange(len(leader)))
+    if len(first) == len(labels):
+        return hold_out(labels, rng)
+    fitted, held = hold_out(labels[first], rng)
+    return np.flatnonzero(np.isin(leader, first[fitted])), np.flatnonzero(np.isin(leader, first[held]))
+
+
 def stratified_folds(
     labels: IntArray | None, features: FloatArray, n_folds: int, seed: int, *, least: int = 2
 ) -> list[tuple[IntArray, IntArray]]:
@@ -108,9 +128,13 @@ def equal_rows(features: FloatArray, classes: IntArray) -> IntArray:
     n, d = features.shape
     blocks = np.array_split(features, max(1, features.size // _BLOCK))
     size, most = _rounding_of(features)
-    axis = np.random.default_rng(0).normal(size=d) / np.where(np.isfinite(most), most / _OF_SPREAD, size)
-    place = np.concatenate([block @ axis for block in blocks])
-    reach = _ROUNDING * (np.concatenate([np.abs(block) @ np.abs(axis) for block in blocks]) + size @ np.abs(axis))
+    spread = np.where(np.isfinite(most), most / _OF_SPREAD, size)
+    axis = np.random.default_rng(0).normal(size=d) / spread
+    far = (size > _FAR * spread).any()  # from zero, where products in single precision are too coarse
+    along = axis if far else axis.astype(features.dtype)
+    place = np.concatenate([block @ along for block in blocks])
+    length = np.sqrt(np.concatenate([np.einsum("nd,nd->n", block, block) for block in blocks]).astype(np.float64))
+    reach = 2 * _ROUNDING * (length * np.linalg.norm(axis) + size @ np.abs(axis))  # Cauchy and Schwarz
     order = np.lexsort((place, classes))
     place, reach, sorted_classes = place[order], reach[order], classes[order]
     pairs = []
