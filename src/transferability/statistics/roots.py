@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import array_api_compat
 import numpy as np
@@ -118,6 +119,15 @@ class Rows:
         rows = identity if scale is None else identity * scale
         return _upper_triangle(xp, xp.concat([triangle * math.sqrt(self.weight), rows], axis=0))
 
+    @cached_property
+    def _left_of_mean(self) -> Array:
+        """Rounding of `mean`, (d,): alike in all rows, it would count as a direction. Zero where rows have another."""
+        xp, total = self.xp, 0.0
+        for block in self._blocks():
+            total = total + xp.sum(block - self.mean, axis=0)
+        left, size = total / self.array.shape[0], xp.abs(self.mean)
+        return xp.where(xp.abs(left) <= 4 * self.array.shape[0] * _EPSILON * size, left, 0.0)
+
     def _blocks(self) -> Iterator[Array]:
         """Yield the features in blocks that are tall, so that little is spent on the triangle above them."""
         n, d = self.array.shape
@@ -126,7 +136,7 @@ class Rows:
             yield to_float64(self.xp, self.array[start : min(start + step, n), :])
 
     def _prepared(self, block: Array, scale: Array | None) -> Array:
-        centred = block if self.mean is None else block - self.mean
+        centred = block if self.mean is None else block - self.mean - self._left_of_mean
         return centred if scale is None else centred * scale
 
 
