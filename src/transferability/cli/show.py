@@ -74,7 +74,8 @@ def caveats(ranking: Ranking, *, wide: bool = True) -> list[str]:
         f"{data['name']}: {note}" for data in ranking.provenance.get("data", ()) for note in data.get("notes", ())
     ]
     if wide or best.transferred_accuracy is None:
-        texts.append(f"bound: an upper bound on the transferred loss on these rows. {best.certificate}")
+        what = "an upper bound on the transferred loss on these rows" if best.certified else "an estimate"
+        texts.append(f"bound: {what}. {best.certificate}")
     like = likeness(best)
     texts += [f"{ranking.best.encoder}, {like}"] if like else []
     named = [

@@ -45,7 +45,7 @@ def validate(
         typer.Option("--reference", "-r", help="Reference: labelled data; repeat. By default the other targets."),
     ] = None,
     method: Annotated[
-        str, typer.Option(help="Training: finetune (end to end, torch encoders) or probe (frozen features).")
+        str, typer.Option(help="Training: finetune (end to end: torch and most ONNX) or probe (frozen features).")
     ] = "finetune",
     seeds: Annotated[int, typer.Option(help="Training runs per encoder and target.", min=1)] = 3,
     score: Annotated[

@@ -24,6 +24,7 @@ from transferability.pipeline.packs import fingerprint_of
 from transferability.ranking.entry import EncoderCost, LinearProbe, Ranked, ScoreColumn
 from transferability.relatedness.estimator import TaskRelatedness
 from transferability.relatedness.packs.pack import ReferencePack
+from transferability.relatedness.results.copies import counted_once
 from transferability.relatedness.results.result import Relatedness
 from transferability.scores.probing import cross_fitted_probe, probe
 from transferability.scores.registry import ScoreInputs, available, compute_many
@@ -102,8 +103,7 @@ def _counted_once(result: Relatedness, target: Part) -> Relatedness:
     _, first, group = np.unique(groups, return_index=True, return_inverse=True)
     alike = first[group]
     copies = alike if result.first_copies is None else alike[result.first_copies]
-    others = tuple(replace(each, first_copies=copies) for each in result.others)
-    return replace(result, first_copies=copies, others=others)
+    return replace(counted_once(result, copies), others=tuple(counted_once(each, copies) for each in result.others))
 
 
 def _relatedness(

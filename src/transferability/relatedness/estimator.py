@@ -202,7 +202,7 @@ class TaskRelatedness(Parameters):
             results = self._fit_samples(panel, target, target_test, folds)
             if results[0].evaluated_on != "fit":
                 least = 0 if target_test else 2 if panel else LEAST_ROWS
-                results = with_copies(results, as_task(target_test or target), least)
+                results = with_copies(results, as_task(target_test or target), least, folds)
         best = min(results, key=lambda result: result.bound)
         return dataclasses.replace(best, others=tuple(results)) if len(results) > 1 else best
 

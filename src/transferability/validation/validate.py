@@ -50,7 +50,8 @@ def validate(
     Parameters
     ----------
     encoders : sequence of str or Encoder
-        One that fails is skipped and reported; the others go on. ONNX graphs and functions take method "probe" only.
+        One that fails is skipped and reported; the others go on. Functions take method "probe" only, and so do
+        ONNX graphs that cannot be converted.
     targets : sequence of str or Dataset
         With labels.
     references : sequence of str or Dataset

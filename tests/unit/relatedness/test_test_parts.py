@@ -169,7 +169,31 @@ def test_a_note_says_where_copies_of_a_row_are_on_both_sides() -> None:
         return " ".join(TaskRelatedness().fit(reference, target, **measured).notes)
 
     assert "class '4' has fewer than 4 different rows" in notes(reference=None)
-    assert "copies" not in notes(folds=3)  # two different rows: one on each side
-    assert "copies" not in notes(reference=None, target_test=target)  # given sides
+    assert "fitted on and measured on" not in notes(folds=3)  # two different rows: one on each side
+    assert "fitted on and measured on" not in notes(reference=None, target_test=target)  # given sides
     target = target.subset(np.arange(len(LABELS) + 3))
     assert "class '4' has fewer than 2 different rows" in notes(folds=3)
+
+
+def test_folds_that_divide_copies_are_said() -> None:
+    features = np.repeat(_features(LABELS[:60], 1), 2, axis=0)
+    target = Task(features, np.repeat(LABELS[:60], 2))
+    apart = [np.flatnonzero(np.arange(120) // 8 % 2 == k) for k in (0, 1)]
+    halves = [np.flatnonzero(np.arange(120) % 2 == k) for k in (0, 1)]
+    for parts, divided in ((apart, False), (halves, True)):
+        given = [(parts[1], parts[0]), (parts[0], parts[1])]
+        notes = " ".join(TaskRelatedness().fit(REFERENCE, target, folds=given).notes)
+        assert ("the folds given divide copies of 60 rows" in notes) is divided
+
+
+def test_what_copies_do_to_the_accuracy_is_said_beside_an_interval_that_counts_them_once() -> None:
+    labels = np.concatenate([LABELS, np.full(60, 1)])
+    wrong = np.repeat(_features(np.zeros(1, dtype=int), 7), 60, axis=0)  # one row of class 0 under another label
+    target = Task(np.concatenate([_features(LABELS, 1), wrong]), labels)
+    result = TaskRelatedness().fit(REFERENCE, target, folds=3)
+    found = result.interval()
+    assert found is not None
+    assert result.transferred_accuracy < found.low  # of different rows, in which the copies are one
+    assert f"of the 121 different rows of 180 {100 * found.value:.1f} % are right" in " ".join(result.notes)
+    plain = TaskRelatedness().fit(REFERENCE, target.subset(np.arange(120)), folds=3)
+    assert "different rows" not in " ".join(plain.notes)

@@ -7,14 +7,44 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from transferability._array import IntArray
 from transferability.relatedness.results.result import Relatedness
 from transferability.relatedness.tasks.test_parts import first_copies
 from transferability.task import Task
 
-__all__ = ["with_copies"]
+__all__ = ["counted_once", "with_copies"]
+
+_SHOWN_APART = 0.005  # of the accuracy of all rows, from which on that of the different ones is said
+_ON_BOTH_SIDES = "copies of a row are fitted on and measured on, which flatters the result"
+_OF_DIFFERENT = "intervals count copies of a row once"
 
 
-def with_copies(results: Sequence[Relatedness], measured: Task, least: int) -> list[Relatedness]:
+def counted_once(result: Relatedness, copies: IntArray) -> Relatedness:
+    """Return a result whose intervals count only the first of rows that are copies, which a note says where it matters.
+
+    Parameters
+    ----------
+    result : Relatedness
+    copies : array of int of shape (n_T,)
+        The first that each row is a copy of.
+    """
+    notes = [note for note in result.notes if not note.startswith(_OF_DIFFERENT)]
+    right, first = result.transferred_correct, np.unique(copies)
+    if right is not None and abs(float(np.mean(right[first])) - float(np.mean(right))) >= _SHOWN_APART:
+        share = f"{100 * float(np.mean(right[first])):.1f} %"
+        notes.append(
+            f"{_OF_DIFFERENT}, accuracy and loss count every row: of the {len(first):,} different rows of "
+            f"{len(right):,} {share} are right"
+        )
+    return dataclasses.replace(result, first_copies=copies, notes=tuple(notes))
+
+
+def with_copies(
+    results: Sequence[Relatedness],
+    measured: Task,
+    least: int,
+    folds: int | Sequence[tuple[IntArray, IntArray]] | None = None,
+) -> list[Relatedness]:
     """Return results that know which rows are copies, and say where copies of one row are on both sides.
 
     Parameters
@@ -25,19 +55,26 @@ def with_copies(results: Sequence[Relatedness], measured: Task, least: int) -> l
         The rows that they were measured on.
     least : int
         Different rows that a class needs for copies to be kept on one side; 0 where the sides were given.
+    folds : int, or (fitting rows, test rows) for each fold, optional
+        Those that were given may divide copies.
     """
     copies = first_copies(measured)
     if copies is None:
         return list(results)
     labels = measured.require_labels()
+    notes: tuple[str, ...] = ()
     different = np.bincount(labels[np.unique(copies)], minlength=measured.n_classes)
     few = np.flatnonzero((different < least) & (different < np.bincount(labels, minlength=measured.n_classes)))
-    notes: tuple[str, ...] = ()
     if len(few):
         names = measured.class_names or tuple(map(str, range(measured.n_classes)))
         which = ", ".join(repr(names[k]) for k in few[:3]) + (" …" if len(few) > 3 else "")
-        notes = (
-            f"copies of a row are fitted on and measured on, which flatters the result: class {which} has fewer than "
-            f"{least} different rows. Add others, or leave the class out",
-        )
-    return [dataclasses.replace(each, first_copies=copies, notes=(*each.notes, *notes)) for each in results]
+        why = f"class {which} has fewer than {least} different rows. Add others, or leave the class out"
+        notes = (f"{_ON_BOTH_SIDES}: {why}",)
+    elif folds is not None and not isinstance(folds, int | np.integer):
+        fold = np.empty(len(labels), dtype=np.int64)
+        for k, (_, tested) in enumerate(folds):
+            fold[tested] = k
+        divided = int((fold != fold[copies]).sum())
+        if divided:
+            notes = (f"{_ON_BOTH_SIDES}: the folds given divide copies of {divided:,} rows. Keep them in one fold",)
+    return [counted_once(dataclasses.replace(each, notes=(*each.notes, *notes)), copies) for each in results]

@@ -38,6 +38,7 @@ _NUMBERS = [
     "ridge", "exact_transport",
 ]  # fmt: skip
 
+_ROUNDING = 1e-9  # of a share of rows
 REFERENCE_ON_FIT = (
     "the reference loss is of the rows that the reference's classifier was fitted to, of others it is larger: give "
     "`reference_test`"
@@ -104,7 +105,7 @@ class RelatednessSummary:
     @property
     def below_chance(self) -> bool:
         """Whether the transferred classifier is right less often than the largest class alone; False if unknown."""
-        return self.transferred_accuracy is not None and self.transferred_accuracy < self.chance
+        return self.transferred_accuracy is not None and self.transferred_accuracy < self.chance - _ROUNDING
 
     @property
     def references(self) -> Sequence[RelatednessSummary]:
