@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ __all__ = [
     "check_seed",
     "check_targets",
     "how_to_flatten",
+    "told_of_features",
 ]
 
 _ROWS_PER_BLOCK = 1 << 14
@@ -199,6 +201,19 @@ def check_magnitude(largest: npt.ArrayLike, argument: str, error: type[FeatureEr
         limit = f"smaller than {LARGEST:.0e}" if sizes[column] > LARGEST else f"larger than {SMALLEST:.0e}"
         message = f"`{argument}` must be {limit} in size; the largest{where} is {sizes[column]:.1e}. Rescale them."
         raise error(message)
+
+
+@contextmanager
+def told_of_features(what: str) -> Iterator[None]:
+    """Raise `FeatureError`, by which an encoder or a score is skipped, where a matrix cannot be factorised."""
+    try:
+        yield
+    except np.linalg.LinAlgError as error:
+        message = (
+            f"`features` must be such that double precision resolves them; {what} met a matrix that it does not: "
+            f"{error}. Standardise them, or drop rows and columns that are larger than the others by far."
+        )
+        raise FeatureError(message) from error
 
 
 def check_same_length(first: npt.NDArray[Any], second: npt.NDArray[Any], names: tuple[str, str]) -> None:

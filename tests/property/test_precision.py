@@ -33,6 +33,14 @@ def outlier(x: np.ndarray, size: float) -> np.ndarray:
     return np.concatenate([x[:-1], np.full((1, x.shape[1]), size)])
 
 
+def many(x: np.ndarray) -> np.ndarray:
+    return np.concatenate([x, np.random.default_rng(0).normal(size=(len(x), 200))], axis=1)
+
+
+def copies(x: np.ndarray) -> np.ndarray:
+    return np.concatenate([x[:50], x[: len(x) - 50]])  # of other classes than the originals
+
+
 def groups(x: np.ndarray, distance: float) -> np.ndarray:
     return x + distance * np.where(np.arange(len(x)) % 4 < 2, 1, -1)[:, None]
 
@@ -50,8 +58,10 @@ HAZARDS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "outlier 1e9": lambda x: outlier(x, 1e9),
     "copied columns": lambda x: np.concatenate([x, x], axis=1),
     "copied rows": lambda x: np.concatenate([x[: len(x) // 2]] * 2),
+    "copied rows of many features, from the origin 1e5": lambda x: 1e5 + copies(many(x)),
+    "a small group 1e6": lambda x: x + 1e6 * (np.arange(len(x)) % 10 == 0)[:, None],
     "constant columns": lambda x: np.concatenate([x, np.full((len(x), 2), [0.1, 1e8 + 0.1])], axis=1),
-    "more features than rows": lambda x: np.concatenate([x, np.random.default_rng(0).normal(size=(len(x), 200))], 1),
+    "more features than rows": lambda x: many(x),
     "rows and columns far apart": lambda x: groups(x, 1e5) * np.logspace(-3, 3, x.shape[1]),
 }
 DTYPES = [np.float32, np.float64]

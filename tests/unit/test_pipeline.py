@@ -13,7 +13,7 @@ from transferability import TaskRelatedness, scores
 from transferability.cli.show import caveats
 from transferability.errors import DatasetError, LabelError, OptionError, TaskError, UnknownNameError
 from transferability.features import extract_features
-from transferability.pipeline import Settings, make_pack, prepare, rank, relate
+from transferability.pipeline import Settings, make_pack, measure, prepare, rank, relate
 from transferability.ranking.result import Ranked, Ranking, ScoreColumn
 
 # ── rank ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -55,6 +55,26 @@ def test_one_encoder_that_fails_is_skipped_with_its_reason() -> None:
     assert "NaN" in reasons["broken"]
     assert "text" in reasons["words"]
     assert ranking.to_dict()["skipped"][0] == {"encoder": "broken", "reason": reasons["broken"]}
+
+
+@pytest.mark.parametrize(
+    ("place", "name"), [("_relatedness", "the transfer"), ("cross_fitted_probe", "the linear probe")]
+)
+def test_an_encoder_of_which_a_matrix_cannot_be_factorised_is_skipped(
+    monkeypatch: pytest.MonkeyPatch, place: str, name: str
+) -> None:
+    original, calls = getattr(measure, place), []
+
+    def first_fails(*given: object, **options: object) -> object:
+        calls.append(place)
+        if len(calls) == 1:
+            raise np.linalg.LinAlgError("Matrix is singular")
+        return original(*given, **options)
+
+    monkeypatch.setattr(measure, place, first_fails)
+    ranking = rank(TARGET, REFERENCE, [NOISE, GOOD], settings=replace(SETTINGS, folds=3))
+    assert [entry.encoder for entry in ranking.entries] == ["rows"]
+    assert f"double precision resolves them; {name} met" in ranking.skipped[0].reason
 
 
 def test_when_every_encoder_fails_all_reasons_are_told() -> None:

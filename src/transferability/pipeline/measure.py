@@ -11,6 +11,7 @@ import numpy as np
 from scipy.special import softmax
 
 from transferability._threads import threads_for
+from transferability._validate import told_of_features
 from transferability.display.column_table import COLUMNS
 from transferability.display.columns import column_named
 from transferability.errors import LabelError, OptionError, UnknownNameError, nearest_names
@@ -78,6 +79,7 @@ def _unknown(name: str, scores: Sequence[str], *, sorts: bool) -> UnknownNameErr
     return UnknownNameError(f"no {'column or score' if sorts else 'score'} is called {name!r}. {hint}")
 
 
+@told_of_features("the transfer")
 def relatedness_of(
     estimator: TaskRelatedness,
     panel: Sequence[LoadedReference],
@@ -160,6 +162,7 @@ def related(
     return _counted_once(result, target), note
 
 
+@told_of_features("the linear probe")
 def _linear_probe(fit: Task | ReferencePack, test: Task | None, target: Part, seed: int) -> LinearProbe | None:
     """Train a linear classifier on the target, on the rows and folds that the relatedness was fitted on."""
     if not isinstance(fit, Task) or fit.labels is None or not isinstance(target, Split):

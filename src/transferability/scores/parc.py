@@ -164,7 +164,8 @@ def _parc(
     points = points / xp.std(points, axis=0)
     chosen = xp.take(points, xp.asarray(rows, device=array_api_compat.device(points)), axis=0)
     ranks = _ranks(_dissimilarities(chosen))
-    value = float(np.corrcoef(ranks, label_ranks)[0, 1])
+    with np.errstate(invalid="ignore"):
+        value = float(np.corrcoef(ranks, label_ranks)[0, 1])
     value = min(1.0, max(-1.0, value)) if np.isfinite(value) else 0.0  # all pairs alike: nothing is told
     return ParcResult(value, n_compared=len(rows), n_dimensions=int(points.shape[1]), notes=notes)
 

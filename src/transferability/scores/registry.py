@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import numpy as np
-
-from transferability.errors import FeatureError, TaskError, TransferabilityError, UnknownNameError, nearest_names
+from transferability._validate import told_of_features
+from transferability.errors import TaskError, TransferabilityError, UnknownNameError, nearest_names
 from transferability.scores._info import ScoreInfo, ScoreInputs
 from transferability.scores._result import ScoreResult
 from transferability.scores.emms import SCORES as _EMMS
@@ -83,14 +82,8 @@ def compute(name: str, inputs: ScoreInputs) -> ScoreResult:
     if missing:
         message = f"score {name!r} {missing}; got {', '.join(sorted(inputs.given)) or 'nothing'}."
         raise TaskError(message)
-    try:
+    with told_of_features(repr(name)):
         result = info.function(inputs)
-    except np.linalg.LinAlgError as error:  # a fault of one encoder's features must not end a ranking of many
-        message = (
-            f"`features` must be such that double precision resolves them; {name!r} met a matrix that it does not: "
-            f"{error}. Standardise them, or drop rows and columns that are larger than the others by far."
-        )
-        raise FeatureError(message) from error
     return result.with_note(inputs.note) if inputs.note and "labels" in info.needs else result
 
 

@@ -10,18 +10,21 @@ rows gives them without a copy of the features, but in several times the time; s
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import array_api_compat
 import numpy as np
 
 from transferability._array import Array, FloatArray, Namespace, as_numpy
-from transferability.statistics._inputs import is_numpy, precision, row_blocks, to_float64
+from transferability.statistics._inputs import is_numpy, precision, to_float64
 
 __all__ = ["TRUSTED", "Rows", "is_uneven", "positive_cutoff"]
 
 TRUSTED = 1e-10
 """Eigenvalues above this share of the largest are right to better than 1e-5."""
+_BLOCK_ELEMENTS = 1 << 20
 _ROUNDINGS = 2
 """Of features that a network has computed, each: they are rounded more often than once."""
 _EPSILON = float(np.finfo(np.float64).eps)
@@ -70,12 +73,17 @@ class Rows:
         _, singular, right = xp.linalg.svd(self._triangle(scale), full_matrices=True)
         values = np.zeros(right.shape[0])
         values[: singular.shape[0]] = as_numpy(singular) ** 2
-        vectors = right.T
-        floor = np.full(len(values), float(values.max(initial=0.0)) * (max(self.array.shape) * _EPSILON) ** 2)
-        if not self.ridge:
-            floor = np.maximum(floor, self._roundings(vectors, np.where(values > floor, values, np.inf), scale))
-        values[values <= floor] = 0.0
-        return values[::-1], xp.flip(vectors, axis=1)
+        largest = float(values.max(initial=0.0))
+        values[values <= largest * (max(self.array.shape) * _EPSILON) ** 2] = 0.0
+        first, last = np.count_nonzero(values >= TRUSTED * largest), np.count_nonzero(values)
+        if first < last and not self.ridge:
+            suspects = values[first:last]
+            values[first:last] = np.where(
+                suspects > self._roundings(right[first:last, :].T, suspects, scale), suspects, 0
+            )
+        # What is zero need not be last: of a feature that is large its rounding is too.
+        order = np.argsort(values, kind="stable")
+        return values[order], xp.take(right, xp.asarray(order, device=array_api_compat.device(right)), axis=0).T
 
     def squares(self) -> FloatArray:
         """Return the eigenvalues of the matrix, on the host, roundings included."""
@@ -83,12 +91,12 @@ class Rows:
         return squares
 
     def _roundings(self, vectors: Array, values: FloatArray, scale: Array | None) -> FloatArray:
-        """Return what eigenvalues the rounding of the features makes along singular vectors, (r,).
+        """Return the eigenvalues that the rounding of the features makes along singular vectors, (·, r) -> (r,).
 
         A rounding N with entries of size ε |x| moves a singular value by uᵀ N v, and makes one of √(n + d) times that.
         """
         xp, total = self.xp, 0.0
-        for _, block in [(0, to_float64(xp, self.array))] if self.dual else row_blocks(xp, self.array):
+        for block in self._blocks():
             rows, raw = self._prepared(block, scale), block if scale is None else block * scale
             rows, raw = (rows.T, raw.T) if self.dual else (rows, raw)
             total = total + xp.sum((rows @ vectors) ** 2 * (raw**2 @ vectors**2), axis=0)
@@ -99,12 +107,10 @@ class Rows:
     def _triangle(self, scale: Array | None) -> Array:
         """Return R with RᵀR the matrix."""
         xp = self.xp
-        if self.dual:
-            rows = self._prepared(to_float64(xp, self.array), scale)
-            return _upper_triangle(xp, rows.T)
         triangle: Array = None
-        for _, block in row_blocks(xp, self.array):
+        for block in self._blocks():
             rows = self._prepared(block, scale)
+            rows = rows.T if self.dual else rows
             triangle = _upper_triangle(xp, rows if triangle is None else xp.concat([triangle, rows], axis=0))
         if (self.weight, self.ridge) == (1.0, 0.0):
             return triangle
@@ -113,8 +119,24 @@ class Rows:
         rows = identity if scale is None else identity * scale
         return _upper_triangle(xp, xp.concat([triangle * math.sqrt(self.weight), rows], axis=0))
 
+    @cached_property
+    def _left_of_mean(self) -> Array:
+        """Rounding of `mean`, (d,): alike in all rows, it would count as a direction. Zero where rows have another."""
+        xp, total = self.xp, 0.0
+        for block in self._blocks():
+            total = total + xp.sum(block - self.mean, axis=0)
+        left, size = total / self.array.shape[0], xp.abs(self.mean)
+        return xp.where(xp.abs(left) <= 4 * self.array.shape[0] * _EPSILON * size, left, 0.0)
+
+    def _blocks(self) -> Iterator[Array]:
+        """Yield the features in blocks that are tall, so that little is spent on the triangle above them."""
+        n, d = self.array.shape
+        step = n if self.dual else max(2 * d, _BLOCK_ELEMENTS // d)
+        for start in range(0, n, step):
+            yield to_float64(self.xp, self.array[start : min(start + step, n), :])
+
     def _prepared(self, block: Array, scale: Array | None) -> Array:
-        centred = block if self.mean is None else block - self.mean
+        centred = block if self.mean is None else block - self.mean - self._left_of_mean
         return centred if scale is None else centred * scale
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 
 import numpy as np
@@ -199,6 +200,13 @@ def test_parc_compares_a_draw_of_many_samples() -> None:
     assert "100 of the 300" in first.notes[0]
     assert float(scores.parc(x, y, max_samples=100, seed=1)) != float(first)
     assert float(first) == pytest.approx(float(scores.parc(x, y)), abs=0.1)
+
+
+def test_parc_of_pairs_that_are_all_alike_is_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = problem(30, 4, 3)
+    module = importlib.import_module("transferability.scores.parc")
+    monkeypatch.setattr(module, "_dissimilarities", lambda points: np.ones(len(points) * (len(points) - 1) // 2))
+    assert float(scores.parc(x, y)) == 0.0
 
 
 def test_parc_refuses() -> None:
