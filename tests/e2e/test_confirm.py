@@ -62,6 +62,8 @@ def test_a_ranking_is_confirmed_as_it_is_made_and_afterwards(place: Path, comman
     report = (place / "results" / "report.html").read_text()
     assert f"Take {entries[0]['encoder']} for bands." in report
     assert record["confirmation"]["in_words"].split(" (95")[0] in report
+    assert "Of the fine-tuning" in report
+    assert "python:own:rows: passed over" in report
 
     store = place / "results" / "finetuned.sqlite"
     assert kinds(store) == 2

@@ -184,7 +184,8 @@ def show_confirmation(confirmation: Confirmation, predicted: Mapping[str, float 
         ends = "–" if interval is None else f"{100 * interval.low:.1f} – {percent(interval.high)}"
         accuracies = [percent(value) for value in (predicted.get(each.encoder), each.probe_accuracy, each.accuracy)]
         rows.append([each.encoder, *accuracies, ends, str(each.epochs or "–"), f"{each.seconds:.0f}"])
-    title = f"Fine-tuned on {confirmation.target}, most accurate first ({confirmation.n_test:,} rows to measure on)"
+    order = "those of the last round first, by accuracy"
+    title = f"Fine-tuned on {confirmation.target}, {order} ({confirmation.n_test:,} rows to measure on)"
     titles = ["encoder", "transferred accuracy", "linear probe", "fine-tuned", "95 % interval", "epochs", "seconds"]
     print_table(title, titles, rows, 1)
     notice(confirmation.in_words)

@@ -142,13 +142,23 @@ def _show(found: Validation) -> None:
     """Print accuracies, then agreement."""
     what = "fine-tuning" if found.method == "finetune" else "linear probing"
     shown = [column.name for column in found.columns if any(column.name in each.values for each in found.observations)]
+    tuned = any(each.probe_accuracies for each in found.observations)
     rows = [
-        [each.target, each.encoder, percent(each.accuracy), *(number(each.values.get(name), 4) for name in shown)]
+        [
+            *(each.target, each.encoder, percent(each.accuracy), *([percent(each.probe_accuracy)] if tuned else ())),
+            *(number(each.values.get(name), 4) for name in shown),
+        ]
         for each in sorted(found.observations, key=lambda each: (found.targets.index(each.target), -each.accuracy))
     ]
     print_table(
-        f"Accuracy after {what}, and the predictions made before", ["target", "encoder", "accuracy", *shown], rows, 2
+        f"Accuracy after {what}, and the predictions made before",
+        ["target", "encoder", "accuracy", *(["linear probe"] if tuned else ()), *shown],
+        rows,
+        2,
     )
+    for observed in found.observations:
+        for note in observed.notes:
+            notice(f"{observed.encoder} on {observed.target}, {note}")
     if not found.means:
         notice("agreement needs three encoders or more that differ; there are fewer.")
     else:

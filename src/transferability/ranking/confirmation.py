@@ -47,13 +47,13 @@ class Confirmed:
 
 @dataclass(frozen=True)
 class Confirmation:
-    """The first encoders of a ranking, fine-tuned in rounds; the most accurate first.
+    """The first encoders of a ranking, fine-tuned in rounds; the most accurate of the last round first.
 
     Attributes
     ----------
     target : str
     n_test : int
-        Rows that accuracies were measured on, and nothing was trained or chosen on.
+        Rows that accuracies were measured on, and nothing was trained on.
     entries : tuple of Confirmed
         Those of the last round first, by accuracy; those that could not be fine-tuned last.
     rounds : tuple of int
@@ -72,7 +72,10 @@ class Confirmation:
 
     @cached_property
     def intervals(self) -> tuple[ConfidenceInterval | None, ...]:
-        """Where each accuracy lies on new data, 95 % for all at once (Clopper-Pearson)."""
+        """Where each accuracy lies on new data, 95 % for all that were fine-tuned at once (Clopper-Pearson).
+
+        Where the same rows chose which encoders those are, as in `rank --confirm` in folds, it may hold less often.
+        """
         n_shared = max(1, sum(each.accuracy is not None for each in self.entries))
         return tuple(
             None

@@ -34,17 +34,28 @@ class Observation:
         One for each seed.
     values : dict of str to float
         What transferred accuracy and loss, bound and scores said before; a score that says nothing here is left out.
+    probe_accuracies : tuple of float
+        Of the linear probe that fine-tuning began beside, one for each seed; empty where nothing was fine-tuned.
+    notes : tuple of str
+        What must be said of runs: that one is the probe itself, or ended below it.
     """
 
     encoder: str
     target: str
     accuracies: tuple[float, ...]
     values: dict[str, float]
+    probe_accuracies: tuple[float, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def accuracy(self) -> float:
         """Mean over the seeds."""
         return float(np.mean(self.accuracies))
+
+    @property
+    def probe_accuracy(self) -> float | None:
+        """Of the probe, mean over the seeds; None where nothing was fine-tuned."""
+        return float(np.mean(self.probe_accuracies)) if self.probe_accuracies else None
 
 
 @dataclass(frozen=True)
@@ -106,7 +117,13 @@ class Validation:
     def frame(self) -> list[dict[str, Any]]:
         """Return one row for each encoder and target; `pandas.DataFrame` takes it as it is."""
         return [
-            {"encoder": each.encoder, "target": each.target, "accuracy": each.accuracy}
+            {
+                "encoder": each.encoder,
+                "target": each.target,
+                "accuracy": each.accuracy,
+                "probe_accuracy": each.probe_accuracy,
+                "notes": " ".join(each.notes),
+            }
             | {column.name: each.values.get(column.name) for column in self.columns}
             for each in self.observations
         ]
@@ -137,7 +154,10 @@ class Validation:
         return {
             "schema": SCHEMA_VERSION,
             "method": self.method,
-            "observations": [asdict(each) | {"accuracy": each.accuracy} for each in self.observations],
+            "observations": [
+                asdict(each) | {"accuracy": each.accuracy, "probe_accuracy": each.probe_accuracy}
+                for each in self.observations
+            ],
             "columns": [asdict(each) for each in self.columns],
             "agreement": per_target,
             "mean_agreement": [asdict(each) for each in self.means],

@@ -22,7 +22,7 @@ from transferability.relatedness.estimator import TaskRelatedness
 from transferability.scores.registry import ScoreInputs, compute_many
 from transferability.validation.measure import Method, data_identity, encoder_identity, measure
 from transferability.validation.result import Observation, Validation
-from transferability.validation.settings import FineTuning
+from transferability.validation.settings import FineTuning, TrainingResult
 
 __all__ = ["validate"]
 
@@ -113,7 +113,7 @@ def validate(
                 skipped.append(Skipped(f"{name} on {part.name}", str(error)))
                 errors.append(error)
                 continue
-            observations.append(Observation(name, part.name, tuple(run.accuracy for run in measured), values))
+            observations.append(_observed(name, part.name, seeds, measured, values))
     if not observations:
         message = f"no encoder could be measured. {'; '.join(f'{each.encoder}: {each.reason}' for each in skipped)}"
         raise TaskError(message) from (errors[0] if all(map(is_wrong_call, errors)) else None)
@@ -123,6 +123,14 @@ def validate(
         if any(name in each.values for each in observations)
     ]
     return Validation(method, tuple(observations), (*columns, *score_names), tuple(skipped))
+
+
+def _observed(
+    encoder: str, target: str, seeds: Sequence[int], runs: Sequence[TrainingResult], values: dict[str, float]
+) -> Observation:
+    probes = tuple(run.probe_accuracy for run in runs if run.probe_accuracy is not None)
+    notes = tuple(f"seed {seed}: {run.note}" for seed, run in zip(seeds, runs, strict=True) if run.note)
+    return Observation(encoder, target, tuple(run.accuracy for run in runs), values, probes, notes)
 
 
 def _loaded(encoder: str | Encoder | FeatureFiles, settings: Settings) -> Encoder | FeatureFiles:

@@ -10,6 +10,7 @@ import pytest
 import scipy.stats
 
 from transferability.agreement import agreement
+from transferability.cli import validate as cli
 from transferability.encoders.function import FunctionEncoder
 from transferability.errors import TaskError, UnknownNameError
 from transferability.pipeline import Settings
@@ -120,3 +121,29 @@ def test_nothing_measured_is_an_error_that_says_why(make_data) -> None:
     flat = FunctionEncoder("flat", lambda items: np.stack([np.asarray(e, float)[:, :, 0].ravel() for e in items]))
     with pytest.raises(TaskError, match=r"no encoder could be measured. flat on stripes: .*cannot be fine-tuned"):
         validate([flat], [make_data()], scores=["size"], settings=Settings(cache=False))
+
+
+def test_what_fine_tuning_did_to_the_probe_is_said_of_every_encoder(make_encoder, make_data, capsys) -> None:
+    """No epoch at a rate of 1e-9 is better than the probe: what is measured is the probe, and that is said."""
+    useless = FineTuning(
+        learning_rates=(1e-9,), frozen_norms=(True,), head_starts=("probe",), epochs=1, choice_epochs=1
+    )
+    found = validate(
+        [make_encoder()], [make_data()], seeds=(0, 3), scores=("logme",), tuning=useless, settings=Settings(cache=False)
+    )
+    (each,) = found.observations
+    assert len(each.probe_accuracies) == 2
+    assert each.probe_accuracy == pytest.approx(each.accuracy, abs=0.05)
+    assert [note.split(":")[0] for note in each.notes] == ["seed 0", "seed 3"]
+    assert "this is the probe" in each.notes[0]
+    (row,) = found.frame()
+    assert row["probe_accuracy"] == each.probe_accuracy
+    assert "this is the probe" in row["notes"]
+    written = json.loads(json.dumps(found.to_dict()))["observations"][0]
+    assert (written["probe_accuracy"], written["notes"]) == (each.probe_accuracy, list(each.notes))
+    cli._show(found)
+    out, err = capsys.readouterr()
+    assert "linear probe" in out
+    assert "this is the probe" in " ".join(err.split())
+    cli._show(made())
+    assert "linear probe" not in capsys.readouterr().out
