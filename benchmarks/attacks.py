@@ -1,7 +1,6 @@
 """Attack the certificate: random tasks over every public option; what is certified must hold, nothing may crash.
 
-    python benchmarks/attacks.py                     # a thousand tasks
-    python benchmarks/attacks.py --tasks 100000      # some hours on one core; --processes for more
+    python benchmarks/attacks.py --tasks 1000        # --processes for more at a time
     python benchmarks/attacks.py --ways              # other ways in: packs, given folds, half a list of test parts, …
     python benchmarks/attacks.py --large --tasks 100 # up to 60 classes, 200 features and 3,000 rows; 2 s each
 
@@ -55,29 +54,31 @@ STRUCTURES = ("plain", "plain", "collinear", "constant columns", "constant", "du
 
 
 class Sizes(NamedTuple):
-    """The most that is drawn, less one."""
+    """What is drawn from; of numbers the most, less one."""
 
     classes: int
     features: int
     rows: tuple[int, int, int]  # beside one per class: of few, of more, of many
+    units: tuple[int, ...]  # powers of ten
+    dtypes: tuple[str, ...]
 
 
-SMALL = Sizes(7, 25, (8, 80, 400))
-LARGE = Sizes(61, 201, (60, 600, 3000))
+SMALL = Sizes(7, 25, (8, 80, 400), (-6, 0, 0, 0, 6), ("float32", "float64"))
+LARGE = Sizes(61, 201, (60, 600, 3000), (-8, -6, 0, 0, 0, 0, 6, 8), ("float16", "float32", "float64"))
 
 
 def draw_parts(
-    rng: np.random.Generator, name: str, n_classes: int, d: int, *, named: bool, rows: tuple[int, int, int] = SMALL.rows
+    rng: np.random.Generator, name: str, n_classes: int, d: int, *, named: bool, most: Sizes = SMALL
 ) -> tuple[Task, Task]:
     """Return a fitting part and a test part of a random task, nasty in one of many ways."""
     structure, spread = rng.choice(STRUCTURES), rng.choice([0.0, 0.5, 2.0, 20.0])
     centres, axes = spread * rng.normal(size=(n_classes, d)), rng.normal(size=(d, max(1, d // 3)))
-    unit, dtype = 10.0 ** rng.choice([-8, -6, 0, 0, 0, 0, 6, 8]), rng.choice(["float16", "float32", "float64"])
+    unit, dtype = 10.0 ** rng.choice(most.units), rng.choice(most.dtypes)
     names = [f"class {k}" for k in rng.permutation(n_classes)] if named else None
     lopsided = rng.random() < 0.3
     parts = []
     for _ in range(2):
-        n = n_classes + int(rng.choice([rng.integers(0, most) for most in rows], p=[0.4, 0.5, 0.1]))
+        n = n_classes + int(rng.choice([rng.integers(0, n_rows) for n_rows in most.rows], p=[0.4, 0.5, 0.1]))
         prior = rng.dirichlet(np.full(n_classes, 0.3)) if lopsided else np.full(n_classes, 1 / n_classes)
         labels = rng.permutation(np.concatenate([np.arange(n_classes), rng.choice(n_classes, n - n_classes, p=prior)]))
         features = centres[labels] + rng.normal(size=(n, d))
@@ -140,7 +141,7 @@ def fit_one(k: int, most: Sizes = SMALL) -> tuple[str, list[Any]]:
     sizes = [int(rng.integers(2, most.classes)) for _ in range(int(rng.choice([1, 1, 2, 3])))]
     n_targets, d = int(rng.integers(2, most.classes)), int(rng.integers(1, most.features))
     dimensions = [d if rng.random() < 0.8 else int(rng.integers(1, most.features)) for _ in sizes]
-    draw = functools.partial(draw_parts, rng, named=bool(rng.random() < 0.5), rows=most.rows)
+    draw = functools.partial(draw_parts, rng, named=bool(rng.random() < 0.5), most=most)
     parts = [draw(f"r{i}", size, dims) for i, (size, dims) in enumerate(zip(sizes, dimensions, strict=True))]
     target, test = draw("t", n_targets, d)
     options = draw_options(rng, solver, n_targets, sizes)

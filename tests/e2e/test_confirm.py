@@ -131,7 +131,8 @@ if __name__ == "__main__":
     part = prepare("npz:bands.npz", settings)
     tuning, chosen = FineTuning(), Hyperparameters(1e-3, 1e-2)
     jobs = [Job(name, part, settings, tuning, 1, 0, chosen) for name in ("timm:test_vit@random", "python:own:rows")]
-    here, there = ([{**each, "seconds": 0} for each in run(jobs)] for run in (run_here, run_on_ray))
+    found = (sorted(run(jobs), key=lambda pair: pair[0]) for run in (run_here, run_on_ray))
+    here, there = ([{**each, "seconds": 0} for _, each in pairs] for pairs in found)
     print(json.dumps([here, there]))
     ray.shutdown()
 """

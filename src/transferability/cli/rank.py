@@ -103,7 +103,7 @@ def rank(
     from transferability._writing import check_output
     from transferability.pipeline import choose_encoders, load_part, unlabelled_notes
     from transferability.pipeline import rank as rank_encoders
-    from transferability.ranking.expected import KnownAccuracy
+    from transferability.ranking.expected import KnownAccuracy, expected_accuracies
     from transferability.relatedness.estimator import TaskRelatedness
     from transferability.report.records import read_known
 
@@ -122,6 +122,7 @@ def rank(
     )
     settings = replace(settings, use_labels=not unlabelled)
     pairs = None if known is None else tuple(KnownAccuracy(*each) for each in read_known(known))
+    expected_accuracies([], pairs)  # refused now, and not when all is computed
     part = load_part(wanted, settings)
     if confirm is not None:
         check_confirmable(part, settings)

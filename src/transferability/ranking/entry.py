@@ -7,9 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from transferability._array import BoolArray, FloatArray
 from transferability._criteria import BOUND, QUANTITIES, TRANSFERRED_LOSS, Quantity
 from transferability.display.columns import column_named
+from transferability.ranking.expected import ExpectedAccuracy, KnownAccuracy, expected_accuracies
 from transferability.relatedness.results.summary import RelatednessSummary
 
 __all__ = ["EncoderCost", "LinearProbe", "Ranked", "ScoreColumn", "Skipped"]
@@ -103,6 +106,16 @@ class Ranked:
     probe: LinearProbe | None = None
     cost: EncoderCost = EncoderCost()
     identifier: str | None = None
+
+    def expected(self, known: Sequence[KnownAccuracy] | None) -> ExpectedAccuracy | None:
+        """Return the accuracy to be expected after fine-tuning, from its linear probe; None where there is none."""
+        if self.probe is None:
+            return None
+        measured, copies = self.relatedness.transferred_correct, self.relatedness.first_copies
+        if measured is None:
+            return expected_accuracies([self.probe.accuracy], known)[0]
+        n_rows = len(measured) if copies is None else len(np.unique(copies))
+        return expected_accuracies([self.probe.accuracy], known, n_rows=n_rows)[0]
 
     def value(self, criterion: str) -> float:
         """Return what a ranking sorts by; nan where it is not known.

@@ -29,7 +29,7 @@ from transferability.ranking.entry import LinearProbe as LinearProbe
 from transferability.ranking.entry import Ranked as Ranked
 from transferability.ranking.entry import ScoreColumn as ScoreColumn
 from transferability.ranking.entry import Skipped as Skipped
-from transferability.ranking.expected import ExpectedAccuracy, KnownAccuracy, expected_accuracies
+from transferability.ranking.expected import ExpectedAccuracy, KnownAccuracy
 from transferability.ranking.order import in_order
 from transferability.ranking.records import records_of
 from transferability.statistics.intervals import ConfidenceInterval
@@ -180,9 +180,7 @@ class Ranking:
         data = self.provenance.get("data") or [{}]
         if self.known is None and data[0].get("kind") != "image":
             return [None] * len(self)
-        probes = [None if entry.probe is None else entry.probe.accuracy for entry in self]
-        found = iter(expected_accuracies([each for each in probes if each is not None], self.known))
-        return [None if each is None else next(found) for each in probes]
+        return [entry.expected(self.known) for entry in self]
 
     @property
     def _n_classes(self) -> int:

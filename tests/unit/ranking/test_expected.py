@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from transferability.encoders.function import FunctionEncoder
 from transferability.errors import DatasetError, FileDamagedError, OptionError
@@ -51,8 +53,13 @@ def test_the_margin_is_the_quantile_of_residuals_of_targets_left_out() -> None:
         slope, start = np.polyfit(*np.transpose(others), 1)  # type: ignore[call-overload]
         residuals += [abs(y - start - slope * x) for x, y in own]
     margin = np.sort(residuals)[int(np.ceil(0.8 * 22)) - 1]
+    margin *= scipy.stats.t.ppf(0.9, 6) / scipy.stats.norm.ppf(0.9)
+    x = np.array([logit(p.probe) for p in pairs])
+    away = np.sqrt((1 + 1 / 21 + (logit(0.7) - x.mean()) ** 2 / (21 * x.var())) / (1 + 2 / 21))
+    margin *= max(away, 1)
     slope, start = np.polyfit(*np.transpose([(logit(p.probe), logit(p.fine_tuned)) for p in pairs]), 1)  # type: ignore[call-overload]
     wanted = 1 / (1 + np.exp(-(start + slope * logit(0.7) + np.array([-margin, 0, margin]))))
+    wanted = (1001 * wanted - 0.5) / 1000  # the inverse of log odds with half a row more
     np.testing.assert_allclose([found.low, found.value, found.high], wanted, rtol=1e-9)
 
 
@@ -78,6 +85,33 @@ def test_intervals_of_the_published_pairs_hold_target_by_target() -> None:
     assert 0.85 <= np.mean(held) <= 0.95
 
 
+def test_of_two_known_targets_intervals_hold_too() -> None:
+    """Each pair of published targets known, the other three new: 81 % held by the quantile alone."""
+    pairs, held = published_accuracies(), []
+    for chosen in itertools.combinations(sorted({pair.target for pair in pairs}), 2):
+        new = [pair for pair in pairs if pair.target not in chosen]
+        found = expected_accuracies([pair.probe for pair in new], [pair for pair in pairs if pair.target in chosen])
+        held += [each.low <= pair.fine_tuned <= each.high for each, pair in zip(found, new, strict=True)]
+    assert 0.87 <= np.mean(held) <= 0.96
+
+
+def test_a_probe_of_few_rows_or_far_from_the_known_ones_is_less_sure() -> None:
+    many, few = (expected_accuracies([1.0], n_rows=n)[0] for n in (1000, 40))
+    assert few.low < many.low < many.high
+    assert few.high > 0.99
+    (near,), (far,) = (expected_accuracies([each], world(4, 9, 3)) for each in (0.5, 0.9999))
+    centre = [logit(np.array([each.low, each.high])) for each in (near, far)]
+    assert np.ptp(centre[1]) > np.ptp(centre[0])
+
+
+def test_pairs_that_agree_leave_what_they_say_inside() -> None:
+    pairs = [KnownAccuracy(target, str(k), 0.5, 0.6) for target in "ab" for k in range(5)]
+    (found,) = expected_accuracies([0.5], pairs)
+    assert found.low - 1e-9 <= 0.6 <= found.high + 1e-9
+    (elsewhere,) = expected_accuracies([0.7], pairs)  # nothing is known there
+    assert (elsewhere.low, elsewhere.high) == (0.0, 1.0)
+
+
 def test_few_pairs_say_nothing() -> None:
     (found,) = expected_accuracies([0.5], world(2, 4, 0))
     assert (found.low, found.high) == (0.0, 1.0)
@@ -100,12 +134,12 @@ def test_a_ranking_expects_by_the_published_pairs_or_by_those_given() -> None:
     settings = Settings(limit=120, cache=False)
     ranking = rank("packaged:digits", None, [FunctionEncoder("rows", rows)], settings=settings)
     (entry,) = ranking.to_dict()["ranking"]
-    assert list(ranking.expected) == expected_accuracies([ranking[0].probe.accuracy])
+    assert list(ranking.expected) == expected_accuracies([ranking[0].probe.accuracy], n_rows=120)
     assert entry["expected_accuracy"] == ranking.expected[0].value
     assert entry["expected"]["interval"] == [ranking.expected[0].low, ranking.expected[0].high]
     own = tuple(world(4, 6, 2))
     given = replace(ranking, known=own)
-    assert list(given.expected) == expected_accuracies([ranking[0].probe.accuracy], own)
+    assert list(given.expected) == expected_accuracies([ranking[0].probe.accuracy], own, n_rows=120)
     assert given.expected != ranking.expected
     texts = replace(ranking, provenance={"data": [{"kind": "text"}]})
     assert texts.expected == [None]  # the published pairs are of pictures
