@@ -26,7 +26,7 @@ from transferability.errors import EncoderError, LabelError
 from transferability.validation.augment import shift_and_zoom
 from transferability.validation.batch_norm import estimate_untouched, norms_of, short_memory
 from transferability.validation.batches import PreparedItems
-from transferability.validation.framework_errors import said_of
+from transferability.validation.framework_errors import check_reached, said_of
 from transferability.validation.head import Head, fit_head
 from transferability.validation.network_state import State, restored
 from transferability.validation.schedule import walk, warm_cosine
@@ -229,6 +229,7 @@ class FineTuner:
                         loss = nn.functional.cross_entropy(predict(batch), self._labels[rows])
                         optimizer.zero_grad()
                         loss.backward()
+                        check_reached(self._encoder.name, body)
                         nn.utils.clip_grad_norm_([*body, *top], 1.0)
                         optimizer.step()
                         schedule.step()

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
+from torch import nn
 
 from transferability.errors import EncoderError, one_line, passes_through
 
-__all__ = ["said_of"]
+__all__ = ["check_reached", "said_of"]
+
+
+def check_reached(encoder: str, weights: Sequence[nn.Parameter]) -> None:
+    """Refuse an encoder whose weights get no gradient: only the head would be trained, under the name of fine-tuning.
+
+    Raises
+    ------
+    EncoderError
+    """
+    if weights and all(each.grad is None for each in weights):
+        message = (
+            f"encoder {encoder!r} cannot be fine-tuned: no gradient reaches its weights. They are frozen "
+            "(network.requires_grad_(True) frees them), or its forward pass runs under no_grad."
+        )
+        raise EncoderError(message)
 
 
 @contextmanager

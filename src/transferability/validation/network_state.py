@@ -31,9 +31,13 @@ class State(NamedTuple):
 def restored(network: nn.Module) -> Iterator[None]:
     """Put weights, mode and gradients back, at the end of the block, to what they are now."""
     before, training = copy.deepcopy(network.state_dict()), network.training
+    buffers = {name: each.clone() for name, each in network.named_buffers() if name not in before}  # not persistent
     try:
         yield
     finally:
         network.load_state_dict(before)
+        for name, each in network.named_buffers():
+            if name in buffers:
+                each.copy_(buffers[name])
         network.train(training)
         network.zero_grad(set_to_none=True)

@@ -16,6 +16,7 @@ from transferability.scores.probing import probe as linear_probe
 from transferability.validation import head
 from transferability.validation.finetune import FineTuner
 from transferability.validation.measure import data_identity
+from transferability.validation.network_state import restored
 from transferability.validation.schedule import walk
 from transferability.validation.settings import FineTuning, Hyperparameters, TrainingResult
 
@@ -267,3 +268,22 @@ def test_copies_validate_or_are_trained_on_together(make_encoder, make_data) -> 
         assert not set(rows.train // 3) & set(rows.validation // 3)
         assert len(rows.train) + len(rows.validation) == len(part.fit_rows)
     assert data_identity(part) != data_identity(part._replace(groups=None))
+
+
+@pytest.mark.parametrize("how", ["frozen", "no_grad"])
+def test_an_encoder_that_no_gradient_reaches_is_not_called_fine_tuned(how, make_encoder, part, monkeypatch) -> None:
+    encoder = make_encoder()
+    if how == "frozen":
+        encoder.module.requires_grad_(False)
+    else:
+        monkeypatch.setattr(type(encoder), "differentiable", torch.no_grad()(type(encoder).differentiable))
+    with pytest.raises(EncoderError, match="no gradient reaches its weights"):
+        tuner(encoder, part).run(CHOSEN, 0)
+
+
+def test_buffers_that_no_file_keeps_are_put_back_too() -> None:
+    network = torch.nn.Module()
+    network.register_buffer("seen", torch.zeros(1), persistent=False)
+    with restored(network):
+        network.seen += 3.0
+    assert network.seen.item() == 0
