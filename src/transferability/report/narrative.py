@@ -95,7 +95,9 @@ def _confirmed_answer(
         "note": f"on new data {interval(TRANSFERRED_ACCURACY, low, high)}; linear probe "
         f"{percent(tuned['probe_accuracy'])} on the same {confirmation['n_test']:,} rows",
     }
-    said = [f"{each['encoder']}: {each['note'].removesuffix('.')}" for each in confirmation["entries"] if each["note"]]
+    said = [
+        f"{each['encoder']}: {each['note'].removesuffix('.')}" for each in confirmation["entries"] if each.get("note")
+    ]
     notes = [{"label": "Of the fine-tuning", "value": "notes", "note": "; ".join(said)}] if said else []
     known = any(entry["result"]["transferred_accuracy"] is not None for entry in entries)
     facts = _facts(best, TRANSFERRED_ACCURACY if known else BOUND)

@@ -21,9 +21,9 @@ def run_on_ray(jobs: Sequence[Job]) -> Iterator[tuple[int, dict[str, Any]]]:
     jobs : sequence of Job
         With encoders named by identifiers: a worker loads its own.
 
-    Yields
-    ------
-    place, result
+    Returns
+    -------
+    iterator of (place, result)
         As `transferability.validation.confirm.train` returns it, as soon as it is there. A task that is lost with its
         machine is started again, and is a failure after three times.
 
@@ -38,6 +38,10 @@ def run_on_ray(jobs: Sequence[Job]) -> Iterator[tuple[int, dict[str, Any]]]:
         if not isinstance(job.encoder, str):
             message = "`executor` must be 'local' for encoders that are objects: the workers load them by name; got "
             raise OptionError(message + f"{job.encoder.name!r}.")
+    return _spread(jobs)
+
+
+def _spread(jobs: Sequence[Job]) -> Iterator[tuple[int, dict[str, Any]]]:
     on_gpu = False if any(job.settings.device == "cpu" for job in jobs) else None
     for done in spread(_Training(tuple(jobs)), range(len(jobs)), lambda _, tasks: tasks, on_gpu=on_gpu):
         yield done.group, done.result if done.error is None else {"reason": str(done.error)}
