@@ -58,12 +58,15 @@ class Confirmation:
         Those of the last round first, by accuracy; those that could not be fine-tuned last.
     rounds : tuple of int
         Epochs of each round.
+    n_different : int or None
+        Of the rows, those that are no copies of others, which intervals count; None where none is one.
     """
 
     target: str
     n_test: int
     entries: tuple[Confirmed, ...]
     rounds: tuple[int, ...]
+    n_different: int | None = None
 
     @property
     def best(self) -> Confirmed | None:
@@ -77,10 +80,9 @@ class Confirmation:
         Where the same rows chose which encoders those are, as in `rank --confirm` in folds, it may hold less often.
         """
         n_shared = max(1, sum(each.accuracy is not None for each in self.entries))
+        n_rows = self.n_different or self.n_test
         return tuple(
-            None
-            if each.accuracy is None
-            else clopper_pearson(round(each.accuracy * self.n_test), self.n_test, n_shared=n_shared)
+            None if each.accuracy is None else clopper_pearson(round(each.accuracy * n_rows), n_rows, n_shared=n_shared)
             for each in self.entries
         )
 
@@ -122,6 +124,7 @@ class Confirmation:
         return {
             "target": self.target,
             "n_test": self.n_test,
+            "n_different": self.n_different,
             "rounds": list(self.rounds),
             "best": None if self.best is None else self.best.encoder,
             "in_words": self.in_words,
@@ -135,4 +138,5 @@ class Confirmation:
         entries = [
             Confirmed(**{name: value for name, value in each.items() if name in names}) for each in values["entries"]
         ]
-        return cls(values["target"], values["n_test"], tuple(entries), tuple(values["rounds"]))
+        different = values.get("n_different")
+        return cls(values["target"], values["n_test"], tuple(entries), tuple(values["rounds"]), different)

@@ -170,6 +170,7 @@ ENTRY = {
 _CONFIRMATION = {
     "target": str,
     "n_test": int,
+    "n_different?": (int, None),
     "rounds": [int],
     "best": (str, None),
     "in_words": str,

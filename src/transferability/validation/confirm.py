@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from transferability.encoders import Encoder, FeatureFiles, OutputView, as_trainable
 from transferability.errors import EncoderError, LabelError, TransferabilityError
 from transferability.pipeline import Progress, Settings, Split
@@ -26,7 +28,7 @@ __all__ = ["BRIEF", "Executor", "Job", "confirm", "first_trainable", "run_here"]
 NamedEncoder = str | Encoder | FeatureFiles
 """An identifier, or an encoder with a name."""
 BRIEF = FineTuning(epochs=12, choice_epochs=2, patience=4)
-"""The recipe of a confirmation: settings are tried for two epochs each, then there are rounds of 3 and 12 epochs."""
+"""The recipe of a confirmation: settings are tried for two epochs or fifty steps, then come rounds of up to 12."""
 _SHORT = 4  # times shorter than the next is a round
 _LAYOUT = 2  # of what is kept: raised when the same key would mean another result
 _KIND = "confirm"
@@ -134,7 +136,7 @@ def confirm(
         Seed, device, workers.
     tuning : FineTuning, optional
         The last round has its `epochs` and two encoders, the one before a quarter of them, and so on, as many rounds as
-        halve the list to two and are longer than the tries of settings.
+        halve the list to two and are no shorter than the tries of settings.
     store : ResultStore, optional
         Kind 'confirm'. What it holds is not computed again.
     executor : callable, optional
@@ -178,13 +180,14 @@ def confirm(
         alive = {name: alive[name] for name in names if name in kept}
     finished = [replace(each, finished=name in alive) for name, each in entries.items()]
     ordered = sorted(finished, key=lambda each: (each.accuracy is None, not each.finished, -(each.accuracy or 0.0)))
-    return Confirmation(part.name, len(part.test_rows), tuple(ordered), tuple(rounds))
+    different = None if part.groups is None else len(np.unique(part.groups[part.test_rows]))
+    return Confirmation(part.name, len(part.test_rows), tuple(ordered), tuple(rounds), different)
 
 
 def _rounds(n_encoders: int, tuning: FineTuning, n_rows: int) -> list[int]:
-    """Return the epochs of each round: the last has all, each before it a quarter, but more than the tries of settings.
+    """Return the epochs of each round: the last has all, each before it a quarter, but no fewer than a try of settings.
 
-    A round as short as a try would tell no more than the tries did.
+    A shorter round would tell less than the tries did.
     """
     n_train = max(1, round(n_rows * (1 - tuning.validation_share)))
     rounds, tried = [tuning.epochs], tuning.epochs_of_a_try(n_train)

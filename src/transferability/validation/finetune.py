@@ -103,17 +103,18 @@ class FineTuner:
             message = f"data {dataset.name!r} must have labels to be trained on; got none."
             raise LabelError(message)
         self.settings = settings or FineTuning()
-        self._encoder: TrainableEncoder = as_trainable(encoder)
-        network: nn.Module = self._encoder.module
-        self._device = next(network.parameters()).device
-        self._labels = torch.from_numpy(dataset.labels.astype(np.int64)).to(self._device)
-        self._n_classes = int(dataset.labels.max()) + 1
-        self._groups = duplicate_groups(dataset) if groups is None else groups
-        self._parts = self._split(fit_rows, test_rows)
-        self._items = PreparedItems(
-            self._encoder, dataset, np.concatenate([fit_rows, test_rows]), self._device, workers
-        )
-        self._norms = norms_of(network)
+        with said_of(encoder.name):
+            self._encoder: TrainableEncoder = as_trainable(encoder)
+            network: nn.Module = self._encoder.module
+            self._device = next(network.parameters()).device
+            self._labels = torch.from_numpy(dataset.labels.astype(np.int64)).to(self._device)
+            self._n_classes = int(dataset.labels.max()) + 1
+            self._groups = duplicate_groups(dataset) if groups is None else groups
+            self._parts = self._split(fit_rows, test_rows)
+            self._items = PreparedItems(
+                self._encoder, dataset, np.concatenate([fit_rows, test_rows]), self._device, workers
+            )
+            self._norms = norms_of(network)
 
     def with_settings(self, settings: FineTuning) -> FineTuner:
         """Return a tuner of the same encoder and rows with other settings; it reads no picture again."""

@@ -240,3 +240,26 @@ def test_the_brief_recipe_costs_a_sixth_of_nine_encoders() -> None:
     of_one = tries(full) * full.choice_epochs + full.epochs
     brief = 3 * (tries(BRIEF) * BRIEF.choice_epochs + BRIEF.epochs // 4) + 2 * BRIEF.epochs
     assert brief / (9 * of_one) == pytest.approx(1 / 6, abs=0.01)  # docs/validate.md
+
+
+def test_intervals_count_copies_of_test_rows_once(make_encoder, make_data) -> None:
+    data = make_data(n=40).subset(np.repeat(np.arange(40), 3))
+    part = prepare(data, Settings())
+    found = confirm([make_encoder("a", width=1)], part, settings=SETTINGS, tuning=replace(QUICK, epochs=1))
+    n_different = len(part.test_rows) // 3
+    assert (found.n_test, found.n_different) == (3 * n_different, n_different)
+    (interval,) = found.intervals
+    expected = clopper_pearson(round(found.entries[0].accuracy * n_different), n_different)
+    assert (interval.low, interval.high) == (expected.low, expected.high)
+    assert Confirmation.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+    old = {name: value for name, value in found.to_dict().items() if name != "n_different"}
+    assert Confirmation.from_dict(old).n_different is None
+
+
+def test_memory_that_is_short_before_training_is_that_encoders_reason(make_encoder, part, monkeypatch) -> None:
+    def short(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("transferability.validation.finetune.PreparedItems", short)
+    found = confirm([make_encoder("a", width=1)], part, settings=SETTINGS, tuning=QUICK)
+    assert "encoder 'a' failed in training" in found.entries[0].note
