@@ -94,7 +94,7 @@ def test_two_are_in_the_last_round(count, rounds, make_encoder, part) -> None:
         (2, 9, [12]),
     ],
 )
-def test_no_round_is_as_short_as_a_try_of_settings_and_none_comes_twice(count, n_rows, rounds) -> None:
+def test_no_round_is_shorter_than_a_try_of_settings_and_none_comes_twice(count, n_rows, rounds) -> None:
     assert module._rounds(count, module.BRIEF, n_rows) == rounds
 
 
