@@ -19,6 +19,7 @@ from transferability import Relatedness, Task, TaskRelatedness
 from transferability.errors import LabelError, OptionError
 
 SLACK = 1e-9  # relative to 1 + bound: rounding, and nothing else
+SLACK_SINGLE = 2e-8  # of features in float32, whose logits are products in float32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +130,7 @@ def fit(options: dict[str, Any], references: list[Shape], target: Shape, measure
     return TaskRelatedness(**options).fit(first, target.task("t", 0), second, test, folds=folds)
 
 
-def check(result: Relatedness) -> None:
+def check(result: Relatedness, slack: float = SLACK) -> None:
     for each in result.references:
         terms = (each.reference_loss, each.label_mismatch, each.distribution_mismatch)
         assert np.isfinite([*terms, each.bound, each.fit_bound, each.transferred_loss]).all()
@@ -153,7 +154,7 @@ def check(result: Relatedness) -> None:
         if each.solver == "alternating" and (each.space == "reference" or each.ground_cost != "euclidean"):
             assert each.certified
         if each.certified:
-            assert each.bound >= each.transferred_loss - SLACK * (1 + each.bound)
+            assert each.bound >= each.transferred_loss - slack * (1 + each.bound)
     assert result.bound == min(each.bound for each in result.references)
 
 
@@ -179,7 +180,8 @@ def examine(options: dict[str, Any], references: list[Shape], target: Shape, mea
         with refused:
             fit(options, references, target, measured)
         return
-    check(fit(options, references, target, measured))
+    single = any(each.dtype == "float32" for each in (*references, target))  # whose logits are products in float32
+    check(fit(options, references, target, measured), SLACK_SINGLE if single else SLACK)
 
 
 def cases(max_rows: int, min_rows: int = 2) -> Any:
