@@ -91,7 +91,7 @@ def expected_accuracies(
     Raises
     ------
     OptionError
-        If there are not two targets, or a number is no share.
+        If there are not two targets, or a number is out of range.
 
     Examples
     --------
@@ -103,6 +103,9 @@ def expected_accuracies(
     targets, group = np.unique([pair.target for pair in pairs], return_inverse=True)
     if len(targets) < 2:
         message = f"`known` must hold accuracies of two targets or more; got {len(targets)}. Validate on another one."
+        raise OptionError(message)
+    if n_rows < 1:
+        message = f"`n_rows` must be at least 1; got {n_rows!r}."
         raise OptionError(message)
     if not 0 < confidence < 1:
         message = f"`confidence` must be between 0 and 1; got {confidence!r}. 0.9 is usual."
@@ -124,9 +127,13 @@ def expected_accuracies(
     margin *= float(stdtrit(_FREEDOM * (len(targets) - 1), level) / ndtri(level))
     new = shares[2 * len(pairs) :]
     at = _logit(new, n_rows)
-    margins = np.hypot(margin * _away(x, at), ndtri(level) * _slope(x, y) * _noise(new, n_rows))
+    away = _away(x, at)
+    with np.errstate(invalid="ignore"):
+        spread = np.where(np.isinf(away), np.inf, margin * away)
+    margins = np.hypot(spread, ndtri(level) * _slope(x, y) * _noise(new, n_rows))
     centre = _predict(x, y, at)
-    values, low, high = (_share(centre + shift) for shift in (0.0, -margins, margins))
+    low, high = np.minimum(*_shares(centre - margins)), np.maximum(*_shares(centre + margins))
+    values = np.clip(_shares(centre)[0], low, high)
     return [
         ExpectedAccuracy(float(a), float(b), float(c), len(pairs), len(targets))
         for a, b, c in zip(values, low, high, strict=True)
@@ -166,9 +173,8 @@ def _logit(share: FloatArray, n_rows: int) -> FloatArray:
     return odds
 
 
-def _share(logit: FloatArray) -> FloatArray:
-    """Return the share of 1,000 rows that has these log odds."""
+def _shares(logit: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the share of 1,000 rows that has these log odds, at most all of them, and the share that any number has."""
     with np.errstate(over="ignore"):
-        smooth = 1 / (1 + np.exp(-logit))
-    share: FloatArray = np.clip((smooth * (_ROWS + 1) - 0.5) / _ROWS, 0.0, 1.0)
-    return share
+        any_number: FloatArray = 1 / (1 + np.exp(-logit))
+    return np.clip((any_number * (_ROWS + 1) - 0.5) / _ROWS, 0.0, 1.0), any_number

@@ -59,8 +59,9 @@ def test_the_margin_is_the_quantile_of_residuals_of_targets_left_out() -> None:
     margin *= max(away, 1)
     slope, start = np.polyfit(*np.transpose([(logit(p.probe), logit(p.fine_tuned)) for p in pairs]), 1)  # type: ignore[call-overload]
     wanted = 1 / (1 + np.exp(-(start + slope * logit(0.7) + np.array([-margin, 0, margin]))))
-    wanted = (1001 * wanted - 0.5) / 1000  # the inverse of log odds with half a row more
-    np.testing.assert_allclose([found.low, found.value, found.high], wanted, rtol=1e-9)
+    exact = (1001 * wanted - 0.5) / 1000  # the inverse of log odds with half a row more
+    ends = [min(wanted[0], exact[0]), exact[1], max(wanted[2], exact[2])]
+    np.testing.assert_allclose([found.low, found.value, found.high], ends, rtol=1e-9)
 
 
 def test_intervals_of_new_targets_hold_as_often_as_they_claim() -> None:
@@ -107,9 +108,21 @@ def test_a_probe_of_few_rows_or_far_from_the_known_ones_is_less_sure() -> None:
 def test_pairs_that_agree_leave_what_they_say_inside() -> None:
     pairs = [KnownAccuracy(target, str(k), 0.5, 0.6) for target in "ab" for k in range(5)]
     (found,) = expected_accuracies([0.5], pairs)
-    assert found.low - 1e-9 <= 0.6 <= found.high + 1e-9
-    (elsewhere,) = expected_accuracies([0.7], pairs)  # nothing is known there
-    assert (elsewhere.low, elsewhere.high) == (0.0, 1.0)
+    assert found.low < 0.6 <= found.high + 1e-12
+    for tuned in (0.6, 0.5):  # nothing is known elsewhere
+        (elsewhere,) = expected_accuracies([0.7], [pair._replace(fine_tuned=tuned) for pair in pairs])
+        assert (elsewhere.low, elsewhere.high) == (0.0, 1.0)
+
+
+def test_no_interval_is_a_point() -> None:
+    close = [KnownAccuracy(t, str(k), 0.5 + 0.01 * k, 0.52 + 0.01 * k) for t in "ab" for k in range(8)]
+    for probe in (0.0, 0.5, 1.0):
+        for known, n_rows in ((None, 60_000), (close, 1000)):
+            (found,) = expected_accuracies([probe], known, n_rows=n_rows)
+            assert found.low <= found.value <= found.high
+            assert found.high - found.low > 1e-5
+    with pytest.raises(OptionError, match="`n_rows` must be at least 1"):
+        expected_accuracies([0.5], n_rows=0)
 
 
 def test_few_pairs_say_nothing() -> None:
