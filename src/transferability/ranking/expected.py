@@ -174,7 +174,7 @@ def _logit(share: FloatArray, n_rows: int) -> FloatArray:
 
 
 def _shares(logit: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return the share of 1,000 rows that has these log odds, at most all of them, and the share that any number has."""
+    """Return the share of 1,000 rows that has these log odds, at most all of them, and the share that has them."""
     with np.errstate(over="ignore"):
         any_number: FloatArray = 1 / (1 + np.exp(-logit))
     return np.clip((any_number * (_ROWS + 1) - 0.5) / _ROWS, 0.0, 1.0), any_number
