@@ -58,6 +58,9 @@ def measure(
         Small blocks, and the bound alone: for a bound that is information only.
     """
     reference = keep_classes(reference, solution.kept)
+    if not solution.cost.in_logits:  # distances say nothing of what a product in float32 does to logits
+        reference = Sample(reference.features.astype(np.float64, copy=False), reference.labels)
+        features = features.astype(np.float64, copy=False)
     logits = solution.cost.logit_map(solution.feature_map).apply(features)
     losses, predictions = transformed_losses(logits, truth, solution.transform, solution.priors)
     labels = truth if truth is not None else predictions if guesses is None else guesses
