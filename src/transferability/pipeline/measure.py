@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -92,7 +93,24 @@ def relatedness_of(
     A target with more classes than any reference would leave its transferred accuracy capped. The union of the
     references and the target's own half then join them.
     """
-    return _counted_once(_relatedness(estimator, panel, fit, test, target), target)
+    folds = target.folds if isinstance(target, Split) else None
+    if not panel:
+        return _counted_once(estimator.fit(None, fit, target_test=test, folds=folds), target)
+    largest = max(each.fit.n_classes for each in panel)
+    warn_of_cost(target.name, largest, fit.n_classes or largest, len(panel) * len(folds or (0,)))
+    by_samples = isinstance(fit, Task) and estimator.solver != "statistics"
+    crowded = by_samples and isinstance(fit, Task) and fit.labels is not None and fit.n_classes > largest
+    if crowded and isinstance(estimator.matching, str):  # a given matching is one with the classes of single references
+        estimator = copy.copy(estimator)
+        estimator.union = True
+    references, tests = [each.fit for each in panel], [each.test for each in panel]
+    result = estimator.fit(references, fit, tests, test, folds=folds if by_samples else None)
+    if crowded:
+        with suppress(LabelError):  # too few rows of a class for two halves
+            own = estimator.fit(None, fit, target_test=test, folds=folds)
+            result = result.beside(own)
+            result = replace(result, notes=tuple(dict.fromkeys((*result.notes, *own.notes))))
+    return _counted_once(result, target)
 
 
 def _counted_once(result: Relatedness, target: Part) -> Relatedness:
@@ -104,35 +122,6 @@ def _counted_once(result: Relatedness, target: Part) -> Relatedness:
     alike = first[group]
     copies = alike if result.first_copies is None else alike[result.first_copies]
     return replace(counted_once(result, copies), others=tuple(counted_once(each, copies) for each in result.others))
-
-
-def _relatedness(
-    estimator: TaskRelatedness,
-    panel: Sequence[LoadedReference],
-    fit: Task | ReferencePack,
-    test: Task | None,
-    target: Part,
-) -> Relatedness:
-    folds = target.folds if isinstance(target, Split) else None
-    if not panel:
-        return estimator.fit(None, fit, target_test=test, folds=folds)
-    largest = max(each.fit.n_classes for each in panel)
-    warn_of_cost(target.name, largest, fit.n_classes or largest, len(panel) * len(folds or (0,)))
-    by_samples = isinstance(fit, Task) and estimator.solver != "statistics"
-    crowded = by_samples and isinstance(fit, Task) and fit.labels is not None and fit.n_classes > largest
-    if crowded and isinstance(estimator.matching, str):  # a given matching is one with the classes of single references
-        estimator = copy.copy(estimator)
-        estimator.union = True
-    references, tests = [each.fit for each in panel], [each.test for each in panel]
-    result = estimator.fit(references, fit, tests, test, folds=folds if by_samples else None)
-    if not crowded:
-        return result
-    try:
-        own = estimator.fit(None, fit, target_test=test, folds=folds)
-    except LabelError:  # too few rows of a class for two halves
-        return result
-    both = result.beside(own)
-    return replace(both, notes=tuple(dict.fromkeys((*both.notes, *own.notes))))
 
 
 def related(
