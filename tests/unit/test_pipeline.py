@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,12 +59,13 @@ def test_one_encoder_that_fails_is_skipped_with_its_reason() -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "name"), [("_relatedness", "the transfer"), ("cross_fitted_probe", "the linear probe")]
+    ("owner", "place", "name"),
+    [(TaskRelatedness, "fit", "the transfer"), (measure, "cross_fitted_probe", "the linear probe")],
 )
 def test_an_encoder_of_which_a_matrix_cannot_be_factorised_is_skipped(
-    monkeypatch: pytest.MonkeyPatch, place: str, name: str
+    monkeypatch: pytest.MonkeyPatch, owner: Any, place: str, name: str
 ) -> None:
-    original, calls = getattr(measure, place), []
+    original, calls = getattr(owner, place), []
 
     def first_fails(*given: object, **options: object) -> object:
         calls.append(place)
@@ -71,7 +73,7 @@ def test_an_encoder_of_which_a_matrix_cannot_be_factorised_is_skipped(
             raise np.linalg.LinAlgError("Matrix is singular")
         return original(*given, **options)
 
-    monkeypatch.setattr(measure, place, first_fails)
+    monkeypatch.setattr(owner, place, first_fails)
     ranking = rank(TARGET, REFERENCE, [NOISE, GOOD], settings=replace(SETTINGS, folds=3))
     assert [entry.encoder for entry in ranking.entries] == ["rows"]
     assert f"double precision resolves them; {name} met" in ranking.skipped[0].reason
