@@ -64,6 +64,7 @@ def test_a_ranking_is_confirmed_as_it_is_made_and_afterwards(place: Path, comman
     assert record["confirmation"]["in_words"].split(" (95")[0] in report
     assert "Of the fine-tuning" in report
     assert "python:own:rows: passed over" in report
+    assert "Of the fine-tuning: python:own:rows: passed over" in (place / "results" / "report.md").read_text()
 
     store = place / "results" / "finetuned.sqlite"
     assert kinds(store) == 2

@@ -18,9 +18,11 @@ from transferability.display.formats import amount, confidence, interval, number
 from transferability.display.race import how_many_left
 from transferability.report.relation_narrative import MEASURED_ON
 
-__all__ = ["answer"]
+__all__ = ["OF_FINE_TUNING", "answer"]
 
 Entry = Mapping[str, Any]
+OF_FINE_TUNING = "Of the fine-tuning"
+"""Label of the fact that tells what must be said of it, and of whom it passed over."""
 _CONFIDENCE = 0.95  # of what a ranking says of new data
 _NAMED = 3  # encoders, before they are only counted
 _BEST: dict[Quantity, str] = {
@@ -98,7 +100,7 @@ def _confirmed_answer(
     said = [
         f"{each['encoder']}: {each['note'].removesuffix('.')}" for each in confirmation["entries"] if each.get("note")
     ]
-    notes = [{"label": "Of the fine-tuning", "value": "notes", "note": "; ".join(said)}] if said else []
+    notes = [{"label": OF_FINE_TUNING, "value": "notes", "note": "; ".join(said)}] if said else []
     known = any(entry["result"]["transferred_accuracy"] is not None for entry in entries)
     facts = _facts(best, TRANSFERRED_ACCURACY if known else BOUND)
     return {

@@ -19,6 +19,7 @@ from transferability.display.columns import title_of
 from transferability.display.formats import TERMS, amount, count, interval, number, percent, show
 from transferability.errors import require_extra
 from transferability.report import svg_layout
+from transferability.report.narrative import OF_FINE_TUNING
 
 __all__ = ["to_html", "to_json", "to_markdown"]
 
@@ -104,6 +105,8 @@ def to_markdown(summary: Mapping[str, Any]) -> str:
 def _markdown_of_part(part: Mapping[str, Any]) -> list[str]:
     said = part["answer"]
     lines = [f"## {_cell(said['headline'])}", "", _paragraph(said["sentence"]), ""]
+    for fact in said["facts"]:
+        lines += [f"{fact['label']}: {_paragraph(fact['note'])}.", ""] if fact["label"] == OF_FINE_TUNING else []
     if part["kind"] == "ranking":
         for headings, cells in (("columns", "cells"), ("more", "more")):
             head = [column["title"] for column in part[headings]]
