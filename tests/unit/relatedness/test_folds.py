@@ -88,6 +88,14 @@ def test_a_row_that_is_far_larger_than_all_others_makes_no_copies_of_them() -> N
     assert equal_rows(features, np.arange(60) % 3)[30] == 9
 
 
+def test_one_feature_far_from_zero_hides_no_copies() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(100, 64)) + 1200 * (np.arange(64) == 5)
+    again = features * (1 + 4e-7 * rng.uniform(-1, 1, size=features.shape))
+    labels = np.tile(np.arange(100) % 3, 2)
+    np.testing.assert_array_equal(equal_rows(np.concatenate([features, again]), labels), np.tile(np.arange(100), 2))
+
+
 @pytest.mark.parametrize("labelled", [True, False])
 @pytest.mark.parametrize("n_folds", [2, 5, 6])
 def test_no_duplicates_empty_a_fold_or_a_class(labelled: bool, n_folds: int) -> None:
