@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
@@ -19,7 +19,15 @@ if TYPE_CHECKING:
     from transferability.pipeline.data import Part
     from transferability.ranking.confirmation import Confirmation
 
-__all__ = ["ExecutorOption", "check_confirmable", "confirm_file", "confirm_first", "in_order", "show_confirmation"]
+__all__ = [
+    "ExecutorOption",
+    "RankedEncoders",
+    "check_confirmable",
+    "confirm_file",
+    "confirm_first",
+    "in_order",
+    "show_confirmation",
+]
 
 ExecutorOption = Annotated[
     Literal["local", "ray"],
@@ -27,35 +35,56 @@ ExecutorOption = Annotated[
 ]
 FILE = "finetuned.sqlite"
 """In the folder of results, or of the cache: what was trained, so that it is not trained again."""
-_LAYER = "/layer="
 
 
-def in_order(entries: Sequence[Mapping[str, Any]], given: Sequence[Any] = ()) -> dict[str, Any]:
-    """Return the encoders of a ranking by name, best first, each once: what was given, or what names it.
+class RankedEncoders(NamedTuple):
+    """The encoders of a ranking, best first, each once: of one that is ranked by several layers, the best row counts.
+
+    Attributes
+    ----------
+    encoders : dict of str to str or Encoder
+        By name: what was given to the ranking, or an identifier.
+    rows : dict of str to str
+        Name of the first row of each.
+    n_ranked : int
+        How many encoders there were, with those that left a race.
+    """
+
+    encoders: dict[str, Any]
+    rows: dict[str, str]
+    n_ranked: int
+
+
+def in_order(record: Mapping[str, Any], given: Sequence[Any] = ()) -> RankedEncoders:
+    """Return the encoders of a ranking.
 
     Parameters
     ----------
-    entries : sequence of mapping
-        `Ranking.to_dict()["ranking"]`.
+    record : mapping
+        `Ranking.to_dict()`.
     given : sequence of str or Encoder
         What the ranking was made of, where that is known: identifiers may have short names.
     """
     from transferability.encoders.naming import split_alias
+    from transferability.ranking.confirmation import whole_name
 
     loads = {}
     for each in given:
-        alias, identifier = split_alias(each) if isinstance(each, str) else (None, each.name)
+        alias, identifier = split_alias(each) if isinstance(each, str) else (None, whole_name(each.name))
         loads[alias or identifier] = each
-    found: dict[str, Any] = {}
-    for entry in entries:
-        name = entry["encoder"].partition(_LAYER)[0]  # a hidden layer: the whole model is trained
-        if name not in {each.partition(_LAYER)[0] for each in found}:
-            found[entry["encoder"]] = loads.get(name, str(entry.get("identifier") or name).partition(_LAYER)[0])
-    return found
+    encoders: dict[str, Any] = {}
+    rows: dict[str, str] = {}
+    for entry in record["ranking"]:
+        name = whole_name(entry["encoder"])
+        rows.setdefault(name, entry["encoder"])
+        encoders.setdefault(name, loads.get(name, whole_name(str(entry.get("identifier") or name))))
+    race = (record.get("made") or {}).get("race") or {}
+    left = {whole_name(each["encoder"]) for each in race.get("dropped", ())} - rows.keys()
+    return RankedEncoders(encoders, rows, len(rows) + len(left))
 
 
 def confirm_first(
-    encoders: Mapping[str, Any], top: int, part: Part, settings: Settings, executor: str, folder: Path | None
+    ranked: RankedEncoders, top: int, part: Part, settings: Settings, executor: str, folder: Path | None
 ) -> Confirmation:
     """Fine-tune the first encoders that can be, on a target; those passed over are told last, with the reason.
 
@@ -72,7 +101,7 @@ def confirm_first(
     if executor == "ray":
         from transferability.validation.ray import run_on_ray as run
     with show_progress() as progress:
-        chosen, reasons = first_trainable(encoders, top, settings)
+        chosen, reasons = first_trainable(ranked.encoders, top, settings)
         found = confirm(
             chosen,
             split,
@@ -82,7 +111,11 @@ def confirm_first(
             progress=progress,
         )
     passed_over = [Confirmed(name, None, note=f"passed over: {reason}") for name, reason in reasons.items()]
-    return replace(found, entries=(*found.entries, *passed_over))
+    entries = [
+        each if ranked.rows[each.encoder] == each.encoder else replace(each, ranked_as=ranked.rows[each.encoder])
+        for each in (*found.entries, *passed_over)
+    ]
+    return replace(found, entries=tuple(entries), n_ranked=ranked.n_ranked)
 
 
 def check_confirmable(part: Part, settings: Settings) -> Split:
@@ -120,7 +153,7 @@ def confirm_file(
     -------
     confirmation : Confirmation
     predicted : dict of str to float or None
-        Transferred accuracy of each encoder.
+        Transferred accuracy of each row of the ranking.
     """
     from transferability.pipeline import load_part
     from transferability.report.files import read_study, write_ranking_record
@@ -139,8 +172,8 @@ def confirm_file(
         raise OptionError(message)
     part = load_part(data, settings)
     _check_rows(part, made)
-    found = confirm_first(in_order(record["ranking"], given), top, part, settings, executor, folder)
-    known = {each["encoder"]: each for each in found.to_dict()["entries"]}
+    found = confirm_first(in_order(record, given), top, part, settings, executor, folder)
+    known = {each["ranked_as"] or each["encoder"]: each for each in found.to_dict()["entries"]}
     entries = [
         entry
         | {"confirmed": known.get(entry["encoder"])}
@@ -182,7 +215,7 @@ def show_confirmation(confirmation: Confirmation, predicted: Mapping[str, float 
     rows = []
     for each, interval in zip(confirmation.entries, confirmation.intervals, strict=True):
         ends = "–" if interval is None else f"{100 * interval.low:.1f} – {percent(interval.high)}"
-        accuracies = [percent(value) for value in (predicted.get(each.encoder), each.probe_accuracy, each.accuracy)]
+        accuracies = [percent(value) for value in (predicted.get(each.row), each.probe_accuracy, each.accuracy)]
         rows.append([each.encoder, *accuracies, ends, str(each.epochs or "–"), f"{each.seconds:.0f}"])
     order = "those of the last round first, by accuracy"
     title = f"Fine-tuned on {confirmation.target}, {order} ({confirmation.n_test:,} rows to measure on)"

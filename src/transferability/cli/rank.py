@@ -150,7 +150,7 @@ def rank(
         ranking, known=pairs, provenance=ranking.provenance | {"command": command_line(), "target": wanted}
     )
     if confirm is not None and not kept.interrupted:
-        ordered = in_order(ranking.to_dict()["ranking"], choice.encoders)
+        ordered = in_order(ranking.to_dict(), choice.encoders)
         ranking = replace(ranking, confirmation=confirm_first(ordered, confirm, part, settings, executor, folder))
     print_json(ranking.to_dict()) if json else show_ranking(ranking, wide=wide)
     _write(ranking, folder, csv, drawings)

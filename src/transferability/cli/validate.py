@@ -152,7 +152,7 @@ def _show(found: Validation) -> None:
     ]
     print_table(
         f"Accuracy after {what}, and the predictions made before",
-        ["target", "encoder", "accuracy", *(["linear probe"] if tuned else ()), *shown],
+        ["target", "encoder", "accuracy", *(["linear probe, test rows"] if tuned else ()), *shown],
         rows,
         2,
     )

@@ -120,12 +120,12 @@ COLUMNS: tuple[Column, ...] = (
     ),
     Column(
         "confirmed_accuracy", "fine-tuned", "percent",
-        "Accuracy after brief fine-tuning (`rank --confirm`), on rows that it was not trained on.",
+        "Accuracy after brief fine-tuning (`rank --confirm`) of the whole encoder, on rows that it was not trained on.",
         at("confirmed", "accuracy"), level="main",
     ),
     Column(
         "confirmed_accuracy_interval", "fine-tuned, 95 % interval", "percent interval",
-        "Where the fine-tuned accuracy lies on new data, with 95 % confidence for all that were fine-tuned at once.",
+        "Where the fine-tuned accuracy lies on new data, with 95 % confidence for all encoders of the ranking at once.",
         at("confirmed", "interval"), level="main", in_frame=False,
     ),
     Column(

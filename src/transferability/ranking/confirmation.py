@@ -9,7 +9,20 @@ from typing import Any
 
 from transferability.statistics.intervals import ConfidenceInterval, clopper_pearson
 
-__all__ = ["Confirmation", "Confirmed"]
+__all__ = ["Confirmation", "Confirmed", "whole_name"]
+
+_LAYER = "/layer="
+
+
+def whole_name(row: str) -> str:
+    """Return the name of the encoder that a row of a ranking is of, where the row is one of its hidden layers.
+
+    Examples
+    --------
+    >>> whole_name("timm:resnet18/layer=layer3"), whole_name("timm:resnet18")
+    ('timm:resnet18', 'timm:resnet18')
+    """
+    return row.partition(_LAYER)[0]
 
 
 @dataclass(frozen=True)
@@ -19,8 +32,10 @@ class Confirmed:
     Attributes
     ----------
     encoder : str
+        The whole of it: also of an encoder that is ranked by a hidden layer, all weights are trained.
     accuracy : float or None
-        Of the fine-tuned encoder on the test rows; None where it could not be fine-tuned.
+        Of the fine-tuned encoder on the test rows; None where it could not be fine-tuned. Where only a later round
+        failed, that of the round before.
     probe_accuracy : float or None
         On the same rows, of the linear probe that fine-tuning began from.
     epochs : int
@@ -33,6 +48,8 @@ class Confirmed:
         Of all its training, whenever that was done.
     note : str
         What must be said: why it could not be fine-tuned, or that it ended below its probe. Empty where nothing must.
+    ranked_as : str or None
+        Its row in the ranking, the first of several, where that is called otherwise: a hidden layer.
     """
 
     encoder: str
@@ -43,6 +60,12 @@ class Confirmed:
     learning_rate: float | None = None
     seconds: float = 0.0
     note: str = ""
+    ranked_as: str | None = None
+
+    @property
+    def row(self) -> str:
+        """Name of its row in the ranking."""
+        return self.ranked_as or self.encoder
 
 
 @dataclass(frozen=True)
@@ -60,6 +83,9 @@ class Confirmation:
         Epochs of each round.
     n_different : int or None
         Of the rows, those that are no copies of others, which intervals count; None where none is one.
+    n_ranked : int or None
+        How many encoders these are the first of, where a ranking that has seen the test rows chose them. None where
+        nothing on these rows did.
     """
 
     target: str
@@ -67,6 +93,7 @@ class Confirmation:
     entries: tuple[Confirmed, ...]
     rounds: tuple[int, ...]
     n_different: int | None = None
+    n_ranked: int | None = None
 
     @property
     def best(self) -> Confirmed | None:
@@ -75,20 +102,26 @@ class Confirmation:
 
     @cached_property
     def intervals(self) -> tuple[ConfidenceInterval | None, ...]:
-        """Where each accuracy lies on new data, 95 % for all that were fine-tuned at once (Clopper-Pearson).
+        """Where each accuracy lies on new data, 95 % for all at once (Clopper-Pearson).
 
-        Where the same rows chose which encoders those are, as in `rank --confirm` in folds, it may hold less often.
+        All are those that were fine-tuned, or every encoder of the ranking that chose them. A ranking has measured its
+        encoders on these rows, and of a long list of like ones the first are those that were lucky on them. Whichever
+        it names, the interval holds, because those of all others would have held too.
         """
-        n_shared = max(1, sum(each.accuracy is not None for each in self.entries))
+        n_shared = max(1, self.n_ranked or 0, self._n_tuned)
         n_rows = self.n_different or self.n_test
         return tuple(
             None if each.accuracy is None else clopper_pearson(round(each.accuracy * n_rows), n_rows, n_shared=n_shared)
             for each in self.entries
         )
 
+    @property
+    def _n_tuned(self) -> int:
+        return sum(each.accuracy is not None for each in self.entries)
+
     def of(self, encoder: str) -> Confirmed | None:
-        """Return what is known of an encoder."""
-        return next((each for each in self.entries if each.encoder == encoder), None)
+        """Return what is known of an encoder, by its name or that of one of its layers."""
+        return next((each for each in self.entries if each.encoder in (encoder, whole_name(encoder))), None)
 
     @property
     def in_words(self) -> str:
@@ -98,8 +131,14 @@ class Confirmation:
             return "No encoder could be fine-tuned: the ranking is not confirmed."
         interval = self.intervals[0]
         assert interval is not None
-        text = f"Fine-tuned on {self.target}, {best.encoder} is right in {best.accuracy:.1%} of {self.n_test:,} rows "
-        text += f"that it was not trained on (95 % interval {interval.low:.1%} to {interval.high:.1%})"
+        layer = "" if best.ranked_as is None else f", ranked by its layer {best.ranked_as.partition(_LAYER)[2]},"
+        shared = (
+            "" if interval.n_shared == self._n_tuned else f", shared over the {interval.n_shared:,} that were ranked"
+        )
+        early = "" if best.finished else f" after {best.epochs} epochs"
+        text = f"Fine-tuned on {self.target}, {best.encoder}{layer} is right in {best.accuracy:.1%} of "
+        text += f"{self.n_test:,} rows that it was not trained on{early} "
+        text += f"(95 % interval {interval.low:.1%} to {interval.high:.1%}{shared})"
         others = [each for each in self.entries[1:] if each.accuracy is not None]
         if others:
             second = max(others, key=lambda each: each.accuracy or 0.0)
@@ -125,6 +164,7 @@ class Confirmation:
             "target": self.target,
             "n_test": self.n_test,
             "n_different": self.n_different,
+            "n_ranked": self.n_ranked,
             "rounds": list(self.rounds),
             "best": None if self.best is None else self.best.encoder,
             "in_words": self.in_words,
@@ -138,5 +178,5 @@ class Confirmation:
         entries = [
             Confirmed(**{name: value for name, value in each.items() if name in names}) for each in values["entries"]
         ]
-        different = values.get("n_different")
-        return cls(values["target"], values["n_test"], tuple(entries), tuple(values["rounds"]), different)
+        counts = {name: values.get(name) for name in ("n_different", "n_ranked")}
+        return cls(values["target"], values["n_test"], tuple(entries), tuple(values["rounds"]), **counts)

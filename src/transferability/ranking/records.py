@@ -31,7 +31,7 @@ def records_of(ranking: Ranking) -> list[dict[str, Any]]:
     for record, expected in zip(records, ranking.expected, strict=True):
         record["expected"] = None if expected is None else expected._asdict() | {"interval": [*expected[1:3]]}
     if ranking.confirmation is not None:
-        confirmed = {each["encoder"]: each for each in ranking.confirmation.to_dict()["entries"]}
+        confirmed = {each["ranked_as"] or each["encoder"]: each for each in ranking.confirmation.to_dict()["entries"]}
         records = [record | {"confirmed": confirmed.get(record["encoder"])} for record in records]
     rows = ranking_table(records)  # under the names that columns have everywhere
     return [row | record for row, record in zip(rows, records, strict=True)]

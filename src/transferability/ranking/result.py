@@ -112,7 +112,7 @@ class Ranking:
     def best(self) -> Ranked:
         """The encoder to take: the most accurate after fine-tuning where some were fine-tuned, else the first."""
         confirmed = None if self.confirmation is None else self.confirmation.best
-        return self.entries[0] if confirmed is None else self[confirmed.encoder]
+        return self.entries[0] if confirmed is None else self[confirmed.row]
 
     def __len__(self) -> int:
         return len(self.entries)

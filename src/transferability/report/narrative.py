@@ -82,8 +82,9 @@ def _confirmed_answer(
     target: str, entries: Sequence[Entry], confirmation: Mapping[str, Any], race: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """Say which encoder to take after some were fine-tuned, and what the ranking had said."""
-    best = next(each for each in entries if each["name"] == confirmation["best"])
     tuned = next(each for each in confirmation["entries"] if each["encoder"] == confirmation["best"])
+    row = tuned.get("ranked_as") or tuned["encoder"]
+    best = next(each for each in entries if each["name"] == row)
     first = entries[0]
     sentence = str(confirmation["in_words"]).removesuffix(".")
     if first is not best:
@@ -104,7 +105,7 @@ def _confirmed_answer(
     known = any(entry["result"]["transferred_accuracy"] is not None for entry in entries)
     facts = _facts(best, TRANSFERRED_ACCURACY if known else BOUND)
     return {
-        "headline": f"Take {best['name']} for {target}.",
+        "headline": f"Take {tuned['encoder']} for {target}.",
         "sentence": sentence,
         "facts": [fact, *notes, *facts, *_race_fact(race)],
     }

@@ -147,6 +147,7 @@ _TUNED = {
     "learning_rate": (float, None),
     "seconds": float,
     "note": str,
+    "ranked_as?": (str, None),
     "interval?": (None, [float, float]),
 }
 ENTRY = {
@@ -171,6 +172,7 @@ _CONFIRMATION = {
     "target": str,
     "n_test": int,
     "n_different?": (int, None),
+    "n_ranked?": (int, None),
     "rounds": [int],
     "best": (str, None),
     "in_words": str,

@@ -169,8 +169,7 @@ def confirm(
             progress(f"fine-tuning {len(alive)} for {epochs} epochs on {part.name}", number, len(rounds))
         results = race.run([(name, alive[name], chosen.get(name)) for name in alive], epochs)
         for name, result in results.items():
-            before = entries.get(name)
-            entries[name] = _entry(name, result, epochs, 0.0 if before is None else before.seconds)
+            entries[name] = _entry(name, result, epochs, entries.get(name))
             if "reason" not in result:
                 chosen[name] = Hyperparameters(**result["chosen"])
         losses = {name: result["validation_loss"] for name, result in results.items() if "reason" not in result}
@@ -197,9 +196,15 @@ def _rounds(n_encoders: int, tuning: FineTuning, n_rows: int) -> list[int]:
     return rounds
 
 
-def _entry(name: str, result: dict[str, Any], epochs: int, seconds: float) -> Confirmed:
+def _entry(name: str, result: dict[str, Any], epochs: int, before: Confirmed | None) -> Confirmed:
+    """Return what is known of an encoder after a round; one that fails in it keeps what the round before gave."""
     if "reason" in result:
-        return Confirmed(name, None, note=result["reason"])
+        if before is None:
+            return Confirmed(name, None, note=result["reason"])
+        said = (
+            f"the accuracy is that after {before.epochs} epochs, since training for {epochs} failed: {result['reason']}"
+        )
+        return replace(before, note=f"{before.note} {said}".strip())
     found = TrainingResult(**{field: result[field] for field in TrainingResult.__dataclass_fields__})
     return Confirmed(
         name,
@@ -207,7 +212,7 @@ def _entry(name: str, result: dict[str, Any], epochs: int, seconds: float) -> Co
         found.probe_accuracy,
         epochs,
         learning_rate=result["chosen"]["learning_rate"],
-        seconds=seconds + result["seconds"],
+        seconds=result["seconds"] + (0.0 if before is None else before.seconds),
         note=found.note,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import cache as cache_result
 from functools import partial
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from transferability.encoders import Encoder, FeatureFiles
-from transferability.errors import EncoderError, OptionError
-from transferability.features import extract_features
+from transferability.errors import EncoderError, OptionError, TransferabilityError
+from transferability.features import Features, extract_features
 from transferability.pipeline import Split
 from transferability.ranking.store import ResultStore, result_key
 from transferability.validation.linear_probe import VERSION, probe
@@ -23,7 +23,7 @@ from transferability.validation.settings import FineTuning, Hyperparameters, Tra
 if TYPE_CHECKING:
     from transferability.validation.finetune import FineTuner
 
-__all__ = ["Method", "data_identity", "encoder_identity", "measure"]
+__all__ = ["Method", "attempts", "data_identity", "encoder_identity", "measure"]
 
 Method = Literal["finetune", "probe"]
 _LAYOUT = 4  # of the keys: raised when a change of the code changes what is measured
@@ -74,6 +74,44 @@ def measure(
     LabelError
         If the target has no labels.
     """
+    runs = attempts(
+        encoder,
+        part,
+        method,
+        seeds=seeds,
+        settings=settings,
+        store=store,
+        batch_size=batch_size,
+        cache=cache,
+        workers=workers,
+    )
+    found = []
+    for _, run in runs:
+        if isinstance(run, TransferabilityError):
+            raise run
+        found.append(run)
+    return found
+
+
+def attempts(
+    encoder: Encoder | FeatureFiles,
+    part: Split,
+    method: Method = "finetune",
+    *,
+    seeds: Sequence[int] = (0, 1, 2),
+    settings: FineTuning | None = None,
+    store: ResultStore | None = None,
+    batch_size: int | None = None,
+    cache: bool = True,
+    workers: int | None = None,
+) -> Iterator[tuple[int, TrainingResult | TransferabilityError]]:
+    """Train as `measure` does; yield each seed with its result, or with the reason why that run failed.
+
+    Raises
+    ------
+    TransferabilityError
+        If no run could begin.
+    """
     if not seeds:
         message = "`seeds` must hold one number or more; got none."
         raise OptionError(message)
@@ -81,7 +119,8 @@ def measure(
     subject = {"encoder": encoder_identity(encoder), "data": data_identity(part), "layout": _LAYOUT}
     work = _Kept(store, encoder.name, part.name, subject)
     if method == "probe":
-        return _probe(encoder, part, seeds, work, batch_size, cache)
+        yield from _each(seeds, _probe(encoder, part, work, batch_size, cache))
+        return
     if isinstance(encoder, FeatureFiles):
         message = f"encoder {encoder.name!r} is a file of features, and cannot be fine-tuned. Take method 'probe'."
         raise EncoderError(message)
@@ -96,12 +135,23 @@ def measure(
     options = asdict(settings)
     chosen = work.do("finetune-choice", {"settings": options}, lambda: vars(tuner().choose()))
     hyperparameters = Hyperparameters(**{name: chosen[name] for name in Hyperparameters.__dataclass_fields__})
-    found = []
+
+    def tuned(seed: int) -> dict[str, Any]:
+        return work.do("finetune", {"settings": options, "seed": seed}, partial(_run, tuner, hyperparameters, seed))
+
+    yield from _each(seeds, tuned)
+
+
+def _each(
+    seeds: Sequence[int], run: Callable[[int], dict[str, Any]]
+) -> Iterator[tuple[int, TrainingResult | TransferabilityError]]:
     for seed in seeds:
-        parts = {"settings": options, "seed": int(seed)}
-        run = work.do("finetune", parts, partial(_run, tuner, hyperparameters, seed))
-        found.append(_read(run))
-    return found
+        try:
+            result = run(int(seed))
+        except TransferabilityError as error:
+            yield int(seed), error
+        else:
+            yield int(seed), TrainingResult(**{name: result[name] for name in TrainingResult.__dataclass_fields__})
 
 
 def encoder_identity(encoder: Encoder | FeatureFiles) -> dict[str, Any]:
@@ -147,25 +197,14 @@ def _run(tuner: Callable[[], FineTuner], hyperparameters: Hyperparameters, seed:
 
 
 def _probe(
-    encoder: Encoder | FeatureFiles,
-    part: Split,
-    seeds: Sequence[int],
-    work: _Kept,
-    batch_size: int | None,
-    cache: bool,
-) -> list[TrainingResult]:
-    features: Any = None
+    encoder: Encoder | FeatureFiles, part: Split, work: _Kept, batch_size: int | None, cache: bool
+) -> Callable[[int], dict[str, Any]]:
+    @cache_result
+    def features() -> Features:  # what is in the store needs none
+        return extract_features(encoder, part.dataset, batch_size=batch_size, cache=cache)
 
-    def run(seed: int) -> dict[str, Any]:
-        nonlocal features
-        if features is None:
-            features = extract_features(encoder, part.dataset, batch_size=batch_size, cache=cache)
-        fit, test = part.tasks(features)
+    def fitted(seed: int) -> dict[str, Any]:
+        fit, test = part.tasks(features())
         return probe(fit.features, fit.require_labels(), test.features, test.require_labels(), seed=seed).to_dict()
 
-    options = {"version": VERSION}
-    return [_read(work.do("probe", options | {"seed": int(seed)}, partial(run, seed))) for seed in seeds]
-
-
-def _read(result: dict[str, Any]) -> TrainingResult:
-    return TrainingResult(**{name: result[name] for name in TrainingResult.__dataclass_fields__})
+    return lambda seed: work.do("probe", {"version": VERSION, "seed": seed}, partial(fitted, seed))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from typing import Any
@@ -20,7 +20,7 @@ from transferability.ranking.result import ScoreColumn, Skipped
 from transferability.ranking.store import ResultStore, result_key
 from transferability.relatedness.estimator import TaskRelatedness
 from transferability.scores.registry import ScoreInputs, compute_many
-from transferability.validation.measure import Method, data_identity, encoder_identity, measure
+from transferability.validation.measure import Method, attempts, data_identity, encoder_identity
 from transferability.validation.result import Observation, Validation
 from transferability.validation.settings import FineTuning, TrainingResult
 
@@ -99,7 +99,7 @@ def validate(
                 encoder = each = _loaded(each, settings)  # once
                 others = panel or [other for other in parts if other is not part]
                 values = _predictions(encoder, part, others, names, estimator, settings, store)
-                measured = measure(
+                runs = attempts(
                     encoder,
                     part,
                     method,
@@ -109,11 +109,13 @@ def validate(
                     batch_size=settings.batch_size,
                     cache=settings.cache,
                 )
+                measured, failed = _sorted_out(runs)
             except TransferabilityError as error:
                 skipped.append(Skipped(f"{name} on {part.name}", str(error)))
                 errors.append(error)
                 continue
-            observations.append(_observed(name, part.name, seeds, measured, values))
+            observations.append(_observed(name, part, measured, failed, values))
+            skipped += [Skipped(f"{name} on {part.name}, seed {seed}", str(error)) for seed, error in failed.items()]
     if not observations:
         message = f"no encoder could be measured. {'; '.join(f'{each.encoder}: {each.reason}' for each in skipped)}"
         raise TaskError(message) from (errors[0] if all(map(is_wrong_call, errors)) else None)
@@ -125,12 +127,36 @@ def validate(
     return Validation(method, tuple(observations), (*columns, *score_names), tuple(skipped))
 
 
+def _sorted_out(
+    runs: Iterable[tuple[int, TrainingResult | TransferabilityError]],
+) -> tuple[dict[int, TrainingResult], dict[int, TransferabilityError]]:
+    """Return results and failures by seed; raise the first failure where nothing was measured before it."""
+    measured: dict[int, TrainingResult] = {}
+    failed: dict[int, TransferabilityError] = {}
+    for seed, run in runs:
+        if isinstance(run, TrainingResult):
+            measured[seed] = run
+        elif not measured:
+            raise run
+        else:
+            failed[seed] = run
+    return measured, failed
+
+
 def _observed(
-    encoder: str, target: str, seeds: Sequence[int], runs: Sequence[TrainingResult], values: dict[str, float]
+    encoder: str,
+    part: Split,
+    measured: Mapping[int, TrainingResult],
+    failed: Mapping[int, TransferabilityError],
+    values: dict[str, float],
 ) -> Observation:
+    runs = measured.values()
     probes = tuple(run.probe_accuracy for run in runs if run.probe_accuracy is not None)
-    notes = tuple(f"seed {seed}: {run.note}" for seed, run in zip(seeds, runs, strict=True) if run.note)
-    return Observation(encoder, target, tuple(run.accuracy for run in runs), values, probes, notes)
+    of_how_many = f"{len(measured)} of {len(measured) + len(failed)} runs"
+    notes = {seed: run.note for seed, run in measured.items() if run.note}
+    notes |= dict.fromkeys(failed, f"this run failed, and the accuracy is that of {of_how_many}.")
+    said = tuple(f"seed {seed}: {note}" for seed, note in notes.items())
+    return Observation(encoder, part.name, tuple(run.accuracy for run in runs), values, probes, said)
 
 
 def _loaded(encoder: str | Encoder | FeatureFiles, settings: Settings) -> Encoder | FeatureFiles:

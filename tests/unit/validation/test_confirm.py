@@ -263,3 +263,46 @@ def test_memory_that_is_short_before_training_is_that_encoders_reason(make_encod
     monkeypatch.setattr("transferability.validation.finetune.PreparedItems", short)
     found = confirm([make_encoder("a", width=1)], part, settings=SETTINGS, tuning=QUICK)
     assert "encoder 'a' failed in training" in found.entries[0].note
+
+
+def test_an_encoder_that_fails_late_keeps_what_it_reached(make_encoder, part, monkeypatch) -> None:
+    """Both of the last round fail in it: the accuracies of the round before are shown, with what they are."""
+    recorder = Recorder({"a": 0.2, "b": 0.3, "c": 0.4})
+    real = recorder.result
+    monkeypatch.setattr(recorder, "result", lambda job: {"reason": "no memory."} if job.epochs == 8 else real(job))
+    encoders = [make_encoder(name) for name in "abc"]
+    found = confirm(encoders, part, settings=SETTINGS, tuning=STEPS_ENOUGH, executor=recorder)
+    assert found.rounds == (2, 8)
+    assert [(each.encoder, each.accuracy, each.epochs, each.finished) for each in found.entries] == [
+        (name, pytest.approx(0.902 - loss / 10), 2, False) for name, loss in (("a", 0.2), ("b", 0.3), ("c", 0.4))
+    ]
+    note = "the accuracy is that after 2 epochs, since training for 8 failed: no memory."
+    assert [each.note for each in found.entries] == [note, note, ""]
+    assert found.best.encoder == "a"
+    assert "a is right in 88.2% of 30 rows that it was not trained on after 2 epochs (95 %" in found.in_words
+
+
+def test_the_interval_of_the_pick_is_shared_over_the_list_it_was_picked_from() -> None:
+    """Of 40 like encoders, ranked on rows that the accuracies are measured on, the first three are fine-tuned.
+
+    What is measured after fine-tuning goes with what was measured before, row by row, so the first are lucky again.
+    """
+    rng, held = np.random.default_rng(0), np.zeros((2, 2))
+    n, m, accuracy, times = 200, 40, 0.9, 400
+    for _ in range(times):
+        before = rng.random((n, m)) < accuracy
+        again = np.where(rng.random((n, m)) < 0.9, before, rng.random((n, m)) < accuracy)
+        first = np.argsort(-before.sum(axis=0), kind="stable")[:3]
+        entries = [Confirmed(str(k), float(again[:, k].mean()), finished=True) for k in first]
+        entries.sort(key=lambda each: -(each.accuracy or 0.0))
+        alone = Confirmation("t", n, tuple(entries), (12,))
+        listed = replace(alone, n_ranked=m)
+        for place, each in enumerate((alone, listed)):
+            inside = [interval.low <= accuracy <= interval.high for interval in each.intervals if interval is not None]
+            held[place] += (inside[0], all(inside))
+    alone_held, listed_held = held / times
+    assert alone_held[0] < 0.9
+    assert listed_held.min() >= 0.95
+    assert listed.intervals[0] == clopper_pearson(round(listed.entries[0].accuracy * n), n, n_shared=m)
+    assert ", shared over the 40 that were ranked), " in listed.in_words
+    assert "shared" not in alone.in_words

@@ -147,3 +147,40 @@ def test_what_fine_tuning_did_to_the_probe_is_said_of_every_encoder(make_encoder
     assert "this is the probe" in " ".join(err.split())
     cli._show(made())
     assert "linear probe" not in capsys.readouterr().out
+
+
+def test_a_run_that_fails_late_leaves_the_others(make_encoder, make_data, monkeypatch, capsys) -> None:
+    """The second of three seeds fails: the accuracy is the mean of the others, and both is said."""
+    from transferability.validation.finetune import FineTuner
+
+    real = FineTuner.run
+
+    def run(self, chosen, seed, **options):
+        if seed == failing:
+            message = "no memory."
+            raise TaskError(message)
+        return real(self, chosen, seed, **options)
+
+    monkeypatch.setattr(FineTuner, "run", run)
+    options = {"scores": ["logme"], "tuning": TUNING, "settings": Settings(cache=False)}
+    failing = 4
+    found = validate([make_encoder()], [make_data()], seeds=(3, 4, 5), **options)
+    (each,) = found.observations
+    assert len(each.accuracies) == 2
+    assert each.notes[-1] == "seed 4: this run failed, and the accuracy is that of 2 of 3 runs."
+    assert [(one.encoder, one.reason) for one in found.skipped] == [("tiny on stripes, seed 4", "no memory.")]
+    cli._show(found)
+    assert "seed 4: this run failed" in " ".join(capsys.readouterr().err.split())
+    failing = 3
+    with pytest.raises(TaskError, match="no memory"):
+        validate([make_encoder()], [make_data()], seeds=(3, 4), **options)
+
+
+def test_the_probe_beside_fine_tuning_and_the_score_have_two_names(capsys) -> None:
+    values = {"linear_probe": 0.7, "logme": 0.1}
+    each = Observation("e", "t", (0.9,), values, (0.8,))
+    columns = (ScoreColumn("linear_probe", True), ScoreColumn("logme", True))
+    cli._show(Validation("finetune", (each,), columns))
+    title = capsys.readouterr().out.splitlines()[1].replace("_", " ")
+    assert title.count("linear probe") == 2
+    assert "linear probe, test rows" in title

@@ -1,0 +1,75 @@
+"""A finished ranking that is confirmed: which encoders it names, by which rows, and on which data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from transferability.cli import confirm as cli
+from transferability.encoders.function import FunctionEncoder
+from transferability.pipeline import Settings, prepare, rank
+from transferability.ranking.confirmation import Confirmation, Confirmed
+from transferability.report.summarize import summarize
+
+
+@pytest.fixture(scope="module")
+def ranking():
+    """Two functions; by other names they are rows of layers."""
+    rng = np.random.default_rng(0)
+    items, labels = rng.normal(size=(60, 4)), np.arange(60) % 3
+    items[:, 0] += 3 * labels
+    items[:, 1] -= 2 * labels
+    encoders = [
+        FunctionEncoder("small", lambda rows: np.asarray(rows)[:, :1]),
+        FunctionEncoder("big", lambda rows: np.asarray(rows)[:, :2]),
+    ]
+    return rank((items, labels), encoders=encoders, settings=Settings(cache=False))
+
+
+@pytest.fixture
+def by_layers(ranking):
+    first, second = ranking.entries
+    rows = ("small/layer=2", "small/layer=3", "big/layer=1", "small")
+    return replace(
+        ranking, entries=tuple(replace(second if "big" in row else first, encoder=row, identifier=None) for row in rows)
+    )
+
+
+def test_an_encoder_is_there_once_by_its_best_layer(by_layers) -> None:
+    race = {"dropped": [{"encoder": "slow/layer=1"}, {"encoder": "slow/layer=2"}, {"encoder": "small/layer=7"}]}
+    record = by_layers.to_dict() | {"made": {"race": race}}
+    found = cli.in_order(record, ["small=timm:x"])
+    assert found.encoders == {"small": "small=timm:x", "big": "big"}
+    assert found.rows == {"small": "small/layer=2", "big": "big/layer=1"}
+    assert found.n_ranked == 3  # with the one that left a race
+
+
+def test_what_is_confirmed_is_the_whole_encoder(by_layers, monkeypatch) -> None:
+    part = prepare((np.zeros((60, 4)), np.arange(60) % 3), Settings(cache=False))
+
+    def confirm(encoders, *_, **__):
+        entries = [Confirmed(name, 0.9 - 0.1 * k, 0.5, 12, finished=True) for k, name in enumerate(encoders)]
+        return Confirmation("bands", 18, tuple(entries), (12,))
+
+    monkeypatch.setattr("transferability.validation.confirm.confirm", confirm)
+    monkeypatch.setattr(
+        "transferability.validation.confirm.first_trainable",
+        lambda encoders, *_: ({name: name for name in encoders if name != "small"}, {"small": "it cannot."}),
+    )
+    found = cli.confirm_first(cli.in_order(by_layers.to_dict()), 2, part, Settings(cache=False), "local", None)
+    assert [(each.encoder, each.ranked_as) for each in found.entries] == [
+        ("big", "big/layer=1"),
+        ("small", "small/layer=2"),
+    ]
+    assert found.in_words.startswith("Fine-tuned on bands, big, ranked by its layer 1, is right in 90.0% of 18 rows")
+    confirmed = replace(by_layers, confirmation=found)
+    assert confirmed.best.encoder == "big/layer=1"
+    shown = [None if each["confirmed"] is None else each["confirmed"]["encoder"] for each in confirmed.records]
+    assert shown == ["small", None, "big", None]
+    assert confirmed.records[2]["confirmed_accuracy"] == 0.9
+    assert found.of("big/layer=1") == found.of("big") == found.entries[0]
+    assert Confirmation.from_dict(found.to_dict()) == found
+    (part_of_report,) = summarize(confirmed)["parts"]
+    assert part_of_report["answer"]["headline"] == f"Take big for {confirmed.target}."
