@@ -156,6 +156,7 @@ def confirm_file(
         Transferred accuracy of each row of the ranking.
     """
     from transferability.pipeline import load_part
+    from transferability.ranking.records import with_confirmation
     from transferability.report.files import read_study, write_ranking_record
 
     folder = path.parent if path.suffix == ".json" else path
@@ -171,17 +172,11 @@ def confirm_file(
         message = f"`--target` must name the data of the ranking in {folder}, which does not say what they were."
         raise OptionError(message)
     part = load_part(data, settings)
-    _check_rows(part, made)
+    _check_data(part, made)
     found = confirm_first(in_order(record, given), top, part, settings, executor, folder)
-    known = {each["ranked_as"] or each["encoder"]: each for each in found.to_dict()["entries"]}
-    entries = [
-        entry
-        | {"confirmed": known.get(entry["encoder"])}
-        | {"confirmed_accuracy": (known.get(entry["encoder"]) or {}).get("accuracy")}
-        for entry in record["ranking"]
-    ]
-    write_ranking_record({**record, "ranking": entries, "confirmation": found.to_dict()}, details, folder)
-    return found, {each["encoder"]: each["relatedness"]["transferred_accuracy"] for each in entries}
+    record = with_confirmation(record, found)
+    write_ranking_record(record, details, folder)
+    return found, {each["encoder"]: each["relatedness"]["transferred_accuracy"] for each in record["ranking"]}
 
 
 def _settings_of(made: Mapping[str, Any], settings: Settings) -> Settings:
@@ -198,8 +193,10 @@ def _settings_of(made: Mapping[str, Any], settings: Settings) -> Settings:
 _OF_RANKING = {each.name for each in fields(Settings) if not each.metadata.get("of_machine")} - {"layer", "use_labels"}
 
 
-def _check_rows(part: Part, made: Mapping[str, Any]) -> None:
-    """Refuse data that are not those of the ranking, as far as their numbers tell."""
+def _check_data(part: Part, made: Mapping[str, Any]) -> None:
+    """Refuse data that are not those of the ranking; of rankings of earlier versions only the number of rows tells."""
+    from transferability.pipeline.describe import fingerprint_of_data
+
     before = next((each for each in made.get("data", ()) if each["role"] == "target"), None)
     dataset = getattr(part, "dataset", None)
     if before is None or dataset is None:
@@ -208,6 +205,13 @@ def _check_rows(part: Part, made: Mapping[str, Any]) -> None:
     if rows != len(dataset):
         message = f"data {part.name!r} have {len(dataset):,} rows, and {rows:,} when they were ranked. Rank again."
         raise OptionError(message)
+    if before.get("fingerprint") not in (None, fingerprint_of_data(dataset)):
+        message = (
+            f"data {part.name!r} are not those of the ranking, though there are as many rows: contents, ids, labels "
+        )
+        raise OptionError(
+            message + "or class names differ. Rank them, or name the data of the ranking with `--target`."
+        )
 
 
 def show_confirmation(confirmation: Confirmation, predicted: Mapping[str, float | None]) -> None:

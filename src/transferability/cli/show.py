@@ -84,6 +84,9 @@ def caveats(ranking: Ranking, *, wide: bool = True) -> list[str]:
         if entry.relatedness.below_chance
     ]
     named += [(f"{name}: {note}", entry.encoder) for entry in ranking for name, note in entry.notes.items()]
+    if wide and (ranking.known is not None or any(each is not None for each in ranking.expected)):
+        why = "no expected fine-tuned accuracy, since it cannot be fine-tuned"
+        named += [(why, entry.encoder) for entry in ranking if entry.fine_tunable is False]
     texts += _grouped(named, len(ranking))
     texts += _race(ranking.provenance.get("race"))
     return texts + _grouped([(f"skipped: {each.reason}", each.encoder) for each in ranking.skipped], 0)

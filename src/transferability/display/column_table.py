@@ -130,12 +130,14 @@ COLUMNS: tuple[Column, ...] = (
     ),
     Column(
         "expected_accuracy", "expected fine-tuned", "percent",
-        "Expected accuracy after fine-tuning, from the linear probe and from encoders of which both are known.",
+        "Expected accuracy after fine-tuning, from the linear probe and from encoders of which both are known; of one "
+        "that was fine-tuned here, that accuracy. Empty for what cannot be fine-tuned.",
         at("expected", "value"),
     ),
     Column(
         "expected_accuracy_interval", "90 % interval of it", "percent interval",
-        "Where the accuracy of 9 of 10 encoders on targets like those known lies after fine-tuning.",
+        "Where the accuracy of 9 of 10 encoders on targets like those known lies after fine-tuning; of one that was "
+        "fine-tuned here, the 95 % interval of its accuracy.",
         at("expected", "interval"), in_frame=False,
     ),
     Column(

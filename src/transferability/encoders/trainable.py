@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Protocol, runtime_checkable
 
 from transferability.encoders.base import Encoder, TrainableEncoder
+from transferability.encoders.outputs import OutputView
+from transferability.encoders.precomputed import FeatureFiles
 from transferability.encoders.registry import prefixes_of
 from transferability.errors import EncoderError
 
-__all__ = ["ConvertibleEncoder", "as_trainable"]
+__all__ = ["ConvertibleEncoder", "as_trainable", "fine_tunable"]
 
 
 @runtime_checkable
@@ -17,6 +19,14 @@ class ConvertibleEncoder(Encoder, Protocol):
 
     def trainable(self) -> TrainableEncoder:
         """Return the same encoder in torch, with weights of its own; or raise `EncoderError` that says why not."""
+
+
+def fine_tunable(encoder: Encoder | FeatureFiles) -> bool | None:
+    """Tell whether an encoder can be fine-tuned, without converting it; None where only converting it tells."""
+    base = encoder.base if isinstance(encoder, OutputView) else encoder
+    if isinstance(base, TrainableEncoder):
+        return True
+    return None if isinstance(base, ConvertibleEncoder) else False
 
 
 def as_trainable(encoder: Encoder) -> TrainableEncoder:

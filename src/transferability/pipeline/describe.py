@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from transferability.datasets import Dataset
+from transferability.errors import RowError
 from transferability.pipeline.data import Part, Split
 from transferability.pipeline.extraction import LoadedReference
 from transferability.relatedness.estimator import TaskRelatedness
@@ -20,10 +24,12 @@ from transferability.report.samples import MAX_CLASSES, PER_CLASS, samples_of
 from transferability.settings import Settings
 from transferability.task import Task
 
-__all__ = ["SampleCache", "describe_run", "described", "nearest"]
+__all__ = ["SampleCache", "describe_run", "described", "fingerprint_of_data", "nearest"]
 
 SampleCache = dict[tuple[int, int], tuple[dict[str, str], ...]]
 """Samples of each class of each data set, so that many encoders do not read them many times."""
+_READ, _HEX = 1000, 32
+_fingerprints: WeakKeyDictionary[Dataset, str] = WeakKeyDictionary()
 
 
 def describe_run(estimator: TaskRelatedness, settings: Settings, parts: Sequence[Part] = ()) -> dict[str, Any]:
@@ -31,6 +37,7 @@ def describe_run(estimator: TaskRelatedness, settings: Settings, parts: Sequence
     data = [
         {"name": part.name, "kind": part.dataset.modality, "role": "reference" if k else "target"}
         | _rows(part, is_target=k == 0)
+        | _mark(part.dataset)
         | ({"notes": list(part.dataset.notes)} if part.dataset.notes else {})
         for k, part in enumerate(parts)
         if isinstance(part, Split)
@@ -42,6 +49,34 @@ def _rows(part: Split, *, is_target: bool) -> dict[str, int]:
     if is_target and part.folds is not None:
         return {"fit_rows": len(part.dataset), "test_rows": len(part.dataset), "folds": len(part.folds)}
     return {"fit_rows": len(part.fit_rows), "test_rows": len(part.test_rows)}
+
+
+def fingerprint_of_data(dataset: Dataset) -> str | None:
+    """Return what tells data from others: a hash of ids, labels and class names, and of the contents of 1,000 rows.
+
+    Of more rows those are read that are evenly spread: reading all would take as long as encoding them with a small
+    model. None where a row cannot be read.
+    """
+    if dataset not in _fingerprints:
+        total = hashlib.sha256()
+        for part in (*dataset.ids.tolist(), *(dataset.class_names or ())):
+            text = part.encode("utf-8", "surrogatepass")
+            total.update(len(text).to_bytes(8, "little"))  # lengths first, so that texts cannot run together
+            total.update(text)
+        for values in (dataset.labels, dataset.targets):
+            total.update(b"" if values is None else np.ascontiguousarray(values).astype(float).tobytes())
+        shown = np.unique(np.linspace(0, len(dataset) - 1, min(len(dataset), _READ)).round().astype(int))
+        try:
+            total.update(dataset.fingerprint(shown.tolist()).encode())
+        except RowError:
+            return None
+        _fingerprints[dataset] = total.hexdigest()[:_HEX]
+    return _fingerprints[dataset]
+
+
+def _mark(dataset: Dataset) -> dict[str, str]:
+    found = fingerprint_of_data(dataset)
+    return {} if found is None else {"fingerprint": found}
 
 
 def described(

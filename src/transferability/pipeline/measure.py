@@ -15,6 +15,7 @@ from transferability._threads import threads_for
 from transferability._validate import told_of_features
 from transferability.display.column_table import COLUMNS
 from transferability.display.columns import column_named
+from transferability.encoders.trainable import fine_tunable
 from transferability.errors import LabelError, OptionError, UnknownNameError, nearest_names
 from transferability.pipeline.cost import warn_of_cost
 from transferability.pipeline.data import Part, Progress, Split
@@ -202,7 +203,10 @@ class Measurement:
         trained = _linear_probe(fit, test, target, self.seed)
         seconds = time.perf_counter() - started
         cost = EncoderCost(dimension=fit.n_features)
-        return Ranked(view.name, view.n_parameters, result, values, notes, seconds, keys, trained, cost)
+        can_train = fine_tunable(view)
+        return Ranked(
+            view.name, view.n_parameters, result, values, notes, seconds, keys, trained, cost, fine_tunable=can_train
+        )
 
     def _scores(
         self,

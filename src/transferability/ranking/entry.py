@@ -12,7 +12,8 @@ import numpy as np
 from transferability._array import BoolArray, FloatArray
 from transferability._criteria import BOUND, QUANTITIES, TRANSFERRED_LOSS, Quantity
 from transferability.display.columns import column_named
-from transferability.ranking.expected import ExpectedAccuracy, KnownAccuracy, expected_accuracies
+from transferability.ranking.expectations import ProbedEncoder, expectations
+from transferability.ranking.expected import ExpectedAccuracy, KnownAccuracy
 from transferability.relatedness.results.summary import RelatednessSummary
 
 __all__ = ["EncoderCost", "LinearProbe", "Ranked", "ScoreColumn", "Skipped"]
@@ -94,6 +95,9 @@ class Ranked:
     cost : EncoderCost
     identifier : str or None
         What loads the encoder, where it was loaded by one; it is called by another name perhaps.
+    fine_tunable : bool or None
+        Whether its weights can be trained: not those of functions and of features that are computed already. None where
+        only trying tells, as of ONNX graphs.
     """
 
     encoder: str
@@ -106,16 +110,20 @@ class Ranked:
     probe: LinearProbe | None = None
     cost: EncoderCost = EncoderCost()
     identifier: str | None = None
+    fine_tunable: bool | None = None
 
     def expected(self, known: Sequence[KnownAccuracy] | None) -> ExpectedAccuracy | None:
         """Return the accuracy to be expected after fine-tuning, from its linear probe; None where there is none."""
-        if self.probe is None:
-            return None
+        return expectations([self.probed], None, known, pictures=True)[0]
+
+    @property
+    def probed(self) -> ProbedEncoder:
+        """What expected accuracies are made of; copies among the rows of the probe count once."""
         measured, copies = self.relatedness.transferred_correct, self.relatedness.first_copies
-        if measured is None:
-            return expected_accuracies([self.probe.accuracy], known)[0]
-        n_rows = len(measured) if copies is None else len(np.unique(copies))
-        return expected_accuracies([self.probe.accuracy], known, n_rows=n_rows)[0]
+        n_rows = None if measured is None else len(measured) if copies is None else len(np.unique(copies))
+        return ProbedEncoder(
+            self.encoder, None if self.probe is None else self.probe.accuracy, n_rows, self.fine_tunable
+        )
 
     def value(self, criterion: str) -> float:
         """Return what a ranking sorts by; nan where it is not known.
@@ -157,6 +165,8 @@ class Ranked:
             "notes": self.notes,
             "cache_keys": list(self.cache_keys),
             "probe": None if self.probe is None else asdict(self.probe),
+            "probe_rows": self.probed.n_rows,
+            "fine_tunable": self.fine_tunable,
             "cost": asdict(self.cost),
             "relatedness": relatedness,
         }

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from transferability._criteria import TRANSFERRED_ACCURACY
 from transferability.display.front import mark_front
 from transferability.display.tables import ranking_table
+from transferability.ranking.expectations import expectations_of_record
 
 if TYPE_CHECKING:
+    from transferability.ranking.confirmation import Confirmation
+    from transferability.ranking.expected import ExpectedAccuracy
     from transferability.ranking.result import Ranking
 
-__all__ = ["records_of"]
+__all__ = ["records_of", "with_confirmation"]
 
 
 def records_of(ranking: Ranking) -> list[dict[str, Any]]:
@@ -29,9 +33,37 @@ def records_of(ranking: Ranking) -> list[dict[str, Any]]:
     for record, on_front in zip(records, mark_front(records), strict=True):
         record["on_front"] = on_front
     for record, expected in zip(records, ranking.expected, strict=True):
-        record["expected"] = None if expected is None else expected._asdict() | {"interval": [*expected[1:3]]}
+        record["expected"] = _as_record(expected)
     if ranking.confirmation is not None:
-        confirmed = {each["ranked_as"] or each["encoder"]: each for each in ranking.confirmation.to_dict()["entries"]}
+        confirmed = _by_row(ranking.confirmation)
         records = [record | {"confirmed": confirmed.get(record["encoder"])} for record in records]
     rows = ranking_table(records)  # under the names that columns have everywhere
     return [row | record for row, record in zip(rows, records, strict=True)]
+
+
+def with_confirmation(record: Mapping[str, Any], confirmation: Confirmation) -> dict[str, Any]:
+    """Return a ranking, as `Ranking.to_dict` gave it, with what was fine-tuned since.
+
+    Expected accuracies of the other encoders follow, but for rankings of versions that did not keep the known pairs.
+    """
+    entries = [dict(entry) for entry in record["ranking"]]
+    confirmed = _by_row(confirmation)
+    for entry in entries:
+        entry["confirmed"] = confirmed.get(entry["encoder"])
+    if "known" in record:
+        for entry, expected in zip(entries, expectations_of_record(record, confirmation), strict=True):
+            entry["expected"] = _as_record(expected)
+    for entry, row in zip(entries, ranking_table(entries), strict=True):
+        entry |= {name: row[name] for name in _OF_CONFIRMATION}
+    return {**record, "ranking": entries, "confirmation": confirmation.to_dict()}
+
+
+_OF_CONFIRMATION = ("confirmed_accuracy", "expected_accuracy", "expected_accuracy_low", "expected_accuracy_high")
+
+
+def _by_row(confirmation: Confirmation) -> dict[str, dict[str, Any]]:
+    return {each["ranked_as"] or each["encoder"]: each for each in confirmation.to_dict()["entries"]}
+
+
+def _as_record(expected: ExpectedAccuracy | None) -> dict[str, Any] | None:
+    return None if expected is None else expected._asdict() | {"interval": [expected.low, expected.high]}

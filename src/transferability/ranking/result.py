@@ -29,6 +29,7 @@ from transferability.ranking.entry import LinearProbe as LinearProbe
 from transferability.ranking.entry import Ranked as Ranked
 from transferability.ranking.entry import ScoreColumn as ScoreColumn
 from transferability.ranking.entry import Skipped as Skipped
+from transferability.ranking.expectations import expectations
 from transferability.ranking.expected import ExpectedAccuracy, KnownAccuracy
 from transferability.ranking.order import in_order
 from transferability.ranking.records import records_of
@@ -175,12 +176,13 @@ class Ranking:
     def expected(self) -> list[ExpectedAccuracy | None]:
         """The accuracy to be expected of each encoder after fine-tuning, with 90 % intervals; None where unknown.
 
-        It is known with a linear probe, and of pictures only unless `known` is given.
+        It is known with a linear probe, of encoders that can be fine-tuned, and of pictures only unless `known` is
+        given. Those that `confirmation` fine-tuned have that accuracy, and make the others' intervals narrower.
         """
         data = self.provenance.get("data") or [{}]
-        if self.known is None and data[0].get("kind") != "image":
-            return [None] * len(self)
-        return [entry.expected(self.known) for entry in self]
+        return expectations(
+            [entry.probed for entry in self], self.confirmation, self.known, pictures=data[0].get("kind") == "image"
+        )
 
     @property
     def _n_classes(self) -> int:
@@ -292,6 +294,7 @@ class Ranking:
             "fields": describe_columns(scores),
             "columns": scores,
             "skipped": [asdict(each) for each in self.skipped],
+            "known": None if self.known is None else [each._asdict() for each in self.known],
             "confirmation": None if self.confirmation is None else self.confirmation.to_dict(),
             "made": self.provenance,
         }

@@ -108,8 +108,10 @@ def read_measured(path: Path) -> dict[str, dict[str, float]]:
     return found
 
 
-def read_known(path: Path) -> list[tuple[str, str, float, float]]:
+def read_known(path: Path) -> list[tuple[Any, ...]]:
     """Read what `transferability validate --json` printed: target, encoder, accuracy of the linear probe, fine-tuned.
+
+    Behind them the rows that the two were measured on, where the file says them.
 
     Raises
     ------
@@ -120,11 +122,20 @@ def read_known(path: Path) -> list[tuple[str, str, float, float]]:
     """
     shape = {
         "method": str,
-        "observations": [{"target": str, "encoder": str, "accuracy": float, "values": {str: float}}],
+        "observations": [
+            {
+                "target": str,
+                "encoder": str,
+                "accuracy": float,
+                "values": {str: float},
+                "n_fit?": (int, None),
+                "n_test?": (int, None),
+            }
+        ],
     }
     content = read_json(path, shape)
     found = [
-        (each["target"], each["encoder"], each["values"]["linear_probe"], each["accuracy"])
+        (each["target"], each["encoder"], each["values"]["linear_probe"], each["accuracy"], *_rows_of(each))
         for each in content["observations"]
         if content["method"] == "finetune" and "linear_probe" in each["values"]
     ]
@@ -132,6 +143,11 @@ def read_known(path: Path) -> list[tuple[str, str, float, float]]:
         message = f"`{path}` must hold fine-tuned accuracies and linear probes: write it with "
         raise DatasetError(message + "`transferability validate … --score linear_probe --json`.")
     return found
+
+
+def _rows_of(observation: Mapping[str, Any]) -> tuple[int, ...]:
+    rows = observation.get("n_fit"), observation.get("n_test")
+    return () if rows[0] is None or rows[1] is None else (max(1, rows[0]), max(1, rows[1]))
 
 
 def _records_in(folder: Path) -> list[Stored]:

@@ -137,6 +137,8 @@ _EXPECTED = {
     "high": float,
     "n_pairs?": int,
     "n_targets?": int,
+    "n_confirmed?": int,
+    "measured?": bool,
 }
 _TUNED = {
     "encoder": str,
@@ -158,6 +160,8 @@ ENTRY = {
     "notes": {str: str},
     "cache_keys?": [{"data": str, "key": str}],
     "probe?": (None, {"accuracy": float, "loss": float}),
+    "probe_rows?": (int, None),
+    "fine_tunable?": (bool, None),
     "standing?": (None, _STANDING),
     "place?": int,
     "cost?": (None, _COST),
@@ -178,6 +182,7 @@ _CONFIRMATION = {
     "in_words": str,
     "entries": [_TUNED],
 }
+_KNOWN = {"target": str, "encoder": str, "probe": float, "fine_tuned": float, "probe_rows": int, "rows": int}
 RANKING = {
     **_SHARED,
     "target": str,
@@ -188,6 +193,7 @@ RANKING = {
     "fields?": [{"key": str, "title": str, "format": str, "higher_is_better": (bool, None), "explanation": str}],
     "columns?": [{"name": str, "higher_is_better": bool}],
     "skipped": [{"encoder": str, "reason": str}],
+    "known?": (None, [_KNOWN]),
     "confirmation?": (None, _CONFIRMATION),
 }
 RELATION = {**_SHARED, "encoder": (str, None), "results": [_RELATEDNESS]}

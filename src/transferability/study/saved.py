@@ -70,6 +70,7 @@ def unpack_entry(packed: dict[str, Any]) -> Ranked:
         None if trained is None else LinearProbe(**trained),
         EncoderCost.from_dict(packed.get("cost")),
         packed.get("identifier"),
+        packed.get("fine_tunable"),
     )
 
 

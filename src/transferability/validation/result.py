@@ -37,7 +37,9 @@ class Observation:
     probe_accuracies : tuple of float
         Of the linear probe that fine-tuning began beside, one for each seed; empty where nothing was fine-tuned.
     notes : tuple of str
-        What must be said of runs: that one is the probe itself, or ended below it.
+        What must be said of runs: that one is the probe itself, ended below it, or failed.
+    n_fit, n_test : int or None
+        Rows that scores were computed on, and that accuracies were measured on; copies counted once.
     """
 
     encoder: str
@@ -46,6 +48,8 @@ class Observation:
     values: dict[str, float]
     probe_accuracies: tuple[float, ...] = ()
     notes: tuple[str, ...] = ()
+    n_fit: int | None = None
+    n_test: int | None = None
 
     @property
     def accuracy(self) -> float:

@@ -9,7 +9,9 @@ import pytest
 
 from transferability.cli import confirm as cli
 from transferability.encoders.function import FunctionEncoder
+from transferability.errors import OptionError
 from transferability.pipeline import Settings, prepare, rank
+from transferability.pipeline.describe import fingerprint_of_data
 from transferability.ranking.confirmation import Confirmation, Confirmed
 from transferability.report.summarize import summarize
 
@@ -73,3 +75,40 @@ def test_what_is_confirmed_is_the_whole_encoder(by_layers, monkeypatch) -> None:
     assert Confirmation.from_dict(found.to_dict()) == found
     (part_of_report,) = summarize(confirmed)["parts"]
     assert part_of_report["answer"]["headline"] == f"Take big for {confirmed.target}."
+
+
+def test_other_data_with_as_many_rows_are_refused(tmp_path) -> None:
+    """Contents, labels and class names of the data say whether they are those of the ranking."""
+    rng = np.random.default_rng(0)
+    items, labels = rng.integers(250, size=(60, 4, 4), dtype=np.uint8), np.arange(60) % 3
+    changed = items.copy()
+    changed[7, 0] += 1
+    versions = {"same": (items, labels), "contents": (changed, labels), "labels": (items, labels[::-1])}
+    for name, (x, y) in (versions | {"moved": (items, labels)}).items():
+        np.savez(tmp_path / f"{name}.npz", x=x, y=y)
+    settings = Settings(cache=False)
+    parts = {name: prepare(f"npz:{tmp_path / name}.npz", settings) for name in (*versions, "moved")}
+    encoders = [FunctionEncoder("flat", lambda rows: np.stack([np.asarray(row, float).ravel() for row in rows]))]
+    made = rank(parts["same"], encoders=encoders, settings=settings).to_dict()["made"]
+    assert len(made["data"][0]["fingerprint"]) == 32
+    cli._check_data(parts["same"], made)
+    cli._check_data(parts["moved"], made)
+    for name in ("contents", "labels"):
+        with pytest.raises(OptionError, match=f"data '{name}' are not those of the ranking"):
+            cli._check_data(parts[name], made)
+    dataset = parts["same"].dataset
+    renamed = parts["same"]._replace(dataset=replace(dataset, class_names=("a", "b", "c")))
+    with pytest.raises(OptionError, match="class names differ"):
+        cli._check_data(renamed, made)
+    with pytest.raises(OptionError, match="have 30 rows, and 60 when they were ranked"):
+        cli._check_data(parts["same"]._replace(dataset=dataset.subset(range(30))), made)
+    old = [{name: value for name, value in each.items() if name != "fingerprint"} for each in made["data"]]
+    cli._check_data(parts["contents"], {"data": old})
+
+
+def test_data_that_cannot_be_read_again_have_no_fingerprint() -> None:
+    def gone(row):
+        raise OSError
+
+    dataset = prepare((np.zeros((8, 2)), np.arange(8) % 2), Settings(cache=False)).dataset
+    assert fingerprint_of_data(replace(dataset, content=gone, pieces=None)) is None

@@ -10,10 +10,18 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from transferability.cli.show import caveats
 from transferability.encoders.function import FunctionEncoder
 from transferability.errors import DatasetError, FileDamagedError, OptionError
 from transferability.pipeline import Settings, rank
-from transferability.ranking.expected import KnownAccuracy, expected_accuracies, published_accuracies
+from transferability.ranking.confirmation import Confirmation, Confirmed
+from transferability.ranking.expected import (
+    ExpectedAccuracy,
+    KnownAccuracy,
+    expected_accuracies,
+    published_accuracies,
+)
+from transferability.ranking.records import with_confirmation
 from transferability.report.records import read_known
 
 
@@ -143,9 +151,15 @@ def rows(items):
     return np.stack([np.asarray(each.convert("L"), dtype=float).mean(axis=0) for each in items])
 
 
-def test_a_ranking_expects_by_the_published_pairs_or_by_those_given() -> None:
-    settings = Settings(limit=120, cache=False)
-    ranking = rank("packaged:digits", None, [FunctionEncoder("rows", rows)], settings=settings)
+@pytest.fixture(scope="module")
+def of_rows():
+    """A ranking of one encoder; not of a function, as far as it says."""
+    found = rank("packaged:digits", None, [FunctionEncoder("rows", rows)], settings=Settings(limit=120, cache=False))
+    return replace(found, entries=(replace(found[0], fine_tunable=None),))
+
+
+def test_a_ranking_expects_by_the_published_pairs_or_by_those_given(of_rows) -> None:
+    ranking = of_rows
     (entry,) = ranking.to_dict()["ranking"]
     assert list(ranking.expected) == expected_accuracies([ranking[0].probe.accuracy], n_rows=120)
     assert entry["expected_accuracy"] == ranking.expected[0].value
@@ -160,15 +174,148 @@ def test_a_ranking_expects_by_the_published_pairs_or_by_those_given() -> None:
     assert replace(texts, known=own).expected == given.expected
 
 
+def test_nothing_is_expected_of_what_cannot_be_fine_tuned(of_rows) -> None:
+    function = rank("packaged:digits", None, [FunctionEncoder("f", rows)], settings=Settings(limit=120, cache=False))
+    assert function[0].fine_tunable is False
+    assert function.expected == [None]
+    assert function.to_dict()["ranking"][0]["fine_tunable"] is False
+    both = replace(of_rows, entries=(*of_rows.entries, *function.entries))
+    reason = "f: no expected fine-tuned accuracy, since it cannot be fine-tuned"
+    assert reason in caveats(both, wide=True)
+    assert reason not in caveats(both, wide=False)
+    tried = Confirmation("digits", 36, (Confirmed("rows", None, note="passed over: it cannot."),), ())
+    assert replace(of_rows, confirmation=tried).expected == [None]
+
+
+def test_what_was_fine_tuned_is_shown_and_tells_what_to_expect_of_the_others(of_rows) -> None:
+    first = of_rows[0]
+    names = ("whole", "whole/layer=3", "other", "third/layer=2")
+    ranking = replace(of_rows, entries=tuple(replace(first, encoder=name) for name in names))
+    tuned = Confirmed("whole", 0.75, 0.5, 12, finished=True, ranked_as="whole/layer=3")
+    confirmation = Confirmation("digits", 36, (tuned,), (12,), n_ranked=3)
+    found = replace(ranking, confirmation=confirmation)
+    interval = confirmation.intervals[0]
+    measured = ExpectedAccuracy(0.75, interval.low, interval.high, 0, 0, measured=True)
+    assert found.expected[:2] == [measured, measured]  # one encoder
+    pair = KnownAccuracy("digits", "whole", first.probe.accuracy, 0.75, 120, 36)
+    (wanted,) = expected_accuracies([first.probe.accuracy], confirmed=[pair], n_rows=120)
+    assert found.expected[2:] == [wanted, wanted]
+    assert wanted.n_confirmed == 1
+    assert ranking.expected[2].value < wanted.value < 0.76  # it was better than the other targets let expect
+    assert [each["expected"]["measured"] for each in found.records] == [True, True, False, False]
+    record = json.loads(json.dumps(ranking.to_dict()))
+    assert with_confirmation(record, confirmation)["ranking"] == json.loads(json.dumps(found.to_dict()["ranking"]))
+    own = replace(ranking, known=tuple(world(4, 6, 2)))
+    record = json.loads(json.dumps(own.to_dict()))
+    confirmed = json.loads(json.dumps(replace(own, confirmation=confirmation).to_dict()))
+    assert with_confirmation(record, confirmation) == confirmed
+    del record["known"]  # an earlier version, which does not say what the others were expected from
+    former = with_confirmation(record, confirmation)["ranking"]
+    assert [each["expected"] for each in former] == [each["expected"] for each in record["ranking"]]
+
+
 def test_what_validate_printed_is_read_as_pairs(tmp_path) -> None:
     path = tmp_path / "validation.json"
     seen = {"target": "a", "encoder": "e", "accuracy": 0.9, "values": {"linear_probe": 0.8, "bound": 1.0}}
     unknown = {"target": "a", "encoder": "f", "accuracy": 0.9, "values": {"bound": 1.0}}
     path.write_text(json.dumps({"method": "finetune", "observations": [seen, unknown]}))
     assert read_known(path) == [("a", "e", 0.8, 0.9)]
+    counted = seen | {"n_fit": 140, "n_test": 60}
+    path.write_text(json.dumps({"method": "finetune", "observations": [counted, seen | {"n_fit": None}]}))
+    assert [KnownAccuracy(*each) for each in read_known(path)] == [
+        KnownAccuracy("a", "e", 0.8, 0.9, probe_rows=140, rows=60),
+        KnownAccuracy("a", "e", 0.8, 0.9, probe_rows=1000, rows=1000),
+    ]
     path.write_text(json.dumps({"method": "probe", "observations": [seen]}))
     with pytest.raises(DatasetError, match="--score linear_probe --json"):
         read_known(path)
     path.write_text("[]")
     with pytest.raises(FileDamagedError):
         read_known(path)
+
+
+def after(known, own, given):
+    """Tell of the encoders that were not fine-tuned whether their intervals hold, and how wide these are."""
+    rest = [pair for pair in own if pair not in given]
+    found = expected_accuracies([pair.probe for pair in rest], known, confirmed=given)
+    held = [each.low <= pair.fine_tuned <= each.high for each, pair in zip(found, rest, strict=True)]
+    return held, [each.high - each.low for each in found], [each.value for each in found]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_of_published_targets_intervals_hold_and_are_narrower_after_the_first_encoders(count) -> None:
+    """Each target new in turn, its first encoders by the ranking fine-tuned: what is said of the others."""
+    pairs = published_accuracies()
+    held, widths, before = [], [], []
+    for target in {pair.target for pair in pairs}:
+        own = sorted((pair for pair in pairs if pair.target == target), key=lambda pair: -pair.probe)
+        known = [pair for pair in pairs if pair.target != target]
+        now_held, now_wide, _ = after(known, own, own[:count])
+        held, widths = held + now_held, widths + now_wide
+        before += [each.high - each.low for each in expected_accuracies([p.probe for p in own[count:]], known)]
+    assert 0.85 <= np.mean(held) <= 0.95
+    assert np.mean(widths) < 0.75 * np.mean(before)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_of_new_targets_intervals_hold_after_the_first_encoders(count) -> None:
+    held, widths, errors = [], [], []
+    for seed in range(60):
+        pairs = world(7, 9, seed, noise=0.6)
+        own = sorted((pair for pair in pairs if pair.target == "t6"), key=lambda pair: -pair.probe)
+        known = [pair for pair in pairs if pair.target != "t6"]
+        given = own[:count]
+        for number, confirmed in enumerate(([], given)):
+            asked = [pair for pair in own if pair not in given]
+            found = expected_accuracies([pair.probe for pair in asked], known, confirmed=confirmed)
+            held.append((number, [e.low <= p.fine_tuned <= e.high for e, p in zip(found, asked, strict=True)]))
+            widths.append((number, [each.high - each.low for each in found]))
+            errors.append((number, [abs(e.value - p.fine_tuned) for e, p in zip(found, asked, strict=True)]))
+    before, now = (np.mean([row for number, row in widths if number == k]) for k in (0, 1))
+    assert now < 0.9 * before
+    before, now = (np.mean([row for number, row in errors if number == k]) for k in (0, 1))
+    assert now < 0.9 * before
+    assert 0.85 <= np.mean([row for number, row in held if number == 1]) <= 0.95
+
+
+def test_a_target_that_is_off_the_line_takes_the_others_along() -> None:
+    """Targets differ by far more than encoders do: one that was fine-tuned tells the others' accuracies."""
+    rng = np.random.default_rng(0)
+
+    def pairs_of(target, shift):
+        x = rng.normal(size=9)
+        shares = 1 / (1 + np.exp(-np.stack([x, 0.8 * x + shift + 0.01 * rng.normal(size=9)])))
+        return [KnownAccuracy(target, str(k), *both) for k, both in enumerate(shares.T.tolist())]
+
+    known = [pair for k, shift in enumerate((-1.5, 0.0, 1.0, 2.0)) for pair in pairs_of(f"t{k}", shift)]
+    own = pairs_of("new", -1.0)
+    held, widths, values = after(known, own, own[:1])
+    assert np.mean(held) > 0.8
+    assert max(widths) < 0.05
+    np.testing.assert_allclose(values, [pair.fine_tuned for pair in own[1:]], atol=0.02)
+
+
+def test_an_accuracy_of_few_rows_counts_less() -> None:
+    known = published_accuracies()
+    given = KnownAccuracy("new", "e", 0.8, 0.55)
+    many, few = (expected_accuracies([0.7], known, confirmed=[given._replace(rows=n)])[0] for n in (1000, 20))
+    (without,) = expected_accuracies([0.7], known)
+    assert many.value < few.value < without.value
+    assert many.high - many.low < few.high - few.low
+    assert (many.n_confirmed, without.n_confirmed) == (1, 0)
+
+
+def test_rows_of_known_pairs_say_how_sure_their_probes_were() -> None:
+    pairs = world(4, 9, 3)
+    few = [pair._replace(probe_rows=100) for pair in pairs]
+    said = [expected_accuracies([0.97], known, n_rows=100)[0] for known in (pairs, few)]
+    assert said[1].high - said[1].low < said[0].high - said[0].low  # a hundred rows are what it was learnt from
+    assert {(pair.probe_rows, pair.rows) for pair in published_accuracies()} == {(1000, 1000), (1000, 519)}
+
+
+def test_too_few_known_encoders_say_nothing_after_fine_tuning_either() -> None:
+    own = [KnownAccuracy("new", "e", 0.7, 0.8)]
+    (found,) = expected_accuracies([0.5], world(2, 4, 0), confirmed=own)
+    assert (found.low, found.high) == (0.0, 1.0)
+    (found,) = expected_accuracies([0.5], world(2, 5, 0), confirmed=own * 3)  # each with two to be asked for: too few
+    assert 0 < found.low < found.high < 1

@@ -114,6 +114,8 @@ def test_one_target_without_references_has_scores_but_no_bound(make_encoder, mak
         settings=Settings(cache=False),
     )  # fmt: skip
     assert found.observations[0].values.keys() == {"logme", "size"}
+    assert (found.observations[0].n_fit, found.observations[0].n_test) == (56, 24)
+    assert found.to_dict()["observations"][0]["n_fit"] == 56
     assert [column.name for column in found.columns] == ["logme", "otce", "size"]
 
 
