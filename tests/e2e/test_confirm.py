@@ -162,3 +162,24 @@ def test_encoders_in_memory_stay_here(place: Path) -> None:
     part = prepare(f"npz:{place / 'bands.npz'}", Settings(cache=False))
     with pytest.raises(OptionError, match=r"must be 'local' for encoders that are objects.*'mine'"):
         run_on_ray([Job(encoder, part, Settings(), FineTuning(), 1, 0)])
+
+
+@pytest.mark.slow
+def test_layers_are_confirmed_as_the_encoder_and_other_data_are_refused(place: Path, command: Command) -> None:
+    options = ["--encoder", ENCODERS[1], "--layer", "all", "--out", "layers"]
+    done = command(place, "rank", "npz:bands.npz", *options, "--confirm", "1")
+    record = json.loads((place / "layers" / "ranking.json").read_text())
+    first = record["ranking"][0]["encoder"]
+    (entry,) = record["confirmation"]["entries"]
+    assert entry["encoder"] == record["confirmation"]["best"] == ENCODERS[1]
+    assert entry["ranked_as"] == (None if first == ENCODERS[1] else first)
+    assert [each["confirmed"] is not None for each in record["ranking"]] == [True] + [False] * (
+        len(record["ranking"]) - 1
+    )
+    assert {each["expected_accuracy"] for each in record["ranking"]} == {entry["accuracy"]}
+    assert f"Take {ENCODERS[1]} for bands." in (place / "layers" / "report.html").read_text()
+    assert f"Fine-tuned on bands, {ENCODERS[1]}" in " ".join(done.stderr.split())
+    with np.load(place / "bands.npz") as bands:
+        np.savez(place / "other.npz", x=bands["x"][::-1], y=bands["y"])
+    refused = command(place, "validate", "--top", "1", "layers", "--target", "npz:other.npz", code=2)
+    assert "are not those of the ranking" in " ".join(refused.stderr.split())

@@ -42,16 +42,13 @@ class RankedEncoders(NamedTuple):
 
     Attributes
     ----------
-    encoders : dict of str to str or Encoder
-        By name: what was given to the ranking, or an identifier.
-    rows : dict of str to str
-        Name of the first row of each.
+    by_row : dict of str to str or Encoder
+        By the name of their row: what was given to the ranking, or an identifier.
     n_ranked : int
         How many encoders there were, with those that left a race.
     """
 
-    encoders: dict[str, Any]
-    rows: dict[str, str]
+    by_row: dict[str, Any]
     n_ranked: int
 
 
@@ -72,15 +69,16 @@ def in_order(record: Mapping[str, Any], given: Sequence[Any] = ()) -> RankedEnco
     for each in given:
         alias, identifier = split_alias(each) if isinstance(each, str) else (None, whole_name(each.name))
         loads[alias or identifier] = each
-    encoders: dict[str, Any] = {}
-    rows: dict[str, str] = {}
+    by_row: dict[str, Any] = {}
+    seen: set[str] = set()
     for entry in record["ranking"]:
         name = whole_name(entry["encoder"])
-        rows.setdefault(name, entry["encoder"])
-        encoders.setdefault(name, loads.get(name, whole_name(str(entry.get("identifier") or name))))
+        if name not in seen:
+            by_row[entry["encoder"]] = loads.get(name, whole_name(str(entry.get("identifier") or name)))
+            seen.add(name)
     race = (record.get("made") or {}).get("race") or {}
-    left = {whole_name(each["encoder"]) for each in race.get("dropped", ())} - rows.keys()
-    return RankedEncoders(encoders, rows, len(rows) + len(left))
+    seen.update(whole_name(each["encoder"]) for each in race.get("dropped", ()))
+    return RankedEncoders(by_row, len(seen))
 
 
 def confirm_first(
@@ -91,7 +89,7 @@ def confirm_first(
     What is done is kept in the folder of results, else in the cache.
     """
     from transferability.features import default_cache_folder
-    from transferability.ranking.confirmation import Confirmed
+    from transferability.ranking.confirmation import Confirmed, whole_name
     from transferability.ranking.store import ResultStore
     from transferability.validation.confirm import confirm, first_trainable, run_here
 
@@ -101,21 +99,22 @@ def confirm_first(
     if executor == "ray":
         from transferability.validation.ray import run_on_ray as run
     with show_progress() as progress:
-        chosen, reasons = first_trainable(ranked.encoders, top, settings)
+        chosen, reasons = first_trainable(ranked.by_row, top, settings)
         found = confirm(
             chosen,
             split,
             settings=settings,
             store=None if place is None else ResultStore(place / FILE),
             executor=run,
+            n_ranked=ranked.n_ranked,
             progress=progress,
         )
-    passed_over = [Confirmed(name, None, note=f"passed over: {reason}") for name, reason in reasons.items()]
-    entries = [
-        each if ranked.rows[each.encoder] == each.encoder else replace(each, ranked_as=ranked.rows[each.encoder])
-        for each in (*found.entries, *passed_over)
-    ]
-    return replace(found, entries=tuple(entries), n_ranked=ranked.n_ranked)
+    passed_over = []
+    for row, reason in reasons.items():
+        name = whole_name(row)
+        ranked_as = None if name == row else row
+        passed_over.append(Confirmed(name, None, note=f"passed over: {reason}", ranked_as=ranked_as))
+    return replace(found, entries=(*found.entries, *passed_over))
 
 
 def check_confirmable(part: Part, settings: Settings) -> Split:

@@ -18,7 +18,7 @@ from transferability.encoders import Encoder, FeatureFiles, OutputView, as_train
 from transferability.errors import EncoderError, LabelError, TransferabilityError
 from transferability.pipeline import Progress, Settings, Split
 from transferability.pipeline.extraction import load
-from transferability.ranking.confirmation import Confirmation, Confirmed
+from transferability.ranking.confirmation import Confirmation, Confirmed, whole_name
 from transferability.ranking.store import ResultStore, result_key
 from transferability.validation.measure import data_identity, encoder_identity
 from transferability.validation.settings import FineTuning, Hyperparameters, TrainingResult
@@ -121,6 +121,7 @@ def confirm(
     tuning: FineTuning = BRIEF,
     store: ResultStore | None = None,
     executor: Executor = run_here,
+    n_ranked: int | None = None,
     progress: Progress | None = None,
 ) -> Confirmation:
     """Fine-tune a shortlist of encoders on a target, and order them by fine-tuned accuracy.
@@ -128,7 +129,8 @@ def confirm(
     Parameters
     ----------
     encoders : sequence of str or Encoder, or mapping of name to these
-        A few, as `Ranking` has them first. One that cannot be fine-tuned is reported, and the others go on.
+        A few, as `Ranking` has them first. One that cannot be fine-tuned is reported, and the others go on. Of one that
+        is ranked by hidden layers (ENCODER/layer=NAME) the whole is fine-tuned, once.
     part : Split
         The target and its rows (`transferability.pipeline.prepare`). A fifth of the fitting rows validates; accuracies
         are of the test rows.
@@ -142,6 +144,9 @@ def confirm(
     executor : callable, optional
         Where the jobs of a round run; by default here, one after the other. On a cluster:
         `transferability.validation.ray.run_on_ray`.
+    n_ranked : int, optional
+        How many encoders these are the first of, where a ranking that has seen the test rows chose them: intervals are
+        then shared over all of them.
     progress : callable (what, done, total), optional
 
     Returns
@@ -160,7 +165,11 @@ def confirm(
     race = _Race(part, settings, tuning, store, executor)
     if not isinstance(encoders, Mapping):
         encoders = {each if isinstance(each, str) else each.name: each for each in encoders}
-    names, alive = list(encoders), dict(encoders)
+    rows: dict[str, str] = {}
+    for row in encoders:
+        rows.setdefault(whole_name(row), row)
+    alive = {name: encoders[row] for name, row in rows.items()}
+    names = list(alive)
     rounds = _rounds(len(alive), tuning, len(part.fit_rows))
     entries: dict[str, Confirmed] = {}
     chosen: dict[str, Hyperparameters] = {}
@@ -177,10 +186,13 @@ def confirm(
         n_kept = len(losses) if number == len(rounds) - 1 else halved
         kept = sorted(losses, key=losses.__getitem__)[:n_kept]
         alive = {name: alive[name] for name in names if name in kept}
-    finished = [replace(each, finished=name in alive) for name, each in entries.items()]
+    finished = [
+        replace(each, finished=name in alive, ranked_as=None if rows[name] == name else rows[name])
+        for name, each in entries.items()
+    ]
     ordered = sorted(finished, key=lambda each: (each.accuracy is None, not each.finished, -(each.accuracy or 0.0)))
     different = None if part.groups is None else len(np.unique(part.groups[part.test_rows]))
-    return Confirmation(part.name, len(part.test_rows), tuple(ordered), tuple(rounds), different)
+    return Confirmation(part.name, len(part.test_rows), tuple(ordered), tuple(rounds), different, n_ranked)
 
 
 def _rounds(n_encoders: int, tuning: FineTuning, n_rows: int) -> list[int]:

@@ -9,10 +9,10 @@ import pytest
 
 from transferability.cli import confirm as cli
 from transferability.encoders.function import FunctionEncoder
-from transferability.errors import OptionError
+from transferability.errors import EncoderError, OptionError
 from transferability.pipeline import Settings, prepare, rank
 from transferability.pipeline.describe import fingerprint_of_data
-from transferability.ranking.confirmation import Confirmation, Confirmed
+from transferability.ranking.confirmation import Confirmation
 from transferability.report.summarize import summarize
 
 
@@ -43,29 +43,37 @@ def test_an_encoder_is_there_once_by_its_best_layer(by_layers) -> None:
     race = {"dropped": [{"encoder": "slow/layer=1"}, {"encoder": "slow/layer=2"}, {"encoder": "small/layer=7"}]}
     record = by_layers.to_dict() | {"made": {"race": race}}
     found = cli.in_order(record, ["small=timm:x"])
-    assert found.encoders == {"small": "small=timm:x", "big": "big"}
-    assert found.rows == {"small": "small/layer=2", "big": "big/layer=1"}
+    assert found.by_row == {"small/layer=2": "small=timm:x", "big/layer=1": "big"}
     assert found.n_ranked == 3  # with the one that left a race
 
 
 def test_what_is_confirmed_is_the_whole_encoder(by_layers, monkeypatch) -> None:
     part = prepare((np.zeros((60, 4)), np.arange(60) % 3), Settings(cache=False))
 
-    def confirm(encoders, *_, **__):
-        entries = [Confirmed(name, 0.9 - 0.1 * k, 0.5, 12, finished=True) for k, name in enumerate(encoders)]
-        return Confirmation("bands", 18, tuple(entries), (12,))
+    def train(job):
+        training = {"loss": 1.0, "validation_accuracy": 0.5, "validation_loss": 0.3, "epochs": 2, "seconds": 1.0}
+        chosen = {"learning_rate": 1e-3, "weight_decay": 0.0, "frozen_norm": False}
+        return training | {"accuracy": 0.9, "probe_accuracy": 0.5, "chosen": chosen}
 
-    monkeypatch.setattr("transferability.validation.confirm.confirm", confirm)
-    monkeypatch.setattr(
-        "transferability.validation.confirm.first_trainable",
-        lambda encoders, *_: ({name: name for name in encoders if name != "small"}, {"small": "it cannot."}),
-    )
+    def load(encoder, settings):
+        return FunctionEncoder(encoder, len)
+
+    def as_trainable(encoder):
+        if encoder.name == "small":
+            message = "it cannot."
+            raise EncoderError(message)
+
+    for name, function in (("train", train), ("load", load), ("as_trainable", as_trainable)):
+        monkeypatch.setattr(f"transferability.validation.confirm.{name}", function)
+    part = part._replace(dataset=replace(part.dataset, name="bands"), test_rows=part.test_rows[:10])
     found = cli.confirm_first(cli.in_order(by_layers.to_dict()), 2, part, Settings(cache=False), "local", None)
     assert [(each.encoder, each.ranked_as) for each in found.entries] == [
         ("big", "big/layer=1"),
         ("small", "small/layer=2"),
     ]
-    assert found.in_words.startswith("Fine-tuned on bands, big, ranked by its layer 1, is right in 90.0% of 18 rows")
+    assert found.in_words.startswith("Fine-tuned on bands, big, ranked by its layer 1, is right in 90.0% of 10 rows")
+    assert found.n_ranked == 2
+    assert "shared over the 2 that were ranked" in found.in_words
     confirmed = replace(by_layers, confirmation=found)
     assert confirmed.best.encoder == "big/layer=1"
     shown = [None if each["confirmed"] is None else each["confirmed"]["encoder"] for each in confirmed.records]

@@ -306,3 +306,13 @@ def test_the_interval_of_the_pick_is_shared_over_the_list_it_was_picked_from() -
     assert listed.intervals[0] == clopper_pearson(round(listed.entries[0].accuracy * n), n, n_shared=m)
     assert ", shared over the 40 that were ranked), " in listed.in_words
     assert "shared" not in alone.in_words
+
+
+def test_layers_of_one_encoder_are_one(make_encoder, part) -> None:
+    encoder, other = make_encoder("a"), make_encoder("b")
+    recorder = Recorder({"a": 0.2, "b": 0.3})
+    rows = {"a/layer=2": encoder, "b": other, "a/layer=1": encoder, "a": encoder}
+    found = confirm(rows, part, settings=SETTINGS, tuning=STEPS_ENOUGH, executor=recorder, n_ranked=7)
+    assert [[name for name, *_ in asked] for asked in recorder.asked] == [["a", "b"]]
+    assert [(each.encoder, each.ranked_as) for each in found.entries] == [("a", "a/layer=2"), ("b", None)]
+    assert found.n_ranked == found.intervals[0].n_shared == 7
