@@ -107,6 +107,7 @@ _RACE = {
     ],
     "items": int,
     "items_of_all": int,
+    "items_are?": str,
 }
 MADE = {
     "at": str,
