@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from transferability._criteria import QUANTITIES, TRANSFERRED_ACCURACY, Quantity
+from transferability._criteria import QUANTITIES, TRANSFERRED, TRANSFERRED_ACCURACY, Quantity
+from transferability.display.columns import sort_key
 from transferability.errors import LabelError, OptionError, TaskError, TransferabilityError
 from transferability.pipeline.data import Part, Progress, Split
 from transferability.pipeline.extraction import Loaded
@@ -23,8 +24,10 @@ from transferability.ranking.race import Sample, leaving
 from transferability.relatedness.estimator import TaskRelatedness
 from transferability.settings import Settings
 
-__all__ = ["Dropped", "Race", "Round", "run_race"]
+__all__ = ["Dropped", "Race", "Round", "race_by_default", "run_race"]
 
+_FEW = 8  # encoders: of so few, those that are nearly as good as the first are many
+_SMALL_SHARE = 0.25  # of the rows: more in the first sample would save little
 _ERROR = 0.05  # chance that the first leaves (each of the first, where several are wanted), over all rounds
 
 
@@ -186,6 +189,20 @@ class _Tally:
             seen = self._seen.get(id(encoder), (0,) * len(wanted))
             self.total += sum(wanted) if self._by_fits else sum(map(max, wanted, seen)) - sum(seen)
             self._seen[id(encoder)] = tuple(map(max, wanted, seen))
+
+
+def race_by_default(target: Part, encoders: Sequence[str | Loaded], criterion: str | None, settings: Settings) -> bool:
+    """Tell whether a race is held where nobody says: it saves more than it costs there, and its test is exact.
+
+    That is with more than eight encoders, a labelled target whose first sample is at most a quarter of its rows, and
+    transferred accuracy or loss to go by.
+    """
+    if len(encoders) <= _FEW or not isinstance(target, Split) or target.dataset.labels is None:
+        return False
+    if not settings.use_labels or (criterion is not None and sort_key(criterion) not in TRANSFERRED):
+        return False
+    sampler = Sampler(target, (), settings, computed=are_computed(encoders))
+    return any(size <= _SMALL_SHARE * sum(sampler.whole()) for size in sampler.sizes())
 
 
 def _racing(target: Part, criterion: str | None, first: int) -> Split:

@@ -6,6 +6,7 @@ a sample: the others are related to those only.
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -161,10 +162,12 @@ class Judge:
         assert self.sample is not None  # set for each round
         views = layer_encoders(load(encoder, self.settings), self.settings)
         extraction = Extraction(views, needs=self.needs, settings=self.settings, progress=self.progress)
+        comparing = copy.copy(self.estimator)
+        comparing.trains_target_classifier = False
         found = []
         for view in views:
             panel = extraction.panel(view, self.sample.references, every=False)
-            estimator, target, fit, test = extraction.compared(self.estimator, view, self.sample.target, panel)
+            estimator, target, fit, test = extraction.compared(comparing, view, self.sample.target, panel)
             result = relatedness_of(estimator, panel, fit, test, target)
             found.append(View.of(result, self.sample.target, self.sample.drawn))
         return found

@@ -70,18 +70,19 @@ def fit_sizes_of(n_rows: int, n_classes: int) -> list[int]:
     return sizes
 
 
-def nested_order(dataset: Dataset, seed: int) -> IntArray:
+def nested_order(dataset: Dataset, seed: int, among: IntArray | None = None) -> IntArray:
     """Return the rows of a data set in an order of which every beginning has about the class shares of the whole.
 
-    Splits of the data are kept in proportion too.
+    Splits of the data are kept in proportion too. With `among`, these rows only, in an order that does not depend on
+    how they were drawn with the same seed.
     """
-    rng = np.random.default_rng(seed)
-    position = np.empty(len(dataset))
+    rng = np.random.default_rng(seed if among is None else [seed, 1])
+    position = np.full(len(dataset), np.inf)
     for rows in _strata(dataset):
-        rows = rng.permutation(rows)
-        position[rows] = (np.arange(len(rows)) + rng.random()) / len(rows)
+        rows = rng.permutation(rows if among is None else rows[np.isin(rows, among)])
+        position[rows] = (np.arange(len(rows)) + rng.random()) / max(1, len(rows))
     order: IntArray = np.argsort(position, kind="stable")
-    return order
+    return order if among is None else order[: len(among)]
 
 
 def n_classes_of(dataset: Dataset) -> int:
@@ -188,12 +189,13 @@ class Sampler:
 
     def _fitting(self, size: int) -> tuple[Split, BoolArray]:
         """Return the target with so many of its rows to fit on, and all of its test rows; and which were drawn."""
-        whole, order = self._target, self._orders[id(self._target)]
-        rank = np.empty(len(order), dtype=np.int64)
+        whole = self._target
+        order = nested_order(whole.dataset, self._settings.seed, whole.fit_rows)
+        rank = np.empty(len(whole.dataset), dtype=np.int64)
         rank[order] = np.arange(len(order))
-        drawn = np.isin(np.arange(len(order)), whole.test_rows)
+        drawn = np.isin(np.arange(len(rank)), whole.test_rows)
         chosen = drawn.copy()
-        chosen[order[np.isin(order, whole.fit_rows)][:size]] = True
+        chosen[order[:size]] = True
         for rows in _strata(whole.dataset):
             of_class = rows[np.isin(rows, whole.fit_rows)]
             chosen[of_class[np.argsort(rank[of_class])[:LEAST_ROWS]]] = True

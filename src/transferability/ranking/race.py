@@ -30,6 +30,7 @@ from transferability.statistics.bounded_means import largest_smoothed_loss, smoo
 
 __all__ = ["Behind", "Leaving", "Sample", "behind_first", "leaving"]
 
+_SMALLEST = 1e-300
 _SPARE = 2
 """Rivals on which bets are made beyond the k clearest: the clearest lead is not always the surest."""
 
@@ -112,7 +113,8 @@ def behind_first(
         tails = sign_test(rows.astype(bool), weight)
     elif quantity == TRANSFERRED_LOSS:
         losses, largest = smoothed_losses(rows, n_classes), largest_smoothed_loss(n_classes)
-        tails = betting_test(losses, largest, 0.05 / n_comparisons, first + _SPARE) ** weight
+        tail = max((0.05 / n_comparisons) ** (1 / weight), _SMALLEST)  # stakes as for so many fewer rows
+        tails = betting_test(losses, largest, tail, first + _SPARE) ** weight
     else:
         tails = _student(rows.astype(np.float64), weight)
     np.fill_diagonal(tails, 1.0)

@@ -114,6 +114,9 @@ class TaskRelatedness(Parameters):
     (True, True)
     """
 
+    trains_target_classifier = True
+    """Whether ``h_T`` is trained beside the transformation; where encoders are only compared, nobody looks at it."""
+
     def __init__(
         self,
         tau: float | Sequence[float] | Literal["scaled", "auto"] = DEFAULT_TAU,
@@ -263,7 +266,7 @@ class TaskRelatedness(Parameters):
                 results[-1] = dataclasses.replace(results[-1], notes=(*results[-1].notes, note))
             if too_small:
                 results = [dataclasses.replace(each, notes=(*each.notes, too_small)) for each in results]
-            return with_target_classifier(results, prepared)
+            return with_target_classifier(results, prepared) if self.trains_target_classifier else results
 
     def _check_packs(
         self, target: Task | ReferencePack, panel: Sequence[tuple[Task | ReferencePack, Task | None]]
