@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -150,9 +150,7 @@ def rank(
             tell=watch.tell,
         )
     ranking = kept.ranking
-    made = ranking.provenance | {"command": command_line(), "target": wanted}
-    made |= {"race": made["race"] | {"by_default": True}} if by_default else {}
-    ranking = replace(ranking, known=pairs, provenance=made)
+    ranking = replace(ranking, known=pairs, provenance=_made(ranking, wanted, raced_by_default=by_default))
     if confirm is not None and not kept.interrupted:
         ordered = in_order(ranking.to_dict(), choice.encoders)
         ranking = replace(ranking, confirmation=confirm_first(ordered, confirm, part, settings, executor, folder))
@@ -164,6 +162,12 @@ def rank(
         raise typer.Exit(EXIT_INTERRUPTED)
     if ranking.skipped:
         raise typer.Exit(EXIT_PARTIAL)
+
+
+def _made(ranking: Ranking, target: str, *, raced_by_default: bool) -> dict[str, Any]:
+    """Return how a ranking was made, with the command."""
+    made = ranking.provenance | {"command": command_line(), "target": target}
+    return made | ({"race": made["race"] | {"by_default": True}} if raced_by_default else {})
 
 
 def _write(ranking: Ranking, folder: Path | None, csv: Path | None, drawings: Path | None) -> None:

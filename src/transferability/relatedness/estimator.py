@@ -114,8 +114,7 @@ class TaskRelatedness(Parameters):
     (True, True)
     """
 
-    trains_target_classifier = True
-    """Whether ``h_T`` is trained beside the transformation; where encoders are only compared, nobody looks at it."""
+    trains_target_classifier = True  # h_T, on the class: no parameter; off where encoders are only compared
 
     def __init__(
         self,
@@ -260,10 +259,8 @@ class TaskRelatedness(Parameters):
                 for each, test in tasks
             ]
             if len(united) > 1 and left_out:
-                note = (
-                    f"the union leaves out {', '.join(left_out)}: packs, and features of another number, have no part"
-                )
-                results[-1] = dataclasses.replace(results[-1], notes=(*results[-1].notes, note))
+                note = f"the union leaves out {', '.join(left_out)}: packs, and features of another number, "
+                results[-1] = dataclasses.replace(results[-1], notes=(*results[-1].notes, f"{note}have no part"))
             if too_small:
                 results = [dataclasses.replace(each, notes=(*each.notes, too_small)) for each in results]
             return with_target_classifier(results, prepared) if self.trains_target_classifier else results
