@@ -158,5 +158,5 @@ def test_samples_hold_every_class_and_measure_in_proportion(counts, size, seed):
     assert set(drawn) == set(nested_order(target.dataset, seed)[:size])
     n = min(size, len(labels))
     assert (np.abs(np.bincount(labels[drawn], minlength=len(counts)) - n * np.array(counts) / len(labels)) <= 2.5).all()
-    assert sample.n_items == len(rows) + 60  # eight rows of each of its classes are more than it has
+    assert sample.sizes == (len(rows), 60)  # eight rows of each of its classes are more than it has
     assert set(rows) <= set(sampler(2 * size).target.dataset.rows)

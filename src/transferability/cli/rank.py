@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -59,12 +59,14 @@ def rank(
     unlabelled: Unlabelled = False,
     settings: Settings,
     race: Annotated[
-        bool,
+        bool | None,
         typer.Option(
-            "--race",
-            help="Judge encoders on growing samples of the target, and drop those that are surely not the first.",
+            "--race/--no-race",
+            help="Judge encoders on growing samples of the target, and drop those that are surely not the first (not "
+            "among the first K with --confirm K). By default with more than 8 encoders; --no-race ranks all.",
+            show_default=False,
         ),
-    ] = False,
+    ] = None,
     confirm: Annotated[
         int | None,
         typer.Option(
@@ -103,6 +105,7 @@ def rank(
     from transferability._writing import check_output
     from transferability.pipeline import choose_encoders, load_part, unlabelled_notes
     from transferability.pipeline import rank as rank_encoders
+    from transferability.pipeline.race import race_by_default
     from transferability.ranking.expected import KnownAccuracy, expected_accuracies
     from transferability.relatedness.estimator import TaskRelatedness
     from transferability.report.records import read_known
@@ -130,6 +133,7 @@ def rank(
     unlabelled_target = unlabelled_notes(part, settings) if reference else ()
     for text in (*choice.notes, *unlabelled_target):
         notice(text)
+    by_default = race is None and race_by_default(part, choice.encoders, sort, settings)
     with watch_ranking() as watch, keep_what_is_done() as kept:
         kept.ranking = rank_encoders(
             part,
@@ -140,15 +144,13 @@ def rank(
             criterion=sort,
             packs=not no_packs,
             settings=settings,
-            race=1 if race else None,
+            race=(confirm or 1) if race or by_default else None,
             executor=executor,
             progress=watch.progress,
             tell=watch.tell,
         )
     ranking = kept.ranking
-    ranking = replace(
-        ranking, known=pairs, provenance=ranking.provenance | {"command": command_line(), "target": wanted}
-    )
+    ranking = replace(ranking, known=pairs, provenance=_made(ranking, wanted, raced_by_default=by_default))
     if confirm is not None and not kept.interrupted:
         ordered = in_order(ranking.to_dict(), choice.encoders)
         ranking = replace(ranking, confirmation=confirm_first(ordered, confirm, part, settings, executor, folder))
@@ -160,6 +162,12 @@ def rank(
         raise typer.Exit(EXIT_INTERRUPTED)
     if ranking.skipped:
         raise typer.Exit(EXIT_PARTIAL)
+
+
+def _made(ranking: Ranking, target: str, *, raced_by_default: bool) -> dict[str, Any]:
+    """Return how a ranking was made, with the command."""
+    made = ranking.provenance | {"command": command_line(), "target": target}
+    return made | ({"race": made["race"] | {"by_default": True}} if raced_by_default else {})
 
 
 def _write(ranking: Ranking, folder: Path | None, csv: Path | None, drawings: Path | None) -> None:

@@ -96,7 +96,8 @@ def _race(race: dict[str, Any] | None) -> list[str]:
     """Return what became of the encoders of a race, and who left when, and why."""
     if race is None:
         return []
-    texts = [race_in_words(race)]
+    texts = ["race: the default for more than 8 encoders; --no-race ranks all."] if race.get("by_default") else []
+    texts.append(race_in_words(race))
     place = "it is the first" if race["first"] == 1 else f"it is among the first {race['first']}"
     for encoder, n_rows, value, rival, rival_value, p_value in race_cells(race)[:_NAMED_OF_RACE]:
         what = f"{title_of(race['quantity'])} {value} against {rival_value} of {rival}"

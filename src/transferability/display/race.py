@@ -34,7 +34,11 @@ def race_in_words(race: Race) -> str:
         )
         return f"{said}{few} for a race, so none was judged on a sample."
     share = percent(race["items"] / max(1, race["items_of_all"]))
-    said += f"It encoded {share} of what a full ranking encodes ({race['items']:,} of {race['items_of_all']:,} items)."
+    of_all = f"{race['items']:,} of {race['items_of_all']:,}"
+    if race.get("items_are") == "fitted":
+        said += f"It fitted classifiers to {share} of the rows of a full ranking ({of_all})."
+    else:
+        said += f"It encoded {share} of what a full ranking encodes ({of_all} items)."
     for each in race["rounds"]:
         if each.get("why_not") is not None:
             compared = f"{each['n_compared']:,} of {each['n_encoders']:,} encoders were compared"

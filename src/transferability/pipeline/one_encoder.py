@@ -6,6 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 from threadpoolctl import threadpool_limits
 
@@ -18,7 +19,11 @@ from transferability.pipeline.measure import Measurement
 from transferability.ranking.entry import Ranked
 from transferability.settings import Settings
 
-__all__ = ["EncoderSkippedError", "encoders_in_turn", "measure_encoder"]
+__all__ = [
+    "EncoderSkippedError", "are_computed", "encoders_in_turn", "in_parallel", "measure_encoder", "side_by_side",
+]  # fmt: skip
+
+T = TypeVar("T")
 
 _AHEAD = 2  # encoders per core that are begun before the first one is done: results wait in memory
 
@@ -87,16 +92,26 @@ def encoders_in_turn(
     def measured(encoder: AnyEncoder) -> Iterator[Ranked]:
         return measure_encoder(measure, encoder, settings, target, references)
 
-    n_cores = _n_cores()
-    if n_cores == 1 or len(encoders) == 1 or not all(_is_computed(each) for each in encoders):
+    if not in_parallel(encoders):
         for encoder in encoders:
             yield lambda encoder=encoder: measured(encoder)  # type: ignore[misc]
         return
+    yield from side_by_side(lambda encoder: list(measured(encoder)), encoders)
+
+
+def in_parallel(encoders: Sequence[AnyEncoder]) -> bool:
+    """Tell whether encoders are measured side by side: there are several, of features that are computed already."""
+    return _n_cores() > 1 and len(encoders) > 1 and are_computed(encoders)
+
+
+def side_by_side(do: Callable[[AnyEncoder], T], encoders: Sequence[AnyEncoder]) -> Iterator[Callable[[], T]]:
+    """Yield for each encoder, in order, what returns `do` of it: on threads, each with one core, begun ahead."""
+    n_cores = _n_cores()
     with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(n_cores) as pool:
-        begun: deque[Future[list[Ranked]]] = deque()
+        begun: deque[Future[T]] = deque()
         try:
             for encoder in encoders:
-                begun.append(pool.submit(lambda encoder=encoder: list(measured(encoder))))  # type: ignore[misc]
+                begun.append(pool.submit(do, encoder))
                 if len(begun) >= _AHEAD * n_cores:
                     yield begun.popleft().result
             while begun:
@@ -106,9 +121,14 @@ def encoders_in_turn(
                 waiting.cancel()
 
 
+def are_computed(encoders: Sequence[AnyEncoder]) -> bool:
+    """Tell whether the features of all encoders are computed already."""
+    return all(
+        isinstance(each, FeatureFiles)
+        or (isinstance(each, str) and each.partition(":")[0].rpartition("=")[2] == "features")
+        for each in encoders
+    )
+
+
 def _n_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _is_computed(encoder: AnyEncoder) -> bool:
-    return isinstance(encoder, FeatureFiles) or (isinstance(encoder, str) and encoder.startswith("features:"))

@@ -1,29 +1,33 @@
 """Encoders judged on growing samples of the target: those that are surely behind the first leave at once.
 
 Samples are nested and stratified, so a round encodes only the rows that are new in it, and what is encoded for an
-encoder that stays is never encoded again. References are sampled to the same size. `ranking.race` says what the test
-promises.
+encoder that stays is never encoded again. References are sampled to the same size, and those that are the closest of no
+pilot (`race_judge`) wait for the ranking. `ranking.race` says what the test promises.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from transferability._criteria import QUANTITIES, TRANSFERRED_ACCURACY, Quantity
-from transferability.errors import LabelError, OptionError, RowError, TaskError, TransferabilityError
+from transferability._criteria import QUANTITIES, TRANSFERRED, TRANSFERRED_ACCURACY, Quantity
+from transferability.display.columns import sort_key
+from transferability.errors import LabelError, OptionError, TaskError, TransferabilityError
 from transferability.pipeline.data import Part, Progress, Split
 from transferability.pipeline.extraction import Loaded
-from transferability.pipeline.race_judge import Found, Judge, View, comparable
-from transferability.pipeline.race_samples import Sampler, n_classes_of, sizes_of
+from transferability.pipeline.one_encoder import are_computed
+from transferability.pipeline.race_judge import Executor, Found, Judge, View, comparable
+from transferability.pipeline.race_samples import RaceSample, Sampler
 from transferability.ranking.entry import Skipped
 from transferability.ranking.race import Sample, leaving
 from transferability.relatedness.estimator import TaskRelatedness
 from transferability.settings import Settings
 
-__all__ = ["Dropped", "Race", "Round", "run_race"]
+__all__ = ["Dropped", "Race", "Round", "race_by_default", "run_race"]
 
+_FEW = 8  # encoders: of so few, those that are nearly as good as the first are many
+_SMALL_SHARE = 0.25  # of the rows: more in the first sample would save little
 _ERROR = 0.05  # chance that the first leaves (each of the first, where several are wanted), over all rounds
 
 
@@ -67,7 +71,10 @@ class Race:
         What was compared.
     rounds : list of Round
     n_items, n_items_of_all : int
-        Items encoded, of target and references, for the ranking of those that stay; and without a race.
+        Items of target and references encoded for the ranking of those that stay, and without a race; where features
+        are computed already, rows that classifiers are fitted on.
+    counts : {"encoded", "fitted"}
+        Which of the two.
     """
 
     encoders: list[str | Loaded]
@@ -79,6 +86,7 @@ class Race:
     n_began: int = field(init=False)
     n_items: int = 0
     n_items_of_all: int = 0
+    counts: Literal["encoded", "fitted"] = "encoded"
 
     def __post_init__(self) -> None:
         self.n_began = len(self.encoders)
@@ -95,6 +103,7 @@ class Race:
             "dropped": [asdict(each) for each in self.dropped],
             "items": self.n_items,
             "items_of_all": self.n_items_of_all,
+            "items_are": self.counts,
         }
 
 
@@ -108,7 +117,7 @@ def run_race(
     criterion: str | None = None,
     first: int = 1,
     needs: frozenset[str] = frozenset(),
-    executor: Literal["local", "ray"] = "local",
+    executor: Executor = "local",
     progress: Progress | None = None,
 ) -> Race:
     """Return which encoders are worth the whole target.
@@ -144,9 +153,10 @@ def run_race(
     target = _racing(target, criterion, first)
     race = Race(list(encoders), first)
     judge = Judge(estimator, settings, needs)
-    sampler = Sampler(target, references, settings)
-    sizes = sizes_of(len(target.dataset), n_classes_of(target.dataset))
-    before = 0
+    sampler = Sampler(target, references, settings, computed=are_computed(encoders))
+    race.counts = "fitted" if sampler.by_fits else "encoded"
+    tally = _Tally(by_fits=sampler.by_fits)
+    sizes = sampler.sizes()
     for size in sizes:
         if len(race.encoders) <= first:
             break
@@ -155,15 +165,44 @@ def run_race(
         except (LabelError, TaskError) as error:
             race.rounds.append(Round(size, len(race.encoders), 0, str(error)))
             continue
-        race.n_items += (sample.n_items - before) * len(race.encoders)
-        before = sample.n_items
-        found = judge.ray(sample, race.encoders) if executor == "ray" else judge.here(sample, race.encoders, progress)
-        if not _run_round(race, found, size, criterion, _ERROR / len(sizes)):
+        found, related = judge.run_round(sample, race.encoders, executor, progress)
+        tally.add(race.encoders, related)
+        if not _run_round(race, found, sample, size, criterion, _ERROR / len(sizes)):
             break
-    whole = sum(len(part.dataset) for part in (target, *references) if isinstance(part, Split))
-    race.n_items += (whole - before) * len(race.encoders)
-    race.n_items_of_all = whole * race.n_began
+    tally.add(race.encoders, [sampler.whole()] * len(race.encoders))
+    race.n_items = tally.total
+    race.n_items_of_all = sum(sampler.whole()) * race.n_began
     return race
+
+
+class _Tally:
+    """Counts the rows of each part that each encoder has to encode, each once; or those that it is fitted on."""
+
+    def __init__(self, *, by_fits: bool) -> None:
+        self._by_fits = by_fits
+        self._seen: dict[int, tuple[int, ...]] = {}
+        self.total = 0
+
+    def add(self, encoders: Sequence[str | Loaded], sizes: Sequence[tuple[int, ...]]) -> None:
+        """Count what encoders were related to, the parts in order."""
+        for encoder, wanted in zip(encoders, sizes, strict=True):
+            seen = self._seen.get(id(encoder), (0,) * len(wanted))
+            self.total += sum(wanted) if self._by_fits else sum(map(max, wanted, seen)) - sum(seen)
+            self._seen[id(encoder)] = tuple(map(max, wanted, seen))
+
+
+def race_by_default(target: Part, encoders: Sequence[str | Loaded], criterion: str | None, settings: Settings) -> bool:
+    """Tell whether a race is held where nobody says: it saves more than it costs there, and its test is exact.
+
+    That is with more than eight encoders, a labelled target whose first sample is at most a quarter of its rows, and
+    transferred accuracy or loss to go by.
+    """
+    if len(encoders) <= _FEW or not isinstance(target, Split) or target.dataset.labels is None:
+        return False
+    if not settings.use_labels or (criterion is not None and sort_key(criterion) not in TRANSFERRED):
+        return False
+    sampler = Sampler(target, (), settings, computed=are_computed(encoders))
+    return any(size <= _SMALL_SHARE * sum(sampler.whole()) for size in sampler.sizes())
 
 
 def _racing(target: Part, criterion: str | None, first: int) -> Split:
@@ -181,7 +220,7 @@ def _racing(target: Part, criterion: str | None, first: int) -> Split:
 
 
 def _run_round(
-    race: Race, found: Iterator[Found] | list[Found], size: int, criterion: str | None, error: float
+    race: Race, found: list[Found], drawn: RaceSample, size: int, criterion: str | None, error: float
 ) -> bool:
     """Let those leave that failed, and those that are behind; return whether larger samples may say more.
 
@@ -193,8 +232,6 @@ def _run_round(
     failed: list[Skipped] = []
     reasons: list[str] = []
     for encoder, each in zip(race.encoders, found, strict=True):
-        if isinstance(each, RowError) and not any(views):
-            raise each  # the next encoder would come upon it too, hours later
         if isinstance(each, TransferabilityError) and not isinstance(each, LabelError | TaskError):
             failed.append(Skipped(_name(encoder), str(each)))
             continue
@@ -211,7 +248,7 @@ def _run_round(
         reasons.append("it is measured on other rows than most, or its accuracy is not known.")
     race.rounds.append(Round(size, n_encoders, len(compared), reasons[0] if reasons else None))
     if sample is not None:
-        _drop(race, sample, error)
+        _drop(race, replace(sample, weight=drawn.weight), error)
     return True
 
 

@@ -1,30 +1,41 @@
-"""What a sample of a race says of each encoder: parts of the rows, which a paired test compares."""
+"""What a sample of a race says of each encoder: parts of the rows, which a paired test compares.
+
+Of several references an encoder is represented by the closest. A few encoders, the pilots, find out which these are on
+a sample: the others are related to those only.
+"""
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from transferability._array import IntArray
 from transferability._criteria import BOUND, QUANTITIES, TRANSFERRED_ACCURACY, Quantity
-from transferability.errors import TransferabilityError
+from transferability.errors import RowError, TransferabilityError
 from transferability.pipeline.cluster import spread
 from transferability.pipeline.data import Progress, Split
 from transferability.pipeline.extraction import Extraction, Loaded, layer_encoders, load
 from transferability.pipeline.measure import relatedness_of
-from transferability.pipeline.race_samples import RaceSample
+from transferability.pipeline.one_encoder import in_parallel, side_by_side
+from transferability.pipeline.race_samples import RaceSample, n_classes_of
 from transferability.ranking.confidence import without_copies
 from transferability.ranking.race import Sample
 from transferability.relatedness.estimator import TaskRelatedness
 from transferability.relatedness.results.result import Relatedness
 from transferability.settings import Settings
 
-__all__ = ["Found", "Judge", "View", "comparable"]
+__all__ = ["Executor", "Found", "Judge", "View", "comparable"]
+
+Executor = Literal["local", "ray"]
+
+_PILOTS = 2, 5  # at least and at most; what they take is worth it where they are few of the encoders
+_PILOT_SHARE = 8
 
 
 @dataclass(frozen=True)
@@ -36,6 +47,9 @@ class View:
     rows: IntArray
     n_classes: int
     n_references: int  # among which these rows have chosen
+    common: bool = False  # whether the one that was chosen is that of all encoders
+    bounds: tuple[float, ...] = ()  # of the references, in order
+    by_reference: tuple[View, ...] = ()
 
     @classmethod
     def of(cls, result: Relatedness, target: Split, drawn: npt.NDArray[np.bool_]) -> View:
@@ -49,7 +63,13 @@ class View:
         }
         copies = result.first_copies
         copies = copies[kept] if copies is not None and len(copies) == len(rows) else None
-        return cls(parts, copies, rows[kept], len(result.class_map), max(1, len(result.references)))
+        bounds = tuple(each.bound for each in result.references)
+        each = tuple(cls.of(other, target, drawn) for other in result.others)
+        return cls(parts, copies, rows[kept], len(result.class_map), max(1, len(bounds)), False, bounds, each)
+
+    def among(self, kept: Sequence[int]) -> View:
+        """Return the view of the closest of some references."""
+        return self.by_reference[min(kept, key=lambda place: self.bounds[place])] if self.by_reference else self
 
 
 Found = list[View] | TransferabilityError
@@ -66,14 +86,65 @@ class Judge:
     sample: RaceSample | None = None  # on an actor
     progress: Progress | None = None
 
+    def run_round(
+        self, sample: RaceSample, encoders: Sequence[str | Loaded], executor: Executor, progress: Progress | None
+    ) -> tuple[list[Found], list[tuple[int, ...]]]:
+        """Return what a sample says of each encoder, and the `RaceSample.sizes` of what each was related to.
+
+        Raises
+        ------
+        RowError
+            If an item cannot be read.
+        """
+        pilots = _pilots(sample, len(encoders))
+        found: dict[int, Found] = dict(
+            zip(pilots, self._judge(sample, [encoders[k] for k in pilots], executor, progress), strict=True)
+        )
+        others = [place for place in range(len(encoders)) if place not in found]
+        kept = _chosen(sample, list(found.values())) if others else range(len(sample.references))
+        narrow = sample if len(kept) == len(sample.references) else sample.with_references(kept)
+        rest = self._judge(narrow, [encoders[k] for k in others], executor, progress, found.values())
+        found |= dict(zip(others, rest, strict=True))
+        if narrow is not sample:
+            n_references, common = len(sample.references), len(kept) == 1
+            for place, views in found.items():
+                if not isinstance(views, TransferabilityError):
+                    views = [view.among(kept) if place in pilots else view for view in views]
+                    found[place] = [replace(each, n_references=n_references, common=common) for each in views]
+        sizes = [sample.sizes if place in pilots else narrow.sizes for place in range(len(encoders))]
+        return [found[place] for place in range(len(encoders))], sizes
+
+    def _judge(
+        self,
+        sample: RaceSample,
+        encoders: Sequence[str | Loaded],
+        executor: Executor,
+        progress: Progress | None,
+        before: Iterable[Found] = (),
+    ) -> list[Found]:
+        found: list[Found] = []
+        judged = self.ray(sample, encoders) if executor == "ray" else self.here(sample, encoders, progress)
+        for each in judged:
+            if isinstance(each, RowError) and not any(isinstance(other, list) for other in (*before, *found)):
+                raise each  # the next encoder would come upon it too, hours later
+            found.append(each)
+        return found
+
     def here(self, sample: RaceSample, encoders: Sequence[str | Loaded], progress: Progress | None) -> Iterator[Found]:
-        """Yield what a sample says of each encoder."""
+        """Yield what a sample says of each encoder; several are judged at once where features are computed already."""
         judge = replace(self, sample=sample, progress=progress)
-        for encoder in encoders:
-            try:
-                yield judge.run(encoder)
-            except TransferabilityError as error:
-                yield error
+        if in_parallel(encoders):
+            for result in side_by_side(judge.attempt, encoders):
+                yield result()
+        else:
+            yield from map(judge.attempt, encoders)
+
+    def attempt(self, encoder: str | Loaded) -> Found:
+        """Return what the sample says of an encoder, or why it says nothing."""
+        try:
+            return self.run(encoder)
+        except TransferabilityError as error:
+            return error
 
     def ray(self, sample: RaceSample, encoders: Sequence[str | Loaded]) -> list[Found]:
         """Return the same, each encoder a task of the cluster."""
@@ -91,13 +162,37 @@ class Judge:
         assert self.sample is not None  # set for each round
         views = layer_encoders(load(encoder, self.settings), self.settings)
         extraction = Extraction(views, needs=self.needs, settings=self.settings, progress=self.progress)
+        comparing = copy.copy(self.estimator)
+        comparing.trains_target_classifier = False
         found = []
         for view in views:
             panel = extraction.panel(view, self.sample.references, every=False)
-            estimator, target, fit, test = extraction.compared(self.estimator, view, self.sample.target, panel)
+            estimator, target, fit, test = extraction.compared(comparing, view, self.sample.target, panel)
             result = relatedness_of(estimator, panel, fit, test, target)
             found.append(View.of(result, self.sample.target, self.sample.drawn))
         return found
+
+
+def _pilots(sample: RaceSample, n_encoders: int) -> list[int]:
+    """Return the encoders that are related to all references: some, where the closest can be told from theirs."""
+    target, references = sample.target, sample.references
+    labelled = all(isinstance(part, Split) and part.dataset.labels is not None for part in (target, *references))
+    least, most = _PILOTS
+    if not labelled or len(references) < 2 or n_encoders <= least:
+        return list(range(n_encoders))
+    n_pilots = min(most, max(least, n_encoders // _PILOT_SHARE))
+    return [round(place) for place in np.linspace(0, n_encoders - 1, n_pilots)]
+
+
+def _chosen(sample: RaceSample, found: Sequence[Found]) -> Sequence[int]:
+    """Return which references are the closest of a pilot; all where that may be none of those that were given."""
+    every = range(len(sample.references))
+    bounds = [view.bounds for views in found if not isinstance(views, TransferabilityError) for view in views]
+    if not bounds or any(len(each) != len(every) for each in bounds):  # the target's own half may be beside them
+        return every
+    chosen = sorted({int(np.argmin(each)) for each in bounds})
+    n_classes = [n_classes_of(sample.references[k].dataset) for k in chosen]  # type: ignore[union-attr] # no packs
+    return chosen if max(n_classes) >= n_classes_of(sample.target.dataset) else every
 
 
 def comparable(views: Sequence[Sequence[View]], criterion: str | None) -> tuple[Quantity, Sample | None, set[int]]:
@@ -124,4 +219,5 @@ def comparable(views: Sequence[Sequence[View]], criterion: str | None) -> tuple[
     owners = [place for place, _ in owned]
     n_classes, n_references = owned[0][1].n_classes, max(view.n_references for _, view in owned)
     together = np.stack([np.asarray(each) for each in parts], axis=1)
-    return quantity, Sample(together, owners, quantity, n_classes, n_references), set(owners)
+    common = all(view.common for _, view in owned)
+    return quantity, Sample(together, owners, quantity, n_classes, n_references, common), set(owners)

@@ -117,7 +117,8 @@ def rank(
         How many first places to race for. Encoders that a paired test on a growing sample of the target puts behind
         them leave before they are extracted further, and are not in the ranking: `Ranking.provenance["race"]` says who
         left when, and on what evidence. Each of the first leaves with a chance of at most 5 %, as far as classifiers
-        that are fitted on the samples tell (`transferability.ranking.race`). By default no encoder leaves.
+        that are fitted on the samples tell (`transferability.ranking.race`). By default no encoder leaves: a list has
+        an entry for each. The command races by itself with more than eight encoders (`pipeline.race.race_by_default`).
     executor : {"local", "ray"}, default="local"
         "ray": on the actors of a Ray cluster, one encoder at a time each (`pipeline.cluster`), in a race as well.
     progress : callable (what, done, total), optional

@@ -101,13 +101,16 @@ def best_by_accuracy(correct: Any, *, confidence: float = 0.95, n_classifiers: i
     return _shared(sign_test(array).min(axis=1), comparisons, confidence)
 
 
-def sign_test(correct: BoolArray) -> FloatArray:
-    """Return McNemar's exact one-sided p-values of "j is at least as accurate as k", shape (m, m); (n, m) is given."""
+def sign_test(correct: BoolArray, weight: float = 1.0) -> FloatArray:
+    """Return McNemar's exact one-sided p-values of "j is at least as accurate as k", shape (m, m); (n, m) is given.
+
+    A `weight` below 1 gives those of a sample with so many fewer rows that shows the same.
+    """
     right = correct.astype(np.float64)  # counts below 2**53 are exact
-    won = right.T @ (1 - right)  # (m, m): rows on which one is right and the other wrong
+    won = weight * (right.T @ (1 - right))  # (m, m): rows on which one is right and the other wrong
     lost = won.T
     # P(Bin(N, 1/2) ≥ lost), which is 1 for lost = 0; rows j, columns k.
-    tails: FloatArray = np.where(lost > 0, scipy.special.betainc(np.maximum(lost, 1), won + 1, 0.5), 1.0)
+    tails: FloatArray = np.where(lost > 0, scipy.special.betainc(np.maximum(lost, 1e-9), won + 1, 0.5), 1.0)
     return tails
 
 

@@ -30,6 +30,7 @@ from transferability.statistics.bounded_means import largest_smoothed_loss, smoo
 
 __all__ = ["Behind", "Leaving", "Sample", "behind_first", "leaving"]
 
+_SMALLEST = 1e-300
 _SPARE = 2
 """Rivals on which bets are made beyond the k clearest: the clearest lead is not always the surest."""
 
@@ -51,7 +52,13 @@ class Behind:
 
 
 def behind_first(
-    parts: Any, quantity: Quantity, *, first: int = 1, n_classes: int = 2, n_comparisons: int | None = None
+    parts: Any,
+    quantity: Quantity,
+    *,
+    first: int = 1,
+    n_classes: int = 2,
+    n_comparisons: int | None = None,
+    weight: float = 1.0,
 ) -> list[Behind]:
     """Return the evidence that each encoder is behind the first k.
 
@@ -70,6 +77,9 @@ def behind_first(
     n_comparisons : int, optional
         Over how many comparisons the error is shared; by default the number of encoders less k. Larger where this list
         is what is left of a longer one, or where each encoder is the best of several classifiers.
+    weight : float, default=1
+        As how much of a row each row counts, at most 1: p-values are then those of a sample that shows the same with so
+        many fewer rows, and small differences are no evidence however many rows there are.
 
     Returns
     -------
@@ -100,12 +110,13 @@ def behind_first(
         raise OptionError(message)
     n_comparisons = n_encoders - first if n_comparisons is None else n_comparisons
     if quantity == TRANSFERRED_ACCURACY:
-        tails = sign_test(rows.astype(bool))
+        tails = sign_test(rows.astype(bool), weight)
     elif quantity == TRANSFERRED_LOSS:
         losses, largest = smoothed_losses(rows, n_classes), largest_smoothed_loss(n_classes)
-        tails = betting_test(losses, largest, 0.05 / n_comparisons, first + _SPARE)
+        tail = max((0.05 / n_comparisons) ** (1 / weight), _SMALLEST)  # stakes as for so many fewer rows
+        tails = betting_test(losses, largest, tail, first + _SPARE) ** weight
     else:
-        tails = _student(rows.astype(np.float64))
+        tails = _student(rows.astype(np.float64), weight)
     np.fill_diagonal(tails, 1.0)
     order = np.argsort(tails, axis=1, kind="stable")[:, first - 1]
     found = tails[np.arange(n_encoders), order] * n_comparisons
@@ -127,6 +138,10 @@ class Sample:
         Of the target.
     n_references : int
         Among how many references these rows have chosen the classifier of each column.
+    common : bool
+        Whether they have chosen one reference for all columns.
+    weight : float
+        As how much of a row each row counts.
     """
 
     parts: npt.NDArray[Any]
@@ -134,6 +149,20 @@ class Sample:
     quantity: Quantity
     n_classes: int
     n_references: int = 1
+    common: bool = False
+    weight: float = 1.0
+
+    def n_comparisons(self, first: int, n_encoders: int) -> int:
+        """Return over how many comparisons the error is shared, in a race that began with so many encoders.
+
+        An encoder is compared with the others. Where rows have chosen among references, they have chosen which encoders
+        are the first too: all classifiers count, in pairs that can have been chosen together.
+        """
+        n_columns = max(n_encoders, len(self.owners))
+        if self.n_references == 1 or self.common:
+            return self.n_references * (n_columns - first)
+        n_classifiers = n_columns * self.n_references
+        return n_classifiers * (n_classifiers - 1) // 2
 
 
 @dataclass(frozen=True)
@@ -163,14 +192,13 @@ def leaving(sample: Sample, *, first: int, error: float, n_encoders: int) -> dic
     n_views = len(sample.owners)
     if n_views <= first:
         return {}
-    n_classifiers = max(n_encoders, n_views) * sample.n_references
-    pairs = n_classifiers * (n_classifiers - 1) // 2
     found = behind_first(
         sample.parts,
         sample.quantity,
         first=first,
         n_classes=sample.n_classes,
-        n_comparisons=n_classifiers - first if sample.n_references == 1 else pairs,
+        n_comparisons=sample.n_comparisons(first, n_encoders),
+        weight=sample.weight,
     )
     values = sample.parts.mean(axis=0)
     left: dict[int, Leaving] = {}
@@ -183,7 +211,7 @@ def leaving(sample: Sample, *, first: int, error: float, n_encoders: int) -> dic
     return left
 
 
-def _student(values: FloatArray) -> FloatArray:
+def _student(values: FloatArray, weight: float) -> FloatArray:
     """Return one-sided p-values of paired t tests of "the mean of j is at most that of k", (j, k)."""
     n, m = values.shape
     tails = np.ones((m, m))
@@ -191,7 +219,7 @@ def _student(values: FloatArray) -> FloatArray:
         return tails
     for j in range(m):
         behind = values[:, [j]] - values
-        error = behind.std(axis=0, ddof=1) / np.sqrt(n)
+        error = behind.std(axis=0, ddof=1) / np.sqrt(weight * n)
         t = np.divide(behind.mean(axis=0), error, out=np.zeros(m), where=error > 0)
         tails[j] = np.where(t > 0, scipy.special.stdtr(n - 1, -t), 1.0)
     return tails

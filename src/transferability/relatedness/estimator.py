@@ -114,6 +114,8 @@ class TaskRelatedness(Parameters):
     (True, True)
     """
 
+    trains_target_classifier = True  # h_T, on the class: no parameter; off where encoders are only compared
+
     def __init__(
         self,
         tau: float | Sequence[float] | Literal["scaled", "auto"] = DEFAULT_TAU,
@@ -257,13 +259,11 @@ class TaskRelatedness(Parameters):
                 for each, test in tasks
             ]
             if len(united) > 1 and left_out:
-                note = (
-                    f"the union leaves out {', '.join(left_out)}: packs, and features of another number, have no part"
-                )
-                results[-1] = dataclasses.replace(results[-1], notes=(*results[-1].notes, note))
+                note = f"the union leaves out {', '.join(left_out)}: packs, and features of another number, "
+                results[-1] = dataclasses.replace(results[-1], notes=(*results[-1].notes, f"{note}have no part"))
             if too_small:
                 results = [dataclasses.replace(each, notes=(*each.notes, too_small)) for each in results]
-            return with_target_classifier(results, prepared)
+            return with_target_classifier(results, prepared) if self.trains_target_classifier else results
 
     def _check_packs(
         self, target: Task | ReferencePack, panel: Sequence[tuple[Task | ReferencePack, Task | None]]

@@ -111,6 +111,11 @@ def _confirmed_answer(
     }
 
 
+def _spent(race: Mapping[str, Any], share: str) -> str:
+    fitted = race.get("items_are") == "fitted"
+    return f"classifiers were fitted to {share} of the rows" if fitted else f"{share} of all items were encoded"
+
+
 def _race_fact(race: Mapping[str, Any] | None) -> list[dict[str, str]]:
     if race is None or not race["dropped"]:
         return []
@@ -119,7 +124,7 @@ def _race_fact(race: Mapping[str, Any] | None) -> list[dict[str, str]]:
         {
             "label": "Race",
             "value": f"{len(race['dropped']):,} left",
-            "note": f"{how_many_left(race)}; {share} of all items were encoded",
+            "note": f"{how_many_left(race)}; {_spent(race, share)}",
         }
     ]
 

@@ -107,6 +107,8 @@ _RACE = {
     ],
     "items": int,
     "items_of_all": int,
+    "items_are?": str,
+    "by_default?": bool,
 }
 MADE = {
     "at": str,

@@ -183,6 +183,7 @@ def test_extract_loads_and_computes_by_its_options(
         ("relate", ["--fixed-map"], "learn_map", False),
         ("relate", ["--ground-cost", "euclidean", "--space", "target"], "space", "target"),
         ("rank", ["--race"], "race", 1),
+        ("rank", ["--race", "--confirm", "3"], "race", 3),
         ("rank", ["--score", "logme"], "scores", ["logme"]),
         ("rank", ["--sort", "bound"], "criterion", "bound"),
         ("rank", ["--executor", "ray"], "executor", "ray"),

@@ -1,5 +1,7 @@
 """Who is behind the first k: closed forms, and how often a race lets one of the first leave."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import binomtest, ttest_rel
@@ -75,3 +77,41 @@ def test_whoever_left_and_every_reference_count_as_comparisons():
         assert leaving(sample, first=1, error=1.0, n_encoders=n_encoders)[1].p_value == pytest.approx(
             one * n_comparisons
         )
+
+
+@pytest.mark.parametrize("quantity", ["transferred_accuracy", "transferred_loss", "bound"])
+def test_rows_that_count_less_are_less_evidence(quantity):
+    rng = np.random.default_rng(3)
+    parts = rng.random((60, 3)) < [0.9, 0.7, 0.5]
+    parts = parts if quantity == "transferred_accuracy" else np.where(parts, 0.1, 3.0)
+    whole, tenth = (
+        [each.p_value for each in behind_first(np.tile(parts, (10, 1)), quantity, weight=weight)]
+        for weight in (1.0, 0.1)
+    )
+    once = [each.p_value for each in behind_first(parts, quantity)]
+    assert whole[2] < 1e-6 * once[2]
+    if quantity == "transferred_accuracy":
+        assert tenth == pytest.approx(once)
+    else:  # the stakes, and the degrees of freedom, are those of all rows
+        assert whole[2] < tenth[2] < 2 * once[2]
+
+
+def test_one_reference_for_all_has_fewer_comparisons():
+    sample = Sample(np.ones((30, 4), dtype=bool), range(4), "transferred_accuracy", 2, n_references=3)
+    assert sample.n_comparisons(1, 10) == 30 * 29 // 2
+    assert replace(sample, common=True).n_comparisons(1, 10) == 3 * 9
+    assert replace(sample, n_references=1).n_comparisons(2, 10) == 8
+    assert replace(sample, n_references=1).n_comparisons(1, 2) == 3  # layers
+
+
+def test_equal_encoders_stay_as_often_as_is_claimed_on_rows_that_count_less():
+    rng, n_lost, n_runs = np.random.default_rng(1), 0, 200
+    for _ in range(n_runs):
+        stay = list(range(12))
+        for weight in (0.15, 0.45, 1.0):  # the same rows in each round, other classifiers
+            correct = rng.normal(size=(400, 1)) + rng.normal(size=(400, 12)) < 0.8
+            sample = Sample(correct[:, stay], range(len(stay)), "transferred_accuracy", 2, weight=weight)
+            left = leaving(sample, first=1, error=0.05 / 3, n_encoders=12)
+            stay = [each for place, each in enumerate(stay) if place not in left]
+        n_lost += 0 not in stay
+    assert n_lost / n_runs <= 0.05
