@@ -172,10 +172,21 @@ def confirm_file(
         raise OptionError(message)
     part = load_part(data, settings)
     _check_data(part, made)
-    found = confirm_first(in_order(record, given), top, part, settings, executor, folder)
+    ranked = in_order(record, given)
+    before = _n_tuned_before(record, ranked)
+    if before > top:
+        notice(f"The first {before:,} were fine-tuned before: they stay in the answer, and are not trained again.")
+    found = confirm_first(ranked, max(top, before), part, settings, executor, folder)
     record = with_confirmation(record, found)
     write_ranking_record(record, details, folder)
     return found, {each["encoder"]: each["relatedness"]["transferred_accuracy"] for each in record["ranking"]}
+
+
+def _n_tuned_before(record: Mapping[str, Any], ranked: RankedEncoders) -> int:
+    """Return how many of the first encoders a ranking has fine-tuned already."""
+    entries = (record.get("confirmation") or {}).get("entries", ())
+    tuned = {each.get("ranked_as") or each["encoder"] for each in entries if each["accuracy"] is not None}
+    return len(tuned & set(ranked.by_row))
 
 
 def _settings_of(made: Mapping[str, Any], settings: Settings) -> Settings:

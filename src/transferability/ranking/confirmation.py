@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
@@ -12,17 +13,23 @@ from transferability.statistics.intervals import ConfidenceInterval, clopper_pea
 __all__ = ["Confirmation", "Confirmed", "whole_name"]
 
 _LAYER = "/layer="
+_FILE = re.compile(r"/[^/]*\.(onnx|pt2?|pth|py|safetensors|npz|npy|h5|hdf5)\b|/.*[#?]|/$", re.IGNORECASE)
 
 
 def whole_name(row: str) -> str:
     """Return the name of the encoder that a row of a ranking is of, where the row is one of its hidden layers.
 
+    A path may have a folder of that form; what follows is a file then, and no layer.
+
     Examples
     --------
     >>> whole_name("timm:resnet18/layer=layer3"), whole_name("timm:resnet18")
     ('timm:resnet18', 'timm:resnet18')
+    >>> whole_name("onnx:runs/layer=3/m.onnx"), whole_name("onnx:runs/layer=3/m.onnx/layer=/block/Add")
+    ('onnx:runs/layer=3/m.onnx', 'onnx:runs/layer=3/m.onnx')
     """
-    return row.partition(_LAYER)[0]
+    whole, found, layer = row.rpartition(_LAYER)
+    return whole if found and not _FILE.search(layer) else row
 
 
 @dataclass(frozen=True)
@@ -131,7 +138,7 @@ class Confirmation:
             return "No encoder could be fine-tuned: the ranking is not confirmed."
         interval = self.intervals[0]
         assert interval is not None
-        layer = "" if best.ranked_as is None else f", ranked by its layer {best.ranked_as.partition(_LAYER)[2]},"
+        layer = "" if best.ranked_as is None else f", ranked by its layer {best.ranked_as.rpartition(_LAYER)[2]},"
         shared = (
             "" if interval.n_shared == self._n_tuned else f", shared over the {interval.n_shared:,} that were ranked"
         )

@@ -41,6 +41,8 @@ def expectations(
 ) -> list[ExpectedAccuracy | None]:
     """Return what to expect of each row; None where nothing is known, or the encoder cannot be fine-tuned.
 
+    What is fine-tuned is the whole encoder, so all rows of one, its hidden layers, expect the same.
+
     Parameters
     ----------
     encoders : sequence of ProbedEncoder
@@ -55,8 +57,10 @@ def expectations(
     tuned = {} if confirmation is None else {each.encoder: each for each in confirmation.entries}
     pairs = () if confirmation is None else _confirmed_pairs(encoders, confirmation)
     found: list[ExpectedAccuracy | None] = []
+    trained = _trained(encoders)
     for each in encoders:
         own = tuned.get(each.encoder, tuned.get(whole_name(each.encoder)))
+        each = trained[whole_name(each.encoder)]
         if own is not None:
             found.append(_measured(own, confirmation))
         elif each.probe is None or each.fine_tunable is False or (known is None and not pictures):
@@ -83,6 +87,19 @@ def expectations_of_record(
     return expectations(encoders, confirmation, pairs, pictures=data[0].get("kind") == "image")
 
 
+def _trained(encoders: Sequence[ProbedEncoder]) -> dict[str, ProbedEncoder]:
+    """Return for each whole encoder the row whose probe stands for it: of its last layer, as the known pairs are.
+
+    Where only hidden layers were ranked that is the first of its rows.
+    """
+    rows: dict[str, ProbedEncoder] = {}
+    for each in encoders:
+        whole = whole_name(each.encoder)
+        if each.encoder == whole or whole not in rows:
+            rows[whole] = each
+    return rows
+
+
 def _measured(confirmed: Confirmed, confirmation: Confirmation | None) -> ExpectedAccuracy | None:
     """Return the accuracy of an encoder that was fine-tuned, with its interval; None where it could not be."""
     interval = None if confirmation is None else confirmation.intervals[confirmation.entries.index(confirmed)]
@@ -93,11 +110,11 @@ def _measured(confirmed: Confirmed, confirmation: Confirmation | None) -> Expect
 
 def _confirmed_pairs(encoders: Sequence[ProbedEncoder], confirmation: Confirmation) -> tuple[KnownAccuracy, ...]:
     """Return probe and fine-tuned accuracy of those that were fine-tuned; the probe of the last layer where known."""
-    probed = {each.encoder: each for each in encoders}
+    trained = _trained(encoders)
     n_test = confirmation.n_different or confirmation.n_test
     pairs = []
     for each in confirmation.entries:
-        row = probed.get(each.encoder, probed.get(each.row))
+        row = trained.get(each.encoder)
         if each.accuracy is not None and row is not None and row.probe is not None:
             probe_rows = n_test if row.n_rows is None else row.n_rows
             pairs.append(KnownAccuracy(confirmation.target, each.encoder, row.probe, each.accuracy, probe_rows, n_test))

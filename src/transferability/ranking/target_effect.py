@@ -2,24 +2,26 @@ r"""What encoders that were fine-tuned on a target say of the others on it: a re
 
 The logit of the fine-tuned accuracy of encoder i on target t is :math:`y_{ti} = \alpha + \beta x_{ti} + u_t + e_{ti}`
 with the logit :math:`x` of its probe, :math:`u_t \sim N(0, \rho \sigma^2)`, an effect that all encoders of the target
-share, and :math:`e_{ti} \sim N(0, \sigma^2 / a_{ti})`. The weight a is 1, and less of pairs that were measured on few
-rows. With :math:`A_t = \sum_i a_{ti}`, means :math:`\bar x_t, \bar y_t` weighted by a, and weights of the targets
+share, and :math:`e_{ti} \sim N(0, \sigma^2 / a_{ti})`. The weight a is 1 of
+known pairs of other targets, and less of the target's own that were measured on fewer rows than those. With :math:`A_t = \sum_i a_{ti}`, means :math:`\bar x_t, \bar y_t` weighted by a, and weights of the targets
 :math:`b_t = A_t / (1 + \rho A_t)`, whose sum is B, generalised least squares gives
 
 .. math::
 
-    \beta &= S_{xy} / S_{xx}, \quad
+    \beta = S_{xy} / S_{xx}, \quad
     S_{xy} = \sum_{ti} a_{ti} (x_{ti} - \bar x_t) (y_{ti} - \bar y_t)
-             + \sum_t b_t (\bar x_t - \tilde x) (\bar y_t - \tilde y), \\
-    \tilde x &= \sum_t b_t \bar x_t / B, \quad \tilde y = \sum_t b_t \bar y_t / B,
+             + \sum_t b_t (\bar x_t - \tilde x) (\bar y_t - \tilde y),
+
+    \tilde x = \sum_t b_t \bar x_t / B, \quad \tilde y = \sum_t b_t \bar y_t / B,
 
 and the best linear prediction of another encoder on a target c of which encoders are known is
 
 .. math::
 
-    \hat y(x) &= \tilde y + \beta (x - \tilde x) + w (\bar y_c - \tilde y - \beta (\bar x_c - \tilde x)), \quad
-    w = \rho A_c / (1 + \rho A_c), \\
-    \operatorname{var} / \sigma^2 &= 1 + \frac{\rho}{1 + \rho A_c} + \frac{(1 - w)^2}{B}
+    \hat y(x) = \tilde y + \beta (x - \tilde x) + w (\bar y_c - \tilde y - \beta (\bar x_c - \tilde x)), \quad
+    w = \rho A_c / (1 + \rho A_c),
+
+    \operatorname{var} / \sigma^2 = 1 + \frac{\rho}{1 + \rho A_c} + \frac{(1 - w)^2}{B}
     + \frac{(x - w \bar x_c - (1 - w) \tilde x)^2}{S_{xx}} .
 
 Nothing known of the target is :math:`A_c = w = 0`: the variance has all of ρ. With m encoders of it known the share

@@ -1,0 +1,87 @@
+"""What is expected of the rows of a ranking after some of its encoders were fine-tuned."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import norm, t
+
+from transferability.cli import confirm as cli
+from transferability.ranking.confirmation import Confirmation, Confirmed, whole_name
+from transferability.ranking.expectations import ProbedEncoder, expectations
+from transferability.ranking.expected import KnownAccuracy, expected_accuracies, published_accuracies
+from transferability.ranking.target_effect import predict, variance_components
+
+
+def logit(share: float | np.ndarray, rows: float | np.ndarray) -> np.ndarray:
+    share = np.asarray(share, dtype=float)
+    return np.log((share * rows + 0.5) / ((1 - share) * rows + 0.5))
+
+
+@pytest.mark.parametrize("m", [1, 3])
+def test_the_margin_is_the_quantile_of_known_targets_whose_first_encoders_are_given(m: int) -> None:
+    """Written out: each known target plays the new one, as many of its encoders given as were fine-tuned."""
+    pairs = [pair._replace(probe_rows=1000, rows=1000) for pair in published_accuracies()]
+    targets = sorted({pair.target for pair in pairs})
+    group = np.array([targets.index(pair.target) for pair in pairs])
+    x, y = (logit(np.array([getattr(pair, name) for pair in pairs]), 1000) for name in ("probe", "fine_tuned"))
+    residual, between = variance_components(x, y, group)
+    ratio, scores = between / residual, []
+    for k in range(len(targets)):
+        own = np.flatnonzero(group == k)
+        own = own[np.argsort(-x[own], kind="stable")]
+        given, asked, others = own[:m], own[m:], group != k
+        number = np.unique(group[others], return_inverse=True)[1]
+        found = predict(x[others], y[others], number, x[asked], ratio, (x[given], y[given], np.ones(m)))
+        scores += list(np.abs(y[asked] - found.centre) / found.deviation)
+    quantile = np.sort(scores)[int(np.ceil(0.9 * (len(scores) + 1))) - 1]
+    quantile *= t.ppf(0.95, 3 * (len(targets) - 1)) / norm.ppf(0.95)
+    tuned = [KnownAccuracy("here", str(k), 0.6 + 0.1 * k, 0.7 + 0.08 * k) for k in range(m)]
+    x_own, y_own = (logit(np.array([getattr(c, name) for c in tuned]), 1000) for name in ("probe", "fine_tuned"))
+    centre, deviation = predict(x, y, group, logit(np.array([0.75]), 1000), ratio, (x_own, y_own, np.ones(m)))
+    (said,) = expected_accuracies([0.75], pairs, confirmed=tuned)
+    low, high = centre - quantile * deviation, centre + quantile * deviation
+    assert said.low == pytest.approx(1 / (1 + np.exp(-low[0])), abs=1e-3)
+    assert said.high == pytest.approx(1 / (1 + np.exp(-high[0])), abs=1e-3)
+
+
+def test_a_probe_of_few_rows_moves_the_others_less() -> None:
+    sure, unsure = (
+        expected_accuracies([0.7], confirmed=[KnownAccuracy("here", "a", 0.6, 0.9, probe_rows=rows)])[0]
+        for rows in (1000, 30)
+    )
+    assert unsure.value < sure.value
+    assert unsure.value > expected_accuracies([0.7])[0].low
+
+
+def test_all_layers_of_an_encoder_expect_the_same_by_the_probe_of_its_last() -> None:
+    rows = [
+        ProbedEncoder("a/layer=2", 0.95, 500, None),
+        ProbedEncoder("a", 0.8, 500, None),
+        ProbedEncoder("b/layer=1", 0.7, 500, None),
+        ProbedEncoder("b/layer=2", 0.6, 500, None),
+    ]
+    found = expectations(rows, None, None, pictures=True)
+    assert found[0] == found[1] == expected_accuracies([0.8], n_rows=500)[0]
+    assert found[2] == found[3] == expected_accuracies([0.7], n_rows=500)[0]
+    tuned = Confirmed("a", 0.9, 0.8, 12, finished=True, ranked_as="a/layer=2")
+    after = expectations(rows, Confirmation("here", 400, (tuned,), (12,), n_different=200), None, pictures=True)
+    pair = KnownAccuracy("here", "a", 0.8, 0.9, 500, 200)
+    assert after[2] == expected_accuracies([0.7], confirmed=[pair], n_rows=500)[0]
+
+
+def test_folders_that_look_like_layers_are_none() -> None:
+    names = ["onnx:/ckpt/layer=3/m.onnx", "onnx:/ckpt/layer=4/m.onnx", "onnx:/ckpt/layer=4/m.onnx/layer=/block/Add"]
+    assert [whole_name(name) for name in names] == [*names[:2], names[1]]
+    record = {"ranking": [{"encoder": name, "identifier": name} for name in names[:2]]}
+    found = cli.in_order(record)
+    assert found.by_row == dict(zip(names[:2], names[:2], strict=True))
+    assert found.n_ranked == 2
+
+
+def test_a_shorter_list_forgets_nothing_that_was_fine_tuned() -> None:
+    ranked = cli.RankedEncoders({"a": "a", "b/layer=1": "b", "c": "c"}, 3)
+    tuned = (Confirmed("a", 0.9), Confirmed("b", 0.8, ranked_as="b/layer=1"), Confirmed("c", None, note="it cannot."))
+    record = {"confirmation": Confirmation("here", 100, tuned, (3,)).to_dict()}
+    assert cli._n_tuned_before(record, ranked) == 2
+    assert cli._n_tuned_before({}, ranked) == 0
