@@ -3,7 +3,8 @@ r"""What encoders that were fine-tuned on a target say of the others on it: a re
 The logit of the fine-tuned accuracy of encoder i on target t is :math:`y_{ti} = \alpha + \beta x_{ti} + u_t + e_{ti}`
 with the logit :math:`x` of its probe, :math:`u_t \sim N(0, \rho \sigma^2)`, an effect that all encoders of the target
 share, and :math:`e_{ti} \sim N(0, \sigma^2 / a_{ti})`. The weight a is 1 of
-known pairs of other targets, and less of the target's own that were measured on fewer rows than those. With :math:`A_t = \sum_i a_{ti}`, means :math:`\bar x_t, \bar y_t` weighted by a, and weights of the targets
+known pairs of other targets, and less of the target's own that were measured on fewer rows than those. With
+:math:`A_t = \sum_i a_{ti}`, means :math:`\bar x_t, \bar y_t` weighted by a, and weights of the targets
 :math:`b_t = A_t / (1 + \rho A_t)`, whose sum is B, generalised least squares gives
 
 .. math::
