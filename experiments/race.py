@@ -74,14 +74,20 @@ def summary(what: str, found: list[tuple[bool, float, int]]) -> dict[str, Any]:
     return {"what": what, "splits": len(found), "same": same, "items": share, "most_items": most, "left": left}
 
 
+def drawn(seed: int, n_encoders: int, n_rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draw each encoder's final accuracy, how fast it learns, and its latent score of each row (n_rows, n_encoders)."""
+    rng = np.random.default_rng(seed)
+    final = np.clip(rng.normal(0.75, 0.12, n_encoders), 0.1, 0.98)
+    slope = rng.uniform(0, 2, n_encoders)
+    shared, own = rng.normal(size=(n_rows, 1)), rng.normal(size=(n_rows, n_encoders))
+    return final, slope, np.sqrt(0.5) * shared + np.sqrt(0.5) * own
+
+
 def simulated(splits: int, n_encoders: int = 100, n_rows: int = 1000) -> list[dict[str, Any]]:
     """Race simulated encoders, drawn anew for each split."""
     found = []
     for seed in range(splits):
-        rng = np.random.default_rng(seed)
-        final = np.clip(rng.normal(0.75, 0.12, n_encoders), 0.1, 0.98)
-        slope = rng.uniform(0, 2, n_encoders)
-        latent = np.sqrt(0.5) * rng.normal(size=(n_rows, 1)) + np.sqrt(0.5) * rng.normal(size=(n_rows, n_encoders))
+        final, slope, latent = drawn(seed, n_encoders, n_rows)
 
         correct = functools.partial(simulated_correct, final, slope, latent)
         first = int(np.argmax([correct(encoder, n_rows).mean() for encoder in range(n_encoders)]))
@@ -100,10 +106,7 @@ def computed(splits: int, n_encoders: int = 100, n_fit: int = 7_000, n_test: int
     """Race simulated encoders whose features are computed already, by three references."""
     found = []
     for seed in range(splits):
-        rng = np.random.default_rng(seed)
-        final = np.clip(rng.normal(0.75, 0.12, n_encoders), 0.1, 0.98)
-        slope = rng.uniform(0, 2, n_encoders)
-        latent = np.sqrt(0.5) * rng.normal(size=(n_test, 1)) + np.sqrt(0.5) * rng.normal(size=(n_test, n_encoders))
+        final, slope, latent = drawn(seed, n_encoders, n_test)
 
         def correct(size: int, final: Any = final, slope: Any = slope, latent: Any = latent) -> np.ndarray:
             accuracy = np.maximum(0.1, final - slope * (size**-0.5 - n_fit**-0.5))
