@@ -6,7 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from transferability.ranking.confirmation import Confirmation, Confirmed, whole_name
-from transferability.ranking.expected import ExpectedAccuracy, KnownAccuracy, expected_accuracies
+from transferability.ranking.expected import (
+    ExpectedAccuracy,
+    KnownAccuracy,
+    expected_accuracies,
+    published_accuracies,
+)
 
 __all__ = ["ProbedEncoder", "expectations", "expectations_of_record"]
 
@@ -38,6 +43,7 @@ def expectations(
     known: Sequence[KnownAccuracy] | None,
     *,
     pictures: bool,
+    target: str | None = None,
 ) -> list[ExpectedAccuracy | None]:
     """Return what to expect of each row; None where nothing is known, or the encoder cannot be fine-tuned.
 
@@ -53,7 +59,14 @@ def expectations(
         By default the published pairs, which are of pictures.
     pictures : bool
         Whether the target is of pictures.
+    target : str, optional
+        Known pairs of this target are left out: it is no other one. Nothing is expected where fewer than two are left.
     """
+    if known is None and pictures:
+        known = published_accuracies()
+    if known is not None:
+        known = [pair for pair in known if pair.target != target]
+        known = known if len({pair.target for pair in known}) > 1 else None
     tuned = {} if confirmation is None else {each.encoder: each for each in confirmation.entries}
     pairs = () if confirmation is None else _confirmed_pairs(encoders, confirmation)
     found: list[ExpectedAccuracy | None] = []
@@ -63,7 +76,7 @@ def expectations(
         each = trained[whole_name(each.encoder)]
         if own is not None:
             found.append(_measured(own, confirmation))
-        elif each.probe is None or each.fine_tunable is False or (known is None and not pictures):
+        elif each.probe is None or each.fine_tunable is False or known is None:
             found.append(None)
         else:
             n_rows = {} if each.n_rows is None else {"n_rows": each.n_rows}
@@ -84,7 +97,9 @@ def expectations_of_record(
     known = record.get("known")
     pairs = None if known is None else tuple(KnownAccuracy(**pair) for pair in known)
     data = (record.get("made") or {}).get("data") or [{}]
-    return expectations(encoders, confirmation, pairs, pictures=data[0].get("kind") == "image")
+    return expectations(
+        encoders, confirmation, pairs, pictures=data[0].get("kind") == "image", target=record.get("target")
+    )
 
 
 def _trained(encoders: Sequence[ProbedEncoder]) -> dict[str, ProbedEncoder]:

@@ -179,10 +179,9 @@ class Ranking:
         It is known with a linear probe, of encoders that can be fine-tuned, and of pictures only unless `known` is
         given. Those that `confirmation` fine-tuned have that accuracy, and make the others' intervals narrower.
         """
-        data = self.provenance.get("data") or [{}]
-        return expectations(
-            [entry.probed for entry in self], self.confirmation, self.known, pictures=data[0].get("kind") == "image"
-        )
+        probed, data = [entry.probed for entry in self], self.provenance.get("data") or [{}]
+        pictures = data[0].get("kind") == "image"
+        return expectations(probed, self.confirmation, self.known, pictures=pictures, target=self.target)
 
     @property
     def _n_classes(self) -> int:

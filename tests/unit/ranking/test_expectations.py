@@ -85,3 +85,13 @@ def test_a_shorter_list_forgets_nothing_that_was_fine_tuned() -> None:
     record = {"confirmation": Confirmation("here", 100, tuned, (3,)).to_dict()}
     assert cli._n_tuned_before(record, ranked) == 2
     assert cli._n_tuned_before({}, ranked) == 0
+
+
+def test_known_pairs_of_the_target_itself_are_of_no_other_target() -> None:
+    rows, known = [ProbedEncoder("a", 0.8, 1000, None)], published_accuracies()
+    name = known[0].target
+    others = [pair for pair in known if pair.target != name]
+    (left,) = expectations(rows, None, known, pictures=True, target=name)
+    assert left == expected_accuracies([0.8], others)[0] != expected_accuracies([0.8], known)[0]
+    two = [pair for pair in known if pair.target in {name, others[0].target}]
+    assert expectations(rows, None, two, pictures=True, target=name) == [None]
