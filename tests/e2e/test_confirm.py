@@ -78,7 +78,9 @@ def test_a_ranking_is_confirmed_as_it_is_made_and_afterwards(place: Path, comman
     assert lines[0].endswith("accuracy_low,accuracy_high")
     assert [line.split(",")[0] for line in lines[1:]] == [each["encoder"] for each in entries]
     first = record["ranking"][0]["encoder"]
-    table = command(place, "validate", "--top", "1", "results/ranking.json").stdout
+    shorter = command(place, "validate", "--top", "1", "results/ranking.json")
+    table = shorter.stdout
+    assert "`--top 2` brings the others back" in " ".join(shorter.stderr.split())
     record = json.loads((place / "results" / "ranking.json").read_text())
     entries = record["confirmation"]["entries"]
     assert len(entries) == 1 + first.startswith("python:")  # passed over, and told last

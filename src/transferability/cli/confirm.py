@@ -175,8 +175,10 @@ def confirm_file(
     ranked = in_order(record, given)
     before = _n_tuned_before(record, ranked)
     if before > top:
-        notice(f"The first {before:,} were fine-tuned before: they stay in the answer, and are not trained again.")
-    found = confirm_first(ranked, max(top, before), part, settings, executor, folder)
+        notice(
+            f"{before:,} encoders were fine-tuned before, and {top:,} count now; `--top {before}` brings the others back."
+        )
+    found = confirm_first(ranked, top, part, settings, executor, folder)
     record = with_confirmation(record, found)
     write_ranking_record(record, details, folder)
     return found, {each["encoder"]: each["relatedness"]["transferred_accuracy"] for each in record["ranking"]}

@@ -79,7 +79,7 @@ def test_folders_that_look_like_layers_are_none() -> None:
     assert found.n_ranked == 2
 
 
-def test_a_shorter_list_forgets_nothing_that_was_fine_tuned() -> None:
+def test_what_was_fine_tuned_before_is_counted() -> None:
     ranked = cli.RankedEncoders({"a": "a", "b/layer=1": "b", "c": "c"}, 3)
     tuned = (Confirmed("a", 0.9), Confirmed("b", 0.8, ranked_as="b/layer=1"), Confirmed("c", None, note="it cannot."))
     record = {"confirmation": Confirmation("here", 100, tuned, (3,)).to_dict()}
