@@ -175,9 +175,8 @@ def confirm_file(
     ranked = in_order(record, given)
     before = _n_tuned_before(record, ranked)
     if before > top:
-        notice(
-            f"{before:,} encoders were fine-tuned before, and {top:,} count now; `--top {before}` brings the others back."
-        )
+        text = f"{before:,} encoders were fine-tuned before, and {top:,} count now; "
+        notice(text + f"`--top {before}` brings the others back.")
     found = confirm_first(ranked, top, part, settings, executor, folder)
     record = with_confirmation(record, found)
     write_ranking_record(record, details, folder)
