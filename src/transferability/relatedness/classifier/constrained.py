@@ -152,7 +152,7 @@ def _finish(
     largest = float(np.sqrt(pair_distances_squared(weights).max()))
     plain = descent.logits - descent.point[:, -1:]
     if largest > tau and len(weights) >= MANY_CLASSES:
-        weights = feasible(weights, tau)
+        weights = feasible(weights.astype(plain.dtype), tau)
         plain = np.ascontiguousarray((descent.features @ weights.T.astype(plain.dtype)).T)
     elif largest > tau or (largest > _NEARLY * tau and np.vdot(descent.slopes[:, :-1], weights) < 0):
         weights *= tau / largest

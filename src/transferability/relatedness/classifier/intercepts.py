@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from scipy.linalg import lu_factor, lu_solve
 
 from transferability._array import BoolArray, FloatArray, IntArray
-from transferability.linear.descent import Look, cross_entropy
+from transferability.linear.descent import cross_entropy
 from transferability.linear.rows import Array
 
 __all__ = ["Refitted", "refit_intercept"]
@@ -44,12 +45,11 @@ def refit_intercept(plain: Array, labels: IntArray, weight: FloatArray, intercep
     loss, tiny = cross_entropy(labels, weight, plain.dtype), float(np.finfo(plain.dtype).eps)
     intercept = intercept - intercept.mean()
 
-    def at(intercept: FloatArray) -> tuple[Look, BoolArray]:
-        logits = plain + intercept[:, None].astype(plain.dtype)
-        right = logits.argmax(axis=0) == labels
-        return loss(logits), right
+    def logits(intercept: FloatArray) -> Array:
+        shifted: Array = plain + intercept[:, None].astype(plain.dtype)
+        return shifted
 
-    look, right = at(intercept)
+    look = loss(logits(intercept))
     solve: Callable[[FloatArray], FloatArray] | None = None
     for _ in range(_ROUNDS):
         excess = look.slopes.sum(axis=1, dtype=np.float64)
@@ -60,7 +60,7 @@ def refit_intercept(plain: Array, labels: IntArray, weight: FloatArray, intercep
         step = solve(excess)
         step -= step.mean()
         for shrink in _SHRINK if fresh else _SHRINK[:1]:
-            trial, trial_right = at(intercept - shrink * step)
+            trial = loss(logits(intercept - shrink * step))
             if trial.loss <= look.loss:
                 break
         else:
@@ -69,10 +69,10 @@ def refit_intercept(plain: Array, labels: IntArray, weight: FloatArray, intercep
             solve = None
             continue
         gained = look.loss - trial.loss
-        intercept, look, right = intercept - shrink * step, trial, trial_right
+        intercept, look = intercept - shrink * step, trial
         if gained <= tiny * look.loss:
             break
-    return Refitted(intercept, look.loss, right, look.slopes)
+    return Refitted(intercept, look.loss, logits(intercept).argmax(axis=0) == labels, look.slopes)
 
 
 def _newton(slopes: Array, labels: IntArray, weight: FloatArray) -> Callable[[FloatArray], FloatArray]:
@@ -81,7 +81,9 @@ def _newton(slopes: Array, labels: IntArray, weight: FloatArray) -> Callable[[Fl
     weighted = slopes.copy()
     weighted[labels, np.arange(len(labels))] += share  # ω p
     sums = weighted.sum(axis=1, dtype=np.float64)
-    hessian = -(np.divide(weighted, share, out=np.zeros_like(weighted), where=share > 0) @ weighted.T)
+    np.divide(weighted, np.sqrt(share), out=weighted, where=share > 0)
+    hessian = -(weighted @ weighted.T)  # of one array: BLAS computes half of it
     hessian = hessian.astype(np.float64) + 1.0 / len(sums)  # a shift of all is the one thing it does not see
     hessian[np.diag_indices(len(sums))] += sums + 1e-12
-    return lambda excess: np.linalg.solve(hessian, excess)
+    factors = lu_factor(hessian, check_finite=False)
+    return lambda excess: lu_solve(factors, excess, check_finite=False)
