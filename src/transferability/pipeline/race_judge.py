@@ -35,7 +35,7 @@ __all__ = ["Executor", "Found", "Judge", "View", "comparable"]
 Executor = Literal["local", "ray"]
 
 _PILOTS = 2, 5  # at least and at most; what they take is worth it where they are few of the encoders
-_PILOT_SHARE = 8
+_PILOT_SHARE = 16
 
 
 @dataclass(frozen=True)
