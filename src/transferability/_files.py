@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 SUFFIXES = (".npz", ".safetensors")
-_FEW = 4  # times fewer rows than all: more are read sooner in one piece
+_FEW = 2  # times fewer rows than all: the whole is read as fast as more of them, and its checksum compared
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,8 +101,8 @@ def read_features(path: str | os.PathLike[str], choose: Choice | None = None) ->
     path : path
         A `.npz` archive or a `.safetensors` file with at least `features`.
     choose : callable (ids, n_rows), optional
-        Returns the rows to read, an array of int. Up to a quarter of the rows are read without the others, where the
-        file is not compressed: in 0.01 of the time for 300 of 10,000 rows. Checksums are of whole arrays and are not
+        Returns the rows to read, an array of int. Up to half of the rows are read without the others, where the
+        file is not compressed, 300 of 10,000 in a twentieth of the time. Checksums are of whole arrays and are not
         compared then. Rows of zeros, which a crash leaves of what was being written, and numbers that are not finite
         make that the whole is read, and compared.
 
@@ -142,7 +142,7 @@ def _read_rows(path: Path, choose: Choice) -> Features | None:
     n_rows = stored.shape[0]
     described = _described(path, n_rows, read_arrays(path, without="features"))
     rows = choose(described.ids, n_rows)
-    if not 0 < len(rows) <= n_rows // _FEW:
+    if not 0 < len(rows) * _FEW <= n_rows:
         return None
     try:
         values = stored.read(rows)
