@@ -82,18 +82,26 @@ def in_order(record: Mapping[str, Any], given: Sequence[Any] = ()) -> RankedEnco
 
 
 def confirm_first(
-    ranked: RankedEncoders, top: int, part: Part, settings: Settings, executor: str, folder: Path | None
+    record: Mapping[str, Any],
+    given: Sequence[Any],
+    top: int,
+    part: Part,
+    settings: Settings,
+    executor: str,
+    folder: Path | None,
 ) -> Confirmation:
-    """Fine-tune the first encoders that can be, on a target; those passed over are told last, with the reason.
+    """Fine-tune the first encoders of a ranking that can be; those passed over are told last, with the reason.
 
     What is done is kept in the folder of results, else in the cache.
     """
     from transferability.features import default_cache_folder
     from transferability.ranking.confirmation import Confirmed, whole_name
+    from transferability.ranking.expectations import with_surprises
     from transferability.ranking.store import ResultStore
     from transferability.validation.confirm import confirm, first_trainable, run_here
 
     split = check_confirmable(part, settings)
+    ranked = in_order(record, given)
     place = folder if folder is not None else (default_cache_folder() if settings.cache else None)
     run: Callable[..., Any] = run_here
     if executor == "ray":
@@ -114,7 +122,7 @@ def confirm_first(
         name = whole_name(row)
         ranked_as = None if name == row else row
         passed_over.append(Confirmed(name, None, note=f"passed over: {reason}", ranked_as=ranked_as))
-    return replace(found, entries=(*found.entries, *passed_over))
+    return with_surprises(record, replace(found, entries=(*found.entries, *passed_over)))
 
 
 def check_confirmable(part: Part, settings: Settings) -> Split:
@@ -172,12 +180,11 @@ def confirm_file(
         raise OptionError(message)
     part = load_part(data, settings)
     _check_data(part, made)
-    ranked = in_order(record, given)
-    before = _n_tuned_before(record, ranked)
+    before = _n_tuned_before(record, in_order(record, given))
     if before > top:
         text = f"{before:,} encoders were fine-tuned before, and {top:,} count now; "
         notice(text + f"`--top {before}` brings the others back.")
-    found = confirm_first(ranked, top, part, settings, executor, folder)
+    found = confirm_first(record, given, top, part, settings, executor, folder)
     record = with_confirmation(record, found)
     write_ranking_record(record, details, folder)
     return found, {each["encoder"]: each["relatedness"]["transferred_accuracy"] for each in record["ranking"]}

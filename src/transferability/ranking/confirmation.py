@@ -109,7 +109,11 @@ class Confirmation:
 
     @cached_property
     def intervals(self) -> tuple[ConfidenceInterval | None, ...]:
-        """Where each accuracy lies on new data, 95 % for all at once (Clopper-Pearson).
+        """Where each accuracy lies on new data, 95 % for all at once: see `intervals_of`."""
+        return self.intervals_of(0.95)
+
+    def intervals_of(self, confidence: float) -> tuple[ConfidenceInterval | None, ...]:
+        """Return where each accuracy lies on new data, with a confidence that holds for all at once (Clopper-Pearson).
 
         All are those that were fine-tuned, or every encoder of the ranking that chose them. A ranking has measured its
         encoders on these rows, and of a long list of like ones the first are those that were lucky on them. Whichever
@@ -118,7 +122,9 @@ class Confirmation:
         n_shared = max(1, self.n_ranked or 0, self._n_tuned)
         n_rows = self.n_different or self.n_test
         return tuple(
-            None if each.accuracy is None else clopper_pearson(round(each.accuracy * n_rows), n_rows, n_shared=n_shared)
+            None
+            if each.accuracy is None
+            else clopper_pearson(round(each.accuracy * n_rows), n_rows, confidence=confidence, n_shared=n_shared)
             for each in self.entries
         )
 

@@ -66,7 +66,8 @@ def test_what_is_confirmed_is_the_whole_encoder(by_layers, monkeypatch) -> None:
     for name, function in (("train", train), ("load", load), ("as_trainable", as_trainable)):
         monkeypatch.setattr(f"transferability.validation.confirm.{name}", function)
     part = part._replace(dataset=replace(part.dataset, name="bands"), test_rows=part.test_rows[:10])
-    found = cli.confirm_first(cli.in_order(by_layers.to_dict()), 2, part, Settings(cache=False), "local", None)
+    record = by_layers.to_dict()
+    found = cli.confirm_first(record, (), 2, part, Settings(cache=False), "local", None)
     assert [(each.encoder, each.ranked_as) for each in found.entries] == [
         ("big", "big/layer=1"),
         ("small", "small/layer=2"),

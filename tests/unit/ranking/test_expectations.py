@@ -8,9 +8,9 @@ from scipy.stats import norm, t
 
 from transferability.cli import confirm as cli
 from transferability.ranking.confirmation import Confirmation, Confirmed, whole_name
-from transferability.ranking.expectations import ProbedEncoder, expectations
+from transferability.ranking.expectations import ProbedEncoder, expectations, with_surprises
 from transferability.ranking.expected import KnownAccuracy, expected_accuracies, published_accuracies
-from transferability.ranking.target_effect import predict, variance_components
+from transferability.ranking.target_effect import pooled_variance, predict, variance_components
 
 
 def logit(share: float | np.ndarray, rows: float | np.ndarray) -> np.ndarray:
@@ -18,27 +18,31 @@ def logit(share: float | np.ndarray, rows: float | np.ndarray) -> np.ndarray:
     return np.log((share * rows + 0.5) / ((1 - share) * rows + 0.5))
 
 
-@pytest.mark.parametrize("m", [1, 3])
+@pytest.mark.parametrize("m", [0, 1, 3])
 def test_the_margin_is_the_quantile_of_known_targets_whose_first_encoders_are_given(m: int) -> None:
     """Written out: each known target plays the new one, as many of its encoders given as were fine-tuned."""
     pairs = [pair._replace(probe_rows=1000, rows=1000) for pair in published_accuracies()]
     targets = sorted({pair.target for pair in pairs})
     group = np.array([targets.index(pair.target) for pair in pairs])
     x, y = (logit(np.array([getattr(pair, name) for pair in pairs]), 1000) for name in ("probe", "fine_tuned"))
-    residual, between = variance_components(x, y, group)
+    residual, between, n_free = variance_components(x, y, group)
     ratio, scores = between / residual, []
     for k in range(len(targets)):
         own = np.flatnonzero(group == k)
         own = own[np.argsort(-x[own], kind="stable")]
         given, asked, others = own[:m], own[m:], group != k
         number = np.unique(group[others], return_inverse=True)[1]
-        found = predict(x[others], y[others], number, x[asked], ratio, (x[given], y[given], np.ones(m)))
-        scores += list(np.abs(y[asked] - found.centre) / found.deviation)
+        known, on_target = (x[others], y[others], number), (x[given], y[given], np.ones(m))
+        found = predict(*known, x[asked], ratio, on_target)
+        scale = np.sqrt(pooled_variance(*known, ratio, on_target, residual, n_free))
+        scores += list(np.abs(y[asked] - found.centre) / found.deviation / scale)
     quantile = np.sort(scores)[int(np.ceil(0.9 * (len(scores) + 1))) - 1]
-    quantile *= t.ppf(0.95, 3 * (len(targets) - 1)) / norm.ppf(0.95)
+    quantile *= t.ppf(0.95, (3 if m else 2) * (len(targets) - 1)) / norm.ppf(0.95)
     tuned = [KnownAccuracy("here", str(k), 0.6 + 0.1 * k, 0.7 + 0.08 * k) for k in range(m)]
     x_own, y_own = (logit(np.array([getattr(c, name) for c in tuned]), 1000) for name in ("probe", "fine_tuned"))
-    centre, deviation = predict(x, y, group, logit(np.array([0.75]), 1000), ratio, (x_own, y_own, np.ones(m)))
+    confirmed = (x_own, y_own, np.ones(m))
+    centre, deviation, _ = predict(x, y, group, logit(np.array([0.75]), 1000), ratio, confirmed)
+    deviation = deviation * np.sqrt(pooled_variance(x, y, group, ratio, confirmed, residual, n_free))
     (said,) = expected_accuracies([0.75], pairs, confirmed=tuned)
     low, high = centre - quantile * deviation, centre + quantile * deviation
     assert said.low == pytest.approx(1 / (1 + np.exp(-low[0])), abs=1e-3)
@@ -95,3 +99,21 @@ def test_known_pairs_of_the_target_itself_are_of_no_other_target() -> None:
     assert left == expected_accuracies([0.8], others)[0] != expected_accuracies([0.8], known)[0]
     two = [pair for pair in known if pair.target in {name, others[0].target}]
     assert expectations(rows, None, two, pictures=True, target=name) == [None]
+
+
+def test_an_encoder_that_went_wrong_has_a_note() -> None:
+    rows = [
+        {"encoder": name, "probe": {"accuracy": probe}, "probe_rows": 1000} for name, probe in (("a", 0.9), ("b", 0.8))
+    ]
+    record = {"ranking": rows, "target": "here", "made": {"data": [{"kind": "image"}]}}
+    tuned = Confirmation("here", 1000, (Confirmed("b", 0.9, note="before."), Confirmed("a", 0.1)), (12,))
+    first, second = with_surprises(record, tuned).entries
+    assert first == tuned.entries[0]
+    assert second.note.startswith("fine-tuned, it is right in 10.0 %, and ")
+    assert "were expected from its linear probe (90.0 %): either its training went wrong, or this target" in second.note
+    both = Confirmation("here", 1000, tuned.entries[::-1], (12,))
+    assert with_surprises(record, both).entries == (second, first)
+    texts = record | {"made": {"data": [{"kind": "text"}]}}  # nothing is known of these
+    assert with_surprises(texts, tuned) == tuned
+    noted = Confirmation("here", 1000, (Confirmed("a", 0.1, note="before."),), (12,))
+    assert with_surprises(record, noted).entries[0].note.startswith("before. fine-tuned, it")
