@@ -7,7 +7,8 @@ import pytest
 from scipy.stats import norm, t
 
 from transferability.cli import confirm as cli
-from transferability.ranking.confirmation import Confirmation, Confirmed, whole_name
+from transferability.ranking.base_encoder import base_encoder_of, identifier_of
+from transferability.ranking.confirmation import Confirmation, Confirmed
 from transferability.ranking.expectations import ProbedEncoder, expectations, with_surprises
 from transferability.ranking.expected import KnownAccuracy, expected_accuracies, published_accuracies
 from transferability.ranking.target_effect import pooled_variance, predict, variance_components
@@ -60,10 +61,10 @@ def test_a_probe_of_few_rows_moves_the_others_less() -> None:
 
 def test_all_layers_of_an_encoder_expect_the_same_by_the_probe_of_its_last() -> None:
     rows = [
-        ProbedEncoder("a/layer=2", 0.95, 500, None),
+        ProbedEncoder("a/layer=2", 0.95, 500, None, "a"),
         ProbedEncoder("a", 0.8, 500, None),
-        ProbedEncoder("b/layer=1", 0.7, 500, None),
-        ProbedEncoder("b/layer=2", 0.6, 500, None),
+        ProbedEncoder("b/layer=1", 0.7, 500, None, "b"),
+        ProbedEncoder("b/layer=2", 0.6, 500, None, "b"),
     ]
     found = expectations(rows, None, None, pictures=True)
     assert found[0] == found[1] == expected_accuracies([0.8], n_rows=500)[0]
@@ -76,15 +77,44 @@ def test_all_layers_of_an_encoder_expect_the_same_by_the_probe_of_its_last() -> 
 
 def test_folders_that_look_like_layers_are_none() -> None:
     names = ["onnx:/ckpt/layer=3/m.onnx", "onnx:/ckpt/layer=4/m.onnx", "onnx:/ckpt/layer=4/m.onnx/layer=/block/Add"]
-    assert [whole_name(name) for name in names] == [*names[:2], names[1]]
-    record = {"ranking": [{"encoder": name, "identifier": name} for name in names[:2]]}
-    found = cli.in_order(record)
-    assert found.by_row == dict(zip(names[:2], names[:2], strict=True))
-    assert found.n_ranked == 2
+    rows = [{"encoder": name, "identifier": name} for name in names]  # of an earlier version: the names are read
+    assert [base_encoder_of(row) for row in rows] == [*names[:2], names[1]]
+    assert [identifier_of(row) for row in rows] == [*names[:2], names[1]]
+    assert cli.in_order({"ranking": rows[:2]}) == (dict(zip(names[:2], names[:2], strict=True)), {}, 2)
+    folder = "hf:runs/layer=3"
+    assert base_encoder_of({"encoder": folder}) == "hf:runs"  # wrong, and no name can tell
+    said = {"encoder": f"{folder}/layer=h.0", "base_encoder": folder, "identifier": folder}
+    assert (base_encoder_of(said), identifier_of(said)) == (folder, folder)
+    assert cli.in_order({"ranking": [said]}) == ({folder: folder}, {folder: f"{folder}/layer=h.0"}, 1)
+
+
+def test_two_names_of_one_model_are_one() -> None:
+    rows = [
+        ProbedEncoder("timm:a", 0.8, 500, None, None, "1f"),
+        ProbedEncoder("packaged:a/layer=3", 0.9, 500, None, "packaged:a", "1f"),
+        ProbedEncoder("packaged:a", 0.81, 500, None, None, "1f"),
+        ProbedEncoder("b", 0.7, 500, None, None, "2e"),
+    ]
+    found = expectations(rows, None, None, pictures=True)
+    assert found[0] == found[1] == found[2] == expected_accuracies([0.8], n_rows=500)[0]
+    tuned = (Confirmed("packaged:a", 0.9), Confirmed("timm:a", 0.91))
+    for entries in (tuned, tuned[:1]):
+        after = expectations(rows, Confirmation("here", 500, entries, (12,)), None, pictures=True)
+        assert after[0] == after[1] == after[2]
+        assert after[0] is not None
+        assert (after[0].value, after[0].measured) == (0.9, True)
+        pair = KnownAccuracy("here", "packaged:a", 0.8, 0.9, 500, 500)
+        assert after[3] == expected_accuracies([0.7], confirmed=[pair], n_rows=500)[0]
+    record = {
+        "ranking": [
+            {"encoder": each.encoder, "base_encoder": each.whole, "weights_hash": each.weights_hash} for each in rows
+        ]
+    }
+    assert cli.in_order(record) == ({"timm:a": "timm:a", "b": "b"}, {}, 3)
 
 
 def test_what_was_fine_tuned_before_is_counted() -> None:
-    ranked = cli.RankedEncoders({"a": "a", "b/layer=1": "b", "c": "c"}, 3)
+    ranked = cli.RankedEncoders({"a": "a", "b": "b", "c": "c"}, {"b": "b/layer=1"}, 3)
     tuned = (Confirmed("a", 0.9), Confirmed("b", 0.8, ranked_as="b/layer=1"), Confirmed("c", None, note="it cannot."))
     record = {"confirmation": Confirmation("here", 100, tuned, (3,)).to_dict()}
     assert cli._n_tuned_before(record, ranked) == 2

@@ -224,8 +224,9 @@ def test_nothing_is_expected_of_what_cannot_be_fine_tuned(of_rows) -> None:
 
 def test_what_was_fine_tuned_is_shown_and_tells_what_to_expect_of_the_others(of_rows) -> None:
     first = of_rows[0]
-    names = ("whole", "whole/layer=3", "other", "third/layer=2")
-    ranking = replace(of_rows, entries=tuple(replace(first, encoder=name) for name in names))
+    names = (("whole", None), ("whole/layer=3", "whole"), ("other", None), ("third/layer=2", "third"))
+    entries = [replace(first, encoder=name, base_encoder=base) for name, base in names]
+    ranking = replace(of_rows, entries=tuple(entries))
     tuned = Confirmed("whole", 33 / 36, 0.5, 12, finished=True, ranked_as="whole/layer=3")
     confirmation = Confirmation("digits", 36, (tuned,), (12,), n_ranked=3)
     found = replace(ranking, confirmation=confirmation)
