@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import scipy.special
 
-from transferability.ranking.expected import KnownAccuracy, expected_accuracies, published_accuracies
+from transferability.ranking.expected import KnownAccuracy, expected_accuracies, published_accuracies, surprises
 from transferability.ranking.target_effect import predict, variance_components
 
 Row = list[object]
@@ -98,7 +98,7 @@ def held_by_student(known: list[KnownAccuracy], own: list[KnownAccuracy], given:
 
     targets, group = np.unique([pair.target for pair in known], return_inverse=True)
     (x, y), (x_new, y_new) = logits(known), logits([pair for pair in own if pair not in given])
-    residual, between = variance_components(x, y, group)
+    residual, between, _ = variance_components(x, y, group)
     found = predict(x, y, group, x_new, between / residual, (*logits(given), np.ones(len(given))))
     quantile = scipy.special.stdtrit(len(x) - len(targets) - 1, 0.95)
     return (np.abs(y_new - found.centre) <= quantile * np.sqrt(residual) * found.deviation).tolist()
@@ -130,6 +130,39 @@ def confirmed(rng: np.random.Generator, times: int) -> Iterator[Row]:
         ]
         yield [n_targets, "published", *_confirmed_row(worlds)]
     yield [f"brief against full fine-tuning, log odds: {brief_against_full():+.3f}"]
+
+
+def wrong(rng: np.random.Generator, times: int) -> Iterator[Row]:
+    """Of the others where the first encoder by its probe is fine-tuned to 10 %: told so, held / width / error."""
+    # In the last column of the same targets as they are: how often one of the first three is told to be far off.
+    yield ["targets known", "deviations of target, pair", "m = 1", "m = 3", "m = 3, none went wrong: told"]
+    for n_targets in (2, 3, 5, 8):
+        for deviations in ((0.8, 0.5), (0.3, 0.7)):
+            drawn = [targets_of(rng, n_targets + 1, 9, *deviations, 0.0) for _ in range(times)]
+            worlds = [([pair for pairs in others for pair in pairs], own) for *others, own in drawn]
+            yield [n_targets, ", ".join(map(str, deviations)), *_wrong_row(worlds)]
+    pairs = sorted(published_accuracies(), key=lambda pair: -pair.probe)
+    worlds = [
+        ([pair for pair in pairs if pair.target != target], [pair for pair in pairs if pair.target == target])
+        for target in sorted({pair.target for pair in pairs})
+    ]
+    yield [4, "published", *_wrong_row(worlds)]
+
+
+def _wrong_row(worlds: list[tuple[list[KnownAccuracy], list[KnownAccuracy]]]) -> Row:
+    cells: Row = []
+    for m in (1, 3):
+        told, after = [], []
+        for known, own in worlds:
+            given = [own[0]._replace(fine_tuned=0.1), *own[1:m]]
+            told.append(given[0] in [pair for pair, _ in surprises(given, known)])
+            found = expected_accuracies([pair.probe for pair in own[m:]], known, confirmed=given)
+            after += [
+                (each.low <= pair.fine_tuned <= each.high, each.high - each.low, abs(each.value - pair.fine_tuned))
+                for each, pair in zip(found, own[m:], strict=True)
+            ]
+        cells.append("{:.2f}, {:.3f} / {:.2f} / {:.3f}".format(np.mean(told), *np.mean(after, axis=0)))
+    return [*cells, f"{np.mean([bool(surprises(own[:3], known)) for known, own in worlds]):.3f}"]
 
 
 def brief_against_full() -> float:

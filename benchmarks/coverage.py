@@ -1,6 +1,6 @@
 """Coverage and width of what a ranking says of new data, by simulation.
 
-    python benchmarks/coverage.py             # all seven tables, some ten CPU minutes
+    python benchmarks/coverage.py             # all eight tables, some ten CPU minutes
     python benchmarks/coverage.py --times 100 --only folds
 
 - `intervals`: of the accuracy of the first of a list of like encoders, and of its mean loss.
@@ -11,6 +11,7 @@
 - `unequal`: of counts of rows with unequal chances, exactly.
 - `expected`: of fine-tuned accuracies on a new target, from few known ones.
 - `confirmed`: the same with the first encoders of the new target fine-tuned.
+- `wrong`: the same where one of them went wrong.
 
 What is claimed is 95 %, and 90 % of expected accuracies. Widths are of the end that matters: from the observed accuracy
 down, from the observed loss up.
@@ -23,7 +24,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import scipy.stats
-from _expected import confirmed, expected
+from _expected import confirmed, expected, wrong
 
 from transferability.ranking.best_set import best_by_accuracy, best_by_loss
 from transferability.statistics.bounded_means import (
@@ -236,6 +237,7 @@ TABLES = {
     "unequal": unequal,
     "expected": expected,
     "confirmed": confirmed,
+    "wrong": wrong,
 }
 
 

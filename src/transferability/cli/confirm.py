@@ -42,13 +42,16 @@ class RankedEncoders(NamedTuple):
 
     Attributes
     ----------
-    by_row : dict of str to str or Encoder
-        By the name of their row: what was given to the ranking, or an identifier.
+    by_name : dict of str to str or Encoder
+        What was given to the ranking, or an identifier.
+    ranked_as : dict of str to str
+        Name of the row, of those that are ranked by a hidden layer.
     n_ranked : int
         How many encoders there were, with those that left a race.
     """
 
-    by_row: dict[str, Any]
+    by_name: dict[str, Any]
+    ranked_as: dict[str, str]
     n_ranked: int
 
 
@@ -63,58 +66,73 @@ def in_order(record: Mapping[str, Any], given: Sequence[Any] = ()) -> RankedEnco
         What the ranking was made of, where that is known: identifiers may have short names.
     """
     from transferability.encoders.naming import split_alias
-    from transferability.ranking.confirmation import whole_name
+    from transferability.pipeline.whole_encoder import base_of
+    from transferability.ranking.base_encoder import base_encoder_of, identifier_of
 
     loads = {}
     for each in given:
-        alias, identifier = split_alias(each) if isinstance(each, str) else (None, whole_name(each.name))
+        alias, identifier = split_alias(each) if isinstance(each, str) else (None, base_of(each).name)
         loads[alias or identifier] = each
-    by_row: dict[str, Any] = {}
-    seen: set[str] = set()
+    by_name: dict[str, Any] = {}
+    ranked_as: dict[str, str] = {}
+    models: set[str] = set()
+    names: set[str] = set()
     for entry in record["ranking"]:
-        name = whole_name(entry["encoder"])
-        if name not in seen:
-            by_row[entry["encoder"]] = loads.get(name, whole_name(str(entry.get("identifier") or name)))
-            seen.add(name)
+        name = base_encoder_of(entry)
+        model = entry.get("weights_hash") or name  # of two names of one model the first counts
+        if model not in models and name not in names:
+            by_name[name] = loads.get(name, identifier_of(entry))
+            if name != entry["encoder"]:
+                ranked_as[name] = entry["encoder"]
+        models.add(model)
+        names.add(name)
     race = (record.get("made") or {}).get("race") or {}
-    seen.update(whole_name(each["encoder"]) for each in race.get("dropped", ()))
-    return RankedEncoders(by_row, len(seen))
+    names.update(base_encoder_of(each) for each in race.get("dropped", ()))
+    return RankedEncoders(by_name, ranked_as, len(names))
 
 
 def confirm_first(
-    ranked: RankedEncoders, top: int, part: Part, settings: Settings, executor: str, folder: Path | None
+    record: Mapping[str, Any],
+    given: Sequence[Any],
+    top: int,
+    part: Part,
+    settings: Settings,
+    executor: str,
+    folder: Path | None,
 ) -> Confirmation:
-    """Fine-tune the first encoders that can be, on a target; those passed over are told last, with the reason.
+    """Fine-tune the first encoders of a ranking that can be; those passed over are told last, with the reason.
 
     What is done is kept in the folder of results, else in the cache.
     """
     from transferability.features import default_cache_folder
-    from transferability.ranking.confirmation import Confirmed, whole_name
+    from transferability.ranking.confirmation import Confirmed
+    from transferability.ranking.expectations import with_surprises
     from transferability.ranking.store import ResultStore
     from transferability.validation.confirm import confirm, first_trainable, run_here
 
     split = check_confirmable(part, settings)
+    ranked = in_order(record, given)
     place = folder if folder is not None else (default_cache_folder() if settings.cache else None)
     run: Callable[..., Any] = run_here
     if executor == "ray":
         from transferability.validation.ray import run_on_ray as run
     with show_progress() as progress:
-        chosen, reasons = first_trainable(ranked.by_row, top, settings)
+        chosen, reasons = first_trainable(ranked.by_name, top, settings)
         found = confirm(
             chosen,
             split,
             settings=settings,
             store=None if place is None else ResultStore(place / FILE),
             executor=run,
+            ranked_as=ranked.ranked_as,
             n_ranked=ranked.n_ranked,
             progress=progress,
         )
-    passed_over = []
-    for row, reason in reasons.items():
-        name = whole_name(row)
-        ranked_as = None if name == row else row
-        passed_over.append(Confirmed(name, None, note=f"passed over: {reason}", ranked_as=ranked_as))
-    return replace(found, entries=(*found.entries, *passed_over))
+    passed_over = [
+        Confirmed(name, None, note=f"passed over: {reason}", ranked_as=ranked.ranked_as.get(name))
+        for name, reason in reasons.items()
+    ]
+    return with_surprises(record, replace(found, entries=(*found.entries, *passed_over)))
 
 
 def check_confirmable(part: Part, settings: Settings) -> Split:
@@ -172,12 +190,11 @@ def confirm_file(
         raise OptionError(message)
     part = load_part(data, settings)
     _check_data(part, made)
-    ranked = in_order(record, given)
-    before = _n_tuned_before(record, ranked)
+    before = _n_tuned_before(record, in_order(record, given))
     if before > top:
         text = f"{before:,} encoders were fine-tuned before, and {top:,} count now; "
         notice(text + f"`--top {before}` brings the others back.")
-    found = confirm_first(ranked, top, part, settings, executor, folder)
+    found = confirm_first(record, given, top, part, settings, executor, folder)
     record = with_confirmation(record, found)
     write_ranking_record(record, details, folder)
     return found, {each["encoder"]: each["relatedness"]["transferred_accuracy"] for each in record["ranking"]}
@@ -186,8 +203,8 @@ def confirm_file(
 def _n_tuned_before(record: Mapping[str, Any], ranked: RankedEncoders) -> int:
     """Return how many of the first encoders a ranking has fine-tuned already."""
     entries = (record.get("confirmation") or {}).get("entries", ())
-    tuned = {each.get("ranked_as") or each["encoder"] for each in entries if each["accuracy"] is not None}
-    return len(tuned & set(ranked.by_row))
+    tuned = {each["encoder"] for each in entries if each["accuracy"] is not None}
+    return len(tuned & set(ranked.by_name))
 
 
 def _settings_of(made: Mapping[str, Any], settings: Settings) -> Settings:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from transferability.cli.asking import EncodersOption, ReferencesOption, Targets, Zoo, only
-from transferability.cli.confirm import check_confirmable, confirm_first, in_order
+from transferability.cli.confirm import check_confirmable, confirm_first
 from transferability.cli.options import (
     GroundCost,
     JsonFlag,
@@ -152,8 +152,8 @@ def rank(
     ranking = kept.ranking
     ranking = replace(ranking, known=pairs, provenance=_made(ranking, wanted, raced_by_default=by_default))
     if confirm is not None and not kept.interrupted:
-        ordered = in_order(ranking.to_dict(), choice.encoders)
-        ranking = replace(ranking, confirmation=confirm_first(ordered, confirm, part, settings, executor, folder))
+        confirmed = confirm_first(ranking.to_dict(), choice.encoders, confirm, part, settings, executor, folder)
+        ranking = replace(ranking, confirmation=confirmed)
     print_json(ranking.to_dict()) if json else show_ranking(ranking, wide=wide)
     _write(ranking, folder, csv, drawings)
     if not json:

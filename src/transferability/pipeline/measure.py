@@ -23,6 +23,7 @@ from transferability.pipeline.describe import SampleCache, described, nearest
 from transferability.pipeline.extraction import Extraction, Loaded, LoadedReference
 from transferability.pipeline.installed_packs import installed_packs, relate_to_packs
 from transferability.pipeline.packs import fingerprint_of
+from transferability.pipeline.whole_encoder import whole_encoder
 from transferability.ranking.entry import EncoderCost, LinearProbe, Ranked, ScoreColumn
 from transferability.relatedness.estimator import TaskRelatedness
 from transferability.relatedness.packs.pack import ReferencePack
@@ -205,7 +206,9 @@ class Measurement:
         cost = EncoderCost(dimension=fit.n_features)
         can_train = fine_tunable(view)
         return Ranked(
-            view.name, view.n_parameters, result, values, notes, seconds, keys, trained, cost, fine_tunable=can_train
+            *(view.name, view.n_parameters, result, values, notes, seconds, keys, trained, cost),
+            fine_tunable=can_train,
+            **whole_encoder(view)._asdict(),
         )
 
     def _scores(

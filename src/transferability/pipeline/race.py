@@ -13,12 +13,14 @@ from typing import Any, Literal
 
 from transferability._criteria import QUANTITIES, TRANSFERRED, TRANSFERRED_ACCURACY, Quantity
 from transferability.display.columns import sort_key
+from transferability.encoders.naming import split_alias
 from transferability.errors import LabelError, OptionError, TaskError, TransferabilityError
 from transferability.pipeline.data import Part, Progress, Split
 from transferability.pipeline.extraction import Loaded
 from transferability.pipeline.one_encoder import are_computed
 from transferability.pipeline.race_judge import Executor, Found, Judge, View, comparable
 from transferability.pipeline.race_samples import RaceSample, Sampler
+from transferability.pipeline.whole_encoder import base_of
 from transferability.ranking.entry import Skipped
 from transferability.ranking.race import Sample, leaving
 from transferability.relatedness.estimator import TaskRelatedness
@@ -41,6 +43,7 @@ class Dropped:
     rival: str  # whose lead decided
     rival_value: float
     p_value: float  # of "it is among the first", shared over all comparisons and rounds
+    base_encoder: str  # the encoder, where this is a layer of it; by its short name, where it has one
 
 
 @dataclass(frozen=True)
@@ -259,8 +262,16 @@ def _drop(race: Race, sample: Sample, error: float) -> None:
     found = leaving(sample, first=race.first, error=error, n_encoders=race.n_began)
     for place, why in found.items():
         rival, p_value = names[why.rival], min(1.0, why.p_value * n_rounds)
-        race.dropped.append(Dropped(names[place], len(sample.parts), why.value, rival, why.rival_value, p_value))
+        base = _base_encoder(race.encoders[place])
+        race.dropped.append(Dropped(names[place], len(sample.parts), why.value, rival, why.rival_value, p_value, base))
     race.encoders = [each for place, each in enumerate(race.encoders) if place not in found]
+
+
+def _base_encoder(encoder: str | Loaded) -> str:
+    if isinstance(encoder, str):
+        alias, identifier = split_alias(encoder)
+        return alias or identifier
+    return base_of(encoder).name
 
 
 def _name(encoder: str | Loaded) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
@@ -10,26 +9,7 @@ from typing import Any
 
 from transferability.statistics.intervals import ConfidenceInterval, clopper_pearson
 
-__all__ = ["Confirmation", "Confirmed", "whole_name"]
-
-_LAYER = "/layer="
-_FILE = re.compile(r"/[^/]*\.(onnx|pt2?|pth|py|safetensors|npz|npy|h5|hdf5)\b|/.*[#?]|/$", re.IGNORECASE)
-
-
-def whole_name(row: str) -> str:
-    """Return the name of the encoder that a row of a ranking is of, where the row is one of its hidden layers.
-
-    A path may have a folder of that form; what follows is a file then, and no layer.
-
-    Examples
-    --------
-    >>> whole_name("timm:resnet18/layer=layer3"), whole_name("timm:resnet18")
-    ('timm:resnet18', 'timm:resnet18')
-    >>> whole_name("onnx:runs/layer=3/m.onnx"), whole_name("onnx:runs/layer=3/m.onnx/layer=/block/Add")
-    ('onnx:runs/layer=3/m.onnx', 'onnx:runs/layer=3/m.onnx')
-    """
-    whole, found, layer = row.rpartition(_LAYER)
-    return whole if found and not _FILE.search(layer) else row
+__all__ = ["Confirmation", "Confirmed"]
 
 
 @dataclass(frozen=True)
@@ -74,6 +54,11 @@ class Confirmed:
         """Name of its row in the ranking."""
         return self.ranked_as or self.encoder
 
+    @property
+    def layer(self) -> str:
+        """Name of the layer that it is ranked by; empty where that is the encoder itself."""
+        return self.row.removeprefix(self.encoder).removeprefix("/layer=")
+
 
 @dataclass(frozen=True)
 class Confirmation:
@@ -109,7 +94,11 @@ class Confirmation:
 
     @cached_property
     def intervals(self) -> tuple[ConfidenceInterval | None, ...]:
-        """Where each accuracy lies on new data, 95 % for all at once (Clopper-Pearson).
+        """Where each accuracy lies on new data, 95 % for all at once: see `intervals_of`."""
+        return self.intervals_of(0.95)
+
+    def intervals_of(self, confidence: float) -> tuple[ConfidenceInterval | None, ...]:
+        """Return where each accuracy lies on new data, with a confidence that holds for all at once (Clopper-Pearson).
 
         All are those that were fine-tuned, or every encoder of the ranking that chose them. A ranking has measured its
         encoders on these rows, and of a long list of like ones the first are those that were lucky on them. Whichever
@@ -118,7 +107,9 @@ class Confirmation:
         n_shared = max(1, self.n_ranked or 0, self._n_tuned)
         n_rows = self.n_different or self.n_test
         return tuple(
-            None if each.accuracy is None else clopper_pearson(round(each.accuracy * n_rows), n_rows, n_shared=n_shared)
+            None
+            if each.accuracy is None
+            else clopper_pearson(round(each.accuracy * n_rows), n_rows, confidence=confidence, n_shared=n_shared)
             for each in self.entries
         )
 
@@ -127,8 +118,8 @@ class Confirmation:
         return sum(each.accuracy is not None for each in self.entries)
 
     def of(self, encoder: str) -> Confirmed | None:
-        """Return what is known of an encoder, by its name or that of one of its layers."""
-        return next((each for each in self.entries if each.encoder in (encoder, whole_name(encoder))), None)
+        """Return what is known of an encoder, by its name or that of its row in the ranking."""
+        return next((each for each in self.entries if encoder in (each.encoder, each.row)), None)
 
     @property
     def in_words(self) -> str:
@@ -138,7 +129,7 @@ class Confirmation:
             return "No encoder could be fine-tuned: the ranking is not confirmed."
         interval = self.intervals[0]
         assert interval is not None
-        layer = "" if best.ranked_as is None else f", ranked by its layer {best.ranked_as.rpartition(_LAYER)[2]},"
+        layer = "" if best.ranked_as is None else f", ranked by its layer {best.layer},"
         shared = (
             "" if interval.n_shared == self._n_tuned else f", shared over the {interval.n_shared:,} that were ranked"
         )

@@ -98,6 +98,10 @@ class Ranked:
     fine_tunable : bool or None
         Whether its weights can be trained: not those of functions and of features that are computed already. None where
         only trying tells, as of ONNX graphs.
+    base_encoder, layer : str or None
+        Of a hidden layer the name of the encoder, and which layer it is; None where the row is of the encoder itself.
+    weights_hash : str or None
+        The same of two names of one model; None of what has no weights.
     """
 
     encoder: str
@@ -111,6 +115,9 @@ class Ranked:
     cost: EncoderCost = EncoderCost()
     identifier: str | None = None
     fine_tunable: bool | None = None
+    base_encoder: str | None = None
+    layer: str | None = None
+    weights_hash: str | None = None
 
     def expected(self, known: Sequence[KnownAccuracy] | None) -> ExpectedAccuracy | None:
         """Return the accuracy to be expected after fine-tuning, from its linear probe; None where there is none."""
@@ -121,9 +128,8 @@ class Ranked:
         """What expected accuracies are made of; copies among the rows of the probe count once."""
         measured, copies = self.relatedness.transferred_correct, self.relatedness.first_copies
         n_rows = None if measured is None else len(measured) if copies is None else len(np.unique(copies))
-        return ProbedEncoder(
-            self.encoder, None if self.probe is None else self.probe.accuracy, n_rows, self.fine_tunable
-        )
+        accuracy = None if self.probe is None else self.probe.accuracy
+        return ProbedEncoder(self.encoder, accuracy, n_rows, self.fine_tunable, self.base_encoder, self.weights_hash)
 
     def value(self, criterion: str) -> float:
         """Return what a ranking sorts by; nan where it is not known.
@@ -158,6 +164,9 @@ class Ranked:
         del relatedness["standing"]  # of it alone: a ranking shares confidence over its list
         return {
             "encoder": self.encoder,
+            "base_encoder": self.base_encoder or self.encoder,
+            "layer": self.layer,
+            "weights_hash": self.weights_hash,
             "identifier": self.identifier,
             "n_parameters": self.n_parameters,
             "seconds": self.seconds,

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
-from transferability.ranking.confirmation import Confirmation, Confirmed, whole_name
-from transferability.ranking.expected import (
-    ExpectedAccuracy,
-    KnownAccuracy,
-    expected_accuracies,
-    published_accuracies,
-)
+from transferability.display.formats import percent
+from transferability.ranking.base_encoder import base_encoder_of
+from transferability.ranking.confirmation import Confirmation
+from transferability.ranking.conformal import CONFIDENCE
+from transferability.ranking.expected import ExpectedAccuracy, expected_accuracies, surprises
+from transferability.ranking.known_accuracies import N_ROWS, KnownAccuracy, published_accuracies
 
-__all__ = ["ProbedEncoder", "expectations", "expectations_of_record"]
+__all__ = ["ProbedEncoder", "expectations", "expectations_of_record", "with_surprises"]
 
 
 class ProbedEncoder(NamedTuple):
@@ -29,12 +29,28 @@ class ProbedEncoder(NamedTuple):
         That it was measured on, copies counted once; None where unknown.
     fine_tunable : bool or None
         None where only trying tells.
+    base_encoder : str or None
+        The encoder that it is a layer of; None where it is the encoder itself.
+    weights_hash : str or None
+        The same of two names of one model; None where unknown.
     """
 
     encoder: str
     probe: float | None
     n_rows: int | None
     fine_tunable: bool | None
+    base_encoder: str | None = None
+    weights_hash: str | None = None
+
+    @property
+    def whole(self) -> str:
+        """Name of the whole encoder."""
+        return self.base_encoder or self.encoder
+
+    @property
+    def model(self) -> str:
+        """What is the same of all layers and of all names of one model."""
+        return self.weights_hash or self.whole
 
 
 def expectations(
@@ -47,7 +63,8 @@ def expectations(
 ) -> list[ExpectedAccuracy | None]:
     """Return what to expect of each row; None where nothing is known, or the encoder cannot be fine-tuned.
 
-    What is fine-tuned is the whole encoder, so all rows of one, its hidden layers, expect the same.
+    What is fine-tuned is the whole encoder, so all rows of one, its hidden layers and other names of it, expect the
+    same.
 
     Parameters
     ----------
@@ -62,75 +79,137 @@ def expectations(
     target : str, optional
         Known pairs of this target are left out: it is no other one. Nothing is expected where fewer than two are left.
     """
-    if known is None and pictures:
-        known = published_accuracies()
-    if known is not None:
-        known = [pair for pair in known if pair.target != target]
-        known = known if len({pair.target for pair in known}) > 1 else None
-    tuned = {} if confirmation is None else {each.encoder: each for each in confirmation.entries}
+    known = _usable(known, pictures=pictures, target=target)
+    measured = {} if confirmation is None else _measured(encoders, confirmation)
     pairs = () if confirmation is None else _confirmed_pairs(encoders, confirmation)
-    found: list[ExpectedAccuracy | None] = []
     trained = _trained(encoders)
-    for each in encoders:
-        own = tuned.get(each.encoder, tuned.get(whole_name(each.encoder)))
-        each = trained[whole_name(each.encoder)]
-        if own is not None:
-            found.append(_measured(own, confirmation))
-        elif each.probe is None or each.fine_tunable is False or known is None:
-            found.append(None)
-        else:
-            n_rows = {} if each.n_rows is None else {"n_rows": each.n_rows}
-            found += expected_accuracies([each.probe], known, confirmed=pairs, **n_rows)
+    found: list[ExpectedAccuracy | None] = [None] * len(encoders)
+    asked: list[int] = []
+    for place, each in enumerate(encoders):
+        row = trained[each.model]
+        if each.model in measured:
+            found[place] = measured[each.model]
+        elif row.probe is not None and row.fine_tunable is not False:
+            asked.append(place)
+    if known is not None and asked:
+        rows = [trained[encoders[place].model] for place in asked]
+        n_rows = [N_ROWS if row.n_rows is None else row.n_rows for row in rows]
+        probes = [row.probe for row in rows if row.probe is not None]
+        for place, expected in zip(
+            asked, expected_accuracies(probes, known, confirmed=pairs, n_rows=n_rows), strict=True
+        ):
+            found[place] = expected
     return found
+
+
+def _usable(known: Sequence[KnownAccuracy] | None, *, pictures: bool, target: str | None) -> list[KnownAccuracy] | None:
+    """Return the pairs of other targets, by default the published ones; None where fewer than two targets are left."""
+    if known is None:
+        known = published_accuracies() if pictures else ()
+    others = [pair for pair in known if pair.target != target]
+    return others if len({pair.target for pair in others}) > 1 else None
 
 
 def expectations_of_record(
     record: Mapping[str, Any], confirmation: Confirmation | None
 ) -> list[ExpectedAccuracy | None]:
     """Return the same of a ranking as JSON values, `Ranking.to_dict()`, and of what was fine-tuned since."""
+    encoders, known, pictures, target = _of_record(record)
+    return expectations(encoders, confirmation, known, pictures=pictures, target=target)
+
+
+def with_surprises(record: Mapping[str, Any], confirmation: Confirmation) -> Confirmation:
+    """Return a confirmation with a note on each encoder that is far from what was expected of it.
+
+    Parameters
+    ----------
+    record : mapping
+        The ranking, `Ranking.to_dict()`.
+    confirmation : Confirmation
+    """
+    encoders, known, pictures, target = _of_record(record)
+    usable = _usable(known, pictures=pictures, target=target)
+    if usable is None:
+        return confirmation
+    notes = {}
+    for pair, expected in surprises(_confirmed_pairs(encoders, confirmation), usable):
+        notes[pair.encoder] = (
+            f"fine-tuned, it is right in {percent(pair.fine_tuned)}, and {percent(expected.low)} to "
+            f"{percent(expected.high)} were expected from its linear probe ({percent(pair.probe)}): either its "
+            "training went wrong, or this target is unlike the known ones. Intervals of the others allow for both."
+        )
+    entries = (
+        replace(each, note=f"{each.note} {notes[each.encoder]}".strip()) if each.encoder in notes else each
+        for each in confirmation.entries
+    )
+    return replace(confirmation, entries=tuple(entries))
+
+
+def _of_record(
+    record: Mapping[str, Any],
+) -> tuple[list[ProbedEncoder], tuple[KnownAccuracy, ...] | None, bool, str | None]:
     encoders = [
         ProbedEncoder(
-            each["encoder"], (each.get("probe") or {}).get("accuracy"), each.get("probe_rows"), each.get("fine_tunable")
+            each["encoder"],
+            (each.get("probe") or {}).get("accuracy"),
+            each.get("probe_rows"),
+            each.get("fine_tunable"),
+            base_encoder_of(each),
+            each.get("weights_hash"),
         )
         for each in record["ranking"]
     ]
     known = record.get("known")
     pairs = None if known is None else tuple(KnownAccuracy(**pair) for pair in known)
     data = (record.get("made") or {}).get("data") or [{}]
-    return expectations(
-        encoders, confirmation, pairs, pictures=data[0].get("kind") == "image", target=record.get("target")
-    )
+    return encoders, pairs, data[0].get("kind") == "image", record.get("target")
 
 
 def _trained(encoders: Sequence[ProbedEncoder]) -> dict[str, ProbedEncoder]:
-    """Return for each whole encoder the row whose probe stands for it: of its last layer, as the known pairs are.
+    """Return for each model the row whose probe stands for it: of its last layer, as the known pairs are.
 
     Where only hidden layers were ranked that is the first of its rows.
     """
     rows: dict[str, ProbedEncoder] = {}
     for each in encoders:
-        whole = whole_name(each.encoder)
-        if each.encoder == whole or whole not in rows:
-            rows[whole] = each
+        known = rows.get(each.model)
+        if known is None or (each.encoder == each.whole and known.encoder != known.whole):
+            rows[each.model] = each
     return rows
 
 
-def _measured(confirmed: Confirmed, confirmation: Confirmation | None) -> ExpectedAccuracy | None:
-    """Return the accuracy of an encoder that was fine-tuned, with its interval; None where it could not be."""
-    interval = None if confirmation is None else confirmation.intervals[confirmation.entries.index(confirmed)]
-    if confirmed.accuracy is None or interval is None:
-        return None
-    return ExpectedAccuracy(confirmed.accuracy, interval.low, interval.high, 0, 0, measured=True)
+def _models(encoders: Sequence[ProbedEncoder]) -> dict[str, str]:
+    """Return the model of each name of a whole encoder."""
+    return {each.whole: each.model for each in encoders}
+
+
+def _measured(encoders: Sequence[ProbedEncoder], confirmation: Confirmation) -> dict[str, ExpectedAccuracy | None]:
+    """Return accuracies with 90 % intervals, by model; None of what could not be fine-tuned."""
+    models = _models(encoders)
+    found: dict[str, ExpectedAccuracy | None] = {}
+    for each, interval in zip(confirmation.entries, confirmation.intervals_of(CONFIDENCE), strict=True):
+        model = models.get(each.encoder, each.encoder)
+        if each.accuracy is None or interval is None:
+            found.setdefault(model, None)
+        elif found.get(model) is None:
+            found[model] = ExpectedAccuracy(each.accuracy, interval.low, interval.high, 0, 0, measured=True)
+    return found
 
 
 def _confirmed_pairs(encoders: Sequence[ProbedEncoder], confirmation: Confirmation) -> tuple[KnownAccuracy, ...]:
-    """Return probe and fine-tuned accuracy of those that were fine-tuned; the probe of the last layer where known."""
-    trained = _trained(encoders)
+    """Return probe and fine-tuned accuracy of the models that were fine-tuned, each once.
+
+    The probe is that of the last layer where it is known.
+    """
+    trained, models = _trained(encoders), _models(encoders)
     n_test = confirmation.n_different or confirmation.n_test
-    pairs = []
+    pairs: dict[str, KnownAccuracy] = {}
     for each in confirmation.entries:
-        row = trained.get(each.encoder)
-        if each.accuracy is not None and row is not None and row.probe is not None:
+        model = models.get(each.encoder, each.encoder)
+        row = trained.get(model)
+        if each.accuracy is not None and row is not None and row.probe is not None and model not in pairs:
             probe_rows = n_test if row.n_rows is None else row.n_rows
-            pairs.append(KnownAccuracy(confirmation.target, each.encoder, row.probe, each.accuracy, probe_rows, n_test))
-    return tuple(pairs)
+            pairs[model] = KnownAccuracy(
+                confirmation.target, each.encoder, row.probe, each.accuracy, probe_rows, n_test
+            )
+    return tuple(pairs.values())

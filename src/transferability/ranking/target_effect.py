@@ -32,6 +32,11 @@ model*; that encoders are chosen by x changes nothing).
 The variances are those of the analysis of variance: :math:`\sigma^2` from the residuals about one line for each target
 with a common slope, :math:`\rho \sigma^2` from how much larger those about one line for all are (Henderson's third
 method).
+
+Encoders that are known on the target tell how much it scatters, too. Their squared distance Q from what the other
+targets let expect, by the covariance of that in units of :math:`\sigma^2`, has the mean :math:`m \sigma^2`. So, with
+the :math:`\nu` degrees of freedom of :math:`\sigma^2`, the pooled variance is
+:math:`(\nu \sigma^2 + Q) / (\nu + m)`.
 """
 
 from __future__ import annotations
@@ -42,7 +47,11 @@ import numpy as np
 
 from transferability._array import FloatArray, IntArray
 
-__all__ = ["Prediction", "predict", "variance_components"]
+__all__ = ["OnTarget", "Prediction", "VarianceComponents", "pooled_variance", "predict", "variance_components"]
+
+
+OnTarget = tuple[FloatArray, FloatArray, FloatArray]
+"""Logits of probes and fine-tuned accuracies of encoders on the target itself, and their weights a; each (m,)."""
 
 
 class Prediction(NamedTuple):
@@ -53,14 +62,35 @@ class Prediction(NamedTuple):
     centre : array of shape (n,)
     deviation : array of shape (n,)
         Standard deviation, in units of σ; infinite where the line is not known.
+    slope : float
+        β; 0 where the line is not known.
     """
 
     centre: FloatArray
     deviation: FloatArray
+    slope: float
 
 
-def variance_components(x: FloatArray, y: FloatArray, group: IntArray) -> tuple[float, float]:
-    """Return the variances σ² within targets and ρ σ² between them; the latter is 0 where nothing tells the two apart.
+class VarianceComponents(NamedTuple):
+    """Variances of the logits of fine-tuned accuracies.
+
+    Attributes
+    ----------
+    within : float
+        σ².
+    between : float
+        ρ σ²; 0 where nothing tells the two apart.
+    n_free : int
+        Degrees of freedom of σ².
+    """
+
+    within: float
+    between: float
+    n_free: int
+
+
+def variance_components(x: FloatArray, y: FloatArray, group: IntArray) -> VarianceComponents:
+    """Return the variances within targets and between them.
 
     Parameters
     ----------
@@ -73,17 +103,18 @@ def variance_components(x: FloatArray, y: FloatArray, group: IntArray) -> tuple[
     x_within, y_within = (each - (np.bincount(group, each) / counts)[group] for each in (x, y))
     x_about, y_about = x - x.mean(), y - y.mean()
     within, n_slopes = _about_a_line(x_within, y_within)
-    whole, _ = _about_a_line(x_about, y_about)
-    left = n - n_groups - n_slopes
-    if left < 1:  # each target has one encoder, say
-        return whole / max(1, n - 1 - n_slopes), 0.0
-    residual = within / left
-    # E[whole − within] = (K − 1) σ² + ρσ² (n − tr((Z'Z)⁻¹ Z'GG'Z)), Z = (1, x), G the indicators of targets
+    whole, n_slopes_of_all = _about_a_line(x_about, y_about)
+    n_free, n_free_of_all = n - n_groups - n_slopes, n - 1 - n_slopes_of_all
+    if n_free < 1:  # each target has one encoder, say
+        return VarianceComponents(whole / max(1, n_free_of_all), 0.0, max(1, n_free_of_all))
+    residual = within / n_free
+    # E[whole − within] = (free of all − free) σ² + ρσ² (n − tr((Z'Z)⁻¹ Z'GG'Z)), Z = (1, x), G indicators of targets
     spread = float(x_about @ x_about)
     sums = np.bincount(group, x_about)
-    trace = float(counts @ counts) / n + (float(sums @ sums) / spread if spread > 0 else 0.0)
-    between = max(0.0, (whole - within - (n_groups - 1) * residual) / (n - trace)) if n > trace else 0.0
-    return residual, between
+    trace = float(counts @ counts) / n + (float(sums @ sums) / spread if n_slopes_of_all else 0.0)
+    told_apart = n - trace > _ROUNDING * n
+    excess = whole - within - (n_free_of_all - n_free) * residual
+    return VarianceComponents(residual, max(0.0, excess / (n - trace)) if told_apart else 0.0, n_free)
 
 
 def predict(
@@ -92,7 +123,7 @@ def predict(
     group: IntArray,
     at: FloatArray,
     ratio: float,
-    on_target: tuple[FloatArray, FloatArray, FloatArray],
+    on_target: OnTarget,
 ) -> Prediction:
     """Return what is to be expected of encoders on a target of which some are known.
 
@@ -128,10 +159,41 @@ def predict(
     away = np.square(at - w * x_mean[own] - (1 - w) * x_all)
     unsure = away / s_xx if known_slope else np.where(away > _TINY, np.inf, 0.0)
     variance = 1 + ratio / (1 + ratio * size[own]) + (1 - w) ** 2 / weight.sum() + unsure
-    return Prediction(centre, np.sqrt(variance))
+    return Prediction(centre, np.sqrt(variance), slope)
+
+
+def pooled_variance(
+    x: FloatArray,
+    y: FloatArray,
+    group: IntArray,
+    ratio: float,
+    on_target: OnTarget,
+    variance: float,
+    n_free: int,
+) -> float:
+    """Return σ² with the scatter of the encoders that are known on the target pooled into it.
+
+    Parameters
+    ----------
+    x, y, group, ratio, on_target
+        As of `predict`.
+    variance, n_free
+        σ² of the other targets, and its degrees of freedom.
+    """
+    x_own, y_own, weights = on_target
+    distance, count = 0.0, 0
+    for k in range(len(x_own)):  # each from those before it: these errors are independent
+        before = x_own[:k], y_own[:k], weights[:k]
+        found = predict(x, y, group, x_own[k : k + 1], ratio, before)
+        spread = float(found.deviation[0]) ** 2 - 1 + 1 / weights[k]
+        if np.isfinite(spread):
+            distance += float(y_own[k] - found.centre[0]) ** 2 / spread
+            count += 1
+    return (n_free * variance + distance) / (n_free + count)
 
 
 _TINY = 1e-18
+_ROUNDING = 1e-9
 
 
 def _about_a_line(x: FloatArray, y: FloatArray) -> tuple[float, int]:

@@ -12,6 +12,7 @@ from transferability._array import BoolArray, FloatArray, IntArray
 from transferability._criteria import BOUND, TRANSFERRED_ACCURACY, TRANSFERRED_LOSS, Quantity
 from transferability._schema import check_shape
 from transferability.pipeline.measure import score_columns
+from transferability.ranking.base_encoder import base_encoder_of
 from transferability.ranking.entry import EncoderCost, LinearProbe, Ranked, Skipped
 from transferability.ranking.result import Ranking
 from transferability.ranking.store import StoredResult
@@ -71,6 +72,9 @@ def unpack_entry(packed: dict[str, Any]) -> Ranked:
         EncoderCost.from_dict(packed.get("cost")),
         packed.get("identifier"),
         packed.get("fine_tunable"),
+        base if (base := base_encoder_of(packed)) != packed["encoder"] else None,
+        packed.get("layer"),
+        packed.get("weights_hash"),
     )
 
 

@@ -18,7 +18,8 @@ from transferability.encoders import Encoder, FeatureFiles, OutputView, as_train
 from transferability.errors import EncoderError, LabelError, TransferabilityError
 from transferability.pipeline import Progress, Settings, Split
 from transferability.pipeline.extraction import load
-from transferability.ranking.confirmation import Confirmation, Confirmed, whole_name
+from transferability.pipeline.whole_encoder import base_of, weights_hash
+from transferability.ranking.confirmation import Confirmation, Confirmed
 from transferability.ranking.store import ResultStore, result_key
 from transferability.validation.measure import data_identity, encoder_identity
 from transferability.validation.settings import FineTuning, Hyperparameters, TrainingResult
@@ -97,15 +98,21 @@ def first_trainable(
 ) -> tuple[dict[str, NamedEncoder], dict[str, str]]:
     """Return the first encoders that can be fine-tuned, and why those before them cannot, both by name.
 
-    Each is loaded for that, in turn, until there are enough: whether a graph can be trained is known when it is read.
+    Each is loaded for that, in turn, until there are enough. Of two names of one model the first counts.
     """
     chosen: dict[str, NamedEncoder] = {}
     reasons: dict[str, str] = {}
+    names: dict[str, str] = {}  # by the hash of their weights
     for name, encoder in encoders.items():
         if len(chosen) == count:
             break
         try:
-            as_trainable(whole(load(encoder, replace(settings, layer=None))))
+            loaded = whole(load(encoder, replace(settings, layer=None)))
+            first = names.setdefault(weights_hash(loaded) or name, name)
+            if first != name:
+                reasons[name] = f"it is {first!r} by another name: both have the same weights."
+                continue
+            as_trainable(loaded)
         except TransferabilityError as error:
             reasons[name] = str(error)
         else:
@@ -117,6 +124,7 @@ def confirm(
     encoders: Mapping[str, NamedEncoder] | Sequence[NamedEncoder],
     part: Split,
     *,
+    ranked_as: Mapping[str, str] | None = None,
     settings: Settings | None = None,
     tuning: FineTuning = BRIEF,
     store: ResultStore | None = None,
@@ -129,11 +137,13 @@ def confirm(
     Parameters
     ----------
     encoders : sequence of str or Encoder, or mapping of name to these
-        A few, as `Ranking` has them first. One that cannot be fine-tuned is reported, and the others go on. Of one that
-        is ranked by hidden layers (ENCODER/layer=NAME) the whole is fine-tuned, once.
+        A few, as `Ranking` has them first. One that cannot be fine-tuned is reported, and the others go on. Of hidden
+        layers the whole encoder is fine-tuned, once.
     part : Split
         The target and its rows (`transferability.pipeline.prepare`). A fifth of the fitting rows validates; accuracies
         are of the test rows.
+    ranked_as : mapping, optional
+        With a mapping of encoders: the rows of those that are ranked by a hidden layer, by the same names.
     settings : Settings, optional
         Seed, device, workers.
     tuning : FineTuning, optional
@@ -163,12 +173,7 @@ def confirm(
         raise LabelError(message)
     settings = settings or Settings()
     race = _Race(part, settings, tuning, store, executor)
-    if not isinstance(encoders, Mapping):
-        encoders = {each if isinstance(each, str) else each.name: each for each in encoders}
-    rows: dict[str, str] = {}
-    for row in encoders:
-        rows.setdefault(whole_name(row), row)
-    alive = {name: encoders[row] for name, row in rows.items()}
+    alive, rows = _by_name(encoders, ranked_as or {})
     names = list(alive)
     rounds = _rounds(len(alive), tuning, len(part.fit_rows))
     entries: dict[str, Confirmed] = {}
@@ -186,13 +191,26 @@ def confirm(
         n_kept = len(losses) if number == len(rounds) - 1 else halved
         kept = sorted(losses, key=losses.__getitem__)[:n_kept]
         alive = {name: alive[name] for name in names if name in kept}
-    finished = [
-        replace(each, finished=name in alive, ranked_as=None if rows[name] == name else rows[name])
-        for name, each in entries.items()
-    ]
+    finished = [replace(each, finished=name in alive, ranked_as=rows.get(name)) for name, each in entries.items()]
     ordered = sorted(finished, key=lambda each: (each.accuracy is None, not each.finished, -(each.accuracy or 0.0)))
     different = None if part.groups is None else len(np.unique(part.groups[part.test_rows]))
     return Confirmation(part.name, len(part.test_rows), tuple(ordered), tuple(rounds), different, n_ranked)
+
+
+def _by_name(
+    encoders: Mapping[str, NamedEncoder] | Sequence[NamedEncoder], ranked_as: Mapping[str, str]
+) -> tuple[dict[str, NamedEncoder], dict[str, str]]:
+    """Return whole encoders by name, and their rows in a ranking where these are called otherwise."""
+    if isinstance(encoders, Mapping):
+        return dict(encoders), dict(ranked_as)
+    alive, rows = dict[str, NamedEncoder](), dict[str, str]()
+    for each in encoders:
+        row = each if isinstance(each, str) else each.name
+        name = row if isinstance(each, str) else base_of(each).name
+        alive.setdefault(name, each)
+        if row != name:
+            rows.setdefault(name, row)
+    return alive, rows
 
 
 def _rounds(n_encoders: int, tuning: FineTuning, n_rows: int) -> list[int]:

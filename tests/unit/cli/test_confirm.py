@@ -33,18 +33,26 @@ def ranking():
 @pytest.fixture
 def by_layers(ranking):
     first, second = ranking.entries
-    rows = ("small/layer=2", "small/layer=3", "big/layer=1", "small")
-    return replace(
-        ranking, entries=tuple(replace(second if "big" in row else first, encoder=row, identifier=None) for row in rows)
-    )
+    rows = (("small", 2), ("small", 3), ("big", 1), ("small", None))
+    entries = [
+        replace(second if base == "big" else first, encoder=base)
+        if layer is None
+        else replace(
+            second if base == "big" else first, encoder=f"{base}/layer={layer}", base_encoder=base, layer=str(layer)
+        )
+        for base, layer in rows
+    ]
+    return replace(ranking, entries=tuple(entries))
 
 
 def test_an_encoder_is_there_once_by_its_best_layer(by_layers) -> None:
-    race = {"dropped": [{"encoder": "slow/layer=1"}, {"encoder": "slow/layer=2"}, {"encoder": "small/layer=7"}]}
+    former = [{"encoder": "slow/layer=1"}, {"encoder": "slow/layer=2"}, {"encoder": "small/layer=7"}]
+    race = {"dropped": [*former, {"encoder": "hf:a/layer=2", "base_encoder": "hf:a/layer=2"}]}
     record = by_layers.to_dict() | {"made": {"race": race}}
     found = cli.in_order(record, ["small=timm:x"])
-    assert found.by_row == {"small/layer=2": "small=timm:x", "big/layer=1": "big"}
-    assert found.n_ranked == 3  # with the one that left a race
+    assert found.by_name == {"small": "small=timm:x", "big": "big"}
+    assert found.ranked_as == {"small": "small/layer=2", "big": "big/layer=1"}
+    assert found.n_ranked == 4  # with those that left a race
 
 
 def test_what_is_confirmed_is_the_whole_encoder(by_layers, monkeypatch) -> None:
@@ -66,7 +74,8 @@ def test_what_is_confirmed_is_the_whole_encoder(by_layers, monkeypatch) -> None:
     for name, function in (("train", train), ("load", load), ("as_trainable", as_trainable)):
         monkeypatch.setattr(f"transferability.validation.confirm.{name}", function)
     part = part._replace(dataset=replace(part.dataset, name="bands"), test_rows=part.test_rows[:10])
-    found = cli.confirm_first(cli.in_order(by_layers.to_dict()), 2, part, Settings(cache=False), "local", None)
+    record = by_layers.to_dict()
+    found = cli.confirm_first(record, (), 2, part, Settings(cache=False), "local", None)
     assert [(each.encoder, each.ranked_as) for each in found.entries] == [
         ("big", "big/layer=1"),
         ("small", "small/layer=2"),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
-import scipy.stats
 
 from transferability.cli.show import caveats
 from transferability.encoders.function import FunctionEncoder
@@ -20,9 +20,11 @@ from transferability.ranking.expected import (
     KnownAccuracy,
     expected_accuracies,
     published_accuracies,
+    surprises,
 )
 from transferability.ranking.records import with_confirmation
 from transferability.report.records import read_known
+from transferability.statistics.intervals import clopper_pearson
 
 
 def logit(share):
@@ -48,28 +50,6 @@ def test_pairs_on_a_line_are_expected_on_it() -> None:
     np.testing.assert_allclose([each.value for each in found], [pair.fine_tuned for pair in pairs], atol=2e-3)
     assert max(each.high - each.low for each in found) < 0.01
     assert {(each.n_pairs, each.n_targets) for each in found} == {(24, 4)}
-
-
-def test_the_margin_is_the_quantile_of_residuals_of_targets_left_out() -> None:
-    pairs = world(3, 7, 1)
-    (found,) = expected_accuracies([0.7], pairs, confidence=0.8)
-    residuals = []
-    for target in ("t0", "t1", "t2"):
-        own, others = (
-            [(logit(p.probe), logit(p.fine_tuned)) for p in pairs if (p.target == target) == mine] for mine in (1, 0)
-        )
-        slope, start = np.polyfit(*np.transpose(others), 1)  # type: ignore[call-overload]
-        residuals += [abs(y - start - slope * x) for x, y in own]
-    margin = np.sort(residuals)[int(np.ceil(0.8 * 22)) - 1]
-    margin *= scipy.stats.t.ppf(0.9, 6) / scipy.stats.norm.ppf(0.9)
-    x = np.array([logit(p.probe) for p in pairs])
-    away = np.sqrt((1 + 1 / 21 + (logit(0.7) - x.mean()) ** 2 / (21 * x.var())) / (1 + 2 / 21))
-    margin *= max(away, 1)
-    slope, start = np.polyfit(*np.transpose([(logit(p.probe), logit(p.fine_tuned)) for p in pairs]), 1)  # type: ignore[call-overload]
-    wanted = 1 / (1 + np.exp(-(start + slope * logit(0.7) + np.array([-margin, 0, margin]))))
-    exact = (1001 * wanted - 0.5) / 1000  # the inverse of log odds with half a row more
-    ends = [min(wanted[0], exact[0]), exact[1], max(wanted[2], exact[2])]
-    np.testing.assert_allclose([found.low, found.value, found.high], ends, rtol=1e-9)
 
 
 def test_intervals_of_new_targets_hold_as_often_as_they_claim() -> None:
@@ -108,9 +88,14 @@ def test_a_probe_of_few_rows_or_far_from_the_known_ones_is_less_sure() -> None:
     many, few = (expected_accuracies([1.0], n_rows=n)[0] for n in (1000, 40))
     assert few.low < many.low < many.high
     assert few.high > 0.99
-    (near,), (far,) = (expected_accuracies([each], world(4, 9, 3)) for each in (0.5, 0.9999))
-    centre = [logit(np.array([each.low, each.high])) for each in (near, far)]
-    assert np.ptp(centre[1]) > np.ptp(centre[0])
+    known = world(4, 9, 3, noise=0.2)
+    (near,), (far,) = (expected_accuracies([each], known) for each in (0.5, 0.9999))
+    near_width, far_width = (
+        np.ptp(np.log([each.low / (1 - each.low), each.high / (1 - each.high)])) for each in (near, far)
+    )
+    assert far_width > near_width
+    both = expected_accuracies([1.0, 1.0], n_rows=[1000, 40])
+    assert both == [many, few]
 
 
 def test_pairs_that_agree_leave_what_they_say_inside() -> None:
@@ -122,6 +107,48 @@ def test_pairs_that_agree_leave_what_they_say_inside() -> None:
         assert (elsewhere.low, elsewhere.high) == (0.0, 1.0)
 
 
+def test_before_and_after_are_one_regression() -> None:
+    """An encoder that is fine-tuned to what was expected of it changes no other value."""
+    (expected,) = expected_accuracies([0.6])
+    as_expected = KnownAccuracy("here", "a", 0.6, expected.value)
+    for probe in (0.5, 0.8, 0.95):
+        (before,), (after,) = (expected_accuracies([probe], confirmed=given) for given in ((), (as_expected,)))
+        assert abs(before.value - after.value) < 0.001
+        assert after.high - after.low < before.high - before.low
+
+
+def test_an_encoder_that_went_wrong_is_told_and_leaves_the_others_their_range() -> None:
+    pairs = published_accuracies()
+    target = pairs[0].target
+    own = sorted((pair for pair in pairs if pair.target == target), key=lambda pair: -pair.probe)
+    known = [pair for pair in pairs if pair.target != target]
+    assert surprises(own[:3], known) == []
+    wrong = own[0]._replace(fine_tuned=0.02)
+    (alone,) = surprises([wrong], known)
+    assert alone[0] == wrong
+    assert alone[1] == expected_accuracies([wrong.probe], known)[0]
+    given = [wrong, *own[1:3]]
+    assert [pair for pair, _ in surprises(given, known)] == [wrong]  # the others are told nothing of
+    asked = [pair.probe for pair in own[3:]]
+    found, without = (expected_accuracies(asked, known, confirmed=each) for each in (given, own[1:3]))
+    for both, usual, pair in zip(found, without, own[3:], strict=True):
+        assert both.low <= min(usual.low, pair.fine_tuned)
+        assert max(usual.high, pair.fine_tuned) <= both.high
+        assert both.low < usual.low - 0.01
+        assert (both.value, both.n_confirmed) == (usual.value, 3)
+
+
+def test_a_target_of_large_scatter_makes_the_others_less_sure() -> None:
+    """Two pairs of the target that are as far apart as nothing known, on both sides of the line."""
+    known = world(4, 9, 5, noise=0.3)
+    near = [KnownAccuracy("here", "a", 0.5, 0.64), KnownAccuracy("here", "b", 0.5, 0.6)]
+    far = [KnownAccuracy("here", "a", 0.5, 0.76), KnownAccuracy("here", "b", 0.5, 0.46)]
+    assert surprises(far, known) == []
+    (sure,), (unsure,) = (expected_accuracies([0.5], known, confirmed=given) for given in (near, far))
+    assert unsure.high - unsure.low > 1.04 * (sure.high - sure.low)
+    assert abs(unsure.value - sure.value) < 0.01
+
+
 def test_no_interval_is_a_point() -> None:
     close = [KnownAccuracy(t, str(k), 0.5 + 0.01 * k, 0.52 + 0.01 * k) for t in "ab" for k in range(8)]
     for probe in (0.0, 0.5, 1.0):
@@ -129,8 +156,9 @@ def test_no_interval_is_a_point() -> None:
             (found,) = expected_accuracies([probe], known, n_rows=n_rows)
             assert found.low <= found.value <= found.high
             assert found.high - found.low > 1e-5
-    with pytest.raises(OptionError, match="`n_rows` must be at least 1"):
-        expected_accuracies([0.5], n_rows=0)
+    for wrong in (0, -3, "9", math.nan, math.inf):
+        with pytest.raises(OptionError, match="`n_rows` must be at least 1"):
+            expected_accuracies([0.5], n_rows=[wrong])
 
 
 def test_few_pairs_say_nothing() -> None:
@@ -143,6 +171,13 @@ def test_what_is_no_evidence_is_refused() -> None:
         expected_accuracies([0.5], world(1, 9, 0))
     with pytest.raises(OptionError, match=r"between 0 and 1; got 1\.5"):
         expected_accuracies([1.5])
+    for wrong in (math.nan, -0.1, "0.5", math.inf):
+        pair = KnownAccuracy("t0", "e0", 0.5, wrong)
+        for arguments in ({"known": [*world(2, 9, 0), pair]}, {"confirmed": [pair]}):
+            with pytest.raises(OptionError, match=f"encoder 'e0' on target 't0' in `{next(iter(arguments))}`"):
+                expected_accuracies([0.5], **arguments)
+    with pytest.raises(OptionError, match=r"the number of rows of encoder 'e0'.* at least 1; got -5"):
+        expected_accuracies([0.5], confirmed=[KnownAccuracy("t0", "e0", 0.5, 0.5, rows=-5)])
     with pytest.raises(OptionError, match="`confidence` must be between 0 and 1"):
         expected_accuracies([0.5], confidence=1.0)
 
@@ -189,19 +224,20 @@ def test_nothing_is_expected_of_what_cannot_be_fine_tuned(of_rows) -> None:
 
 def test_what_was_fine_tuned_is_shown_and_tells_what_to_expect_of_the_others(of_rows) -> None:
     first = of_rows[0]
-    names = ("whole", "whole/layer=3", "other", "third/layer=2")
-    ranking = replace(of_rows, entries=tuple(replace(first, encoder=name) for name in names))
-    tuned = Confirmed("whole", 0.75, 0.5, 12, finished=True, ranked_as="whole/layer=3")
+    names = (("whole", None), ("whole/layer=3", "whole"), ("other", None), ("third/layer=2", "third"))
+    entries = [replace(first, encoder=name, base_encoder=base) for name, base in names]
+    ranking = replace(of_rows, entries=tuple(entries))
+    tuned = Confirmed("whole", 33 / 36, 0.5, 12, finished=True, ranked_as="whole/layer=3")
     confirmation = Confirmation("digits", 36, (tuned,), (12,), n_ranked=3)
     found = replace(ranking, confirmation=confirmation)
-    interval = confirmation.intervals[0]
-    measured = ExpectedAccuracy(0.75, interval.low, interval.high, 0, 0, measured=True)
+    interval = clopper_pearson(33, 36, confidence=0.9, n_shared=3)  # as wide as those of the others: 90 %
+    measured = ExpectedAccuracy(33 / 36, interval.low, interval.high, 0, 0, measured=True)
     assert found.expected[:2] == [measured, measured]  # one encoder
-    pair = KnownAccuracy("digits", "whole", first.probe.accuracy, 0.75, 120, 36)
+    pair = KnownAccuracy("digits", "whole", first.probe.accuracy, 33 / 36, 120, 36)
     (wanted,) = expected_accuracies([first.probe.accuracy], confirmed=[pair], n_rows=120)
     assert found.expected[2:] == [wanted, wanted]
     assert wanted.n_confirmed == 1
-    assert ranking.expected[2].value < wanted.value < 0.76  # it was better than the other targets let expect
+    assert ranking.expected[2].value < wanted.value < 33 / 36  # it was better than the other targets let expect
     assert [each["expected"]["measured"] for each in found.records] == [True, True, False, False]
     record = json.loads(json.dumps(ranking.to_dict()))
     assert with_confirmation(record, confirmation)["ranking"] == json.loads(json.dumps(found.to_dict()["ranking"]))

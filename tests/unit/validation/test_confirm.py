@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from transferability.encoders import OutputView
 from transferability.encoders.function import FunctionEncoder
 from transferability.errors import EncoderError, LabelError
 from transferability.pipeline import Settings, prepare
@@ -48,7 +49,7 @@ class Recorder:
         loss = self.losses[job.encoder.name]
         if loss is None:
             return {"reason": "it cannot"}
-        chosen = {"learning_rate": 1e-3 * (1 + ord(job.encoder.name)), "weight_decay": 0.0, "frozen_norm": False}
+        chosen = {"learning_rate": 1e-3 * (1 + ord(job.encoder.name[0])), "weight_decay": 0.0, "frozen_norm": False}
         return {
             "accuracy": 0.9 - loss / 10 + 0.001 * job.epochs, "loss": 1.0, "validation_accuracy": 0.5, "epochs": 2,
             "probe_accuracy": 0.1, "validation_loss": loss, "chosen": chosen, "seconds": 1.5,
@@ -177,7 +178,7 @@ def test_a_race_of_networks_is_resumed_and_the_same_without_a_store(make_encoder
 
 
 def test_what_cannot_be_trained_gives_its_place_to_the_next(make_encoder) -> None:
-    encoders = {"flat": flat(), "a": make_encoder("a"), "b": make_encoder("b"), "c": make_encoder("c")}
+    encoders = {"flat": flat()} | {name: make_encoder(name, seed=ord(name)) for name in "abc"}
     chosen, reasons = first_trainable(encoders, 2, SETTINGS)
     assert list(chosen) == ["a", "b"]
     assert list(reasons) == ["flat"]
@@ -311,8 +312,22 @@ def test_the_interval_of_the_pick_is_shared_over_the_list_it_was_picked_from() -
 def test_layers_of_one_encoder_are_one(make_encoder, part) -> None:
     encoder, other = make_encoder("a"), make_encoder("b")
     recorder = Recorder({"a": 0.2, "b": 0.3})
-    rows = {"a/layer=2": encoder, "b": other, "a/layer=1": encoder, "a": encoder}
-    found = confirm(rows, part, settings=SETTINGS, tuning=STEPS_ENOUGH, executor=recorder, n_ranked=7)
+    rows = {"a": encoder, "b": other}
+    options = {"settings": SETTINGS, "tuning": STEPS_ENOUGH, "executor": recorder, "n_ranked": 7}
+    found = confirm(rows, part, ranked_as={"a": "a/layer=2"}, **options)
     assert [[name for name, *_ in asked] for asked in recorder.asked] == [["a", "b"]]
     assert [(each.encoder, each.ranked_as) for each in found.entries] == [("a", "a/layer=2"), ("b", None)]
+    assert [(each.row, each.layer) for each in found.entries] == [("a/layer=2", "2"), ("b", "")]
+    assert found.of("a/layer=2") == found.of("a") == found.entries[0]
     assert found.n_ranked == found.intervals[0].n_shared == 7
+    layers = [OutputView(encoder, layer) for layer in ("conv", "pool")]
+    recorder.losses |= {layer.name: 0.2 for layer in layers}
+    given = confirm([*layers, other, encoder], part, **options)
+    assert [(each.encoder, each.ranked_as) for each in given.entries] == [("a", "a/layer=conv"), ("b", None)]
+
+
+def test_of_two_names_of_one_model_the_first_is_fine_tuned(make_encoder, tmp_path) -> None:
+    encoders = {"a": make_encoder("a"), "other name": make_encoder("other name"), "b": make_encoder("b", seed=1)}
+    chosen, reasons = first_trainable(encoders, 2, SETTINGS)
+    assert list(chosen) == ["a", "b"]
+    assert reasons == {"other name": "it is 'a' by another name: both have the same weights."}
