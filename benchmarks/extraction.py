@@ -34,7 +34,7 @@ from PIL import Image
 from transferability.datasets import Dataset, load_dataset
 from transferability.encoders import MultiOutputEncoder, load_encoder
 from transferability.features import FeatureCache, cache_admin, extract_blocks, extract_features
-from transferability.features.prepare import prepare
+from transferability.features.prepare import Preparation, prepare
 from transferability.features.preprocessing import n_processors
 from transferability.features.shared import Shared
 from transferability.features.workers import Workers
@@ -124,7 +124,7 @@ def decoder_bound(n_pictures: int = 600, n_rounds: int = 4) -> None:
 
 def decoders_alone(data: Dataset, encoder: MeanColour, count: int) -> float:
     """Return the rows that the workers deliver in a second."""
-    workers = Workers(count, Shared((data, encoder.preprocess)))
+    workers = Workers(count, Shared(Preparation(data, encoder.preprocess)))
     while not workers.ready:
         time.sleep(0.01)
 

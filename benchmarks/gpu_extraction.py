@@ -41,7 +41,7 @@ from transferability.datasets import Dataset
 from transferability.encoders import load_encoder, preprocess_of
 from transferability.encoders.networks import PictureNetwork
 from transferability.features import FeatureCache, extract_features
-from transferability.features.prepare import prepare
+from transferability.features.prepare import Preparation, prepare
 from transferability.features.preprocessing import n_processors
 from transferability.features.shared import Shared
 from transferability.features.workers import PART, Workers
@@ -196,7 +196,7 @@ def jpeg(number: int) -> bytes:
 def decoders_alone(data: Dataset, encoder: PictureNetwork) -> float:
     """Return the rows per second that worker processes deliver, as many as there are processors."""
     count = n_processors()
-    workers = Workers(count, Shared((data, preprocess_of(encoder))))
+    workers = Workers(count, Shared(Preparation(data, preprocess_of(encoder))))
     try:
         while not workers.ready:
             time.sleep(0.01)

@@ -1,4 +1,4 @@
-"""Items decoded and preprocessed: the function, and the process that serves it. See `workers` for the other end."""
+"""Items decoded and preprocessed, and what a worker process does. See `workers` for the other end."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import os
 import pickle
 import signal
 import sys
-from collections.abc import Sequence
-from typing import Any, BinaryIO, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from transferability.datasets import Dataset
 from transferability.encoders.base import Preprocess
 from transferability.features.shared import receive
 
-__all__ = ["Batch", "Promised", "prepare", "serve"]
+__all__ = ["Batch", "Preparation", "Promised", "prepare", "serve"]
 
 Batch = Any
 """What `forward` gets: a sequence. Arrays of one shape lie together in one array."""
@@ -39,33 +39,44 @@ def prepare(dataset: Dataset, preprocess: Preprocess | None, rows: Sequence[int]
     return arrays
 
 
+class Preparation(NamedTuple):
+    """What worker processes do for an extraction: `prepare` rows that they are asked for."""
+
+    dataset: Dataset
+    preprocess: Preprocess | None
+
+    def __call__(self, rows: Sequence[int]) -> Batch:
+        """Return the items of these rows as the encoder takes them."""
+        return prepare(self.dataset, self.preprocess, rows)
+
+
 def serve() -> None:
     """Answer requests on standard input until it ends: what a worker process does.
 
-    It gets rows of a data set. The request None comes before another data set: where modules are, then the data set
-    and the preprocessing. It answers each with a pair: the dtype and the shape of an array whose bytes follow, or an
-    empty string and a value, which may be an exception.
+    What answers them is a callable of one argument, the request. The request None comes before another callable: where
+    modules are, then the callable. It answers each with a pair: the dtype and the shape of an array whose bytes follow,
+    or an empty string and a value, which may be an exception.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, whose end then ends this
     source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print must not run into the answers
-    dataset: Any = None
-    preprocess: Preprocess | None = None
+    do: Callable[[Any], Any] | None = None
     try:
         while True:
-            rows = pickle.load(source)
-            if rows is None:
+            request = pickle.load(source)
+            if request is None:
                 sys.path[:] = pickle.load(source)
-                dataset, preprocess = None, None  # two data sets need not fit into memory together
+                do = None  # two data sets need not fit into memory together
                 try:
-                    dataset, preprocess = receive(source)
+                    do = receive(source)
                 except Exception as error:  # noqa: BLE001 - a class that only the parent's script defines, say
                     _answer(sink, error)
                     return  # in the middle of what was sent
                 _answer(sink, None)
                 continue
+            assert do is not None  # it came first
             try:
-                value: Any = prepare(dataset, preprocess, rows)
+                value: Any = do(request)
             except Exception as error:  # noqa: BLE001 - raised again in the parent
                 value = error
             _answer(sink, value)

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from transferability.datasets import Dataset
 from transferability.encoders.base import Preprocess
-from transferability.features.prepare import Batch, Promised, prepare
+from transferability.features.prepare import Batch, Preparation, Promised, prepare
 from transferability.features.shared import Shared
 from transferability.features.workers import PART, WorkerLostError, Workers, are_there_spare_workers
 
@@ -114,7 +114,7 @@ class Decoder:
     def _start(self) -> None:
         self._undecided = False
         try:
-            payload = Shared((self._dataset, self._preprocess))
+            payload = Shared(Preparation(self._dataset, self._preprocess))
         except Exception as error:  # noqa: BLE001 - pickle raises what it likes
             _log.info("decoding stays in this process: the data cannot be sent to others (%s)", error)
             return

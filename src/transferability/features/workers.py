@@ -1,4 +1,4 @@
-"""Processes that decode and preprocess while the model computes."""
+"""Processes that decode and preprocess while the model computes, or compute beside each other."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
@@ -28,6 +29,14 @@ _START = (
 PART = 64
 """Rows of a batch that a process is asked for at once: a large batch is the work of all of them."""
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+_Place = Callable[[str, tuple[int, ...]], npt.NDArray[Any]]
+"""Returns where an array of this dtype and shape is to lie."""
+
+
+def _new_place(dtype: str, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    return np.empty(shape, dtype)
 
 
 class _Spare(NamedTuple):
@@ -71,7 +80,7 @@ class WorkerLostError(RuntimeError):
 
 
 class Workers:
-    """A pool of worker processes, one batch at a time each.
+    """A pool of worker processes, one request at a time each.
 
     Within `keep_workers` they are those of before, as far as there are any. They are started as commands and not
     through `multiprocessing`, which would run the user's script once more in each of them unless the script guards
@@ -82,7 +91,7 @@ class Workers:
     count : int
         How many.
     payload : Shared
-        The data set and the preprocessing, as a pair.
+        A callable that answers requests; a `Preparation` for `submit`.
     """
 
     def __init__(self, count: int, payload: Shared) -> None:
@@ -112,6 +121,11 @@ class Workers:
         errors = (each.exception() for each in self._starting if each.done())
         return next((error for error in errors if error is not None), None)
 
+    def wait(self) -> BaseException | None:
+        """Wait until the workers are ready; return why one of them could not start, or None."""
+        wait(self._starting)
+        return self.failure()
+
     def submit(self, rows: Sequence[int]) -> Promised:
         """Return what will be the items of these rows, as the encoder takes them.
 
@@ -120,11 +134,20 @@ class Workers:
         self._asked = [each for each in self._asked if not each.done()]
         room = _Room(len(rows))
         parts = [
-            self._threads.submit(self._ask, rows[start : start + PART], room, start)
+            self._threads.submit(self._ask, rows[start : start + PART], partial(room.part, start))
             for start in range(0, len(rows), PART)
         ]
         self._asked += parts
         return _Whole(parts, room)
+
+    def ask(self, request: Any) -> Future[Any]:
+        """Return what will be the answer to a request, which must not be None.
+
+        Its result raises the answer if that is an exception, or `WorkerLostError` if a worker died.
+        """
+        self._asked = [each for each in self._asked if not each.done()]
+        self._asked.append(self._threads.submit(self._ask, request))
+        return self._asked[-1]
 
     def close(self) -> None:
         """Keep processes that are idle or starting, where they are wanted (`keep_workers`), and end the others."""
@@ -159,20 +182,19 @@ class Workers:
             raise
         self._idle.put(spare.process)
 
-    def _ask(self, rows: Sequence[int], room: _Room, start: int) -> Batch:
+    def _ask(self, request: Any, room: _Place = _new_place) -> Any:
         process = self._idle.get()
         if process is None:
             self._idle.put(None)  # for whoever waits beside this one
             message = "the worker processes were ended"
             raise WorkerLostError(message)
         try:
-            batch: Batch = _exchange(process, pickle.dumps(rows), lambda dtype, shape: room.part(start, dtype, shape))
+            return _exchange(process, pickle.dumps(request), room)
         except WorkerLostError:
             self._lost.append(process)
             raise
         finally:
             self._idle.put(process)  # one that is lost too: whoever gets it next is told at once
-        return batch
 
 
 def _taken() -> _Spare | None:
@@ -249,7 +271,7 @@ class _Whole:
 def _exchange(
     process: subprocess.Popen[bytes],
     request: bytes,
-    room: Callable[[str, tuple[int, ...]], npt.NDArray[Any]] = lambda dtype, shape: np.empty(shape, dtype),
+    room: _Place = _new_place,
 ) -> Any:
     """Send a request and return the answer, an array in the place that `room` gives; raise it if it is an exception."""
     assert process.stdin is not None  # they are pipes

@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from functools import partial
 
-from threadpoolctl import threadpool_limits
-
-from transferability.encoders import FeatureFiles
 from transferability.errors import TransferabilityError, is_wrong_call
 from transferability.pipeline.data import AnyEncoder, Part
 from transferability.pipeline.encoder_cost import CostMeter
 from transferability.pipeline.extraction import Extraction, layer_encoders, load
 from transferability.pipeline.measure import Measurement
+from transferability.pipeline.side_by_side import in_parallel, side_by_side
 from transferability.ranking.entry import Ranked
 from transferability.settings import Settings
 
-__all__ = [
-    "EncoderSkippedError", "are_computed", "encoders_in_turn", "in_parallel", "measure_encoder", "side_by_side",
-]  # fmt: skip
-
-T = TypeVar("T")
-
-_AHEAD = 2  # encoders per core that are begun before the first one is done: results wait in memory
+__all__ = ["EncoderSkippedError", "encoders_in_turn", "measure_encoder"]
 
 
 class EncoderSkippedError(Exception):
@@ -42,6 +32,9 @@ class EncoderSkippedError(Exception):
         super().__init__(f"{encoder}: {reason}")
         self.encoder = encoder
         self.reason = reason
+
+    def __reduce__(self) -> tuple[type[EncoderSkippedError], tuple[str, TransferabilityError]]:
+        return type(self), (self.encoder, self.reason)  # from another process
 
     @property
     def is_wrong_call(self) -> bool:
@@ -75,6 +68,19 @@ def measure_encoder(
         meter.close()
 
 
+@dataclass(frozen=True)
+class _Measuring:
+    """What measures an encoder, here or in another process."""
+
+    measure: Measurement
+    settings: Settings
+    target: Part
+    references: Sequence[Part]
+
+    def __call__(self, encoder: AnyEncoder) -> list[Ranked]:
+        return list(measure_encoder(self.measure, encoder, self.settings, self.target, self.references))
+
+
 def encoders_in_turn(
     measure: Measurement,
     encoders: Sequence[AnyEncoder],
@@ -84,51 +90,11 @@ def encoders_in_turn(
 ) -> Iterator[Callable[[], Iterable[Ranked]]]:
     """Yield for each encoder, in order, what measures it, as `measure_encoder` does.
 
-    Where the features of all encoders are computed already, several are measured at once, one to a core: most of the
-    time goes into products of matrices, which threads share. Each is computed as it would be alone. Models are measured
-    one after the other, since their extraction uses all cores.
+    Where the features of all encoders are computed already, several are measured at once, one to a core. Each is
+    computed as it would be alone. Models are measured one after the other, since their extraction uses all cores.
     """
-
-    def measured(encoder: AnyEncoder) -> Iterator[Ranked]:
-        return measure_encoder(measure, encoder, settings, target, references)
-
-    if not in_parallel(encoders):
-        for encoder in encoders:
-            yield lambda encoder=encoder: measured(encoder)  # type: ignore[misc]
+    if in_parallel(encoders):
+        yield from side_by_side(_Measuring(replace(measure, progress=None), settings, target, references), encoders)
         return
-    yield from side_by_side(lambda encoder: list(measured(encoder)), encoders)
-
-
-def in_parallel(encoders: Sequence[AnyEncoder]) -> bool:
-    """Tell whether encoders are measured side by side: there are several, of features that are computed already."""
-    return _n_cores() > 1 and len(encoders) > 1 and are_computed(encoders)
-
-
-def side_by_side(do: Callable[[AnyEncoder], T], encoders: Sequence[AnyEncoder]) -> Iterator[Callable[[], T]]:
-    """Yield for each encoder, in order, what returns `do` of it: on threads, each with one core, begun ahead."""
-    n_cores = _n_cores()
-    with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(n_cores) as pool:
-        begun: deque[Future[T]] = deque()
-        try:
-            for encoder in encoders:
-                begun.append(pool.submit(do, encoder))
-                if len(begun) >= _AHEAD * n_cores:
-                    yield begun.popleft().result
-            while begun:
-                yield begun.popleft().result
-        finally:
-            for waiting in begun:
-                waiting.cancel()
-
-
-def are_computed(encoders: Sequence[AnyEncoder]) -> bool:
-    """Tell whether the features of all encoders are computed already."""
-    return all(
-        isinstance(each, FeatureFiles)
-        or (isinstance(each, str) and each.partition(":")[0].rpartition("=")[2] == "features")
-        for each in encoders
-    )
-
-
-def _n_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    for encoder in encoders:
+        yield partial(measure_encoder, measure, encoder, settings, target, references)

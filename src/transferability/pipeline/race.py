@@ -17,9 +17,9 @@ from transferability.encoders.naming import split_alias
 from transferability.errors import LabelError, OptionError, TaskError, TransferabilityError
 from transferability.pipeline.data import Part, Progress, Split
 from transferability.pipeline.extraction import Loaded
-from transferability.pipeline.one_encoder import are_computed
 from transferability.pipeline.race_judge import Executor, Found, Judge, View, comparable
 from transferability.pipeline.race_samples import RaceSample, Sampler
+from transferability.pipeline.side_by_side import are_computed
 from transferability.pipeline.whole_encoder import base_of
 from transferability.ranking.entry import Skipped
 from transferability.ranking.race import Sample, leaving

@@ -10,6 +10,7 @@ import copy
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -22,8 +23,8 @@ from transferability.pipeline.cluster import spread
 from transferability.pipeline.data import Progress, Split
 from transferability.pipeline.extraction import Extraction, Loaded, layer_encoders, load
 from transferability.pipeline.measure import relatedness_of
-from transferability.pipeline.one_encoder import in_parallel, side_by_side
 from transferability.pipeline.race_samples import RaceSample, n_classes_of
+from transferability.pipeline.side_by_side import in_parallel, side_by_side
 from transferability.ranking.confidence import without_copies
 from transferability.ranking.race import Sample
 from transferability.relatedness.estimator import TaskRelatedness
@@ -134,17 +135,14 @@ class Judge:
         """Yield what a sample says of each encoder; several are judged at once where features are computed already."""
         judge = replace(self, sample=sample, progress=progress)
         if in_parallel(encoders):
-            for result in side_by_side(judge.attempt, encoders):
-                yield result()
+            results = side_by_side(replace(judge, progress=None).run, encoders)
         else:
-            yield from map(judge.attempt, encoders)
-
-    def attempt(self, encoder: str | Loaded) -> Found:
-        """Return what the sample says of an encoder, or why it says nothing."""
-        try:
-            return self.run(encoder)
-        except TransferabilityError as error:
-            return error
+            results = (partial(judge.run, encoder) for encoder in encoders)
+        for result in results:
+            try:
+                yield result()
+            except TransferabilityError as error:
+                yield error
 
     def ray(self, sample: RaceSample, encoders: Sequence[str | Loaded]) -> list[Found]:
         """Return the same, each encoder a task of the cluster."""

@@ -20,6 +20,7 @@ from transferability.features import preprocessing as decoder_module
 from transferability.features import shared as shared_module
 from transferability.features import workers as workers_module
 from transferability.features.prefetch import prefetch
+from transferability.features.prepare import Preparation
 from transferability.features.preprocessing import Decoder
 from transferability.features.shared import Shared
 from transferability.features.workers import (
@@ -39,7 +40,7 @@ def digits():
 
 @pytest.fixture
 def payload(digits):
-    return Shared((digits, np.asarray))  # a preprocessing that a bare interpreter can import
+    return Shared(Preparation(digits, np.asarray))  # a preprocessing that a bare interpreter can import
 
 
 @pytest.mark.slow
@@ -86,7 +87,7 @@ def test_processes_are_kept_for_the_next_data_set_while_a_run_lasts(digits, payl
     monkeypatch.setattr(workers_module, "_start", lambda: started.append(start()) or started[-1])
     other = load_dataset("packaged:digits", limit=40, seed=1)
     with keep_workers():
-        for turn, (data, sent) in enumerate([(digits, payload), (other, Shared((other, np.asarray)))]):
+        for turn, (data, sent) in enumerate([(digits, payload), (other, Shared(Preparation(other, np.asarray)))]):
             assert are_there_spare_workers() == (turn > 0)
             workers = Workers(2, sent)
             expected = np.stack([np.asarray(item) for item in data.items(range(3))])
