@@ -86,8 +86,13 @@ def _reason(kind: str, backend: str) -> str | None:
     except Exception as error:
         if passes_through(error):
             raise
-        return one_line(error)
+        return _short(error)
     return None
+
+
+def _short(error: Exception) -> str:
+    """Return what an error says, without torch's advice on how to find out more."""
+    return one_line(str(error).partition("Set TORCHDYNAMO_VERBOSE")[0] or error)
 
 
 class Compiler:
@@ -147,7 +152,7 @@ class Compiler:
                     raise
                 found = plain(*inputs, **named)  # raises what is wrong with the batch or the network itself
                 self._failed = True
-                _log.warning(_FAILED, self._name, type(error).__name__, one_line(error))
+                _log.warning(_FAILED, self._name, type(error).__name__, _short(error))
                 return found
 
         return forward

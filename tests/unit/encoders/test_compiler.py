@@ -13,7 +13,9 @@ from torch._inductor.cpp_builder import get_cpp_compiler
 from torch._inductor.exc import InvalidCxxCompiler
 
 from transferability.encoders import _compiler, load_encoder
+from transferability.encoders.identity import identity_of
 from transferability.errors import EncoderError, OptionError
+from transferability.pipeline.packs import fingerprint_of
 
 KINDS = ("timm vit", "timm resnet", "torchvision", "vit", "texts", "gpt2", "st", "openclip")
 WITHOUT_A_COMPILER = "eager"
@@ -116,6 +118,8 @@ def test_compiled_features_have_a_key_of_their_own_and_others_keep_theirs(traced
     plain, _ = make("timm vit")
     encoder, _ = make("timm vit", compile=True)
     first, second = plain.identity(), encoder.identity()
+    assert identity_of(plain) != identity_of(encoder)
+    assert fingerprint_of(plain) == fingerprint_of(encoder)  # a pack serves both
     assert (first.pop("device"), second.pop("device")) == ("cpu", "cpu, compiled")
     assert first == second
 
@@ -126,7 +130,7 @@ def test_a_backend_that_fails_is_said_once_and_the_features_are_there(make, monk
     def second_time_not(graph, _inputs):
         calls.append(graph)
         if len(calls) > 1:
-            raise RuntimeError("no such instruction")
+            raise RuntimeError("no such instruction\n\nSet TORCHDYNAMO_VERBOSE=1 for more")
         return graph.forward
 
     monkeypatch.setattr(_compiler, "BACKEND", second_time_not)
@@ -139,7 +143,9 @@ def test_a_backend_that_fails_is_said_once_and_the_features_are_there(make, monk
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert "goes on without torch.compile" in record.getMessage()
+    assert "BackendCompilerFailed" in record.getMessage()
     assert "no such instruction" in record.getMessage()
+    assert "TORCHDYNAMO" not in record.getMessage()
     assert "Leave `compile` out" in record.getMessage()
 
 
