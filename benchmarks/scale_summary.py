@@ -5,7 +5,7 @@
 Cases: ``race`` (100 encoders on feature files with three references, as `rank` does it by itself), ``race-scores`` (the
 same with H-score and LogME), ``rank`` (ten of these encoders, each on all rows, from which 100 are reckoned), ``rows``,
 ``classes-100``, ``classes-1000`` (fits), ``start`` (`rank` to its first fit), ``help``, ``limit`` (items encoded by
-`extract --limit 140` after `--limit 350`), ``demo`` (its folder) and ``gpu`` (extraction against the model alone and the
+`extract --limit 140` after `--limit 350`), ``demo`` (its folder) and ``gpu`` (extraction against the model and the
 decoders alone, runs of a minute). The figures come from the other benchmarks of this folder, each case in a process of
 its own; `gpu` is left out where torch finds none. "share" is what is measured as a share of what is asked. `--quick`
 tries the program on small data, whose figures mean nothing.
