@@ -1,6 +1,6 @@
 """Extraction on a GPU against the model alone and against the decoders alone.
 
-    python benchmarks/gpu_extraction.py [--device cuda] [--seconds 12] [--quick] [--out FILE] [PART …]
+    python benchmarks/gpu_extraction.py [--device cuda] [--seconds 12] [--within 240] [--quick] [--out FILE] [PART …]
 
 Parts, all by default:
 
@@ -8,11 +8,15 @@ Parts, all by default:
 - arrays: pictures that lie decoded in memory, of the size that the model's preprocessing scales to, through
   EfficientNet-Lite0 and a ViT-B/16 in float32 and bfloat16. The model alone computes one batch, of the size that
   extraction ended with, again and again; the batch lies on the device and CUDA events take the time.
+- compiled: the same models with `compile=True` against the same without, one after the other on batches of 256 (8 on a
+  CPU) that are decoded: pictures per second and CPU seconds per 100, the seconds of the first batch (in which torch
+  compiles; its own cache on the disk makes a second run faster), and features as shares of a row's length.
 - jpegs: JPEGs of 640 × 480 (1,000 different ones) through EfficientNet-Lite0 in bfloat16, against the same worker
   processes, whose batches nobody looks at.
 
 Weights are random, which changes no time. "later" leaves out the first five seconds, in which worker processes
-start and the batch grows. Every measurement is one JSON line.
+start and the batch grows. Every measurement is one JSON line, written when it is there; none begins later than
+`--within` seconds after the start, and a last line tells what was left out.
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import cache
@@ -67,9 +71,9 @@ def repeated(n_rows: int, size: int) -> Dataset:
     return Dataset(f"pixels{size}", "image", np.arange(n_rows).astype(np.str_), rows, rows.content, pieces=rows.pieces)
 
 
-def network(name: str, device: str, precision: str) -> PictureNetwork:
+def network(name: str, device: str, precision: str, *, compile: bool = False) -> PictureNetwork:
     """Return an encoder."""
-    encoder = load_encoder(name, device=device, precision=precision)  # type: ignore[arg-type]
+    encoder = load_encoder(name, device=device, precision=precision, compile=compile)  # type: ignore[arg-type]
     assert isinstance(encoder, PictureNetwork)
     return encoder
 
@@ -151,6 +155,43 @@ def extraction(encoder: Any, data: Dataset) -> list[tuple[int, float]]:
     return marks
 
 
+def compiled(device: str, seconds: float, models: dict[str, int]) -> Iterator[dict[str, Any]]:
+    """Measure compiled encoders against the same as they are."""
+    n_rows = 256 if device == "cuda" else 8
+    for name, size in models.items():
+        for precision in ("float32", "bfloat16") if device == "cuda" else ("float32",):
+            plain, other = (network(name, device, precision, compile=each) for each in (False, True))
+            batch = prepare(repeated(n_rows, size), preprocess_of(plain), range(n_rows))
+            started = time.perf_counter()
+            other.forward(batch[:2], ["features"])
+            first = time.perf_counter() - started
+            expected, found = (each.forward(batch, ["features"])["features"] for each in (plain, other))
+            difference = np.linalg.norm(found - expected, axis=1) / np.linalg.norm(expected, axis=1)
+            # They take turns, so that other work on the machine slows both; the best turn of each counts.
+            turns = [
+                (forward_rate(plain, batch, seconds / 12), forward_rate(other, batch, seconds / 12)) for _ in "123"
+            ]
+            (before, cpu_before), (after, cpu_after) = (max(turn[side] for turn in turns) for side in (0, 1))
+            yield {
+                "encoder": name, "precision": precision, "batch": n_rows, "first_batch_seconds": first,
+                "largest_difference": float(difference.max()), "plain": before, "compiled": after,
+                "ratio": after / before, "cpu_seconds_of_100": [100 * cpu_before, 100 * cpu_after],
+            }  # fmt: skip
+
+
+def forward_rate(encoder: PictureNetwork, batch: Any, seconds: float) -> tuple[float, float]:
+    """Return pictures per second of an encoder on one batch, copies included, and CPU seconds per picture."""
+    begun, cpu, count = time.perf_counter(), time.process_time(), 0
+    running = encoder.start(batch, ["features"])
+    while time.perf_counter() - begun < seconds or count == 0:
+        later = encoder.start(batch, ["features"])  # as extraction does: one is computed while the next is given
+        running.result()
+        running, count = later, count + 1
+    running.result()
+    n_rows = (count + 1) * len(batch)
+    return n_rows / (time.perf_counter() - begun), (time.process_time() - cpu) / n_rows
+
+
 def rates(marks: list[tuple[int, float]], warm_up: float, against: float) -> dict[str, float]:
     """Return rows per second in all and after the first seconds, and as shares."""
     begun, (n_rows, ended) = marks[0][1], marks[-1]
@@ -210,7 +251,7 @@ def decoders_alone(data: Dataset, encoder: PictureNetwork) -> float:
         workers.close()
 
 
-PARTS = {"same": same, "arrays": arrays, "jpegs": jpegs}
+PARTS = {"same": same, "arrays": arrays, "compiled": compiled, "jpegs": jpegs}
 
 
 def main() -> None:
@@ -221,16 +262,34 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=12.0, help="seconds of each extraction from arrays")
     parser.add_argument("--quick", action="store_true", help="tiny models and a second each, to try this program")
     parser.add_argument("--out", type=Path, help="file that lines are added to")
+    parser.add_argument("--within", type=float, default=240.0, help="seconds after which no measurement begins")
     asked = parser.parse_args()
     models, seconds = (QUICK, 1.0) if asked.quick else (MODELS, asked.seconds)
     name = torch.cuda.get_device_name() if asked.device == "cuda" else asked.device
-    for part in asked.parts or PARTS:
-        for measured in PARTS[part](asked.device, seconds, models):
-            line = json.dumps({"part": part, "device": name, "processors": n_processors(), **measured})
-            print(line, flush=True)
-            if asked.out is not None:
-                with asked.out.open("a") as file:
-                    file.write(line + "\n")
+    about = {"device": name, "processors": n_processors()}
+    for line in within(asked.within, asked.parts or PARTS, asked.device, seconds, models):
+        written = json.dumps(about | line)
+        print(written, flush=True)
+        if asked.out is not None:
+            with asked.out.open("a") as file:
+                file.write(written + "\n")
+
+
+def within(
+    limit: float, parts: Iterable[str], device: str, seconds: float, models: dict[str, int]
+) -> Iterator[dict[str, Any]]:
+    """Yield what is measured, as long as there is time."""
+    started = time.perf_counter()
+    for part in parts:
+        measured = PARTS[part](device, seconds, models)
+        while True:
+            if time.perf_counter() - started > limit:
+                yield {"part": part, "left_out": f"this part from here on: {limit:g} seconds are over"}
+                break
+            line = next(measured, None)
+            if line is None:
+                break
+            yield {"part": part, **line}
 
 
 if __name__ == "__main__":

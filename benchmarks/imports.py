@@ -12,6 +12,7 @@ import argparse
 import os
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -53,11 +54,8 @@ def measure(arguments: list[str], folder: Path) -> tuple[float, float]:
     return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1e3
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--turns", type=int, default=5)
-    turns = parser.parse_args().turns
+def processes(turns: int, wanted: Iterable[str] = PROCESSES) -> dict[str, tuple[float, float]]:
+    """Return CPU seconds and peak megabytes of processes, the best of some turns."""
     os.environ["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, filter(None, sys.path)))
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as name:
@@ -66,7 +64,14 @@ def main() -> None:
             labels = np.arange(2_000) % 10
             features = rng.normal(size=(2_000, 256)).astype(np.float32)
             np.savez(folder / f"{role}.npz", features=features, labels=labels)
-        found = {what: min(measure(arguments, folder) for _ in range(turns)) for what, arguments in PROCESSES.items()}
+        return {what: min(measure(PROCESSES[what], folder) for _ in range(turns)) for what in wanted}
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--turns", type=int, default=5)
+    found = processes(parser.parse_args().turns)
     base = found["import numpy"][0]
     print(f"{'process':<42}{'CPU s':>8}{'× NumPy':>9}{'MB':>8}")
     for what, (seconds, megabytes) in found.items():

@@ -56,18 +56,24 @@ def main() -> None:
         return
     print(f"{'':14}{'n':>9}{'d':>7}  {'classes':20}{'CPU s':>8}{'× product':>11}{'seconds':>9}{'GB':>6}{'bound':>8}")
     for name in options.case:
-        sizes = dict(CASES[name])
+        sizes = CASES[name]
         if "scores" in sizes:
-            sizes["encoders"] = options.encoders * (10 if "race" in sizes else 1)
-        command = [sys.executable, __file__, "--one", json.dumps(sizes)]
-        done = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        found = json.loads(done.splitlines()[-1])
+            sizes = sizes | {"encoders": options.encoders * (10 if "race" in sizes else 1)}
+        found = in_own_process(sizes)
         classes = ", ".join(map(str, sizes["classes"]))  # type: ignore[arg-type]
         print(
             f"{name:14}{sizes['n']:>9,}{sizes['d']:>7,}  {classes:20}{found['cpu']:>8.2f}{found['ratio']:>11.1f}"
             f"{found['seconds']:>9.2f}{found['gigabytes']:>6.2f}{found['bound']:>8.3f}",
             flush=True,
         )
+
+
+def in_own_process(sizes: dict[str, object]) -> dict[str, float]:
+    """Return what `measure` finds in a new process."""
+    command = [sys.executable, __file__, "--one", json.dumps(sizes)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    found: dict[str, float] = json.loads(done.splitlines()[-1])
+    return found
 
 
 def draw(

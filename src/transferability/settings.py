@@ -71,6 +71,11 @@ class LoadingOptions:
     )
     pool: str | None = _option(None, "Pooling over positions: mean, cls or max. By default the encoder's own.")
     precision: Precision = _option("float32", "Number format the encoder computes in.")
+    compile: bool = _option(
+        False,
+        "Compile encoders that run in torch (torch.compile): seconds to a minute at first, then faster.",
+        of_machine=True,
+    )
     device: str | None = _option(
         None, "Device: cpu, cuda, cuda:1 or mps. By default the fastest available.", of_machine=True
     )

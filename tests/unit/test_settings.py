@@ -63,7 +63,7 @@ def test_the_command_line_says_what_python_says():
     arguments = (
         "--limit 9 --test-share 0.5 --folds 3 --seed 7 --near-duplicates --layer -2 --pool cls --precision bfloat16"
     )
-    arguments += " --device cpu --trust-remote-code --dtype float16 --batch-size 4 --workers 1 --no-cache"
+    arguments += " --compile --device cpu --trust-remote-code --dtype float16 --batch-size 4 --workers 1 --no-cache"
     done, (found,) = _run(arguments.split())
     assert done.exit_code == 0
     assert found == Settings(
@@ -75,6 +75,7 @@ def test_the_command_line_says_what_python_says():
         layer="-2",
         pool="cls",
         precision="bfloat16",
+        compile=True,
         device="cpu",
         trust_remote_code=True,
         dtype="float16",

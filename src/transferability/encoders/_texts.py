@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from transferability.encoders._compiler import Compiler, compiled_or_not, compiler_of, device_kind
 from transferability.encoders._hub import class_names, configuration, tokenizer_hash
 from transferability.encoders._layers import caught, find_layers, returned
 from transferability.encoders._tokens import PROBES, ROUNDING, as_columns, check_vocabulary, read, token_limit
@@ -112,6 +113,7 @@ class TextNetwork:
             classifier.config.pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else -1
             self._pads = self._pads and tokenizer.pad_token_id is not None
         self._settings = settings_hash(vars(self))
+        self._compiler: Compiler | None = None
 
     def identity(self) -> Identity:
         """Return hashes of all settings, the tokeniser's too, and of the weights; pooling, versions, kind of device."""
@@ -124,7 +126,7 @@ class TextNetwork:
             "pooling": self.pooling,
             "precision": self._precision,
             "versions": versions("transformers", "tokenizers"),
-            "device": self._device.type,
+            "device": device_kind(self._device, self._compiler),
         }
 
     @cached_property
@@ -151,7 +153,8 @@ class TextNetwork:
 
     def _pass(self, read: _Batch, outputs: Sequence[str]) -> Outputs:
         wanted = {name: self._layers[name] for name in outputs if name not in (FEATURES, PROBABILITIES)}
-        with computing(self._device, self._precision), caught(wanted) as hidden, returned(self._body) as last:
+        compiled = compiled_or_not(self._compiler, len(read.inputs["input_ids"]))
+        with computing(self._device, self._precision), compiled, caught(wanted) as hidden, returned(self._body) as last:
             if PROBABILITIES in outputs and self._classifier is not None:
                 logits = self._classifier(**read.inputs).logits.float()
             else:
@@ -162,6 +165,10 @@ class TextNetwork:
             if PROBABILITIES in outputs:
                 found[PROBABILITIES] = self._shares(logits.softmax(-1), read)
         return {name: to_numpy(found[name]) for name in outputs}
+
+    def compile(self) -> None:
+        """Have the blocks of the network compiled while it encodes; see `load_encoder`."""
+        self._compiler = compiler_of(self.name, find_layers(self._body), self._device, texts=True)
 
     @property
     def module(self) -> Any:

@@ -7,7 +7,8 @@ point in the group `transferability.encoders` has the prefix as its name and thi
 
 What it returns needs no more than `Encoder` asks for. One that has more to give, class probabilities or hidden layers,
 or that wants its items prepared in other processes while it computes, is a `MultiOutputEncoder`. `load` may also take
-`pool` (str or None) and `precision` (str), keyword-only, if the encoder has that choice; `check_pool` helps.
+`pool` (str or None) and `precision` (str), keyword-only, if the encoder has that choice; `check_pool` helps. An encoder
+with a method `compile()` is asked to compile its network where the user wants that.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from transferability.encoders.base import Encoder, Identity, Item, Modality, Precision
+from transferability.encoders.compiled import compiled
 from transferability.encoders.function import FunctionEncoder
 from transferability.encoders.precomputed import FeatureArrays, FeatureFiles
 from transferability.errors import EncoderError, OptionError, one_line, passes_through
@@ -23,7 +24,9 @@ _KINDS = (
 )
 
 
-def encoder_of(given: Any, *, device: str | None = None, precision: Precision = "float32") -> Encoder | FeatureFiles:
+def encoder_of(
+    given: Any, *, device: str | None = None, precision: Precision = "float32", compile: bool = False
+) -> Encoder | FeatureFiles:
     """Return an encoder of whatever somebody has in memory.
 
     Parameters
@@ -44,16 +47,23 @@ def encoder_of(given: Any, *, device: str | None = None, precision: Precision = 
         For torch modules; by default the one that their weights are on.
     precision : {"float32", "bfloat16", "float16"}
         Of the arithmetic of timm and sentence-transformers models.
+    compile : bool, default=False
+        Whether torch compiles these models while they encode; see `load_encoder`.
 
     Raises
     ------
     EncoderError
         If it is nothing of this kind.
     OptionError
-        If a precision is asked for where there is no choice.
+        If a precision or `compile` is asked for where there is no choice.
     """
     if isinstance(given, Encoder | FeatureFiles):
         return given
+    encoder = _new_encoder(given, device, precision)
+    return compiled(encoder) if compile else encoder
+
+
+def _new_encoder(given: Any, device: str | None, precision: Precision) -> Encoder | FeatureFiles:
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(given, torch.nn.Module):
         return _module_encoder(given, device, precision)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from transferability.encoders._compiler import Compiler, compiled_or_not, compiler_of, device_kind
 from transferability.encoders._layers import PositionPool, caught, find_layers, pool_positions, prefix_of
 from transferability.encoders._pillow_steps import Window, in_pillow
 from transferability.encoders._torch import (
@@ -172,11 +173,12 @@ class PictureNetwork:
         self.window = None if pixels is None else pixels.window
         self._scaling = None if pixels is None else pixels.scaling
         self._transfer = Transfer(self._device)
+        self._compiler: Compiler | None = None
 
     def identity(self) -> Identity:
         """Return the details, hashes of all settings and of the weights, and the kind of device.
 
-        A GPU rounds differently.
+        A GPU rounds differently, and so does compiled code.
         """
         return {
             **self._details,
@@ -184,7 +186,7 @@ class PictureNetwork:
             "pooling": self.pooling,
             "precision": self._precision,
             "weights": self._weights,
-            "device": self._device.type,
+            "device": device_kind(self._device, self._compiler),
         }
 
     @cached_property
@@ -198,7 +200,8 @@ class PictureNetwork:
     def start(self, batch: Sequence[Any], outputs: Sequence[str]) -> Computing:
         """Give the network a batch as `forward` does, without waiting for a GPU to compute it."""
         wanted = {name: self._layers[name] for name in outputs if name not in (FEATURES, PROBABILITIES)}
-        with computing(self._device, self._precision), caught(wanted) as hidden:
+        compiled = compiled_or_not(self._compiler, len(batch))
+        with computing(self._device, self._precision), compiled, caught(wanted) as hidden:
             values, running = self._transfer.start(batch)
             features, logits = self._compute(self._scaled(values), PROBABILITIES in outputs)
             unused = sorted(wanted.keys() - hidden.keys())
@@ -217,6 +220,10 @@ class PictureNetwork:
 
     def _scaled(self, batch: Tensor) -> Tensor:
         return batch if self._scaling is None or batch.dtype != torch.uint8 else self._scaling(batch)
+
+    def compile(self) -> None:
+        """Have the blocks of the network compiled while it encodes; see `load_encoder`."""
+        self._compiler = compiler_of(self.name, self._layers, self._device)
 
     @property
     def module(self) -> nn.Module:

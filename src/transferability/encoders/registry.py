@@ -17,6 +17,7 @@ from transferability._identifiers import split_identifier
 from transferability._validate import check_choice
 from transferability.encoders._state import undisturbed
 from transferability.encoders.base import Encoder, Precision
+from transferability.encoders.compiled import compiled
 from transferability.encoders.family import Family, Presence, without_library
 from transferability.encoders.naming import renamed, split_alias
 from transferability.encoders.outputs import select
@@ -116,6 +117,7 @@ def load_encoder(
     layer: str | int | None = None,
     pool: str | None = None,
     precision: Precision = "float32",
+    compile: bool = False,
     trust_remote_code: bool = False,
 ) -> Encoder | FeatureFiles:
     """Return the encoder that an identifier names.
@@ -152,6 +154,10 @@ def load_encoder(
         default as its makers pool; hidden layers by the mean.
     precision : {"float32", "bfloat16", "float16"}
         Of the model's arithmetic, through torch's autocast; features are float32 whatever it is.
+    compile : bool, default=False
+        Whether torch compiles the blocks of the network (`torch.compile`), once for all sizes of batches, when they
+        first encode. It takes seconds to a minute, and features differ by rounding. Where it cannot be had, a warning
+        of the log says why, and the network runs as it is.
     trust_remote_code : bool, default=False
         Whether `hf:` and `st:` may run code that comes with a model. Read that code first: it can do whatever you can.
 
@@ -164,13 +170,13 @@ def load_encoder(
     MissingExtraError
         If a library is missing, with the command that installs it.
     OptionError
-        If the device or the layer is not there, or the encoder has no such choice of `pool` or `precision`.
+        If the device or the layer is not there, or the encoder has no such choice of `pool`, `precision` or `compile`.
     """
     if device is not None and not re.fullmatch(r"[a-z]+(:[0-9]+)?", device):
         message = f"`device` must be as torch names them: cpu, cuda, cuda:1 or mps; got {device!r}."
         raise OptionError(message)
     if not isinstance(identifier, str):
-        return _in_memory(identifier, device, layer=layer, pool=pool, precision=precision)
+        return _in_memory(identifier, device, layer=layer, pool=pool, precision=precision, compile=compile)
     alias, identifier = split_alias(identifier)
     plugins = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
     parts = [part.strip() for part in identifier.split(",")]
@@ -202,6 +208,7 @@ def load_encoder(
     trusted = {"trust_remote_code": True} if trust_remote_code and "trust_remote_code" in parameters else {}
     with _one_sentence(identifier), _hub_asked_once(prefix, identifier):
         encoder = load(rest, device=device, **options, **trusted)
+    encoder = compiled(encoder) if compile else encoder
     encoder = encoder if alias is None else renamed(encoder, alias)
     if layer is None:
         return encoder
@@ -220,7 +227,7 @@ def _hub_asked_once(prefix: str, identifier: str) -> AbstractContextManager[None
 
 
 def _in_memory(
-    given: Any, device: str | None, *, layer: str | int | None, pool: str | None, precision: Precision
+    given: Any, device: str | None, *, layer: str | int | None, pool: str | None, precision: Precision, compile: bool
 ) -> Encoder | FeatureFiles:
     from transferability.encoders.in_memory import encoder_of
 
@@ -228,7 +235,7 @@ def _in_memory(
         message = f"`pool` must be left out for an encoder that is in memory; got {pool!r}."
         raise OptionError(message)
     with _one_sentence(type(given).__name__):
-        encoder = encoder_of(given, device=device, precision=precision)
+        encoder = encoder_of(given, device=device, precision=precision, compile=compile)
     return encoder if layer is None or isinstance(encoder, FeatureFiles) else select(encoder, layer)
 
 

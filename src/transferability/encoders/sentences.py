@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,9 @@ from transferability.encoders.base import (
 from transferability.encoders.family import Family, Presence
 from transferability.encoders.identity import settings_hash
 from transferability.errors import EncoderError, one_line, require_extra
+
+if TYPE_CHECKING:
+    from transferability.encoders._compiler import Compiler
 
 __all__ = ["FAMILY", "SentenceEncoder", "load", "presence", "search"]
 
@@ -89,6 +92,7 @@ class SentenceEncoder:
     preprocess: Preprocess | None = None
     source_class_names: tuple[str, ...] | None = None
     pooling = "the model's own modules; hidden layers: mean over tokens"
+    _compiler: Compiler | None = None
 
     def __init__(self, name: str, model: Any, precision: Precision = "float32") -> None:
         from transferability.encoders._layers import find_layers
@@ -112,6 +116,7 @@ class SentenceEncoder:
 
     def identity(self) -> Identity:
         """Return hashes of all settings (modules, tokeniser, prompts) and of the weights, versions, kind of device."""
+        from transferability.encoders._compiler import device_kind
         from transferability.encoders._hub import tokenizer_hash
         from transferability.encoders._torch import versions
 
@@ -126,7 +131,7 @@ class SentenceEncoder:
             "precision": self._precision,
             "weights": self._weights,
             "versions": versions("sentence-transformers", "transformers", "tokenizers"),
-            "device": self._model.device.type,
+            "device": device_kind(self._model.device, self._compiler),
         }
 
     @cached_property
@@ -141,10 +146,12 @@ class SentenceEncoder:
 
     def forward(self, batch: Sequence[Any], outputs: Sequence[str]) -> Outputs:
         """Return these outputs of one batch of texts; the model runs once."""
+        from transferability.encoders._compiler import compiled_or_not
         from transferability.encoders._torch import computing, to_numpy
 
         layers = {name: self._layers[name] for name in outputs if name != FEATURES}
-        with computing(self._model.device, self._precision):
+        compiled = compiled_or_not(self._compiler, self._batch_size(batch))
+        with computing(self._model.device, self._precision), compiled:
             if layers:
                 found = self._with_layers(list(batch), layers)
             else:
@@ -172,6 +179,12 @@ class SentenceEncoder:
             message = f"encoder {self.name!r} cannot encode texts: {one_line(error)}."
             raise EncoderError(message) from error
         return bool(np.abs(alone - beside).max() <= ROUNDING * np.abs(alone).max())
+
+    def compile(self) -> None:
+        """Have the blocks of the transformer compiled while it encodes; see `load_encoder`."""
+        from transferability.encoders._compiler import compiler_of
+
+        self._compiler = compiler_of(self.name, self._layers, self._model.device, texts=True)
 
     @property
     def module(self) -> Any:

@@ -19,6 +19,7 @@ from transferability.encoders import FEATURES, PROBABILITIES, Encoder, preproces
 from transferability.encoders.base import TextReader
 from transferability.errors import EncoderError
 from transferability.features.inference import Model, preparing, where
+from transferability.features.meter import warming_up
 from transferability.features.prepare import prepare
 
 __all__ = ["try_encoder"]
@@ -52,7 +53,8 @@ def try_encoder(encoder: Encoder, dataset: Dataset, outputs: Sequence[str], *, o
     known = _cases(encoder)
     case = (dataset.modality, *outputs)
     if case not in known:
-        _Trial(encoder, dataset, outputs).run(one_by_one=one_by_one)
+        with warming_up():
+            _Trial(encoder, dataset, outputs).run(one_by_one=one_by_one)
         known.add(case)
 
 
@@ -73,7 +75,9 @@ class _Trial:
         self._dataset = dataset
         self._outputs = outputs
         self._model = Model(encoder, dataset, outputs, "float32")
-        precision = str((encoder.identity() or {}).get("precision", "float32"))
+        identity = encoder.identity() or {}
+        precision = str(identity.get("precision", "float32"))
+        self._mixed = _COMPILED if "compiled" in str(identity.get("device", "")) else _MIXED
         self._rounding = _ROUNDING.get(precision, _ROUNDING["float32"])
 
     def run(self, *, one_by_one: bool) -> None:
@@ -92,7 +96,7 @@ class _Trial:
         together = self._encode([first, *others])
         beside = f"beside {where(self._dataset, others)}"
         for output in self._outputs:
-            self._check_same(alone[output][0], together[output][0], first, beside, _MIXED)
+            self._check_same(alone[output][0], together[output][0], first, beside, self._mixed)
         self._check_different(candidates, together)
 
     def _pair(self, candidates: Sequence[int]) -> list[int]:
@@ -154,6 +158,10 @@ class _Trial:
 
 _RANDOM = "Something in it is random: switch off masking, dropout or sampling."
 _MIXED = "It mixes the items of a batch. Encode them one by one: `batch_size` 1; or mask what fills a batch up."
+_COMPILED = (
+    "It mixes the items of a batch (encode them one by one: `batch_size` 1), or torch compiles it wrongly: leave "
+)
+_COMPILED += "`compile` out."
 
 
 def _spread(n_rows: int, most: int) -> list[int]:

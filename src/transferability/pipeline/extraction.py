@@ -49,7 +49,7 @@ class LoadedReference(NamedTuple):
 def load(encoder: Model, settings: Settings) -> Loaded:
     """Return the encoder that an identifier names, as the settings want it; an encoder stays what it is."""
     if not isinstance(encoder, str):
-        return encoder_of(encoder, device=settings.device, precision=settings.precision)
+        return encoder_of(encoder, device=settings.device, precision=settings.precision, compile=settings.compile)
     one_layer = replace(settings, layer=None if settings.layer == "all" else settings.layer)
     return load_encoder(encoder, **one_layer.of(LoadingOptions))
 
@@ -109,7 +109,7 @@ class Extraction:
         self._progress = progress
         self._seconds = 0.0  # of extraction, since somebody asked
         self.encoded = (0, 0.0)
-        """Items that were encoded, and the seconds of the extractions that they belong to."""
+        """Items that were encoded, and the seconds of the extractions that they belong to, without trials."""
         self._found: dict[int, dict[str, Features]] = {}  # by data set; the parts live as long as the run
 
     def target(
@@ -213,6 +213,7 @@ class Extraction:
             seconds = time.perf_counter() - started
             self._seconds += seconds
             if meter.n_items:
+                seconds -= meter.warm_up_seconds
                 self.encoded = (self.encoded[0] + meter.n_items, self.encoded[1] + seconds)
         return found
 

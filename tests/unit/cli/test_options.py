@@ -84,8 +84,8 @@ def test_a_value_that_an_option_cannot_have_is_wrong_usage(
 
 VALUES: dict[str, Any] = {
     "limit": 9, "test_share": 0.4, "folds": 3, "seed": 7, "near_duplicates": True, "layer": "-2", "pool": "cls",
-    "precision": "bfloat16", "device": "cpu", "trust_remote_code": True, "dtype": "float16", "batch_size": 4,
-    "workers": 1, "cache": False,
+    "precision": "bfloat16", "compile": True, "device": "cpu", "trust_remote_code": True, "dtype": "float16",
+    "batch_size": 4, "workers": 1, "cache": False,
 }  # fmt: skip
 COMPUTE: dict[str, tuple[Any, str]] = {
     "rank": (pipeline, "rank"),

@@ -8,6 +8,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from transferability.encoders import load_encoder
+
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
@@ -213,3 +215,29 @@ def open_clip_tiny(tmp_path_factory):
     model = open_clip.create_model("tiny-clip", load_weights=False)
     torch.save(model.state_dict(), folder / "tiny.pt")
     return folder / "tiny.pt", model
+
+
+@pytest.fixture
+def make(request, vit_folders, clip_folder, text_folders, sentence_folder, open_clip_tiny, make_onnx):
+    """Return a function from a short name to an encoder and items of its modality."""
+    folders = {
+        "vit": vit_folders["classifier"],
+        "vit-pooler": vit_folders["pooler"],
+        "clip": clip_folder,
+        **text_folders,
+    }
+
+    def make(kind, **options):
+        identifiers = {
+            "timm vit": "timm:test_vit@random",
+            "timm resnet": "timm:test_resnet@random",
+            "torchvision": "torchvision:shufflenet_v2_x0_5@random",
+            "st": f"st:{sentence_folder}",
+            "openclip": f"openclip:tiny-clip/{open_clip_tiny[0]}",
+            "onnx": f"onnx:{make_onnx()}",
+            **{name: f"hf:{folder}" for name, folder in folders.items()},
+        }
+        encoder = load_encoder(identifiers[kind], "cpu", **options)
+        return encoder, request.getfixturevalue("pictures" if encoder.modality == "image" else "texts")
+
+    return make

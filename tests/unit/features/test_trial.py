@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from transferability.encoders.function import FunctionEncoder
 from transferability.errors import EncoderError
 from transferability.features import FeatureCache, extract_blocks, extract_features, extract_to_files
 from transferability.features import trial as trial_module
+from transferability.features.meter import metered
 
 
 @pytest.fixture
@@ -234,3 +236,17 @@ def test_who_wants_to_stop_is_not_the_encoders_fault(digits):
 
     with pytest.raises(KeyboardInterrupt):
         extract_features(FunctionEncoder("mine", stopping), digits, cache=False)
+
+
+def test_what_an_encoder_is_tried_with_is_neither_counted_nor_timed(digits):
+    calls = []
+
+    def slow_at_first(items):
+        calls.append(len(items))
+        time.sleep(0.3 if len(calls) == 1 else 0.0)  # as one that compiles its network
+        return pixels(items)
+
+    with metered() as meter:
+        extract_features(FunctionEncoder("slow at first", slow_at_first), digits, cache=False)
+    assert sum(calls) > meter.n_items == len(digits)
+    assert 0.3 <= meter.warm_up_seconds < 30
