@@ -11,7 +11,7 @@ import typer
 
 from transferability.cli.output import notice, print_table, show_progress
 from transferability.display.formats import percent
-from transferability.errors import OptionError
+from transferability.errors import DatasetNameError, OptionError
 from transferability.settings import Settings
 
 if TYPE_CHECKING:
@@ -188,15 +188,26 @@ def confirm_file(
     if data is None:
         message = f"`--target` must name the data of the ranking in {folder}, which does not say what they were."
         raise OptionError(message)
-    part = load_part(data, settings)
+    try:
+        part = load_part(data, settings)
+    except DatasetNameError as error:
+        if target is not None:
+            raise
+        message = (
+            f"`--target` must name the data of the ranking, {data!r}, which were looked for in {Path.cwd()}: {error} "
+        )
+        raise OptionError(message + "Or run the command in the folder where the ranking was made.") from error
     _check_data(part, made)
     before = _n_tuned_before(record, in_order(record, given))
     if before > top:
         text = f"{before:,} encoders were fine-tuned before, and {top:,} count now; "
         notice(text + f"`--top {before}` brings the others back.")
     found = confirm_first(record, given, top, part, settings, executor, folder)
-    record = with_confirmation(record, found)
-    write_ranking_record(record, details, folder)
+    if found.best is None:
+        notice(f"{folder / 'ranking.json'} is left as it was. Paths of encoders are looked for in {Path.cwd()}.")
+    else:
+        record = with_confirmation(record, found)
+        write_ranking_record(record, details, folder)
     return found, {each["encoder"]: each["relatedness"]["transferred_accuracy"] for each in record["ranking"]}
 
 

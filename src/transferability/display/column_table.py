@@ -137,7 +137,7 @@ COLUMNS: tuple[Column, ...] = (
     Column(
         "expected_accuracy_interval", "90 % interval of it", "percent interval",
         "Where the accuracy of 9 of 10 encoders on targets like those known lies after fine-tuning; of one that was "
-        "fine-tuned here, the 95 % interval of its accuracy.",
+        "fine-tuned here, where its accuracy lies on new data with 90 % confidence for all of the ranking at once.",
         at("expected", "interval"), in_frame=False,
     ),
     Column(

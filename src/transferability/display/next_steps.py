@@ -13,6 +13,8 @@ __all__ = ["Step", "next_steps"]
 _SHORTLIST = 3
 _NO_WEIGHTS = ("features:", "python:")
 """Files and functions: there is nothing to train."""
+_RANDOM = "@random"
+_ON_HUB = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
 _PLAIN = re.compile(r"[\w ./:,@#%+={}~-]{1,300}")
 """Names that can be pasted into code and commands as they are; for others nothing is proposed."""
 
@@ -39,7 +41,9 @@ def next_steps(record: Mapping[str, Any]) -> list[Step]:
     made = record.get("made") or {}
     data = made.get("data") or [{}]
     identifier = _identifier(best)
-    code = _snippet(identifier, n_classes, str(data[0].get("kind", ""))) if _PLAIN.fullmatch(identifier) else None
+    code = None
+    if _PLAIN.fullmatch(identifier) and best.get("fine_tunable") is not False:
+        code = _snippet(identifier, n_classes, str(data[0].get("kind", "")), made.get("settings") or {})
     steps = [] if code is None else [Step(f"Fine-tune {identifier}", code, "python")]
     named = [name for each in entries if _PLAIN.fullmatch(name := _identifier(each))]
     # What has no prefix is in memory: no command can name it.
@@ -59,8 +63,8 @@ def next_steps(record: Mapping[str, Any]) -> list[Step]:
 
 
 def _identifier(entry: Mapping[str, Any]) -> str:
-    """Return what loads an encoder; of a hidden layer, and in records of early versions, the name."""
-    return str(entry.get("identifier") or entry["encoder"])
+    """Return what loads an encoder, or the whole of which it is a layer; else its name."""
+    return str(entry.get("identifier") or entry.get("base_encoder") or entry["encoder"])
 
 
 def _with_confirm(command: str | None, count: int) -> str | None:
@@ -80,51 +84,81 @@ def _target(made: Mapping[str, Any]) -> str:
     return target if _PLAIN.fullmatch(target) else "DATA"
 
 
-def _snippet(encoder: str, n_classes: int, modality: str) -> str | None:
-    prefix, _, name = encoder.partition(":")
-    if not name or encoder.startswith(_NO_WEIGHTS):
+def _snippet(encoder: str, n_classes: int, modality: str, settings: Mapping[str, Any]) -> str | None:
+    """Return code that loads an encoder with a new head; None of what has no weights."""
+    prefix, _, spec = encoder.partition(":")
+    if not spec or encoder.startswith(_NO_WEIGHTS):
         return None
-    spec, _, revision = name.rpartition("@") if prefix == "hf" and "@" in name else (name, "", "")
-    quoted, version = (
-        json.dumps(spec or name, ensure_ascii=False),
-        f", revision={json.dumps(revision)}" * bool(revision),
-    )
-    if prefix == "timm":
-        return (
-            "import timm\n"
-            f"model = timm.create_model({quoted}, pretrained=True, num_classes={n_classes})\n"
-            "config = timm.data.resolve_model_data_config(model)\n"
-            "transform = timm.data.create_transform(**config, is_training=True)"
-        )
-    if prefix == "torchvision":
-        return (
-            "import torchvision\n"
-            f'model = torchvision.models.get_model({quoted}, weights="DEFAULT")\n'
-            f"# replace its last linear layer by torch.nn.Linear(..., {n_classes})"
-        )
-    if prefix == "hf":
-        reader, task = ("AutoTokenizer", "SequenceClassification")
-        if modality == "image":
-            reader, task = ("AutoImageProcessor", "ImageClassification")
-        if modality == "tokens":
-            task = "TokenClassification"
-        return (
-            f"from transformers import {reader}, AutoModelFor{task}\n"
-            f"reader = {reader}.from_pretrained({quoted}{version})\n"
-            f"model = AutoModelFor{task}.from_pretrained(\n"
-            f"    {quoted}{version}, num_labels={n_classes}, ignore_mismatched_sizes=True\n)"
-        )
-    if prefix == "st":
-        return (
-            "import torch\nfrom sentence_transformers import SentenceTransformer\n"
-            f"body = SentenceTransformer({quoted})\n"
-            f"head = torch.nn.Linear(body.get_sentence_embedding_dimension(), {n_classes})\n"
-            '# train both: head(body(body.tokenize(texts))["sentence_embedding"])'
-        )
-    whole = json.dumps(encoder, ensure_ascii=False)
+    make = {"timm": _timm, "torchvision": _torchvision, "hf": _transformers, "st": _sentences}.get(prefix)
+    if make is None or spec.startswith("~"):  # only `load_encoder` looks for the home folder
+        return _any(encoder, n_classes, settings)
+    trusted = ", trust_remote_code=True" * (settings.get("trust_remote_code") is True and prefix in ("hf", "st"))
+    return make(spec, n_classes, modality, trusted)
+
+
+def _timm(spec: str, n_classes: int, _modality: str, _trusted: str) -> str:
+    name, trained = spec.removesuffix(_RANDOM), not spec.endswith(_RANDOM)
     return (
-        "import torch\nfrom transferability.encoders import load_encoder\n"
-        f"encoder = load_encoder({whole})  # encoder.module has the weights, where torch runs them\n"
+        "import timm\n"
+        f"model = timm.create_model({_quoted(name)}, pretrained={trained}, num_classes={n_classes})\n"
+        "config = timm.data.resolve_model_data_config(model)\n"
+        "transform = timm.data.create_transform(**config, is_training=True)"
+    )
+
+
+def _torchvision(spec: str, n_classes: int, _modality: str, _trusted: str) -> str:
+    name, _, weights = spec.partition("@")
+    chosen = None if spec.endswith(_RANDOM) else _quoted(weights or "DEFAULT")
+    return (
+        "import torchvision\n"
+        f"model = torchvision.models.get_model({_quoted(name)}, weights={chosen})\n"
+        f"# replace its last linear layer by torch.nn.Linear(..., {n_classes})"
+    )
+
+
+def _transformers(spec: str, n_classes: int, modality: str, trusted: str) -> str:
+    name, version = _hub_name(spec)
+    reader, task = ("AutoTokenizer", "SequenceClassification")
+    if modality == "image":
+        reader, task = ("AutoImageProcessor", "ImageClassification")
+    if modality == "tokens":
+        task = "TokenClassification"
+    return (
+        f"from transformers import {reader}, AutoModelFor{task}\n"
+        f"reader = {reader}.from_pretrained({name}{version}{trusted})\n"
+        f"model = AutoModelFor{task}.from_pretrained(\n"
+        f"    {name}{version}{trusted}, num_labels={n_classes}, ignore_mismatched_sizes=True\n)"
+    )
+
+
+def _sentences(spec: str, n_classes: int, _modality: str, trusted: str) -> str:
+    name, version = _hub_name(spec)
+    return (
+        "import torch\nfrom sentence_transformers import SentenceTransformer\n"
+        f"body = SentenceTransformer({name}{version}{trusted})\n"
+        f"head = torch.nn.Linear(body.get_sentence_embedding_dimension(), {n_classes})\n"
+        '# train both: head(body(body.tokenize(texts))["sentence_embedding"])'
+    )
+
+
+def _any(encoder: str, n_classes: int, settings: Mapping[str, Any]) -> str:
+    pool, trusted = settings.get("pool"), settings.get("trust_remote_code") is True
+    said = (f", pool={_quoted(pool)}" if isinstance(pool, str) else "") + ", trust_remote_code=True" * trusted
+    return (
+        "import torch\nfrom transferability.encoders import as_trainable, load_encoder\n"
+        f"encoder = as_trainable(load_encoder({_quoted(encoder)}{said}))  # encoder.module has the weights\n"
         f"head = torch.nn.LazyLinear({n_classes})\n"
         "# train both: head(encoder.differentiable([encoder.preprocess(item) for item in batch]))"
     )
+
+
+def _hub_name(spec: str) -> tuple[str, str]:
+    """Return the name on a hub and its revision as arguments; a path may have an @ of its own."""
+    name, _, revision = spec.partition("@")
+    if not revision or not _ON_HUB.fullmatch(name):
+        return _quoted(spec), ""
+    return _quoted(name), f", revision={_quoted(revision)}"
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)

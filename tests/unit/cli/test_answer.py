@@ -9,6 +9,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -141,7 +142,16 @@ def test_everybody_is_told_how_far_it_is(run: Run) -> None:
         ),
         ("hf:org/model", "image", "AutoModelForImageClassification"),
         ("hf:org/model", "tokens", "AutoModelForTokenClassification"),
+        ("hf:/models/a@b", "text", 'from_pretrained("/models/a@b")'),
+        ("hf:~/a", "text", 'load_encoder("hf:~/a")'),
         ("st:all-MiniLM-L6-v2", "text", 'SentenceTransformer("all-MiniLM-L6-v2")'),
+        ("st:org/model@abc", "text", 'SentenceTransformer("org/model", revision="abc")'),
+        ("timm:test_vit@random", "image", 'create_model("test_vit", pretrained=False, num_classes=3)'),
+        ("timm:hf-hub:timm/test_vit@v1", "image", 'create_model("hf-hub:timm/test_vit@v1", pretrained=True'),
+        ("torchvision:resnet18@random", "image", 'get_model("resnet18", weights=None)'),
+        ("torchvision:resnet50@IMAGENET1K_V1", "image", 'get_model("resnet50", weights="IMAGENET1K_V1")'),
+        ("openclip:ViT-B-32@random", "image", 'as_trainable(load_encoder("openclip:ViT-B-32@random"))'),
+        ("onnx:runs/layer=3/m.onnx#/pool", "image", 'load_encoder("onnx:runs/layer=3/m.onnx#/pool")'),
         ("torchvision:resnet50", "image", 'torchvision.models.get_model("resnet50"'),
         ("packaged:efficientnet-lite0", "image", 'load_encoder("packaged:efficientnet-lite0")'),
         ("features:{data}.npz", "array", None),
@@ -169,6 +179,34 @@ def test_the_next_step_is_code_that_can_be_pasted(encoder: str, modality: str, w
     (command,) = [step.code for step in next_steps(record) if step.language == "sh"] or [None]
     assert command is None or command.startswith("transferability validate 'folder:my photos' --encoder ")
     assert [step for step in next_steps(record | {"confirmation": {}}) if step.language == "sh"] == []
+
+
+@pytest.mark.parametrize("encoder", ["timm:test_vit@random", "torchvision:squeezenet1_1@random"])
+def test_the_code_for_untrained_networks_runs(encoder: str) -> None:
+    record = {"ranking": [{"encoder": encoder, "relatedness": {"per_class": [{}] * 3}}], "confirmation": {}}
+    (step,) = next_steps(record)
+    names: dict[str, Any] = {}
+    exec(step.code, names)
+    assert next(names["model"].parameters()).requires_grad
+
+
+def test_the_code_has_the_options_of_the_ranking() -> None:
+    def code(**entry: object) -> list[str]:
+        record = {
+            "ranking": [{"relatedness": {"per_class": [{}] * 3}, **entry}],
+            "made": {"settings": {"pool": "cls", "trust_remote_code": True}},
+            "confirmation": {},
+        }
+        return [step.code for step in next_steps(record)]
+
+    (own,) = code(encoder="packaged:a")
+    assert 'load_encoder("packaged:a", pool="cls", trust_remote_code=True)' in own
+    (hub,) = code(encoder="hf:org/model")
+    assert hub.count(", trust_remote_code=True") == 2
+    (layer,) = code(encoder="timm:a/layer=blocks.2", base_encoder="timm:a", identifier=None)
+    assert 'create_model("timm' not in layer
+    assert 'create_model("a"' in layer
+    assert code(encoder="plugin:a", fine_tunable=False) == []
 
 
 def test_encoders_in_memory_are_in_no_command() -> None:

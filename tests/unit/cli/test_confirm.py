@@ -9,10 +9,10 @@ import pytest
 
 from transferability.cli import confirm as cli
 from transferability.encoders.function import FunctionEncoder
-from transferability.errors import EncoderError, OptionError
+from transferability.errors import EncoderError, NoSuchFileError, OptionError
 from transferability.pipeline import Settings, prepare, rank
 from transferability.pipeline.describe import fingerprint_of_data
-from transferability.ranking.confirmation import Confirmation
+from transferability.ranking.confirmation import Confirmation, Confirmed
 from transferability.report.summarize import summarize
 
 
@@ -121,6 +121,29 @@ def test_other_data_with_as_many_rows_are_refused(tmp_path) -> None:
         cli._check_data(parts["same"]._replace(dataset=dataset.subset(range(30))), made)
     old = [{name: value for name, value in each.items() if name != "fingerprint"} for each in made["data"]]
     cli._check_data(parts["contents"], {"data": old})
+
+
+def test_data_are_looked_for_where_the_command_runs(ranking, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    replace(ranking, provenance=ranking.provenance | {"target": "npz:gone.npz"}).report(tmp_path / "results")
+    arguments = (tmp_path / "results", 1)
+    with pytest.raises(OptionError, match=r"`--target` must name.*'npz:gone.npz', which were looked for in .*: there"):
+        cli.confirm_file(*arguments, None, (), Settings(), "local")
+    with pytest.raises(NoSuchFileError):
+        cli.confirm_file(*arguments, "npz:other.npz", (), Settings(), "local")
+
+
+def test_a_confirmation_is_not_lost_where_no_encoder_is_found(ranking, tmp_path, capsys) -> None:
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "rows.npz", x=rng.integers(250, size=(60, 4, 4), dtype=np.uint8), y=np.arange(60) % 3)
+    tuned = Confirmation("rows", 20, (Confirmed(ranking[0].encoder, 0.9),), (12,))
+    made = ranking.provenance | {"data": []}
+    replace(ranking, confirmation=tuned, provenance=made).report(tmp_path / "results")
+    before = (tmp_path / "results" / "ranking.json").read_text()
+    found, _ = cli.confirm_file(tmp_path / "results", 1, f"npz:{tmp_path}/rows.npz", (), Settings(cache=False), "local")
+    assert found.best is None
+    assert (tmp_path / "results" / "ranking.json").read_text() == before
+    assert "ranking.json is left as it was" in " ".join(capsys.readouterr().err.split())
 
 
 def test_data_that_cannot_be_read_again_have_no_fingerprint() -> None:
