@@ -143,7 +143,7 @@ def test_a_confirmation_is_not_lost_where_no_encoder_is_found(ranking, tmp_path,
     found, _ = cli.confirm_file(tmp_path / "results", 1, f"npz:{tmp_path}/rows.npz", (), Settings(cache=False), "local")
     assert found.best is None
     assert (tmp_path / "results" / "ranking.json").read_text() == before
-    assert "ranking.json is left as it was" in " ".join(capsys.readouterr().err.split())
+    assert "is left as it was. Paths of encoders are looked for in" in " ".join(capsys.readouterr().err.split())
 
 
 def test_data_that_cannot_be_read_again_have_no_fingerprint() -> None:
