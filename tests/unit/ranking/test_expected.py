@@ -161,6 +161,9 @@ def test_no_interval_is_a_point() -> None:
         with pytest.raises(OptionError, match="`n_rows` must be at least 1"):
             expected_accuracies([0.5], n_rows=[wrong])
 
+    with pytest.raises(OptionError, match="one for each of 2 probes; got 1"):
+        expected_accuracies([0.5, 0.6], n_rows=[100])
+
 
 def test_few_pairs_say_nothing() -> None:
     (found,) = expected_accuracies([0.5], world(2, 4, 0))
