@@ -21,6 +21,15 @@ from transferability.validation.ray import run_on_ray
 from transferability.validation.settings import FineTuning
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
+LAYER_FOLDERS = """
+import timm
+import torch
+
+for seed in (3, 4):
+    torch.manual_seed(seed)
+    network = timm.create_model("test_vit", pretrained=False)
+    timm.models.save_for_hf(network, f"runs/layer={seed}", safe_serialization=True)
+"""
 ENCODERS = ("timm:test_efficientnet@random", "timm:test_vit@random", "python:own:rows")
 
 
@@ -185,3 +194,26 @@ def test_layers_are_confirmed_as_the_encoder_and_other_data_are_refused(place: P
         np.savez(place / "other.npz", x=bands["x"][::-1], y=bands["y"])
     refused = command(place, "validate", "--top", "1", "layers", "--target", "npz:other.npz", code=2)
     assert "are not those of the ranking" in " ".join(refused.stderr.split())
+
+
+@pytest.mark.slow
+def test_folders_that_look_like_layers_and_two_names_of_one_model(place: Path, command: Command) -> None:
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    subprocess.run([sys.executable, "-c", LAYER_FOLDERS], cwd=place, env=environment, check=True, capture_output=True)
+    names = [f"timm:local-dir:{folder}" for folder in ("runs/layer=3", "./runs/layer=3", "runs/layer=4")]
+    options = [each for name in names for each in ("--encoder", name)]
+    command(place, "rank", "npz:bands.npz", *options, "--layer", "all", "--confirm", "3", "--out", "odd", code=0)
+    record = json.loads((place / "odd" / "ranking.json").read_text())
+    rows = record["ranking"]
+    assert {each["base_encoder"] for each in rows} == set(names)
+    for each in rows:
+        layer = "" if each["layer"] is None else f"/layer={each['layer']}"
+        assert each["encoder"] == each["base_encoder"] + layer
+    tuned = {each["encoder"]: each["accuracy"] for each in record["confirmation"]["entries"]}
+    assert len(tuned) == 2  # of two names the first
+    assert names[2] in tuned
+    (first,) = set(tuned) - {names[2]}
+    expected = {each["base_encoder"]: each["expected"] for each in rows}
+    assert {name: expected[name]["value"] for name in tuned} == tuned
+    assert expected[names[0]] == expected[names[1]] == expected[first]
+    assert len({each["weights_hash"] for each in rows}) == 2

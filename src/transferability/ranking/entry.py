@@ -128,7 +128,7 @@ class Ranked:
         """What expected accuracies are made of; copies among the rows of the probe count once."""
         measured, copies = self.relatedness.transferred_correct, self.relatedness.first_copies
         n_rows = None if measured is None else len(measured) if copies is None else len(np.unique(copies))
-        accuracy = None if self.probe is None else self.probe.accuracy
+        accuracy = self.probe.accuracy if self.probe is not None and 0 <= self.probe.accuracy <= 1 else None
         return ProbedEncoder(self.encoder, accuracy, n_rows, self.fine_tunable, self.base_encoder, self.weights_hash)
 
     def value(self, criterion: str) -> float:

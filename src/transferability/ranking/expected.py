@@ -114,6 +114,9 @@ def expected_accuracies(
         message = f"`confidence` must be between 0 and 1; got {confidence!r}. 0.9 is usual."
         raise OptionError(message)
     rows = [n_rows] * len(probes) if isinstance(n_rows, int | np.integer) else list(n_rows)
+    if len(rows) != len(probes):
+        message = f"`n_rows` must be one number, or one for each of {len(probes)} probes; got {len(rows)}."
+        raise OptionError(message)
     for probe, count in zip(probes, rows, strict=True):
         _check_share(probe, "an accuracy of `probes`")
         _check_rows(count, "`n_rows`")

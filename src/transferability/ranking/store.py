@@ -23,6 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from transferability._schema import Shape, ShapeError, check_shape
 from transferability.errors import FileDamagedError, OutputError
 
 __all__ = ["ResultStore", "StoredResult", "result_key"]
@@ -114,10 +115,17 @@ class ResultStore:
             connection.execute(f"PRAGMA user_version={_SCHEMA}")
             connection.commit()
 
-    def get(self, key: str) -> StoredResult | None:
-        """Return the result under a key, or None."""
+    def get(self, key: str, shape: Shape = object) -> StoredResult | None:
+        """Return the result under a key; None where there is none, or one that has not the shape of what was kept."""
         found = self._select("WHERE key = ?", (key,))
-        return found[0] if found else None
+        if not found:
+            return None
+        try:
+            check_shape(found[0].result, object if found[0].failed else shape)
+        except ShapeError as error:
+            _log.warning("a row of %s counts as not there: %.100r, %s", self.path, found[0].encoder, error)
+            return None
+        return found[0]
 
     def put(
         self, key: str, kind: str, encoder: str, target: str, result: dict[str, Any], seconds: float, *, failed: bool

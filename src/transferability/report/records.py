@@ -116,7 +116,7 @@ def read_known(path: Path) -> list[tuple[Any, ...]]:
     Raises
     ------
     DatasetError
-        If nothing in it was fine-tuned, or no linear probe was computed.
+        If nothing in it was fine-tuned, no linear probe was computed, or an accuracy is none.
     FileDamagedError
         If it is no such file.
     """
@@ -134,11 +134,16 @@ def read_known(path: Path) -> list[tuple[Any, ...]]:
         ],
     }
     content = read_json(path, shape)
-    found = [
-        (each["target"], each["encoder"], each["values"]["linear_probe"], each["accuracy"], *_rows_of(each))
-        for each in content["observations"]
-        if content["method"] == "finetune" and "linear_probe" in each["values"]
-    ]
+    found = []
+    for number, each in enumerate(content["observations"]):
+        if content["method"] != "finetune" or "linear_probe" not in each["values"]:
+            continue
+        for name, share in (("accuracy", each["accuracy"]), ("values.linear_probe", each["values"]["linear_probe"])):
+            if not 0 <= share <= 1:
+                message = f"in `{path}` `observations[{number}].{name}` must be between 0 and 1; got {share!r}. "
+                raise DatasetError(message + "Write it again, or correct it.")
+        pair = (each["target"], each["encoder"], each["values"]["linear_probe"], each["accuracy"])
+        found.append((*pair, *_rows_of(each)))
     if not found:
         message = f"`{path}` must hold fine-tuned accuracies and linear probes: write it with "
         raise DatasetError(message + "`transferability validate … --score linear_probe --json`.")
@@ -183,11 +188,37 @@ def _check_record(record: Any) -> None:
     if not entries:
         message = "there must be a result; there is none"
         raise ShapeError(message)
+    if ranks:
+        _check_accuracies(record)
     for number, each in enumerate(entries):
         check_result(each, f"{'ranking' if ranks else 'results'}[{number}]")
     if ranks and record["criterion"] in TRANSFERRED and entries[0][record["criterion"]] is None:
         message = f"`{record['criterion']}`, which it is sorted by, must be known of the first encoder"
         raise ShapeError(message)
+
+
+def _check_accuracies(record: Mapping[str, Any]) -> None:
+    """Raise `ShapeError` where what expected accuracies are made of is out of range."""
+    shares, counts = {}, {}
+    for number, each in enumerate(record["ranking"]):
+        shares[f"ranking[{number}].probe.accuracy"] = (each.get("probe") or {}).get("accuracy")
+        counts[f"ranking[{number}].probe_rows"] = each.get("probe_rows")
+    for number, each in enumerate(record.get("known") or ()):
+        shares |= {f"known[{number}].{name}": each[name] for name in ("probe", "fine_tuned")}
+        counts |= {f"known[{number}].{name}": each[name] for name in ("probe_rows", "rows")}
+    confirmation = record.get("confirmation") or {}
+    for number, each in enumerate(confirmation.get("entries", ())):
+        shares[f"confirmation.entries[{number}].accuracy"] = each["accuracy"]
+    for name in ("n_test", "n_different"):
+        counts[f"confirmation.{name}"] = confirmation.get(name)
+    for where, share in shares.items():
+        if share is not None and not 0 <= share <= 1:
+            message = f"`{where}` must be between 0 and 1; got {share!r}"
+            raise ShapeError(message)
+    for where, count in counts.items():
+        if count is not None and count < 1:
+            message = f"`{where}` must be at least 1; got {count!r}"
+            raise ShapeError(message)
 
 
 def check_result(result: Mapping[str, Any], where: str) -> None:

@@ -22,7 +22,7 @@ from transferability.pipeline.whole_encoder import base_of, weights_hash
 from transferability.ranking.confirmation import Confirmation, Confirmed
 from transferability.ranking.store import ResultStore, result_key
 from transferability.validation.measure import data_identity, encoder_identity
-from transferability.validation.settings import FineTuning, Hyperparameters, TrainingResult
+from transferability.validation.settings import CHOSEN, TRAINED, FineTuning, Hyperparameters, TrainingResult
 
 __all__ = ["BRIEF", "Executor", "Job", "confirm", "first_trainable", "run_here"]
 
@@ -33,6 +33,7 @@ BRIEF = FineTuning(epochs=12, choice_epochs=2, patience=4)
 _SHORT = 4  # times shorter than the next is a round
 _LAYOUT = 2  # of what is kept: raised when the same key would mean another result
 _KIND = "confirm"
+_KEPT = {**TRAINED, "validation_loss": float, "chosen": CHOSEN, "seconds": float}
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,9 @@ def train(job: Job) -> dict[str, Any]:
 
     started = time.perf_counter()
     try:
+        encoder = whole(load(job.encoder, replace(job.settings, layer=None)))
         tuner = FineTuner(
-            whole(load(job.encoder, replace(job.settings, layer=None))),
+            encoder,
             job.part.dataset,
             job.part.fit_rows,
             job.part.test_rows,
@@ -73,7 +75,7 @@ def train(job: Job) -> dict[str, Any]:
             workers=job.settings.workers,
         )
         chosen = job.chosen or tuner.choose()
-        result = tuner.run(chosen, job.seed, epochs=job.epochs)
+        result = tuner.run(chosen, job.seed, epochs=job.epochs).checked(encoder.name)
     except TransferabilityError as error:
         return {"reason": str(error)}
     return result.to_dict() | {"chosen": asdict(chosen), "seconds": time.perf_counter() - started}
@@ -85,7 +87,7 @@ def whole(encoder: Encoder | FeatureFiles) -> Encoder:
     Raises
     ------
     EncoderError
-        If there is no model, only features.
+        If it is features alone.
     """
     if isinstance(encoder, FeatureFiles):
         message = f"encoder {encoder.name!r} is a file of features, and cannot be fine-tuned."
@@ -137,8 +139,7 @@ def confirm(
     Parameters
     ----------
     encoders : sequence of str or Encoder, or mapping of name to these
-        A few, as `Ranking` has them first. One that cannot be fine-tuned is reported, and the others go on. Of hidden
-        layers the whole encoder is fine-tuned, once.
+        A few, as `Ranking` has them first. One that cannot be fine-tuned is reported. Of layers the whole is trained.
     part : Split
         The target and its rows (`transferability.pipeline.prepare`). A fifth of the fitting rows validates; accuracies
         are of the test rows.
@@ -152,8 +153,7 @@ def confirm(
     store : ResultStore, optional
         Kind 'confirm'. What it holds is not computed again.
     executor : callable, optional
-        Where the jobs of a round run; by default here, one after the other. On a cluster:
-        `transferability.validation.ray.run_on_ray`.
+        Where the jobs of a round run; by default here, in turn. On a cluster: `validation.ray.run_on_ray`.
     n_ranked : int, optional
         How many encoders these are the first of, where a ranking that has seen the test rows chose them: intervals are
         then shared over all of them.
@@ -200,10 +200,10 @@ def confirm(
 def _by_name(
     encoders: Mapping[str, NamedEncoder] | Sequence[NamedEncoder], ranked_as: Mapping[str, str]
 ) -> tuple[dict[str, NamedEncoder], dict[str, str]]:
-    """Return whole encoders by name, and their rows in a ranking where these are called otherwise."""
+    """Return whole encoders by name, and their rows in a ranking where these are layers."""
+    alive, rows = dict[str, NamedEncoder](), dict(ranked_as)
     if isinstance(encoders, Mapping):
-        return dict(encoders), dict(ranked_as)
-    alive, rows = dict[str, NamedEncoder](), dict[str, str]()
+        return dict(encoders), rows
     for each in encoders:
         row = each if isinstance(each, str) else each.name
         name = row if isinstance(each, str) else base_of(each).name
@@ -269,7 +269,7 @@ class _Race:
             except TransferabilityError as error:
                 found[name] = {"reason": str(error)}
                 continue
-            kept = self._store.get(key) if self._store is not None and key is not None else None
+            kept = self._store.get(key, _KEPT) if self._store is not None and key is not None else None
             if kept is not None and not kept.failed:
                 found[name] = kept.result
             else:

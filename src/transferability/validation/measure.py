@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from transferability._schema import Shape
 from transferability.encoders import Encoder, FeatureFiles
 from transferability.errors import EncoderError, OptionError, TransferabilityError
 from transferability.features import Features, extract_features
 from transferability.pipeline import Split
 from transferability.ranking.store import ResultStore, result_key
 from transferability.validation.linear_probe import VERSION, probe
-from transferability.validation.settings import FineTuning, Hyperparameters, TrainingResult
+from transferability.validation.settings import CHOSEN, TRAINED, FineTuning, Hyperparameters, TrainingResult
 
 if TYPE_CHECKING:
     from transferability.validation.finetune import FineTuner
@@ -133,11 +134,12 @@ def attempts(
         )
 
     options = asdict(settings)
-    chosen = work.do("finetune-choice", {"settings": options}, lambda: vars(tuner().choose()))
+    chosen = work.do("finetune-choice", {"settings": options}, CHOSEN, lambda: vars(tuner().choose()))
     hyperparameters = Hyperparameters(**{name: chosen[name] for name in Hyperparameters.__dataclass_fields__})
 
     def tuned(seed: int) -> dict[str, Any]:
-        return work.do("finetune", {"settings": options, "seed": seed}, partial(_run, tuner, hyperparameters, seed))
+        about = {"settings": options, "seed": seed}
+        return work.do("finetune", about, TRAINED, partial(_run, encoder.name, tuner, hyperparameters, seed))
 
     yield from _each(seeds, tuned)
 
@@ -177,12 +179,12 @@ class _Kept:
     def __init__(self, store: ResultStore | None, encoder: str, target: str, subject: dict[str, Any]) -> None:
         self._store, self._encoder, self._target, self._subject = store, encoder, target, subject
 
-    def do(self, kind: str, parts: dict[str, Any], work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    def do(self, kind: str, parts: dict[str, Any], shape: Shape, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Return the result, from the store if it is there."""
         if self._store is None:
             return work()
         key = result_key(kind, **self._subject, **parts)
-        kept = self._store.get(key)
+        kept = self._store.get(key, shape)
         if kept is not None and not kept.failed:
             return kept.result
         started = time.perf_counter()
@@ -192,8 +194,8 @@ class _Kept:
         return result
 
 
-def _run(tuner: Callable[[], FineTuner], hyperparameters: Hyperparameters, seed: int) -> dict[str, Any]:
-    return tuner().run(hyperparameters, seed).to_dict() | vars(hyperparameters)
+def _run(encoder: str, tuner: Callable[[], FineTuner], hyperparameters: Hyperparameters, seed: int) -> dict[str, Any]:
+    return tuner().run(hyperparameters, seed).checked(encoder).to_dict() | vars(hyperparameters)
 
 
 def _probe(
@@ -207,4 +209,4 @@ def _probe(
         fit, test = part.tasks(features())
         return probe(fit.features, fit.require_labels(), test.features, test.require_labels(), seed=seed).to_dict()
 
-    return lambda seed: work.do("probe", {"version": VERSION, "seed": seed}, partial(fitted, seed))
+    return lambda seed: work.do("probe", {"version": VERSION, "seed": seed}, TRAINED, partial(fitted, seed))

@@ -6,7 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
-__all__ = ["FineTuning", "HeadStart", "Hyperparameters", "TrainingResult"]
+from transferability.errors import EncoderError
+
+__all__ = ["CHOSEN", "TRAINED", "FineTuning", "HeadStart", "Hyperparameters", "TrainingResult"]
 
 _STEPS_OF_A_TRY = 50  # at least, as far as `epochs` allows: after fewer, the fastest head wins
 HeadStart = Literal["fresh", "probe"]
@@ -65,6 +67,19 @@ class FineTuning:
         return min(max(self.choice_epochs, math.ceil(_STEPS_OF_A_TRY / steps)), self.epochs)
 
 
+CHOSEN = {"learning_rate": float, "weight_decay": float, "frozen_norm": bool, "head?": str}
+"""What is kept of `Hyperparameters`."""
+TRAINED = {
+    "accuracy": float,
+    "loss": float,
+    "validation_accuracy": float,
+    "epochs": int,
+    "probe_accuracy": (float, None),
+    "validation_loss": (float, None),
+}
+"""What is kept of a `TrainingResult`."""
+
+
 @dataclass(frozen=True)
 class Hyperparameters:
     """What was chosen on the validation part."""
@@ -109,6 +124,20 @@ class TrainingResult:
         if self.accuracy < self.probe_accuracy:
             return f"fine-tuning ended at {100 * self.accuracy:.1f} %, below {probe}."
         return ""
+
+    def checked(self, encoder: str) -> TrainingResult:
+        """Return this result of an encoder.
+
+        Raises
+        ------
+        EncoderError
+            If it is not of finite numbers.
+        """
+        for name, value in vars(self).items():
+            if value is not None and not math.isfinite(value):
+                message = f"encoder {encoder!r} failed in training: its {name.replace('_', ' ')} is {value}. "
+                raise EncoderError(message + "Try a smaller learning rate, or without mixed precision.")
+        return self
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""

@@ -127,6 +127,10 @@ def test_known_pairs_of_the_target_itself_are_of_no_other_target() -> None:
     others = [pair for pair in known if pair.target != name]
     (left,) = expectations(rows, None, known, pictures=True, target=name)
     assert left == expected_accuracies([0.8], others)[0] != expected_accuracies([0.8], known)[0]
+    second = next(pair.target for pair in others if pair.target != others[0].target)
+    three = [pair for pair in known if pair.target in {name, others[0].target, second}]
+    (left,) = expectations(rows, None, three, pictures=True, target=name)
+    assert left == expected_accuracies([0.8], [pair for pair in three if pair.target != name])[0]
     two = [pair for pair in known if pair.target in {name, others[0].target}]
     assert expectations(rows, None, two, pictures=True, target=name) == [None]
 

@@ -15,6 +15,7 @@ from transferability.encoders.function import FunctionEncoder
 from transferability.errors import DatasetError, FileDamagedError, OptionError
 from transferability.pipeline import Settings, rank
 from transferability.ranking.confirmation import Confirmation, Confirmed
+from transferability.ranking.entry import LinearProbe
 from transferability.ranking.expected import (
     ExpectedAccuracy,
     KnownAccuracy,
@@ -160,6 +161,9 @@ def test_no_interval_is_a_point() -> None:
         with pytest.raises(OptionError, match="`n_rows` must be at least 1"):
             expected_accuracies([0.5], n_rows=[wrong])
 
+    with pytest.raises(OptionError, match="one for each of 2 probes; got 1"):
+        expected_accuracies([0.5, 0.6], n_rows=[100])
+
 
 def test_few_pairs_say_nothing() -> None:
     (found,) = expected_accuracies([0.5], world(2, 4, 0))
@@ -218,6 +222,8 @@ def test_nothing_is_expected_of_what_cannot_be_fine_tuned(of_rows) -> None:
     reason = "f: no expected fine-tuned accuracy, since it cannot be fine-tuned"
     assert reason in caveats(both, wide=True)
     assert reason not in caveats(both, wide=False)
+    unknown = replace(of_rows[0], probe=LinearProbe(math.nan, math.nan))
+    assert replace(of_rows, entries=(unknown,)).expected == [None]
     tried = Confirmation("digits", 36, (Confirmed("rows", None, note="passed over: it cannot."),), ())
     assert replace(of_rows, confirmation=tried).expected == [None]
 
@@ -265,6 +271,20 @@ def test_what_validate_printed_is_read_as_pairs(tmp_path) -> None:
     path.write_text(json.dumps({"method": "probe", "observations": [seen]}))
     with pytest.raises(DatasetError, match="--score linear_probe --json"):
         read_known(path)
+    for wrong in (-0.1, 1.5):
+        content = {"method": "finetune", "observations": [seen, seen | {"accuracy": wrong}]}
+        path.write_text(json.dumps(content))
+        with pytest.raises(DatasetError, match=rf"validation\.json` `observations\[1\]\.accuracy` must be .*{wrong}"):
+            read_known(path)
+        path.write_text(
+            json.dumps({"method": "finetune", "observations": [seen | {"values": {"linear_probe": wrong}}]})
+        )
+        with pytest.raises(DatasetError, match=r"`observations\[0\]\.values\.linear_probe`"):
+            read_known(path)
+    for broken in ('"0.9"', "NaN", "Infinity", "null"):
+        path.write_text(json.dumps({"method": "finetune", "observations": [seen]}).replace("0.9", broken))
+        with pytest.raises(FileDamagedError):
+            read_known(path)
     path.write_text("[]")
     with pytest.raises(FileDamagedError):
         read_known(path)

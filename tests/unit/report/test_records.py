@@ -11,6 +11,7 @@ import pytest
 
 from transferability._schema import ShapeError, check_shape
 from transferability.errors import FileDamagedError
+from transferability.ranking.confirmation import Confirmation, Confirmed
 from transferability.ranking.result import Ranking
 from transferability.report.files import read_study, write_records
 from transferability.report.render import to_html, to_markdown
@@ -24,6 +25,10 @@ def written(ranking: Ranking, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("records")
     write_records(ranking.to_dict(), ranking, folder)
     return folder
+
+
+KNOWN = {"target": "a", "encoder": "e", "probe": 0.5, "fine_tuned": 0.6, "probe_rows": 9, "rows": 9}
+TUNED = Confirmation("t", 9, (Confirmed("e", 0.5),), (12,)).to_dict()
 
 
 def first(record: Record) -> Record:
@@ -48,6 +53,21 @@ def first(record: Record) -> Record:
         (lambda r: first(r)["relatedness"].update(tau_path=[[1.0]]), r"tau_path\[0\]` must be a list of 2"),
         (lambda r: first(r)["relatedness"].update(evaluated_on="moon"), "evaluated_on` must be test or"),
         (lambda r: first(r)["relatedness"].update(per_class=[]), "must have classes"),
+        (
+            lambda r: first(r).update(probe={"accuracy": 1.5, "loss": 1.0}),
+            r"`ranking\[0\].probe.accuracy` must be",
+        ),
+        (lambda r: first(r).update(probe_rows=-3), r"`ranking\[0\].probe_rows` must be at least 1; got -3"),
+        (
+            lambda r: r.update(known=[KNOWN | {"fine_tuned": -0.1}]),
+            r"`known\[0\].fine_tuned` must be .* got -0.1",
+        ),
+        (lambda r: r.update(known=[KNOWN, KNOWN | {"rows": 0}]), r"`known\[1\].rows` must be at least 1; got 0"),
+        (lambda r: r.update(confirmation=TUNED | {"n_test": 0}), r"`confirmation.n_test` must be at least 1; got 0"),
+        (
+            lambda r: r.update(confirmation=TUNED | {"entries": [TUNED["entries"][0] | {"accuracy": 2.0}]}),
+            r"`confirmation.entries\[0\].accuracy` must be between 0 and 1; got 2.0",
+        ),
         (lambda r: first(r)["relatedness"]["per_class"][0].pop("prior"), r"per_class\[0\].prior` is missing"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -19,7 +20,7 @@ from transferability.statistics.intervals import clopper_pearson
 from transferability.validation import confirm as module
 from transferability.validation.confirm import BRIEF, confirm, first_trainable
 from transferability.validation.measure import measure
-from transferability.validation.settings import FineTuning
+from transferability.validation.settings import FineTuning, TrainingResult
 
 QUICK = FineTuning((1e-2,), (False,), epochs=8, batch_size=16)
 STEPS_ENOUGH = replace(QUICK, batch_size=1, choice_epochs=1)  # a try has fifty of them in one epoch
@@ -192,6 +193,32 @@ def test_nothing_to_train_is_no_error(part) -> None:
     assert "No encoder could be fine-tuned" in found.in_words
 
 
+def test_a_kept_result_that_is_none_is_computed_again(make_encoder, part, tmp_path) -> None:
+    store = ResultStore(tmp_path / "finetuned.sqlite")
+    encoder = make_encoder("a", width=1)
+    recorder = Recorder({"a": 0.2})
+    options = {"settings": SETTINGS, "tuning": STEPS_ENOUGH, "store": store, "executor": recorder}
+    found = confirm([encoder], part, **options)
+    assert confirm([encoder], part, **options) == found
+    assert len(recorder.asked) == 1
+    (row,) = store.results("confirm")
+    for damaged in ({"accuracy": 0.9}, row.result | {"validation_loss": "0.2"}, row.result | {"chosen": {}}):
+        store.put(row.key, "confirm", "a", "stripes", damaged, 1.0, failed=False)
+        assert confirm([encoder], part, **options) == found
+    assert len(recorder.asked) == 4
+
+
+def test_numbers_that_are_not_finite_are_that_encoders_reason(make_encoder, part, monkeypatch, tmp_path) -> None:
+    result = TrainingResult(0.5, math.inf, 0.5, 3, 0.4, 0.2)
+    monkeypatch.setattr("transferability.validation.finetune.FineTuner.run", lambda *_, **__: result)
+    encoder, store = make_encoder("a", width=1), ResultStore(tmp_path / "finetuned.sqlite")
+    found = confirm([encoder], part, settings=SETTINGS, tuning=replace(QUICK, epochs=1), store=store)
+    assert found.best is None
+    assert "encoder 'a' failed in training: its loss is inf" in found.entries[0].note
+    with pytest.raises(EncoderError, match="its loss is inf"):
+        measure(encoder, part, settings=QUICK, store=store)
+
+
 def test_data_without_labels_are_refused(make_encoder, make_data) -> None:
     with pytest.raises(LabelError, match="must have labels"):
         confirm([make_encoder()], prepare(make_data(labelled=False), SETTINGS), settings=SETTINGS)
@@ -229,6 +256,8 @@ def test_the_sentence_rests_on_fine_tuned_accuracies() -> None:
 def test_it_is_read_as_it_was_written() -> None:
     written = json.loads(json.dumps(CONFIRMATION.to_dict(), allow_nan=False))
     assert Confirmation.from_dict(written) == CONFIRMATION
+    assert written["best"] == "b"
+    assert replace(CONFIRMATION, entries=CONFIRMATION.entries[2:]).to_dict()["best"] is None
     assert written["entries"][0]["interval"] == [CONFIRMATION.intervals[0].low, CONFIRMATION.intervals[0].high]
 
 
