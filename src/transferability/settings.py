@@ -73,7 +73,7 @@ class LoadingOptions:
     precision: Precision = _option("float32", "Number format the encoder computes in.")
     compile: bool = _option(
         False,
-        "Compile encoders that run in torch (torch.compile): seconds to a minute at first, then faster.",
+        "Compile encoders that run in torch (torch.compile): minutes at first, then faster; for many rows.",
         of_machine=True,
     )
     device: str | None = _option(

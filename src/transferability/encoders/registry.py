@@ -156,8 +156,8 @@ def load_encoder(
         Of the model's arithmetic, through torch's autocast; features are float32 whatever it is.
     compile : bool, default=False
         Whether torch compiles the blocks of the network (`torch.compile`), once for all sizes of batches, when they
-        first encode. It takes seconds to a minute, and features differ by rounding. Where it cannot be had, a warning
-        of the log says why, and the network runs as it is.
+        first encode. On a CPU that takes minutes the first time, and features differ by rounding. Where it cannot be
+        had, a warning of the log says why, and the network runs as it is.
     trust_remote_code : bool, default=False
         Whether `hf:` and `st:` may run code that comes with a model. Read that code first: it can do whatever you can.
 
