@@ -45,6 +45,8 @@ def test_the_margin_is_the_quantile_of_known_targets_whose_first_encoders_are_gi
     centre, deviation, _ = predict(x, y, group, logit(np.array([0.75]), 1000), ratio, confirmed)
     deviation = deviation * np.sqrt(pooled_variance(x, y, group, ratio, confirmed, residual, n_free))
     (said,) = expected_accuracies([0.75], pairs, confirmed=tuned)
+    share = 1 / (1 + np.exp(-centre[0]))
+    assert said.value == pytest.approx((1001 * share - 0.5) / 1000, rel=1e-9)  # half a row more in the log odds
     low, high = centre - quantile * deviation, centre + quantile * deviation
     assert said.low == pytest.approx(1 / (1 + np.exp(-low[0])), abs=1e-3)
     assert said.high == pytest.approx(1 / (1 + np.exp(-high[0])), abs=1e-3)

@@ -118,8 +118,9 @@ def test_variances_are_found_again() -> None:
 
 def test_what_cannot_be_told_apart_is_no_effect() -> None:
     rng = np.random.default_rng(0)
-    residual, between, n_free = variance_components(rng.normal(size=12), rng.normal(size=12), np.arange(12))
-    assert residual > 0
+    x, y = rng.normal(size=12), rng.normal(size=12)
+    residual, between, n_free = variance_components(x, y, np.arange(12))
+    assert residual == pytest.approx(((y - np.polyval(np.polyfit(x, y, 1), x)) ** 2).sum() / 10)
     assert (between, n_free) == (0, 10)
     assert max(variance_components(np.full(12, 0.5), np.full(12, 0.3), np.arange(12) % 3)[:2]) < 1e-30
     found = predict(np.full(8, 0.5), np.arange(8.0), np.arange(8) % 2, np.array([0.5, 0.6]), 1.0, (np.zeros(0),) * 3)

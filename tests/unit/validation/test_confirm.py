@@ -256,6 +256,9 @@ def test_the_sentence_rests_on_fine_tuned_accuracies() -> None:
 def test_it_is_read_as_it_was_written() -> None:
     written = json.loads(json.dumps(CONFIRMATION.to_dict(), allow_nan=False))
     assert Confirmation.from_dict(written) == CONFIRMATION
+    ends = [(row["accuracy_low"], row["accuracy_high"]) for row in CONFIRMATION.frame()]
+    assert ends[0] == (CONFIRMATION.intervals[0].low, CONFIRMATION.intervals[0].high)
+    assert ends[2] == (None, None)
     assert written["best"] == "b"
     assert replace(CONFIRMATION, entries=CONFIRMATION.entries[2:]).to_dict()["best"] is None
     assert written["entries"][0]["interval"] == [CONFIRMATION.intervals[0].low, CONFIRMATION.intervals[0].high]
