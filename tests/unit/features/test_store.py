@@ -1,5 +1,7 @@
+import hashlib
 import os
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ from safetensors.numpy import load_file
 
 from transferability.errors import FileDamagedError, OptionError
 from transferability.features import FeatureCache, cache_admin
-from transferability.features.store import read_shard
+from transferability.features.store import is_whole, read_shard
 
 ROWS = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
 KEYS = np.arange(96, dtype=np.uint8).reshape(6, 16)
@@ -172,3 +174,16 @@ def test_sizes_as_people_write_them(text, expected):
 def test_sizes_that_are_none(text):
     with pytest.raises(OptionError, match="such as 500MB"):
         cache_admin.parse_size(text)
+
+
+def test_a_shard_that_cannot_be_read_is_not_whole(tmp_path, monkeypatch):
+    content = b"features"
+    path = tmp_path / f"00000-{'0' * 32}-{hashlib.sha256(content).hexdigest()[:32]}.safetensors"
+    path.write_bytes(content)
+    assert is_whole(path)
+
+    def refused(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refused)
+    assert not is_whole(path)
