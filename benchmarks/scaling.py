@@ -24,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -160,6 +161,8 @@ def rank_files(n: int, d: int, classes: list[int], scores: list[str], encoders: 
             np.savez(data[name], images=images, labels=np.arange(n) % n_classes)
         target, *references = (f"npz:{path}" for path in data.values())
         found = [f"features:{folder}/encoder{encoder}/{{data}}.npz" for encoder in range(encoders)]
+        with suppress(OSError):  # where there is no Linux the peak is that of drawing, too
+            Path("/proc/self/clear_refs").write_text("5")
         wall, started = time.perf_counter(), cpu_seconds()
         ranking = rank(target, references, found, scores=scores, race=1 if race else None)
         cpu, seconds = cpu_seconds() - started, time.perf_counter() - wall
