@@ -6,6 +6,7 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
 from transferability.relatedness.certificate import transformed_losses
+from transferability.relatedness.classifier import pairs
 from transferability.relatedness.classifier.intercepts import refit_intercept
 from transferability.relatedness.classifier.lipschitz import fit_lipschitz_softmax
 from transferability.relatedness.classifier.pairs import lower_bound, pair_distances_squared, quadratic_of
@@ -45,6 +46,35 @@ def test_no_weights_and_multipliers_give_a_bound_above_the_optimum(
             assert lower_bound(loss, slopes, weights, multipliers, tau, slack=slack) <= best.loss + 1e-12
 
 
+def test_a_bound_of_no_use_is_zero_and_nearly_none_is_computed(
+    rows: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Multipliers of like size have a quadratic that is nearly diagonal, whose bound two products tell."""
+    x, labels = rows
+    best, tau, rng = fit_lipschitz_softmax(x, labels, 0.5), 0.5, np.random.default_rng(1)
+    solved: list[int] = []
+    n_cases = 0
+    monkeypatch.setattr(
+        pairs, "cho_factor", lambda *given, do=pairs.cho_factor, **how: solved.append(1) or do(*given, **how)
+    )
+    for far in (1e-3, 1e-2, 0.05):
+        for size in (1e-2, 0.1, 1.0):
+            weights = best.weights + far * rng.normal(size=(K, D))
+            multipliers = size * rng.uniform(0.8, 1.2) * (1 - np.eye(K))
+            loss, slopes = loss_and_slopes(weights, x, labels)
+            whole = lower_bound(loss, slopes, weights, multipliers, tau, slack=1e-6)
+            if whole < 0.1:
+                continue
+            n_cases += 1
+            for enough in (0.5 * whole, whole - 1e-9):
+                found = lower_bound(loss, slopes, weights, multipliers, tau, slack=1e-6, enough=enough)
+                assert found == whole
+            solved.clear()
+            assert lower_bound(loss, slopes, weights, multipliers, tau, slack=1e-6, enough=1.01 * whole) == 0
+            assert not solved
+    assert n_cases > 4
+
+
 def test_the_bound_falls_short_by_the_square_of_the_distance(rows: tuple[np.ndarray, np.ndarray]) -> None:
     """Of the minimum of the Lagrangian, as SciPy finds it."""
     x, labels = rows
@@ -52,9 +82,9 @@ def test_the_bound_falls_short_by_the_square_of_the_distance(rows: tuple[np.ndar
 
     def lagrangian(theta: np.ndarray) -> float:
         weights = theta.reshape(K, D)
-        pairs = 0.5 * float((multipliers * (pair_distances_squared(weights) / tau**2 - 1)).sum())
-        assert pairs == pytest.approx(0.5 * np.vdot(weights, quadratic_of(multipliers, tau) @ weights) - 0.3)
-        return loss_and_slopes(weights, x, labels)[0] + pairs
+        held = 0.5 * float((multipliers * (pair_distances_squared(weights) / tau**2 - 1)).sum())
+        assert held == pytest.approx(0.5 * np.vdot(weights, quadratic_of(multipliers, tau) @ weights) - 0.3)
+        return loss_and_slopes(weights, x, labels)[0] + held
 
     best = minimize(lagrangian, np.zeros(K * D), method="BFGS", options={"gtol": 1e-8})
     away = np.random.default_rng(2).normal(size=(K, D))

@@ -132,7 +132,7 @@ def _gap(descent: Descent, multipliers: Multipliers, gap: float) -> _Gap:
     allowed = gap * max(loss, 1.0)
     if multipliers.idle(weights) > allowed:
         return _Gap(np.inf, 0.0)
-    lower = lower_bound(loss, slopes, weights, multipliers.values, tau, slack=_SLACK * allowed)
+    lower = lower_bound(loss, slopes, weights, multipliers.values, tau, slack=_SLACK * allowed, enough=loss - allowed)
     largest = float(np.sqrt(pair_distances_squared(weights).max())) / tau
     falls = max(-float(np.vdot(slopes, weights)), 0.0)
     upper = loss + max(1 - 1 / max(largest, 1.0), 0.0) * falls
