@@ -10,26 +10,29 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from transferability._archives import read_arrays as read_arrays
+from transferability._archives import read_npz
 from transferability._array import FloatArray, IntArray
-from transferability._stored_rows import StoredRows
-from transferability._tensors import Arrays, write_tensors
+from transferability._tensors import Arrays, read_tensors, write_tensors
 from transferability._validate import check_features, check_targets
 from transferability._writing import output_errors
 from transferability._writing import temporary_sibling as temporary_sibling
 from transferability._writing import to_disk as to_disk
 from transferability._writing import write_through_temporary as write_through_temporary
 from transferability.errors import (
+    DatasetError,
     FeatureError,
+    FileDamagedError,
+    NoSuchFileError,
     OptionError,
+    no_such_file,
 )
 from transferability.task import Task
 
@@ -45,7 +48,6 @@ __all__ = [
 ]
 
 SUFFIXES = (".npz", ".safetensors")
-_FEW = 2  # times fewer rows than all: the whole is read as fast as more of them, and its checksum compared
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,22 +91,13 @@ class Features:
         return Task(self.features, self.labels, self.name, self.class_names)
 
 
-Choice = Callable[[npt.NDArray[np.str_] | None, int], IntArray]
-"""From the ids of a file, if it has any, and its number of rows to the rows that are wanted."""
-
-
-def read_features(path: str | os.PathLike[str], choose: Choice | None = None) -> Features:
-    """Read a feature file, or some rows of it.
+def read_features(path: str | os.PathLike[str]) -> Features:
+    """Read a feature file.
 
     Parameters
     ----------
     path : path
         A `.npz` archive or a `.safetensors` file with at least `features`.
-    choose : callable (ids, n_rows), optional
-        Returns the rows to read, an array of int. Up to half of the rows are read without the others, where the
-        file is not compressed, 300 of 10,000 in a twentieth of the time. Checksums are of whole arrays and are not
-        compared then. Rows of zeros, which a crash leaves of what was being written, and numbers that are not finite
-        make that the whole is read, and compared.
 
     Returns
     -------
@@ -121,74 +114,35 @@ def read_features(path: str | os.PathLike[str], choose: Choice | None = None) ->
         If it holds no `features`, if these are not a finite 2-D array, or if the other arrays differ in length.
     """
     path = Path(path)
-    if choose is not None and (found := _read_rows(path, choose)) is not None:
-        return found
     arrays = read_arrays(path)
     if "features" not in arrays:
         message = f"`{path}` must hold an array `features`; it holds {_listing(arrays)}. "
         raise FeatureError(message + HOW_TO_SAVE)
-    values = check_features(arrays.pop("features"), f"features of {path}")
-    described = _described(path, len(values), arrays)
-    if choose is None:
-        return replace(described, features=values)
-    return _of_rows(described, values, choose(described.ids, len(values)))
-
-
-def _read_rows(path: Path, choose: Choice) -> Features | None:
-    """Return a small share of the rows, read without the others; None where the whole is to be read."""
-    stored = StoredRows.find(path, "features")
-    if stored is None:
-        return None
-    n_rows = stored.shape[0]
-    described = _described(path, n_rows, read_arrays(path, without="features"))
-    rows = choose(described.ids, n_rows)
-    if not 0 < len(rows) * _FEW <= n_rows:
-        return None
-    try:
-        values = stored.read(rows)
-        looks_sound = bool(values.any(axis=1).all())
-        values = check_features(values)
-    except (OSError, FeatureError):
-        return None
-    found = _of_rows(described, np.empty((n_rows, 0)), rows)
-    return replace(found, features=values) if looks_sound else None
-
-
-def _described(path: Path, n_rows: int, arrays: Arrays) -> Features:
-    """Return what a file says of its rows, without their features."""
+    features = check_features(arrays["features"], f"features of {path}")
     labels, ids, names = (arrays.get(key) for key in ("labels", "ids", "class_names"))
     if labels is not None and labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
-    for key, array, n_entries in (("labels", labels, n_rows), ("ids", ids, n_rows), ("class_names", names, None)):
+    for key, array, n_entries in (
+        ("labels", labels, len(features)),
+        ("ids", ids, len(features)),
+        ("class_names", names, None),
+    ):
         if array is not None and (array.ndim != 1 or len(array) != (n_entries or len(array))):
             message = f"`{key}` of {path} must be a list, of one entry per row or class; "
-            message += f"got shape {array.shape} for {n_rows} rows."
+            message += f"got shape {array.shape} for {len(features)} rows."
             if key == "labels" and array.ndim == 2:
                 message += " Several labels per row are saved as `targets`, of 0 and 1."
             raise FeatureError(message)
     targets = arrays.get("targets")
     if targets is not None:
-        targets = check_targets(targets, n_rows, f"targets of {path}")
+        targets = check_targets(targets, len(features), f"targets of {path}")
     return Features(
-        np.empty((n_rows, 0)),
+        features,
         labels,
         None if names is None else tuple(map(str, _as_texts(names, f"`class_names` of {path}").tolist())),
         None if ids is None else _distinct(_as_texts(ids, f"`ids` of {path}"), path),
         path.stem,
         targets,
-    )
-
-
-def _of_rows(whole: Features, values: FloatArray, rows: IntArray) -> Features:
-    """Return the features of some rows, which follow one another without a copy, and what is known of them."""
-    in_turn = len(rows) > 0 and bool((np.diff(rows) == 1).all())
-    taken = slice(int(rows[0]), int(rows[-1]) + 1) if in_turn else rows
-    return replace(
-        whole,
-        features=values[taken],
-        labels=None if whole.labels is None else whole.labels[taken],
-        ids=None if whole.ids is None else whole.ids[taken],
-        targets=None if whole.targets is None else whole.targets[taken],
     )
 
 
@@ -257,6 +211,48 @@ def write_features(
         stream.flush()
         os.fsync(stream.fileno())
     return path
+
+
+def read_arrays(path: Path) -> Arrays:
+    """Read every array of an `.npz` or `.safetensors` file into memory.
+
+    Raises
+    ------
+    DatasetError
+        If there is no such file.
+    FileDamagedError
+        If the file is truncated, of another format, or holds pickled objects.
+    """
+    if not os.path.isfile(path):  # noqa: PTH113 - False for names that cannot be, where Path raises
+        if not os.path.exists(path):  # noqa: PTH110
+            raise NoSuchFileError(no_such_file(path))
+        message = f"{path} is not a file."
+        raise DatasetError(message)
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    return read_npz(path)
+
+
+def _read_safetensors(path: Path) -> Arrays:
+    arrays, metadata = read_tensors(path, "a safetensors file")
+    for key in ("class_names", "ids"):
+        if key in metadata:
+            arrays[key] = _text_list(metadata[key], f"`{key}` of {path}")
+    return arrays
+
+
+def _text_list(text: str, where: str) -> npt.NDArray[np.str_]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        message = (
+            f"{where} must be a JSON list of texts: {error}. The file is damaged or not a safetensors file of ours."
+        )
+        raise FileDamagedError(message) from error
+    if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
+        message = f"{where} must be a JSON list of texts. Write or copy the file again."
+        raise FileDamagedError(message)
+    return np.asarray(found, dtype=np.str_)
 
 
 def _as_texts(array: npt.NDArray[Any], where: str) -> npt.NDArray[np.str_]:

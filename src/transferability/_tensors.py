@@ -109,7 +109,7 @@ def write_tensors(path: Path, arrays: Mapping[str, npt.NDArray[Any]], metadata: 
         writer.finish()
 
 
-def read_tensors(path: Path, what: str, without: str | None = None) -> tuple[Arrays, dict[str, str]]:
+def read_tensors(path: Path, what: str) -> tuple[Arrays, dict[str, str]]:
     """Read all arrays of a file and its metadata, and compare them with the checksum if there is one.
 
     Parameters
@@ -117,8 +117,6 @@ def read_tensors(path: Path, what: str, without: str | None = None) -> tuple[Arr
     path : Path
     what : str
         What the file should be, for messages: "a safetensors file", "a reference pack".
-    without : str, optional
-        An array that is not wanted. Nothing can be compared with the checksum then.
 
     Raises
     ------
@@ -130,14 +128,14 @@ def read_tensors(path: Path, what: str, without: str | None = None) -> tuple[Arr
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = dict(file.metadata() or {})
-            arrays: Arrays = {name: file.get_tensor(name) for name in file.keys() if name != without}  # noqa: SIM118
+            arrays: Arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         message = f"file {path} is damaged or not {what}: {error}. Write or copy it again."
         raise FileDamagedError(message) from error
     # A checksum under another name is one whose name was damaged.
     renamed = next((value for value in metadata.values() if re.fullmatch("[0-9a-f]{64}", value)), None)
     expected = metadata.pop(_CHECKSUM, renamed)
-    if expected is not None and without is None:
+    if expected is not None:
         found = {
             name: (_safetensors_type(array.dtype), array.shape, hashlib.sha256(_bytes(array)).hexdigest())
             for name, array in arrays.items()

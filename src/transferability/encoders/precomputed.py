@@ -90,28 +90,23 @@ class FeatureFiles:
             If the file cannot be read.
         """
         path = self.path(data)
-
-        def choose(known_ids: npt.NDArray[np.str_] | None, n_rows: int) -> IntArray:
-            if known_ids is not None:
-                return _find(known_ids, ids, path, data)
-            if n_rows != n_all:
-                message = f"{path} must have one row for each of data {data!r}; it has {n_rows} for {n_all} rows. "
-                message += "Add `ids` to say which rows it has."
-                raise FeatureError(message)
-            return rows
-
         try:
-            table = read_features(path, choose)
+            table = read_features(path)
         except DatasetError as error:
             message = f"encoder {self.name!r} has no features of data {data!r}: {error} Extract them first."
             raise EncoderError(message) from error
-        known = table.labels
+        where = _find(table.ids, ids, path, data) if table.ids is not None else rows
+        if table.ids is None and len(table) != n_all:
+            message = f"{path} must have one row for each of data {data!r}; it has {len(table)} for {n_all} rows. "
+            message += "Add `ids` to say which rows it has."
+            raise FeatureError(message)
+        known = table.labels[where] if table.labels is not None else None
         if known is not None and labels is not None and not np.array_equal(known, labels):
             row = int(np.argmax(known != labels)) if known.dtype.kind in "iu" else 0
             message = f"labels of {path} and of data {data!r} must agree; row {str(ids[row])!r} has "
             message += f"{known[row]} there and {labels[row]} here. The file belongs to other data or another order."
             raise LabelError(message)
-        return Features(table.features, known, table.class_names, ids, data)
+        return Features(table.features[_in_one_piece(where)], known, table.class_names, ids, data)
 
 
 class FeatureArrays(FeatureFiles):
@@ -180,3 +175,10 @@ def _find(known: npt.NDArray[np.str_], wanted: npt.NDArray[np.str_], path: Path,
         message += "Extract them again."
         raise FeatureError(message)
     return np.array([position[each] for each in wanted.tolist()], dtype=np.int64)
+
+
+def _in_one_piece(rows: IntArray) -> slice | IntArray:
+    """Return rows that follow one another as a slice, which copies nothing."""
+    if len(rows) and (np.diff(rows) == 1).all():
+        return slice(int(rows[0]), int(rows[-1]) + 1)
+    return rows
