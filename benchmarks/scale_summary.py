@@ -3,7 +3,8 @@
     OMP_NUM_THREADS=1 python benchmarks/scale_summary.py [--case NAME …] [--out FILE] [--quick]
 
 Cases: ``race`` (100 encoders on feature files with three references, as `rank` does it by itself), ``race-scores`` (the
-same with H-score and LogME), ``rank`` (ten of these encoders, each on all rows, from which 100 are reckoned), ``rows``,
+same with H-score and LogME), ``rank`` (ten of these encoders, each on all rows, from
+which 100 are reckoned), ``rows``,
 ``classes-100``, ``classes-1000`` (fits), ``start`` (`rank` to its first fit), ``help``, ``limit`` (items encoded by
 `extract --limit 140` after `--limit 350`), ``demo`` (its folder) and ``gpu`` (extraction against the model and the
 decoders alone, runs of a minute). The figures come from the other benchmarks of this folder, each case in a process of
@@ -178,7 +179,7 @@ CASES: dict[str, Callable[[Options], Iterator[Figure]]] = {
 def main() -> None:
     """Print each figure as it is there."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--case", nargs="*", choices=list(CASES), default=list(CASES))
+    parser.add_argument("--case", nargs="+", choices=list(CASES), default=list(CASES))
     parser.add_argument("--out", type=Path, help="file that each figure is added to, as a line of JSON")
     parser.add_argument("--quick", action="store_true", help="small data, to try this program")
     asked = parser.parse_args()

@@ -8,8 +8,8 @@ encoders on feature files, with three references), ``rank-scores`` (the same wit
 default. Synthetic classes with Gaussian spread whose principal axes fall off like those of image encoders. The encoders
 of a race differ in the share of the variance that is between classes: drawn from a normal distribution of mean .30 and
 deviation .09, where shares of .10, .30 and .45 give accuracies of .29, .57 and .74. CPU seconds are of the fit, or of
-the ranking per encoder, features in float32; memory is the peak of the whole process, and as many times that of the
-largest worker process as there are cores. "× product" divides by the
+the ranking per encoder, features in float32; memory is the peak of the process, of a ranking with its worker processes
+(pages that they share once). "× product" divides by the
 seconds of one product XᵀX of the target's features on the same machine at the same time. Set OMP_NUM_THREADS=1 to
 compare with other figures.
 """
@@ -23,8 +23,10 @@ import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +53,7 @@ _WITH_WORKERS = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
 def main() -> None:
     """Measure the cases."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--case", nargs="*", choices=list(CASES), default=list(CASES))
+    parser.add_argument("--case", nargs="+", choices=list(CASES), default=list(CASES))
     parser.add_argument("--encoders", type=int, default=10, help="of the rankings; the figures are for one of them")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -105,8 +107,44 @@ def measure(
     x.T @ x
     product = time.process_time() - started
     took = fit(n, d, classes) if scores is None else rank_files(n, d, classes, scores, encoders, race=race)
-    own, largest = (resource.getrusage(who).ru_maxrss / 1e6 for who in _WITH_WORKERS)
-    return took | {"ratio": took["cpu"] / product, "gigabytes": own + len(os.sched_getaffinity(0)) * largest}
+    return (
+        {"gigabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6}
+        | took
+        | {"ratio": took["cpu"] / product}
+    )
+
+
+class PeakMemory(threading.Thread):
+    """Looks twice a second how much memory this process and its workers have, pages that they share once.
+
+    It needs Linux, where a process tells its proportional share (Pss) of the pages that it has in common with others.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.gigabytes = 0.0
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        """Look until `end`."""
+        own = os.getpid()
+        while not self._ended.wait(0.5):
+            started = [path.read_text().split() for path in Path(f"/proc/{own}/task").glob("*/children")]
+            kilobytes = sum(map(self._pss, [own, *chain.from_iterable(started)]))
+            self.gigabytes = max(self.gigabytes, kilobytes / 1e6)
+
+    def end(self) -> float:
+        """Stop looking, and return the peak in gigabytes."""
+        self._ended.set()
+        self.join()
+        return self.gigabytes
+
+    @staticmethod
+    def _pss(process: int | str) -> int:
+        with suppress(OSError, StopIteration):  # it has ended
+            lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+            return int(next(line for line in lines if line.startswith("Pss:")).split()[1])
+        return 0
 
 
 def cpu_seconds() -> float:
@@ -161,12 +199,14 @@ def rank_files(n: int, d: int, classes: list[int], scores: list[str], encoders: 
             np.savez(data[name], images=images, labels=np.arange(n) % n_classes)
         target, *references = (f"npz:{path}" for path in data.values())
         found = [f"features:{folder}/encoder{encoder}/{{data}}.npz" for encoder in range(encoders)]
-        with suppress(OSError):  # where there is no Linux the peak is that of drawing, too
-            Path("/proc/self/clear_refs").write_text("5")
+        memory = PeakMemory()
+        memory.start()
         wall, started = time.perf_counter(), cpu_seconds()
         ranking = rank(target, references, found, scores=scores, race=1 if race else None)
         cpu, seconds = cpu_seconds() - started, time.perf_counter() - wall
-    return {"cpu": cpu / encoders, "seconds": seconds / encoders, "bound": ranking.entries[0].relatedness.bound}
+        gigabytes = memory.end()
+    bound = ranking.entries[0].relatedness.bound
+    return {"cpu": cpu / encoders, "seconds": seconds / encoders, "bound": bound, "gigabytes": gigabytes}
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -44,8 +45,9 @@ def zoo(tmp_path: Path) -> list[str]:
 def test_side_by_side_is_one_by_one(zoo: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     target, reference, *encoders = zoo
     rankings = []
-    for n_cores, worth_starting in ((1, 99), (3, 99), (3, 2)):
+    for n_cores, ahead, worth_starting in ((1, 2, 99), (3, 2, 99), (2, 1, 0)):
         monkeypatch.setattr(side_by_side, "_n_cores", lambda n_cores=n_cores: n_cores)
+        monkeypatch.setattr(side_by_side, "_AHEAD", ahead)
         monkeypatch.setattr(side_by_side, "_WORTH_STARTING", worth_starting)
         done: list[int] = []
         ranking = rank(
@@ -71,31 +73,38 @@ def test_side_by_side_is_one_by_one(zoo: list[str], monkeypatch: pytest.MonkeyPa
             )
 
 
-@pytest.mark.parametrize("worth_starting", [2, 99])
+@pytest.mark.parametrize("ahead", [1, 2])
 def test_where_no_encoder_can_be_ranked_side_by_side(
-    zoo: list[str], monkeypatch: pytest.MonkeyPatch, worth_starting: int
+    zoo: list[str], monkeypatch: pytest.MonkeyPatch, ahead: int
 ) -> None:
     monkeypatch.setattr(side_by_side, "_n_cores", lambda: 2)
-    monkeypatch.setattr(side_by_side, "_WORTH_STARTING", worth_starting)
+    monkeypatch.setattr(side_by_side, "_AHEAD", ahead)
+    monkeypatch.setattr(side_by_side, "_WORTH_STARTING", 0)
     with pytest.raises(UnknownNameError, match=r"no encoder could be ranked.*there is no file"):
-        rank(zoo[0], [zoo[1]], [zoo[5], zoo[5]], settings=Settings(cache=False))
+        rank(zoo[0], [zoo[1]], [zoo[5]] * 4, settings=Settings(cache=False))
 
 
 TASKS = """
 import os
+import time
 from transferability.errors import LabelError
 from transferability.pipeline.one_encoder import EncoderSkippedError
 
-def process(_encoder):
+def process(encoder):
+    time.sleep(0.05)
     return os.getpid()
+
+def noted(folder, encoder):
+    time.sleep(0.05)
+    open(os.path.join(folder, encoder), "w").close()
 
 def refused(encoder):
     raise EncoderSkippedError(encoder, LabelError("too few"))
 
-def lost_unless(parent, encoder):
-    if os.getpid() != parent:
+def lost_at(which, parent, encoder):
+    if os.getpid() != parent and encoder in which:
         os._exit(1)
-    return f"{encoder} here"
+    return encoder, "here" if os.getpid() == parent else "there"
 """
 
 
@@ -113,32 +122,62 @@ def told(do: Callable[..., Any], encoders: list[Any]) -> list[Any]:
     return [result() for result in side_by_side.side_by_side(do, encoders)]
 
 
-def test_many_are_measured_in_processes_and_a_few_on_threads(tasks: Any) -> None:
-    here, many = os.getpid(), ["features:a"] * side_by_side._WORTH_STARTING
-    assert here not in told(tasks.process, many)
-    assert len(set(told(tasks.process, many))) <= 2
-    assert set(told(tasks.process, many[1:])) == {here}
-    arrays = FeatureArrays("a", np.ones((3, 2)))
-    assert set(told(tasks.process, [arrays] * len(many))) == {here}  # they would have to be sent
-    assert set(told(lambda _: os.getpid(), many)) == {here}  # no pickle holds it
+FIRST = 4
+NAMES = [f"features:{k}" for k in range(20)]
+
+
+def test_what_takes_long_is_measured_in_processes(tasks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = os.getpid()
+    assert set(told(tasks.process, NAMES)) == {here}  # it takes half a second
+    monkeypatch.setattr(side_by_side, "_WORTH_STARTING", 0.2)
+    first, others = (set(part) for part in np.split(np.array(told(tasks.process, NAMES)), [FIRST]))
+    assert first == {here}
+    assert len(others - {here}) == len(others) <= 2
+    assert set(told(tasks.process, NAMES[: FIRST + 1])) == {here}
+    monkeypatch.setattr(side_by_side, "_WORTH_STARTING", 0.0)
+    assert set(told(tasks.process, [FeatureArrays("a", np.ones((3, 2)))] * 8)) == {here}  # they would have to be sent
+    assert set(told(lambda _: os.getpid(), NAMES)) == {here}  # no pickle holds it
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "path", [each for each in sys.path if each != str(Path(tasks.__file__).parent)])
-        assert set(told(tasks.process, many)) == {here}  # no other process knows it
+        assert set(told(tasks.process, NAMES)) == {here}  # no other process knows it
+    assert set(told(partial(tasks.lost_at, np.zeros((1 << 28) // 8 + 1), here), NAMES[:6])) == {
+        (name, "here") for name in NAMES[:6]
+    }  # it is large
     with keep_workers():
-        there = set(told(tasks.process, many))
-        assert set(told(tasks.process, many[:2])) <= there  # processes of before are there
+        there = set(told(tasks.process, NAMES)[FIRST:])
+        assert set(told(tasks.process, NAMES[:2])) <= there  # processes of before are there
 
 
-def test_what_a_process_raises_is_raised_here(tasks: Any) -> None:
-    names = [f"features:{k}" for k in range(side_by_side._WORTH_STARTING)]
-    for name, result in zip(names, side_by_side.side_by_side(tasks.refused, names), strict=True):
+def test_what_a_process_raises_is_raised_here(tasks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(side_by_side, "_WORTH_STARTING", 0.0)
+    for name, result in zip(NAMES, side_by_side.side_by_side(tasks.refused, NAMES), strict=True):
         with pytest.raises(EncoderSkippedError, match=f"{name}: too few") as error:
             result()
         assert isinstance(error.value.reason, LabelError)
         assert error.value.encoder == name
 
 
-def test_what_lost_processes_were_asked_is_measured_here(tasks: Any, caplog: pytest.LogCaptureFixture) -> None:
-    names = [f"features:{k}" for k in range(side_by_side._WORTH_STARTING)]
-    assert told(partial(tasks.lost_unless, os.getpid()), names) == [f"{name} here" for name in names]
-    assert "measured in this process" in caplog.text
+@pytest.mark.parametrize("n_lost", [1, 2])
+def test_a_lost_process_costs_its_encoder(
+    tasks: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, n_lost: int
+) -> None:
+    monkeypatch.setattr(side_by_side, "_WORTH_STARTING", 0.0)
+    lost = NAMES[6 : 6 + n_lost]
+    places = dict(told(partial(tasks.lost_at, lost, os.getpid()), NAMES))
+    here = {name for name, place in places.items() if place == "here"}
+    assert set(places) == set(NAMES)
+    assert {*NAMES[:FIRST], *lost} <= here
+    assert here == {*NAMES[:FIRST], *lost} if n_lost == 1 else set(NAMES[8:]) <= here
+    assert len(caplog.records) == 1
+
+
+def test_nothing_goes_on_when_nobody_wants_it(tasks: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(side_by_side, "_WORTH_STARTING", 0.0)
+    results = side_by_side.side_by_side(partial(tasks.noted, str(tmp_path)), NAMES)
+    for _ in range(FIRST + 2):
+        next(results)()
+    results.close()
+    noted = len(list(tmp_path.glob("features*")))
+    assert FIRST + 2 <= noted <= FIRST + 2 + 4
+    time.sleep(0.5)
+    assert len(list(tmp_path.glob("features*"))) == noted

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO, NamedTuple, Protocol
@@ -57,7 +56,6 @@ def serve() -> None:
     modules are, then the callable. It answers each with a pair: the dtype and the shape of an array whose bytes follow,
     or an empty string and a value, which may be an exception.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, whose end then ends this
     source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print must not run into the answers
     do: Callable[[Any], Any] | None = None

@@ -25,6 +25,8 @@ class Shared:
     ----------
     value : object
         Anything that can be pickled.
+    most_bytes : int, optional
+        Of arrays; half of the memory that is free, or 256 MB, at most anyway.
 
     Raises
     ------
@@ -34,7 +36,7 @@ class Shared:
         Whatever pickling it raises.
     """
 
-    def __init__(self, value: Any) -> None:
+    def __init__(self, value: Any, most_bytes: int | None = None) -> None:
         buffers: list[pickle.PickleBuffer] = []
         content = _Bounded()
         pickle.dump(value, content, protocol=5, buffer_callback=buffers.append)
@@ -42,6 +44,9 @@ class Shared:
         sizes = [buffer.raw().nbytes for buffer in buffers]
         path = ""
         if sum(sizes):
+            if most_bytes is not None and sum(sizes) > most_bytes:
+                message = f"their {sum(sizes) / 1e9:.1f} GB are not worth a copy"
+                raise ValueError(message)
             if sum(sizes) > max(_MOST_BYTES, _SHARE * _free_memory()):
                 message = f"their {sum(sizes) / 1e9:.1f} GB do not fit into the free memory twice"
                 raise ValueError(message)

@@ -23,6 +23,7 @@ from transferability.features.shared import Shared
 __all__ = ["PART", "WorkerLostError", "Workers", "are_there_spare_workers", "keep_workers"]
 
 _START = (
+    "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "  # Ctrl-C is for the parent, whose end ends these
     "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
     "from transferability.features.prepare import serve; serve()"
 )
@@ -189,12 +190,17 @@ class Workers:
             message = "the worker processes were ended"
             raise WorkerLostError(message)
         try:
-            return _exchange(process, pickle.dumps(request), room)
+            answer = _exchange(process, pickle.dumps(request), room)
         except WorkerLostError:
             self._lost.append(process)
+            if len(self._lost) >= len(self._processes):
+                self._idle.put(None)  # nobody is left for whoever waits
             raise
-        finally:
-            self._idle.put(process)  # one that is lost too: whoever gets it next is told at once
+        except BaseException:
+            self._idle.put(process)
+            raise
+        self._idle.put(process)
+        return answer
 
 
 def _taken() -> _Spare | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -87,7 +87,7 @@ def encoders_in_turn(
     settings: Settings,
     target: Part,
     references: Sequence[Part],
-) -> Iterator[Callable[[], Iterable[Ranked]]]:
+) -> Generator[Callable[[], Iterable[Ranked]]]:
     """Yield for each encoder, in order, what measures it, as `measure_encoder` does.
 
     Where the features of all encoders are computed already, several are measured at once, one to a core. Each is

@@ -198,13 +198,16 @@ def race_by_default(target: Part, encoders: Sequence[str | Loaded], criterion: s
     """Tell whether a race is held where nobody says: it saves more than it costs there, and its test is exact.
 
     That is with more than eight encoders, a labelled target whose first sample is at most a quarter of its rows, and
-    transferred accuracy or loss to go by.
+    transferred accuracy or loss to go by. Where features are computed already, it is with a target of one split (2,000
+    rows or more): fits on fewer rows take as long as those on their samples.
     """
     if len(encoders) <= _FEW or not isinstance(target, Split) or target.dataset.labels is None:
         return False
     if not settings.use_labels or (criterion is not None and sort_key(criterion) not in TRANSFERRED):
         return False
     sampler = Sampler(target, (), settings, computed=are_computed(encoders))
+    if are_computed(encoders) and not sampler.by_fits:
+        return False
     return any(size <= _SMALL_SHARE * sum(sampler.whole()) for size in sampler.sizes())
 
 

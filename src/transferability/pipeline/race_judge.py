@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
@@ -124,33 +125,34 @@ class Judge:
         before: Iterable[Found] = (),
     ) -> list[Found]:
         found: list[Found] = []
-        judged = self.ray(sample, encoders) if executor == "ray" else self.here(sample, encoders, progress)
-        for each in judged:
-            if isinstance(each, RowError) and not any(isinstance(other, list) for other in (*before, *found)):
-                raise each  # the next encoder would come upon it too, hours later
-            found.append(each)
+        with closing((self.ray if executor == "ray" else self.here)(sample, encoders, progress)) as judged:
+            for each in judged:
+                if isinstance(each, RowError) and not any(isinstance(other, list) for other in (*before, *found)):
+                    raise each  # the next encoder would come upon it too, hours later
+                found.append(each)
         return found
 
-    def here(self, sample: RaceSample, encoders: Sequence[str | Loaded], progress: Progress | None) -> Iterator[Found]:
+    def here(self, sample: RaceSample, encoders: Sequence[str | Loaded], progress: Progress | None) -> Generator[Found]:
         """Yield what a sample says of each encoder; several are judged at once where features are computed already."""
         judge = replace(self, sample=sample, progress=progress)
         if in_parallel(encoders):
             results = side_by_side(replace(judge, progress=None).run, encoders)
         else:
             results = (partial(judge.run, encoder) for encoder in encoders)
-        for result in results:
-            try:
-                yield result()
-            except TransferabilityError as error:
-                yield error
+        with closing(results):
+            for result in results:
+                try:
+                    yield result()
+                except TransferabilityError as error:
+                    yield error
 
-    def ray(self, sample: RaceSample, encoders: Sequence[str | Loaded]) -> list[Found]:
-        """Return the same, each encoder a task of the cluster."""
+    def ray(self, sample: RaceSample, encoders: Sequence[str | Loaded], _progress: Progress | None) -> Generator[Found]:
+        """Yield the same, each encoder a task of the cluster."""
         on_gpu = None if self.settings.device is None else "cuda" in self.settings.device
         found: dict[int, Found] = {}
         for outcome in spread(replace(self, sample=sample), encoders, lambda *_: [0], on_gpu=on_gpu):
             found[outcome.group] = outcome.result if outcome.error is None else outcome.error
-        return [found[place] for place in range(len(encoders))]
+        yield from (found[place] for place in range(len(encoders)))
 
     def open(self, _encoder: str | Loaded) -> None:
         """Nothing: each encoder is a task of its own."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from typing import Literal
 
 from transferability._criteria import TRANSFERRED, unknown
@@ -195,8 +196,8 @@ def rank(
     if executor == "ray":
         entries, failed = rank_on_ray(wanted, measure, settings, target_part, reference_parts, tell)
         wanted, skipped = [], skipped + failed
-    work = encoders_in_turn(measure, wanted, settings, target_part, reference_parts)
-    wrong_calls = _measure_all(work, len(wanted), entries, skipped, ranking, tell)
+    with closing(encoders_in_turn(measure, wanted, settings, target_part, reference_parts)) as work:
+        wrong_calls = _measure_all(work, len(wanted), entries, skipped, ranking, tell)
     if not entries:
         reasons = "; ".join(f"{each.encoder}: {each.reason}" for each in skipped)
         message = f"no encoder could be ranked. {reasons}"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
 from typing import TypeVar
 
@@ -22,7 +23,8 @@ __all__ = ["are_computed", "in_parallel", "side_by_side"]
 T = TypeVar("T")
 
 _AHEAD = 2  # encoders per core that are begun before the first one is done: results wait in memory
-_WORTH_STARTING = 16  # encoders: a process takes a second and more to start
+_WORTH_STARTING = 10.0  # seconds of work on threads: a process takes one or two to start
+_MOST_BYTES = 1 << 28  # of arrays in memory that processes get a copy of; threads share them
 _log = logging.getLogger(__name__)
 
 
@@ -40,33 +42,81 @@ def in_parallel(encoders: Sequence[AnyEncoder]) -> bool:
     return _n_cores() > 1 and len(encoders) > 1 and are_computed(encoders)
 
 
-def side_by_side(do: Callable[[AnyEncoder], T], encoders: Sequence[AnyEncoder]) -> Iterator[Callable[[], T]]:
+def side_by_side(do: Callable[[AnyEncoder], T], encoders: Sequence[AnyEncoder]) -> Generator[Callable[[], T]]:
     """Yield for each encoder, in order, what returns `do` of it, or raises what that raises.
 
-    In processes of one core each: much of the work on few rows is Python, of which one thread runs at a time. A process
-    takes a second to start, so a few encoders are measured on threads, unless there are processes of before
-    (`keep_workers`). So are arrays in memory, which would have to be sent, and what cannot be sent. A process that is
-    lost costs time: its encoder is measured by this one.
+    The first few are measured on threads, and the others in processes of one core each where they would take ten
+    seconds and more: a process takes one or two to start, but of threads one at a time runs Python, which much of the
+    work on few rows is. Processes of before (`keep_workers`) measure all. Arrays in memory stay on threads, which need
+    not be sent them, and so does what cannot be sent. A process that is lost costs time: this one measures its encoder,
+    and the others go on.
     """
-    worth_it = len(encoders) >= _WORTH_STARTING or are_there_spare_workers()
-    workers = (
-        _workers(do, len(encoders)) if worth_it and all(type(e) in (str, FeatureFiles) for e in encoders) else None
-    )
-    if workers is None:
-        yield from _on_threads(do, encoders)
-        return
+    sendable = all(type(each) in (str, FeatureFiles) for each in encoders)
+    n_cores, n_first, seconds = _n_cores(), len(encoders), 0.0
+    if sendable:
+        n_first = 0 if are_there_spare_workers() else min(_AHEAD * n_cores, len(encoders))
+    first, others = encoders[:n_first], encoders[n_first:]
+    for place, result in enumerate(_on_threads(do, first)):
+        began = time.perf_counter()
+        wait([result])
+        if place >= n_cores:  # others import what they need
+            seconds += time.perf_counter() - began
+        yield result.result
+    worth_it = not first or seconds / max(n_first - n_cores, 1) * len(others) >= _WORTH_STARTING
+    workers = _workers(do, len(others)) if others and worth_it else None
+    if workers is not None:
+        yield from _in_processes(do, others, workers)
+    else:
+        yield from (result.result for result in _on_threads(do, others))
+
+
+def _on_threads(do: Callable[[AnyEncoder], T], encoders: Sequence[AnyEncoder]) -> Iterator[Future[T]]:
+    n_cores = _n_cores()
+    with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(n_cores) as pool:
+        yield from _in_order(lambda encoder: pool.submit(do, encoder), encoders)
+
+
+def _in_processes(
+    do: Callable[[AnyEncoder], T], encoders: Sequence[AnyEncoder], workers: Workers
+) -> Iterator[Callable[[], T]]:
+    told: list[WorkerLostError] = []
+
+    def answer_or_own(encoder: AnyEncoder, answer: Future[T]) -> T:
+        try:
+            return answer.result()
+        except WorkerLostError as error:
+            if not told:
+                _log.warning("encoders of a process that was lost are measured in this one (%s)", error)
+            told.append(error)
+            with threadpool_limits(limits=1, user_api="blas"):
+                return do(encoder)
+
     try:
-        asked = [(each, workers.ask(each)) for each in encoders]
-        for encoder, answer in asked:
-            yield partial(_answer_or_own, do, encoder, answer)
+        for encoder, answer in zip(encoders, _in_order(workers.ask, encoders), strict=True):
+            yield partial(answer_or_own, encoder, answer)
     finally:
         workers.close()
+
+
+def _in_order(begin: Callable[[AnyEncoder], Future[T]], encoders: Sequence[AnyEncoder]) -> Iterator[Future[T]]:
+    """Begin a few ahead, and yield each in order; cancel what waits when nobody wants it."""
+    begun: deque[Future[T]] = deque()
+    try:
+        for encoder in encoders:
+            begun.append(begin(encoder))
+            if len(begun) >= _AHEAD * _n_cores():
+                yield begun.popleft()
+        while begun:
+            yield begun.popleft()
+    finally:
+        for waiting in begun:
+            waiting.cancel()
 
 
 def _workers(do: Callable[[AnyEncoder], T], n_encoders: int) -> Workers | None:
     """Return processes that know what to do; None where they cannot: a class of the user's script, say."""
     try:
-        workers = Workers(min(_n_cores(), n_encoders), Shared(do))
+        workers = Workers(min(_n_cores(), n_encoders), Shared(do, _MOST_BYTES))
     except Exception as error:  # noqa: BLE001 - pickle raises what it likes
         _log.info("encoders are measured on threads: processes cannot be started for them (%s)", error)
         return None
@@ -76,30 +126,6 @@ def _workers(do: Callable[[AnyEncoder], T], n_encoders: int) -> Workers | None:
     workers.close()
     _log.info("encoders are measured on threads: processes do not know how to (%s)", failure)
     return None
-
-
-def _on_threads(do: Callable[[AnyEncoder], T], encoders: Sequence[AnyEncoder]) -> Iterator[Callable[[], T]]:
-    n_cores = _n_cores()
-    with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(n_cores) as pool:
-        begun: deque[Future[T]] = deque()
-        try:
-            for encoder in encoders:
-                begun.append(pool.submit(do, encoder))
-                if len(begun) >= _AHEAD * n_cores:
-                    yield begun.popleft().result
-            while begun:
-                yield begun.popleft().result
-        finally:
-            for waiting in begun:
-                waiting.cancel()
-
-
-def _answer_or_own(do: Callable[[AnyEncoder], T], encoder: AnyEncoder, answer: Future[T]) -> T:
-    try:
-        return answer.result()
-    except WorkerLostError as error:
-        _log.warning("an encoder is measured in this process: %s", error)
-        return do(encoder)
 
 
 def _n_cores() -> int:
