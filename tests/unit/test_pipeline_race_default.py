@@ -128,6 +128,7 @@ def test_a_race_by_itself_is_of_many_encoders_and_rows_and_by_an_exact_test() ->
     assert race_by_default(target, nine, None, SETTINGS)
     assert race_by_default(target, nine, "transferred_loss", SETTINGS)
     assert race_by_default(prepare(rows_of("t", N), SETTINGS), computed([0.1 * k for k in range(9)]), None, SETTINGS)
+    assert not race_by_default(target, computed([0.1 * k for k in range(9)]), None, SETTINGS)  # few rows
     assert not race_by_default(target, nine[:8], None, SETTINGS)
     assert not race_by_default(target, nine, "bound", SETTINGS)
     assert not race_by_default(target, nine, "logme", SETTINGS)
@@ -140,9 +141,9 @@ def test_a_race_by_itself_is_of_many_encoders_and_rows_and_by_an_exact_test() ->
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """Return what runs `rank` on so many feature files of encoders, the first of them the best."""
     monkeypatch.chdir(tmp_path)
-    labels = np.arange(400) % 4
+    labels = np.arange(N) % 4
     for k in range(9):
-        features = features_of("t", 400, 3.0 if k == 0 else 0.1 * k)
+        features = features_of("t", N, 3.0 if k == 0 else 0.1 * k)
         np.savez(tmp_path / f"e{k}.npz", features=features, labels=labels)
 
     def run(n_encoders: int, *arguments: str) -> Result:
