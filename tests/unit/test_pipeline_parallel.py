@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -181,3 +182,16 @@ def test_nothing_goes_on_when_nobody_wants_it(tasks: Any, monkeypatch: pytest.Mo
     assert FIRST + 2 <= noted <= FIRST + 2 + 4
     time.sleep(0.5)
     assert len(list(tmp_path.glob("features*"))) == noted
+
+
+def test_an_interruption_is_of_the_encoder_that_is_waited_for(tasks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that whoever asks for it has what was measured before."""
+    monkeypatch.setattr(side_by_side, "_WORTH_STARTING", 0.0)
+    monkeypatch.setattr(Future, "result", interrupted)
+    for result in side_by_side.side_by_side(tasks.process, NAMES):
+        with pytest.raises(KeyboardInterrupt):
+            result()
+
+
+def interrupted(_future: Future[Any]) -> None:
+    raise KeyboardInterrupt

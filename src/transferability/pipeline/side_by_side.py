@@ -7,7 +7,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
@@ -52,17 +52,21 @@ def side_by_side(do: Callable[[AnyEncoder], T], encoders: Sequence[AnyEncoder]) 
     and the others go on.
     """
     sendable = all(type(each) in (str, FeatureFiles) for each in encoders)
-    n_cores, n_first, seconds = _n_cores(), len(encoders), 0.0
+    n_cores, n_first, seconds = _n_cores(), len(encoders), [0.0]
+
+    def timed(result: Future[T]) -> T:
+        began = time.perf_counter()
+        try:
+            return result.result()
+        finally:
+            seconds.append(time.perf_counter() - began)
+
     if sendable:
         n_first = 0 if are_there_spare_workers() else min(_AHEAD * n_cores, len(encoders))
     first, others = encoders[:n_first], encoders[n_first:]
     for place, result in enumerate(_on_threads(do, first)):
-        began = time.perf_counter()
-        wait([result])
-        if place >= n_cores:  # others import what they need
-            seconds += time.perf_counter() - began
-        yield result.result
-    worth_it = not first or seconds / max(n_first - n_cores, 1) * len(others) >= _WORTH_STARTING
+        yield partial(timed, result) if place >= n_cores else result.result  # the first import what they need
+    worth_it = not first or sum(seconds) / max(n_first - n_cores, 1) * len(others) >= _WORTH_STARTING
     workers = _workers(do, len(others)) if others and worth_it else None
     if workers is not None:
         yield from _in_processes(do, others, workers)
