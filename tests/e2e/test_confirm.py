@@ -216,4 +216,4 @@ def test_folders_that_look_like_layers_and_two_names_of_one_model(place: Path, c
     expected = {each["base_encoder"]: each["expected"] for each in rows}
     assert {name: expected[name]["value"] for name in tuned} == tuned
     assert expected[names[0]] == expected[names[1]] == expected[first]
-    assert len({each["weights_hash"] for each in rows}) == 2
+    assert len({each["model_hash"] for each in rows}) == 2

@@ -79,7 +79,7 @@ def in_order(record: Mapping[str, Any], given: Sequence[Any] = ()) -> RankedEnco
     names: set[str] = set()
     for entry in record["ranking"]:
         name = base_encoder_of(entry)
-        model = entry.get("weights_hash") or name  # of two names of one model the first counts
+        model = entry.get("model_hash") or name  # of two names of one model the first counts
         if model not in models and name not in names:
             by_name[name] = loads.get(name, identifier_of(entry))
             if name != entry["encoder"]:

@@ -28,7 +28,7 @@ from transferability.encoders.base import (
     Preprocess,
     Reading,
 )
-from transferability.encoders.identity import settings_hash
+from transferability.encoders.identity import settings_of
 from transferability.errors import EncoderError, one_line
 
 __all__ = ["TextNetwork", "pool_tokens"]
@@ -112,7 +112,7 @@ class TextNetwork:
         if classifier is not None:  # the heads of decoders look for the last token that is no padding
             classifier.config.pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else -1
             self._pads = self._pads and tokenizer.pad_token_id is not None
-        self._settings = settings_hash(vars(self))
+        self._settings = settings_of(self)
         self._compiler: Compiler | None = None
 
     def identity(self) -> Identity:

@@ -32,7 +32,7 @@ from transferability.encoders.base import (
     Precision,
     Preprocess,
 )
-from transferability.encoders.identity import settings_hash
+from transferability.encoders.identity import settings_of
 from transferability.errors import EncoderError, one_line
 
 __all__ = ["PictureNetwork", "PixelInput", "Transform", "before_head"]
@@ -168,7 +168,7 @@ class PictureNetwork:
         self._layer_pool: PositionPool = layer_pool
         self._n_prefix = n_prefix
         self._precision: Precision = precision
-        self._settings = settings_hash(vars(self))
+        self._settings = settings_of(self)
         pixels = pixels if channels == 3 else None  # after the hash, as it changes no feature
         self.window = None if pixels is None else pixels.window
         self._scaling = None if pixels is None else pixels.scaling

@@ -24,7 +24,7 @@ from transferability.encoders.base import (
     Reading,
 )
 from transferability.encoders.family import Family, Presence
-from transferability.encoders.identity import settings_hash
+from transferability.encoders.identity import settings_of
 from transferability.errors import EncoderError, one_line, require_extra
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class SentenceEncoder:
         if self._tokenizer is not None:
             check_vocabulary(self._tokenizer, name)
         self._one_by_one = not self._hides_padding()
-        self._settings = settings_hash(vars(self))
+        self._settings = settings_of(self)
 
     def identity(self) -> Identity:
         """Return hashes of all settings (modules, tokeniser, prompts) and of the weights, versions, kind of device."""

@@ -18,7 +18,7 @@ from transferability.encoders import Encoder, FeatureFiles, OutputView, as_train
 from transferability.errors import EncoderError, LabelError, TransferabilityError
 from transferability.pipeline import Progress, Settings, Split
 from transferability.pipeline.extraction import load
-from transferability.pipeline.whole_encoder import base_of, weights_hash
+from transferability.pipeline.whole_encoder import base_of, model_hash
 from transferability.ranking.confirmation import Confirmation, Confirmed
 from transferability.ranking.store import ResultStore, result_key
 from transferability.validation.measure import data_identity, encoder_identity
@@ -110,7 +110,7 @@ def first_trainable(
             break
         try:
             loaded = whole(load(encoder, replace(settings, layer=None)))
-            first = names.setdefault(weights_hash(loaded) or name, name)
+            first = names.setdefault(model_hash(loaded) or name, name)
             if first != name:
                 reasons[name] = f"it is {first!r} by another name: both have the same weights."
                 continue
