@@ -40,6 +40,8 @@ FILE = "finetuned.sqlite"
 class RankedEncoders(NamedTuple):
     """The encoders of a ranking, best first, each once: of one that is ranked by several layers, the best row counts.
 
+    Two names of one model are both there: only loading tells which of them can be had.
+
     Attributes
     ----------
     by_name : dict of str to str or Encoder
@@ -75,16 +77,13 @@ def in_order(record: Mapping[str, Any], given: Sequence[Any] = ()) -> RankedEnco
         loads[alias or identifier] = each
     by_name: dict[str, Any] = {}
     ranked_as: dict[str, str] = {}
-    models: set[str] = set()
     names: set[str] = set()
     for entry in record["ranking"]:
         name = base_encoder_of(entry)
-        model = entry.get("model_hash") or name  # of two names of one model the first counts
-        if model not in models and name not in names:
+        if name not in names:
             by_name[name] = loads.get(name, identifier_of(entry))
             if name != entry["encoder"]:
                 ranked_as[name] = entry["encoder"]
-        models.add(model)
         names.add(name)
     race = (record.get("made") or {}).get("race") or {}
     names.update(base_encoder_of(each) for each in race.get("dropped", ()))

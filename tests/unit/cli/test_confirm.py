@@ -55,6 +55,14 @@ def test_an_encoder_is_there_once_by_its_best_layer(by_layers) -> None:
     assert found.n_ranked == 4  # with those that left a race
 
 
+def test_both_names_of_one_model_are_there(by_layers) -> None:
+    """The second is told as passed over, or takes the place of the first where that cannot be loaded."""
+    record = by_layers.to_dict()
+    for entry in record["ranking"]:
+        entry["model_hash"] = "0" * 16
+    assert list(cli.in_order(record).by_name) == ["small", "big"]
+
+
 def test_what_is_confirmed_is_the_whole_encoder(by_layers, monkeypatch) -> None:
     part = prepare((np.zeros((60, 4)), np.arange(60) % 3), Settings(cache=False))
 
