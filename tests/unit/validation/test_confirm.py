@@ -195,14 +195,14 @@ def test_another_name_of_a_model_is_told_and_takes_the_place_of_one_that_cannot_
     chosen, reasons = first_trainable(encoders, 2, SETTINGS)
     assert list(chosen) == ["one", "other"]
     assert reasons == {"./one": "it is 'one' by another name: both are the same model."}
-    real = {"load": module.load, "as_trainable": module.as_trainable}
-    for step in real:
+    for step in ("load", "as_trainable"):
+        real = getattr(module, step)
 
-        def fails(encoder, *options, step=step):
+        def fails(encoder, *options, step=step, real=real):
             if encoder is first:
                 message = f"it fails at {step}."
                 raise EncoderError(message)
-            return real[step](encoder, *options)
+            return real(encoder, *options)
 
         with monkeypatch.context() as patch:
             patch.setattr(module, step, fails)
