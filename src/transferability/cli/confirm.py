@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, get_type_hints
 
 import typer
 
@@ -219,8 +219,11 @@ def _n_tuned_before(record: Mapping[str, Any], ranked: RankedEncoders) -> int:
 
 def _settings_of(made: Mapping[str, Any], settings: Settings) -> Settings:
     """Return the settings of a ranking, on this machine."""
+    from transferability.study.config import check_types
+
     known = {name: value for name, value in (made.get("settings") or {}).items() if name in _OF_RANKING}
     try:
+        check_types(known, get_type_hints(Settings), "made.settings")
         return replace(settings, **known)
     except (TypeError, ValueError) as error:
         message = f"the settings of the ranking cannot be used ({error}). Rank again."

@@ -141,6 +141,14 @@ def test_data_are_looked_for_where_the_command_runs(ranking, tmp_path, monkeypat
         cli.confirm_file(*arguments, "npz:other.npz", (), Settings(), "local")
 
 
+@pytest.mark.parametrize(("name", "value"), [("test_share", "a"), ("seed", 0.5), ("near_duplicates", 3), ("folds", [])])
+def test_damaged_settings_of_a_ranking_are_refused(ranking, tmp_path, name, value) -> None:
+    made = ranking.provenance | {"settings": {name: value}, "target": "npz:rows.npz"}
+    replace(ranking, provenance=made).report(tmp_path / "results")
+    with pytest.raises(OptionError, match=rf"cannot be used .*`{name}` in \[made.settings\] must be of type"):
+        cli.confirm_file(tmp_path / "results", 1, None, (), Settings(), "local")
+
+
 def test_a_confirmation_is_not_lost_where_no_encoder_is_found(ranking, tmp_path, capsys) -> None:
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "rows.npz", x=rng.integers(250, size=(60, 4, 4), dtype=np.uint8), y=np.arange(60) % 3)
