@@ -143,6 +143,10 @@ def read_known(path: Path) -> list[tuple[Any, ...]]:
             if not 0 <= share <= 1:
                 message = f"in `{path}` `observations[{number}].{name}` must be between 0 and 1; got {share!r}. "
                 raise DatasetError(message + "Write it again, or correct it.")
+        for name in ("n_fit", "n_test"):
+            if each.get(name) is not None and each[name] < 1:
+                message = f"in `{path}` `observations[{number}].{name}` must be at least 1; got {each[name]!r}. "
+                raise DatasetError(message + "Write it again, or correct it.")
         pair = (each["target"], each["encoder"], each["values"]["linear_probe"], each["accuracy"])
         found.append((*pair, *_rows_of(each)))
     if not found:
@@ -153,7 +157,7 @@ def read_known(path: Path) -> list[tuple[Any, ...]]:
 
 def _rows_of(observation: Mapping[str, Any]) -> tuple[int, ...]:
     rows = observation.get("n_fit"), observation.get("n_test")
-    return () if rows[0] is None or rows[1] is None else (max(1, rows[0]), max(1, rows[1]))
+    return () if rows[0] is None or rows[1] is None else (rows[0], rows[1])
 
 
 def _records_in(folder: Path) -> list[Stored]:
