@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -129,7 +128,7 @@ class TextNetwork:
             "device": device_kind(self._device, self._compiler),
         }
 
-    @cached_property
+    @property
     def _weights(self) -> str:
         return weights(self._network)
 

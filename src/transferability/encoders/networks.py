@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -189,7 +188,7 @@ class PictureNetwork:
             "device": device_kind(self._device, self._compiler),
         }
 
-    @cached_property
+    @property
     def _weights(self) -> str:
         return weights(self._network)
 

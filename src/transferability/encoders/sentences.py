@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -134,7 +133,7 @@ class SentenceEncoder:
             "device": device_kind(self._model.device, self._compiler),
         }
 
-    @cached_property
+    @property
     def _weights(self) -> str:
         from transferability.encoders._torch import weights
 

@@ -100,7 +100,7 @@ def first_trainable(
 ) -> tuple[dict[str, NamedEncoder], dict[str, str]]:
     """Return the first encoders that can be fine-tuned, and why those before them cannot, both by name.
 
-    Each is loaded for that, in turn, until there are enough. Of the names of one model the first that can be had counts.
+    Each is loaded for that, in turn, until there are enough. Of two names of a model the first that works counts.
     """
     chosen: dict[str, NamedEncoder] = {}
     reasons: dict[str, str] = {}

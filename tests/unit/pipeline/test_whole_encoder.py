@@ -89,3 +89,22 @@ def test_own_encoders_are_one_only_where_all_they_tell_is_equal() -> None:
     assert model_hash(Own(told)) == model_hash(Own(dict(told))) is not None
     assert model_hash(Own(told)) != model_hash(Own({"source": "b", "weights": "v1"}))
     assert model_hash(Own(told)) != model_hash(OtherKind(told))
+
+
+def test_weights_that_change_change_the_identity() -> None:
+    """Features under the former one would be taken from the cache for those of other weights."""
+    encoder = network("a")
+    before = encoder.identity()
+    assert encoder.identity() == before
+    layer = encoder.module[0]
+    with torch.no_grad():
+        layer.weight[0] += 1
+    written = encoder.identity()
+    layer.bias = torch.nn.Parameter(torch.zeros(2))
+    replaced = encoder.identity()
+    assert len({each["weights"] for each in (before, written, replaced)}) == 3
+    assert {**before, "weights": None} == {**replaced, "weights": None}
+    with torch.no_grad():
+        layer.weight[0] -= 1
+        layer.bias += 1
+    assert encoder.identity() == before
