@@ -209,11 +209,14 @@ def test_folders_that_look_like_layers_and_two_names_of_one_model(place: Path, c
     for each in rows:
         layer = "" if each["layer"] is None else f"/layer={each['layer']}"
         assert each["encoder"] == each["base_encoder"] + layer
-    tuned = {each["encoder"]: each["accuracy"] for each in record["confirmation"]["entries"]}
+    *entries, other = record["confirmation"]["entries"]
+    tuned = {each["encoder"]: each["accuracy"] for each in entries}
     assert len(tuned) == 2  # of two names the first
     assert names[2] in tuned
     (first,) = set(tuned) - {names[2]}
+    assert {first, other["encoder"]} == set(names[:2])
+    assert other["note"] == f"passed over: it is {first!r} by another name: both are the same model."
     expected = {each["base_encoder"]: each["expected"] for each in rows}
     assert {name: expected[name]["value"] for name in tuned} == tuned
     assert expected[names[0]] == expected[names[1]] == expected[first]
-    assert len({each["weights_hash"] for each in rows}) == 2
+    assert len({each["model_hash"] for each in rows}) == 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, get_type_hints
 
 import typer
 
@@ -39,6 +39,8 @@ FILE = "finetuned.sqlite"
 
 class RankedEncoders(NamedTuple):
     """The encoders of a ranking, best first, each once: of one that is ranked by several layers, the best row counts.
+
+    Two names of one model are both there: only loading tells which of them can be had.
 
     Attributes
     ----------
@@ -75,16 +77,13 @@ def in_order(record: Mapping[str, Any], given: Sequence[Any] = ()) -> RankedEnco
         loads[alias or identifier] = each
     by_name: dict[str, Any] = {}
     ranked_as: dict[str, str] = {}
-    models: set[str] = set()
     names: set[str] = set()
     for entry in record["ranking"]:
         name = base_encoder_of(entry)
-        model = entry.get("weights_hash") or name  # of two names of one model the first counts
-        if model not in models and name not in names:
+        if name not in names:
             by_name[name] = loads.get(name, identifier_of(entry))
             if name != entry["encoder"]:
                 ranked_as[name] = entry["encoder"]
-        models.add(model)
         names.add(name)
     race = (record.get("made") or {}).get("race") or {}
     names.update(base_encoder_of(each) for each in race.get("dropped", ()))
@@ -220,8 +219,11 @@ def _n_tuned_before(record: Mapping[str, Any], ranked: RankedEncoders) -> int:
 
 def _settings_of(made: Mapping[str, Any], settings: Settings) -> Settings:
     """Return the settings of a ranking, on this machine."""
+    from transferability.study.config import check_types
+
     known = {name: value for name, value in (made.get("settings") or {}).items() if name in _OF_RANKING}
     try:
+        check_types(known, get_type_hints(Settings), "made.settings")
         return replace(settings, **known)
     except (TypeError, ValueError) as error:
         message = f"the settings of the ranking cannot be used ({error}). Rank again."

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,7 +27,7 @@ from transferability.encoders.base import (
     Preprocess,
     Reading,
 )
-from transferability.encoders.identity import settings_hash
+from transferability.encoders.identity import settings_of
 from transferability.errors import EncoderError, one_line
 
 __all__ = ["TextNetwork", "pool_tokens"]
@@ -112,7 +111,7 @@ class TextNetwork:
         if classifier is not None:  # the heads of decoders look for the last token that is no padding
             classifier.config.pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else -1
             self._pads = self._pads and tokenizer.pad_token_id is not None
-        self._settings = settings_hash(vars(self))
+        self._settings = settings_of(self)
         self._compiler: Compiler | None = None
 
     def identity(self) -> Identity:
@@ -129,7 +128,7 @@ class TextNetwork:
             "device": device_kind(self._device, self._compiler),
         }
 
-    @cached_property
+    @property
     def _weights(self) -> str:
         return weights(self._network)
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 import numpy.typing as npt
@@ -113,9 +114,42 @@ def seeded(seed: int = 0) -> Iterator[None]:
 
 
 def weights(model: torch.nn.Module) -> str:
-    """Return a hash of every parameter and buffer: the one name of a model that cannot go stale."""
+    """Return a hash of every parameter and buffer, computed again when one of them has changed.
+
+    torch counts what is written to a tensor in place; what is written to its `.data` it does not count.
+    """
+    tensors = sorted(model.state_dict(keep_vars=True).items())
+    state = [(key, *_version(each)) for key, each in tensors]
+    known = _KNOWN.get(model)
+    if known is not None and known.state == state:
+        pairs = zip(known.tensors, tensors, strict=True)
+        if all(kept() is each for kept, (_, each) in pairs):
+            return known.hash
+    found = _hash_of(tensors)
+    if all(len(each) > 1 for each in state):
+        _KNOWN[model] = _Known(state, [ref(each) for _, each in tensors], found)
+    return found
+
+
+class _Known(NamedTuple):
+    state: list[tuple[Any, ...]]
+    tensors: list[ref[torch.Tensor]]  # another tensor may come to lie where one was
+    hash: str
+
+
+_KNOWN: WeakKeyDictionary[torch.nn.Module, _Known] = WeakKeyDictionary()
+
+
+def _version(tensor: Any) -> tuple[Any, ...]:
+    """Return what changes with the values of a tensor; nothing where torch does not count its changes."""
+    if not isinstance(tensor, torch.Tensor) or tensor.is_inference():
+        return ()
+    return tensor._version, tensor.data_ptr(), tensor.dtype, tuple(tensor.shape)
+
+
+def _hash_of(tensors: Iterable[tuple[str, Any]]) -> str:
     total = hashlib.sha256()
-    for key, tensor in sorted(model.state_dict().items()):
+    for key, tensor in tensors:
         if not isinstance(tensor, torch.Tensor):  # packed parameters of quantised layers, and what modules add
             total.update(f"{key} {settings_hash(tensor)}".encode())
             continue

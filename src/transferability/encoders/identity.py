@@ -31,14 +31,15 @@ from transferability.encoders.base import Encoder
 if TYPE_CHECKING:
     from transferability.encoders.precomputed import FeatureFiles
 
-__all__ = ["hash_json", "identity_of", "settings_hash", "source_hash"]
+__all__ = ["hash_json", "identity_of", "settings_hash", "settings_of", "source_hash"]
 
-# Attributes that say where something came from or what is told about it, not what it does.
 # Attributes that say where or how a model was loaded, or what it told, and decide no feature.
 _SILENT = frozenset(
     {"_name_or_path", "name_or_path", "model_card_data", "_model_card_vars", "warnings_issued"}
+    | {"pretrained_cfg", "default_cfg"}  # of timm: what follows from them is in the modules, and in the preprocessing
     | {"local_files_only", "is_local", "verbose", "deprecation_warnings"}  # offline, transformers changes the first
 )
+_TOLD = frozenset({"name", "_device", "_details"})
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
@@ -84,6 +85,14 @@ def source_hash(thing: Any) -> str | None:
         return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else None
     except OSError:  # it came out of an archive, or is gone
         return None
+
+
+def settings_of(encoder: Any) -> str:
+    """Return a hash of all settings of an encoder, but for its name, its device, and details that its identity tells.
+
+    Two names of one model have the same.
+    """
+    return settings_hash({key: each for key, each in vars(encoder).items() if key not in _TOLD})
 
 
 def settings_hash(*objects: Any) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,7 +31,7 @@ from transferability.encoders.base import (
     Precision,
     Preprocess,
 )
-from transferability.encoders.identity import settings_hash
+from transferability.encoders.identity import settings_of
 from transferability.errors import EncoderError, one_line
 
 __all__ = ["PictureNetwork", "PixelInput", "Transform", "before_head"]
@@ -168,7 +167,7 @@ class PictureNetwork:
         self._layer_pool: PositionPool = layer_pool
         self._n_prefix = n_prefix
         self._precision: Precision = precision
-        self._settings = settings_hash(vars(self))
+        self._settings = settings_of(self)
         pixels = pixels if channels == 3 else None  # after the hash, as it changes no feature
         self.window = None if pixels is None else pixels.window
         self._scaling = None if pixels is None else pixels.scaling
@@ -189,7 +188,7 @@ class PictureNetwork:
             "device": device_kind(self._device, self._compiler),
         }
 
-    @cached_property
+    @property
     def _weights(self) -> str:
         return weights(self._network)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +23,7 @@ from transferability.encoders.base import (
     Reading,
 )
 from transferability.encoders.family import Family, Presence
-from transferability.encoders.identity import settings_hash
+from transferability.encoders.identity import settings_of
 from transferability.errors import EncoderError, one_line, require_extra
 
 if TYPE_CHECKING:
@@ -112,7 +111,7 @@ class SentenceEncoder:
         if self._tokenizer is not None:
             check_vocabulary(self._tokenizer, name)
         self._one_by_one = not self._hides_padding()
-        self._settings = settings_hash(vars(self))
+        self._settings = settings_of(self)
 
     def identity(self) -> Identity:
         """Return hashes of all settings (modules, tokeniser, prompts) and of the weights, versions, kind of device."""
@@ -134,7 +133,7 @@ class SentenceEncoder:
             "device": device_kind(self._model.device, self._compiler),
         }
 
-    @cached_property
+    @property
     def _weights(self) -> str:
         from transferability.encoders._torch import weights
 

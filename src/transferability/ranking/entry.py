@@ -100,7 +100,7 @@ class Ranked:
         only trying tells, as of ONNX graphs.
     base_encoder, layer : str or None
         Of a hidden layer the name of the encoder, and which layer it is; None where the row is of the encoder itself.
-    weights_hash : str or None
+    model_hash : str or None
         The same of two names of one model; None of what has no weights.
     """
 
@@ -117,7 +117,7 @@ class Ranked:
     fine_tunable: bool | None = None
     base_encoder: str | None = None
     layer: str | None = None
-    weights_hash: str | None = None
+    model_hash: str | None = None
 
     def expected(self, known: Sequence[KnownAccuracy] | None) -> ExpectedAccuracy | None:
         """Return the accuracy to be expected after fine-tuning, from its linear probe; None where there is none."""
@@ -129,7 +129,7 @@ class Ranked:
         measured, copies = self.relatedness.transferred_correct, self.relatedness.first_copies
         n_rows = None if measured is None else len(measured) if copies is None else len(np.unique(copies))
         accuracy = self.probe.accuracy if self.probe is not None and 0 <= self.probe.accuracy <= 1 else None
-        return ProbedEncoder(self.encoder, accuracy, n_rows, self.fine_tunable, self.base_encoder, self.weights_hash)
+        return ProbedEncoder(self.encoder, accuracy, n_rows, self.fine_tunable, self.base_encoder, self.model_hash)
 
     def value(self, criterion: str) -> float:
         """Return what a ranking sorts by; nan where it is not known.
@@ -166,7 +166,7 @@ class Ranked:
             "encoder": self.encoder,
             "base_encoder": self.base_encoder or self.encoder,
             "layer": self.layer,
-            "weights_hash": self.weights_hash,
+            "model_hash": self.model_hash,
             "identifier": self.identifier,
             "n_parameters": self.n_parameters,
             "seconds": self.seconds,

@@ -31,7 +31,7 @@ class ProbedEncoder(NamedTuple):
         None where only trying tells.
     base_encoder : str or None
         The encoder that it is a layer of; None where it is the encoder itself.
-    weights_hash : str or None
+    model_hash : str or None
         The same of two names of one model; None where unknown.
     """
 
@@ -40,7 +40,7 @@ class ProbedEncoder(NamedTuple):
     n_rows: int | None
     fine_tunable: bool | None
     base_encoder: str | None = None
-    weights_hash: str | None = None
+    model_hash: str | None = None
 
     @property
     def whole(self) -> str:
@@ -50,7 +50,7 @@ class ProbedEncoder(NamedTuple):
     @property
     def model(self) -> str:
         """What is the same of all layers and of all names of one model."""
-        return self.weights_hash or self.whole
+        return self.model_hash or self.whole
 
 
 def expectations(
@@ -155,7 +155,7 @@ def _of_record(
             each.get("probe_rows"),
             each.get("fine_tunable"),
             base_encoder_of(each),
-            each.get("weights_hash"),
+            each.get("model_hash"),
         )
         for each in record["ranking"]
     ]

@@ -78,6 +78,15 @@ def _not_above_chance(result: Mapping[str, Any]) -> bool:
     return accuracy is not None and bool(accuracy <= result["chance"])
 
 
+def _headline(target: str, tuned: Mapping[str, Any], confirmation: Mapping[str, Any], chance: float | None) -> str:
+    """Say which encoder to take, unless fine-tuning left it no better than chance."""
+    if chance is None or tuned["accuracy"] > chance:
+        return f"Take {tuned['encoder']} for {target}."
+    if all(each["accuracy"] is None or each["accuracy"] <= chance for each in confirmation["entries"]):
+        return f"No encoder that was fine-tuned does better than chance on {target}."
+    return f"Fine-tuned, {tuned['encoder']} does no better than chance on {target}."
+
+
 def _confirmed_answer(
     target: str, entries: Sequence[Entry], confirmation: Mapping[str, Any], race: Mapping[str, Any] | None
 ) -> dict[str, Any]:
@@ -105,7 +114,7 @@ def _confirmed_answer(
     known = any(entry["result"]["transferred_accuracy"] is not None for entry in entries)
     facts = _facts(best, TRANSFERRED_ACCURACY if known else BOUND)
     return {
-        "headline": f"Take {tuned['encoder']} for {target}.",
+        "headline": _headline(target, tuned, confirmation, best["result"].get("chance")),
         "sentence": sentence,
         "facts": [fact, *notes, *facts, *_race_fact(race)],
     }

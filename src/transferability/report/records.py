@@ -12,6 +12,7 @@ from typing import Any
 from transferability._criteria import TRANSFERRED
 from transferability._schema import ShapeError, check_shape, read_json
 from transferability.errors import DatasetError, FileDamagedError, NoSuchFileError, no_such_file
+from transferability.report.ranges import check_confirmation, check_ranges
 from transferability.report.shapes import DETAILS, MADE, PARTS, RANKING, RELATION
 from transferability.report.stored import Stored
 
@@ -142,6 +143,10 @@ def read_known(path: Path) -> list[tuple[Any, ...]]:
             if not 0 <= share <= 1:
                 message = f"in `{path}` `observations[{number}].{name}` must be between 0 and 1; got {share!r}. "
                 raise DatasetError(message + "Write it again, or correct it.")
+        for name in ("n_fit", "n_test"):
+            if each.get(name) is not None and each[name] < 1:
+                message = f"in `{path}` `observations[{number}].{name}` must be at least 1; got {each[name]!r}. "
+                raise DatasetError(message + "Write it again, or correct it.")
         pair = (each["target"], each["encoder"], each["values"]["linear_probe"], each["accuracy"])
         found.append((*pair, *_rows_of(each)))
     if not found:
@@ -152,7 +157,7 @@ def read_known(path: Path) -> list[tuple[Any, ...]]:
 
 def _rows_of(observation: Mapping[str, Any]) -> tuple[int, ...]:
     rows = observation.get("n_fit"), observation.get("n_test")
-    return () if rows[0] is None or rows[1] is None else (max(1, rows[0]), max(1, rows[1]))
+    return () if rows[0] is None or rows[1] is None else (rows[0], rows[1])
 
 
 def _records_in(folder: Path) -> list[Stored]:
@@ -189,36 +194,13 @@ def _check_record(record: Any) -> None:
         message = "there must be a result; there is none"
         raise ShapeError(message)
     if ranks:
-        _check_accuracies(record)
+        check_ranges(record)
+        check_confirmation(record)
     for number, each in enumerate(entries):
         check_result(each, f"{'ranking' if ranks else 'results'}[{number}]")
     if ranks and record["criterion"] in TRANSFERRED and entries[0][record["criterion"]] is None:
         message = f"`{record['criterion']}`, which it is sorted by, must be known of the first encoder"
         raise ShapeError(message)
-
-
-def _check_accuracies(record: Mapping[str, Any]) -> None:
-    """Raise `ShapeError` where what expected accuracies are made of is out of range."""
-    shares, counts = {}, {}
-    for number, each in enumerate(record["ranking"]):
-        shares[f"ranking[{number}].probe.accuracy"] = (each.get("probe") or {}).get("accuracy")
-        counts[f"ranking[{number}].probe_rows"] = each.get("probe_rows")
-    for number, each in enumerate(record.get("known") or ()):
-        shares |= {f"known[{number}].{name}": each[name] for name in ("probe", "fine_tuned")}
-        counts |= {f"known[{number}].{name}": each[name] for name in ("probe_rows", "rows")}
-    confirmation = record.get("confirmation") or {}
-    for number, each in enumerate(confirmation.get("entries", ())):
-        shares[f"confirmation.entries[{number}].accuracy"] = each["accuracy"]
-    for name in ("n_test", "n_different"):
-        counts[f"confirmation.{name}"] = confirmation.get(name)
-    for where, share in shares.items():
-        if share is not None and not 0 <= share <= 1:
-            message = f"`{where}` must be between 0 and 1; got {share!r}"
-            raise ShapeError(message)
-    for where, count in counts.items():
-        if count is not None and count < 1:
-            message = f"`{where}` must be at least 1; got {count!r}"
-            raise ShapeError(message)
 
 
 def check_result(result: Mapping[str, Any], where: str) -> None:

@@ -178,7 +178,7 @@ ENTRY = {
     "identifier?": (str, None),
     "base_encoder?": str,
     "layer?": (str, None),
-    "weights_hash?": (str, None),
+    "model_hash?": (str, None),
     "intervals?": {str: (None, [float, float])},
     "on_front?": (bool, None),
     "expected?": (None, _EXPECTED),

@@ -41,7 +41,7 @@ from transferability.pipeline import Settings, choose_encoders, load_part
 from transferability.pipeline.measure import score_columns
 from transferability.relatedness.estimator import TaskRelatedness
 
-__all__ = ["Study", "load_study"]
+__all__ = ["Study", "check_types", "load_study"]
 
 _NEVER_FROM_A_FILE = ("trust_remote_code",)  # whoever runs a study says so, and not whoever has written it
 _KEYS = ("encoders", "zoo", "references", "packs", "targets", "scores", "results", "settings", "relatedness")
@@ -196,17 +196,18 @@ def _flag(given: Mapping[str, Any], name: str) -> bool:
 def _settings(given: Mapping[str, Any]) -> Settings:
     names = [field.name for field in dataclasses.fields(Settings) if field.name not in _NEVER_FROM_A_FILE]
     hints = {name: typing.get_type_hints(Settings)[name] for name in names}
-    _check_types(given, hints, "settings")
+    check_types(given, hints, "settings")
     return Settings(**given)
 
 
 def _relatedness(given: Mapping[str, Any], seed: int) -> TaskRelatedness:
     hints = typing.get_type_hints(TaskRelatedness.__init__)
-    _check_types(given, {name: hints[name] for name in inspect.signature(TaskRelatedness).parameters}, "relatedness")
+    check_types(given, {name: hints[name] for name in inspect.signature(TaskRelatedness).parameters}, "relatedness")
     return TaskRelatedness(**{"seed": seed, **given})
 
 
-def _check_types(given: Mapping[str, Any], hints: Mapping[str, Any], table: str) -> None:
+def check_types(given: Mapping[str, Any], hints: Mapping[str, Any], table: str) -> None:
+    """Refuse keys that there are not, and values of a file that are not of the types declared."""
     _check_keys(given, hints, f"[{table}]")
     for key, value in given.items():
         if not _fits(value, hints[key]):

@@ -74,7 +74,7 @@ def unpack_entry(packed: dict[str, Any]) -> Ranked:
         packed.get("fine_tunable"),
         base if (base := base_encoder_of(packed)) != packed["encoder"] else None,
         packed.get("layer"),
-        packed.get("weights_hash"),
+        packed.get("model_hash"),
     )
 
 

@@ -18,7 +18,7 @@ from transferability.encoders import Encoder, FeatureFiles, OutputView, as_train
 from transferability.errors import EncoderError, LabelError, TransferabilityError
 from transferability.pipeline import Progress, Settings, Split
 from transferability.pipeline.extraction import load
-from transferability.pipeline.whole_encoder import base_of, weights_hash
+from transferability.pipeline.whole_encoder import base_of, model_hash
 from transferability.ranking.confirmation import Confirmation, Confirmed
 from transferability.ranking.store import ResultStore, result_key
 from transferability.validation.measure import data_identity, encoder_identity
@@ -100,25 +100,25 @@ def first_trainable(
 ) -> tuple[dict[str, NamedEncoder], dict[str, str]]:
     """Return the first encoders that can be fine-tuned, and why those before them cannot, both by name.
 
-    Each is loaded for that, in turn, until there are enough. Of two names of one model the first counts.
+    Each is loaded for that, in turn, until there are enough. Of two names of a model the first that works counts.
     """
     chosen: dict[str, NamedEncoder] = {}
     reasons: dict[str, str] = {}
-    names: dict[str, str] = {}  # by the hash of their weights
+    names: dict[str, str] = {}  # of those chosen, by the hash of the model
     for name, encoder in encoders.items():
         if len(chosen) == count:
             break
         try:
             loaded = whole(load(encoder, replace(settings, layer=None)))
-            first = names.setdefault(weights_hash(loaded) or name, name)
-            if first != name:
-                reasons[name] = f"it is {first!r} by another name: both have the same weights."
+            model = model_hash(loaded) or name
+            if model in names:
+                reasons[name] = f"it is {names[model]!r} by another name: both are the same model."
                 continue
             as_trainable(loaded)
         except TransferabilityError as error:
             reasons[name] = str(error)
         else:
-            chosen[name] = encoder
+            chosen[name], names[model] = encoder, name
     return chosen, reasons
 
 

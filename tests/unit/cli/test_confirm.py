@@ -55,6 +55,14 @@ def test_an_encoder_is_there_once_by_its_best_layer(by_layers) -> None:
     assert found.n_ranked == 4  # with those that left a race
 
 
+def test_both_names_of_one_model_are_there(by_layers) -> None:
+    """The second is told as passed over, or takes the place of the first where that cannot be loaded."""
+    record = by_layers.to_dict()
+    for entry in record["ranking"]:
+        entry["model_hash"] = "0" * 16
+    assert list(cli.in_order(record).by_name) == ["small", "big"]
+
+
 def test_what_is_confirmed_is_the_whole_encoder(by_layers, monkeypatch) -> None:
     part = prepare((np.zeros((60, 4)), np.arange(60) % 3), Settings(cache=False))
 
@@ -131,6 +139,14 @@ def test_data_are_looked_for_where_the_command_runs(ranking, tmp_path, monkeypat
         cli.confirm_file(*arguments, None, (), Settings(), "local")
     with pytest.raises(NoSuchFileError):
         cli.confirm_file(*arguments, "npz:other.npz", (), Settings(), "local")
+
+
+@pytest.mark.parametrize(("name", "value"), [("test_share", "a"), ("seed", 0.5), ("near_duplicates", 3), ("folds", [])])
+def test_damaged_settings_of_a_ranking_are_refused(ranking, tmp_path, name, value) -> None:
+    made = ranking.provenance | {"settings": {name: value}, "target": "npz:rows.npz"}
+    replace(ranking, provenance=made).report(tmp_path / "results")
+    with pytest.raises(OptionError, match=rf"cannot be used .*`{name}` in \[made.settings\] must be of type"):
+        cli.confirm_file(tmp_path / "results", 1, None, (), Settings(), "local")
 
 
 def test_a_confirmation_is_not_lost_where_no_encoder_is_found(ranking, tmp_path, capsys) -> None:

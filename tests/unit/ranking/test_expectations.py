@@ -109,7 +109,7 @@ def test_two_names_of_one_model_are_one() -> None:
         assert after[3] == expected_accuracies([0.7], confirmed=[pair], n_rows=500)[0]
     record = {
         "ranking": [
-            {"encoder": each.encoder, "base_encoder": each.whole, "weights_hash": each.weights_hash} for each in rows
+            {"encoder": each.encoder, "base_encoder": each.whole, "model_hash": each.model_hash} for each in rows
         ]
     }
     assert cli.in_order(record) == ({"timm:a": "timm:a", "b": "b"}, {}, 3)

@@ -375,3 +375,12 @@ def test_too_few_known_encoders_say_nothing_after_fine_tuning_either() -> None:
     assert (found.low, found.high) == (0.0, 1.0)
     (found,) = expected_accuracies([0.5], world(2, 5, 0), confirmed=own * 3)  # each with two to be asked for: too few
     assert 0 < found.low < found.high < 1
+
+
+@pytest.mark.parametrize("name", ["n_fit", "n_test"])
+def test_rows_of_known_pairs_below_one_are_refused(tmp_path, name) -> None:
+    pair = {"target": "a", "encoder": "e", "accuracy": 0.9, "values": {"linear_probe": 0.8}, "n_fit": 9, "n_test": 9}
+    path = tmp_path / "own.json"
+    path.write_text(json.dumps({"method": "finetune", "observations": [pair, pair | {name: 0}]}))
+    with pytest.raises(DatasetError, match=rf"own.json` `observations\[1\].{name}` must be at least 1; got 0"):
+        read_known(path)

@@ -31,6 +31,14 @@ KNOWN = {"target": "a", "encoder": "e", "probe": 0.5, "fine_tuned": 0.6, "probe_
 TUNED = Confirmation("t", 9, (Confirmed("e", 0.5),), (12,)).to_dict()
 
 
+EXPECTED = {"value": 0.5, "interval": [0.1, 0.9], "low": 0.1, "high": 0.9, "n_pairs": 9, "n_targets": 2}
+
+
+def tuned(**changed: object) -> Record:
+    """Return a confirmation whose only entry has something else."""
+    return TUNED | {"entries": [TUNED["entries"][0] | changed]}
+
+
 def first(record: Record) -> Record:
     return record["ranking"][0]
 
@@ -67,6 +75,31 @@ def first(record: Record) -> Record:
         (
             lambda r: r.update(confirmation=TUNED | {"entries": [TUNED["entries"][0] | {"accuracy": 2.0}]}),
             r"`confirmation.entries\[0\].accuracy` must be between 0 and 1; got 2.0",
+        ),
+        (lambda r: r.update(confirmation=tuned(probe_accuracy=7)), r"entries\[0\].probe_accuracy` must be .* got 7"),
+        (lambda r: r.update(confirmation=tuned(epochs=-3)), r"entries\[0\].epochs` must be at least 0; got -3"),
+        (lambda r: r.update(confirmation=tuned(interval=[0.9, 0.1])), r"entries\[0\].interval` must be two ends .*0.9"),
+        (
+            lambda r: r.update(confirmation=TUNED | {"n_ranked": -7}),
+            r"`confirmation.n_ranked` must be at least 1; got -7",
+        ),
+        (lambda r: r.update(confirmation=TUNED | {"best": "z"}), r"`confirmation.best` must name one of .* got 'z'"),
+        (lambda r: r.update(confirmation=tuned(accuracy=None)), r"entries\[0\].accuracy` must be known of the best"),
+        (lambda r: r.update(confirmation=tuned(interval=None)), r"entries\[0\].interval` must be known of the best"),
+        (lambda r: r.update(confirmation=tuned(ranked_as="e/layer=9")), r"ranked_as` must name a row .*'e/layer=9'"),
+        (lambda r: r.update(confirmation=TUNED), r"`confirmation.entries\[0\].encoder` must name a row of .* got 'e'"),
+        (lambda r: first(r).update(expected=EXPECTED | {"value": 8.0}), r"\[0\].expected.value` must be .* got 8.0"),
+        (
+            lambda r: first(r).update(expected=EXPECTED | {"interval": [-1, 0.5]}),
+            r"expected.interval` must be two ends",
+        ),
+        (
+            lambda r: first(r).update(expected=EXPECTED | {"n_pairs": -1}),
+            r"expected.n_pairs` must be at least 0; got -1",
+        ),
+        (
+            lambda r: first(r).update(confirmed=TUNED["entries"][0] | {"interval": [0.1, 1.1]}),
+            r"`ranking\[0\].confirmed.interval` must be two ends between 0 and 1, the lower first; got \[0.1, 1.1\]",
         ),
         (lambda r: first(r)["relatedness"]["per_class"][0].pop("prior"), r"per_class\[0\].prior` is missing"),
     ],

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from transferability.errors import TaskError
+from transferability.ranking.confirmation import Confirmation, Confirmed
 from transferability.ranking.result import Ranking
 from transferability.relatedness.results.result import Relatedness
 from transferability.report.narrative import answer
@@ -111,6 +112,24 @@ def test_no_encoder_is_recommended_where_none_is_above_chance() -> None:
     headline = answer("t", "transferred_accuracy", below, None)["headline"]
     assert headline == "No encoder of these does better than chance on t."
     assert answer("t", "transferred_accuracy", [above, *below], None)["headline"] == "Take c for t."
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "headline"),
+    [
+        ((0.2, 0.05), "Take a for t."),
+        ((0.1, 0.05), "No encoder that was fine-tuned does better than chance on t."),
+        ((0.05, 0.2), "Fine-tuned, a does no better than chance on t."),  # b left the race before
+    ],
+)
+def test_no_encoder_is_recommended_that_is_not_above_chance_after_fine_tuning(accuracies, headline) -> None:
+    tuned = [
+        Confirmed(name, accuracy, 0.3, 12 - 9 * number, finished=not number)
+        for number, (name, accuracy) in enumerate(zip("ab", accuracies, strict=True))
+    ]
+    confirmation = Confirmation("t", 100, (*tuned, Confirmed("c", None, note="it cannot")), (3, 12)).to_dict()
+    entries = [entry("b", 2.0, 0.4), entry("a", 2.1, 0.3), entry("c", 2.2, 0.2)]
+    assert answer("t", "transferred_accuracy", entries, None, confirmation)["headline"] == headline
 
 
 unsure = {"standing": None}

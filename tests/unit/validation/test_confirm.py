@@ -187,6 +187,30 @@ def test_what_cannot_be_trained_gives_its_place_to_the_next(make_encoder) -> Non
     assert first_trainable({"flat": flat()}, 2, SETTINGS)[0] == {}
 
 
+def test_another_name_of_a_model_is_told_and_takes_the_place_of_one_that_cannot_be_had(
+    make_encoder, monkeypatch
+) -> None:
+    first, second, other = make_encoder("one"), make_encoder("./one"), make_encoder("other", seed=1)
+    encoders = {each.name: each for each in (first, second, other)}
+    chosen, reasons = first_trainable(encoders, 2, SETTINGS)
+    assert list(chosen) == ["one", "other"]
+    assert reasons == {"./one": "it is 'one' by another name: both are the same model."}
+    for step in ("load", "as_trainable"):
+        real = getattr(module, step)
+
+        def fails(encoder, *options, step=step, real=real):
+            if encoder is first:
+                message = f"it fails at {step}."
+                raise EncoderError(message)
+            return real(encoder, *options)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(module, step, fails)
+            chosen, reasons = first_trainable(encoders, 2, SETTINGS)
+        assert list(chosen) == ["./one", "other"]
+        assert reasons == {"one": f"it fails at {step}."}
+
+
 def test_nothing_to_train_is_no_error(part) -> None:
     found = confirm({}, part, settings=SETTINGS)
     assert found.best is None
@@ -362,4 +386,4 @@ def test_of_two_names_of_one_model_the_first_is_fine_tuned(make_encoder, tmp_pat
     encoders = {"a": make_encoder("a"), "other name": make_encoder("other name"), "b": make_encoder("b", seed=1)}
     chosen, reasons = first_trainable(encoders, 2, SETTINGS)
     assert list(chosen) == ["a", "b"]
-    assert reasons == {"other name": "it is 'a' by another name: both have the same weights."}
+    assert reasons == {"other name": "it is 'a' by another name: both are the same model."}

@@ -1,0 +1,83 @@
+"""What of a ranking that was read back must be within its range: accuracies, their intervals, and counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from transferability._schema import ShapeError
+
+__all__ = ["check_confirmation", "check_ranges"]
+
+_ACCURACIES = ("accuracy", "probe_accuracy", "value", "low", "high")
+_FROM_NOTHING = ("epochs", "n_pairs", "n_targets", "n_confirmed")
+
+
+def check_ranges(record: Mapping[str, Any]) -> None:
+    """Raise `ShapeError` where an accuracy, an interval of one, or a count of a ranking is none."""
+    for where, values in _of_accuracies(record):
+        for name in _ACCURACIES:
+            _check_share(values.get(name), f"{where}.{name}")
+        for name in _FROM_NOTHING:
+            _check_count(values.get(name), f"{where}.{name}", least=0)
+        ends = values.get("interval")
+        if ends is not None and not 0 <= ends[0] <= ends[1] <= 1:
+            message = f"`{where}.interval` must be two ends between 0 and 1, the lower first; got {ends!r}"
+            raise ShapeError(message)
+    for number, each in enumerate(record["ranking"]):
+        _check_count(each.get("probe_rows"), f"ranking[{number}].probe_rows")
+    for number, each in enumerate(record.get("known") or ()):
+        for name in ("probe", "fine_tuned"):
+            _check_share(each[name], f"known[{number}].{name}")
+        for name in ("probe_rows", "rows"):
+            _check_count(each[name], f"known[{number}].{name}")
+    confirmation = record.get("confirmation") or {}
+    for name in ("n_test", "n_different", "n_ranked"):
+        _check_count(confirmation.get(name), f"confirmation.{name}")
+
+
+def check_confirmation(record: Mapping[str, Any]) -> None:
+    """Raise `ShapeError` unless the best of what was fine-tuned has an accuracy, and a row in the ranking."""
+    confirmation = record.get("confirmation") or {}
+    best = confirmation.get("best")
+    if best is None:
+        return
+    for number, each in enumerate(confirmation["entries"]):
+        where = f"confirmation.entries[{number}]"
+        if each["encoder"] != best:
+            continue
+        for name in ("accuracy", "interval"):
+            if each.get(name) is None:
+                message = f"`{where}.{name}` must be known of the best encoder"
+                raise ShapeError(message)
+        row = each.get("ranked_as") or each["encoder"]
+        if row not in {entry["encoder"] for entry in record["ranking"]}:
+            message = (
+                f"`{where}.{'ranked_as' if each.get('ranked_as') else 'encoder'}` must name a row of the ranking; "
+            )
+            message += f"got {row!r:.200}"
+            raise ShapeError(message)
+        return
+    message = f"`confirmation.best` must name one of the entries of the confirmation; got {best!r:.200}"
+    raise ShapeError(message)
+
+
+def _of_accuracies(record: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield what holds accuracies, and where it is."""
+    for number, each in enumerate(record["ranking"]):
+        for name in ("probe", "expected", "confirmed"):
+            yield f"ranking[{number}].{name}", each.get(name) or {}
+    for number, each in enumerate((record.get("confirmation") or {}).get("entries", ())):
+        yield f"confirmation.entries[{number}]", each
+
+
+def _check_share(share: float | None, where: str) -> None:
+    if share is not None and not 0 <= share <= 1:
+        message = f"`{where}` must be between 0 and 1; got {share!r}"
+        raise ShapeError(message)
+
+
+def _check_count(count: int | None, where: str, least: int = 1) -> None:
+    if count is not None and count < least:
+        message = f"`{where}` must be at least {least}; got {count!r}"
+        raise ShapeError(message)
