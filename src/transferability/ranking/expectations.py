@@ -135,8 +135,9 @@ def with_surprises(record: Mapping[str, Any], confirmation: Confirmation) -> Con
     for pair, expected in surprises(_confirmed_pairs(encoders, confirmation), usable):
         notes[pair.encoder] = (
             f"fine-tuned, it is right in {percent(pair.fine_tuned)}, and {percent(expected.low)} to "
-            f"{percent(expected.high)} were expected from its linear probe ({percent(pair.probe)}): either its "
-            "training went wrong, or this target is unlike the known ones. Intervals of the others allow for both."
+            f"{percent(expected.high)} were expected from its linear probe ({percent(pair.probe)} in the ranking): "
+            "either its training went wrong, or this target is unlike the known ones. "
+            "Intervals of the others allow for both."
         )
     entries = (
         replace(each, note=f"{each.note} {notes[each.encoder]}".strip()) if each.encoder in notes else each

@@ -112,7 +112,8 @@ def test_two_names_of_one_model_are_one() -> None:
             {"encoder": each.encoder, "base_encoder": each.whole, "model_hash": each.model_hash} for each in rows
         ]
     }
-    assert cli.in_order(record) == ({"timm:a": "timm:a", "b": "b"}, {}, 3)
+    names = ("timm:a", "packaged:a", "b")  # both names: what is fine-tuned is the first that can be loaded
+    assert cli.in_order(record) == ({name: name for name in names}, {"packaged:a": "packaged:a/layer=3"}, 3)
 
 
 def test_what_was_fine_tuned_before_is_counted() -> None:
@@ -146,7 +147,10 @@ def test_an_encoder_that_went_wrong_has_a_note() -> None:
     first, second = with_surprises(record, tuned).entries
     assert first == tuned.entries[0]
     assert second.note.startswith("fine-tuned, it is right in 10.0 %, and ")
-    assert "were expected from its linear probe (90.0 %): either its training went wrong, or this target" in second.note
+    assert (
+        "were expected from its linear probe (90.0 % in the ranking): either its training went wrong, or this target"
+        in second.note
+    )
     both = Confirmation("here", 1000, tuned.entries[::-1], (12,))
     assert with_surprises(record, both).entries == (second, first)
     texts = record | {"made": {"data": [{"kind": "text"}]}}  # nothing is known of these
