@@ -106,6 +106,7 @@ def rank(
     from transferability.pipeline import choose_encoders, load_part, unlabelled_notes
     from transferability.pipeline import rank as rank_encoders
     from transferability.pipeline.race import race_by_default
+    from transferability.ranking.expectations import too_few_in_words
     from transferability.ranking.expected import KnownAccuracy, expected_accuracies
     from transferability.relatedness.estimator import TaskRelatedness
     from transferability.report.records import read_known
@@ -131,7 +132,8 @@ def rank(
         check_confirmable(part, settings)
     choice = choose_encoders(encoder, zoo, part)
     unlabelled_target = unlabelled_notes(part, settings) if reference else ()
-    for text in (*choice.notes, *unlabelled_target):
+    too_few = None if pairs is None else too_few_in_words(pairs, part.name)
+    for text in (*choice.notes, *unlabelled_target, *([too_few] if too_few else ())):
         notice(text)
     by_default = race is None and race_by_default(part, choice.encoders, sort, settings)
     with watch_ranking() as watch, keep_what_is_done() as kept:

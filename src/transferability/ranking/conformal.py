@@ -13,7 +13,7 @@ from scipy.special import ndtri, stdtrit
 
 from transferability._array import FloatArray, IntArray
 from transferability.ranking.known_accuracies import KnownAccuracy
-from transferability.ranking.log_odds import logit, standard_error, typical_rows
+from transferability.ranking.log_odds import logit, shares, standard_error, typical_rows
 from transferability.ranking.target_effect import OnTarget, pooled_variance, predict, variance_components
 
 __all__ = ["CONFIDENCE", "KnownRegression", "Margins"]
@@ -103,7 +103,10 @@ class KnownRegression:
         return usual
 
     def farthest(self, confirmed: Sequence[KnownAccuracy]) -> int | None:
-        """Return which encoder of a target is farthest from what the others let expect; None where none is far."""
+        """Return which encoder of a target is farthest from what the others let expect; None where none is far.
+
+        An accuracy within its interval is not far, whatever its log odds: those of 100 % grow with the rows.
+        """
         if not confirmed:
             return None
         x, y, weights = self._on_target(confirmed)
@@ -113,9 +116,17 @@ class KnownRegression:
             centre, deviation = self._predict(x[[k]], (x[others], y[others], weights[others]))
             noise = self.variance * (1 / weights[k] - 1)  # its own accuracies are of fewer rows
             distances[k] = abs(y[k] - centre[0]) / np.hypot(deviation[0], np.sqrt(noise))
+            if self._holds(confirmed[k], [confirmed[int(other)] for other in np.flatnonzero(others)]):
+                distances[k] = 0.0
         far, freedom = int(np.argmax(distances)), self._freedom(len(x) - 1)
         beyond = stdtrit(freedom, (1 + _SURPRISING) / 2) / stdtrit(freedom, (1 + CONFIDENCE) / 2)
         return far if distances[far] > beyond * self._quantile(len(x) - 1, CONFIDENCE) else None
+
+    def _holds(self, pair: KnownAccuracy, others: Sequence[KnownAccuracy]) -> bool:
+        """Tell whether the interval of an encoder holds its accuracy."""
+        margins = self.margins([pair.probe], [pair.probe_rows], others, CONFIDENCE)
+        low, high = (np.array(shares(end, self.rows)) for end in (margins.low, margins.high))
+        return bool(low.min() <= pair.fine_tuned <= high.max())
 
     def _predict(self, at: FloatArray, on_target: OnTarget) -> tuple[FloatArray, FloatArray]:
         """Return log odds that are expected, and their deviations, with the scatter of the target's own pooled."""
