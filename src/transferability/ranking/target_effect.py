@@ -47,7 +47,7 @@ import numpy as np
 
 from transferability._array import FloatArray, IntArray
 
-__all__ = ["OnTarget", "Prediction", "VarianceComponents", "pooled_variance", "predict", "variance_components"]
+__all__ = ["Prediction", "VarianceComponents", "pooled_variance", "predict", "variance_components"]
 
 
 OnTarget = tuple[FloatArray, FloatArray, FloatArray]
