@@ -47,7 +47,7 @@ def test_side_by_side_is_one_by_one(zoo: list[str], monkeypatch: pytest.MonkeyPa
     target, reference, *encoders = zoo
     rankings = []
     for n_cores, ahead, worth_starting in ((1, 2, 99), (3, 2, 99), (2, 1, 0)):
-        monkeypatch.setattr(side_by_side, "_n_cores", lambda n_cores=n_cores: n_cores)
+        monkeypatch.setattr(side_by_side, "n_processors", lambda n_cores=n_cores: n_cores)
         monkeypatch.setattr(side_by_side, "_AHEAD", ahead)
         monkeypatch.setattr(side_by_side, "_WORTH_STARTING", worth_starting)
         done: list[int] = []
@@ -78,7 +78,7 @@ def test_side_by_side_is_one_by_one(zoo: list[str], monkeypatch: pytest.MonkeyPa
 def test_where_no_encoder_can_be_ranked_side_by_side(
     zoo: list[str], monkeypatch: pytest.MonkeyPatch, ahead: int
 ) -> None:
-    monkeypatch.setattr(side_by_side, "_n_cores", lambda: 2)
+    monkeypatch.setattr(side_by_side, "n_processors", lambda: 2)
     monkeypatch.setattr(side_by_side, "_AHEAD", ahead)
     monkeypatch.setattr(side_by_side, "_WORTH_STARTING", 0)
     with pytest.raises(UnknownNameError, match=r"no encoder could be ranked.*there is no file"):
@@ -112,7 +112,7 @@ def lost_at(which, parent, encoder):
 @pytest.fixture
 def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return functions that other processes find too, on a machine of two cores."""
-    monkeypatch.setattr(side_by_side, "_n_cores", lambda: 2)
+    monkeypatch.setattr(side_by_side, "n_processors", lambda: 2)
     (tmp_path / "tasks_of_a_test.py").write_text(TASKS)
     monkeypatch.syspath_prepend(tmp_path)
     yield importlib.import_module("tasks_of_a_test")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -14,6 +13,7 @@ from typing import TypeVar
 from threadpoolctl import threadpool_limits
 
 from transferability.encoders import FeatureFiles
+from transferability.features.preprocessing import n_processors
 from transferability.features.shared import Shared
 from transferability.features.workers import WorkerLostError, Workers, are_there_spare_workers
 from transferability.pipeline.data import AnyEncoder
@@ -39,7 +39,7 @@ def are_computed(encoders: Sequence[AnyEncoder]) -> bool:
 
 def in_parallel(encoders: Sequence[AnyEncoder]) -> bool:
     """Tell whether encoders are measured side by side: there are several, of features that are computed already."""
-    return _n_cores() > 1 and len(encoders) > 1 and are_computed(encoders)
+    return n_processors() > 1 and len(encoders) > 1 and are_computed(encoders)
 
 
 def side_by_side(do: Callable[[AnyEncoder], T], encoders: Sequence[AnyEncoder]) -> Generator[Callable[[], T]]:
@@ -52,7 +52,7 @@ def side_by_side(do: Callable[[AnyEncoder], T], encoders: Sequence[AnyEncoder]) 
     and the others go on.
     """
     sendable = all(type(each) in (str, FeatureFiles) for each in encoders)
-    n_cores, n_first, seconds = _n_cores(), len(encoders), [0.0]
+    n_cores, n_first, seconds = n_processors(), len(encoders), [0.0]
 
     def timed(result: Future[T]) -> T:
         began = time.perf_counter()
@@ -75,7 +75,7 @@ def side_by_side(do: Callable[[AnyEncoder], T], encoders: Sequence[AnyEncoder]) 
 
 
 def _on_threads(do: Callable[[AnyEncoder], T], encoders: Sequence[AnyEncoder]) -> Iterator[Future[T]]:
-    n_cores = _n_cores()
+    n_cores = n_processors()
     with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(n_cores) as pool:
         yield from _in_order(lambda encoder: pool.submit(do, encoder), encoders)
 
@@ -108,7 +108,7 @@ def _in_order(begin: Callable[[AnyEncoder], Future[T]], encoders: Sequence[AnyEn
     try:
         for encoder in encoders:
             begun.append(begin(encoder))
-            if len(begun) >= _AHEAD * _n_cores():
+            if len(begun) >= _AHEAD * n_processors():
                 yield begun.popleft()
         while begun:
             yield begun.popleft()
@@ -120,7 +120,7 @@ def _in_order(begin: Callable[[AnyEncoder], Future[T]], encoders: Sequence[AnyEn
 def _workers(do: Callable[[AnyEncoder], T], n_encoders: int) -> Workers | None:
     """Return processes that know what to do; None where they cannot: a class of the user's script, say."""
     try:
-        workers = Workers(min(_n_cores(), n_encoders), Shared(do, _MOST_BYTES))
+        workers = Workers(min(n_processors(), n_encoders), Shared(do, _MOST_BYTES))
     except Exception as error:  # noqa: BLE001 - pickle raises what it likes
         _log.info("encoders are measured on threads: processes cannot be started for them (%s)", error)
         return None
@@ -130,7 +130,3 @@ def _workers(do: Callable[[AnyEncoder], T], n_encoders: int) -> Workers | None:
     workers.close()
     _log.info("encoders are measured on threads: processes do not know how to (%s)", failure)
     return None
-
-
-def _n_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
