@@ -35,6 +35,7 @@ from transferability.relatedness.classifier.tau import DEFAULT_TAU
 from transferability.settings import Settings
 
 if TYPE_CHECKING:
+    from transferability.ranking.expected import KnownAccuracy
     from transferability.ranking.result import Ranking
 
 __all__ = ["rank"]
@@ -106,10 +107,8 @@ def rank(
     from transferability.pipeline import choose_encoders, load_part, unlabelled_notes
     from transferability.pipeline import rank as rank_encoders
     from transferability.pipeline.race import race_by_default
-    from transferability.ranking.expectations import too_few_in_words
-    from transferability.ranking.expected import KnownAccuracy, expected_accuracies
+    from transferability.ranking.expectations import too_few_notes
     from transferability.relatedness.estimator import TaskRelatedness
-    from transferability.report.records import read_known
 
     wanted = only(data, target)
     folder = None if out is None else check_output(out, folder=True)
@@ -125,15 +124,13 @@ def rank(
         seed=settings.seed,
     )
     settings = replace(settings, use_labels=not unlabelled)
-    pairs = None if known is None else tuple(KnownAccuracy(*each) for each in read_known(known))
-    expected_accuracies([], pairs)  # refused now, and not when all is computed
+    pairs = None if known is None else _known_pairs(known)
     part = load_part(wanted, settings)
     if confirm is not None:
         check_confirmable(part, settings)
     choice = choose_encoders(encoder, zoo, part)
     unlabelled_target = unlabelled_notes(part, settings) if reference else ()
-    too_few = None if pairs is None else too_few_in_words(pairs, part.name)
-    for text in (*choice.notes, *unlabelled_target, *([too_few] if too_few else ())):
+    for text in (*choice.notes, *unlabelled_target, *too_few_notes(pairs, part.name)):
         notice(text)
     by_default = race is None and race_by_default(part, choice.encoders, sort, settings)
     with watch_ranking() as watch, keep_what_is_done() as kept:
@@ -164,6 +161,16 @@ def rank(
         raise typer.Exit(EXIT_INTERRUPTED)
     if ranking.skipped:
         raise typer.Exit(EXIT_PARTIAL)
+
+
+def _known_pairs(path: Path) -> tuple[KnownAccuracy, ...]:
+    """Return the pairs of a file; what nothing can be expected from is refused now, and not when all is computed."""
+    from transferability.ranking.expected import KnownAccuracy, expected_accuracies
+    from transferability.report.records import read_known
+
+    pairs = tuple(KnownAccuracy(*each) for each in read_known(path))
+    expected_accuracies([], pairs)
+    return pairs
 
 
 def _made(ranking: Ranking, target: str, *, raced_by_default: bool) -> dict[str, Any]:

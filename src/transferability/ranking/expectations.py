@@ -13,7 +13,7 @@ from transferability.ranking.conformal import CONFIDENCE
 from transferability.ranking.expected import ExpectedAccuracy, expected_accuracies, surprises
 from transferability.ranking.known_accuracies import N_ROWS, KnownAccuracy, published_accuracies
 
-__all__ = ["ProbedEncoder", "expectations", "expectations_of_record", "too_few_in_words", "with_surprises"]
+__all__ = ["ProbedEncoder", "expectations", "expectations_of_record", "too_few_notes", "with_surprises"]
 
 
 class ProbedEncoder(NamedTuple):
@@ -110,15 +110,15 @@ def _usable(known: Sequence[KnownAccuracy] | None, *, pictures: bool, target: st
     return others if len({pair.target for pair in others}) > 1 else None
 
 
-def too_few_in_words(known: Sequence[KnownAccuracy], target: str) -> str | None:
-    """Say that known pairs are of too few other targets for anything to be expected on this one; None where they do."""
-    others = sorted({pair.target for pair in known} - {target})
-    if len(others) > 1:
-        return None
+def too_few_notes(known: Sequence[KnownAccuracy] | None, target: str) -> tuple[str, ...]:
+    """Say that a user's known pairs are of too few other targets for anything to be expected on this one."""
+    others = sorted({pair.target for pair in known or ()} - {target})
+    if known is None or len(others) > 1:
+        return ()
     known_of = repr(others[0]) if others else "no other target"
     return (
         f"no accuracy after fine-tuning is expected on {target!r}: the known pairs are of {known_of} beside it, and "
-        "two targets are needed. Validate on another one."
+        "two targets are needed. Validate on another one.",
     )
 
 

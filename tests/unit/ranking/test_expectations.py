@@ -9,7 +9,7 @@ from scipy.stats import norm, t
 from transferability.cli import confirm as cli
 from transferability.ranking.base_encoder import base_encoder_of, identifier_of
 from transferability.ranking.confirmation import Confirmation, Confirmed
-from transferability.ranking.expectations import ProbedEncoder, expectations, too_few_in_words, with_surprises
+from transferability.ranking.expectations import ProbedEncoder, expectations, too_few_notes, with_surprises
 from transferability.ranking.expected import KnownAccuracy, expected_accuracies, published_accuracies
 from transferability.ranking.target_effect import pooled_variance, predict, variance_components
 
@@ -140,12 +140,12 @@ def test_known_pairs_of_the_target_itself_are_of_no_other_target() -> None:
 
 def test_known_pairs_of_too_few_other_targets_are_told() -> None:
     known = [KnownAccuracy(target, f"{k}", 0.8, 0.9) for target in ("here", "there") for k in range(3)]
-    assert too_few_in_words(known, "here") == (
+    assert too_few_notes(known, "here") == (
         "no accuracy after fine-tuning is expected on 'here': the known pairs are of 'there' beside it, and two "
-        "targets are needed. Validate on another one."
+        "targets are needed. Validate on another one.",
     )
-    assert "no other target" in (too_few_in_words(known[:3], "here") or "")
-    assert too_few_in_words(known, "elsewhere") is None
+    assert "no other target" in too_few_notes(known[:3], "here")[0]
+    assert too_few_notes(known, "elsewhere") == too_few_notes(None, "here") == ()
 
 
 def test_an_encoder_that_went_wrong_has_a_note() -> None:
