@@ -29,6 +29,7 @@ from transferability.validation.batches import PreparedItems
 from transferability.validation.framework_errors import check_reached, said_of
 from transferability.validation.head import Head, fit_head
 from transferability.validation.network_state import State, restored
+from transferability.validation.precision import mixed_precision
 from transferability.validation.schedule import walk, warm_cosine
 from transferability.validation.settings import FineTuning, Hyperparameters, TrainingResult
 
@@ -294,7 +295,4 @@ class FineTuner:
             estimate_untouched(self._encoder.module, batches, self._encoder.differentiable)
 
     def _precision(self) -> AbstractContextManager[Any]:
-        if self.settings.mixed_precision and self._device.type == "cuda" and torch.cuda.is_bf16_supported():
-            autocast: AbstractContextManager[Any] = torch.autocast("cuda", torch.bfloat16)
-            return autocast
-        return nullcontext()
+        return mixed_precision(self._device) if self.settings.mixed_precision else nullcontext()
