@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -134,9 +135,18 @@ def _import(module_name: str, name: str) -> ModuleType:
             raise
         reason = f"{type(error).__name__}: {one_line(error)}"
         message = f"encoder {name!r}: module {module_name!r} cannot be imported ({reason})."
-        if module_name.endswith(".py"):
-            message += f" A module has no suffix: python:{name.removeprefix('python:').replace('.py:', ':', 1)}."
+        hint = _file_hint(module_name, name)
         missing = isinstance(error, ModuleNotFoundError) and module_name.startswith(error.name or "\0")
-        raise (EncoderNameError if missing else EncoderError)(message) from error
+        raise (EncoderNameError if hint or missing else EncoderError)(message + hint) from error
     finally:
         sys.path.remove(here)
+
+
+def _file_hint(module_name: str, name: str) -> str:
+    """Return what to write where a file was given in place of a module; empty where it was not."""
+    function = name.removeprefix(f"python:{module_name}:")
+    folder, file = os.path.split(module_name)
+    module = file.removesuffix(".py")
+    if folder:
+        return f" A path is no module: write python:{module}:{function}, with {folder!r} in PYTHONPATH."
+    return f" A module has no suffix: python:{module}:{function}." if module != file else ""

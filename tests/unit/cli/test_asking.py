@@ -154,6 +154,11 @@ WRONG = [
     (["cache", "clear"], 2, "there is no command 'clear'. Valid names: ls, "),
     (["rank", "photos", "-e", "own.py"], 2, "Write python:own:FUNCTION, in the folder of the file"),
     (["rank", "photos", "-e", "python:own.py:means"], 2, "A module has no suffix: python:own:means."),
+    (
+        ["rank", "photos", "-e", "python:./layer=2/own.py:means"],
+        2,
+        "A path is no module: write python:own:means, with './layer=2' in PYTHONPATH.",
+    ),
     (["rank", "photos", "-e", "python:own:nothing"], 1, "returned nothing; it must return one row of numbers per item"),
     (
         ["rank", "photos", "-e", "python:own:lengths"],

@@ -116,6 +116,19 @@ def test_two_names_of_one_model_are_one() -> None:
     assert cli.in_order(record) == ({name: name for name in names}, {"packaged:a": "packaged:a/layer=3"}, 3)
 
 
+def test_nothing_is_expected_of_what_turned_out_not_to_be_fine_tunable() -> None:
+    rows = [ProbedEncoder(name, 0.8, 500, None, None, model) for name, model in (("a", "1f"), ("b", "2e"))]
+    rows.append(ProbedEncoder("c", 0.8, 500, None, None, "1f"))  # another name of a
+    failed = Confirmation("here", 500, (Confirmed("a", None, note="it cannot."),), (3,))
+    assert expectations(rows, failed, None, pictures=True) == [None, expected_accuracies([0.8], n_rows=500)[0], None]
+    both = Confirmation("here", 500, (Confirmed("c", 0.9), *failed.entries), (3,))
+    for entries in (both.entries, both.entries[::-1]):
+        first, _, third = expectations(rows, Confirmation("here", 500, entries, (3,)), None, pictures=True)
+        assert first == third
+        assert first is not None
+        assert first.value == 0.9
+
+
 def test_what_was_fine_tuned_before_is_counted() -> None:
     ranked = cli.RankedEncoders({"a": "a", "b": "b", "c": "c"}, {"b": "b/layer=1"}, 3)
     tuned = (Confirmed("a", 0.9), Confirmed("b", 0.8, ranked_as="b/layer=1"), Confirmed("c", None, note="it cannot."))
@@ -163,6 +176,8 @@ def test_an_encoder_that_went_wrong_has_a_note() -> None:
     )
     both = Confirmation("here", 1000, tuned.entries[::-1], (12,))
     assert with_surprises(record, both).entries == (second, first)
+    with_reference = record | {"made": {"data": [{"kind": "image"}, {"kind": "text"}]}}  # the target's is the first
+    assert with_surprises(with_reference, tuned).entries == (first, second)
     texts = record | {"made": {"data": [{"kind": "text"}]}}  # nothing is known of these
     assert with_surprises(texts, tuned) == tuned
     noted = Confirmation("here", 1000, (Confirmed("a", 0.1, note="before."),), (12,))
