@@ -13,7 +13,7 @@ accuracies are of (`real_zoo_features.fitting_rows`) and measured on at most as 
 
 Every run is one line of JSON, written when it is there; the same command goes on where it was. One process for each of
 `--jobs` encoders, one recipe after the other, so that what there is after `--seconds` can be compared. `--table`
-prints it beside the published accuracies, and how far it agrees with these.
+prints it beside the published accuracies, how far it agrees with these, and what `rank --confirm 3` picks by it.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ RECIPES = {
 }
 MEASURED = ("accuracy", "validation_accuracy")
 FROZEN = "reference: transferred accuracy"  # of `real_zoo.py`
+SHORTLIST = 3
 KEY = ("encoder", "target", "recipe", "passes")
 
 
@@ -80,13 +81,16 @@ def run_encoder(name: str, options: argparse.Namespace, done: set[tuple[Any, ...
             if not missing or time.time() > until:
                 continue
             tuner = tuners[target].with_settings(settings)
+            begun = time.perf_counter()
             chosen = tuner.choose()
+            choice = round(time.perf_counter() - begun, 2)
             for passes in missing:
                 started = time.perf_counter()
                 found = tuner.run(chosen, 0, epochs=passes).to_dict() | {"chosen": asdict(chosen)}
                 line = {"encoder": name, "target": target, "recipe": recipe, "passes": passes, **found}
+                line |= {"seconds": round(time.perf_counter() - started, 2), "choice_seconds": choice}
                 with options.out.open("a") as file:
-                    file.write(json.dumps(line | {"seconds": round(time.perf_counter() - started, 2)}) + "\n")
+                    file.write(json.dumps(line) + "\n")
     return name
 
 
@@ -126,6 +130,30 @@ def show(runs: Mapping[tuple[Any, ...], Mapping[str, Any]], data: Path) -> None:
             print(f"{measured} against published:", {name: round(value, 2) for name, value in means.items()})
 
 
+def show_confirmed(runs: Mapping[tuple[Any, ...], Mapping[str, Any]], data: Path) -> None:
+    """Print what `rank --confirm 3` picks on each target whose runs are there, and how far it is from the best."""
+    truth = read_truth(data, ENCODERS).means
+    frozen = json.loads((RESULTS.parent / "real_zoo.json").read_text())["cells"]
+    short, long = RECIPES["brief"][1]
+    print("\n`rank --confirm 3`\n\n| target | shortlist | after 3 passes stay | picked | below the best |")
+    print("| --- " * 5 + "|")
+    for target in TARGETS:
+        cells = sorted((cell for cell in frozen if cell["target"] == target), key=lambda cell: -cell[FROZEN])
+        shortlist = [cell["encoder"] for cell in cells[:SHORTLIST]]
+        first = {name: runs.get((name, target, "brief", short)) for name in shortlist}
+        missing = [name for name, run in first.items() if run is None]
+        stay = sorted((name for name in shortlist if first[name]), key=lambda name: first[name]["validation_loss"])[:2]
+        last = {name: runs.get((name, target, "brief", long)) for name in stay}
+        missing += [name for name, run in last.items() if run is None]
+        best = max(value for (_, of), value in truth.items() if of == target)
+        if missing:
+            print(f"| {target} | {', '.join(shortlist)} | not run: {', '.join(missing)} | | |")
+            continue
+        picked = max(stay, key=lambda name: last[name]["accuracy"])
+        regret = 100 * (best - truth[picked, target])
+        print(f"| {target} | {', '.join(shortlist)} | {', '.join(stay)} | {picked} | {regret:.1f} |")
+
+
 def main() -> None:
     """Start one process for each encoder, or print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -143,6 +171,7 @@ def main() -> None:
     runs = {tuple(run[key] for key in KEY): run for run in known(options.out)}
     if options.table:
         show(runs, options.data)
+        show_confirmed(runs, options.data)
         return
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
         until = time.time() + options.seconds
