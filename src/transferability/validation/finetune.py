@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -27,9 +27,9 @@ from transferability.validation.augment import shift_and_zoom
 from transferability.validation.batch_norm import estimate_untouched, norms_of, short_memory
 from transferability.validation.batches import PreparedItems
 from transferability.validation.framework_errors import check_reached, said_of
-from transferability.validation.head import Head, fit_head
+from transferability.validation.head import Head, fit_head, loss_and_accuracy
 from transferability.validation.network_state import State, restored
-from transferability.validation.precision import mixed_precision
+from transferability.validation.precision import computes_mixed, mixed_precision
 from transferability.validation.schedule import walk, warm_cosine
 from transferability.validation.settings import FineTuning, Hyperparameters, TrainingResult
 
@@ -121,7 +121,8 @@ class FineTuner:
         """Return a tuner of the same encoder and rows with other settings; it reads no picture again."""
         other = copy.copy(self)
         other.settings = settings
-        other.__dict__.pop("_start", None)
+        for found in ("_start", "_mixed"):
+            other.__dict__.pop(found, None)
         fit_rows = np.sort(np.concatenate([self._parts.train, self._parts.validation]))
         other._parts = other._split(fit_rows, self._parts.test)
         return other
@@ -181,14 +182,9 @@ class FineTuner:
         with said_of(self._encoder.name):
             return self._measured(chosen, seed, None)
 
-    @property
-    def _n_batches(self) -> int:
-        """Steps of an epoch."""
-        return math.ceil(len(self._parts.train) / self.settings.batch_size)
-
     def _split(self, fit_rows: IntArray, test_rows: IntArray) -> _Parts:
-        labels, groups = self._labels.cpu().numpy()[fit_rows], self._groups[fit_rows]
-        train, validation = split(labels, self.settings.validation_share, seed=0, groups=groups)
+        labels = self._labels.cpu().numpy()[fit_rows]
+        train, validation = split(labels, self.settings.validation_share, seed=0, groups=self._groups[fit_rows])
         return _Parts(fit_rows[train], fit_rows[validation], test_rows)
 
     def _measured(self, chosen: Hyperparameters, seed: int, epochs: int | None) -> TrainingResult:
@@ -212,13 +208,11 @@ class FineTuner:
             optimizer = torch.optim.AdamW(
                 groups, chosen.learning_rate, weight_decay=chosen.weight_decay, fused=self._device.type == "cuda"
             )
-            n_batches = self._n_batches
+            n_batches = math.ceil(len(self._parts.train) / settings.batch_size)
             schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warm_cosine(n_batches, n_epochs * n_batches))
 
             def predict(batch: Any) -> Tensor:
-                with self._precision():
-                    features = self._encoder.differentiable(batch)
-                return head(features.float())
+                return head(self._features(batch))
 
             best, kept = self._start.loss, State.of(network, self._start.head, 0)
             lowest, lowest_epoch = math.inf, 0
@@ -256,10 +250,10 @@ class FineTuner:
 
     def _evaluate(self, predict: Callable[[Any], Tensor], rows: IntArray) -> tuple[float, float]:
         """Return mean loss and accuracy."""
-        logits = self._forward(predict, rows)
-        labels = self._labels[torch.from_numpy(rows).to(self._device)]
-        loss = nn.functional.cross_entropy(logits, labels)
-        return float(loss), float((logits.argmax(1) == labels).double().mean())
+        return loss_and_accuracy(self._forward(predict, rows), self._true(rows))
+
+    def _true(self, rows: IntArray) -> Tensor:
+        return self._labels[torch.from_numpy(rows).to(self._device)]
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def _forward(self, compute: Callable[[Any], Tensor], rows: IntArray) -> Tensor:
@@ -274,18 +268,18 @@ class FineTuner:
         """What every run can begin with, and must beat: a probe of the frozen features."""
         with restored(self._encoder.module):
             self._estimate_statistics()
-            features = [self._forward(self._encoder.differentiable, rows).float().cpu().numpy() for rows in self._parts]
-        if not all(np.isfinite(each).all() for each in features):
+            features = [self._forward(self._features, rows) for rows in self._parts]
+        if not all(each.isfinite().all() for each in features):
             message = f"encoder {self._encoder.name!r} cannot be fine-tuned: its features are not finite."
             raise EncoderError(message)
-        train, validation, test = (
-            (each, self._labels[rows].cpu().numpy()) for each, rows in zip(features, self._parts, strict=True)
+        labels = [self._true(rows) for rows in self._parts]
+        x, y, x_held_out, y_held_out = (
+            t.cpu().numpy() for pair in zip(features[:2], labels, strict=False) for t in pair
         )
-        head = fit_head(*train, *validation, self._n_classes)
+        head = fit_head(x, y, x_held_out, y_held_out, self._n_classes).to(self._device)
         with torch.no_grad():
-            loss = nn.functional.cross_entropy(head(torch.from_numpy(validation[0])), torch.from_numpy(validation[1]))
-            right = head(torch.from_numpy(test[0])).argmax(1).numpy() == test[1]
-        return _Start(head.to(self._device), float(loss), float(right.mean()))
+            (loss, _), (_, accuracy) = (loss_and_accuracy(head(features[k]), labels[k]) for k in (1, 2))
+        return _Start(head, loss, accuracy)
 
     def _estimate_statistics(self) -> None:
         size = self.settings.batch_size
@@ -294,5 +288,13 @@ class FineTuner:
         with self._items.batches(parts) as batches:
             estimate_untouched(self._encoder.module, batches, self._encoder.differentiable)
 
-    def _precision(self) -> AbstractContextManager[Any]:
-        return mixed_precision(self._device) if self.settings.mixed_precision else nullcontext()
+    def _features(self, batch: Any) -> Tensor:
+        with mixed_precision(self._device) if self._mixed else nullcontext():
+            return self._encoder.differentiable(batch).float()
+
+    @cached_property
+    def _mixed(self) -> bool:
+        """Whether passes are in mixed precision; asked first where the network is in evaluation."""
+        with self._items.batches([self._parts.train[:2]]) as batches:
+            able = computes_mixed(self._encoder.differentiable, next(iter(batches)), self._device)
+        return self.settings.mixed_precision and able

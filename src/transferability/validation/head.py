@@ -15,7 +15,7 @@ from transferability._array import FloatArray, IntArray
 from transferability._threads import threads_for
 from transferability.scores._softmax_regression import SoftmaxRegression, fit_softmax_regression
 
-__all__ = ["Head", "fit_head"]
+__all__ = ["Head", "fit_head", "loss_and_accuracy"]
 
 _FIRST_RIDGE = 0.1  # of the mean loss on standardised features
 _STEP = 10.0
@@ -91,6 +91,12 @@ def fit_head(
         head.linear.bias[:n_seen] = torch.from_numpy(intercepts.astype(np.float32))
         head.linear.bias[n_seen:] = float(intercepts.min())
     return head
+
+
+def loss_and_accuracy(logits: Tensor, labels: Tensor) -> tuple[float, float]:
+    """Return the mean cross-entropy of logits, (n, K), and the share of rows whose label has the largest."""
+    loss = nn.functional.cross_entropy(logits, labels)
+    return float(loss), float((logits.argmax(1) == labels).double().mean())
 
 
 def _loss(logits: FloatArray, labels: IntArray) -> float:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
+from torch import Tensor
 
-__all__ = ["has_bfloat16", "mixed_precision"]
+__all__ = ["computes_mixed", "has_bfloat16", "mixed_precision"]
 
 _INSTRUCTIONS = ("avx512_bf16", "amx_bf16")  # of x86; ARM has not been measured, and keeps float32
 
@@ -31,3 +33,17 @@ def mixed_precision(device: torch.device) -> AbstractContextManager[Any]:
         autocast: AbstractContextManager[Any] = torch.autocast(device.type, torch.bfloat16)
         return autocast
     return nullcontext()
+
+
+def computes_mixed(compute: Callable[[Any], Tensor], batch: Any, device: torch.device) -> bool:
+    """Return whether a network computes in mixed precision.
+
+    One with an operation between a product and its own float32 values, such as `torch.scatter`, may not. What is wrong
+    in float32 too is not judged here.
+    """
+    try:
+        with torch.no_grad(), mixed_precision(device):
+            compute(batch)
+    except RuntimeError:
+        return False
+    return True

@@ -46,7 +46,7 @@ class FineTuning:
         Whether training pictures are shifted and zoomed by up to a tenth.
     mixed_precision : bool
         Whether torch multiplies in bfloat16 where that is safe and the processor has instructions for it: GPUs since
-        Ampere, CPUs with AVX-512 BF16 or AMX. Weights stay in float32. Half the time for VGG16 on such a CPU.
+        Ampere, CPUs with AVX-512 BF16 or AMX. Weights stay in float32, as does a network that computes in nothing else.
     """
 
     learning_rates: tuple[float, ...] = (1e-5, 1e-4, 1e-3)

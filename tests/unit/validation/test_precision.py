@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
+from transferability.pipeline import Settings, prepare
 from transferability.validation.finetune import FineTuner
 from transferability.validation.precision import has_bfloat16, mixed_precision
 from transferability.validation.settings import FineTuning, Hyperparameters
@@ -79,3 +81,36 @@ def test_what_is_learned_in_bfloat16_is_what_is_learned_in_float32(monkeypatch, 
     assert mixed.loss != plain.loss
     assert abs(mixed.loss - plain.loss) < 0.03
     assert mixed.epochs == plain.epochs
+
+
+def test_the_probe_that_a_run_begins_from_is_of_the_same_number_format(monkeypatch, make_encoder, make_data) -> None:
+    """Or a run that learns nothing would not be as accurate as its probe."""
+    able(monkeypatch, avx512_bf16=True)
+    part = prepare(make_data(n=400, noise=0.6), Settings())
+    settings = FineTuning(learning_rates=(1e-2,), epochs=1, choice_epochs=1)
+    mixed = FineTuner(make_encoder(width=2), part.dataset, part.fit_rows, part.test_rows, settings)
+    plain = mixed.with_settings(replace(settings, mixed_precision=False))
+    probes = []
+    for tuner in (mixed, plain):
+        still = tuner.run(Hyperparameters(1e-12, 0.0), 0)
+        assert still.accuracy == still.probe_accuracy
+        probes.append(tuner._start.loss)
+    assert probes[0] != probes[1]
+
+
+class Scattered(nn.Module):
+    """Adds what a layer gives to values of its own, which must be of the same number format."""
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(values.shape).scatter(1, torch.zeros(values.shape, dtype=torch.long), values) + values
+
+
+def test_a_network_that_computes_in_float32_alone_is_tuned_in_it(monkeypatch, make_encoder, part) -> None:
+    able(monkeypatch, avx512_bf16=True)
+    encoder = make_encoder()
+    encoder.module.insert(1, Scattered())
+    with pytest.raises(RuntimeError, match="dtype"), mixed_precision(CPU):
+        encoder.module(torch.ones(1, 3, 8, 8))
+    settings = FineTuning(learning_rates=(1e-2,), epochs=1, choice_epochs=1)
+    tuner = FineTuner(encoder, part.dataset, part.fit_rows, part.test_rows, settings)
+    assert tuner.run(CHOSEN, 0) == tuner.with_settings(replace(settings, mixed_precision=False)).run(CHOSEN, 0)
