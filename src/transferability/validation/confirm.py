@@ -31,7 +31,7 @@ NamedEncoder = str | Encoder | FeatureFiles
 BRIEF = FineTuning(epochs=12, choice_epochs=2, patience=4)
 """The recipe of a confirmation: settings are tried for two epochs or fifty steps, then come rounds of up to 12."""
 _SHORT = 4  # times shorter than the next is a round
-_LAYOUT = 2  # of what is kept: raised when the same key would mean another result
+_LAYOUT = 3  # of what is kept: raised when the same key would mean another result
 _KIND = "confirm"
 _KEPT = {**TRAINED, "validation_loss": float, "chosen": CHOSEN, "seconds": float}
 
@@ -289,12 +289,8 @@ class _Race:
         loaded = whole(load(encoder, replace(self._settings, layer=None)))
         if loaded.identity() is None:
             return None
-        return result_key(
-            _KIND,
-            layout=_LAYOUT,
-            encoder=encoder_identity(loaded),
-            data=self._data,
-            tuning=asdict(self._tuning),
-            epochs=epochs,
-            seed=self._settings.seed,
-        )
+        from transferability.validation.precision import number_format
+
+        of_what = {"layout": _LAYOUT, "encoder": encoder_identity(loaded), "data": self._data}
+        how = asdict(self._tuning) | {"number_format": number_format(loaded, self._tuning)}
+        return result_key(_KIND, **of_what, tuning=how, epochs=epochs, seed=self._settings.seed)

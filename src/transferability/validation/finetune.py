@@ -103,7 +103,7 @@ class FineTuner:
         if dataset.labels is None:
             message = f"data {dataset.name!r} must have labels to be trained on; got none."
             raise LabelError(message)
-        self.settings = settings or FineTuning()
+        self.settings, self._name = settings or FineTuning(), dataset.name
         with said_of(encoder.name):
             self._encoder: TrainableEncoder = as_trainable(encoder)
             network: nn.Module = self._encoder.module
@@ -185,6 +185,9 @@ class FineTuner:
     def _split(self, fit_rows: IntArray, test_rows: IntArray) -> _Parts:
         labels = self._labels.cpu().numpy()[fit_rows]
         train, validation = split(labels, self.settings.validation_share, seed=0, groups=self._groups[fit_rows])
+        if not len(train) or not len(validation):
+            message = f"data {self._name!r} have too few rows to fine-tune on: a class needs two to fit on that differ."
+            raise LabelError(message)
         return _Parts(fit_rows[train], fit_rows[validation], test_rows)
 
     def _measured(self, chosen: Hyperparameters, seed: int, epochs: int | None) -> TrainingResult:
@@ -250,10 +253,7 @@ class FineTuner:
 
     def _evaluate(self, predict: Callable[[Any], Tensor], rows: IntArray) -> tuple[float, float]:
         """Return mean loss and accuracy."""
-        return loss_and_accuracy(self._forward(predict, rows), self._true(rows))
-
-    def _true(self, rows: IntArray) -> Tensor:
-        return self._labels[torch.from_numpy(rows).to(self._device)]
+        return loss_and_accuracy(self._forward(predict, rows), self._labels[torch.from_numpy(rows)])
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def _forward(self, compute: Callable[[Any], Tensor], rows: IntArray) -> Tensor:
@@ -272,7 +272,7 @@ class FineTuner:
         if not all(each.isfinite().all() for each in features):
             message = f"encoder {self._encoder.name!r} cannot be fine-tuned: its features are not finite."
             raise EncoderError(message)
-        labels = [self._true(rows) for rows in self._parts]
+        labels = [self._labels[torch.from_numpy(rows)] for rows in self._parts]
         x, y, x_held_out, y_held_out = (
             t.cpu().numpy() for pair in zip(features[:2], labels, strict=False) for t in pair
         )
@@ -294,7 +294,5 @@ class FineTuner:
 
     @cached_property
     def _mixed(self) -> bool:
-        """Whether passes are in mixed precision; asked first where the network is in evaluation."""
-        with self._items.batches([self._parts.train[:2]]) as batches:
-            able = computes_mixed(self._encoder.differentiable, next(iter(batches)), self._device)
-        return self.settings.mixed_precision and able
+        """Whether passes are in mixed precision."""
+        return self.settings.mixed_precision and computes_mixed(self._encoder, self._items.first(2), self._device)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Method", "attempts", "data_identity", "encoder_identity", "measure"]
 
 Method = Literal["finetune", "probe"]
-_LAYOUT = 4  # of the keys: raised when a change of the code changes what is measured
+_LAYOUT = 5  # of the keys: raised when a change of the code changes what is measured
 
 
 def measure(
@@ -126,6 +126,7 @@ def attempts(
         message = f"encoder {encoder.name!r} is a file of features, and cannot be fine-tuned. Take method 'probe'."
         raise EncoderError(message)
     from transferability.validation.finetune import FineTuner
+    from transferability.validation.precision import number_format
 
     @cache_result
     def tuner() -> FineTuner:  # what is in the store needs none
@@ -133,7 +134,7 @@ def attempts(
             encoder, part.dataset, part.fit_rows, part.test_rows, settings, groups=part.groups, workers=workers
         )
 
-    options = asdict(settings)
+    options = asdict(settings) | {"number_format": number_format(encoder, settings)}
     chosen = work.do("finetune-choice", {"settings": options}, CHOSEN, lambda: vars(tuner().choose()))
     hyperparameters = Hyperparameters(**{name: chosen[name] for name in Hyperparameters.__dataclass_fields__})
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import nn
 
-__all__ = ["computes_mixed", "has_bfloat16", "mixed_precision"]
+from transferability.encoders import Encoder, TrainableEncoder
+from transferability.encoders._torch import pick_device
+from transferability.errors import passes_through
+from transferability.validation.network_state import restored
+from transferability.validation.settings import FineTuning
+
+__all__ = ["computes_mixed", "has_bfloat16", "mixed_precision", "number_format"]
 
 _INSTRUCTIONS = ("avx512_bf16", "amx_bf16")  # of x86; ARM has not been measured, and keeps float32
 
@@ -35,15 +40,30 @@ def mixed_precision(device: torch.device) -> AbstractContextManager[Any]:
     return nullcontext()
 
 
-def computes_mixed(compute: Callable[[Any], Tensor], batch: Any, device: torch.device) -> bool:
-    """Return whether a network computes in mixed precision.
+def computes_mixed(encoder: TrainableEncoder, batch: Any, device: torch.device) -> bool:
+    """Return whether a network trains in mixed precision: whether a pass forward and backward gives finite numbers.
 
     One with an operation between a product and its own float32 values, such as `torch.scatter`, may not. What is wrong
     in float32 too is not judged here.
     """
+    devices = [device] if device.type == "cuda" else []
     try:
-        with torch.no_grad(), mixed_precision(device):
-            compute(batch)
-    except RuntimeError:
+        with restored(encoder.module), torch.random.fork_rng(devices=devices), torch.enable_grad():
+            encoder.module.train()
+            with mixed_precision(device):
+                features = encoder.differentiable(batch).float()
+            features.square().mean().backward()
+    except Exception as error:
+        if passes_through(error):
+            raise
         return False
-    return True
+    return bool(features.isfinite().all())
+
+
+def number_format(encoder: Encoder, settings: FineTuning) -> str:
+    """Return the number format that an encoder is fine-tuned in here, as far as settings and processor decide it."""
+    network = getattr(encoder, "module", None)
+    weights = network.parameters() if isinstance(network, nn.Module) else iter(())
+    first = next(weights, None)
+    device = pick_device(None) if first is None else first.device
+    return "bfloat16" if settings.mixed_precision and has_bfloat16(device) else "float32"

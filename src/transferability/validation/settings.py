@@ -137,7 +137,7 @@ class TrainingResult:
         for name, value in vars(self).items():
             if value is not None and not math.isfinite(value):
                 message = f"encoder {encoder!r} failed in training: its {name.replace('_', ' ')} is {value}. "
-                raise EncoderError(message + "Try a smaller learning rate, or without mixed precision.")
+                raise EncoderError(message + "Try a smaller learning rate.")
         return self
 
     def to_dict(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -9,8 +10,11 @@ import torch
 from torch import nn
 
 from transferability.pipeline import Settings, prepare
+from transferability.ranking.store import ResultStore
+from transferability.validation.confirm import confirm
 from transferability.validation.finetune import FineTuner
-from transferability.validation.precision import has_bfloat16, mixed_precision
+from transferability.validation.measure import measure
+from transferability.validation.precision import computes_mixed, has_bfloat16, mixed_precision, number_format
 from transferability.validation.settings import FineTuning, Hyperparameters
 
 CPU = torch.device("cpu")
@@ -105,12 +109,73 @@ class Scattered(nn.Module):
         return torch.zeros(values.shape).scatter(1, torch.zeros(values.shape, dtype=torch.long), values) + values
 
 
-def test_a_network_that_computes_in_float32_alone_is_tuned_in_it(monkeypatch, make_encoder, part) -> None:
+class Product(torch.autograd.Function):
+    """A product whose gradient multiplies by weights as they are saved."""
+
+    @staticmethod
+    def forward(ctx, values, weights):
+        ctx.save_for_backward(weights)
+        return values @ weights.to(values.dtype)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient @ ctx.saved_tensors[0].T, None
+
+
+class Multiplied(nn.Module):
+    """Fails backward where its input is bfloat16."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.own = nn.Parameter(torch.eye(8))
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cpu", enabled=False):
+            return Product.apply(values, self.own)
+
+
+class ToNumpy(nn.Module):
+    """NumPy has no bfloat16."""
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return values + float(values.detach().numpy().mean())
+
+
+@pytest.mark.parametrize("layer", [Scattered, Multiplied, ToNumpy])
+def test_a_network_that_trains_in_float32_alone_is_tuned_in_it(monkeypatch, make_encoder, part, layer) -> None:
     able(monkeypatch, avx512_bf16=True)
     encoder = make_encoder()
-    encoder.module.insert(1, Scattered())
-    with pytest.raises(RuntimeError, match="dtype"), mixed_precision(CPU):
-        encoder.module(torch.ones(1, 3, 8, 8))
+    encoder.module.insert(1, layer())
+    before = copy.deepcopy(encoder.module.state_dict())
+    assert not computes_mixed(encoder, torch.rand(2, 3, 8, 8), CPU)
+    assert all(torch.equal(value, before[name]) for name, value in encoder.module.state_dict().items())
+    assert computes_mixed(make_encoder(), torch.rand(2, 3, 8, 8), CPU)
     settings = FineTuning(learning_rates=(1e-2,), epochs=1, choice_epochs=1)
     tuner = FineTuner(encoder, part.dataset, part.fit_rows, part.test_rows, settings)
     assert tuner.run(CHOSEN, 0) == tuner.with_settings(replace(settings, mixed_precision=False)).run(CHOSEN, 0)
+
+
+def test_a_network_whose_features_are_not_finite_in_mixed_precision_is_tuned_in_float32(
+    monkeypatch, make_encoder
+) -> None:
+    able(monkeypatch, avx512_bf16=True)
+
+    class Infinite(nn.Module):
+        def forward(self, values: torch.Tensor) -> torch.Tensor:
+            return values / (values.dtype == torch.float32)
+
+    encoder = make_encoder()
+    encoder.module.insert(1, Infinite())
+    assert not computes_mixed(encoder, torch.rand(2, 3, 8, 8), CPU)
+
+
+def test_what_is_kept_is_kept_by_its_number_format(monkeypatch, make_encoder, part, tmp_path) -> None:
+    settings = FineTuning(learning_rates=(1e-2,), epochs=1, choice_epochs=1)
+    losses, confirmed, store = [], [], ResultStore(tmp_path / "results.sqlite")
+    for instructions in ({}, {"avx512_bf16": True}, {}):
+        able(monkeypatch, **instructions)
+        losses.append(measure(make_encoder(), part, seeds=(0,), settings=settings, store=store)[0].loss)
+        confirmed.append(confirm([make_encoder()], part, tuning=settings, store=store).entries[0].seconds)
+    assert losses[0] == losses[2] != losses[1]
+    assert confirmed[0] == confirmed[2] != confirmed[1]  # of training: kept with the result
+    assert number_format(make_encoder(), replace(settings, mixed_precision=False)) == "float32"
