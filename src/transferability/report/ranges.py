@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from transferability._schema import ShapeError
+from transferability._schema import ShapeError, check_shape
 
-__all__ = ["check_confirmation", "check_ranges"]
+__all__ = ["check_confirmation", "check_layout", "check_ranges"]
 
 _ACCURACIES = ("accuracy", "probe_accuracy", "value", "low", "high")
 _FROM_NOTHING = ("epochs", "n_pairs", "n_targets", "n_confirmed")
+
+
+def check_layout(record: Any, version: int) -> None:
+    """Raise `ShapeError` unless a record says that it has the layout that this version reads."""
+    check_shape(record, {"schema": int})
+    if record["schema"] != version:
+        message = f"the layout must be {version}, which this version reads; got {record['schema']}"
+        raise ShapeError(message)
 
 
 def check_ranges(record: Mapping[str, Any]) -> None:
