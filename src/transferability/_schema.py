@@ -40,6 +40,13 @@ def check_shape(value: Any, shape: Shape, where: str = "") -> None:
     Traceback (most recent call last):
     ...
     transferability._schema.ShapeError: `losses[0]` must be a finite number; got '0.5'
+
+    Of several shapes, the error is that of the one that the value is meant as.
+
+    >>> check_shape({"best": {"loss": None}}, {"best": (None, {"loss": float})})
+    Traceback (most recent call last):
+    ...
+    transferability._schema.ShapeError: `best.loss` must be a finite number; got None
     """
     if isinstance(shape, tuple):
         _check_any(value, shape, where)
@@ -111,26 +118,30 @@ def json_schema(shape: Shape, *, closed: bool = False) -> dict[str, Any]:
 
 
 def _check_any(value: Any, shapes: tuple[Shape, ...], where: str) -> None:
-    error: ShapeError | None = None
+    """Raise the error of the alternative that the value is meant as: the one of its kind, a list or an object."""
+    meant: ShapeError | None = None
     for shape in shapes:
         try:
             check_shape(value, shape, where)
-        except ShapeError as found:
-            if error is None or not isinstance(value, list | dict):
-                error = found
+        except ShapeError as error:
+            if meant is None and isinstance(value, list | dict) and type(value) is type(shape):
+                meant = error
         else:
             return
-    if not isinstance(value, list | dict) and all(shape is None or isinstance(shape, type) for shape in shapes):
-        raise _wrong(where, " or ".join(_NAMES[shape] for shape in shapes), value)
-    assert error is not None
-    raise error
+    raise meant or _wrong(where, " or ".join(map(_name_of, shapes)), value)
+
+
+def _name_of(shape: Shape) -> str:
+    if isinstance(shape, list):
+        return "a list" if len(shape) == 1 else f"a list of {len(shape)}"
+    return "an object" if isinstance(shape, dict) else _NAMES[shape]
 
 
 def _check_list(value: Any, shapes: list[Shape], where: str) -> None:
     if not isinstance(value, list):
         raise _wrong(where, "a list", value)
     if len(shapes) > 1 and len(value) != len(shapes):
-        raise _wrong(where, f"a list of {len(shapes)}", value)
+        raise _wrong(where, _name_of(shapes), value)
     if shapes == [float] and all(type(each) is float and -_LARGEST <= each <= _LARGEST for each in value):
         return  # the common case, of many thousands
     for position, each in enumerate(value):

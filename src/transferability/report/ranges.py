@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from transferability._schema import ShapeError
+from transferability._schema import ShapeError, check_shape
 
-__all__ = ["check_confirmation", "check_ranges"]
+__all__ = ["check_confirmation", "check_layout", "check_ranges"]
 
 _ACCURACIES = ("accuracy", "probe_accuracy", "value", "low", "high")
 _FROM_NOTHING = ("epochs", "n_pairs", "n_targets", "n_confirmed")
+
+
+def check_layout(record: Any, version: int) -> None:
+    """Raise `ShapeError` unless a record says that it has the layout that this version reads."""
+    check_shape(record, {"schema": int})
+    if record["schema"] != version:
+        message = f"the layout must be {version}, which this version reads; got {record['schema']}"
+        raise ShapeError(message)
 
 
 def check_ranges(record: Mapping[str, Any]) -> None:
@@ -37,29 +45,34 @@ def check_ranges(record: Mapping[str, Any]) -> None:
 
 
 def check_confirmation(record: Mapping[str, Any]) -> None:
-    """Raise `ShapeError` unless the best of what was fine-tuned has an accuracy, and a row in the ranking."""
-    confirmation = record.get("confirmation") or {}
-    best = confirmation.get("best")
-    if best is None:
+    """Raise `ShapeError` unless the best of what was fine-tuned comes first, and has an accuracy and a row."""
+    confirmation = record.get("confirmation")
+    if not confirmation:
         return
-    for number, each in enumerate(confirmation["entries"]):
-        where = f"confirmation.entries[{number}]"
-        if each["encoder"] != best:
-            continue
-        for name in ("accuracy", "interval"):
-            if each.get(name) is None:
-                message = f"`{where}.{name}` must be known of the best encoder"
-                raise ShapeError(message)
-        row = each.get("ranked_as") or each["encoder"]
-        if row not in {entry["encoder"] for entry in record["ranking"]}:
-            message = (
-                f"`{where}.{'ranked_as' if each.get('ranked_as') else 'encoder'}` must name a row of the ranking; "
-            )
-            message += f"got {row!r:.200}"
+    best, entries = confirmation["best"], confirmation["entries"]
+    names = [each["encoder"] for each in entries]
+    if best is not None and best not in names:
+        message = f"`confirmation.best` must name one of the entries of the confirmation; got {best!r:.200}"
+        raise ShapeError(message)
+    if best is not None:
+        number = names.index(best)
+        _check_best(entries[number], f"confirmation.entries[{number}]", record)
+    first = next((each["encoder"] for each in entries if each["accuracy"] is not None), None)
+    if best != first:
+        message = f"`confirmation.best` must be the first entry with an accuracy, {first!r:.200}; got {best!r:.200}"
+        raise ShapeError(message)
+
+
+def _check_best(entry: Mapping[str, Any], where: str, record: Mapping[str, Any]) -> None:
+    """Raise `ShapeError` unless what is known of the best is all that an answer needs."""
+    for name in ("accuracy", "interval"):
+        if entry.get(name) is None:
+            message = f"`{where}.{name}` must be known of the best encoder"
             raise ShapeError(message)
-        return
-    message = f"`confirmation.best` must name one of the entries of the confirmation; got {best!r:.200}"
-    raise ShapeError(message)
+    name = "ranked_as" if entry.get("ranked_as") else "encoder"
+    if entry[name] not in {each["encoder"] for each in record["ranking"]}:
+        message = f"`{where}.{name}` must name a row of the ranking; got {entry[name]!r:.200}"
+        raise ShapeError(message)
 
 
 def _of_accuracies(record: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

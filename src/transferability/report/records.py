@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,9 @@ from typing import Any
 from transferability._criteria import TRANSFERRED
 from transferability._schema import ShapeError, check_shape, read_json
 from transferability.errors import DatasetError, FileDamagedError, NoSuchFileError, no_such_file
-from transferability.report.ranges import check_confirmation, check_ranges
+from transferability.report.accuracy_files import read_known as read_known
+from transferability.report.accuracy_files import read_measured as read_measured
+from transferability.report.ranges import check_confirmation, check_layout, check_ranges
 from transferability.report.shapes import DETAILS, MADE, PARTS, RANKING, RELATION
 from transferability.report.stored import Stored
 
@@ -60,106 +61,6 @@ def read_study(folder: Path) -> list[Stored]:
     return found
 
 
-def read_measured(path: Path) -> dict[str, dict[str, float]]:
-    """Read accuracies that were measured after fine-tuning.
-
-    Parameters
-    ----------
-    path : Path
-        A CSV file with the columns `encoder`, `accuracy` and, of several targets, `target`; or what
-        `transferability validate --json` printed.
-
-    Returns
-    -------
-    dict of target to dict of encoder to accuracy
-        Under "" where no target is named: for every one.
-
-    Raises
-    ------
-    NoSuchFileError
-        If the file is not there.
-    DatasetError
-        If a column is missing, or a row holds no accuracy between 0 and 1.
-    FileDamagedError
-        If a JSON file is none.
-    """
-    if path.suffix == ".json":
-        rows: Sequence[Any] = read_json(path, {"observations": [object]})["observations"]
-    else:
-        try:
-            rows = list(csv.DictReader(path.read_text("utf-8-sig").splitlines()))
-        except FileNotFoundError as error:
-            raise NoSuchFileError(no_such_file(path)) from error
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            message = f"`{path}` cannot be read ({error}). Give a CSV file of columns encoder, accuracy."
-            raise DatasetError(message) from error
-    found: dict[str, dict[str, float]] = {}
-    for number, row in enumerate(rows, start=1):
-        try:
-            encoder, target, accuracy = row["encoder"], row.get("target") or "", float(row["accuracy"])
-            if not (0 <= accuracy <= 1 and isinstance(encoder, str) and isinstance(target, str)):
-                raise ValueError
-        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
-            message = (
-                f"row {number} of `{path}` must hold an encoder and its accuracy between 0 and 1; got {row!r:.200}. "
-                "The first line names the columns: encoder,accuracy or target,encoder,accuracy."
-            )
-            raise DatasetError(message) from error
-        found.setdefault(target, {})[encoder] = accuracy
-    return found
-
-
-def read_known(path: Path) -> list[tuple[Any, ...]]:
-    """Read what `transferability validate --json` printed: target, encoder, accuracy of the linear probe, fine-tuned.
-
-    Behind them the rows that the two were measured on, where the file says them.
-
-    Raises
-    ------
-    DatasetError
-        If nothing in it was fine-tuned, no linear probe was computed, or an accuracy is none.
-    FileDamagedError
-        If it is no such file.
-    """
-    shape = {
-        "method": str,
-        "observations": [
-            {
-                "target": str,
-                "encoder": str,
-                "accuracy": float,
-                "values": {str: float},
-                "n_fit?": (int, None),
-                "n_test?": (int, None),
-            }
-        ],
-    }
-    content = read_json(path, shape)
-    found = []
-    for number, each in enumerate(content["observations"]):
-        if content["method"] != "finetune" or "linear_probe" not in each["values"]:
-            continue
-        for name, share in (("accuracy", each["accuracy"]), ("values.linear_probe", each["values"]["linear_probe"])):
-            if not 0 <= share <= 1:
-                message = f"in `{path}` `observations[{number}].{name}` must be between 0 and 1; got {share!r}. "
-                raise DatasetError(message + "Write it again, or correct it.")
-        for name in ("n_fit", "n_test"):
-            if each.get(name) is not None and each[name] < 1:
-                message = f"in `{path}` `observations[{number}].{name}` must be at least 1; got {each[name]!r}. "
-                raise DatasetError(message + "Write it again, or correct it.")
-        pair = (each["target"], each["encoder"], each["values"]["linear_probe"], each["accuracy"])
-        found.append((*pair, *_rows_of(each)))
-    if not found:
-        message = f"`{path}` must hold fine-tuned accuracies and linear probes: write it with "
-        raise DatasetError(message + "`transferability validate … --score linear_probe --json`.")
-    return found
-
-
-def _rows_of(observation: Mapping[str, Any]) -> tuple[int, ...]:
-    rows = observation.get("n_fit"), observation.get("n_test")
-    return () if rows[0] is None or rows[1] is None else (rows[0], rows[1])
-
-
 def _records_in(folder: Path) -> list[Stored]:
     found: list[Stored] = []
     for name in RECORDS:
@@ -182,10 +83,7 @@ def _check_record(record: Any) -> None:
         message = "there must be a ranking or relations; there is neither"
         raise ShapeError(message)
     ranks = "ranking" in record
-    check_shape(record, {"schema": int})
-    if record["schema"] != (SCHEMA_VERSION if ranks else 1):
-        message = f"the layout must be {SCHEMA_VERSION}, which this version reads; got {record['schema']}"
-        raise ShapeError(message)
+    check_layout(record, SCHEMA_VERSION)
     check_shape(record, RANKING if ranks else RELATION)
     if record.get("made"):
         check_shape(record["made"], MADE, "made")

@@ -260,29 +260,31 @@ def test_what_validate_printed_is_read_as_pairs(tmp_path) -> None:
     path = tmp_path / "validation.json"
     seen = {"target": "a", "encoder": "e", "accuracy": 0.9, "values": {"linear_probe": 0.8, "bound": 1.0}}
     unknown = {"target": "a", "encoder": "f", "accuracy": 0.9, "values": {"bound": 1.0}}
-    path.write_text(json.dumps({"method": "finetune", "observations": [seen, unknown]}))
+    path.write_text(json.dumps({"schema": 1, "method": "finetune", "observations": [seen, unknown]}))
     assert read_known(path) == [("a", "e", 0.8, 0.9)]
-    counted = seen | {"n_fit": 140, "n_test": 60}
-    path.write_text(json.dumps({"method": "finetune", "observations": [counted, seen | {"n_fit": None}]}))
+    counted, unsaid = seen | {"n_fit": 140, "n_test": 60}, seen | {"encoder": "g", "n_fit": None}
+    path.write_text(json.dumps({"schema": 1, "method": "finetune", "observations": [counted, unsaid]}))
     assert [KnownAccuracy(*each) for each in read_known(path)] == [
         KnownAccuracy("a", "e", 0.8, 0.9, probe_rows=140, rows=60),
-        KnownAccuracy("a", "e", 0.8, 0.9, probe_rows=1000, rows=1000),
+        KnownAccuracy("a", "g", 0.8, 0.9, probe_rows=1000, rows=1000),
     ]
-    path.write_text(json.dumps({"method": "probe", "observations": [seen]}))
+    path.write_text(json.dumps({"schema": 1, "method": "probe", "observations": [seen]}))
     with pytest.raises(DatasetError, match="--score linear_probe --json"):
         read_known(path)
     for wrong in (-0.1, 1.5):
-        content = {"method": "finetune", "observations": [seen, seen | {"accuracy": wrong}]}
+        content = {"schema": 1, "method": "finetune", "observations": [seen, seen | {"accuracy": wrong}]}
         path.write_text(json.dumps(content))
         with pytest.raises(DatasetError, match=rf"validation\.json` `observations\[1\]\.accuracy` must be .*{wrong}"):
             read_known(path)
         path.write_text(
-            json.dumps({"method": "finetune", "observations": [seen | {"values": {"linear_probe": wrong}}]})
+            json.dumps(
+                {"schema": 1, "method": "finetune", "observations": [seen | {"values": {"linear_probe": wrong}}]}
+            )
         )
         with pytest.raises(DatasetError, match=r"`observations\[0\]\.values\.linear_probe`"):
             read_known(path)
     for broken in ('"0.9"', "NaN", "Infinity", "null"):
-        path.write_text(json.dumps({"method": "finetune", "observations": [seen]}).replace("0.9", broken))
+        path.write_text(json.dumps({"schema": 1, "method": "finetune", "observations": [seen]}).replace("0.9", broken))
         with pytest.raises(FileDamagedError):
             read_known(path)
     path.write_text("[]")
@@ -381,6 +383,6 @@ def test_too_few_known_encoders_say_nothing_after_fine_tuning_either() -> None:
 def test_rows_of_known_pairs_below_one_are_refused(tmp_path, name) -> None:
     pair = {"target": "a", "encoder": "e", "accuracy": 0.9, "values": {"linear_probe": 0.8}, "n_fit": 9, "n_test": 9}
     path = tmp_path / "own.json"
-    path.write_text(json.dumps({"method": "finetune", "observations": [pair, pair | {name: 0}]}))
+    path.write_text(json.dumps({"schema": 1, "method": "finetune", "observations": [pair, pair | {name: 0}]}))
     with pytest.raises(DatasetError, match=rf"own.json` `observations\[1\].{name}` must be at least 1; got 0"):
         read_known(path)

@@ -39,6 +39,17 @@ def tuned(**changed: object) -> Record:
     return TUNED | {"entries": [TUNED["entries"][0] | changed]}
 
 
+def without(name: str) -> Record:
+    """Return a confirmation whose only entry lacks something."""
+    return TUNED | {"entries": [{key: value for key, value in TUNED["entries"][0].items() if key != name}]}
+
+
+def of_two(record: Record) -> Record:
+    """Return a confirmation of the first encoder of a ranking and of another that is in the same row."""
+    row = first(record)["encoder"]
+    return Confirmation("t", 9, (Confirmed(row, 0.5), Confirmed("second", 0.4, ranked_as=row)), (12,)).to_dict()
+
+
 def first(record: Record) -> Record:
     return record["ranking"][0]
 
@@ -102,6 +113,26 @@ def first(record: Record) -> Record:
             r"`ranking\[0\].confirmed.interval` must be two ends between 0 and 1, the lower first; got \[0.1, 1.1\]",
         ),
         (lambda r: first(r)["relatedness"]["per_class"][0].pop("prior"), r"per_class\[0\].prior` is missing"),
+        (lambda r: r.update(confirmation=without("accuracy")), r" `confirmation.entries\[0\].accuracy` is missing"),
+        (
+            lambda r: r.update(confirmation=tuned(interval=[0.1, 0.5, 0.9])),
+            r"`confirmation.entries\[0\].interval` must be a list of 2; got a list of 3",
+        ),
+        (
+            lambda r: r.update(confirmation=TUNED | {"in_words": None}),
+            r"`confirmation.in_words` must be a text; got None",
+        ),
+        (lambda r: r.update(confirmation=["e"]), r"`confirmation` must be null or an object; got a list of 1"),
+        (lambda r: r.update(known=[{"target": "a"}]), r"`known\[0\].encoder` is missing"),
+        (
+            lambda r: r.update(confirmation=of_two(r) | {"best": "second"}),
+            r"`confirmation.best` must be the first entry with an accuracy, '.+'; got 'second'",
+        ),
+        (
+            lambda r: r.update(confirmation=of_two(r) | {"best": None}),
+            r"`confirmation.best` must be the first entry with an accuracy, '.+'; got None",
+        ),
+        (lambda r: first(r).update(expected="high"), r"expected` must be null or an object; got 'high'"),
     ],
 )
 def test_a_record_at_fault_is_one_sentence_with_the_field(
@@ -163,6 +194,28 @@ def test_shapes() -> None:
     ):
         with pytest.raises(ShapeError):
             check_shape(value, shape)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"a": {"b": [1, 2, 3]}}, "`x.a.b` must be a list of 2; got a list of 3"),
+        ({"a": {"b": 3}}, "`x.a.b` must be null or a list of 2; got 3"),
+        ({"a": [1]}, r"`x.a` must be null or an object; got a list of 1"),
+        ({}, "`x.a` is missing"),
+        ([1, "2"], r"`x\[1\]` must be a finite number; got '2'"),
+    ],
+)
+@pytest.mark.parametrize("turned", [False, True])
+def test_of_several_shapes_the_error_is_that_of_the_kind_of_the_value(
+    value: object, message: str, *, turned: bool
+) -> None:
+    inner = {"a": (None, {"b": (None, [float, float])})}
+    shapes = (inner, None, [float], int)
+    with pytest.raises(ShapeError, match=f"^{message}$"):
+        check_shape(value, shapes[::-1] if turned else shapes, "x")
+    with pytest.raises(ShapeError, match=r"^`x` must be an object or null or a list or a whole number; got 'y'$"):
+        check_shape("y", shapes, "x")
 
 
 def test_of_many_folders_those_that_can_be_read_are_shown(written: Path, tmp_path: Path) -> None:
