@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 
 from transferability._hub import is_no_name, refusal
+from transferability.encoders._tensor_parts import is_plain, raw
 from transferability.encoders.base import Identity, Precision
 from transferability.encoders.identity import settings_hash
 from transferability.errors import EncoderError, EncoderNameError, OptionError, one_line, passes_through
@@ -142,8 +143,8 @@ _KNOWN: WeakKeyDictionary[torch.nn.Module, _Known] = WeakKeyDictionary()
 
 def _version(tensor: Any) -> tuple[Any, ...]:
     """Return what changes with the values of a tensor; nothing where torch does not count its changes."""
-    if not isinstance(tensor, torch.Tensor) or tensor.is_inference():
-        return ()
+    if not isinstance(tensor, torch.Tensor) or tensor.is_inference() or not is_plain(tensor):
+        return ()  # values of a sparse tensor, in particular, are changed without a word
     return tensor._version, tensor.data_ptr(), tensor.dtype, tuple(tensor.shape)
 
 
@@ -152,10 +153,11 @@ def _hash_of(tensors: Iterable[tuple[str, Any]]) -> str:
     for key, tensor in tensors:
         if not isinstance(tensor, torch.Tensor):  # packed parameters of quantised layers, and what modules add
             total.update(f"{key} {settings_hash(tensor)}".encode())
-            continue
-        values = tensor.detach().cpu().contiguous()
-        total.update(f"{key} {values.dtype} {tuple(values.shape)}".encode())
-        total.update(values.reshape(-1).view(torch.uint8).numpy())
+        elif not is_plain(tensor):
+            total.update(f"{key} {settings_hash(tensor.detach())}".encode())  # of a parameter it would be the shape
+        else:
+            total.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            total.update(raw(tensor.detach().cpu()))
     return total.hexdigest()
 
 

@@ -29,6 +29,8 @@ import numpy as np
 from transferability.encoders.base import Encoder
 
 if TYPE_CHECKING:
+    import torch
+
     from transferability.encoders.precomputed import FeatureFiles
 
 __all__ = ["hash_json", "identity_of", "settings_hash", "settings_of", "source_hash"]
@@ -166,9 +168,7 @@ class _Walk:
         if isinstance(value, torch.nn.Parameter):
             return _hash("parameter", str(value.dtype), repr(tuple(value.shape)))
         if isinstance(value, torch.Tensor):
-            values = value.detach().cpu().contiguous()
-            content = values.reshape(-1).view(torch.uint8).numpy().tobytes() if values.numel() else b""
-            return _hash("tensor", str(values.dtype), repr(tuple(values.shape)), content)
+            return self._tensor(value.detach().cpu())
         if isinstance(value, torch.device):
             return _hash("device", value.type)
         if isinstance(value, torch.nn.Module):
@@ -176,6 +176,14 @@ class _Walk:
             children, buffers = dict(value.named_children()), dict(value.named_buffers(recurse=False))
             return _hash(_name(type(value)), *map(self._attributes, (own, children, buffers)))
         return None
+
+    def _tensor(self, tensor: torch.Tensor) -> bytes:
+        from transferability.encoders._tensor_parts import is_plain, parts, raw
+
+        if is_plain(tensor):
+            return _hash("tensor", str(tensor.dtype), repr(tuple(tensor.shape)), raw(tensor).tobytes())
+        about = (str(tensor.dtype), "nested" if tensor.is_nested else repr(tuple(tensor.shape)))
+        return _hash("tensor", str(tensor.layout), *about, *map(self._tensor, parts(tensor)))
 
     def _object(self, value: Any) -> bytes:
         kind = _name(type(value))
