@@ -9,7 +9,8 @@ or less likely the model finds its path of the given tokens,
     p(y_T) / q(y_T | y_0) · Π p_θ(y_s | x_t) / q(y_s | y_t, y_0).
 
 Resampling by these weights makes the law of a group exactly the model's conditional law as the particles grow in number
-(compare SMCDiff, arXiv 2206.04119, where y is the same for all particles).
+(compare SMCDiff, arXiv 2206.04119, where y is the same for all particles). An autoregressive model that is given tokens
+to the right of what it fills in is conditioned so too: a weight is p̃ of the given tokens, each after those before it.
 """
 
 from __future__ import annotations

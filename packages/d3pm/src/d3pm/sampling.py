@@ -59,10 +59,10 @@ def sample(
     condition : tensor of shape (B,), optional
         Class labels.
     given, keep : tensors of shape (B, …), optional
-        Tokens to keep, and True where. A masked model sees them clean throughout, which conditions it exactly; for
-        others see `d3pm.infilling`.
+        Tokens to keep, and True where. A masked model sees them clean throughout, which conditions it exactly (an
+        autoregressive one where they begin the text); for others see `d3pm.infilling`.
     n_particles : int, default=16
-        Of infilling without masks: the error of the conditional law shrinks with it, and the cost grows.
+        Of infilling by particles: the error of the conditional law shrinks with it, and the cost grows.
     n_corrections : int, default=0
         Predictor–corrector: after each step from t to s, go forward to t by the process and back again so many times.
         For an exact net the law of x_s stays as it is; errors of earlier steps are forgotten.
@@ -78,7 +78,7 @@ def sample(
     conventions = conventions_of(denoiser, conventions).check(process)
     times, shape = sampling_times(process, n_steps, grid), tuple(shape)
     given, keep = check_given(process, given, keep, shape, device)
-    clean = given is None or keep is None or reads_clean(process, denoiser, given[keep])
+    clean = given is None or keep is None or reads_clean(process, denoiser, given, keep)
     if n_corrections < 0 or (n_corrections and not clean):
         message = f"`n_corrections` must be ≥ 0, and 0 where particles fill in given tokens; got {n_corrections}."
         raise OptionError(message)
@@ -182,15 +182,28 @@ def copies(process: Process, denoiser: Denoiser) -> bool:
     return isinstance(process, Absorbing) and getattr(denoiser, "forbid", None) == process.mask
 
 
-def reads_clean(process: Process, denoiser: Denoiser, given: Tensor) -> bool:
-    """Return whether given tokens can be shown to the net as they are: an unmasked token is one of x_0."""
-    return copies(process, denoiser) or (isinstance(process, Absorbing) and not bool((given == process.mask).any()))
+def reads_clean(process: Process, denoiser: Denoiser, given: Tensor, keep: Tensor) -> bool:
+    """Return whether given tokens can be shown to the net as they are: an unmasked token is one of x_0.
+
+    Where masks come from the right, only tokens at the left are ever seen unmasked beside masks.
+    """
+    if not isinstance(process, Absorbing):
+        return False
+    if not process.masks_alike and bool((keep[:, 1:] & ~keep[:, :-1]).any()):
+        return False
+    return copies(process, denoiser) or not bool((given[keep] == process.mask).any())
 
 
 def check_masked(process: Process, denoiser: Denoiser, sampler: str) -> None:
-    """Raise `OptionError` unless this is a masked model."""
+    """Raise `OptionError` unless this is a masked model whose tokens may be revealed in any order."""
     if not copies(process, denoiser):
         message = f"`process` and `denoiser` must be absorbing with `forbid` at the mask for {sampler}; use sample()."
+        raise OptionError(message)
+    if not process.masks_alike:  # type: ignore[attr-defined]
+        message = (
+            f"`process` must mask all positions alike for {sampler}; an {process.kind} one reveals them from left to "
+            "right. Use `method` = 'ancestral' without blocks: sample()."
+        )
         raise OptionError(message)
 
 
