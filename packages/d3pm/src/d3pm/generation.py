@@ -30,10 +30,11 @@ class GenerationConfig:
     ----------
     method : {"ancestral", "first_hitting", "confidence", "remasking"}, default="ancestral"
         See `sample`, `sample_first_hitting`, `sample_confident`, `sample_remasking`; all but the first are for masked
-        models. The first two draw from the model that is evaluated, if the rest is left at its defaults.
+        models. The first two draw from the model that is evaluated, if the rest is left at its defaults: of one law in
+        discrete time; in continuous time "first_hitting" is the limit of many steps.
     n_steps : int, optional
-        Runs of the net (per block); T by default, and of "confidence" one per token. "first_hitting" takes one per
-        token whatever this says.
+        Runs of the net (per block); T by default (100 in continuous time), and of "confidence" one per token.
+        "first_hitting" takes at most one per token, and at most T, whatever this says.
     grid : {"even", "cosine"}, default="even"
     final : {"draw", "argmax"}, optional
         The model's own by default.

@@ -20,7 +20,7 @@ from d3pm.errors import OptionError, check_choice
 from d3pm.losses import Denoiser, fraction
 from d3pm.processes.absorbing import Absorbing
 from d3pm.processes.base import draw
-from d3pm.sampling import check_given, check_masked
+from d3pm.sampling import check_masked, start_masked
 from d3pm.times import Grid, Watcher, sampling_times, time_tensor
 
 __all__ = ["Confidence", "Remasking", "sample_confident", "sample_remasking"]
@@ -61,11 +61,11 @@ def sample_confident(
 
     Notes
     -----
-    The samples do not follow the model's likelihood; those of `sample_first_hitting` do, and take a run per token.
+    The samples do not follow the model's likelihood; those of `sample_first_hitting` do.
     """
     check_choice(confidence, ("probability", "margin", "entropy"), "confidence")
     check_masked(process, denoiser, "confidence-ordered unmasking")
-    x, fill = _start(process, tuple(shape), given, keep, device)
+    x, fill = start_masked(process, tuple(shape), given, keep, device)
     n_masked = (x == process.mask).logical_and(fill).flatten(1).sum(-1)  # (B,)
     steps = int(n_masked.max()) if n_steps is None else n_steps
     if steps < 0 or (n_steps is not None and n_steps < 1):
@@ -132,7 +132,7 @@ def sample_remasking(
     if not 0 <= strength <= 1:
         message = f"`strength` must be from 0 to 1; got {strength}."
         raise OptionError(message)
-    x, fill = _start(process, tuple(shape), given, keep, device)
+    x, fill = start_masked(process, tuple(shape), given, keep, device)
     for t, s in itertools.pairwise(sampling_times(process, n_steps, grid)):
         t_, s_ = time_tensor(process, t, device), time_tensor(process, s, device)
         if watch is not None:
@@ -149,21 +149,6 @@ def sample_remasking(
     if watch is not None:
         watch(0, x)
     return x
-
-
-def _start(
-    process: Absorbing,
-    shape: tuple[int, ...],
-    given: Tensor | None,
-    keep: Tensor | None,
-    device: torch.device | str,
-) -> tuple[Tensor, Tensor]:
-    """Return masks and what is given, and where there is something to fill in."""
-    given, keep = check_given(process, given, keep, shape, device)
-    x = torch.full(shape, process.mask, device=device)
-    if given is None or keep is None:
-        return x, torch.ones_like(x, dtype=torch.bool)
-    return torch.where(keep, given, x), ~keep
 
 
 def _confidence(log_p: Tensor, tokens: Tensor, kind: Confidence) -> Tensor:
