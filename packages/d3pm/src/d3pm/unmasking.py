@@ -51,7 +51,7 @@ def sample_confident(
     process, denoiser, shape, condition, given, keep, watch
         As in `d3pm.sampling.sample`; the denoiser must give the mask no mass.
     n_steps : int, optional
-        Runs of the net, each revealing an even share of the masked tokens; one token each by default.
+        Runs of the net, each revealing an even share of the masked tokens; by default, and at most, one token each.
     confidence : {"probability", "margin", "entropy"}, default="probability"
         Of the token drawn; of the likeliest token over the next; minus the entropy of p̃.
 
@@ -67,10 +67,11 @@ def sample_confident(
     check_masked(process, denoiser, "confidence-ordered unmasking")
     x, fill = start_masked(process, tuple(shape), given, keep, device)
     n_masked = (x == process.mask).logical_and(fill).flatten(1).sum(-1)  # (B,)
-    steps = int(n_masked.max()) if n_steps is None else n_steps
-    if steps < 0 or (n_steps is not None and n_steps < 1):
+    if n_steps is not None and n_steps < 1:
         message = f"`n_steps` must be at least 1; got {n_steps}."
         raise OptionError(message)
+    longest = int(n_masked.max())
+    steps = longest if n_steps is None else min(n_steps, longest)
     for step in range(steps, 0, -1):
         masked = ((x == process.mask) & fill).flatten(1)  # (B, D)
         n = masked.sum(-1)
