@@ -16,12 +16,21 @@ from torch import Tensor
 
 from d3pm.conventions import Conventions, conventions_of
 from d3pm.errors import OptionError
-from d3pm.losses import Denoiser, fraction
+from d3pm.losses import Denoiser, ask, fraction
 from d3pm.processes.absorbing import Absorbing
 from d3pm.processes.base import Process, draw
+from d3pm.sampler_input import (
+    check_given,
+    check_masked,
+    check_real,
+    copies,
+    reads_clean,
+    start_masked,
+    without_padding,
+)
 from d3pm.times import Grid, Watcher, sampling_times, time_tensor
 
-__all__ = ["Grid", "Watcher", "copies", "sample", "sample_first_hitting", "sampling_times", "start_masked"]
+__all__ = ["Grid", "Watcher", "sample", "sample_first_hitting", "sampling_times"]
 
 
 @torch.no_grad()
@@ -36,6 +45,7 @@ def sample(
     condition: Tensor | None = None,
     given: Tensor | None = None,
     keep: Tensor | None = None,
+    attention_mask: Tensor | None = None,
     n_particles: int = 16,
     n_corrections: int = 0,
     cache: bool = True,
@@ -61,6 +71,9 @@ def sample(
     given, keep : tensors of shape (B, …), optional
         Tokens to keep, and True where. A masked model sees them clean throughout, which conditions it exactly (an
         autoregressive one where they begin the text); for others see `d3pm.infilling`.
+    attention_mask : bool tensor of shape (B, N), optional
+        False at padding, which the denoiser is told (as its fourth argument): texts of these lengths are drawn, with
+        state 0 at padding.
     n_particles : int, default=16
         Of infilling by particles: the error of the conditional law shrinks with it, and the cost grows.
     n_corrections : int, default=0
@@ -78,6 +91,7 @@ def sample(
     conventions = conventions_of(denoiser, conventions).check(process)
     times, shape = sampling_times(process, n_steps, grid), tuple(shape)
     given, keep = check_given(process, given, keep, shape, device)
+    real = check_real(attention_mask, shape, device)
     clean = given is None or keep is None or reads_clean(process, denoiser, given, keep)
     if n_corrections < 0 or (n_corrections and not clean):
         message = f"`n_corrections` must be ≥ 0, and 0 where particles fill in given tokens; got {n_corrections}."
@@ -86,9 +100,9 @@ def sample(
         from d3pm.infilling import sample_given
 
         return sample_given(
-            process, denoiser, given, keep, times, conventions, condition, n_particles, generator, watch
+            process, denoiser, given, keep, times, conventions, condition, n_particles, generator, watch, real
         )
-    predict = _Cached(denoiser, condition, on=cache and _may_cache(process, denoiser))
+    predict = _Cached(denoiser, condition, real, on=cache and _may_cache(process, denoiser))
 
     def stay(x: Tensor) -> Tensor:
         return x if given is None or keep is None else torch.where(keep, given, x)
@@ -105,6 +119,7 @@ def sample(
         x = back(x, t_, s_)
         for _ in range(n_corrections if s > 0 else 0):
             x = back(stay(process.advance(x, s_, t_, generator)), t_, s_)
+    x = without_padding(x, real)
     if watch is not None:
         watch(0, x)
     return x
@@ -120,6 +135,7 @@ def sample_first_hitting(
     condition: Tensor | None = None,
     given: Tensor | None = None,
     keep: Tensor | None = None,
+    attention_mask: Tensor | None = None,
     generator: torch.Generator | None = None,
     device: torch.device | str = "cpu",
     watch: Watcher | None = None,
@@ -137,7 +153,8 @@ def sample_first_hitting(
     if conventions.mode == "score":
         message = "`mode` must be 'joint' or 'mixture' for first-hitting: with 'score' the net says when; use sample()."
         raise OptionError(message)
-    x, fill = start_masked(process, tuple(shape), given, keep, device)
+    real = check_real(attention_mask, tuple(shape), device)
+    x, fill = start_masked(process, tuple(shape), given, keep, real, device)
     when = _hitting_times(process, tuple(shape), generator, device)
     last = 0 if process.n_steps is None else 1  # the last step has conventions of its own
     while bool((ahead := (x == process.mask) & fill & (when > last)).any()):
@@ -145,7 +162,7 @@ def sample_first_hitting(
         time = process.time_of_ratio(t) if process.n_steps is None else fraction(process, t)
         if watch is not None:
             watch(float(time.mean()) * process.final_time, x)
-        logits = denoiser(x, time, condition)
+        logits = ask(denoiser, x, time, condition, real)
         now = ahead & (when == process.spread(t, x))
         x = x.clone()
         x[now] = draw(logits[now].double(), generator)
@@ -153,26 +170,11 @@ def sample_first_hitting(
         one = time_tensor(process, 1, device)
         if watch is not None:
             watch(1, x)
-        logits = denoiser(x, fraction(process, one).expand(len(x)), condition)
+        logits = ask(denoiser, x, fraction(process, one).expand(len(x)), condition, real)
         x = torch.where(fill, step_back(process, denoiser, conventions, x, logits, one - 1, one, generator), x)
     if watch is not None:
         watch(0, x)
     return x
-
-
-def start_masked(
-    process: Absorbing,
-    shape: tuple[int, ...],
-    given: Tensor | None,
-    keep: Tensor | None,
-    device: torch.device | str,
-) -> tuple[Tensor, Tensor]:
-    """Return masks and what is given, and where there is something to fill in."""
-    given, keep = check_given(process, given, keep, shape, device)
-    x = torch.full(shape, process.mask, device=device)
-    if given is None or keep is None:
-        return x, torch.ones_like(x, dtype=torch.bool)
-    return torch.where(keep, given, x), ~keep
 
 
 def _hitting_times(
@@ -212,52 +214,6 @@ def step_back(
     return law.argmax(-1) if argmax else draw(law, generator)
 
 
-def copies(process: Process, denoiser: Denoiser) -> bool:
-    """Return whether this is a masked model: its net gives the mask no mass, so that unmasked tokens are kept."""
-    return isinstance(process, Absorbing) and getattr(denoiser, "forbid", None) == process.mask
-
-
-def reads_clean(process: Process, denoiser: Denoiser, given: Tensor, keep: Tensor) -> bool:
-    """Return whether given tokens can be shown to the net as they are: an unmasked token is one of x_0.
-
-    Where masks come from the right, only tokens at the left are ever seen unmasked beside masks.
-    """
-    if not isinstance(process, Absorbing):
-        return False
-    if not process.masks_alike and bool((keep[:, 1:] & ~keep[:, :-1]).any()):
-        return False
-    return copies(process, denoiser) or not bool((given[keep] == process.mask).any())
-
-
-def check_masked(process: Process, denoiser: Denoiser, sampler: str) -> None:
-    """Raise `OptionError` unless this is a masked model whose tokens may be revealed in any order."""
-    if not copies(process, denoiser):
-        message = f"`process` and `denoiser` must be absorbing with `forbid` at the mask for {sampler}; use sample()."
-        raise OptionError(message)
-    if not process.masks_alike:  # type: ignore[attr-defined]
-        message = (
-            f"`process` must mask all positions alike for {sampler}; an {process.kind} one reveals them from left to "
-            "right. Use `method` = 'ancestral' without blocks: sample()."
-        )
-        raise OptionError(message)
-
-
-def check_given(
-    process: Process,
-    given: Tensor | None,
-    keep: Tensor | None,
-    shape: tuple[int, ...],
-    device: torch.device | str,
-) -> tuple[Tensor | None, Tensor | None]:
-    """Return the tokens to keep and where, on the device; or nothing of both."""
-    if given is None and keep is None:
-        return None, None
-    if given is None or keep is None or tuple(given.shape) != shape or tuple(keep.shape) != shape:
-        message = f"`given` and `keep` must both have the shape of the samples, {shape}; pass both or neither."
-        raise OptionError(message)
-    return process.check_tokens(given, "given").to(device), keep.bool().to(device)
-
-
 def _may_cache(process: Process, denoiser: Denoiser) -> bool:
     return isinstance(process, Absorbing) and bool(getattr(denoiser, "time_free", False))
 
@@ -265,20 +221,21 @@ def _may_cache(process: Process, denoiser: Denoiser) -> bool:
 class _Cached:
     """Remember p̃ per example; ask the net again only where x_t is new."""
 
-    def __init__(self, denoiser: Denoiser, condition: Tensor | None, on: bool) -> None:
-        self.denoiser, self.condition, self.on = denoiser, condition, on
+    def __init__(self, denoiser: Denoiser, condition: Tensor | None, real: Tensor | None, on: bool) -> None:
+        self.denoiser, self.condition, self.real, self.on = denoiser, condition, real, on
         self.last: Tensor | None = None
         self.logits: Tensor | None = None
 
     def __call__(self, x: Tensor, time: Tensor) -> Tensor:
         if not self.on:
-            return self.denoiser(x, time, self.condition)
+            return ask(self.denoiser, x, time, self.condition, self.real)
         if self.last is None or self.logits is None:
-            self.logits = self.denoiser(x, time, self.condition)
+            self.logits = ask(self.denoiser, x, time, self.condition, self.real)
         else:
             new = (x != self.last).flatten(1).any(-1)
             if bool(new.any()):
                 condition = None if self.condition is None else self.condition[new]
-                self.logits[new] = self.denoiser(x[new], time[new], condition)
+                real = None if self.real is None else self.real[new]
+                self.logits[new] = ask(self.denoiser, x[new], time[new], condition, real)
         self.last = x.clone()
         return self.logits
