@@ -33,7 +33,7 @@ from d3pm.data import load_data
 from d3pm.evaluation import evaluate
 from d3pm.generation import generate
 from d3pm.processes.base import FLOOR, draw
-from d3pm.sampling import copies
+from d3pm.sampler_input import copies
 
 
 def bound(model, x, n_times):

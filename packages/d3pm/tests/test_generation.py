@@ -126,6 +126,34 @@ def test_steps_reveal_even_shares_and_leave_no_mask():
     assert seen == [[3] * 5, [1] * 5, [0] * 5]
 
 
+class Told(Masked):
+    """Keeps the times that it was told, and what it was shown."""
+
+    def __init__(self):
+        super().__init__()
+        self.times, self.shown = [], []
+
+    def __call__(self, x_t, time, condition=None):
+        self.times.append(time.tolist())
+        self.shown.append(x_t.clone())
+        return super().__call__(x_t, time, condition)
+
+
+@pytest.mark.parametrize("n_steps", [None, 3, 100])
+def test_the_net_runs_no_more_often_than_there_are_masks(n_steps):
+    """The longest of what is to fill in sets the number of runs; masks that are kept for later blocks do not count."""
+    process, net = Absorbing(3, ContinuousSchedule("linear")), Told()
+    given = torch.full((2, 6), MASK)
+    keep = torch.tensor([[False] * 3 + [True] * 3, [False] + [True] * 5])
+    x = sample_confident(process, net, (2, 6), n_steps=n_steps, given=given, keep=keep, generator=g())
+    assert len(net.times) == 3
+    assert torch.equal(x == MASK, keep)
+    # The ratio of all masks is what the net was trained on, whoever fills them in.
+    expected = [(shown == MASK).double().mean(-1).tolist() for shown in net.shown]
+    for told, ratio in zip(net.times, expected, strict=True):
+        assert told == pytest.approx(ratio, abs=1.5e-3)
+
+
 def test_the_margin_is_over_the_next_likely_token():
     """The first token's likeliest value is likelier than the second's, and has a closer rival."""
     net, seen = Constant(torch.tensor([[0.50, 0.48, 0.02, 0.0], [0.45, 0.28, 0.27, 0.0]]), 3), []

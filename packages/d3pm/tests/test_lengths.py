@@ -8,9 +8,11 @@ from d3pm import (
     Absorbing,
     ContinuousSchedule,
     Conventions,
+    GenerationConfig,
     Objective,
     Uniform,
     cosine_betas,
+    generate,
     inverse_betas,
     negative_log_likelihood,
 )
@@ -18,7 +20,7 @@ from d3pm.config import Config
 from d3pm.corpus import encode_examples
 from d3pm.data import Batch, Dataset, DataSpec
 from d3pm.encoder import DiffusionEncoder
-from d3pm.errors import TruncationWarning
+from d3pm.errors import OptionError, TruncationWarning
 from d3pm.evaluation import evaluate
 from d3pm.likelihood import Likelihood
 from d3pm.losses import training_loss
@@ -156,3 +158,68 @@ def test_evaluation_counts_real_positions_only(run):
     assert int(result.lengths.sum()) == 20 * sum(map(len, TEXTS))
     assert 0 < result.bits_per_position < run[1].marginal_bits() + 1
     assert run[1].n_words() == 20 * sum(len(text.split()) for text in TEXTS)
+
+
+class Reader:
+    """What it says of a text does not depend on padding, if it is told of it; shorter texts are other texts."""
+
+    def __init__(self, forbid=None, time_free=False):
+        self.forbid, self.time_free, self.conventions = forbid, time_free, Conventions()
+
+    def __call__(self, x_t, time, condition=None, attention_mask=None):
+        real = torch.ones_like(x_t, dtype=torch.bool) if attention_mask is None else attention_mask
+        length = real.sum(-1).double()[:, None, None]
+        k, i = torch.arange(3, dtype=torch.float64), torch.arange(x_t.shape[1])
+        mixed = torch.where(real, x_t * (i + 1), 0).sum(-1)[:, None, None]
+        time = torch.zeros(len(x_t)) if self.time_free else time
+        logits = 1.5 * torch.sin(0.9 * k + 0.7 * mixed + 1.7 * i[:, None] + 2.0 * length + time.double()[:, None, None])
+        return logits if self.forbid is None else logits.index_fill(-1, torch.tensor([self.forbid]), -1e30)
+
+
+def masks():
+    return Absorbing(3, inverse_betas(4))
+
+
+@pytest.mark.parametrize(
+    ("process", "net", "config", "keep"),
+    [
+        (masks(), Reader(2), GenerationConfig(), None),
+        (masks(), Reader(2, time_free=True), GenerationConfig(), None),
+        (masks(), Reader(2), GenerationConfig("first_hitting"), None),
+        (masks(), Reader(2), GenerationConfig("confidence"), None),
+        (masks(), Reader(2), GenerationConfig("confidence", n_steps=1), None),
+        (masks(), Reader(2), GenerationConfig("remasking", remasking=0.5), None),
+        (masks(), Reader(2), GenerationConfig("first_hitting", block=2, temperature=0.7), None),
+        (masks(), Reader(2), GenerationConfig(), (True, False)),
+        (masks(), Reader(2), GenerationConfig("first_hitting"), (False, True)),
+        (Uniform(3, cosine_betas(4)), Reader(), GenerationConfig(n_corrections=1), None),
+        (Uniform(3, cosine_betas(4)), Reader(), GenerationConfig(n_particles=4), (True, False)),
+    ],
+)
+def test_texts_of_a_length_are_sampled_as_if_alone(process, net, config, keep):
+    """Beside longer texts and padded, against an array of two columns; what is given in padding does not count."""
+    n, real = 8000, torch.tensor([[True, True, False, False], [True, True, True, True]])
+    alone, beside = {}, {}
+    if keep is not None:
+        alone = {"given": torch.ones(n, 2).long(), "keep": torch.tensor([keep]).expand(n, 2)}
+        wide = torch.tensor([[*keep, True, True]]).expand(2 * n, 4)
+        beside = {"given": torch.ones(2 * n, 4).long(), "keep": wide}
+    expected = generate(process, net, (n, 2), config, generator=torch.Generator().manual_seed(0), **alone)
+    x = generate(
+        process, net, (2 * n, 4), config, attention_mask=real.repeat(n, 1),
+        generator=torch.Generator().manual_seed(1), **beside,
+    )  # fmt: skip
+    assert bool((x[::2, 2:] == 0).all())
+    found, expected = (
+        torch.bincount(tokens @ torch.tensor([3, 1]), minlength=9) / n for tokens in (x[::2, :2], expected)
+    )
+    assert float((found - expected).abs().sum() / 2) < 0.03
+    longer = generate(process, net, (n, 4), config, generator=torch.Generator().manual_seed(2))
+    if keep is None:  # the net says other things of four tokens
+        other = torch.bincount(longer[:, :2] @ torch.tensor([3, 1]), minlength=9) / n
+        assert float((other - expected).abs().sum() / 2) > 0.06
+
+
+def test_an_attention_mask_has_the_shape_of_the_samples():
+    with pytest.raises(OptionError, match="lengths"):
+        generate(masks(), Reader(2), (2, 4), attention_mask=torch.ones(2, 3))

@@ -357,3 +357,37 @@ def test_refusals():
         DiscretizedGaussian(4, [0.1])._log_rates(torch.tensor([0]), torch.tensor([1]), torch.float32)
     assert issubclass(TokenError, ValueError)
     assert issubclass(TokenError, D3PMError)
+
+
+NAN = float("nan")
+STEPS = torch.eye(3).expand(2, 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("build", "argument"),
+    [
+        (lambda: Custom(STEPS, prior=[NAN] * 3), "prior"),  # drew state 3 of states 0, 1, 2
+        (lambda: Custom(STEPS, prior=[0.5, 0.5, 0.5]), "prior"),
+        (lambda: Custom(STEPS, prior=[1.5, -0.5, 0.0]), "prior"),
+        (lambda: Uniform(3, [0.5]).learn_prior([NAN] * 3), "frequencies"),
+        (lambda: DiscretizedGaussian(4, [0.2], band=-1), "band"),  # the identity
+        (lambda: DiscretizedGaussian(4, [0.2], band=0), "band"),
+        (lambda: DiscretizedGaussian(4, [0.2], band=2.5), "band"),
+        (lambda: BandDiagonal(4, [0.2], width=1.5), "width"),
+        (lambda: BandDiagonal(4, [0.2], width="1"), "width"),
+        (lambda: BandDiagonal(4, [0.2], width=4), "width"),
+        (lambda: BandDiagonal(4, [float("inf")], width=1), "betas"),
+        (lambda: AbsorbingUniform(3, [0.0, 0.0], [0.0, 0.0]), "uniform_betas"),  # a prior of 0/0
+        (lambda: Absorbing(3, [0.5], mask=1.5), "mask"),
+        (lambda: Absorbing(3, [0.5], mask="1"), "mask"),
+        (lambda: cosine_betas(3, s=-1), "s"),
+        (lambda: cosine_betas(3, s=-0.3), "s"),
+        (lambda: cosine_betas(3, s=NAN), "s"),
+        (lambda: cosine_betas(3, cap=NAN), "cap"),
+        (lambda: cosine_betas(3, cap=-1), "cap"),
+        (lambda: inverse_betas(True), "n_steps"),
+    ],
+)
+def test_what_defines_no_process_is_refused(build, argument):
+    with pytest.raises(OptionError, match=f"`{argument}`"):
+        build()

@@ -210,6 +210,9 @@ def test_settings_that_do_not_fit_are_refused(dataset, tmp_path):
     middle["process"]["mask"] = "middle"
     with pytest.raises(ConfigError, match="extra"):
         train(Config.from_dict(middle), tmp_path, data=dataset)
+    middle["process"] = {"kind": "absorbing", "steps": 0, "schedule": "linear", "mask": "middle"}
+    with pytest.raises(ConfigError, match="counted needs mask = extra"):  # a token may be the mask: it is no bound then
+        train(Config.from_dict({**middle, "loss": {"kind": "counted"}}), tmp_path, data=dataset)
     sampled = tiny().to_dict() | {"sample": {"n_steps": 11}}
     with pytest.raises(ConfigError, match=r"\[sample\].*T = 10; got 11"):
         train(Config.from_dict(sampled), tmp_path, data=dataset)

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from d3pm.conventions import Final, conventions_of
 from d3pm.errors import OptionError, check_choice, check_number
-from d3pm.losses import Denoiser
+from d3pm.losses import Denoiser, ask
 from d3pm.processes.base import FLOOR, Process
-from d3pm.sampling import check_given, check_masked, sample, sample_first_hitting
+from d3pm.sampler_input import check_given, check_masked
+from d3pm.sampling import sample, sample_first_hitting
 from d3pm.times import Grid, Watcher, sampling_times
 from d3pm.unmasking import Confidence, sample_confident, sample_remasking
 
@@ -30,10 +31,11 @@ class GenerationConfig:
     ----------
     method : {"ancestral", "first_hitting", "confidence", "remasking"}, default="ancestral"
         See `sample`, `sample_first_hitting`, `sample_confident`, `sample_remasking`; all but the first are for masked
-        models. The first two draw from the model that is evaluated, if the rest is left at its defaults.
+        models. The first two draw from the model that is evaluated, if the rest is left at its defaults: of one law in
+        discrete time; in continuous time "first_hitting" is the limit of many steps.
     n_steps : int, optional
-        Runs of the net (per block); T by default, and of "confidence" one per token. "first_hitting" takes one per
-        token whatever this says.
+        Runs of the net (per block); T by default (100 in continuous time), and of "confidence" one per token.
+        "first_hitting" takes at most one per token, and at most T, whatever this says.
     grid : {"even", "cosine"}, default="even"
     final : {"draw", "argmax"}, optional
         The model's own by default.
@@ -120,6 +122,7 @@ def generate(
     condition: Tensor | None = None,
     given: Tensor | None = None,
     keep: Tensor | None = None,
+    attention_mask: Tensor | None = None,
     generator: torch.Generator | None = None,
     device: torch.device | str = "cpu",
     watch: Watcher | None = None,
@@ -128,7 +131,7 @@ def generate(
 
     Parameters
     ----------
-    process, denoiser, shape, condition, given, keep, generator, device, watch
+    process, denoiser, shape, condition, given, keep, attention_mask, generator, device, watch
         As in `d3pm.sampling.sample`.
     config : GenerationConfig, optional
         By default ancestral sampling of the model as it was trained.
@@ -144,7 +147,13 @@ def generate(
     config = config or GenerationConfig()
     if (config.temperature, config.top_p) != (1.0, 1.0):
         denoiser = Sharpened(denoiser, config.temperature, config.top_p)
-    common: dict[str, Any] = {"condition": condition, "generator": generator, "device": device, "watch": watch}
+    common: dict[str, Any] = {
+        "condition": condition,
+        "attention_mask": attention_mask,
+        "generator": generator,
+        "device": device,
+        "watch": watch,
+    }
     sampler = _sampler(config, denoiser)
     if config.block:
         check_masked(process, denoiser, "blocks")
@@ -227,9 +236,11 @@ class Sharpened:
         self.forbid = getattr(denoiser, "forbid", None)
         self.time_free = bool(getattr(denoiser, "time_free", False))
 
-    def __call__(self, x_t: Tensor, time: Tensor, condition: Tensor | None = None) -> Tensor:
+    def __call__(
+        self, x_t: Tensor, time: Tensor, condition: Tensor | None = None, attention_mask: Tensor | None = None
+    ) -> Tensor:
         """Return logits (*x_t.shape, K), float64."""
-        logits = self.denoiser(x_t, time, condition).double()
+        logits = ask(self.denoiser, x_t, time, condition, attention_mask).double()
         if self.temperature == 0:
             return torch.full_like(logits, FLOOR).scatter(-1, logits.argmax(-1, keepdim=True), 0.0)
         log_p = (logits / self.temperature).clamp(min=FLOOR).log_softmax(-1)

@@ -9,7 +9,8 @@ or less likely the model finds its path of the given tokens,
     p(y_T) / q(y_T | y_0) · Π p_θ(y_s | x_t) / q(y_s | y_t, y_0).
 
 Resampling by these weights makes the law of a group exactly the model's conditional law as the particles grow in number
-(compare SMCDiff, arXiv 2206.04119, where y is the same for all particles).
+(compare SMCDiff, arXiv 2206.04119, where y is the same for all particles). An autoregressive model that is given tokens
+to the right of what it fills in is conditioned so too: a weight is p̃ of the given tokens, each after those before it.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from torch import Tensor
 
 from d3pm.conventions import Conventions
 from d3pm.errors import OptionError
-from d3pm.losses import Denoiser, fraction
+from d3pm.losses import Denoiser, ask, fraction
 from d3pm.processes.base import Process, draw, log_positive
+from d3pm.sampler_input import without_padding
 from d3pm.times import Watcher, time_tensor
 
 __all__ = ["sample_given"]
@@ -39,13 +41,16 @@ def sample_given(
     n_particles: int,
     generator: torch.Generator | None,
     watch: Watcher | None,
+    real: Tensor | None = None,
 ) -> Tensor:
-    """Draw x_0 with x_0 = given where `keep` is True; (B, …), from groups of `n_particles`."""
+    """Draw x_0 with x_0 = given where `keep` is True; (B, …), from groups of `n_particles`, padded where not `real`."""
     if n_particles < 1:
         message = f"`n_particles` must be at least 1; got {n_particles}."
         raise OptionError(message)
     groups, device = len(given), given.device
+    keep = keep if real is None else keep & real
     y_0, kept = given.repeat_interleave(n_particles, 0), keep.repeat_interleave(n_particles, 0)
+    attention_mask = None if real is None else real.repeat_interleave(n_particles, 0)
     labels = None if condition is None else condition.repeat_interleave(n_particles, 0)
     end, zero = time_tensor(process, times[0], device), time_tensor(process, 0, device)
 
@@ -57,7 +62,7 @@ def sample_given(
         t_, s_ = time_tensor(process, t, device), time_tensor(process, s, device)
         if watch is not None:
             watch(t, x[::n_particles])
-        logits = denoiser(x, fraction(process, t_).expand(len(x)), labels)
+        logits = ask(denoiser, x, fraction(process, t_).expand(len(x)), labels, attention_mask)
         law = conventions.log_reverse(process, x, conventions.read(logits.double()), s_, t_)
         path = process.log_posterior(x, y_0, s_, t_, torch.float64)  # certain of y_0 at s = 0
         argmax = s == 0 and conventions.final == "argmax"
@@ -67,6 +72,7 @@ def sample_given(
         x, log_w = _resampled(x, log_w.reshape(groups, n_particles), generator)
     chosen = draw(log_w.reshape(groups, n_particles), generator)
     x = x.reshape(groups, n_particles, *given.shape[1:])[torch.arange(groups, device=device), chosen]
+    x = without_padding(x, real)
     if watch is not None:
         watch(0, x)
     return x

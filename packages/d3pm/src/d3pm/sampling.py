@@ -1,9 +1,9 @@
 """Generation: from the prior back to data, one step, many steps or one token at a time.
 
-`sample` goes down a grid of times, x_s ~ p_θ(x_s | x_t), for every process; `sample_first_hitting` reveals the tokens
-of a masked model one by one, exactly. Beside them, `d3pm.unmasking` chooses which token comes next, `d3pm.infilling`
-conditions processes without masks, and `d3pm.generation` puts all of it behind one function. Draws are made in float64
-by inversion (`processes.base.draw`).
+`sample` goes down a grid of times, x_s ~ p_θ(x_s | x_t), for every process; `sample_first_hitting` visits only the
+times at which a masked model reveals a token, with the same law. Beside them, `d3pm.unmasking` chooses which token
+comes next, `d3pm.infilling` conditions by particles where tokens cannot be shown clean, and `d3pm.generation` puts all
+of it behind one function. Draws are made in float64 by inversion (`processes.base.draw`).
 """
 
 from __future__ import annotations
@@ -16,12 +16,21 @@ from torch import Tensor
 
 from d3pm.conventions import Conventions, conventions_of
 from d3pm.errors import OptionError
-from d3pm.losses import Denoiser, fraction
+from d3pm.losses import Denoiser, ask, fraction
 from d3pm.processes.absorbing import Absorbing
-from d3pm.processes.base import FLOOR, Process, draw
+from d3pm.processes.base import Process, draw
+from d3pm.sampler_input import (
+    check_given,
+    check_masked,
+    check_real,
+    copies,
+    reads_clean,
+    start_masked,
+    without_padding,
+)
 from d3pm.times import Grid, Watcher, sampling_times, time_tensor
 
-__all__ = ["Grid", "Watcher", "copies", "sample", "sample_first_hitting", "sampling_times"]
+__all__ = ["Grid", "Watcher", "sample", "sample_first_hitting", "sampling_times"]
 
 
 @torch.no_grad()
@@ -36,6 +45,7 @@ def sample(
     condition: Tensor | None = None,
     given: Tensor | None = None,
     keep: Tensor | None = None,
+    attention_mask: Tensor | None = None,
     n_particles: int = 16,
     n_corrections: int = 0,
     cache: bool = True,
@@ -59,10 +69,13 @@ def sample(
     condition : tensor of shape (B,), optional
         Class labels.
     given, keep : tensors of shape (B, …), optional
-        Tokens to keep, and True where. A masked model sees them clean throughout, which conditions it exactly; for
-        others see `d3pm.infilling`.
+        Tokens to keep, and True where. A masked model sees them clean throughout, which conditions it exactly (an
+        autoregressive one where they begin the text); for others see `d3pm.infilling`.
+    attention_mask : bool tensor of shape (B, N), optional
+        False at padding, which the denoiser is told (as its fourth argument): texts of these lengths are drawn, with
+        state 0 at padding.
     n_particles : int, default=16
-        Of infilling without masks: the error of the conditional law shrinks with it, and the cost grows.
+        Of infilling by particles: the error of the conditional law shrinks with it, and the cost grows.
     n_corrections : int, default=0
         Predictor–corrector: after each step from t to s, go forward to t by the process and back again so many times.
         For an exact net the law of x_s stays as it is; errors of earlier steps are forgotten.
@@ -78,7 +91,8 @@ def sample(
     conventions = conventions_of(denoiser, conventions).check(process)
     times, shape = sampling_times(process, n_steps, grid), tuple(shape)
     given, keep = check_given(process, given, keep, shape, device)
-    clean = given is None or keep is None or reads_clean(process, denoiser, given[keep])
+    real = check_real(attention_mask, shape, device)
+    clean = given is None or keep is None or reads_clean(process, denoiser, given, keep)
     if n_corrections < 0 or (n_corrections and not clean):
         message = f"`n_corrections` must be ≥ 0, and 0 where particles fill in given tokens; got {n_corrections}."
         raise OptionError(message)
@@ -86,9 +100,9 @@ def sample(
         from d3pm.infilling import sample_given
 
         return sample_given(
-            process, denoiser, given, keep, times, conventions, condition, n_particles, generator, watch
+            process, denoiser, given, keep, times, conventions, condition, n_particles, generator, watch, real
         )
-    predict = _Cached(denoiser, condition, on=cache and _may_cache(process, denoiser))
+    predict = _Cached(denoiser, condition, real, on=cache and _may_cache(process, denoiser))
 
     def stay(x: Tensor) -> Tensor:
         return x if given is None or keep is None else torch.where(keep, given, x)
@@ -105,6 +119,7 @@ def sample(
         x = back(x, t_, s_)
         for _ in range(n_corrections if s > 0 else 0):
             x = back(stay(process.advance(x, s_, t_, generator)), t_, s_)
+    x = without_padding(x, real)
     if watch is not None:
         watch(0, x)
     return x
@@ -116,41 +131,63 @@ def sample_first_hitting(
     denoiser: Denoiser,
     shape: Sequence[int],
     *,
+    conventions: Conventions | None = None,
     condition: Tensor | None = None,
     given: Tensor | None = None,
     keep: Tensor | None = None,
+    attention_mask: Tensor | None = None,
     generator: torch.Generator | None = None,
     device: torch.device | str = "cpu",
     watch: Watcher | None = None,
 ) -> Tensor:
-    """Draw x_0 of a masked model exactly in as many runs of the net as there are tokens (arXiv 2409.02908).
+    """Draw x_0 of a masked model by the law of `sample` with all steps, in fewer runs of the net (arXiv 2409.02908).
 
-    With n tokens masked at masking ratio r the next one appears at ratio r u^{1/n}, wherever the grid of steps lies; it
-    is any of the n, with equal chance. Only for a denoiser that gives the mask no probability.
+    When a mask is revealed does not depend on what it turns into: a token masked at the end is still masked at t with
+    probability (1 − ᾱ_t)/(1 − ᾱ_T). The time of each is drawn beforehand, and the net is run at these times alone: in
+    continuous time once per token, in discrete time once per step in which a token is revealed, together with those of
+    the same step. The law is that of `sample` exactly, also where T is small; in continuous time a net that reads the
+    time is told it to a thousandth. Only for a denoiser that gives the mask no probability.
     """
     check_masked(process, denoiser, "first-hitting")
-    given, keep = check_given(process, given, keep, tuple(shape), device)
-    x = process.prior_sample(tuple(shape), generator, device)
-    fill = torch.ones_like(x, dtype=torch.bool)
-    if keep is not None and given is not None:
-        x, fill = torch.where(keep, given, x), ~keep
-    x, fill = x.flatten(1), fill.flatten(1)  # (B, D)
-    ratio = torch.ones(len(x), dtype=torch.float64, device=device)
-    row = torch.arange(len(x), device=device)
-    while True:
-        masked = (x == process.mask) & fill
-        n = masked.sum(-1)
-        if not bool((n > 0).any()):
-            return x.reshape(tuple(shape))
-        u = torch.rand(len(x), dtype=torch.float64, device=device, generator=generator)
-        ratio = torch.where(n > 0, ratio * u.pow(1 / n.clamp(min=1)), ratio)
+    conventions = conventions_of(denoiser, conventions).check(process)
+    if conventions.mode == "score":
+        message = "`mode` must be 'joint' or 'mixture' for first-hitting: with 'score' the net says when; use sample()."
+        raise OptionError(message)
+    real = check_real(attention_mask, tuple(shape), device)
+    x, fill = start_masked(process, tuple(shape), given, keep, real, device)
+    when = _hitting_times(process, tuple(shape), generator, device)
+    last = 0 if process.n_steps is None else 1  # the last step has conventions of its own
+    while bool((ahead := (x == process.mask) & fill & (when > last)).any()):
+        t = torch.where(ahead, when, 0).flatten(1).amax(-1)  # (B,)
+        time = process.time_of_ratio(t) if process.n_steps is None else fraction(process, t)
         if watch is not None:
-            watch(float(ratio.mean()), x.reshape(tuple(shape)))
-        logits = denoiser(x.reshape(tuple(shape)), process.time_of_ratio(ratio), condition)
-        which = draw(torch.where(masked, 0.0, FLOOR), generator)  # any masked position, one per example
-        token = draw(logits.reshape(*x.shape, -1)[row, which].double(), generator)
+            watch(float(time.mean()) * process.final_time, x)
+        logits = ask(denoiser, x, time, condition, real)
+        now = ahead & (when == process.spread(t, x))
         x = x.clone()
-        x[row, which] = torch.where(n > 0, token, x[row, which])
+        x[now] = draw(logits[now].double(), generator)
+    if last and (conventions.first == "direct" or bool(((x == process.mask) & fill).any())):
+        one = time_tensor(process, 1, device)
+        if watch is not None:
+            watch(1, x)
+        logits = ask(denoiser, x, fraction(process, one).expand(len(x)), condition, real)
+        x = torch.where(fill, step_back(process, denoiser, conventions, x, logits, one - 1, one, generator), x)
+    if watch is not None:
+        watch(0, x)
+    return x
+
+
+def _hitting_times(
+    process: Absorbing, shape: tuple[int, ...], generator: torch.Generator | None, device: torch.device | str
+) -> Tensor:
+    """Draw for each token the step t in which it is revealed, from t to t − 1; in continuous time the masking ratio."""
+    u = torch.rand(shape, dtype=torch.float64, device=device, generator=generator)
+    steps = torch.arange(1, (process.n_steps or 1) + 1, device=device)
+    masked = 1 - process.unmasked_share(steps)  # (T,)
+    if process.n_steps is None:
+        return u * masked
+    shares = masked / masked[-1].clamp(min=1e-300)
+    return (torch.searchsorted(shares, u, right=True) + 1).clamp(max=process.n_steps)
 
 
 def step_back(
@@ -177,39 +214,6 @@ def step_back(
     return law.argmax(-1) if argmax else draw(law, generator)
 
 
-def copies(process: Process, denoiser: Denoiser) -> bool:
-    """Return whether this is a masked model: its net gives the mask no mass, so that unmasked tokens are kept."""
-    return isinstance(process, Absorbing) and getattr(denoiser, "forbid", None) == process.mask
-
-
-def reads_clean(process: Process, denoiser: Denoiser, given: Tensor) -> bool:
-    """Return whether given tokens can be shown to the net as they are: an unmasked token is one of x_0."""
-    return copies(process, denoiser) or (isinstance(process, Absorbing) and not bool((given == process.mask).any()))
-
-
-def check_masked(process: Process, denoiser: Denoiser, sampler: str) -> None:
-    """Raise `OptionError` unless this is a masked model."""
-    if not copies(process, denoiser):
-        message = f"`process` and `denoiser` must be absorbing with `forbid` at the mask for {sampler}; use sample()."
-        raise OptionError(message)
-
-
-def check_given(
-    process: Process,
-    given: Tensor | None,
-    keep: Tensor | None,
-    shape: tuple[int, ...],
-    device: torch.device | str,
-) -> tuple[Tensor | None, Tensor | None]:
-    """Return the tokens to keep and where, on the device; or nothing of both."""
-    if given is None and keep is None:
-        return None, None
-    if given is None or keep is None or tuple(given.shape) != shape or tuple(keep.shape) != shape:
-        message = f"`given` and `keep` must both have the shape of the samples, {shape}; pass both or neither."
-        raise OptionError(message)
-    return process.check_tokens(given, "given").to(device), keep.bool().to(device)
-
-
 def _may_cache(process: Process, denoiser: Denoiser) -> bool:
     return isinstance(process, Absorbing) and bool(getattr(denoiser, "time_free", False))
 
@@ -217,20 +221,21 @@ def _may_cache(process: Process, denoiser: Denoiser) -> bool:
 class _Cached:
     """Remember p̃ per example; ask the net again only where x_t is new."""
 
-    def __init__(self, denoiser: Denoiser, condition: Tensor | None, on: bool) -> None:
-        self.denoiser, self.condition, self.on = denoiser, condition, on
+    def __init__(self, denoiser: Denoiser, condition: Tensor | None, real: Tensor | None, on: bool) -> None:
+        self.denoiser, self.condition, self.real, self.on = denoiser, condition, real, on
         self.last: Tensor | None = None
         self.logits: Tensor | None = None
 
     def __call__(self, x: Tensor, time: Tensor) -> Tensor:
         if not self.on:
-            return self.denoiser(x, time, self.condition)
+            return ask(self.denoiser, x, time, self.condition, self.real)
         if self.last is None or self.logits is None:
-            self.logits = self.denoiser(x, time, self.condition)
+            self.logits = ask(self.denoiser, x, time, self.condition, self.real)
         else:
             new = (x != self.last).flatten(1).any(-1)
             if bool(new.any()):
                 condition = None if self.condition is None else self.condition[new]
-                self.logits[new] = self.denoiser(x[new], time[new], condition)
+                real = None if self.real is None else self.real[new]
+                self.logits[new] = ask(self.denoiser, x[new], time[new], condition, real)
         self.last = x.clone()
         return self.logits

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from d3pm.errors import OptionError, check_choice
+from d3pm.errors import OptionError, check_choice, check_number
 
 __all__ = ["Clock", "ContinuousSchedule", "alphas_of", "cosine_betas", "inverse_betas", "linear_betas"]
 
@@ -44,8 +44,18 @@ def cosine_betas(n_steps: int, s: float = 0.008, cap: float = 0.999) -> Tensor:
     """Return β_t = 1 − f(t)/f(t−1), f(t) = cos((t/T + s)/(1 + s) · π/2), capped: the paper's choice for uniform.
 
     `f` is not squared, as in the authors' code (the printed equation 18 has "+π/2", a misprint).
+
+    Parameters
+    ----------
+    n_steps : int
+    s : float, default=0.008
+        At least 0.
+    cap : float, default=0.999
+        Largest β, above 0 and at most 1.
     """
     check_steps(n_steps)
+    check_number(s, "s", 0)
+    check_number(cap, "cap", 0, 1, above=True)
     f = np.cos((np.arange(n_steps + 1) / n_steps + s) / (1 + s) * np.pi / 2)
     return torch.from_numpy(np.minimum(1 - f[1:] / f[:-1], cap))
 
@@ -62,7 +72,7 @@ def alphas_of(betas: Tensor) -> Tensor:
 
 
 def check_steps(n_steps: int) -> None:
-    if not isinstance(n_steps, int) or n_steps < 1:
+    if isinstance(n_steps, bool) or not isinstance(n_steps, int) or n_steps < 1:
         message = f"`n_steps` must be a whole number of steps, at least 1; got {n_steps!r}."
         raise OptionError(message)
 

@@ -273,7 +273,7 @@ def _check(config: Config, dataset: Dataset) -> None:
     if largest >= dataset.spec.n_tokens:
         message = f"`data` must hold tokens below {dataset.spec.n_tokens}; got {largest}."
         raise DataError(message)
-    if config.loss.kind in ("masked", "simple") and config.process.mask != "extra":
+    if config.loss.kind in ("masked", "simple", "counted") and config.process.mask != "extra":
         message = (
             f"`kind` = {config.loss.kind} needs mask = extra; a mask that is a value of the data may be x_0 itself."
         )

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from d3pm.errors import OptionError, check_choice
-from d3pm.losses import Denoiser, fraction
+from d3pm.losses import Denoiser, ask, fraction
 from d3pm.processes.absorbing import Absorbing
 from d3pm.processes.base import draw
-from d3pm.sampling import check_given, check_masked
+from d3pm.sampler_input import check_masked, check_real, start_masked
 from d3pm.times import Grid, Watcher, sampling_times, time_tensor
 
 __all__ = ["Confidence", "Remasking", "sample_confident", "sample_remasking"]
@@ -40,6 +40,7 @@ def sample_confident(
     condition: Tensor | None = None,
     given: Tensor | None = None,
     keep: Tensor | None = None,
+    attention_mask: Tensor | None = None,
     generator: torch.Generator | None = None,
     device: torch.device | str = "cpu",
     watch: Watcher | None = None,
@@ -48,10 +49,10 @@ def sample_confident(
 
     Parameters
     ----------
-    process, denoiser, shape, condition, given, keep, watch
+    process, denoiser, shape, condition, given, keep, attention_mask, watch
         As in `d3pm.sampling.sample`; the denoiser must give the mask no mass.
     n_steps : int, optional
-        Runs of the net, each revealing an even share of the masked tokens; one token each by default.
+        Runs of the net, each revealing an even share of the masked tokens; by default, and at most, one token each.
     confidence : {"probability", "margin", "entropy"}, default="probability"
         Of the token drawn; of the likeliest token over the next; minus the entropy of p̃.
 
@@ -61,23 +62,25 @@ def sample_confident(
 
     Notes
     -----
-    The samples do not follow the model's likelihood; those of `sample_first_hitting` do, and take a run per token.
+    The samples do not follow the model's likelihood; those of `sample_first_hitting` do.
     """
     check_choice(confidence, ("probability", "margin", "entropy"), "confidence")
     check_masked(process, denoiser, "confidence-ordered unmasking")
-    x, fill = _start(process, tuple(shape), given, keep, device)
+    real = check_real(attention_mask, tuple(shape), device)
+    x, fill = start_masked(process, tuple(shape), given, keep, real, device)
     n_masked = (x == process.mask).logical_and(fill).flatten(1).sum(-1)  # (B,)
-    steps = int(n_masked.max()) if n_steps is None else n_steps
-    if steps < 0 or (n_steps is not None and n_steps < 1):
+    if n_steps is not None and n_steps < 1:
         message = f"`n_steps` must be at least 1; got {n_steps}."
         raise OptionError(message)
+    longest = int(n_masked.max())
+    steps = longest if n_steps is None else min(n_steps, longest)
     for step in range(steps, 0, -1):
         masked = ((x == process.mask) & fill).flatten(1)  # (B, D)
         n = masked.sum(-1)
-        share = (x == process.mask).flatten(1).double().mean(-1)
+        share = _masked_share(x == process.mask, real)
         if watch is not None:
             watch(float(share.mean()), x)
-        logits = denoiser(x, process.time_of_ratio(share), condition).double()
+        logits = ask(denoiser, x, process.time_of_ratio(share), condition, real).double()
         tokens = draw(logits, generator).flatten(1)
         score = _confidence(logits.log_softmax(-1).flatten(1, -2), tokens, confidence)
         rank = score.masked_fill(~masked, -torch.inf).argsort(dim=-1, descending=True, stable=True).argsort(-1)
@@ -101,6 +104,7 @@ def sample_remasking(
     condition: Tensor | None = None,
     given: Tensor | None = None,
     keep: Tensor | None = None,
+    attention_mask: Tensor | None = None,
     generator: torch.Generator | None = None,
     device: torch.device | str = "cpu",
     watch: Watcher | None = None,
@@ -116,7 +120,7 @@ def sample_remasking(
 
     Parameters
     ----------
-    process, denoiser, shape, n_steps, grid, condition, given, keep, watch
+    process, denoiser, shape, n_steps, grid, condition, given, keep, attention_mask, watch
         As in `d3pm.sampling.sample`; the denoiser must give the mask no mass.
     strategy : {"cap", "rescale"}, default="rescale"
         σ = min(strength, σ_max), or strength · σ_max.
@@ -132,7 +136,8 @@ def sample_remasking(
     if not 0 <= strength <= 1:
         message = f"`strength` must be from 0 to 1; got {strength}."
         raise OptionError(message)
-    x, fill = _start(process, tuple(shape), given, keep, device)
+    real = check_real(attention_mask, tuple(shape), device)
+    x, fill = start_masked(process, tuple(shape), given, keep, real, device)
     for t, s in itertools.pairwise(sampling_times(process, n_steps, grid)):
         t_, s_ = time_tensor(process, t, device), time_tensor(process, s, device)
         if watch is not None:
@@ -141,7 +146,7 @@ def sample_remasking(
         largest = ((1 - kept_s) / kept_t.clamp(min=1e-300)).clamp(max=1)
         sigma = largest.clamp(max=strength) if strategy == "cap" else strength * largest
         reveal = (kept_s - (1 - sigma) * kept_t) / (1 - kept_t)
-        logits = denoiser(x, fraction(process, t_).expand(len(x)), condition).double()
+        logits = ask(denoiser, x, fraction(process, t_).expand(len(x)), condition, real).double()
         masked = x == process.mask
         u = torch.rand(x.shape, dtype=torch.float64, device=x.device, generator=generator)
         changed = torch.where(masked, u < reveal, u < sigma) & fill
@@ -151,19 +156,11 @@ def sample_remasking(
     return x
 
 
-def _start(
-    process: Absorbing,
-    shape: tuple[int, ...],
-    given: Tensor | None,
-    keep: Tensor | None,
-    device: torch.device | str,
-) -> tuple[Tensor, Tensor]:
-    """Return masks and what is given, and where there is something to fill in."""
-    given, keep = check_given(process, given, keep, shape, device)
-    x = torch.full(shape, process.mask, device=device)
-    if given is None or keep is None:
-        return x, torch.ones_like(x, dtype=torch.bool)
-    return torch.where(keep, given, x), ~keep
+def _masked_share(masked: Tensor, real: Tensor | None) -> Tensor:
+    """Return the share of each example's tokens that are masked, (B,) float64, without its padding."""
+    if real is None:
+        return masked.flatten(1).double().mean(-1)
+    return (masked & real).flatten(1).double().sum(-1) / real.flatten(1).sum(-1).clamp(min=1)
 
 
 def _confidence(log_p: Tensor, tokens: Tensor, kind: Confidence) -> Tensor:

@@ -35,6 +35,7 @@ class Absorbing(Clocked):
 
     kind = "absorbing"
     scatters = False
+    masks_alike = True  # at every position with the same probability, independently
 
     def __init__(self, n_states: int, betas: Any, mask: int | None = None) -> None:
         super().__init__(n_states, betas)

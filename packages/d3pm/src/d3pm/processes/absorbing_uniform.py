@@ -46,6 +46,9 @@ class AbsorbingUniform(Closed):
                 f"got lengths {len(self.mask_betas)} and {len(self.uniform_betas)}."
             )
             raise OptionError(message)
+        if not bool((self.mask_betas + self.uniform_betas > 0).any()):
+            message = "`mask_betas` and `uniform_betas` must move tokens in some step; all are zero."
+            raise OptionError(message)
         self.n_steps = len(self.mask_betas)
         self.mask = check_mask(mask, self.n_states)
         keep, to_mask, to_any = 1.0, 0.0, 0.0

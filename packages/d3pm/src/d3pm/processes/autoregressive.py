@@ -20,7 +20,8 @@ __all__ = ["Autoregressive"]
 class Autoregressive(Absorbing):
     """Mask the last t of N tokens at time t: T = N steps, one token each.
 
-    The one process here whose transition depends on the position. Tokens have shape (B, N).
+    The one process here whose transition depends on the position. Tokens have shape (B, N). It is sampled by
+    `d3pm.sampling.sample` alone: other samplers reveal tokens in an order that the net was never trained on.
 
     Parameters
     ----------
@@ -33,6 +34,7 @@ class Autoregressive(Absorbing):
     """
 
     kind = "autoregressive"
+    masks_alike = False
 
     def __init__(self, n_states: int, length: int, mask: int | None = None) -> None:
         super().__init__(n_states, inverse_betas(length), mask)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from d3pm.errors import OptionError
-from d3pm.processes.checks import check_logits, check_time, check_tokens
+from d3pm.processes.checks import check_law, check_logits, check_time, check_tokens
 
 __all__ = ["Chain", "Time"]
 
@@ -96,10 +96,7 @@ class Chain:
         frequencies : tensor of shape (K,)
             Of the states in the training data. A millionth of uniform is mixed in, for states not seen.
         """
-        p = torch.as_tensor(frequencies, dtype=torch.float64).cpu()
-        if p.shape != (self.n_states,) or bool((p < 0).any()) or abs(float(p.sum()) - 1) > 1e-6:
-            message = f"`frequencies` must be probabilities of shape ({self.n_states},); got shape {tuple(p.shape)}."
-            raise OptionError(message)
+        p = check_law(frequencies, self.n_states, "frequencies")
         smooth = (1 - 1e-6) * p / p.sum() + 1e-6 / self.n_states
         time = torch.as_tensor(self.final_time)
         law = self._log_product(smooth.log(), torch.zeros_like(time), time).exp()

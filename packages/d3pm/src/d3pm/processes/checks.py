@@ -10,7 +10,15 @@ from torch import Tensor
 from d3pm.errors import OptionError, TokenError
 from d3pm.processes.logspace import check_numbers
 
-__all__ = ["check_betas", "check_logits", "check_mask", "check_states", "check_time", "check_tokens"]
+__all__ = [
+    "check_betas",
+    "check_law",
+    "check_logits",
+    "check_mask",
+    "check_states",
+    "check_time",
+    "check_tokens",
+]
 
 
 def check_tokens(x: Any, n_states: int, argument: str = "x_0") -> Tensor:
@@ -71,10 +79,20 @@ def check_mask(mask: int | None, n_states: int) -> int:
     """Return the mask's state, K − 1 by default."""
     if mask is None:
         return n_states - 1
-    if not 0 <= mask < n_states:
-        message = f"`mask` must be a state from 0 to {n_states - 1}; got {mask}. One more symbol needs n_states + 1."
+    if isinstance(mask, bool) or not isinstance(mask, int) or not 0 <= mask < n_states:
+        message = f"`mask` must be a state from 0 to {n_states - 1}; got {mask!r}. One more symbol needs n_states + 1."
         raise OptionError(message)
     return int(mask)
+
+
+def check_law(values: Any, n_states: int, argument: str) -> Tensor:
+    """Return probabilities of K states, float64, else raise `OptionError`."""
+    law = torch.as_tensor(values, dtype=torch.float64).cpu()
+    if law.shape != (n_states,) or not bool((law >= 0).all()) or not abs(float(law.sum()) - 1) <= 1e-6:
+        got = f"shape {tuple(law.shape)}" if law.shape != (n_states,) else f"{law.tolist()[:8]}"
+        message = f"`{argument}` must be probabilities of shape ({n_states},), which sum to 1; got {got}."
+        raise OptionError(message)
+    return law
 
 
 def check_betas(betas: Any, argument: str = "betas") -> Tensor:

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from d3pm.errors import OptionError
+from d3pm.errors import OptionError, check_number
 from d3pm.processes.base import log_positive
-from d3pm.processes.checks import check_states
+from d3pm.processes.checks import check_law, check_states
 from d3pm.processes.tabulated import Tabulated
 
 __all__ = ["BandDiagonal", "Custom", "DiscretizedGaussian"]
@@ -63,7 +63,7 @@ class DiscretizedGaussian(_Toeplitz):
         β_t > 0, not probabilities: variances in units of the squared range. `linear_betas` is the paper's choice at
         K = 256; with few levels it scarcely mixes, so scale it up and look at `prior_kl`.
     band : int, optional
-        Largest jump; none by default.
+        Largest jump, at least 1; K − 1 by default.
     table_dtype : torch.dtype, default=float64
         Of the table of cumulative products, at most 1,025 × K × K; float32 halves it.
 
@@ -81,7 +81,7 @@ class DiscretizedGaussian(_Toeplitz):
         if self.betas.ndim != 1 or not len(self.betas) or not bool((self.betas > 0).all()):
             message = f"`betas` must be positive variances of shape (T,); got shape {tuple(self.betas.shape)}."
             raise OptionError(message)
-        self.band = check_states(n_states) - 1 if band is None else band
+        self.band = check_states(n_states) - 1 if band is None else check_number(band, "band", 1, whole=True)
         distance = torch.arange(n_states, dtype=torch.float64)
         log_w = -4 * distance**2 / ((n_states - 1) ** 2 * self.betas[:, None])  # (T, K)
         weight = log_w.exp() * (distance <= self.band)
@@ -109,12 +109,14 @@ class BandDiagonal(_Toeplitz):
 
     def __init__(self, n_states: int, betas: Any, width: int, table_dtype: torch.dtype = torch.float64) -> None:
         self.betas, self.width = torch.as_tensor(betas, dtype=torch.float64).cpu(), width
-        if self.betas.ndim != 1 or not len(self.betas) or not bool((self.betas >= 0).all()):
-            message = f"`betas` must be non-negative, of shape (T,); got shape {tuple(self.betas.shape)}."
+        if (
+            self.betas.ndim != 1
+            or not len(self.betas)
+            or not bool(((self.betas >= 0) & (self.betas < torch.inf)).all())
+        ):
+            message = f"`betas` must be finite, non-negative and of shape (T,); got shape {tuple(self.betas.shape)}."
             raise OptionError(message)
-        if not 1 <= width < check_states(n_states):
-            message = f"`width` must be from 1 to K − 1 = {n_states - 1}; got {width}."
-            raise OptionError(message)
+        check_number(width, "width", 1, check_states(n_states) - 1, whole=True)
         near = (torch.arange(n_states) <= width).double()
         super().__init__(n_states, self.betas[:, None] / n_states * near, table_dtype)
 
@@ -151,13 +153,8 @@ class Custom(Tabulated):
             )
             raise OptionError(message)
         self._transitions = Q / sums[..., None]  # float32 input sums to 1 only nearly
-        self._prior = None if prior is None else torch.as_tensor(prior, dtype=torch.float64).cpu()
+        self._prior = None if prior is None else check_law(prior, Q.shape[1], "prior")
         super().__init__(Q.shape[1], len(Q), table_dtype)
-        if self._prior is not None and (
-            self._prior.shape != (self.n_states,) or abs(float(self._prior.sum()) - 1) > 1e-6 or self._prior.min() < 0
-        ):
-            message = f"`prior` must be probabilities of shape ({self.n_states},); got {tuple(self._prior.shape)}."
-            raise OptionError(message)
 
     def _matrices(self, t: Tensor) -> Tensor:
         return self._transitions[t - 1]
