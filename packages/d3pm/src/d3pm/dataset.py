@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -129,6 +130,16 @@ class Dataset:
         """Return how often each token occurs in the training data, (n_tokens,)."""
         counts = np.bincount(self._real(self.train, self.train_lengths), minlength=self.spec.n_tokens)
         return counts / counts.sum()
+
+    def digest(self) -> str:
+        """Return a digest of all tokens, labels, lengths and names of classes: equal for the same data alone."""
+        digest = hashlib.sha256(repr(self.spec.classes).encode())
+        for name in ("train", "test", "train_labels", "test_labels", "train_lengths", "test_lengths"):
+            values = getattr(self, name)
+            if values is not None:
+                digest.update(f"{name} {values.dtype.str} {values.shape}".encode())
+                digest.update(np.ascontiguousarray(values).data)
+        return digest.hexdigest()
 
     def marginal_bits(self) -> float:
         """Return bits per position of the test data under the training frequencies: the mark every model must beat."""

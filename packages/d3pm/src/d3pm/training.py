@@ -106,7 +106,7 @@ class _Run:
     def __init__(self, config: Config, dataset: Dataset, runtime: Any, path: Path) -> None:
         self.config, self.dataset, self.runtime, self.path = config, dataset, runtime, path
         self.step = 0
-        self.frequencies = dataset.frequencies()
+        self.frequencies, self.digest = dataset.frequencies(), dataset.digest()
         self.process = build_process(config.process, dataset.spec, self.frequencies)
         config.loss.check(self.process, config.conventions)
         with seeded(config.train.seed):
@@ -127,7 +127,7 @@ class _Run:
     def resume(self) -> int:
         """Take up the checkpoint, if it is of this recipe and these data; return its step."""
         checkpoint = load_checkpoint(self.path, process=self.process)
-        check_same(checkpoint, self.config, self.frequencies)
+        check_same(checkpoint, self.config, self.frequencies, self.digest)
         self.denoiser.load_state_dict(checkpoint.section("model"))
         self.average.values = checkpoint.section("ema")
         restore_optimizer(self.optimizer, checkpoint.section("optimizer"))
@@ -212,8 +212,10 @@ class _Run:
             }
             if self.importance is not None:
                 sections["times"] = {"sums": self.importance.sums, "counts": self.importance.counts}
-            spec = self.dataset.spec
-            save_checkpoint(self.path, self.config, spec, self.process, self.step, sections, self.frequencies)
+            save_checkpoint(
+                self.path, self.config, self.dataset.spec, self.process, self.step, sections,
+                self.frequencies, self.digest,
+            )  # fmt: skip
         self.runtime.wait()
 
 
