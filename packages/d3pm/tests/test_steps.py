@@ -5,8 +5,9 @@ import pytest
 import torch
 
 import d3pm.training
+from d3pm.errors import TrainingError
 from d3pm.runtime import Alone
-from d3pm.training import _Run
+from d3pm.training import _Run, train
 from runs import tiny
 
 
@@ -50,3 +51,10 @@ def test_clip_bounds_the_gradient_and_zero_leaves_it(dataset, tmp_path, monkeypa
     whole = 1e4 * sum(p.numel() for p in run.denoiser.parameters()) ** 0.5
     assert float(metrics["gradient_norm"]) == pytest.approx(whole, rel=1e-4)
     assert taken == [pytest.approx(clip or whole, rel=1e-4)]
+
+
+def test_weights_that_are_no_numbers_are_not_written(dataset, tmp_path):
+    """The gradient of the only step is finite; the weights after it are not, and would load without a word."""
+    with pytest.raises(TrainingError, match=r"`weights` must be finite; after step 1.*train\.lr"):
+        train(tiny(steps=1, lr=1e308), tmp_path, data=dataset, device="cpu")
+    assert not list(tmp_path.glob("*.safetensors*"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import sys
 import warnings
 from pathlib import Path
@@ -49,11 +49,11 @@ def train(
 
     _threads(threads)
     overrides = list(set_ or [])
-    if data is not None:
-        overrides.append(f"data.path={json.dumps(data)}")
     if compile_:
         overrides.append("train.compile=true")
     config = load_recipe(recipe, tuple(overrides))
+    if data is not None:
+        config = dataclasses.replace(config, data=dataclasses.replace(config.data, path=data))
 
     def report(step: int, values: dict[str, float]) -> None:
         _say(

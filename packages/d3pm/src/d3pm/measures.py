@@ -10,6 +10,7 @@ from typing import Any
 from d3pm.checkpoint import load_checkpoint
 from d3pm.data import load_data
 from d3pm.device import choose_device
+from d3pm.errors import OptionError
 from d3pm.evaluation import evaluate
 from d3pm.show import check_quality, measure_quality
 
@@ -33,6 +34,10 @@ def run_evaluate(
     """
     model = load_checkpoint(checkpoint, choose_device(device))
     settings = dataclasses.replace(model.config.evaluate, **{k: v for k, v in chosen.items() if v is not None})
+    if not quality and any(value is not None for value in options.values()):
+        given = ", ".join(f"{key} = {value}" for key, value in options.items() if value is not None)
+        message = f"`quality` must be asked for with what is of its samples alone ({given}). Add --quality N."
+        raise OptionError(message)
     source = model.config.data if data is None else dataclasses.replace(model.config.data, path=data)
     dataset = load_data(source, model.spec)
     if quality:

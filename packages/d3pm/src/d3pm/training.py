@@ -19,7 +19,7 @@ from d3pm.build import build_denoiser, build_process, n_states_of
 from d3pm.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from d3pm.config import Config, TrainConfig
 from d3pm.data import Batch, Dataset, load_data
-from d3pm.errors import ConfigError, DataError, OptionError, check_choice
+from d3pm.errors import ConfigError, DataError, OptionError, TrainingError, check_choice
 from d3pm.huggingface import load_pretrained, resolve_net
 from d3pm.importance import TimeImportance
 from d3pm.losses import training_loss
@@ -204,6 +204,10 @@ class _Run:
 
     def save(self) -> None:
         """Write the checkpoint."""
+        weights = [*self.denoiser.state_dict().values(), *self.average.values.values()]
+        if not all(bool(torch.isfinite(value).all()) for value in weights):
+            message = f"`weights` must be finite; after step {self.step} they are not. Lower train.lr."
+            raise TrainingError(message)
         if self.runtime.rank == 0:
             sections = {
                 "model": self.denoiser.state_dict(),
