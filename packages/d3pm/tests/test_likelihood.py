@@ -270,6 +270,7 @@ def test_likelihood_units():
     assert result.perplexity(6) == pytest.approx(2.0)
     assert result.standard_error == pytest.approx(math.sqrt(2) / math.sqrt(2) / 4)
     assert len(Likelihood.concatenate([result, result]).nats) == 4
+    assert Likelihood(torch.tensor([800.0]), torch.zeros(1), torch.zeros(1), 4).perplexity(1) == math.inf
 
 
 def test_times_are_stratified():
@@ -285,5 +286,8 @@ def test_refusals():
     process = Uniform(3, linear_betas(4))
     with pytest.raises(OptionError, match="T = 4"):
         negative_log_likelihood(process, contextual(3), torch.tensor([[0, 1]]), step=5)
+    continuous = Uniform(3, ContinuousSchedule("linear"))
+    with pytest.raises(OptionError, match="must be 1 in continuous time"):
+        negative_log_likelihood(continuous, contextual(3), torch.tensor([[0, 1]]), step=2)
     with pytest.raises(TokenError, match="from 0 to 2"):
         negative_log_likelihood(process, contextual(3), torch.tensor([[0, 3]]))

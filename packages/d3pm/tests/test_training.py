@@ -120,7 +120,8 @@ def test_accumulated_gradients_are_the_mean_of_their_parts(dataset, tmp_path):
     """A step on a batch in two parts, against one made by hand; and such a run resumes exactly too."""
     from d3pm.losses import training_loss
     from d3pm.runtime import Alone
-    from d3pm.training import _Run, _step_seed
+    from d3pm.seeds import dropout_seed, step_seed
+    from d3pm.training import _Run
 
     config = tiny(steps=3, batch=16, accumulate=2, clip=0.0)
     run = _Run(config, dataset, Alone(torch.device("cpu")), tmp_path / "none")
@@ -130,9 +131,9 @@ def test_accumulated_gradients_are_the_mean_of_their_parts(dataset, tmp_path):
     run.denoiser.zero_grad()
     tokens = dataset.batch(0, 16, 0).tokens
     for part in range(2):
-        g = torch.Generator().manual_seed(_step_seed(0, part, 0))
+        g = torch.Generator().manual_seed(step_seed(0, part, 0))
         with torch.random.fork_rng():
-            torch.manual_seed(_step_seed(0, part, 0))
+            torch.manual_seed(dropout_seed(step_seed(0, part, 0)))
             rows = tokens[8 * part : 8 * part + 8]
             loss, _ = training_loss(config.loss, run.process, run.denoiser, rows, g)
         (loss / 2).backward()

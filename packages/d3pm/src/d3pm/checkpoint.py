@@ -39,6 +39,8 @@ class Checkpoint:
     tensors : dict
         All tensors of the file: "model.…", "ema.…", "optimizer.…", "process.…", "frequencies".
     path : Path
+    digest : str
+        Of the data that it was trained on (`Dataset.digest`); empty in checkpoints that were written without.
     """
 
     config: Config
@@ -48,6 +50,7 @@ class Checkpoint:
     step: int
     tensors: dict[str, Tensor]
     path: Path
+    digest: str = ""
 
     def section(self, name: str) -> dict[str, Tensor]:
         """Return the tensors under a prefix, without it."""
@@ -62,6 +65,7 @@ def save_checkpoint(
     step: int,
     sections: dict[str, dict[str, Tensor]],
     frequencies: np.ndarray,
+    digest: str,
 ) -> None:
     """Write the file in full beside its place and then move it there: a crash leaves the old one whole."""
     tensors = {
@@ -76,6 +80,7 @@ def save_checkpoint(
         "config": json.dumps(config.to_dict()),
         "data": json.dumps(spec.to_dict()),
         "process": json.dumps(process.describe()),
+        "digest": digest,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
@@ -130,7 +135,7 @@ def load_checkpoint(path: str | Path, device: torch.device | str = "cpu", proces
             raise CheckpointError(message) if other is own else ConfigError(message)
     with torch.random.fork_rng(devices=[]):  # initial weights are drawn only to be replaced
         denoiser = build_denoiser(config, spec, n_states_of(config.process, spec))
-    checkpoint = Checkpoint(config, spec, own.to(device), denoiser, step, tensors, path)
+    checkpoint = Checkpoint(config, spec, own.to(device), denoiser, step, tensors, path, header.get("digest", ""))
     try:
         denoiser.load_state_dict(checkpoint.section("ema"))
     except RuntimeError as error:

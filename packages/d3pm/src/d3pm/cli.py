@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import Annotated, TextIO
 
 import typer
 
@@ -49,11 +49,11 @@ def train(
 
     _threads(threads)
     overrides = list(set_ or [])
-    if data is not None:
-        overrides.append(f"data.path={json.dumps(data)}")
     if compile_:
         overrides.append("train.compile=true")
     config = load_recipe(recipe, tuple(overrides))
+    if data is not None:
+        config = dataclasses.replace(config, data=dataclasses.replace(config.data, path=data))
 
     def report(step: int, values: dict[str, float]) -> None:
         _say(
@@ -162,40 +162,15 @@ def evaluate(
     device: DeviceOption = None,
 ) -> None:
     """Bound the negative log-likelihood of test data, in bits."""
-    import dataclasses
-
-    from d3pm.checkpoint import load_checkpoint
-    from d3pm.data import load_data
-    from d3pm.device import choose_device
-    from d3pm.evaluation import evaluate as run
+    from d3pm.measures import run_evaluate
     from d3pm.metrics import to_json
-    from d3pm.show import check_quality, measure_quality
 
     _threads(threads)
-    model = load_checkpoint(checkpoint, choose_device(device))
     chosen = {"examples": examples, "times": times, "step": step}
-    settings = dataclasses.replace(model.config.evaluate, **{k: v for k, v in chosen.items() if v is not None})
-    source = model.config.data if data is None else dataclasses.replace(model.config.data, path=data)
-    dataset = load_data(source, model.spec)
-    if quality:
-        check_quality(model, quality)
-    result = run(model, dataset, settings, seed)
-    values: dict[str, Any] = {
-        "bits": result.bits_per_position,
-        "unit": model.spec.unit,
-        "monte_carlo_error": result.monte_carlo_error,
-        "standard_error": result.standard_error,
-        "prior_bits": result.prior_bits,
-        "marginal_bits": dataset.marginal_bits(),
-        "examples": len(result.nats),
-        "step": settings.step,
-        **dataclasses.asdict(model.denoiser.conventions),
-    }
-    words = dataset.n_words(settings.examples)
-    if words:
-        values["perplexity"] = result.perplexity(words)
-    if quality:
-        values.update(measure_quality(model, dataset, quality, seed, {"n_steps": sample_steps, "final": final}))
+    options = {"n_steps": sample_steps, "final": final}
+    values = run_evaluate(
+        checkpoint, data, chosen=chosen, seed=seed, quality=quality, options=options, device=device, say=_say
+    )
     if as_json:
         typer.echo(to_json(values))
         return

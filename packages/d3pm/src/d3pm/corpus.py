@@ -14,7 +14,7 @@ import numpy as np
 from d3pm.config import DataConfig
 from d3pm.dataset import Dataset, count_classes
 from d3pm.errors import DataError, NoSuchFileError, TruncationWarning
-from d3pm.spec import DataSpec
+from d3pm.spec import DataSpec, match_classes
 from d3pm.tables import is_table, read_table
 from d3pm.text import learn_bpe, learn_unigram, words_per_token
 
@@ -29,6 +29,7 @@ class _Part(NamedTuple):
 
     lines: list[str]
     labels: np.ndarray | None = None
+    classes: tuple[str, ...] = ()
 
 
 def load_text(config: DataConfig, known: DataSpec | None = None) -> Dataset:
@@ -46,7 +47,8 @@ def load_text(config: DataConfig, known: DataSpec | None = None) -> Dataset:
     if path.suffix in (".npy", ".npz"):
         return _token_array(path, config, known)
     train, test = _from_table(path, config) if is_table(path) else _from_file(path, config)
-    spec = _spec(config, train) if known is None else dataclasses.replace(known, shape=(config.length,), n_classes=0)
+    spec = _spec(config, train) if known is None else known
+    spec = dataclasses.replace(spec, shape=(config.length,), n_classes=0, classes=())
     if config.lines:
         return _as_examples(spec, config, train, test, known)
     if config.conditional:
@@ -85,11 +87,12 @@ def _from_file(path: Path, config: DataConfig) -> tuple[_Part, _Part]:
 def _from_table(path: Path, config: DataConfig) -> tuple[_Part, _Part]:
     train, test = read_table(path, config, "text")
     if test is not None:
-        return _Part(train.items, train.labels), _Part(test.items, test.labels)
+        test_labels = match_classes(test.labels, test.classes, train.classes)
+        return _Part(train.items, train.labels, train.classes), _Part(test.items, test_labels, train.classes)
     order = np.random.default_rng(0).permutation(len(train.items))
     first, last = order[: int(len(order) * TRAIN)], order[int(len(order) * TEST) :]
     return tuple(  # type: ignore[return-value]
-        _Part([train.items[i] for i in rows], None if train.labels is None else train.labels[rows])
+        _Part([train.items[i] for i in rows], None if train.labels is None else train.labels[rows], train.classes)
         for rows in (first, last)
     )
 
@@ -138,7 +141,10 @@ def _checked_stream(dataset: Dataset) -> Dataset:
 def _as_examples(spec: DataSpec, config: DataConfig, train: _Part, test: _Part, known: DataSpec | None) -> Dataset:
     """Return every line as an example, padded to the longest that the model reads."""
     if config.conditional:
-        spec = dataclasses.replace(spec, n_classes=count_classes(train.labels, test.labels, known))
+        classes = train.classes if known is None else known.classes
+        train, test = (p._replace(labels=match_classes(p.labels, p.classes, classes)) for p in (train, test))
+        n_classes = count_classes(train.labels, test.labels, known)
+        spec = dataclasses.replace(spec, n_classes=n_classes, classes=classes[:n_classes])
     if not train.lines or not test.lines:
         message = f"`path` must hold more lines; {len(train.lines)} to train on and {len(test.lines)} to test on."
         raise DataError(message)
@@ -189,6 +195,9 @@ def _token_array(path: Path, config: DataConfig, known: DataSpec | None) -> Data
     if config.kind != "tokens":
         message = f"`path` must name a text file for characters; {path} is an array. Set data.kind=tokens."
         raise DataError(message)
+    if config.conditional and known is None:
+        message = f"`conditional` needs labels; the array {path} has none. Set data.conditional=false."
+        raise DataError(message)
     try:
         loaded: Any = np.load(path, allow_pickle=False)
         arrays = {"x": loaded} if isinstance(loaded, np.ndarray) else {key: loaded[key] for key in loaded.files}
@@ -224,5 +233,6 @@ def _token_array(path: Path, config: DataConfig, known: DataSpec | None) -> Data
     spec = known or DataSpec("text", (config.length,), 2)
     n_tokens = max(spec.n_tokens, int(max(train.max(), test.max())) + 1)
     length = train.shape[1] if train.ndim == 2 else config.length
-    dataset = Dataset(dataclasses.replace(spec, shape=(length,), n_tokens=n_tokens, n_classes=0), train, test)
+    spec = dataclasses.replace(spec, shape=(length,), n_tokens=n_tokens, n_classes=0, classes=())
+    dataset = Dataset(spec, train, test)
     return dataset if train.ndim == 2 else _checked_stream(dataset)

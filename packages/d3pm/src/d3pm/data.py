@@ -8,7 +8,7 @@ from d3pm.config import DataConfig
 from d3pm.dataset import Batch, Dataset, count_classes
 from d3pm.errors import DataError, NoSuchFileError, check_choice, require_extra
 from d3pm.pictures import load_pictures, split_pictures
-from d3pm.spec import DataSpec, check_fits
+from d3pm.spec import DataSpec, check_fits, match_classes
 
 __all__ = ["Batch", "DataSpec", "Dataset", "check_fits", "count_classes", "load_data", "quantise"]
 
@@ -45,8 +45,16 @@ def load_data(config: DataConfig, known: DataSpec | None = None) -> Dataset:
         raise NoSuchFileError(message)
     largest = 16 if config.kind == "digits" and not config.path else 255
     levels = config.levels
-    n_classes = count_classes(pictures.train_labels, pictures.test_labels, known) if config.conditional else 0
-    spec = DataSpec("image", tuple(pictures.train.shape[1:]), levels, largest, n_classes=n_classes)
+    n_classes, classes = 0, pictures.classes
+    if config.conditional:
+        classes = classes if known is None else known.classes
+        pictures = pictures._replace(
+            train_labels=match_classes(pictures.train_labels, pictures.classes, classes),
+            test_labels=match_classes(pictures.test_labels, pictures.classes, classes),
+        )
+        n_classes = count_classes(pictures.train_labels, pictures.test_labels, known)
+    shape = tuple(pictures.train.shape[1:])
+    spec = DataSpec("image", shape, levels, largest, n_classes=n_classes, classes=classes[:n_classes])
     return Dataset(
         spec,
         quantise(pictures.train, levels, largest),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -130,6 +131,16 @@ class Dataset:
         counts = np.bincount(self._real(self.train, self.train_lengths), minlength=self.spec.n_tokens)
         return counts / counts.sum()
 
+    def digest(self) -> str:
+        """Return a digest of all tokens, labels, lengths and names of classes: equal for the same data alone."""
+        digest = hashlib.sha256(repr(self.spec.classes).encode())
+        for name in ("train", "test", "train_labels", "test_labels", "train_lengths", "test_lengths"):
+            values = getattr(self, name)
+            if values is not None:
+                digest.update(f"{name} {values.dtype.str} {values.shape}".encode())
+                digest.update(np.ascontiguousarray(values).data)
+        return digest.hexdigest()
+
     def marginal_bits(self) -> float:
         """Return bits per position of the test data under the training frequencies: the mark every model must beat."""
         p = (self.frequencies() + 1e-12) / (1 + 1e-12 * self.spec.n_tokens)
@@ -146,7 +157,16 @@ class Dataset:
 def count_classes(
     train_labels: np.ndarray | None, test_labels: np.ndarray | None, known: DataSpec | None = None
 ) -> int:
-    """Return how many classes a conditional model is told of, else say that there is nothing to tell."""
+    """Return how many classes a conditional model is told of, else say that there is nothing to tell.
+
+    A model that is `known` has its own; 0 where the examples to test it on have no labels.
+    """
+    if known is not None and known.n_classes:
+        largest = max(0 if labels is None else int(labels.max(initial=0)) for labels in (train_labels, test_labels))
+        if largest >= known.n_classes:
+            message = f"`data` must be of the classes 0 to {known.n_classes - 1} of this checkpoint; got {largest}."
+            raise DataError(message)
+        return 0 if test_labels is None else known.n_classes
     if train_labels is None or test_labels is None or len(np.unique(train_labels)) < 2:
         message = "`conditional` needs labels of two classes or more; the data have none. Set data.conditional=false."
         raise DataError(message)

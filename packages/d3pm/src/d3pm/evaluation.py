@@ -13,7 +13,7 @@ from torch import Tensor
 from d3pm.checkpoint import Checkpoint
 from d3pm.config import EvaluateConfig
 from d3pm.data import Dataset, check_fits
-from d3pm.errors import OptionError, require_extra
+from d3pm.errors import DataError, OptionError, require_extra
 from d3pm.likelihood import Likelihood, negative_log_likelihood
 
 __all__ = ["evaluate", "require_fidelity", "sample_quality"]
@@ -29,7 +29,8 @@ def evaluate(
     Raises
     ------
     DataError
-        If the data have other tokens or another shape than the model.
+        If the data have other tokens or another shape than the model, or no labels that it needs. Where a conditional
+        model has learned to do without, it is told the null class.
     """
     settings = settings or checkpoint.config.evaluate
     spec = checkpoint.spec
@@ -37,6 +38,12 @@ def evaluate(
     device = next(checkpoint.denoiser.parameters()).device
     generator = torch.Generator(device).manual_seed(seed)
     examples = dataset.test_examples(settings.examples)
+    if spec.n_classes and examples.labels is None and not checkpoint.config.train.class_dropout:
+        message = (
+            "`data` must have labels for this checkpoint, a conditional one that was trained with "
+            "train.class_dropout = 0: it cannot do without."
+        )
+        raise DataError(message)
     parts = []
     for start in range(0, len(examples.tokens), settings.batch):
         batch = examples.rows(slice(start, start + settings.batch)).to(device)

@@ -74,8 +74,11 @@ class Likelihood:
         return float((self.nats - expected).std()) / (math.sqrt(len(self.nats)) * self.mean_positions * LN2)
 
     def perplexity(self, n_words: int) -> float:
-        """Return exp(total nats / number of words, ends of sentences included)."""
-        return math.exp(float(self.nats.sum()) / n_words)
+        """Return exp(total nats / number of words, ends of sentences included); infinite above the largest number."""
+        try:
+            return math.exp(float(self.nats.sum()) / n_words)
+        except OverflowError:
+            return math.inf
 
     @staticmethod
     def concatenate(parts: list[Likelihood]) -> Likelihood:
@@ -142,6 +145,9 @@ def negative_log_likelihood(
     times, where neighbours are paired; those differ a little in their means, which errs on the large side.
     """
     conventions = conventions_of(denoiser, conventions).check(process)
+    if process.n_steps is None and step != 1:
+        message = f"`step` must be 1 in continuous time, which has no steps to take at once; got {step}."
+        raise OptionError(message)
     x_0 = process.check_tokens(x_0)
     batch, device = len(x_0), x_0.device
     prior = process.prior_kl().to(device)[x_0]

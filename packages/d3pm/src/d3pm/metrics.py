@@ -9,9 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from d3pm.errors import require_extra
+from torch import Tensor
 
-__all__ = ["MetricsLog", "Reporter", "to_json"]
+from d3pm.errors import TrainingError, require_extra
+
+__all__ = ["Means", "MetricsLog", "Reporter", "to_json"]
 
 Reporter = Callable[[int, dict[str, float]], None]
 
@@ -67,6 +69,29 @@ class MetricsLog:
         """Write out what is still held back."""
         if self._writer is not None:
             self._writer.close()
+
+
+class Means:
+    """Means of metrics since they were last taken."""
+
+    def __init__(self, runtime: Any) -> None:
+        self._runtime, self._sums, self._counted = runtime, dict[str, Tensor](), 0
+
+    def add(self, metrics: dict[str, Tensor] | None) -> None:
+        """Count a step, unless it was skipped."""
+        if metrics is not None:
+            self._counted += 1
+            for key, value in metrics.items():
+                self._sums[key] = self._sums.get(key, 0.0) + value
+
+    def take(self, step: int) -> dict[str, float]:
+        """Return the means, and begin anew."""
+        if not self._counted:
+            message = f"`loss` must be finite; it was not in any step up to {step}. Lower train.lr or train.clip."
+            raise TrainingError(message)
+        values = {key: self._runtime.mean(value / self._counted) for key, value in self._sums.items()}
+        self._sums, self._counted = {}, 0
+        return values
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:

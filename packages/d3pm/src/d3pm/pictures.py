@@ -9,6 +9,7 @@ import numpy as np
 
 from d3pm.config import DataConfig
 from d3pm.errors import DataError, NoSuchFileError, require_extra
+from d3pm.spec import match_classes
 from d3pm.tables import is_table, read_table
 
 __all__ = ["Pictures", "load_pictures", "split_pictures"]
@@ -19,12 +20,13 @@ KEYS = ("x_train", "y_train", "x_test", "y_test", "images", "labels")
 
 
 class Pictures(NamedTuple):
-    """Pictures uint8 (n, H, W) or (n, H, W, C), with labels int64 (n,) where there are any."""
+    """Pictures uint8 (n, H, W) or (n, H, W, C), with labels int64 (n,) and names of classes where there are any."""
 
     train: np.ndarray
     train_labels: np.ndarray | None
     test: np.ndarray
     test_labels: np.ndarray | None
+    classes: tuple[str, ...] = ()
 
 
 def load_pictures(config: DataConfig) -> Pictures:
@@ -131,9 +133,9 @@ def _from_folder(path: Path, size: int) -> Pictures:
         files, labels, classes = _listed(parts["train"], None)
         test_files, test_labels, _ = _listed(test, classes)
         images = _opened([*files, *test_files], size)
-        return Pictures(images[: len(files)], labels, images[len(files) :], test_labels)
-    files, labels, _ = _listed(path, None)
-    return split_pictures(_opened(files, size), labels, len(files) * 9 // 10)
+        return Pictures(images[: len(files)], labels, images[len(files) :], test_labels, tuple(classes))
+    files, labels, classes = _listed(path, None)
+    return split_pictures(_opened(files, size), labels, len(files) * 9 // 10)._replace(classes=tuple(classes))
 
 
 def _listed(path: Path, classes: list[str] | None) -> tuple[list[Path], np.ndarray | None, list[str]]:
@@ -193,5 +195,6 @@ def _from_table(path: Path, config: DataConfig) -> Pictures:
     images = stack_pictures([*train.items, *(test.items if test else [])], config.size, train.names(test))
     n = len(train.items)
     if test is None:
-        return split_pictures(images, train.labels, n * 9 // 10)
-    return Pictures(images[:n], train.labels, images[n:], test.labels)
+        return split_pictures(images, train.labels, n * 9 // 10)._replace(classes=train.classes)
+    test_labels = match_classes(test.labels, test.classes, train.classes)
+    return Pictures(images[:n], train.labels, images[n:], test_labels, train.classes)

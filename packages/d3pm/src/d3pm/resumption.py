@@ -30,7 +30,7 @@ def check_folder(path: Path, resume: bool) -> None:
         raise OptionError(message)
 
 
-def check_same(checkpoint: Checkpoint, config: Config, frequencies: np.ndarray) -> None:
+def check_same(checkpoint: Checkpoint, config: Config, frequencies: np.ndarray, digest: str) -> None:
     """Refuse to resume a run with other settings or data: its numbers would be those of neither."""
     if checkpoint.step and not checkpoint.section("optimizer"):
         message = (
@@ -47,6 +47,12 @@ def check_same(checkpoint: Checkpoint, config: Config, frequencies: np.ndarray) 
     known = checkpoint.tensors["frequencies"].numpy()
     if known.shape != frequencies.shape or not np.allclose(known, frequencies, rtol=1e-9, atol=0):
         message = f"`resume` needs the data that {checkpoint.path} was trained on; these have other frequencies."
+        raise DataError(message)
+    if checkpoint.digest and checkpoint.digest != digest:
+        message = (
+            f"`resume` needs the data that {checkpoint.path} was trained on; these are others, or in another order "
+            "(of their tokens, labels, lengths and test part, one differs)."
+        )
         raise DataError(message)
 
 

@@ -126,7 +126,8 @@ def run_encode(encoder: DiffusionEncoder, out: Path, data: str | None, part: str
         raise OptionError(message)
     out.parent.mkdir(parents=True, exist_ok=True)
     config: DataConfig = encoder.checkpoint.config.data
-    dataset = load_data(config if data is None else dataclasses.replace(config, path=data), encoder.checkpoint.spec)
+    config = dataclasses.replace(config, conditional=False, path=config.path if data is None else data)
+    dataset = load_data(config, encoder.checkpoint.spec)  # the net is told no class: labels are only written
     check_fits(dataset.spec, encoder.checkpoint.spec)
     examples = dataset.train_examples() if part == "train" else dataset.test_examples()
     labels = dataset.train_labels if part == "train" else dataset.test_labels

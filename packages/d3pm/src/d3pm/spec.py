@@ -10,7 +10,7 @@ import numpy as np
 from d3pm.errors import DataError
 from d3pm.text import Codec, codec_of
 
-__all__ = ["DataSpec", "check_fits"]
+__all__ = ["DataSpec", "check_fits", "match_classes"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class DataSpec:
         The vocabulary's own mask; None where the process adds one.
     n_classes : int
         Of a class-conditional model; 0 for none.
+    classes : tuple of str
+        Their names, where the data have names.
     """
 
     modality: str
@@ -50,15 +52,20 @@ class DataSpec:
     frame: tuple[int, ...] = ()
     mask: int | None = None
     n_classes: int = 0
+    classes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON's values."""
-        return {**asdict(self), "shape": list(self.shape), "frame": list(self.frame)}
+        values = {**asdict(self), "shape": list(self.shape), "frame": list(self.frame), "classes": list(self.classes)}
+        if not self.classes:  # as it was written before: what is computed with it is kept by it
+            del values["classes"]
+        return values
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> DataSpec:
         """Return the inverse of `to_dict`."""
-        return DataSpec(**{**values, "shape": tuple(values["shape"]), "frame": tuple(values.get("frame", ()))})
+        tuples = {key: tuple(values.get(key, ())) for key in ("frame", "classes")}
+        return DataSpec(**{**values, **tuples, "shape": tuple(values["shape"])})
 
     @property
     def n_channels(self) -> int | None:
@@ -108,3 +115,22 @@ def check_fits(data: DataSpec, model: DataSpec) -> None:
             "`data` must have the vocabulary and the classes of this checkpoint. Read them with its spec: load_data."
         )
         raise DataError(message)
+
+
+def match_classes(labels: np.ndarray | None, names: tuple[str, ...], known: tuple[str, ...]) -> np.ndarray | None:
+    """Return labels by the numbers that a model gives to classes of these names; as they are where one has no names.
+
+    Raises
+    ------
+    DataError
+        If the model does not know a class that occurs.
+    """
+    if labels is None or not names or not known or names == known:
+        return labels
+    occurring = [names[i] for i in np.unique(labels)]
+    unknown = next((name for name in occurring if name not in known), None)
+    if unknown is not None:
+        message = f"`data` must be of the classes of this checkpoint, {', '.join(known)}; got {unknown!r}."
+        raise DataError(message)
+    numbers = {i: known.index(name) for i, name in enumerate(names) if name in known}
+    return np.array([numbers[int(label)] for label in labels], dtype=np.int64)

@@ -25,10 +25,13 @@ class Rows:
     items : list
         Texts or PIL pictures.
     labels : int64 array of shape (n,) or None
+    classes : tuple of str
+        Their names, where the dataset has them.
     """
 
     items: list[Any]
     labels: np.ndarray | None
+    classes: tuple[str, ...] = ()
 
     def names(self, other: Rows | None) -> list[str]:
         """Return what to call each item of both splits in messages."""
@@ -86,7 +89,8 @@ def _rows(split: Any, path: Path, config: DataConfig, modality: Literal["image",
         if labels.dtype.kind not in "iu" or (len(labels) and int(labels.min()) < 0):
             message = f"`label_column` must hold whole numbers from 0; {label!r} in {path} holds {labels.dtype}."
             raise DataError(message)
-    return Rows(items, None if labels is None else labels.astype(np.int64))
+    classes = tuple(getattr(split.features[label], "names", None) or ()) if label else ()
+    return Rows(items, None if labels is None else labels.astype(np.int64), classes)
 
 
 def _is(item: Any, wanted: type | None) -> bool:

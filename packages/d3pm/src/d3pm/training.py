@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,10 @@ from d3pm.errors import ConfigError, DataError, OptionError, TrainingError, chec
 from d3pm.huggingface import load_pretrained, resolve_net
 from d3pm.importance import TimeImportance
 from d3pm.losses import training_loss
-from d3pm.metrics import MetricsLog, Reporter
+from d3pm.metrics import Means, MetricsLog, Reporter
 from d3pm.resumption import check_folder, check_same, optimizer_tensors, restore_optimizer
 from d3pm.runtime import choose_runtime, tensor_float
+from d3pm.seeds import dropout_seed, seeded, step_seed
 
 __all__ = ["Average", "learning_rate", "train"]
 
@@ -84,7 +84,7 @@ def train(
         log = MetricsLog(path.parent, run.step, tensorboard, report)
         (path.parent / "config.json").write_text(json.dumps(config.to_dict(), indent=2) + "\n", encoding="utf-8")
     run.begin()
-    means = _Means(runtime)
+    means = Means(runtime)
     while run.step < settings.steps:
         means.add(run.update())
         finished = run.step == settings.steps
@@ -106,10 +106,10 @@ class _Run:
     def __init__(self, config: Config, dataset: Dataset, runtime: Any, path: Path) -> None:
         self.config, self.dataset, self.runtime, self.path = config, dataset, runtime, path
         self.step = 0
-        self.frequencies = dataset.frequencies()
+        self.frequencies, self.digest = dataset.frequencies(), dataset.digest()
         self.process = build_process(config.process, dataset.spec, self.frequencies)
         config.loss.check(self.process, config.conventions)
-        with _seeded(config.train.seed):
+        with seeded(config.train.seed):
             self.denoiser: nn.Module = build_denoiser(config, dataset.spec, n_states_of(config.process, dataset.spec))
         try:
             config.sample.check(self.process, self.denoiser)
@@ -127,7 +127,7 @@ class _Run:
     def resume(self) -> int:
         """Take up the checkpoint, if it is of this recipe and these data; return its step."""
         checkpoint = load_checkpoint(self.path, process=self.process)
-        check_same(checkpoint, self.config, self.frequencies)
+        check_same(checkpoint, self.config, self.frequencies, self.digest)
         self.denoiser.load_state_dict(checkpoint.section("model"))
         self.average.values = checkpoint.section("ema")
         restore_optimizer(self.optimizer, checkpoint.section("optimizer"))
@@ -178,7 +178,7 @@ class _Run:
         totals: dict[str, Tensor] = {}
         for part in range(n_parts):
             rows = batch.rows(slice(part * size, (part + 1) * size)).to(runtime.device)
-            loss, metrics = self._loss(rows, _step_seed(settings.seed, step * n_parts + part, runtime.rank))
+            loss, metrics = self._loss(rows, step_seed(settings.seed, step * n_parts + part, runtime.rank))
             runtime.backward(loss / n_parts)
             for key, value in {**metrics, "loss": loss.detach()}.items():
                 totals[key] = totals.get(key, 0.0) + value / n_parts
@@ -191,7 +191,7 @@ class _Run:
         if labels is not None and config.train.class_dropout:
             untold = torch.rand(len(labels), device=device, generator=generator) < config.train.class_dropout
             labels = labels.masked_fill(untold, self.dataset.spec.n_classes)  # the null class
-        with _seeded(seed, device):  # for dropout
+        with seeded(dropout_seed(seed), device):
             return training_loss(
                 config.loss, process, self._denoise, batch.tokens, generator, labels, config.conventions,
                 batch.attention_mask, importance=self.importance, fuse=config.train.compile,
@@ -204,6 +204,10 @@ class _Run:
 
     def save(self) -> None:
         """Write the checkpoint."""
+        weights = [*self.denoiser.state_dict().values(), *self.average.values.values()]
+        if not all(bool(torch.isfinite(value).all()) for value in weights):
+            message = f"`weights` must be finite; after step {self.step} they are not. Lower train.lr."
+            raise TrainingError(message)
         if self.runtime.rank == 0:
             sections = {
                 "model": self.denoiser.state_dict(),
@@ -212,32 +216,11 @@ class _Run:
             }
             if self.importance is not None:
                 sections["times"] = {"sums": self.importance.sums, "counts": self.importance.counts}
-            spec = self.dataset.spec
-            save_checkpoint(self.path, self.config, spec, self.process, self.step, sections, self.frequencies)
+            save_checkpoint(
+                self.path, self.config, self.dataset.spec, self.process, self.step, sections,
+                self.frequencies, self.digest,
+            )  # fmt: skip
         self.runtime.wait()
-
-
-class _Means:
-    """Means of metrics since they were last taken."""
-
-    def __init__(self, runtime: Any) -> None:
-        self._runtime, self._sums, self._counted = runtime, dict[str, Tensor](), 0
-
-    def add(self, metrics: dict[str, Tensor] | None) -> None:
-        """Count a step, unless it was skipped."""
-        if metrics is not None:
-            self._counted += 1
-            for key, value in metrics.items():
-                self._sums[key] = self._sums.get(key, 0.0) + value
-
-    def take(self, step: int) -> dict[str, float]:
-        """Return the means, and begin anew."""
-        if not self._counted:
-            message = f"`loss` must be finite; it was not in any step up to {step}. Lower train.lr or train.clip."
-            raise TrainingError(message)
-        values = {key: self._runtime.mean(value / self._counted) for key, value in self._sums.items()}
-        self._sums, self._counted = {}, 0
-        return values
 
 
 class Average:
@@ -278,16 +261,3 @@ def _check(config: Config, dataset: Dataset) -> None:
             f"`kind` = {config.loss.kind} needs mask = extra; a mask that is a value of the data may be x_0 itself."
         )
         raise ConfigError(message)
-
-
-def _step_seed(seed: int, step: int, rank: int) -> int:
-    return (seed * 1_000_003 + step) * 1024 + rank
-
-
-@contextmanager
-def _seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
-    """Seed torch's global generators inside, and leave them as they were."""
-    devices = [device.index or 0] if device is not None and device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        yield
