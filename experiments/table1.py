@@ -23,6 +23,7 @@ from scipy.stats import pearsonr
 from threadpoolctl import threadpool_limits
 
 from transferability import TaskRelatedness
+from transferability.agreement import Estimate
 from transferability.ranking.result import ScoreColumn
 from transferability.scores.registry import ScoreInputs, available, compute_many
 from transferability.validation.result import Observation, Validation
@@ -96,14 +97,20 @@ def only(found: Validation, targets: tuple[str, ...]) -> Validation:
     return Validation(found.method, tuple(o for o in found.observations if o.target in targets), found.columns)
 
 
+def cell(found: Estimate) -> str:
+    """Return a value with its interval, where there is one."""
+    if found.low is None or found.high is None:
+        return f"{found.value:+.2f}"
+    return f"{found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
+
+
 def table(found: Validation) -> list[dict[str, Any]]:
     """Print and return the mean agreement of each criterion, best first."""
     rows = []
     for each in found.means:
         numbers = {"pearson": each.pearson, "kendall": each.kendall, "regret": each.regret}
         rows.append({"criterion": each.criterion} | {key: vars(value) for key, value in numbers.items()})
-        cells = (f"{value.value:+.2f} [{value.low:+.2f}, {value.high:+.2f}]" for value in numbers.values())
-        print(f"{each.criterion:42}", *(f"{cell:>24}" for cell in cells))
+        print(f"{each.criterion:42}", *(f"{cell(value):>24}" for value in numbers.values()))
     return rows
 
 

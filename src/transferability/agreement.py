@@ -13,7 +13,10 @@ import scipy.stats
 from transferability._array import FloatArray
 from transferability.errors import OptionError, TaskError
 
-__all__ = ["Agreement", "Estimate", "agreement", "bootstrap_pairs", "top_k_regret"]
+__all__ = ["FEWEST_RESAMPLED", "Agreement", "Estimate", "agreement", "bootstrap_pairs", "top_k_regret"]
+
+FEWEST_RESAMPLED = 5
+"""Encoders that an interval needs: of fewer, the resamples that have a correlation are few and nearly alike."""
 
 
 @dataclass(frozen=True)
@@ -24,13 +27,13 @@ class Estimate:
     ----------
     value : float
         On all encoders.
-    low, high : float
-        Ends of the interval.
+    low, high : float or None
+        Ends of the interval; None of fewer than five encoders, where resampling says nothing.
     """
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
     def __float__(self) -> float:
         return self.value
@@ -105,7 +108,9 @@ def agreement(
 
     Notes
     -----
-    Intervals are percentile intervals over resampled encoders; with ten encoders they are wide, and should be.
+    Intervals are percentile intervals over resampled encoders; with ten encoders they are wide, and should be. There is
+    none of fewer than five: of three, only resamples with all three or with two of them have a correlation, which is
+    that of the sample or 1 or −1.
 
     Examples
     --------
@@ -209,11 +214,15 @@ def bootstrap_pairs(
 ) -> Estimate:
     """Return the statistic of two paired samples, in which their order has no part, and its percentile interval.
 
+    Of fewer than five pairs there is no interval.
     Resamples in which one of the two does not vary are drawn again: a correlation is not defined there.
     `scipy.stats.bootstrap` would return nan for the whole interval.
     """
+    value = statistic(first, second)
+    if len(first) < FEWEST_RESAMPLED:
+        return Estimate(value, None, None)
     values = np.empty(n_resamples)
-    known: dict[bytes, float] = {}  # of three pairs there are seven resamples
+    known: dict[bytes, float] = {}  # of five pairs there are 126 resamples
     for index in range(n_resamples):
         while True:
             rows = np.sort(rng.integers(len(first), size=len(first)))
@@ -226,6 +235,5 @@ def bootstrap_pairs(
         values[index] = known[drawn]
     tail = 50 * (1 - confidence)
     low, high = np.percentile(values, [tail, 100 - tail])
-    value = statistic(first, second)
     # The resamples need not surround the statistic: an extreme one is not reached by most of them.
     return Estimate(value, min(float(low), value), max(float(high), value))

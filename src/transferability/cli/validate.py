@@ -166,16 +166,23 @@ def _show(found: Validation) -> None:
             [each.criterion, _interval(each.pearson), _interval(each.kendall), _interval(each.regret, 100, ".1f")]
             for each in found.means
         ]
-        title = "Agreement, mean over targets; +1 is perfect whatever the direction [95 % of resampled encoders]"
+        unsure = [each.criterion for each in found.means if each.kendall.low is None]
+        title = "Agreement, mean over targets; +1 is perfect whatever the direction"
+        title += " [95 % of resampled encoders]" if len(unsure) < len(rows) else ""
         print_table(title, ["score", "Pearson", "Kendall", "top-1 regret, points"], rows)
+        if unsure:
+            of_these = "" if len(unsure) == len(rows) else f" of {', '.join(unsure)}"
+            notice(f"no interval{of_these}: five encoders or more are needed on each target.")
         notice("size, the number of parameters, is the baseline that a score must beat.")
     for each in found.skipped:
         notice(f"skipped {each.encoder}: {each.reason}")
 
 
 def _interval(each: Estimate, factor: int = 1, digits: str = "+.2f") -> str:
-    value, low, high = (format(factor * number, digits) for number in (each.value, each.low, each.high))
-    return f"{value} [{low}, {high}]"
+    value = format(factor * each.value, digits)
+    if each.low is None or each.high is None:
+        return value
+    return f"{value} [{factor * each.low:{digits}}, {factor * each.high:{digits}}]"
 
 
 def _write_plots(found: Validation, folder: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from transferability._array import FloatArray
-from transferability.agreement import Agreement, Estimate, agreement, top_k_regret
+from transferability.agreement import FEWEST_RESAMPLED, Agreement, Estimate, agreement, top_k_regret
 from transferability.errors import TaskError, UnknownNameError, nearest_names
 from transferability.ranking.result import ScoreColumn, Skipped
 
@@ -64,7 +64,11 @@ class Observation:
 
 @dataclass(frozen=True)
 class MeanAgreement:
-    """Agreement of one score with the accuracies, in the mean over targets; intervals resample the encoders."""
+    """Agreement of one score with the accuracies, in the mean over targets.
+
+    Intervals resample the encoders. There is none, its ends are None, where a target has fewer than five: what few
+    resamples have a correlation there look precise and say nothing.
+    """
 
     criterion: str
     pearson: Estimate
@@ -180,21 +184,16 @@ class Validation:
         """Resample encoders, the same for all targets: an encoder is drawn with all that is known of it."""
         tables = [self._by_encoder(column, target) for target in self.targets]
         tables = [each for each in tables if _varied(each)]
-        encoders = sorted(set[str]().union(*(each.keys() for each in tables)))
         if not tables:
             return None
-        rng, numbers = np.random.default_rng(0), len(encoders)
-        draws: list[FloatArray] = []
-        while len(draws) < _N_RESAMPLES:
-            names = [encoders[k] for k in rng.integers(numbers, size=numbers)]
-            drawn = [_pick(table, names) for table in tables]
-            if all(_varied(each) for each in drawn):
-                draws.append(_statistics(drawn))
-        low, high = np.percentile(draws, [2.5, 97.5], axis=0)
-        pearson, kendall, regret = (
-            Estimate(float(value), min(float(a), float(value)), max(float(b), float(value)))
-            for value, a, b in zip(_statistics(tables), low, high, strict=True)
-        )
+        values = _statistics(tables).tolist()
+        if min(map(len, tables)) < FEWEST_RESAMPLED:
+            pearson, kendall, regret = (Estimate(value, None, None) for value in values)
+        else:
+            low, high = np.percentile(_resampled(tables), [2.5, 97.5], axis=0).tolist()
+            pearson, kendall, regret = (
+                Estimate(value, min(a, value), max(b, value)) for value, a, b in zip(values, low, high, strict=True)
+            )
         return MeanAgreement(column.name, pearson, kendall, regret, len(tables))
 
     def _by_encoder(self, column: ScoreColumn, target: str) -> dict[str, tuple[float, float]]:
@@ -207,6 +206,19 @@ class Validation:
 
 
 Table = dict[str, tuple[float, float]]
+
+
+def _resampled(tables: Sequence[Table]) -> list[FloatArray]:
+    """Return the statistics of resampled encoders, of resamples in which correlations are defined on every target."""
+    encoders = sorted(set[str]().union(*(each.keys() for each in tables)))
+    rng, numbers = np.random.default_rng(0), len(encoders)
+    draws: list[FloatArray] = []
+    while len(draws) < _N_RESAMPLES:
+        names = [encoders[k] for k in rng.integers(numbers, size=numbers)]
+        drawn = [_pick(table, names) for table in tables]
+        if all(_varied(each) for each in drawn):
+            draws.append(_statistics(drawn))
+    return draws
 
 
 def _pick(table: Table, names: Sequence[str]) -> Table:

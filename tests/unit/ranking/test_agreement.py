@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -55,6 +56,16 @@ def test_wider_confidence_is_wider() -> None:
     narrow = agreement(SCORES, ACCURACIES, confidence=0.5, n_resamples=100)
     wide = agreement(SCORES, ACCURACIES, confidence=0.99, n_resamples=100)
     assert wide.pearson.high - wide.pearson.low > narrow.pearson.high - narrow.pearson.low
+
+
+def test_fewer_than_five_encoders_have_no_interval() -> None:
+    """Of three, resamples that have a correlation are all alike: the value was at an end of its interval."""
+    for n, known in ((3, False), (4, False), (5, True)):
+        found = agreement(SCORES[:n], ACCURACIES[:n], n_resamples=50)
+        for each in (found.pearson, found.spearman, found.kendall, found.weighted_kendall, found.regret):
+            assert (each.low is not None, each.high is not None) == (known, known)
+            assert math.isfinite(each.value)
+        json.dumps(found.to_dict(), allow_nan=False)
 
 
 def test_ties_in_the_score_are_not_flattered() -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from transferability.errors import TaskError
 from transferability.ranking.confirmation import Confirmation, Confirmed
+from transferability.ranking.entry import LinearProbe, Ranked
 from transferability.ranking.result import Ranking
 from transferability.relatedness.results.result import Relatedness
 from transferability.report.narrative import answer
@@ -47,6 +50,30 @@ def test_a_summary_is_json_and_says_what_the_ranking_says(ranking: Ranking) -> N
     assert made["estimator"]["tau"] == [0.1, 0.2]
     assert {each["role"] for each in made["data"]} == {"target", "reference"}
     assert "numpy" in made["versions"]
+
+
+def test_agreement_of_few_encoders_has_no_interval(ranking: Ranking) -> None:
+    """Of fewer than five: null in JSON, and nothing in the caption."""
+
+    def said(entries: tuple[Ranked, ...]) -> tuple[list[Any], list[str]]:
+        summary = summarize(replace(ranking, entries=entries))
+        ends = [each["kendall"]["low"] for each in json.loads(to_json(summary))["parts"][0]["agreement"]]
+        return ends, re.findall(r"Kendall ([^,]*), Pearson", to_html(summary))
+
+    few = tuple(
+        replace(entry, encoder=f"e{n}", probe=LinearProbe(0.6 + n / 100 * (-1) ** n, 1.0))
+        for n, entry in enumerate(ranking.entries)
+    )
+    assert len(few) < 5
+    ends, captions = said(few)
+    assert ends
+    assert set(ends) == {None}
+    assert captions
+    assert not any(" " in each for each in captions)
+    more = tuple(replace(entry, encoder=f"{entry.encoder} {n}") for n in range(2) for entry in few)
+    ends, captions = said(more)
+    assert None not in ends
+    assert all(" to " in each for each in captions)
 
 
 def test_the_answer_names_the_choice_how_sure_and_the_price(ranking: Ranking) -> None:

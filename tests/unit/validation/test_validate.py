@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
@@ -68,6 +69,34 @@ def test_fewer_than_three_encoders_tell_nothing() -> None:
     found = made(n_encoders=2)
     assert found.means == ()
     assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["mean_agreement"] == []
+
+
+@pytest.mark.parametrize(("n_encoders", "known"), [(3, False), (4, False), (5, True)])
+def test_of_fewer_than_five_encoders_there_is_no_interval(n_encoders, known, capsys) -> None:
+    """Resamples of so few that vary on all targets are nearly all alike: the value was at an end of its interval."""
+    found = made(n_encoders)
+    first, *_ = json.loads(json.dumps(found.to_dict(), allow_nan=False))["mean_agreement"]
+    for name in ("pearson", "kendall", "regret"):
+        assert [first[name][end] is not None for end in ("low", "high")] == [known, known]
+    cli._show(found)
+    printed = capsys.readouterr()
+    assert ("[" in printed.out.partition("Agreement")[2]) is known
+    assert (
+        "no interval: five encoders or more are needed on each target" in " ".join(printed.err.split())
+    ) is not known
+
+
+def test_every_target_needs_five_encoders_for_an_interval(capsys) -> None:
+    whole = made()
+    few = [each for each in whole.observations if each.target == "a" or each.encoder < "e4"]
+    lacking = [replace(each, values={"logme": each.values["logme"]}) for each in whole.observations if each not in few]
+    found = Validation("probe", (*few, *lacking), COLUMNS)
+    means = {each.criterion: each.kendall for each in found.means}
+    assert [means[name].low is None for name in ("bound", "logme")] == [True, False]
+    cli._show(found)
+    printed = capsys.readouterr()
+    assert "[95 % of resampled encoders]" in " ".join(printed.out.split())
+    assert "no interval of bound: five encoders" in " ".join(printed.err.split())
 
 
 def test_the_plot_shows_every_encoder_of_every_target() -> None:
