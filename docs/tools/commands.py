@@ -18,8 +18,8 @@ _START = """# The command
 
 This page lists the commands and options as `--help` prints them; the [glossary](glossary.md) explains the terms.
 Results go to stdout, progress and notices to stderr. Exit status: 0 done, 1 failed, 2 wrong usage, 3 finished with some
-encoders skipped. A known error is one sentence. `--debug` before the command's name adds the traceback,
-`--quiet` hides notices.
+encoders skipped, or fewer fine-tuned than `--confirm` or `--top` asked for. A known error is one sentence. `--debug`
+before the command's name adds the traceback, `--quiet` hides notices.
 
 <!-- docs/tools/commands.py generates this page; edits here are lost. -->
 """

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from transferability.display.frozen import better_frozen
 from transferability.encoders.function import FunctionEncoder
 from transferability.errors import OptionError
 from transferability.pipeline import Settings, prepare
@@ -57,7 +58,7 @@ def kinds(path: Path) -> int:
 @pytest.mark.slow
 def test_a_ranking_is_confirmed_as_it_is_made_and_afterwards(place: Path, command: Command) -> None:
     options = [each for name in ENCODERS for each in ("--encoder", name)]
-    done = command(place, "rank", "npz:bands.npz", *options, "--confirm", "3", "--out", "results")
+    done = command(place, "rank", "npz:bands.npz", *options, "--confirm", "3", "--out", "results", code=3)
     assert "fine-tuned" in done.stdout.splitlines()[1]
     said = " ".join(done.stderr.split())
     assert "Fine-tuned on bands, timm:test_" in said
@@ -69,7 +70,9 @@ def test_a_ranking_is_confirmed_as_it_is_made_and_afterwards(place: Path, comman
     shown = {each["encoder"]: each["confirmed_accuracy"] for each in record["ranking"]}
     assert shown == {each["encoder"]: each["accuracy"] for each in entries}
     report = (place / "results" / "report.html").read_text()
-    assert f"Take {entries[0]['encoder']} for bands." in report
+    frozen = better_frozen(record)
+    taken = f"{entries[0]['encoder']} for" if frozen is None else "python:own:rows as it is for"
+    assert f"Take {taken} bands." in report
     assert record["confirmation"]["in_words"].split(" (95")[0] in report
     assert "Of the fine-tuning" in report
     assert "python:own:rows: passed over" in report
@@ -202,7 +205,7 @@ def test_folders_that_look_like_layers_and_two_names_of_one_model(place: Path, c
     subprocess.run([sys.executable, "-c", LAYER_FOLDERS], cwd=place, env=environment, check=True, capture_output=True)
     names = [f"timm:local-dir:{folder}" for folder in ("runs/layer=3", "./runs/layer=3", "runs/layer=4")]
     options = [each for name in names for each in ("--encoder", name)]
-    command(place, "rank", "npz:bands.npz", *options, "--layer", "all", "--confirm", "3", "--out", "odd", code=0)
+    command(place, "rank", "npz:bands.npz", *options, "--layer", "all", "--confirm", "3", "--out", "odd", code=3)
     record = json.loads((place / "odd" / "ranking.json").read_text())
     rows = record["ranking"]
     assert {each["base_encoder"] for each in rows} == set(names)

@@ -115,7 +115,7 @@ def test_the_answer_counts_who_left_among_several(ranking: Ranking) -> None:
     tuned = {"encoder": "b", "accuracy": 0.9, "interval": [0.8, 1.0], "probe_accuracy": 0.7}
     confirmed = {"best": "b", "entries": [tuned], "in_words": "b is best.", "n_test": 40}
     sentence = answer("t", "transferred_accuracy", [best, other], "probe", confirmed, race)["sentence"]
-    assert sentence.endswith(f"; {LEFT} before")
+    assert sentence.endswith(f"; {LEFT} before.")
 
 
 LEAVING = {"encoder": "a", "n_rows": 1200, "value": 1.5, "rival": "b", "rival_value": 0.5, "p_value": 0.0}

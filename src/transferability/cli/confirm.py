@@ -11,6 +11,7 @@ import typer
 
 from transferability.cli.output import notice, print_table, show_progress
 from transferability.display.formats import percent
+from transferability.display.frozen import better_frozen
 from transferability.errors import DatasetNameError, OptionError
 from transferability.settings import Settings
 
@@ -25,8 +26,10 @@ __all__ = [
     "check_confirmable",
     "confirm_file",
     "confirm_first",
+    "fewer_were_tuned",
     "in_order",
     "show_confirmation",
+    "tell_answer",
 ]
 
 ExecutorOption = Annotated[
@@ -149,7 +152,7 @@ def check_confirmable(part: Part, settings: Settings) -> Split:
 
 def confirm_file(
     path: Path, top: int, target: str | None, given: Sequence[str], settings: Settings, executor: str
-) -> tuple[Confirmation, dict[str, float | None]]:
+) -> tuple[Confirmation, Mapping[str, Any]]:
     """Fine-tune the first encoders of a ranking that was written; add what comes out to it, and to its report.
 
     Parameters
@@ -168,8 +171,8 @@ def confirm_file(
     Returns
     -------
     confirmation : Confirmation
-    predicted : dict of str to float or None
-        Transferred accuracy of each row of the ranking.
+    record : mapping
+        The ranking, with what came out.
     """
     from transferability.pipeline import load_part
     from transferability.ranking.records import with_confirmation
@@ -207,7 +210,7 @@ def confirm_file(
     else:
         record = with_confirmation(record, found)
         write_ranking_record(record, details, folder)
-    return found, {each["encoder"]: each["relatedness"]["transferred_accuracy"] for each in record["ranking"]}
+    return found, record
 
 
 def _n_tuned_before(record: Mapping[str, Any], ranked: RankedEncoders) -> int:
@@ -255,8 +258,17 @@ def _check_data(part: Part, made: Mapping[str, Any]) -> None:
         )
 
 
-def show_confirmation(confirmation: Confirmation, predicted: Mapping[str, float | None]) -> None:
-    """Print transferred and fine-tuned accuracy side by side, the sentence that follows, and the notes."""
+def fewer_were_tuned(confirmation: Confirmation | None, top: int | None) -> bool:
+    """Tell whether fewer encoders were fine-tuned than was asked for, though there were more: exit code 3."""
+    if confirmation is None or top is None:
+        return False
+    n_tuned = sum(each.accuracy is not None for each in confirmation.entries)
+    return n_tuned < min(top, len(confirmation.entries))
+
+
+def show_confirmation(confirmation: Confirmation, record: Mapping[str, Any]) -> None:
+    """Print transferred and fine-tuned accuracy of a ranking's first side by side, what follows, and the notes."""
+    predicted = {each["encoder"]: each["relatedness"]["transferred_accuracy"] for each in record["ranking"]}
     rows = []
     for each, interval in zip(confirmation.entries, confirmation.intervals, strict=True):
         ends = "–" if interval is None else f"{100 * interval.low:.1f} – {percent(interval.high)}"
@@ -266,7 +278,15 @@ def show_confirmation(confirmation: Confirmation, predicted: Mapping[str, float 
     title = f"Fine-tuned on {confirmation.target}, {order} ({confirmation.n_test:,} rows to measure on)"
     titles = ["encoder", "transferred accuracy", "linear probe", "fine-tuned", "95 % interval", "epochs", "seconds"]
     print_table(title, titles, rows, 1)
+    tell_answer(confirmation, record)
+
+
+def tell_answer(confirmation: Confirmation, record: Mapping[str, Any]) -> None:
+    """Say which encoder to take after fine-tuning, and what must be said of each."""
     notice(confirmation.in_words)
+    frozen = None if confirmation.best is None else better_frozen(record)
+    if frozen is not None:
+        notice(frozen.in_words)
     for each in confirmation.entries:
         if each.note:
             notice(f"{each.encoder}: {each.note}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from transferability.cli.asking import EncodersOption, ReferencesOption, Targets, Zoo, only
-from transferability.cli.confirm import check_confirmable, confirm_first
+from transferability.cli.confirm import check_confirmable, confirm_first, fewer_were_tuned
 from transferability.cli.options import (
     GroundCost,
     JsonFlag,
@@ -159,7 +159,7 @@ def rank(
         show_next(ranking)
     if kept.interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
-    if ranking.skipped:
+    if ranking.skipped or fewer_were_tuned(ranking.confirmation, confirm):
         raise typer.Exit(EXIT_PARTIAL)
 
 

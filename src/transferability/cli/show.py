@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from transferability.cli.confirm import tell_answer
 from transferability.cli.output import MEASURED_ON, notice, print_table, short_path
 from transferability.display.columns import shown_columns, title_of
 from transferability.display.formats import percent
@@ -37,10 +38,7 @@ def show_ranking(ranking: Ranking, *, wide: bool = False) -> None:
     for text in caveats(ranking, wide=wide):
         notice(text)
     if ranking.confirmation is not None:
-        notice(ranking.confirmation.in_words)
-        for each in ranking.confirmation.entries:
-            if each.note:
-                notice(f"{each.encoder}: {each.note}")
+        tell_answer(ranking.confirmation, record)
 
 
 def _titles(columns: Sequence[object]) -> list[str]:

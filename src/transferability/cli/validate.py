@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from transferability.cli.asking import EncodersOption, Targets, Zoo, only, several
-from transferability.cli.confirm import ExecutorOption, confirm_file, show_confirmation
+from transferability.cli.confirm import ExecutorOption, confirm_file, fewer_were_tuned, show_confirmation
 from transferability.cli.options import JsonFlag, with_settings
 from transferability.cli.output import (
     EXIT_PARTIAL,
@@ -104,12 +104,11 @@ def validate(
     if top is not None:
         ranking = Path(only(data, None, "ranking"))
         chosen = only(target, None) if target else None
-        found_first, predicted = confirm_file(ranking, top, chosen, encoder or (), settings, executor)
-        print_json(found_first.to_dict()) if json else show_confirmation(found_first, predicted)
+        found_first, ranked = confirm_file(ranking, top, chosen, encoder or (), settings, executor)
+        print_json(found_first.to_dict()) if json else show_confirmation(found_first, ranked)
         if csv is not None:
             write_csv(found_first.frame(), csv)
-        n_tuned = sum(each.accuracy is not None for each in found_first.entries)
-        if n_tuned < min(top, len(found_first.entries)):
+        if fewer_were_tuned(found_first, top):
             raise typer.Exit(EXIT_PARTIAL)
         return
     targets = several(data, target)

@@ -74,9 +74,9 @@ def at(*path: str) -> Callable[[Entry], Any]:
     return value
 
 
-def _end(quantity: str, position: int) -> Callable[[Entry], Any]:
+def _end(name: str, position: int, within: str = "intervals") -> Callable[[Entry], Any]:
     def value(entry: Entry) -> Any:
-        ends = (entry.get("intervals") or {}).get(quantity)
+        ends = (entry.get(within) or {}).get(name)
         return None if ends is None else ends[position]
 
     return value
@@ -127,6 +127,14 @@ COLUMNS: tuple[Column, ...] = (
         "confirmed_accuracy_interval", "fine-tuned, 95 % interval", "percent interval",
         "Where the fine-tuned accuracy lies on new data, with 95 % confidence for all encoders of the ranking at once.",
         at("confirmed", "interval"), level="main", in_frame=False,
+    ),
+    Column(
+        "confirmed_accuracy_low", "fine-tuned, low", "percent",
+        "Lower end of the 95 % interval of the fine-tuned accuracy.", _end("interval", 0, "confirmed"), level="data",
+    ),
+    Column(
+        "confirmed_accuracy_high", "fine-tuned, high", "percent",
+        "Upper end of the 95 % interval of the fine-tuned accuracy.", _end("interval", 1, "confirmed"), level="data",
     ),
     Column(
         "expected_accuracy", "expected fine-tuned", "percent",

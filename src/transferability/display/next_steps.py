@@ -1,4 +1,4 @@
-"""What to do after a ranking: code that fine-tunes the first encoder, and the command that confirms the first few."""
+"""What to do after a ranking: code that fine-tunes the encoder to take, and the command that confirms the first few."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import re
 import shlex
 from collections.abc import Mapping
 from typing import Any, NamedTuple
+
+from transferability.display.frozen import better_frozen, confirmed_row
 
 __all__ = ["Step", "next_steps"]
 
@@ -28,7 +30,7 @@ class Step(NamedTuple):
 
 
 def next_steps(record: Mapping[str, Any]) -> list[Step]:
-    """Return what to do with a ranking.
+    """Return what to do with a ranking: with the first encoder, or with the best that was fine-tuned.
 
     Parameters
     ----------
@@ -36,15 +38,20 @@ def next_steps(record: Mapping[str, Any]) -> list[Step]:
         `Ranking.to_dict()`.
     """
     entries = record["ranking"]
-    best = entries[0]
+    best = confirmed_row(record) or entries[0]
     n_classes = len(best["relatedness"]["per_class"])
     made = record.get("made") or {}
     data = made.get("data") or [{}]
     identifier = _identifier(best)
     code = None
-    if _PLAIN.fullmatch(identifier) and best.get("fine_tunable") is not False:
+    failed = best.get("confirmed") is not None and best["confirmed"]["accuracy"] is None
+    if _PLAIN.fullmatch(identifier) and best.get("fine_tunable") is not False and not failed:
         code = _snippet(identifier, n_classes, str(data[0].get("kind", "")), made.get("settings") or {})
-    steps = [] if code is None else [Step(f"Fine-tune {identifier}", code, "python")]
+    frozen = better_frozen(record)
+    title = f"Fine-tune {identifier}" + ("" if frozen is None else ", the most accurate of those that can be")
+    steps = [] if code is None else [Step(title, code, "python")]
+    if frozen is not None:
+        steps = _use_as_it_is(next(each for each in entries if each["encoder"] == frozen.encoder), made) + steps
     named = [name for each in entries if _PLAIN.fullmatch(name := _identifier(each))]
     # What has no prefix is in memory: no command can name it.
     trainable = [name for name in named if ":" in name and not name.startswith(_NO_WEIGHTS)][:_SHORTLIST]
@@ -60,6 +67,16 @@ def next_steps(record: Mapping[str, Any]) -> list[Step]:
         title = "Measure the accuracy after fine-tuning" + (f" of the first {len(trainable)}" if trainable[1:] else "")
         steps.append(Step(title, shlex.join(["transferability", "validate", _target(made), *options]), "sh"))
     return steps
+
+
+def _use_as_it_is(entry: Mapping[str, Any], made: Mapping[str, Any]) -> list[Step]:
+    """Return the command that writes the features of an encoder; none of what is in memory, or is a file of them."""
+    identifier, layer = _identifier(entry), entry.get("layer")
+    if ":" not in identifier or identifier.startswith("features:") or not _PLAIN.fullmatch(f"{identifier}{layer}"):
+        return []
+    words = ["transferability", "extract", _target(made), "--encoder", identifier]
+    words += [] if layer is None else ["--layer", str(layer)]
+    return [Step(f"Write the features of {identifier}, and train a linear classifier on them", shlex.join(words), "sh")]
 
 
 def _identifier(entry: Mapping[str, Any]) -> str:

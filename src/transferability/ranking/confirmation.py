@@ -89,7 +89,10 @@ class Confirmation:
 
     @property
     def best(self) -> Confirmed | None:
-        """The encoder to take; None where none could be fine-tuned."""
+        """The most accurate of those that were fine-tuned; None where none could be.
+
+        It says nothing of encoders that cannot be fine-tuned, which may be more accurate as they are.
+        """
         return next((each for each in self.entries[:1] if each.accuracy is not None), None)
 
     @cached_property

@@ -58,7 +58,7 @@ def with_confirmation(record: Mapping[str, Any], confirmation: Confirmation) -> 
     return {**record, "ranking": entries, "confirmation": confirmation.to_dict()}
 
 
-_OF_CONFIRMATION = ("confirmed_accuracy", "expected_accuracy", "expected_accuracy_low", "expected_accuracy_high")
+_OF_CONFIRMATION = tuple(f"{name}_accuracy{end}" for name in ("confirmed", "expected") for end in ("", "_low", "_high"))
 
 
 def _by_row(confirmation: Confirmation) -> dict[str, dict[str, Any]]:

@@ -111,7 +111,7 @@ class Ranking:
 
     @property
     def best(self) -> Ranked:
-        """The encoder to take: the most accurate after fine-tuning where some were fine-tuned, else the first."""
+        """The most accurate of those that were fine-tuned (one that cannot be may do better as it is), or the first."""
         confirmed = None if self.confirmation is None else self.confirmation.best
         return self.entries[0] if confirmed is None else self[confirmed.row]
 

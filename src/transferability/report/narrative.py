@@ -15,6 +15,7 @@ from transferability._criteria import (
 )
 from transferability.display.columns import title_of
 from transferability.display.formats import amount, confidence, interval, number, percent
+from transferability.display.frozen import FrozenEncoder
 from transferability.display.race import how_many_left
 from transferability.report.relation_narrative import MEASURED_ON
 
@@ -39,6 +40,7 @@ def answer(
     truth: str | None,
     confirmation: Mapping[str, Any] | None = None,
     race: Mapping[str, Any] | None = None,
+    frozen: FrozenEncoder | None = None,
 ) -> dict[str, Any]:
     """Say which encoder to take, how sure that is and what being wrong would cost.
 
@@ -54,9 +56,11 @@ def answer(
         `Confirmation.to_dict()`: where some encoders were fine-tuned, the answer rests on that.
     race : mapping or None
         ``Ranking.provenance["race"]``: encoders that left have no entry.
+    frozen : FrozenEncoder or None
+        One that could not be fine-tuned, and is more accurate as it is than those that were.
     """
     if confirmation is not None and confirmation["best"] is not None:
-        return _confirmed_answer(target, entries, confirmation, race)
+        return _confirmed_answer(target, entries, confirmation, race, frozen)
     best = entries[0]
     known = any(entry["result"]["transferred_accuracy"] is not None for entry in entries)
     quantity = quantity_of(criterion, accuracy_known=known)
@@ -88,7 +92,11 @@ def _headline(target: str, tuned: Mapping[str, Any], confirmation: Mapping[str, 
 
 
 def _confirmed_answer(
-    target: str, entries: Sequence[Entry], confirmation: Mapping[str, Any], race: Mapping[str, Any] | None
+    target: str,
+    entries: Sequence[Entry],
+    confirmation: Mapping[str, Any],
+    race: Mapping[str, Any] | None,
+    frozen: FrozenEncoder | None,
 ) -> dict[str, Any]:
     """Say which encoder to take after some were fine-tuned, and what the ranking had said."""
     tuned = next(each for each in confirmation["entries"] if each["encoder"] == confirmation["best"])
@@ -100,6 +108,7 @@ def _confirmed_answer(
         sentence += f"; before fine-tuning, {first['name']} was first"
     if how_many_left(race):
         sentence += f"; {how_many_left(race)} before"
+    sentence += "." if frozen is None else f". {frozen.in_words}"
     low, high = tuned["interval"]
     fact = {
         "label": "Fine-tuned accuracy",
@@ -111,10 +120,15 @@ def _confirmed_answer(
         f"{each['encoder']}: {each['note'].removesuffix('.')}" for each in confirmation["entries"] if each.get("note")
     ]
     notes = [{"label": OF_FINE_TUNING, "value": "notes", "note": "; ".join(said)}] if said else []
+    headline = _headline(target, tuned, confirmation, best["result"].get("chance"))
+    if frozen is not None:
+        headline = f"Take {frozen.encoder} as it is for {target}."
+        fact["note"] = f"of {tuned['encoder']}; {fact['note']}"
+        best = next(each for each in entries if each["name"] == frozen.encoder)
     known = any(entry["result"]["transferred_accuracy"] is not None for entry in entries)
     facts = _facts(best, TRANSFERRED_ACCURACY if known else BOUND)
     return {
-        "headline": _headline(target, tuned, confirmation, best["result"].get("chance")),
+        "headline": headline,
         "sentence": sentence,
         "facts": [fact, *notes, *facts, *_race_fact(race)],
     }

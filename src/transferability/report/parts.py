@@ -12,6 +12,7 @@ from transferability.agreement import agreement
 from transferability.display.column_table import Column
 from transferability.display.columns import column_named, columns_of, shown_columns
 from transferability.display.front import mark_front
+from transferability.display.frozen import better_frozen
 from transferability.display.next_steps import next_steps
 from transferability.display.race import race_cells, race_headings, race_in_words
 from transferability.display.tables import agreement_table, front_table, grid
@@ -73,7 +74,13 @@ def ranking_part(
         "criterion": record["criterion"],
         "quantity": quantity,
         "answer": answer(
-            record["target"], record["criterion"], entries, truth, record.get("confirmation"), made.get("race")
+            record["target"],
+            record["criterion"],
+            entries,
+            truth,
+            record.get("confirmation"),
+            made.get("race"),
+            better_frozen(record),
         ),
         "entries": entries,
         "columns": [_heading(column) for column in shown],

@@ -19,6 +19,7 @@ from transferability.display.next_steps import next_steps
 from transferability.features import write_features
 from transferability.pipeline import Settings, rank
 from transferability.pipeline.rank_encoders import RankingInterrupted
+from transferability.ranking.confirmation import Confirmation, Confirmed
 from transferability.report.folder import remove_stale, write_readme
 
 Run = Callable[..., tuple[int, str, str]]
@@ -235,6 +236,37 @@ def test_confirmation_is_proposed_for_the_first_three_that_can_be_trained(
     }
     commands = [step.code for step in next_steps(record) if step.language == "sh"]
     assert commands == ([] if count is None else [f"transferability rank photos --confirm {count}"])
+
+
+def test_a_function_that_does_better_as_it_is_is_the_answer(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The frozen function, though another one was fine-tuned; and fewer were fine-tuned than was asked for."""
+
+    def confirm_first(*arguments: Any) -> Confirmation:
+        entries = (Confirmed("python:answering:rows", 0.3), Confirmed("px", None, note="passed over: a function."))
+        return Confirmation("digits", 20, entries, (12,), n_ranked=2)
+
+    monkeypatch.setattr("transferability.cli.rank.confirm_first", confirm_first)
+    files = ("--out", "results", "--csv", "table.csv")
+    code, _, err = run(*RANK, "--confirm", "2", *files)
+    assert code == 3
+    record = json.loads(Path("results/ranking.json").read_text("utf-8"))
+    assert record["confirmation"]["best"] == "python:answering:rows"
+    (px,) = [entry for entry in record["ranking"] if entry["encoder"] == "px"]
+    assert px["probe"]["accuracy"] > 0.3
+    said = f"px cannot be fine-tuned; a linear classifier on its features is right in {px['probe_accuracy']:.1%}"
+    said = said.replace("%", " %") + ", more than that: take it as it is."
+    assert said in " ".join(err.split())
+    assert "Next: Write the features of python:answering:pixels" in " ".join(err.split())
+    report = Path("results/report.md").read_text("utf-8")
+    assert "## Take px as it is for digits." in report
+    assert "python:answering:rows is right in 30.0% of 20 rows" in report
+    assert said in report
+    rows = {row["encoder"]: row for row in csv.DictReader(Path("table.csv").read_text("utf-8").splitlines())}
+    low, high = record["confirmation"]["entries"][0]["interval"]
+    assert float(rows["python:answering:rows"]["confirmed_accuracy_low"]) == low
+    assert float(rows["python:answering:rows"]["confirmed_accuracy_high"]) == high
+    assert rows["px"]["confirmed_accuracy_low"] == ""
+    assert run(*RANK, "--confirm", "1", *files)[0] == 0
 
 
 def test_names_that_cannot_be_pasted_are_in_no_code() -> None:

@@ -98,8 +98,25 @@ def test_what_is_confirmed_is_the_whole_encoder(by_layers, monkeypatch) -> None:
     assert confirmed.records[2]["confirmed_accuracy"] == 0.9
     assert found.of("big/layer=1") == found.of("big") == found.entries[0]
     assert Confirmation.from_dict(found.to_dict()) == found
-    (part_of_report,) = summarize(confirmed)["parts"]
+    no_probes = replace(confirmed, entries=tuple(replace(each, probe=None) for each in confirmed))
+    (part_of_report,) = summarize(no_probes)["parts"]
     assert part_of_report["answer"]["headline"] == f"Take big for {confirmed.target}."
+    (part_of_report,) = summarize(confirmed)["parts"]  # of "small" a linear probe is right in more than 90 %
+    assert part_of_report["answer"]["headline"] == f"Take small/layer=2 as it is for {confirmed.target}."
+    lows = [row["confirmed_accuracy_low"] for row in confirmed.frame()]
+    highs = [row["confirmed_accuracy_high"] for row in confirmed.frame()]
+    interval = found.intervals[0]
+    assert interval is not None
+    assert lows == [None, None, interval.low, None]
+    assert highs == [None, None, interval.high, None]
+
+
+@pytest.mark.parametrize(("top", "fewer"), [(1, False), (2, False), (3, True), (9, True), (None, False)])
+def test_fewer_encoders_than_asked_for_are_told_by_the_exit_code(top, fewer) -> None:
+    entries = (Confirmed("a", 0.9), Confirmed("b", 0.8), Confirmed("c", None, note="no memory"))
+    assert cli.fewer_were_tuned(Confirmation("t", 10, entries, (12,)), top) is fewer
+    assert cli.fewer_were_tuned(Confirmation("t", 10, entries[:2], (12,)), top) is False
+    assert cli.fewer_were_tuned(None, top) is False
 
 
 def test_other_data_with_as_many_rows_are_refused(tmp_path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from transferability.display.frozen import FrozenEncoder
 from transferability.errors import TaskError
 from transferability.ranking.confirmation import Confirmation, Confirmed
 from transferability.ranking.entry import LinearProbe, Ranked
@@ -157,6 +158,25 @@ def test_no_encoder_is_recommended_that_is_not_above_chance_after_fine_tuning(ac
     confirmation = Confirmation("t", 100, (*tuned, Confirmed("c", None, note="it cannot")), (3, 12)).to_dict()
     entries = [entry("b", 2.0, 0.4), entry("a", 2.1, 0.3), entry("c", 2.2, 0.2)]
     assert answer("t", "transferred_accuracy", entries, None, confirmation)["headline"] == headline
+
+
+def test_the_answer_names_an_encoder_that_does_better_as_it_is() -> None:
+    tuned = (Confirmed("a", 0.793, 0.7, 12, finished=True), Confirmed("pixels", None, note="it cannot"))
+    confirmation = Confirmation("t", 100, tuned, (12,)).to_dict()
+    entries = [entry("pixels", 2.0, 0.97), entry("a", 2.1, 0.3)]
+    plain = answer("t", "transferred_accuracy", entries, None, confirmation)
+    assert plain["headline"] == "Take a for t."
+    assert plain["sentence"].endswith("; before fine-tuning, pixels was first.")
+    frozen = FrozenEncoder("pixels", 0.96, "pixels cannot be fine-tuned: take it as it is.")
+    found = answer("t", "transferred_accuracy", entries, None, confirmation, frozen=frozen)
+    assert found["headline"] == "Take pixels as it is for t."
+    assert found["sentence"] == f"{plain['sentence']} {frozen.in_words}"
+    assert found["facts"][0]["note"].startswith("of a; on new data ")
+    shown = {fact["label"]: fact["value"] for fact in found["facts"]}
+    assert shown["Transferred accuracy"] == "97.0 %"  # of what is to be taken
+    at_chance = Confirmation("t", 100, (Confirmed("a", 0.1, 0.1, 12, finished=True),), (12,)).to_dict()
+    found = answer("t", "transferred_accuracy", entries, None, at_chance, frozen=frozen)
+    assert found["headline"] == "Take pixels as it is for t."
 
 
 unsure = {"standing": None}
