@@ -273,6 +273,12 @@ def test_likelihood_units():
     assert Likelihood(torch.tensor([800.0]), torch.zeros(1), torch.zeros(1), 4).perplexity(1) == math.inf
 
 
+def test_times_reach_both_ends_in_continuous_time():
+    t = sample_times(Absorbing(3, ContinuousSchedule("linear")), 20_000, torch.Generator().manual_seed(0))
+    assert 1e-5 <= float(t.min()) < 1e-4
+    assert 1 - 1e-4 < float(t.max()) <= 1 - 1e-6
+
+
 def test_times_are_stratified():
     process = Uniform(3, linear_betas(100))
     t = sample_times(process, 50, torch.Generator().manual_seed(0))
