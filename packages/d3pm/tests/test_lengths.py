@@ -22,6 +22,7 @@ from d3pm.data import Batch, Dataset, DataSpec
 from d3pm.encoder import DiffusionEncoder
 from d3pm.errors import OptionError, TruncationWarning
 from d3pm.evaluation import evaluate
+from d3pm.importance import TimeImportance
 from d3pm.likelihood import Likelihood
 from d3pm.losses import training_loss
 from d3pm.training import train
@@ -65,6 +66,24 @@ def test_the_loss_leaves_padding_out(kind):
         g = torch.Generator().manual_seed(0)
         results.append(training_loss(Objective(kind), process, peeking(5, []), x_0, g, attention_mask=mask)[0])
     torch.testing.assert_close(*results)
+
+
+class Kept(TimeImportance):
+    """Even, and keeps the losses that it was to learn from."""
+
+    def update(self, shares, losses):
+        self.losses = losses
+
+
+def test_times_are_drawn_by_losses_without_padding():
+    process, importance, losses = Absorbing(5, inverse_betas(10)), Kept(10), []
+    for filler in (0, 3):
+        x_0 = torch.where(REAL, torch.arange(18).reshape(3, 6) % 4, filler)
+        objective, g = Objective("bound", cross_entropy=0.1), torch.Generator().manual_seed(0)
+        training_loss(objective, process, peeking(5, []), x_0, g, attention_mask=REAL, importance=importance)
+        losses.append(importance.losses)
+    assert torch.equal(*losses)
+    assert bool((losses[0] > 0).all())
 
 
 @pytest.mark.parametrize("n_times", [None, 4])

@@ -21,7 +21,7 @@ from d3pm import (
 from d3pm.errors import OptionError, TokenError
 from d3pm.likelihood import Likelihood, time_grid
 from d3pm.losses import continuous_bound_term, masked_bound_term, sample_times
-from d3pm.sampling import sample
+from d3pm.sampling import sample, sampling_times
 from reference import golden
 
 
@@ -45,16 +45,17 @@ def states(n_states, length):
     return torch.tensor(list(itertools.product(range(n_states), repeat=length)))
 
 
-def exact_model(process, denoiser, length, step, mode, first):
+def exact_model(process, denoiser, length, step, mode, first, times=None):
     """p_θ(x_0) for all x_0 by following every path over all K^D states."""
+    times = times or [*time_grid(process.n_steps, step), 0]
     every = states(process.n_states, length)
     p = torch.ones(len(every), dtype=torch.float64)
     for position in range(length):
         p = p * process.prior[every[:, position]]
-    for t in time_grid(process.n_steps, step):
-        logits = denoiser(every, torch.full((len(every),), t / process.n_steps))
-        reverse = process.reverse(every, logits, t, step=step, mode=mode)  # (states, D, K)
-        if t <= step and first == "direct":
+    for t, s in itertools.pairwise(times):
+        logits = denoiser(every, torch.full((len(every),), t / process.final_time))
+        reverse = process.reverse(every, logits, t, step=t - s, mode=mode)  # (states, D, K)
+        if s == 0 and first == "direct":
             reverse = logits.softmax(-1)
         kernel = torch.ones(len(every), len(every), dtype=torch.float64)
         for position in range(length):
@@ -63,17 +64,18 @@ def exact_model(process, denoiser, length, step, mode, first):
     return every, p
 
 
-def exact_bound(process, denoiser, x_0, step, mode, first):
+def exact_bound(process, denoiser, x_0, step, mode, first, times=None):
     """L_vb of one x_0, the expectation over x_t taken exactly."""
     from d3pm.losses import bound_term
 
-    every = states(process.n_states, len(x_0))
+    every, times = states(process.n_states, len(x_0)), times or [*time_grid(process.n_steps, step), 0]
     total = process.prior_kl()[x_0].sum()
-    for t in time_grid(process.n_steps, step):
+    for t, s in itertools.pairwise(times):
         q = process.cumulative(t)[x_0[None, :], every].prod(-1)
         x_t, weight = every[q > 0], q[q > 0]
-        logits = denoiser(x_t, torch.full((len(x_t),), t / process.n_steps)).log_softmax(-1)
-        term = bound_term(process, x_t, x_0.expand_as(x_t), logits, torch.tensor(t), step=step, mode=mode, first=first)
+        logits = denoiser(x_t, torch.full((len(x_t),), t / process.final_time)).log_softmax(-1)
+        time = torch.tensor(t)
+        term = bound_term(process, x_t, x_0.expand_as(x_t), logits, time, step=t - s, mode=mode, first=first)
         total = total + (weight * term.sum(-1)).sum()
     return float(total)
 
@@ -271,6 +273,51 @@ def test_likelihood_units():
     assert result.standard_error == pytest.approx(math.sqrt(2) / math.sqrt(2) / 4)
     assert len(Likelihood.concatenate([result, result]).nats) == 4
     assert Likelihood(torch.tensor([800.0]), torch.zeros(1), torch.zeros(1), 4).perplexity(1) == math.inf
+
+
+GRIDS = {
+    "even": (lambda: Absorbing(3, inverse_betas(3)), 2, "even", "direct"),  # [3, 2, 0], where step=2 is [3, 1, 0]
+    "uniform": (lambda: Uniform(3, linear_betas(7, 0.2, 0.9)), 3, "even", "direct"),
+    "cosine": (lambda: Uniform(3, linear_betas(10, 0.2, 0.9)), 4, "cosine", "eq4"),
+    "continuous": (lambda: Uniform(3, ContinuousSchedule("cosine")), 3, "even", "eq4"),
+    "masks, continuous": (lambda: Absorbing(3, ContinuousSchedule("linear")), 3, "cosine", "eq4"),
+}
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_the_law_that_is_sampled_can_be_bounded(name):
+    """At the sampler's own times: the bound is at least the cost under the law of the samples, and the estimate it."""
+    build, n_steps, grid, first = GRIDS[name]
+    process = build()
+    forbid = 2 if isinstance(process, Absorbing) else None
+    denoiser, conventions = contextual(3, forbid), Conventions(first=first)
+    denoiser.forbid = forbid
+    times, g = sampling_times(process, n_steps, grid), torch.Generator().manual_seed(0)
+    every, p = exact_model(process, denoiser, 2, 1, "joint", first, times)
+    x = sample(process, denoiser, (20_000, 2), n_steps=n_steps, grid=grid, conventions=conventions, generator=g)
+    found = torch.bincount(x @ torch.tensor([3, 1]), minlength=9) / len(x)
+    assert float((found - p).abs().sum() / 2) < 0.015
+    x_0 = torch.tensor([0, 1])
+    exact = exact_bound(process, denoiser, x_0, 1, "joint", first, times)
+    assert exact >= -math.log(float(p[(every == x_0).all(-1)])) - 1e-9
+    for n_times in (None, 2):
+        result = negative_log_likelihood(
+            process, denoiser, x_0.expand(4000, 2), times=times, n_times=n_times, conventions=conventions, generator=g
+        )
+        error = float(result.nats.std()) / math.sqrt(4000)
+        assert float(result.nats.mean()) == pytest.approx(exact, abs=5 * error + 1e-6)
+
+
+@pytest.mark.parametrize("times", [[3, 1, 0], [4, 2], [4, 4, 0], [4, 1.5, 0], [0], []])
+def test_times_that_no_sampler_visits_are_refused(times):
+    with pytest.raises(OptionError, match="`times` must fall from 4 to 0"):
+        negative_log_likelihood(Uniform(3, linear_betas(4)), contextual(3), torch.tensor([[0, 1]]), times=times)
+
+
+def test_times_reach_both_ends_in_continuous_time():
+    t = sample_times(Absorbing(3, ContinuousSchedule("linear")), 20_000, torch.Generator().manual_seed(0))
+    assert 1e-5 <= float(t.min()) < 1e-4
+    assert 1 - 1e-4 < float(t.max()) <= 1 - 1e-6
 
 
 def test_times_are_stratified():

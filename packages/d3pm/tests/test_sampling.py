@@ -242,6 +242,47 @@ def test_corrections_mend_few_steps(name):
     assert off[8] < 0.75 * off[0]
 
 
+def test_particles_are_drawn_anew_where_few_of_them_count_and_then_count_alike():
+    """Weights that have been spent on a draw must not be spent again in the next."""
+    from d3pm.infilling import _resampled
+
+    log_w = torch.tensor([[0.0, -40.0, -40.0, -40.0], [0.0, 0.1, 0.2, 0.3]], dtype=torch.float64)
+    x, left = _resampled(torch.arange(8)[:, None], log_w, torch.Generator().manual_seed(0))
+    assert x[:, 0].tolist() == [0, 0, 0, 0, 4, 5, 6, 7]
+    assert torch.equal(left.reshape(2, 4)[0], torch.zeros(4, dtype=torch.float64))
+    assert torch.equal(left.reshape(2, 4)[1], log_w[1])
+
+
+def test_corrections_leave_given_tokens_and_the_end_alone():
+    """The net sees what is given clean in each of its runs, and no correction comes after the last step."""
+    process, shown = Absorbing(3, inverse_betas(4)), []
+
+    def net(x_t, time, condition=None):
+        shown.append((float(time[0]), x_t.clone()))
+        return Masked()(x_t, time)
+
+    net.forbid = 2  # type: ignore[attr-defined]
+    given, keep = torch.tensor([[1, 0]]).expand(200, 2), torch.tensor([[True, False]]).expand(200, 2)
+    g = torch.Generator().manual_seed(0)
+    sample(process, net, (200, 2), n_corrections=2, given=given, keep=keep, generator=g)
+    assert [time for time, _ in shown] == [1.0] * 3 + [0.75] * 3 + [0.5] * 3 + [0.25]
+    assert all(bool((x[:, 0] == 1).all()) for _, x in shown)
+
+
+def test_the_cache_tells_the_net_the_labels_of_what_it_is_run_on():
+    """Each example's token is its label: that of another would be seen. The net's logits are a view, not written to."""
+
+    class Labelled(Masked):
+        def __call__(self, x_t, time, condition=None):
+            law = torch.where(torch.arange(3) == condition[:, None] % 2, 0.0, -1e30).double()
+            return law[:, None].expand(*x_t.shape, 3)
+
+    labels = torch.arange(60) % 2
+    process, g = Absorbing(3, inverse_betas(10)), torch.Generator().manual_seed(0)
+    x = sample(process, Labelled(), (60, 4), condition=labels, generator=g)
+    assert torch.equal(x, labels[:, None].expand(60, 4))
+
+
 def test_infilling_of_a_masked_model_conditions_exactly():
     """Given the first token, the second follows p̃ with that token in sight."""
     process, denoiser = Absorbing(3, inverse_betas(4)), Masked()

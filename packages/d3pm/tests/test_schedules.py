@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from d3pm import (
+    Absorbing,
     ContinuousSchedule,
     cosine_betas,
     inverse_betas,
@@ -124,6 +125,13 @@ def test_continuous_rate_is_the_derivative(kind):
     torch.testing.assert_close(slope, schedule.rate(t.detach()), rtol=1e-9, atol=0)
     assert float(schedule.exponent(torch.tensor(0.0))) == 0
     assert math.exp(-float(schedule.exponent(torch.tensor(1.0)))) < 1e-8
+
+
+def test_the_time_of_a_ratio_of_masks():
+    """The earliest that has it, from the first step on: a net is never told of time 0, which it was not trained on."""
+    process = Absorbing(3, inverse_betas(10))
+    ratios = torch.tensor([0.0, 0.05, 0.1, 0.95, 1.0], dtype=torch.float64)
+    assert process.time_of_ratio(ratios).tolist() == pytest.approx([0.1, 0.1, 0.1, 1.0, 1.0])
 
 
 def test_errors():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -113,6 +113,7 @@ def negative_log_likelihood(
     x_0: Tensor,
     *,
     step: int = 1,
+    times: Sequence[float] | None = None,
     n_times: int | None = None,
     conventions: Conventions | None = None,
     condition: Tensor | None = None,
@@ -125,10 +126,13 @@ def negative_log_likelihood(
     ----------
     x_0 : integer tensor of shape (B, …)
     step : int, default=1
-        Steps taken at once [§3.3]: the bound of the model that samples T/step times.
+        Steps taken at once [§3.3]: the bound of the model that samples at T, T − step, …, 0.
+    times : sequence of numbers, optional
+        The bound of the model that samples at these times, from T (1.0) to 0, in place of `step`:
+        `sampling_times(process, n_steps, grid)` for what `sample` draws with so many steps. In continuous time too.
     n_times : int, optional
         Run the net about so many times per example instead of once for each of the T times, at random times; unbiased.
-        Always so in continuous time (128 by default).
+        Always so in continuous time without `times` (128 by default).
     conventions : Conventions, optional
         The denoiser's own by default.
     attention_mask : bool tensor of shape (B, N), optional
@@ -145,18 +149,16 @@ def negative_log_likelihood(
     times, where neighbours are paired; those differ a little in their means, which errs on the large side.
     """
     conventions = conventions_of(denoiser, conventions).check(process)
-    if process.n_steps is None and step != 1:
-        message = f"`step` must be 1 in continuous time, which has no steps to take at once; got {step}."
-        raise OptionError(message)
+    visited = _visited(process, conventions, step, times, x_0.device)
     x_0 = process.check_tokens(x_0)
     batch, device = len(x_0), x_0.device
     prior = process.prior_kl().to(device)[x_0]
     prior = (prior if attention_mask is None else prior * attention_mask).reshape(batch, -1).sum(-1)
     nats = torch.zeros(batch, dtype=torch.float64, device=device)
     variance = torch.zeros_like(nats)
-    for pair, weight in _pairs_of_times(process, batch, step, n_times, generator, device):
+    for pair, weight in _pairs_of_times(visited, batch, n_times, generator, device):
         first, second = (
-            weight * _term(process, denoiser, conventions, x_0, t, step, condition, attention_mask, generator)
+            weight * _term(process, denoiser, conventions, x_0, t, visited, condition, attention_mask, generator)
             for t in pair
         )
         nats = nats + first + second
@@ -165,13 +167,38 @@ def negative_log_likelihood(
     return Likelihood(nats + prior, prior, variance, x_0[0].numel(), lengths)
 
 
+def _visited(
+    process: Process, conventions: Conventions, step: int, times: Sequence[float] | None, device: torch.device
+) -> Tensor | None:
+    """Return the times of the model's steps, from 0 to T; None for all of continuous time."""
+    if times is None:
+        if process.n_steps is None:
+            if step != 1:
+                message = f"`step` must be 1 in continuous time, which has no steps to take at once; got {step}."
+                raise OptionError(message)
+            return None
+        return torch.tensor([*time_grid(process.n_steps, step), 0], device=device).flip(0)
+    dtype = torch.float64 if process.n_steps is None else torch.int64
+    visited = torch.tensor(list(times), dtype=torch.float64).flip(0)
+    good = len(visited) > 1 and bool((visited.diff() > 0).all()) and float(visited[0]) == 0
+    if not good or float(visited[-1]) != process.final_time or bool((visited.to(dtype) != visited).any()) or step != 1:
+        message = (
+            f"`times` must fall from {process.final_time} to 0, without `step`; got {list(times)}. See sampling_times."
+        )
+        raise OptionError(message)
+    if conventions.mode == "score":
+        message = "`times` must be None with `mode` = 'score', whose bound is that of continuous time."
+        raise OptionError(message)
+    return visited.to(dtype).to(device)
+
+
 def _term(
     process: Process,
     denoiser: Denoiser,
     conventions: Conventions,
     x_0: Tensor,
     t: Tensor,
-    step: int,
+    visited: Tensor | None,
     condition: Tensor | None,
     attention_mask: Tensor | None,
     generator: torch.Generator | None,
@@ -181,19 +208,19 @@ def _term(
     logits = ask(denoiser, x_t, fraction(process, t), condition, attention_mask)
     check_numbers(logits, "logits")
     log_p = conventions.read(logits if logits.dtype == torch.float64 else logits.float())
-    if process.n_steps is None:
+    if visited is None:
         term = continuous_bound_term(process, x_t, x_0, log_p, t, mode=conventions.mode)
     else:
         mode, first = conventions.mode, conventions.first
+        step = t - visited[torch.searchsorted(visited, t.contiguous()) - 1]
         term = bound_term(process, x_t, x_0, log_p, t, step=step, mode=mode, first=first)
     term = term if attention_mask is None else torch.where(attention_mask, term, 0.0)
     return term.reshape(len(x_0), -1).double().sum(-1)
 
 
 def _pairs_of_times(
-    process: Process,
+    visited: Tensor | None,
     batch: int,
-    step: int,
     n_times: int | None,
     generator: torch.Generator | None,
     device: torch.device,
@@ -202,12 +229,12 @@ def _pairs_of_times(
     if n_times is not None and n_times < 2:
         message = f"`n_times` must be at least 2; got {n_times}."
         raise OptionError(message)
-    if process.n_steps is None:
+    if visited is None:
         n_pairs = math.ceil((n_times or 128) / 2)
         for shares in _parts(n_pairs, batch, generator, device):
             yield shares.clamp(1e-5, 1 - 1e-6), 1 / (2 * n_pairs)
         return
-    grid = torch.tensor(time_grid(process.n_steps, step), device=device)
+    grid = visited[1:].flip(0)
     if n_times is not None and n_times < len(grid):
         # The last step, L_0, is unlike the others and always visited.
         others, n_pairs = grid[:-1], max(1, math.ceil(n_times / 2) - 1)

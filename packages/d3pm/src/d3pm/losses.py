@@ -47,7 +47,7 @@ def bound_term(
     log_p: Tensor,
     t: Tensor,
     *,
-    step: float = 1,
+    step: float | Tensor = 1,
     mode: Mode = "joint",
     first: First = "eq4",
 ) -> Tensor:
@@ -60,7 +60,7 @@ def bound_term(
     log_p : tensor of shape (B, …, K)
         log p̃(x_0 | x_t), normalised: a net's logits.log_softmax(-1).
     t : tensor of shape (B,) or ()
-    step : int or float, default=1
+    step : int, float or tensor like t, default=1
     mode, first
         See `Conventions`: L_0 is −log p_θ(x_0 | x_1) by equation 4, or "direct" −log p̃(x_0 | x_1).
 
@@ -69,7 +69,7 @@ def bound_term(
     tensor of shape (B, …), nats
     """
     time = process.spread(t, x_t)
-    s = (time - step).clamp(min=0)
+    s = (process.spread(t - step, x_t)).clamp(min=0)
     term = process.kl(x_t, x_0, log_p, s, time, mode)
     if first == "direct":
         term = torch.where(s == 0, cross_entropy(log_p, x_0), term)

@@ -230,7 +230,10 @@ class _Cached:
         if not self.on:
             return ask(self.denoiser, x, time, self.condition, self.real)
         if self.last is None or self.logits is None:
-            self.logits = ask(self.denoiser, x, time, self.condition, self.real)
+            # Written to below: neither the net's own tensor nor a view of one that examples share.
+            self.logits = ask(self.denoiser, x, time, self.condition, self.real).clone(
+                memory_format=torch.contiguous_format
+            )
         else:
             new = (x != self.last).flatten(1).any(-1)
             if bool(new.any()):
