@@ -23,6 +23,13 @@ def test_arrays_of_pictures(tmp_path):
     every = np.concatenate([dataset.train, dataset.test])
     assert sorted(map(bytes, every)) == sorted(map(bytes, PICTURES))
     assert load("images", tmp_path / "x.npy", size=4).spec.shape == (4, 4, 3)
+    np.save(tmp_path / "single.npy", np.uint8(3))
+    with pytest.raises(DataError, match="row per picture"):
+        load("images", tmp_path / "single.npy")
+    np.save(tmp_path / "five.npy", np.concatenate([PICTURES, PICTURES[..., :2]], -1))
+    assert load("images", tmp_path / "five.npy").spec.shape == (8, 8, 5)
+    with pytest.raises(DataError, match=r"`data\.size` must be 0 for pictures of 5 channels"):
+        load("images", tmp_path / "five.npy", size=4)
     # Without labels there is no class to tell, and one class says nothing either.
     np.savez(tmp_path / "bare.npz", images=PICTURES)
     np.savez(tmp_path / "one.npz", images=PICTURES, labels=np.zeros(20, dtype=np.int64))
@@ -49,6 +56,8 @@ def test_arrays_of_pictures(tmp_path):
             "one per picture",
         ),
         ({"pictures": PICTURES}, "neither"),
+        ({"images": np.uint8(3)}, "row per picture; images"),
+        ({"images": PICTURES, "labels": np.int64(3)}, "row per picture; labels"),
     ],
 )
 def test_arrays_that_are_no_pictures(tmp_path, arrays, named):

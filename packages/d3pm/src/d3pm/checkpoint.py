@@ -119,7 +119,7 @@ def load_checkpoint(path: str | Path, device: torch.device | str = "cpu", proces
             tensors = upgraded_tensors(tensors, values["net"].get("kind", "unet"), spec.n_classes)
         config = Config.from_dict(values, str(path))
         step, described = int(header["step"]), json.loads(header["process"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         message = f"`checkpoint` {path} has a damaged header ({error}). Train or copy it again."
         raise CheckpointError(message) from error
     stored = {key: tensors[f"process.{key}"] for key in ("betas", "alphas", "rate") if f"process.{key}" in tensors}

@@ -7,7 +7,7 @@ from typing import Literal
 
 from d3pm.conventions import Conventions
 from d3pm.counted import masks_linearly
-from d3pm.errors import OptionError, check_choice
+from d3pm.errors import OptionError, check_choice, check_number
 from d3pm.processes.absorbing import Absorbing
 from d3pm.processes.base import Process
 
@@ -48,8 +48,9 @@ class Objective:
         if self.times == "importance" and self.kind not in ("bound", "masked"):
             message = f"`times` = 'importance' needs `kind` = 'bound' or 'masked'; got {self.kind!r}."
             raise OptionError(message)
-        if self.cross_entropy < 0 or not 0 <= self.low < self.high <= 1:
-            message = f"`cross_entropy` must be ≥ 0 and 0 ≤ low < high ≤ 1; got {self}."
+        check_number(self.cross_entropy, "cross_entropy", 0)
+        if not 0 <= self.low < self.high <= 1:
+            message = f"`low` and `high` must be 0 ≤ low < high ≤ 1; got {self}."
             raise OptionError(message)
 
     def check(self, process: Process, conventions: Conventions) -> None:

@@ -95,9 +95,13 @@ def _from_arrays(path: Path, size: int) -> Pictures:
     if not size or pictures.train.dtype != np.uint8 or pictures.train.ndim not in (3, 4):
         return pictures
     image = require_extra("PIL.Image", "data", "scaling pictures")
+    channels = pictures.train.shape[-1] if pictures.train.ndim == 4 else 1
+    if channels not in (1, 3, 4):
+        message = f"`data.size` must be 0 for pictures of {channels} channels, which are not scaled; got {size}."
+        raise DataError(message)
     scaled = []
     for part in (pictures.train, pictures.test):
-        opened = [image.fromarray(x.squeeze(-1) if x.shape[-1] == 1 else x) for x in part]
+        opened = [image.fromarray(x.squeeze(-1) if x.ndim == 3 and x.shape[-1] == 1 else x) for x in part]
         scaled.append(stack_pictures(opened, size, [""] * len(part)))
     train, test = scaled
     return pictures._replace(train=train, test=test)
@@ -107,12 +111,17 @@ def _read_arrays(path: Path) -> Pictures:
     try:
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
-            return split_pictures(loaded, None, len(loaded) * 9 // 10)
-        with loaded as archive:
-            arrays = {key: archive[key] for key in archive.files if key in KEYS}
+            arrays = {"images": loaded}
+        else:
+            with loaded as archive:
+                arrays = {key: archive[key] for key in archive.files if key in KEYS}
     except (OSError, ValueError, EOFError, TypeError) as error:
         message = f"`path` must be an .npz or .npy file or a folder of pictures; {path} cannot be read as one: {error}."
         raise DataError(message) from error
+    single = next((key for key, array in arrays.items() if not array.ndim), None)
+    if single is not None:
+        message = f"`path` must hold arrays with a row per picture; {single} of {path} is a single value."
+        raise DataError(message)
     if "x_train" in arrays and "x_test" in arrays:
         return Pictures(arrays["x_train"], arrays.get("y_train"), arrays["x_test"], arrays.get("y_test"))
     if "images" in arrays:

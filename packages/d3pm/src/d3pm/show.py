@@ -69,6 +69,12 @@ def _check_files(spec: DataSpec, out: Path | None, progress: Path | None) -> Non
     if progress is not None and spec.modality != "image":
         message = "`progress` draws pictures; this model writes text."
         raise OptionError(message)
+    if progress is not None and progress.suffix != ".png":
+        message = f"`progress` must end in .png; got {progress}."
+        raise OptionError(message)
+    if progress is not None and out is not None and progress.resolve() == out.resolve():
+        message = f"`progress` must be another file than `out`; both are {out}."
+        raise OptionError(message)
     if out is None and spec.modality == "image":
         message = "`out` must name a .png or .npz file for pictures."
         raise OptionError(message)

@@ -17,6 +17,7 @@ __all__ = ["Grid", "Watcher", "sampling_times", "time_tensor"]
 
 Grid = Literal["even", "cosine"]
 Watcher = Callable[[float, Tensor], None]
+MOST = 1_000_000  # steps in continuous time: a slip of the pen is told at once
 
 
 def sampling_times(process: Process, n_steps: int | None = None, grid: Grid = "even") -> list[float]:
@@ -38,8 +39,10 @@ def sampling_times(process: Process, n_steps: int | None = None, grid: Grid = "e
     """
     check_choice(grid, ("even", "cosine"), "grid")
     n = n_steps or process.n_steps or 100
-    if n < 1 or (process.n_steps is not None and n > process.n_steps):
-        message = f"`n_steps` must be from 1 to T = {process.n_steps}; got {n}."
+    most = process.n_steps or MOST
+    if not 1 <= n <= most:
+        limit = f"T = {most}" if process.n_steps else f"{most:,} in continuous time"
+        message = f"`n_steps` must be from 1 to {limit}; got {n}."
         raise OptionError(message)
     shares = [1 - i / n for i in range(n + 1)]
     if grid == "cosine":

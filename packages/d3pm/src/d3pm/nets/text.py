@@ -45,6 +45,7 @@ class Transformer(nn.Module):
         super().__init__()
         for name, value in (("width", width), ("n_layers", n_layers), ("n_heads", n_heads), ("hidden", hidden)):
             check_number(value, name, 1, whole=True)
+        check_number(dropout, "dropout", 0, 1)
         if width % n_heads:
             message = f"`width` must be a multiple of n_heads; got {width} and {n_heads}."
             raise OptionError(message)
@@ -139,6 +140,7 @@ class DilatedConv(nn.Module):
     ) -> None:
         super().__init__()
         check_number(width, "width", 1, whole=True)
+        check_number(dropout, "dropout", 0, 1)
         for dilation in check_list(dilations, "dilations"):
             check_number(dilation, "dilations", 1, whole=True)
         if check_number(kernel, "kernel", 1, whole=True) % 2 == 0:

@@ -57,6 +57,7 @@ class UNet(nn.Module):
         super().__init__()
         check_number(width, "width", 1, whole=True)
         check_number(n_blocks, "n_blocks", 1, whole=True)
+        check_number(dropout, "dropout", 0, 1)
         for multiplier in check_list(multipliers, "multipliers"):
             check_number(multiplier, "multipliers", 1, whole=True)
         self.n_states, self.n_channels, self.width = n_states, n_channels, width
