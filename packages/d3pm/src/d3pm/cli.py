@@ -183,13 +183,15 @@ def evaluate(
 @app.command()
 def encode(
     checkpoint: CheckpointArgument,
-    out: Annotated[Path, typer.Option(help="An .npz of features and labels.")],
+    out: Annotated[Path, typer.Option(help="An .npz of features, labels and names of rows.")],
     data: DataOption = None,
     layer: Annotated[str | None, typer.Option(help="Layer; two thirds of the depth by default.")] = None,
     t: Annotated[float, typer.Option(help="Noise, a share of T.")] = 0.0,
     n_draws: Annotated[int, typer.Option(min=1, help="Noisy copies to average.")] = 1,
     pool: Annotated[str | None, typer.Option(help="mean, max or grid; grid for pictures by default.")] = None,
-    part: Annotated[str, typer.Option(help="train or test.")] = "test",
+    part: Annotated[
+        str | None, typer.Option(help="train, test or all; all of --data in its order, else test by default.")
+    ] = None,
     list_layers: Annotated[bool, typer.Option("--layers", help="Print the layers' names and stop.")] = False,
     threads: ThreadsOption = None,
     device: DeviceOption = None,

@@ -18,7 +18,7 @@ from d3pm.spec import DataSpec, match_classes
 from d3pm.tables import is_table, read_table
 from d3pm.text import learn_bpe, learn_unigram, words_per_token
 
-__all__ = ["load_text", "pad"]
+__all__ = ["as_stream", "encode_examples", "load_text", "pad", "read_text", "read_tokens", "say_cut"]
 
 TRAIN, TEST = 0.90, 0.95  # 5 % in between are left for choosing settings, as text8 is divided
 MOST_TOKENS = 2**20  # four times the largest vocabularies: what is beyond is no number of a token
@@ -54,8 +54,8 @@ def load_text(config: DataConfig, known: DataSpec | None = None) -> Dataset:
     if config.conditional:
         message = "`conditional` needs examples with a label each; set data.lines=true, or data.conditional=false."
         raise DataError(message)
-    stream, _ = _as_stream(spec, config, train.lines)
-    test_stream, words = _as_stream(spec, config, test.lines)
+    stream, _ = as_stream(spec, config, train.lines)
+    test_stream, words = as_stream(spec, config, test.lines)
     return _checked_stream(Dataset(spec, stream, test_stream, test_words=words))
 
 
@@ -63,6 +63,17 @@ def _from_file(path: Path, config: DataConfig) -> tuple[_Part, _Part]:
     if path.is_dir():
         message = f"`path` must name a text file or a folder that datasets' save_to_disk wrote; {path} is a folder."
         raise DataError(message)
+    text = read_text(path)
+    if config.kind == "tokens" or config.lines:
+        lines = [line for line in text.split("\n") if line.strip()]
+        first, last = int(len(lines) * TRAIN), int(len(lines) * TEST)
+        return _Part(lines[:first]), _Part(lines[last:])
+    first, last = int(len(text) * TRAIN), int(len(text) * TEST)
+    return _Part([text[:first]]), _Part([text[last:]])
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a UTF-8 file, with the line ends of Unix."""
     raw = path.read_bytes()
     try:
         text = raw.decode("utf-8-sig")
@@ -75,13 +86,7 @@ def _from_file(path: Path, config: DataConfig) -> tuple[_Part, _Part]:
     if "\0" in text:
         message = f"`path` must be a text file in UTF-8; {path} holds binary data."
         raise DataError(message)
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    if config.kind == "tokens" or config.lines:
-        lines = [line for line in text.split("\n") if line.strip()]
-        first, last = int(len(lines) * TRAIN), int(len(lines) * TEST)
-        return _Part(lines[:first]), _Part(lines[last:])
-    first, last = int(len(text) * TRAIN), int(len(text) * TEST)
-    return _Part([text[:first]]), _Part([text[last:]])
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _from_table(path: Path, config: DataConfig) -> tuple[_Part, _Part]:
@@ -116,7 +121,7 @@ def _spec(config: DataConfig, train: _Part) -> DataSpec:
     return spec
 
 
-def _as_stream(spec: DataSpec, config: DataConfig, lines: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+def as_stream(spec: DataSpec, config: DataConfig, lines: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Return one long stream of tokens, and the words that begin at each; lines of a vocabulary's tokens are ended."""
     text = "\n".join(lines) + ("\n" if config.kind == "tokens" and lines else "")
     encoded = spec.codec.encode(text)
@@ -192,11 +197,29 @@ def say_cut(cut: int, n: int, length: int, remedy: str = "") -> None:
 
 def _token_array(path: Path, config: DataConfig, known: DataSpec | None) -> Dataset:
     """Read integers: a stream (n,), or examples (n, N); of an .npz, x_train and x_test."""
-    if config.kind != "tokens":
-        message = f"`path` must name a text file for characters; {path} is an array. Set data.kind=tokens."
-        raise DataError(message)
     if config.conditional and known is None:
         message = f"`conditional` needs labels; the array {path} has none. Set data.conditional=false."
+        raise DataError(message)
+    parts = read_tokens(path, config)
+    if len(parts) == 1:
+        first, last = int(len(parts[0]) * TRAIN), int(len(parts[0]) * TEST)
+        parts = [parts[0][:first], parts[0][last:]]
+    train, test = parts
+    if not train.size or not test.size:
+        message = f"`path` must hold more tokens; {path} has {train.shape} to train on and {test.shape} to test on."
+        raise DataError(message)
+    spec = known or DataSpec("text", (config.length,), 2)
+    n_tokens = max(spec.n_tokens, int(max(train.max(), test.max())) + 1)
+    length = train.shape[1] if train.ndim == 2 else config.length
+    spec = dataclasses.replace(spec, shape=(length,), n_tokens=n_tokens, n_classes=0, classes=())
+    dataset = Dataset(spec, train, test)
+    return dataset if train.ndim == 2 else _checked_stream(dataset)
+
+
+def read_tokens(path: Path, config: DataConfig) -> list[np.ndarray]:
+    """Return the one array of tokens of a file, or x_train and x_test."""
+    if config.kind != "tokens":
+        message = f"`path` must name a text file for characters; {path} is an array. Set data.kind=tokens."
         raise DataError(message)
     try:
         loaded: Any = np.load(path, allow_pickle=False)
@@ -205,16 +228,14 @@ def _token_array(path: Path, config: DataConfig, known: DataSpec | None) -> Data
         message = f"`path` must be an array of integers; {path} cannot be read: {error}."
         raise DataError(message) from error
     if "x_train" in arrays and "x_test" in arrays:
-        train, test = arrays["x_train"], arrays["x_test"]
+        parts = [arrays["x_train"], arrays["x_test"]]
     elif len(arrays) == 1 and next(iter(arrays.values())).ndim:
-        (tokens,) = arrays.values()
-        first, last = int(len(tokens) * TRAIN), int(len(tokens) * TEST)
-        train, test = tokens[:first], tokens[last:]
+        parts = list(arrays.values())
     else:
         shapes = ", ".join(f"{name} {array.shape}" for name, array in sorted(arrays.items())) or "none"
         message = f"`path` must hold one array of tokens, or x_train and x_test; {path} holds {shapes}."
         raise DataError(message)
-    for part in (train, test):
+    for part in parts:
         if part.dtype.kind not in "iu" or part.ndim not in (1, 2) or not part.size:
             message = (
                 f"`path` must hold whole numbers from 0, (n,) or (n, length); {path} has {part.dtype} {part.shape}."
@@ -227,12 +248,7 @@ def _token_array(path: Path, config: DataConfig, known: DataSpec | None) -> Data
                 "Number them anew: np.unique(tokens, return_inverse=True)."
             )
             raise DataError(message)
-    if train.ndim != test.ndim or train.shape[1:] != test.shape[1:]:
-        message = f"`path` must hold x_train and x_test of one shape; {path} has {train.shape} and {test.shape}."
+    if parts[0].ndim != parts[-1].ndim or parts[0].shape[1:] != parts[-1].shape[1:]:
+        message = f"`path` must hold x_train and x_test of one shape; {path} has {parts[0].shape} and {parts[1].shape}."
         raise DataError(message)
-    spec = known or DataSpec("text", (config.length,), 2)
-    n_tokens = max(spec.n_tokens, int(max(train.max(), test.max())) + 1)
-    length = train.shape[1] if train.ndim == 2 else config.length
-    spec = dataclasses.replace(spec, shape=(length,), n_tokens=n_tokens, n_classes=0, classes=())
-    dataset = Dataset(spec, train, test)
-    return dataset if train.ndim == 2 else _checked_stream(dataset)
+    return parts

@@ -20,17 +20,23 @@ KEYS = ("x_train", "y_train", "x_test", "y_test", "images", "labels")
 
 
 class Pictures(NamedTuple):
-    """Pictures uint8 (n, H, W) or (n, H, W, C), with labels int64 (n,) and names of classes where there are any."""
+    """Pictures uint8 (n, H, W) or (n, H, W, C), with labels int64 (n,) and names of classes where there are any.
+
+    `rows` says where in the data each of them was, first those to train on; None if they are in order. `names` are
+    those of the files, in the order of the data.
+    """
 
     train: np.ndarray
     train_labels: np.ndarray | None
     test: np.ndarray
     test_labels: np.ndarray | None
     classes: tuple[str, ...] = ()
+    rows: np.ndarray | None = None
+    names: tuple[str, ...] = ()
 
 
-def load_pictures(config: DataConfig) -> Pictures:
-    """Read the pictures at `config.path`.
+def load_pictures(config: DataConfig, whole: bool = False) -> Pictures:
+    """Read the pictures at `config.path`; `whole`: all of them are meant, so that none need be there to test on.
 
     Raises
     ------
@@ -49,8 +55,9 @@ def load_pictures(config: DataConfig) -> Pictures:
         pictures = _from_folder(path, config.size)
     else:
         pictures = _from_arrays(path, config.size)
+    n_rows = len(pictures.train) + len(pictures.test)
     for name, images in (("training", pictures.train), ("test", pictures.test)):
-        if images.dtype != np.uint8 or images.ndim not in (3, 4) or not len(images):
+        if images.dtype != np.uint8 or images.ndim not in (3, 4) or not (n_rows if whole else len(images)):
             message = (
                 f"`path` must hold uint8 pictures (n, H, W) or (n, H, W, C); the {name} pictures of {path} are "
                 f"{images.dtype} {images.shape}."
@@ -73,8 +80,8 @@ def split_pictures(images: np.ndarray, labels: np.ndarray | None, n_train: int) 
     order = np.random.default_rng(0).permutation(len(images))
     first, rest = order[:n_train], order[n_train:]
     if labels is None:
-        return Pictures(images[first], None, images[rest], None)
-    return Pictures(images[first], labels[first], images[rest], labels[rest])
+        return Pictures(images[first], None, images[rest], None, rows=order)
+    return Pictures(images[first], labels[first], images[rest], labels[rest], rows=order)
 
 
 def _check_labels(labels: Any, n: int, path: Path) -> np.ndarray | None:
@@ -99,12 +106,11 @@ def _from_arrays(path: Path, size: int) -> Pictures:
     if channels not in (1, 3, 4):
         message = f"`data.size` must be 0 for pictures of {channels} channels, which are not scaled; got {size}."
         raise DataError(message)
-    scaled = []
-    for part in (pictures.train, pictures.test):
-        opened = [image.fromarray(x.squeeze(-1) if x.ndim == 3 and x.shape[-1] == 1 else x) for x in part]
-        scaled.append(stack_pictures(opened, size, [""] * len(part)))
-    train, test = scaled
-    return pictures._replace(train=train, test=test)
+    n = len(pictures.train)
+    every = [*pictures.train, *pictures.test]
+    opened = [image.fromarray(x.squeeze(-1) if x.ndim == 3 and x.shape[-1] == 1 else x) for x in every]
+    scaled = stack_pictures(opened, size, [""] * len(every))
+    return pictures._replace(train=scaled[:n], test=scaled[n:])
 
 
 def _read_arrays(path: Path) -> Pictures:
@@ -142,9 +148,12 @@ def _from_folder(path: Path, size: int) -> Pictures:
         files, labels, classes = _listed(parts["train"], None)
         test_files, test_labels, _ = _listed(test, classes)
         images = _opened([*files, *test_files], size)
-        return Pictures(images[: len(files)], labels, images[len(files) :], test_labels, tuple(classes))
+        names = tuple(file.relative_to(path).as_posix() for file in (*files, *test_files))
+        return Pictures(images[: len(files)], labels, images[len(files) :], test_labels, tuple(classes), None, names)
     files, labels, classes = _listed(path, None)
-    return split_pictures(_opened(files, size), labels, len(files) * 9 // 10)._replace(classes=tuple(classes))
+    return split_pictures(_opened(files, size), labels, len(files) * 9 // 10)._replace(
+        classes=tuple(classes), names=tuple(file.relative_to(path).as_posix() for file in files)
+    )
 
 
 def _listed(path: Path, classes: list[str] | None) -> tuple[list[Path], np.ndarray | None, list[str]]:

@@ -21,6 +21,7 @@ from d3pm.errors import OptionError, check_choice, check_number, require_extra
 from d3pm.evaluation import require_fidelity, sample_quality
 from d3pm.generation import generate
 from d3pm.guidance import Guided
+from d3pm.whole import load_whole
 
 __all__ = ["check_quality", "measure_quality", "picture_grid", "run_encode", "run_sample"]
 
@@ -124,25 +125,37 @@ def save_picture(path: Path, pixels: np.ndarray) -> None:
     image.fromarray(pixels).save(path)
 
 
-def run_encode(encoder: DiffusionEncoder, out: Path, data: str | None, part: str) -> None:
-    """Write features and labels of the recipe's data, or of a file like it."""
-    check_choice(part, ("train", "test"), "part")
+def run_encode(encoder: DiffusionEncoder, out: Path, data: str | None, part: str | None = None) -> None:
+    """Write features, labels and names of rows: of a file like the recipe's data, all of it in order; or of a part.
+
+    Without `data` the part is by default "test", of the recipe's own.
+    """
+    part = check_choice(part or ("test" if data is None else "all"), ("train", "test", "all"), "part")
     if out.suffix != ".npz":
         message = f"`out` must end in .npz; got {out}."
         raise OptionError(message)
     out.parent.mkdir(parents=True, exist_ok=True)
+    spec = encoder.checkpoint.spec
     config: DataConfig = encoder.checkpoint.config.data
+    # The net is told no class: labels are only written.
     config = dataclasses.replace(config, conditional=False, path=config.path if data is None else data)
-    dataset = load_data(config, encoder.checkpoint.spec)  # the net is told no class: labels are only written
-    check_fits(dataset.spec, encoder.checkpoint.spec)
-    examples = dataset.train_examples() if part == "train" else dataset.test_examples()
-    labels = dataset.train_labels if part == "train" else dataset.test_labels
-    rows = [examples.rows(slice(start, start + 256)) for start in range(0, len(examples.tokens), 256)]
-    features = np.concatenate([encoder.encode(batch) for batch in rows])
-    if labels is None:
-        np.savez(out, features=features)
+    arrays: dict[str, Any] = {}
+    if part == "all" and config.path:
+        examples, arrays["ids"], labels, classes = load_whole(config, spec)
+        if labels is not None and classes:
+            arrays["class_names"] = np.array(classes)
     else:
-        np.savez(out, features=features, labels=labels)
+        dataset = load_data(config, spec)
+        check_fits(dataset.spec, spec)
+        if part == "all":
+            message = "`part` must be train or test for data that come with a library; got all."
+            raise OptionError(message)
+        examples = dataset.train_examples() if part == "train" else dataset.test_examples()
+        labels = dataset.train_labels if part == "train" else dataset.test_labels
+    if labels is not None:
+        arrays["labels"] = labels
+    rows = [examples.rows(slice(start, start + 256)) for start in range(0, len(examples.tokens), 256)]
+    np.savez(out, features=np.concatenate([encoder.encode(batch) for batch in rows]), **arrays)
 
 
 def check_quality(model: Checkpoint, n: int) -> None:
