@@ -155,3 +155,47 @@ def test_special_tokens_in_a_text_are_its_characters(folder):
     spec = tokenizer_spec(str(folder), 16)
     assert 4 not in spec.encode_text("the [MASK] fox")
     assert spec.decode_text(np.array([5, 4, 3, 6])) == "the·\nquick"
+
+
+def test_a_run_goes_on_after_its_folder_has_gone(folder, tmp_path):
+    """What is in the folder is in the checkpoint: under another name or nowhere, the numbers are the same."""
+    whole = train(settings(folder, tmp_path, 4), tmp_path / "whole", device="cpu")
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    for name, elsewhere in (("moved", tmp_path / "elsewhere"), ("gone", tmp_path / "nowhere")):
+        train(settings(copy, tmp_path, 2), tmp_path / name, device="cpu")
+        if name == "moved":
+            shutil.copytree(folder, elsewhere)
+        else:
+            shutil.rmtree(copy)
+        path = train(settings(elsewhere, tmp_path, 4), tmp_path / name, device="cpu", resume=True)
+        a, b = load_checkpoint(whole).section("model"), load_checkpoint(path).section("model")
+        assert all(torch.equal(a[key], b[key]) for key in a), name
+    # Another model in the new place is another run, and so is another way to make tokens.
+    other = shutil.copytree(folder, tmp_path / "other")
+    config = (other / "config.json").read_text()
+    (other / "config.json").write_text(config.replace('"model_type"', '"note": 1, "model_type"'))
+    with pytest.raises(ConfigError, match=r"\[net\] config was"):
+        train(settings(other, tmp_path, 5), tmp_path / "gone", device="cpu", resume=True)
+    values = settings(folder, tmp_path, 5).to_dict()
+    values["data"]["tokenizer"] = "bpe"
+    with pytest.raises((ConfigError, DataError)):
+        train(Config.from_dict(values), tmp_path / "gone", device="cpu", resume=True)
+
+
+def test_export_keeps_the_names_of_special_tokens(tmp_path):
+    """RoBERTa's tokenizers begin and end by bos_token and eos_token too."""
+    special = {"bos": "<s>", "eos": "</s>", "cls": "<s>", "sep": "</s>"}
+    special |= {"pad": "<pad>", "unk": "<unk>", "mask": "<mask>"}
+    names = list(dict.fromkeys(special.values()))
+    vocabulary = {word: i for i, word in enumerate([*names, *WORDS])}
+    model = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="<unk>"))
+    model.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    named = {f"{role}_token": name for role, name in special.items()}
+    transformers.PreTrainedTokenizerFast(tokenizer_object=model, **named).save_pretrained(tmp_path / "start")
+    net = transformers.AutoModelForMaskedLM.from_config(MODELS["roberta"](len(vocabulary)))
+    net.save_pretrained(tmp_path / "start")
+    path = train(settings(tmp_path / "start", tmp_path, 1), tmp_path / "run", device="cpu")
+    export_masked_lm(load_checkpoint(path), tmp_path / "export")
+    before, after = (transformers.AutoTokenizer.from_pretrained(tmp_path / name) for name in ("start", "export"))
+    assert after.special_tokens_map == before.special_tokens_map
+    assert {key: getattr(after, key) for key in named} == named

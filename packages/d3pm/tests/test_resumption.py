@@ -6,8 +6,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from d3pm.checkpoint import load_checkpoint
+from d3pm.config import Config
 from d3pm.data import Dataset
-from d3pm.errors import DataError
+from d3pm.errors import ConfigError, DataError
 from d3pm.training import train
 from runs import tiny
 
@@ -41,3 +42,27 @@ def test_checkpoints_without_a_digest_compare_frequencies(dataset, tmp_path):
     reversed_ = changed(dataset, train=dataset.train[::-1])
     train(tiny(steps=3), tmp_path, data=reversed_, device="cpu", resume=True)
     assert load_checkpoint(path).digest == reversed_.digest()
+
+
+def test_embeddings_may_go_once_the_process_is_made(tmp_path):
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "x.npy", rng.integers(5, size=(60, 8)))
+    embeddings = tmp_path / "e.npy"
+    np.save(embeddings, rng.normal(size=(5, 3)))
+
+    def run(steps, path):
+        values = tiny(steps=steps, batch=4).to_dict()
+        values["data"] = {"kind": "tokens", "path": str(tmp_path / "x.npy"), "length": 8}
+        kind = {"kind": "nearest_neighbour", "embeddings": str(path), "neighbours": 2}
+        values["process"] = {"steps": 10, "schedule": "cosine", **kind}
+        values["net"] = {"kind": "dilated_conv", "width": 8, "dilations": [1]}
+        values["loss"] = {"kind": "bound"}
+        return train(Config.from_dict(values), tmp_path / "run", device="cpu", resume=steps > 1)
+
+    run(1, embeddings)
+    moved = embeddings.rename(tmp_path / "moved.npy")
+    assert load_checkpoint(run(2, moved)).step == 2
+    assert load_checkpoint(run(3, tmp_path / "gone.npy")).step == 3
+    np.save(moved, rng.normal(size=(5, 3)))
+    with pytest.raises(ConfigError, match="trained on the process"):
+        run(4, moved)

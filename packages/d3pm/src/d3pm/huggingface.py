@@ -26,6 +26,8 @@ __all__ = ["export_masked_lm", "load_pretrained", "resolve_net", "tokenizer_spec
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 NAMES = {
+    "bos_token": ("[BOS]", "<s>"),
+    "eos_token": ("[EOS]", "</s>"),
     "unk_token": ("[UNK]", "<unk>"),
     "pad_token": ("[PAD]", "<pad>"),
     "cls_token": ("[CLS]", "<s>"),

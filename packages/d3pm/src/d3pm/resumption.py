@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,25 @@ from torch import Tensor
 from d3pm.checkpoint import Checkpoint
 from d3pm.config import Config
 from d3pm.errors import CheckpointError, ConfigError, DataError, OptionError
+from d3pm.processes.base import Process
+from d3pm.spec import DataSpec
 
-__all__ = ["check_folder", "check_same", "optimizer_tensors", "restore_optimizer"]
+__all__ = [
+    "check_folder",
+    "check_same",
+    "optimizer_tensors",
+    "own_net",
+    "own_process",
+    "own_spec",
+    "restore_optimizer",
+]
 
 # What a resumed run may change: where the data lie, how often it reports, how fast it computes; beside these, how it
 # is evaluated and sampled.
 FREE = (("data", "path"), ("train", "log_every"), ("train", "checkpoint_every"), ("train", "compile"))
+# Files that the run started from: what is in them is in the checkpoint, so that they may move or go.
+ORIGINS = (("net", "path"), ("data", "tokenizer"), ("process", "embeddings"))
+LEARNED = ("bpe", "sentencepiece")  # names of methods in the place of a tokenizer's folder
 
 
 def check_folder(path: Path, resume: bool) -> None:
@@ -39,7 +53,8 @@ def check_same(checkpoint: Checkpoint, config: Config, frequencies: np.ndarray, 
         )
         raise CheckpointError(message)
     theirs, ours = _fixed(checkpoint.config), _fixed(config)
-    different = [key for key in {**theirs, **ours} if theirs.get(key) != ours.get(key)]
+    keys = [key for key in {**theirs, **ours} if theirs.get(key) != ours.get(key)]
+    different = [key for key in keys if key not in ORIGINS or {theirs.get(key), ours.get(key)} & {*LEARNED, "", None}]
     if different:
         changes = ", ".join(f"[{a}] {b} was {theirs.get((a, b))!r}, now {ours.get((a, b))!r}" for a, b in different)
         message = f"`resume` needs the recipe that {checkpoint.path} was trained with: {changes}."
@@ -54,6 +69,27 @@ def check_same(checkpoint: Checkpoint, config: Config, frequencies: np.ndarray, 
             "(of their tokens, labels, lengths and test part, one differs)."
         )
         raise DataError(message)
+
+
+def own_net(checkpoint: Checkpoint, config: Config) -> Config:
+    """Return the recipe with the net's configuration of the checkpoint, if the folder that it was read from is gone."""
+    path, own = config.net.get("path"), checkpoint.config.net.get("config")
+    if own is None or "config" in config.net or (isinstance(path, str) and Path(path).is_dir()):
+        return config
+    return replace(config, net={**config.net, "config": own})
+
+
+def own_spec(checkpoint: Checkpoint, config: Config) -> DataSpec | None:
+    """Return the spec of the checkpoint, to read texts with, if the folder of their tokenizer is gone; else None."""
+    stored = checkpoint.config.data.tokenizer
+    gone = stored not in LEARNED and config.data.tokenizer not in LEARNED and not Path(config.data.tokenizer).is_dir()
+    return checkpoint.spec if gone and checkpoint.spec.tokenizer else None
+
+
+def own_process(checkpoint: Checkpoint, config: Config) -> Process | None:
+    """Return the process of the checkpoint, if the embeddings that it was made of are gone; else None."""
+    gone = bool(config.process.embeddings) and not Path(config.process.embeddings).is_file()
+    return checkpoint.process if gone else None
 
 
 def _fixed(config: Config) -> dict[tuple[str, str], Any]:

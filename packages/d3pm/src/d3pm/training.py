@@ -24,7 +24,16 @@ from d3pm.huggingface import load_pretrained, resolve_net
 from d3pm.importance import TimeImportance
 from d3pm.losses import training_loss
 from d3pm.metrics import Means, MetricsLog, Reporter
-from d3pm.resumption import check_folder, check_same, optimizer_tensors, restore_optimizer
+from d3pm.processes.base import Process
+from d3pm.resumption import (
+    check_folder,
+    check_same,
+    optimizer_tensors,
+    own_net,
+    own_process,
+    own_spec,
+    restore_optimizer,
+)
 from d3pm.runtime import choose_runtime, tensor_float
 from d3pm.seeds import dropout_seed, seeded, step_seed
 
@@ -68,16 +77,19 @@ def train(
     OptionError
         If `out` holds a run and `resume` is false.
     """
-    config = resolve_net(config)
-    settings, path = config.train, Path(out) / CHECKPOINT
+    path = Path(out) / CHECKPOINT
     check_folder(path, resume)
+    known = load_checkpoint(path) if path.exists() else None
+    config = resolve_net(config if known is None else own_net(known, config))
+    settings = config.train
     runtime = choose_runtime(device, distributed)
-    dataset = load_data(config.data) if data is None else data
+    spec = None if known is None else own_spec(known, config)
+    dataset = load_data(config.data, spec) if data is None else data
     _check(config, dataset)
-    run = _Run(config, dataset, runtime, path)
-    if path.exists() and run.resume() >= settings.steps:
+    run = _Run(config, dataset, runtime, path, None if known is None else own_process(known, config))
+    if known is not None and run.resume() >= settings.steps:
         return path
-    if not run.step and config.net.get("kind") == "masked_lm":
+    if known is None and config.net.get("kind") == "masked_lm":
         run.start_from(config.net.get("path", ""))
     log = None
     if runtime.rank == 0:
@@ -103,11 +115,13 @@ def train(
 class _Run:
     """A denoiser in training, and all that one step of it needs."""
 
-    def __init__(self, config: Config, dataset: Dataset, runtime: Any, path: Path) -> None:
+    def __init__(
+        self, config: Config, dataset: Dataset, runtime: Any, path: Path, process: Process | None = None
+    ) -> None:
         self.config, self.dataset, self.runtime, self.path = config, dataset, runtime, path
         self.step = 0
         self.frequencies, self.digest = dataset.frequencies(), dataset.digest()
-        self.process = build_process(config.process, dataset.spec, self.frequencies)
+        self.process = process or build_process(config.process, dataset.spec, self.frequencies)
         config.loss.check(self.process, config.conventions)
         with seeded(config.train.seed):
             self.denoiser: nn.Module = build_denoiser(config, dataset.spec, n_states_of(config.process, dataset.spec))
