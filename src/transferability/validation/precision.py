@@ -44,8 +44,10 @@ def computes_mixed(encoder: TrainableEncoder, batch: Any, device: torch.device) 
     """Return whether a network trains in mixed precision: whether a pass forward and backward gives finite numbers.
 
     One with an operation between a product and its own float32 values, such as `torch.scatter`, may not. What is wrong
-    in float32 too is not judged here.
+    in float32 too is not judged here. Nothing is tried where the device has no bfloat16.
     """
+    if not has_bfloat16(device):
+        return False
     devices = [device] if device.type == "cuda" else []
     try:
         with restored(encoder.module), torch.random.fork_rng(devices=devices), torch.enable_grad():
