@@ -162,7 +162,7 @@ def evaluate(
     device: DeviceOption = None,
 ) -> None:
     """Bound the negative log-likelihood of test data, in bits."""
-    from d3pm.measures import run_evaluate
+    from d3pm.evaluate_command import run_evaluate
     from d3pm.metrics import to_json
 
     _threads(threads)

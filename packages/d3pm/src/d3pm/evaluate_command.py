@@ -1,4 +1,4 @@
-"""What `d3pm evaluate` tells of a checkpoint: its bound on test data, and the quality of its samples."""
+"""The command `d3pm evaluate`: what it tells of a checkpoint, by name. `d3pm.evaluation` computes it."""
 
 from __future__ import annotations
 
