@@ -39,5 +39,7 @@ def parts(tensor: torch.Tensor) -> list[torch.Tensor]:
 
 def raw(tensor: torch.Tensor) -> memoryview:
     """Return the bytes of a plain tensor of the CPU."""
-    values = tensor.contiguous().resolve_conj().resolve_neg().reshape(-1)
+    values = tensor.resolve_conj().resolve_neg().reshape(-1)
+    if values.stride(0) != 1:  # a single value may have any stride, and "contiguous" leaves it
+        values = values.clone(memory_format=torch.contiguous_format)
     return memoryview(values.view(torch.uint8).numpy())

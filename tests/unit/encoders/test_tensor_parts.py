@@ -132,3 +132,14 @@ def test_a_picture_network_with_a_sparse_buffer_is_an_encoder(form: str) -> None
     pixels = np.random.default_rng(0).integers(256, size=(3, 2, 2, 3), dtype=np.uint8)
     found = encoder.encode([Image.fromarray(each) for each in pixels])
     np.testing.assert_allclose(found, pixels[..., 0].reshape(3, 4) / 255 @ matrix().numpy().T, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.float32, torch.bfloat16, torch.bool])
+def test_a_single_value_of_any_stride_has_the_hash_of_that_value(dtype) -> None:
+    """As converted ONNX graphs hold them: contiguous, of stride zero."""
+    value = torch.ones((), dtype=dtype)
+    assert value.expand(1).stride() == (0,)
+    assert hashes(value.expand(1)) == hashes(value.reshape(1))
+    assert hashes(value.expand(1, 1)) == hashes(value.reshape(1, 1).clone())
+    assert hashes(torch.arange(2)[1:].to(dtype)) == hashes(value.reshape(1))
+    assert hashes(value.expand(1)) != hashes(torch.zeros(1, dtype=dtype))
