@@ -1,7 +1,7 @@
 """Recipes of fine-tuning on the real zoo, beside the published accuracies: on a GPU minutes, on a CPU days.
 
     python experiments/real_zoo_finetuned.py --data FOLDER [--recipes NAME …] [--encoders NAME …] [--targets NAME …]
-        [--out FILE.jsonl] [--jobs 9] [--seconds N] [--rows 1000] [--table]
+        [--passes N …] [--out FILE.jsonl] [--jobs 9] [--seconds N] [--rows 1000] [--table]
 
 FOLDER holds the pictures (`_data.py`) and ``finetuned_truth.json``; the packaged encoders and
 `transferability[onnx-finetune]` must be installed. Every encoder is fine-tuned on the fitting rows that the published
@@ -12,8 +12,9 @@ accuracies are of (`real_zoo_features.fitting_rows`) and measured on at most as 
 - probe head: rates and lengths of brief, every run beginning with the probe and free batch normalisation.
 
 Every run is one line of JSON, written when it is there; the same command goes on where it was. One process for each of
-`--jobs` encoders, one recipe after the other, so that what there is after `--seconds` can be compared. `--table`
-prints it beside the published accuracies, how far it agrees with these, and what `rank --confirm 3` picks by it.
+`--jobs` encoders, one recipe after the other, so that what there is after `--seconds` can be compared; `--passes` keeps
+to some lengths, and later ones begin with the settings that the first chose. `--table` prints all beside the published
+accuracies, how far it agrees with these, and what `rank --confirm 3` picks by it.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from real_zoo_features import ENCODERS, TARGETS, fitting_rows
 from transferability.encoders import load_encoder
 from transferability.pipeline import Split
 from transferability.validation.confirm import BRIEF
-from transferability.validation.settings import FineTuning
+from transferability.validation.settings import FineTuning, Hyperparameters
 
 RESULTS = Path(__file__).parent / "results" / "real_zoo_finetuned.jsonl"
 RECIPES = {
@@ -63,7 +64,7 @@ def split_of(data: Path, target: str, n_rows: int) -> Split:
     return Split(part, np.arange(len(fit)), len(fit) + np.arange(len(measured)))
 
 
-def run_encoder(name: str, options: argparse.Namespace, done: set[tuple[Any, ...]], until: float) -> str:
+def run_encoder(name: str, options: argparse.Namespace, done: Mapping[tuple[Any, ...], Any], until: float) -> str:
     """Do what is missing of one encoder."""
     import torch
 
@@ -77,13 +78,15 @@ def run_encoder(name: str, options: argparse.Namespace, done: set[tuple[Any, ...
     for recipe in options.recipes:
         settings, lengths = RECIPES[recipe]
         for target in options.targets:
-            missing = [passes for passes in lengths if (name, target, recipe, passes) not in done]
+            wanted = [passes for passes in lengths if options.passes is None or passes in options.passes]
+            missing = [passes for passes in wanted if (name, target, recipe, passes) not in done]
             if not missing or time.time() > until:
                 continue
             tuner = tuners[target].with_settings(settings)
+            before = next((done[key] for key in done if key[:3] == (name, target, recipe)), None)
             begun = time.perf_counter()
-            chosen = tuner.choose()
-            choice = round(time.perf_counter() - begun, 2)
+            chosen = Hyperparameters(**before["chosen"]) if before else tuner.choose()
+            choice = before.get("choice_seconds") if before else round(time.perf_counter() - begun, 2)
             for passes in missing:
                 started = time.perf_counter()
                 found = tuner.run(chosen, 0, epochs=passes).to_dict() | {"chosen": asdict(chosen)}
@@ -163,6 +166,7 @@ def main() -> None:
     parser.add_argument("--targets", nargs="*", default=TARGETS)
     parser.add_argument("--recipes", nargs="*", default=("brief", "whole"), choices=RECIPES)
     parser.add_argument("--jobs", type=int, default=min(len(ENCODERS), os.cpu_count() or 1))
+    parser.add_argument("--passes", nargs="*", type=int, help="only runs of these lengths")
     parser.add_argument("--rows", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=1e9)
     parser.add_argument("--device")
@@ -175,7 +179,7 @@ def main() -> None:
         return
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
         until = time.time() + options.seconds
-        jobs = [pool.submit(run_encoder, name, options, set(runs), until) for name in options.encoders]
+        jobs = [pool.submit(run_encoder, name, options, runs, until) for name in options.encoders]
         for job in as_completed(jobs):
             print(job.result(), "done", flush=True)
 

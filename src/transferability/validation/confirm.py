@@ -28,8 +28,11 @@ __all__ = ["BRIEF", "Executor", "Job", "confirm", "first_trainable", "run_here"]
 
 NamedEncoder = str | Encoder | FeatureFiles
 """An identifier, or an encoder with a name."""
-BRIEF = FineTuning(epochs=12, choice_epochs=2, patience=4)
-"""The recipe of a confirmation: settings are tried for two epochs or fifty steps, then come rounds of up to 12."""
+BRIEF = FineTuning(epochs=12, choice_epochs=2, patience=4, head_starts=("fresh",))
+"""The recipe of a confirmation: settings are tried for two epochs or fifty steps, then come rounds of up to 12.
+
+The head begins fresh. Two epochs favour a head that begins as the probe, whose encoder then hardly moves.
+"""
 _SHORT = 4  # times shorter than the next is a round
 _LAYOUT = 3  # of what is kept: raised when the same key would mean another result
 _KIND = "confirm"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -29,7 +29,7 @@ from transferability.validation.batches import PreparedItems
 from transferability.validation.framework_errors import check_reached, said_of
 from transferability.validation.head import Head, fit_head, loss_and_accuracy
 from transferability.validation.network_state import State, restored
-from transferability.validation.precision import computes_mixed, mixed_precision
+from transferability.validation.passes import Passes
 from transferability.validation.schedule import walk, warm_cosine
 from transferability.validation.settings import FineTuning, Hyperparameters, TrainingResult
 
@@ -115,14 +115,14 @@ class FineTuner:
             self._items = PreparedItems(
                 self._encoder, dataset, np.concatenate([fit_rows, test_rows]), self._device, workers
             )
+            self._passes = Passes(self._encoder, self._device, lambda: self._items.first(2))
             self._norms = norms_of(network)
 
     def with_settings(self, settings: FineTuning) -> FineTuner:
         """Return a tuner of the same encoder and rows with other settings; it reads no picture again."""
         other = copy.copy(self)
         other.settings = settings
-        for found in ("_start", "_mixed"):
-            other.__dict__.pop(found, None)
+        other.__dict__.pop("_start", None)
         fit_rows = np.sort(np.concatenate([self._parts.train, self._parts.validation]))
         other._parts = other._split(fit_rows, self._parts.test)
         return other
@@ -139,7 +139,7 @@ class FineTuner:
         EncoderError
             If no learning rate gives a finite loss.
         """
-        with said_of(self._encoder.name):
+        with self._ready():
             return self._chosen()
 
     def _chosen(self) -> Hyperparameters:
@@ -174,13 +174,18 @@ class FineTuner:
 
     def run(self, chosen: Hyperparameters, seed: int, *, epochs: int | None = None) -> TrainingResult:
         """Train with one seed, of batches and dropout, and measure on the test rows; at most `epochs` passes."""
-        with said_of(self._encoder.name), restored(self._encoder.module):
+        with self._ready(), restored(self._encoder.module):
             return self._measured(chosen, seed, epochs)
 
     def train(self, chosen: Hyperparameters, seed: int) -> TrainingResult:
         """As `run`, but the encoder keeps its new weights."""
-        with said_of(self._encoder.name):
+        with self._ready():
             return self._measured(chosen, seed, None)
+
+    @contextmanager
+    def _ready(self) -> Iterator[None]:
+        with said_of(self._encoder.name), self._passes.layout():
+            yield
 
     def _split(self, fit_rows: IntArray, test_rows: IntArray) -> _Parts:
         labels = self._labels.cpu().numpy()[fit_rows]
@@ -289,10 +294,4 @@ class FineTuner:
             estimate_untouched(self._encoder.module, batches, self._encoder.differentiable)
 
     def _features(self, batch: Any) -> Tensor:
-        with mixed_precision(self._device) if self._mixed else nullcontext():
-            return self._encoder.differentiable(batch).float()
-
-    @cached_property
-    def _mixed(self) -> bool:
-        """Whether passes are in mixed precision."""
-        return self.settings.mixed_precision and computes_mixed(self._encoder, self._items.first(2), self._device)
+        return self._passes.features(batch, mixed=self.settings.mixed_precision)

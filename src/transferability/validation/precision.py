@@ -14,7 +14,7 @@ from transferability.errors import passes_through
 from transferability.validation.network_state import restored
 from transferability.validation.settings import FineTuning
 
-__all__ = ["computes_mixed", "has_bfloat16", "mixed_precision", "number_format"]
+__all__ = ["computes_mixed", "has_bfloat16", "mixed_precision", "number_format", "trains"]
 
 _INSTRUCTIONS = ("avx512_bf16", "amx_bf16")  # of x86; ARM has not been measured, and keeps float32
 
@@ -46,13 +46,16 @@ def computes_mixed(encoder: TrainableEncoder, batch: Any, device: torch.device) 
     One with an operation between a product and its own float32 values, such as `torch.scatter`, may not. What is wrong
     in float32 too is not judged here. Nothing is tried where the device has no bfloat16.
     """
-    if not has_bfloat16(device):
-        return False
+    return has_bfloat16(device) and trains(encoder, batch, mixed_precision(device), device)
+
+
+def trains(encoder: TrainableEncoder, batch: Any, how: AbstractContextManager[Any], device: torch.device) -> bool:
+    """Return whether a pass forward and backward in a context ends without an error, and with finite numbers."""
     devices = [device] if device.type == "cuda" else []
     try:
         with restored(encoder.module), torch.random.fork_rng(devices=devices), torch.enable_grad():
             encoder.module.train()
-            with mixed_precision(device):
+            with how:
                 features = encoder.differentiable(batch).float()
             features.square().mean().backward()
     except Exception as error:
