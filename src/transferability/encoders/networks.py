@@ -121,6 +121,9 @@ class PictureNetwork:
         Of the arithmetic.
     pixels : PixelInput, optional
         `preprocess` in two, where it can be divided.
+    channels_last : bool
+        Whether it takes values whose channels come last in memory. Its weights are then laid out so on a CPU, which
+        computes convolutions of them faster (`benchmarks/channels_last.py`); features are the same but for rounding.
 
     Raises
     ------
@@ -151,6 +154,7 @@ class PictureNetwork:
         channels: int = 3,
         precision: Precision = "float32",
         pixels: PixelInput | None = None,
+        channels_last: bool = False,
     ) -> None:
         self.name = name
         self.n_parameters = n_parameters
@@ -161,7 +165,9 @@ class PictureNetwork:
         self._layers = find_layers(body or network)
         self.outputs = (FEATURES, *((PROBABILITIES,) if probabilities else ()), *self._layers)
         self._device = pick_device(device)
-        self._network = network.float().eval().to(self._device)
+        reordered = channels_last and self._device.type == "cpu"
+        layout = torch.channels_last if reordered else torch.preserve_format
+        self._network = network.float().eval().to(self._device, memory_format=layout)
         self._compute = compute
         self._details = details
         self._layer_pool: PositionPool = layer_pool

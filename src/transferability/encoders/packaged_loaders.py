@@ -121,6 +121,7 @@ class LiteRecord:
             probabilities=True,
             precision=precision,
             pixels=PixelInput(picture.window, Scaling((127 / 255,), (128 / 255,))),
+            channels_last=True,
         )
 
 

@@ -159,6 +159,7 @@ def encoder_of_model(
         channels=_channels(model),
         precision=precision,
         pixels=transform.pixels(),
+        channels_last=True,
     )
 
 

@@ -110,6 +110,7 @@ def load(spec: str, *, device: str | None, pool: str | None = None, precision: P
         layer_pool=layer_pool,
         n_prefix=1 if hasattr(model, "class_token") else 0,
         precision=precision,
+        channels_last=True,
     )
 
 

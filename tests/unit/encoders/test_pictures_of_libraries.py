@@ -8,6 +8,8 @@ import torch
 import transformers
 
 from transferability.encoders import load_encoder
+from transferability.encoders.image_input import PictureInput
+from transferability.encoders.networks import PictureNetwork
 from transferability.errors import EncoderError
 
 VISION = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
@@ -87,3 +89,27 @@ def test_timm_models_of_other_channels(tmp_path, pictures):
     assert np.isfinite(load_encoder(f"timm:local-dir:{tmp_path / '1'}", "cpu").encode(pictures)).all()
     with pytest.raises(EncoderError, match="takes pictures of 4 channels"):
         load_encoder(f"timm:local-dir:{tmp_path / '4'}", "cpu")
+
+
+@pytest.mark.parametrize("name", ["timm:resnet10t@random", "timm:test_vit@random", "torchvision:squeezenet1_1@random"])
+def test_convolutions_lie_with_channels_last_and_give_the_same(name, pictures):
+    encoder = load_encoder(name, "cpu")
+    weight = next(each for each in encoder.module.parameters() if each.ndim == 4 and each.shape[1:3].numel() > 3)
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    identity, found = encoder.identity(), encoder.encode(pictures)
+    encoder.module.to(memory_format=torch.contiguous_format)
+    assert not weight.is_contiguous(memory_format=torch.channels_last)
+    np.testing.assert_allclose(found, encoder.encode(pictures), rtol=1e-4, atol=1e-5)
+    assert encoder.identity() == identity
+
+
+def test_a_network_that_does_not_say_so_keeps_its_layout():
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    assert next(of_module(network, "own").module.parameters()).is_contiguous()
+
+
+def of_module(network, name):
+    return PictureNetwork(
+        name, network, lambda batch, _: (network(batch), None), PictureInput((8, 8)).one, {"source": name}, "cpu",
+        n_parameters=1, pooling="mean",
+    )  # fmt: skip
