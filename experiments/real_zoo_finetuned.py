@@ -134,27 +134,38 @@ def show(runs: Mapping[tuple[Any, ...], Mapping[str, Any]], data: Path) -> None:
 
 
 def show_confirmed(runs: Mapping[tuple[Any, ...], Mapping[str, Any]], data: Path) -> None:
-    """Print what `rank --confirm 3` picks on each target whose runs are there, and how far it is from the best."""
+    """Print what `rank --confirm 3` picks on each target, how far it is from the best, and what it costs.
+
+    The cost is the share of choosing settings and training, of all encoders whose seconds are known on any target.
+    """
     truth = read_truth(data, ENCODERS).means
     frozen = json.loads((RESULTS.parent / "real_zoo.json").read_text())["cells"]
-    short, long = RECIPES["brief"][1]
-    print("\n`rank --confirm 3`\n\n| target | shortlist | after 3 passes stay | picked | below the best |")
-    print("| --- " * 5 + "|")
+    passes = BRIEF.epochs
+    brief = {key[:2]: run for key, run in runs.items() if key[2:] == ("brief", passes)}
+    seconds = {cell: run["seconds"] + run["choice_seconds"] for cell, run in brief.items() if run.get("choice_seconds")}
+    usual = {name: [value for (of, _), value in seconds.items() if of == name] for name in ENCODERS}
+    known = [name for name, values in usual.items() if values]
+    print(f"\n`rank --confirm {SHORTLIST}`; cost: of {', '.join(known)}\n")
+    print(
+        "| target | shortlist, after 12 passes | picked | below the best | share of the cost |\n" + "| --- " * 5 + "|"
+    )
     for target in TARGETS:
         cells = sorted((cell for cell in frozen if cell["target"] == target), key=lambda cell: -cell[FROZEN])
         shortlist = [cell["encoder"] for cell in cells[:SHORTLIST]]
-        first = {name: runs.get((name, target, "brief", short)) for name in shortlist}
-        missing = [name for name, run in first.items() if run is None]
-        stay = sorted((name for name in shortlist if first[name]), key=lambda name: first[name]["validation_loss"])[:2]
-        last = {name: runs.get((name, target, "brief", long)) for name in stay}
-        missing += [name for name, run in last.items() if run is None]
+        there = {name: run for name in shortlist if (run := brief.get((name, target)))}
+        said = [
+            f"{name} {100 * there[name]['accuracy']:.1f}" if name in there else f"{name} not run" for name in shortlist
+        ]
+        picked = max(there, key=lambda name: there[name]["accuracy"]) if there else None
         best = max(value for (_, of), value in truth.items() if of == target)
-        if missing:
-            print(f"| {target} | {', '.join(shortlist)} | not run: {', '.join(missing)} | | |")
-            continue
-        picked = max(stay, key=lambda name: last[name]["accuracy"])
-        regret = 100 * (best - truth[picked, target])
-        print(f"| {target} | {', '.join(shortlist)} | {', '.join(stay)} | {picked} | {regret:.1f} |")
+        regret = "" if picked is None else f"{100 * (best - truth[picked, target]):.1f}"
+        costs = {name: seconds.get((name, target)) or float(np.mean(usual[name])) for name in known}
+        share = (
+            f"{sum(costs[name] for name in shortlist) / sum(costs.values()):.0%}"
+            if set(shortlist) <= set(known)
+            else ""
+        )
+        print(f"| {target} | {', '.join(said)} | {picked or ''} | {regret} | {share} |")
 
 
 def main() -> None:

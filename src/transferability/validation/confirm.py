@@ -1,8 +1,8 @@
-"""The first encoders of a ranking, fine-tuned briefly in rounds that the better half survives.
+"""The first encoders of a ranking, fine-tuned briefly: at most three to the end, of more the better half in rounds.
 
-Successive halving (Jamieson and Talwalkar, AISTATS 2016): every encoder chooses its learning rate in a few epochs and
-trains for a few; those with the smaller validation loss train on for longer, from the start, as their schedules differ.
-The last round is long enough for its accuracies to be compared. Every piece of work is kept as soon as it is there.
+Successive halving (Jamieson and Talwalkar, AISTATS 2016): every encoder chooses its learning rate in a few epochs. Of
+more than three, all train for a few epochs first, then those with the smaller validation loss for longer, from the
+start, as their schedules differ. Every piece of work is kept as soon as it is there.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ BRIEF = FineTuning(epochs=12, choice_epochs=2, patience=4, head_starts=("fresh",
 The head begins fresh. Two epochs favour a head that begins as the probe, whose encoder then hardly moves.
 """
 _SHORT = 4  # times shorter than the next is a round
+_LAST = 3  # at most so many train in the last round: a short one before would save a twelfth of what three cost
 _LAYOUT = 3  # of what is kept: raised when the same key would mean another result
 _KIND = "confirm"
 _KEPT = {**TRAINED, "validation_loss": float, "chosen": CHOSEN, "seconds": float}
@@ -151,8 +152,8 @@ def confirm(
     settings : Settings, optional
         Seed, device, workers.
     tuning : FineTuning, optional
-        The last round has its `epochs` and two encoders, the one before a quarter of them, and so on, as many rounds as
-        halve the list to two and are no shorter than the tries of settings.
+        The last round has its `epochs` and at most three encoders, the one before a quarter of them, and so on, as many
+        rounds as halve the list to three and are no shorter than the tries of settings.
     store : ResultStore, optional
         Kind 'confirm'. What it holds is not computed again.
     executor : callable, optional
@@ -190,8 +191,8 @@ def confirm(
             if "reason" not in result:
                 chosen[name] = Hyperparameters(**result["chosen"])
         losses = {name: result["validation_loss"] for name, result in results.items() if "reason" not in result}
-        halved = 2 if number == len(rounds) - 2 else max(2, -(-len(losses) // 2))
-        n_kept = len(losses) if number == len(rounds) - 1 else halved
+        half = max(2, -(-len(losses) // 2))
+        n_kept = {1: len(losses), 2: min(half, _LAST)}.get(len(rounds) - number, half)
         kept = sorted(losses, key=losses.__getitem__)[:n_kept]
         alive = {name: alive[name] for name in names if name in kept}
     finished = [replace(each, finished=name in alive, ranked_as=rows.get(name)) for name, each in entries.items()]
@@ -223,7 +224,7 @@ def _rounds(n_encoders: int, tuning: FineTuning, n_rows: int) -> list[int]:
     """
     n_train = max(1, round(n_rows * (1 - tuning.validation_share)))
     rounds, tried = [tuning.epochs], tuning.epochs_of_a_try(n_train)
-    while n_encoders > 2 and (shorter := max(rounds[0] // _SHORT, tried)) < rounds[0]:
+    while n_encoders > _LAST and (shorter := max(rounds[0] // _SHORT, tried)) < rounds[0]:
         rounds.insert(0, shorter)
         n_encoders = -(-n_encoders // 2)
     return rounds
