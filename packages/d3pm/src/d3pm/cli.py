@@ -10,7 +10,7 @@ from typing import Annotated, TextIO
 
 import typer
 
-from d3pm.errors import ConfigError, D3PMError, NoSuchFileError, OptionError, TruncationWarning
+from d3pm.errors import ConfigError, D3PMError, D3PMWarning, NoSuchFileError, OptionError
 
 app = typer.Typer(
     help="Discrete diffusion: train, sample, evaluate, encode.",
@@ -104,6 +104,10 @@ def sample(
         int | None, typer.Option(min=0, help="Fill in from left to right, so many tokens at once.")
     ] = None,
     first_hitting: Annotated[bool, typer.Option(help="Short for --method first_hitting.")] = False,
+    length: Annotated[
+        int | None,
+        typer.Option(min=1, help="Tokens of each text, for models of lines; as in the training data by default."),
+    ] = None,
     prompt: Annotated[str | None, typer.Option(help="Text to keep; `_` marks what to fill in.")] = None,
     label: Annotated[int | None, typer.Option(min=0, help="Class, for conditional models.")] = None,
     guidance: Annotated[
@@ -136,6 +140,7 @@ def sample(
         out,
         n=n,
         options=options,
+        length=length,
         prompt=prompt,
         label=label,
         guidance=guidance,
@@ -264,7 +269,7 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     """Show what is said of the caller's data as one sentence, other warnings as Python does."""
-    ours = issubclass(category, TruncationWarning)
+    ours = issubclass(category, D3PMWarning)
     text = str(message) if ours else warnings.formatwarning(message, category, filename, lineno, line)
     sys.stderr.write(f"d3pm: {text.rstrip()}\n")
 
