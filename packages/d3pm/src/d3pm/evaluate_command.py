@@ -12,7 +12,7 @@ from d3pm.data import load_data
 from d3pm.device import choose_device
 from d3pm.errors import OptionError
 from d3pm.evaluation import evaluate
-from d3pm.show import check_quality, measure_quality
+from d3pm.quality import check_quality, measure_quality
 
 __all__ = ["run_evaluate"]
 

@@ -14,17 +14,16 @@ from torch import Tensor
 
 from d3pm.checkpoint import Checkpoint, load_checkpoint
 from d3pm.config import DataConfig
-from d3pm.data import Dataset, DataSpec, check_fits, load_data
+from d3pm.data import DataSpec, check_fits, load_data
 from d3pm.device import choose_device
 from d3pm.encoder import DiffusionEncoder
 from d3pm.errors import OptionError, check_choice, check_number, require_extra
-from d3pm.evaluation import require_fidelity, sample_quality
 from d3pm.generation import generate
-from d3pm.guidance import Guided
+from d3pm.guidance import class_labels, guided
 from d3pm.lengths import choose_lengths, mask_of_lengths
 from d3pm.whole import load_whole
 
-__all__ = ["check_quality", "measure_quality", "picture_grid", "run_encode", "run_sample"]
+__all__ = ["picture_grid", "run_encode", "run_sample"]
 
 
 def run_sample(
@@ -57,10 +56,10 @@ def run_sample(
     frames: list[np.ndarray] = []
     tokens = generate(
         model.process,
-        _guided(model, guidance),
+        guided(model, guidance),
         (n, *model.spec.shape),
         generation,
-        condition=_labels(model, label, n),
+        condition=class_labels(model, label, n),
         given=given,
         keep=keep,
         attention_mask=None if lengths is None else mask_of_lengths(lengths, model.spec),
@@ -170,68 +169,6 @@ def run_encode(encoder: DiffusionEncoder, out: Path, data: str | None, part: str
         arrays["labels"] = labels
     rows = [examples.rows(slice(start, start + 256)) for start in range(0, len(examples.tokens), 256)]
     np.savez(out, features=np.concatenate([encoder.encode(batch) for batch in rows]), **arrays)
-
-
-def check_quality(model: Checkpoint, n: int) -> None:
-    """Refuse, before anything is computed, to measure what cannot be."""
-    if model.spec.modality != "image":
-        message = "`quality` is measured on pictures; this model writes text."
-        raise OptionError(message)
-    require_fidelity(n)
-
-
-def measure_quality(
-    model: Checkpoint, dataset: Dataset, n: int, seed: int, options: Mapping[str, Any] | None = None
-) -> dict[str, float]:
-    """Return IS and FID of n samples, drawn as `run_sample` does, against the training pictures."""
-    generation = model.config.sample.override(**options or {})
-    device = next(model.denoiser.parameters()).device
-    generator = torch.Generator(device).manual_seed(seed)
-    batches = []
-    for start in range(0, n, 128):
-        size = min(128, n - start)
-        x = generate(
-            model.process,
-            model.denoiser,
-            (size, *model.spec.shape),
-            generation,
-            condition=_labels(model, None, size),
-            generator=generator,
-            device=device,
-        )
-        batches.append(x.cpu().numpy())
-    folder = Path(torch.hub.get_dir())
-    return sample_quality(_rgb(model, np.concatenate(batches)), _rgb(model, dataset.train), folder)
-
-
-def _rgb(model: Checkpoint, tokens: np.ndarray) -> np.ndarray:
-    pixels = model.spec.to_pixels(tokens.astype(np.int64))
-    return pixels if pixels.ndim == 4 else np.repeat(pixels[..., None], 3, -1)
-
-
-def _guided(model: Checkpoint, scale: float) -> Any:
-    """Return the denoiser, guided if that is asked for and it can be."""
-    if not scale:
-        return model.denoiser
-    if not model.spec.n_classes or not model.config.train.class_dropout:
-        message = "`guidance` needs a class-conditional model that knows the null class; train with conditional = true."
-        raise OptionError(message)
-    return Guided(model.denoiser, scale)
-
-
-def _labels(model: Checkpoint, label: int | None, n: int) -> Tensor | None:
-    n_classes, device = model.spec.n_classes, next(model.denoiser.parameters()).device
-    if not n_classes:
-        if label is not None:
-            message = "`label` needs a class-conditional model; train with data.conditional=true."
-            raise OptionError(message)
-        return None
-    if label is None:
-        return torch.arange(n, device=device) % n_classes
-    if not 0 <= label < n_classes:
-        message = f"`label` must be from 0 to {n_classes - 1}; got {label}."
-        raise OptionError(message)
-    return torch.full((n,), label, device=device)
 
 
 def _prompted(model: Checkpoint, prompt: str | None, n: int, length: int | None) -> tuple[Tensor | None, Tensor | None]:
