@@ -40,7 +40,7 @@ def folder(tmp_path_factory):
 
 MISTAKES = [
     (["evaluate", "{tmp}/run", "--final", "argmax"], 2, "--quality"),
-    (["evaluate", "{tmp}/run", "--sample-steps", "5"], 2, "--quality"),
+    (["evaluate", "{tmp}/run", "--sample-steps", "5", "--step", "1"], 2, "`sample_steps`"),
     (["sample", "{tmp}/run", "--out", "{tmp}/s.png", "--progress", "{tmp}/way.foo"], 2, "must end in .png"),
     (["sample", "{tmp}/run", "--out", "{tmp}/s.png", "--progress", "{tmp}/./s.png"], 2, "another file"),
     (["train", "{tmp}/three.toml", "--set", "data.path=x"], 2, "must be a table"),

@@ -160,8 +160,10 @@ def evaluate(
     step: Annotated[int | None, typer.Option(min=1, help="Steps at once.")] = None,
     seed: SeedOption = 0,
     quality: Annotated[int, typer.Option(min=0, help="Samples to measure IS and FID with; 0 for none.")] = 0,
-    sample_steps: StepsOption = None,
-    final: FinalOption = None,
+    sample_steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps that the bound is of, and the samples of --quality; at most T.")
+    ] = None,
+    final: Annotated[str | None, typer.Option(help="draw or argmax at the last step of --quality's samples.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on the standard output.")] = False,
     threads: ThreadsOption = None,
     device: DeviceOption = None,
@@ -179,7 +181,8 @@ def evaluate(
     if as_json:
         typer.echo(to_json(values))
         return
-    typer.echo(f"{values['bits']:.4f} {values['unit']} (bound; ± {values['monte_carlo_error']:.4f} from the draws)")
+    bound = "bound" if sample_steps is None else f"bound of {values['bound_of']}"
+    typer.echo(f"{values['bits']:.4f} {values['unit']} ({bound}; ± {values['monte_carlo_error']:.4f} from the draws)")
     for key in ("marginal_bits", "prior_bits", "examples", "perplexity", "inception_score", "fid"):
         if key in values:
             typer.echo(f"{key.replace('_', ' ')}: {values[key]:.6g}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from d3pm.checkpoint import Checkpoint
@@ -14,9 +16,13 @@ __all__ = ["evaluate"]
 
 
 def evaluate(
-    checkpoint: Checkpoint, dataset: Dataset, settings: EvaluateConfig | None = None, seed: int = 0
+    checkpoint: Checkpoint,
+    dataset: Dataset,
+    settings: EvaluateConfig | None = None,
+    seed: int = 0,
+    times: Sequence[float] | None = None,
 ) -> Likelihood:
-    """Return the bound of the test data, one entry per example.
+    """Return the bound of the test data, one entry per example: of the model that samples at `times` where given.
 
     Raises
     ------
@@ -44,7 +50,8 @@ def evaluate(
                 checkpoint.process,
                 checkpoint.denoiser,
                 batch.tokens,
-                step=settings.step,
+                step=settings.step if times is None else 1,
+                times=times,
                 n_times=settings.times or None,
                 condition=batch.labels,
                 generator=generator,
