@@ -12,8 +12,9 @@ from torch import Tensor
 from d3pm.conventions import Final, conventions_of
 from d3pm.errors import OptionError, check_choice, check_number
 from d3pm.losses import Denoiser, ask
+from d3pm.processes.absorbing import Absorbing
 from d3pm.processes.base import FLOOR, Process
-from d3pm.sampler_input import check_given, check_masked
+from d3pm.sampler_input import check_given, check_masked, check_says_when
 from d3pm.sampling import sample, sample_first_hitting
 from d3pm.times import Grid, Watcher, sampling_times
 from d3pm.unmasking import Confidence, sample_confident, sample_remasking
@@ -87,12 +88,26 @@ class GenerationConfig:
             raise OptionError(message)
 
     def check(self, process: Process, denoiser: Denoiser) -> GenerationConfig:
-        """Return self, or raise `OptionError` if the model cannot be sampled so."""
+        """Return self, or raise `OptionError` if the model cannot be sampled so; `generate` asks first."""
+        conventions = conventions_of(denoiser).check(process)
         if self.method != "ancestral" or self.block:
             check_masked(process, denoiser, f"`method` = {self.method!r}" if self.method != "ancestral" else "blocks")
+        if self.method == "first_hitting":
+            check_says_when(conventions)
+        if conventions.mode == "score" and self.sharpens and not isinstance(process, Absorbing):
+            message = (
+                f"`temperature` and `top_p` must be 1 for scores of a {process.kind} process, ratios of noisy tokens "
+                f"without a p̃ to sharpen; got {self.temperature} and {self.top_p}."
+            )
+            raise OptionError(message)
         if self.method in ("ancestral", "remasking"):
             sampling_times(process, self.n_steps, self.grid)
         return self
+
+    @property
+    def sharpens(self) -> bool:
+        """Return whether p̃ is changed by a temperature or cut."""
+        return (self.temperature, self.top_p) != (1.0, 1.0)
 
     def override(self, **options: Any) -> GenerationConfig:
         """Return these settings with the options that are not None in their place.
@@ -144,8 +159,8 @@ def generate(
     >>> generate(process, net, (2, 4), GenerationConfig(n_steps=2)).tolist()
     [[0, 0, 0, 0], [0, 0, 0, 0]]
     """
-    config = config or GenerationConfig()
-    if (config.temperature, config.top_p) != (1.0, 1.0):
+    config = (config or GenerationConfig()).check(process, denoiser)
+    if config.sharpens:
         denoiser = Sharpened(denoiser, config.temperature, config.top_p)
     common: dict[str, Any] = {
         "condition": condition,
@@ -156,7 +171,6 @@ def generate(
     }
     sampler = _sampler(config, denoiser)
     if config.block:
-        check_masked(process, denoiser, "blocks")
         return in_blocks(sampler, process, denoiser, shape, config.block, given=given, keep=keep, **common)
     return sampler(process, denoiser, shape, given=given, keep=keep, **common)
 
