@@ -107,3 +107,19 @@ def test_a_header_that_is_no_table_is_damaged(folder, tmp_path, key):
     save_file(tensors, tmp_path / "x.safetensors", header | {key: "[1]"})
     with pytest.raises(CheckpointError):
         load_checkpoint(tmp_path / "x.safetensors")
+
+
+def test_a_word_of_steps_is_one_sentence(folder, monkeypatch, capsys):
+    """On the standard error, beside samples that are drawn all the same."""
+    out = folder / "capped.npz"
+    asked = ["d3pm", "sample", str(folder / "run"), "--out", str(out), "-n", "1", "--method", "confidence"]
+    monkeypatch.setattr(sys, "argv", [*asked, "--steps", "1000"])
+    monkeypatch.setattr("warnings.filters", [])  # as outside of tests
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    assert capsys.readouterr().err == (
+        "d3pm: `n_steps` = 1000 is more than the 64 tokens to fill in of a sample: the net runs 64 times, once per "
+        "token.\n"
+    )
+    assert out.exists()

@@ -1,6 +1,7 @@
 """What `GenerationConfig.check` accepts is what samples: every method, option and convention with every process."""
 
 import itertools
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -23,12 +24,12 @@ from d3pm import (
     linear_betas,
     nearest_neighbour_rate,
 )
-from d3pm.errors import OptionError
+from d3pm.errors import OptionError, StepsWarning
 from d3pm.sampling import sample, sample_first_hitting
 from d3pm.spectrum import Spectrum
 from d3pm.unmasking import sample_confident, sample_remasking
 from test_likelihood import contextual, exact_model
-from test_sampling import frequencies
+from test_sampling import Masked, frequencies
 
 EXPONENTS = torch.tensor([0.3, 0.6, 1.0, 3.0])
 LEFT = [0.1, 0.2, 0.1, 0.4]  # masks four ninths of the tokens
@@ -85,6 +86,7 @@ def refusal(function):
     return None
 
 
+@pytest.mark.filterwarnings("ignore::d3pm.errors.StepsWarning")  # five steps for two tokens
 @pytest.mark.parametrize("conventions", CONVENTIONS, ids=lambda c: f"{c.mode}-{c.first}")
 @pytest.mark.parametrize("name", PROCESSES)
 def test_a_config_is_refused_if_and_only_if_sampling_is(name, conventions):
@@ -138,3 +140,46 @@ def test_tokens_that_a_learned_prior_leaves_are_drawn_from_it(first):
     sample_confident(process, net, (20_000, 2), watch=lambda t, x: seen.append(x))
     shares = torch.bincount(seen[0].flatten(), minlength=3) / 40_000
     torch.testing.assert_close(shares.double(), process.prior, rtol=0, atol=0.013)
+
+
+class Told(Masked):
+    """Is told of padding, and makes nothing of it."""
+
+    def __call__(self, x_t, time, condition=None, attention_mask=None):
+        return super().__call__(x_t, time)
+
+
+@pytest.mark.parametrize(
+    ("config", "length", "runs", "said"),
+    [
+        (GenerationConfig("confidence", n_steps=4), 4, 4, None),
+        (
+            GenerationConfig("confidence", n_steps=5),
+            4,
+            4,
+            "5 is more than the 4 tokens to fill in of a sample: the net",
+        ),
+        (GenerationConfig("confidence", n_steps=9, block=2), 5, 5, "9 is more than the 2 tokens to fill in of a block"),
+        (GenerationConfig("confidence", n_steps=2, block=2), 5, 5, None),
+        (GenerationConfig("first_hitting"), 4, None, None),
+        (
+            GenerationConfig("first_hitting", n_steps=1),
+            4,
+            None,
+            "1 says nothing to first-hitting: .* most 4 times for a s",
+        ),
+    ],
+)
+def test_steps_that_cannot_be_taken_are_capped_with_a_word(config, length, runs, said):
+    """Confidence reveals a token per run at least; first-hitting has times of its own."""
+    net = Masked()
+    with nullcontext() if said is None else pytest.warns(StepsWarning, match=said):
+        generate(Absorbing(3, inverse_betas(50)), net, (1, length), config, generator=torch.Generator().manual_seed(0))
+    assert runs is None or net.seen == runs
+
+
+def test_only_tokens_that_are_to_be_filled_in_count_as_steps():
+    real, keep = torch.arange(4) < torch.tensor([[3], [2]]), torch.tensor([[True, False, False, False]]).expand(2, 4)
+    config, given = GenerationConfig("confidence", n_steps=3), torch.zeros(2, 4).long()
+    with pytest.warns(StepsWarning, match="3 is more than the 2 tokens"):
+        generate(Absorbing(3, inverse_betas(4)), Told(), (2, 4), config, given=given, keep=keep, attention_mask=real)

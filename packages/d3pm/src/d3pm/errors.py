@@ -20,6 +20,7 @@ __all__ = [
     "MissingExtraError",
     "NoSuchFileError",
     "OptionError",
+    "StepsWarning",
     "TokenError",
     "TrainingError",
     "TruncationWarning",
@@ -76,6 +77,10 @@ class D3PMWarning(UserWarning):
 
 class TruncationWarning(D3PMWarning):
     """Texts are longer than the model reads; what is beyond is left out."""
+
+
+class StepsWarning(D3PMWarning):
+    """The net runs another number of times than was asked for."""
 
 
 class LengthWarning(D3PMWarning):

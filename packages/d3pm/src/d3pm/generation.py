@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from d3pm.conventions import Final, conventions_of
-from d3pm.errors import OptionError, check_choice, check_number
+from d3pm.errors import OptionError, StepsWarning, check_choice, check_number
 from d3pm.losses import Denoiser, ask
 from d3pm.processes.absorbing import Absorbing
 from d3pm.processes.base import FLOOR, Process
@@ -35,8 +36,8 @@ class GenerationConfig:
         models. The first two draw from the model that is evaluated, if the rest is left at its defaults: of one law in
         discrete time; in continuous time "first_hitting" is the limit of many steps.
     n_steps : int, optional
-        Runs of the net (per block); T by default (100 in continuous time), and of "confidence" one per token.
-        "first_hitting" takes at most one per token, and at most T, whatever this says.
+        Runs of the net (per block); T by default (100 in continuous time), and of "confidence" one per token, which is
+        the most (`StepsWarning`). "first_hitting" takes at most one per token, and at most T, whatever this says.
     grid : {"even", "cosine"}, default="even"
     final : {"draw", "argmax"}, optional
         The model's own by default.
@@ -169,10 +170,35 @@ def generate(
         "device": device,
         "watch": watch,
     }
+    _say_steps(config, shape, keep, attention_mask)
     sampler = _sampler(config, denoiser)
     if config.block:
         return in_blocks(sampler, process, denoiser, shape, config.block, given=given, keep=keep, **common)
     return sampler(process, denoiser, shape, given=given, keep=keep, **common)
+
+
+def _say_steps(
+    config: GenerationConfig, shape: tuple[int, ...], keep: Tensor | None, attention_mask: Tensor | None
+) -> None:
+    """Warn where the net will not run as often as `n_steps` says."""
+    if config.n_steps is None or config.method not in ("confidence", "first_hitting"):
+        return
+    fill = torch.ones(shape, dtype=torch.bool) if attention_mask is None else attention_mask.cpu().bool()
+    fill = fill if keep is None else fill & ~keep.cpu().bool()
+    n_tokens = int(fill.flatten(1).sum(-1).max()) if len(fill) else 0
+    most, where = (config.block, "a block") if 0 < config.block < n_tokens else (n_tokens, "a sample")
+    if config.method == "confidence" and config.n_steps > most:
+        message = (
+            f"`n_steps` = {config.n_steps} is more than the {most} tokens to fill in of {where}: the net runs {most} "
+            "times, once per token."
+        )
+        warnings.warn(message, StepsWarning, stacklevel=3)
+    if config.method == "first_hitting":
+        message = (
+            f"`n_steps` = {config.n_steps} says nothing to first-hitting: the net runs when tokens are revealed, at "
+            f"most {most} times for {where}."
+        )
+        warnings.warn(message, StepsWarning, stacklevel=3)
 
 
 def _sampler(config: GenerationConfig, denoiser: Denoiser) -> Callable[..., Tensor]:
