@@ -40,6 +40,7 @@ def folder(tmp_path_factory):
 
 MISTAKES = [
     (["evaluate", "{tmp}/run", "--final", "argmax"], 2, "--quality"),
+    (["encode", "{tmp}/run"], 2, "--out"),
     (["evaluate", "{tmp}/run", "--sample-steps", "5", "--step", "1"], 2, "`sample_steps`"),
     (["sample", "{tmp}/run", "--out", "{tmp}/s.png", "--progress", "{tmp}/way.foo"], 2, "must end in .png"),
     (["sample", "{tmp}/run", "--out", "{tmp}/s.png", "--progress", "{tmp}/./s.png"], 2, "another file"),
@@ -73,6 +74,18 @@ def test_mistakes_end_in_one_sentence(folder, monkeypatch, capsys, arguments, co
     assert sentence in said
     assert said.startswith("d3pm: ")
     assert len(said.splitlines()) == 1
+
+
+def test_layers_are_listed_without_a_file(folder):
+    result = RUNNER.invoke(app, ["encode", str(folder / "run"), "--layers"])
+    assert result.exit_code == 0, repr(result.exception)
+    assert "mid.0" in result.stdout.split()
+
+
+def test_recipes_say_what_data_they_need():
+    lines = {line.split()[0]: line.split(maxsplit=1)[1] for line in RUNNER.invoke(app, ["recipes"]).stdout.splitlines()}
+    assert lines["digits_uniform"].split() == ["digits", "uniform", "unet", "ancestral"]
+    assert lines["tokens"].split() == ["tokens", "(--data)", "absorbing", "transformer", "ancestral"]
 
 
 def test_a_perplexity_beyond_all_numbers_is_null(tmp_path):
