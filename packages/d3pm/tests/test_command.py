@@ -89,10 +89,10 @@ def test_samples_are_drawn_as_the_recipe_says(tmp_path):
 
 def test_quality_is_of_samples_drawn_as_the_recipe_says(small_run, monkeypatch):
     seen = []
-    monkeypatch.setattr("d3pm.show.require_fidelity", lambda n: None)
-    monkeypatch.setattr("d3pm.show.sample_quality", lambda samples, *_: {"fid": len(samples)})
+    monkeypatch.setattr("d3pm.quality.require_fidelity", lambda n: None)
+    monkeypatch.setattr("d3pm.quality.sample_quality", lambda samples, *_: {"fid": len(samples)})
     monkeypatch.setattr(
-        "d3pm.show.generate", lambda p, net, shape, config, **_: seen.append(config) or torch.zeros(shape)
+        "d3pm.quality.generate", lambda p, net, shape, config, **_: seen.append(config) or torch.zeros(shape)
     )
     asked = ["evaluate", str(small_run / "run"), "--quality", "3", "--examples", "1", "--times", "2", "--json"]
     for extra in ([], ["--sample-steps", "7", "--final", "argmax"]):

@@ -40,7 +40,8 @@ def folder(tmp_path_factory):
 
 MISTAKES = [
     (["evaluate", "{tmp}/run", "--final", "argmax"], 2, "--quality"),
-    (["evaluate", "{tmp}/run", "--sample-steps", "5"], 2, "--quality"),
+    (["encode", "{tmp}/run"], 2, "--out"),
+    (["evaluate", "{tmp}/run", "--sample-steps", "5", "--step", "1"], 2, "`sample_steps`"),
     (["sample", "{tmp}/run", "--out", "{tmp}/s.png", "--progress", "{tmp}/way.foo"], 2, "must end in .png"),
     (["sample", "{tmp}/run", "--out", "{tmp}/s.png", "--progress", "{tmp}/./s.png"], 2, "another file"),
     (["train", "{tmp}/three.toml", "--set", "data.path=x"], 2, "must be a table"),
@@ -75,6 +76,18 @@ def test_mistakes_end_in_one_sentence(folder, monkeypatch, capsys, arguments, co
     assert len(said.splitlines()) == 1
 
 
+def test_layers_are_listed_without_a_file(folder):
+    result = RUNNER.invoke(app, ["encode", str(folder / "run"), "--layers"])
+    assert result.exit_code == 0, repr(result.exception)
+    assert "mid.0" in result.stdout.split()
+
+
+def test_recipes_say_what_data_they_need():
+    lines = {line.split()[0]: line.split(maxsplit=1)[1] for line in RUNNER.invoke(app, ["recipes"]).stdout.splitlines()}
+    assert lines["digits_uniform"].split() == ["digits", "uniform", "unet", "ancestral"]
+    assert lines["tokens"].split() == ["tokens", "(--data)", "absorbing", "transformer", "ancestral"]
+
+
 def test_a_perplexity_beyond_all_numbers_is_null(tmp_path):
     """One word in many characters."""
     text = tmp_path / "text.txt"
@@ -107,3 +120,19 @@ def test_a_header_that_is_no_table_is_damaged(folder, tmp_path, key):
     save_file(tensors, tmp_path / "x.safetensors", header | {key: "[1]"})
     with pytest.raises(CheckpointError):
         load_checkpoint(tmp_path / "x.safetensors")
+
+
+def test_a_word_of_steps_is_one_sentence(folder, monkeypatch, capsys):
+    """On the standard error, beside samples that are drawn all the same."""
+    out = folder / "capped.npz"
+    asked = ["d3pm", "sample", str(folder / "run"), "--out", str(out), "-n", "1", "--method", "confidence"]
+    monkeypatch.setattr(sys, "argv", [*asked, "--steps", "1000"])
+    monkeypatch.setattr("warnings.filters", [])  # as outside of tests
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    assert capsys.readouterr().err == (
+        "d3pm: `n_steps` = 1000 is more than the 64 tokens to fill in of a sample: the net runs 64 times, once per "
+        "token.\n"
+    )
+    assert out.exists()

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from d3pm.errors import OptionError
-from d3pm.evaluation import sample_quality
+from d3pm.quality import sample_quality
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The command `d3pm`: train, sample, evaluate, encode."""
+"""The command `d3pm`: train, sample, evaluate, encode, export."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Annotated, TextIO
 
 import typer
 
-from d3pm.errors import ConfigError, D3PMError, NoSuchFileError, OptionError, TruncationWarning
+from d3pm.errors import ConfigError, D3PMError, D3PMWarning, NoSuchFileError, OptionError
 
 app = typer.Typer(
-    help="Discrete diffusion: train, sample, evaluate, encode.",
+    help="Discrete diffusion: train, sample, evaluate, encode, export.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # a wrong option is one line, not a box
@@ -23,8 +23,8 @@ DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; CUDA 
 DataOption = Annotated[str | None, typer.Option("--data", help="A file or folder in place of the recipe's data.")]
 ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads.")]
 SeedOption = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Same seed, same numbers.")]
-StepsOption = Annotated[int | None, typer.Option(min=1, help="Steps of the samples, at most T.")]
-FinalOption = Annotated[str | None, typer.Option(help="draw or argmax at the last step.")]
+StepsOption = Annotated[int | None, typer.Option(min=1, help="Steps to take, at most T.")]
+FinalOption = Annotated[str | None, typer.Option(help="The last step: draw or argmax.")]
 CheckpointArgument = Annotated[Path, typer.Argument(help="A checkpoint, or the folder of a training run.")]
 
 
@@ -33,13 +33,17 @@ def train(
     recipe: Annotated[str, typer.Argument(help="A recipe's name, or a TOML file; `d3pm recipes` lists the names.")],
     out: Annotated[Path, typer.Option(help="Folder for checkpoint and metrics.")] = Path("runs/d3pm"),
     data: DataOption = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="Override: section.key=value, repeatable.")] = None,
-    resume: Annotated[bool, typer.Option(help="Go on from the checkpoint in --out.")] = False,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Change a setting of the recipe: section.key=value; repeatable.")
+    ] = None,
+    resume: Annotated[bool, typer.Option(help="Continue the run in --out.")] = False,
     compile_: Annotated[
         bool, typer.Option("--compile", help="torch.compile net and loss; as train.compile=true.")
     ] = False,
     tensorboard: Annotated[bool, typer.Option(help="Write TensorBoard events too.")] = False,
-    distributed: Annotated[bool, typer.Option(help="As started by `accelerate launch -m d3pm train`.")] = False,
+    distributed: Annotated[
+        bool, typer.Option(help="One of several processes: accelerate launch -m d3pm train.")
+    ] = False,
     threads: ThreadsOption = None,
     device: DeviceOption = None,
 ) -> None:
@@ -58,7 +62,7 @@ def train(
     def report(step: int, values: dict[str, float]) -> None:
         _say(
             f"step {step}/{config.train.steps}  bits {values['bits']:.3f}  "
-            f"cross-entropy {values['cross_entropy']:.3f}  gradient {values['gradient_norm']:.2f}  "
+            f"cross-entropy {values['cross_entropy']:.3f}  gradient {values['gradient_norm']:.3g}  "
             f"{values['seconds']:.0f} s"
         )
 
@@ -78,45 +82,61 @@ def train(
 def recipes() -> None:
     """List the recipes that come with the package.
 
-    With each, how its models are sampled.
+    Each with its data, process, net and sampler. Those marked --data need a file or folder.
     """
     from d3pm.config import load_recipe, recipe_names
 
     for name in recipe_names():
-        typer.echo(f"{name:32} {load_recipe(name).sample}")
+        config = load_recipe(name)
+        data = config.data.kind + ("" if config.data.kind in ("digits", "mnist") else " (--data)")
+        typer.echo(f"{name:32} {data:16} {config.process.kind:18} {config.net['kind']:13} {config.sample}")
 
 
 @app.command()
 def sample(
     checkpoint: CheckpointArgument,
-    out: Annotated[Path | None, typer.Option(help=".png, .npz or .txt; text goes to the screen without it.")] = None,
-    n: Annotated[int, typer.Option("-n", min=1, help="How many.")] = 16,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="A .png or .npz of pictures, a .txt or .npz of text; without it text goes to the screen."),
+    ] = None,
+    n: Annotated[int, typer.Option("-n", min=1, help="Number of samples.")] = 16,
     method: Annotated[
-        str | None, typer.Option(help="ancestral, or for masked models first_hitting, confidence, remasking.")
+        str | None, typer.Option(help="ancestral; of masked models also first_hitting, confidence, remasking.")
     ] = None,
     steps: StepsOption = None,
-    grid: Annotated[str | None, typer.Option(help="even or cosine.")] = None,
+    grid: Annotated[str | None, typer.Option(help="Times of the steps: even or cosine.")] = None,
     final: FinalOption = None,
-    temperature: Annotated[float | None, typer.Option(min=0, help="Below 1: likely tokens become likelier.")] = None,
-    top_p: Annotated[float | None, typer.Option(help="Keep the likeliest tokens that have this probability.")] = None,
+    temperature: Annotated[
+        float | None, typer.Option(min=0, help="Below 1, likely tokens become likelier; 0 takes the likeliest.")
+    ] = None,
+    top_p: Annotated[
+        float | None, typer.Option(help="Draw from the likeliest tokens that together have this probability.")
+    ] = None,
     corrections: Annotated[int | None, typer.Option(min=0, help="Corrector steps after each step (ancestral).")] = None,
     block: Annotated[
-        int | None, typer.Option(min=0, help="Fill in from left to right, so many tokens at once.")
+        int | None,
+        typer.Option(min=0, help="Fill in texts from left to right, in blocks of so many tokens; 0 for all at once."),
     ] = None,
     first_hitting: Annotated[bool, typer.Option(help="Short for --method first_hitting.")] = False,
+    length: Annotated[
+        int | None,
+        typer.Option(min=1, help="Tokens of each text, for models of lines; drawn as in the training data by default."),
+    ] = None,
     prompt: Annotated[str | None, typer.Option(help="Text to keep; `_` marks what to fill in.")] = None,
-    label: Annotated[int | None, typer.Option(min=0, help="Class, for conditional models.")] = None,
+    label: Annotated[
+        int | None, typer.Option(min=0, help="Class number, for conditional models; all classes in turn by default.")
+    ] = None,
     guidance: Annotated[
         float, typer.Option(min=0, help="Push samples towards their class (classifier-free guidance).")
     ] = 0.0,
-    progress: Annotated[Path | None, typer.Option(help="A .png of the way from noise to data.")] = None,
+    progress: Annotated[Path | None, typer.Option(help="A .png of the way from noise to pictures.")] = None,
     seed: SeedOption = 0,
     threads: ThreadsOption = None,
     device: DeviceOption = None,
 ) -> None:
     """Draw samples from a checkpoint.
 
-    Where no option says otherwise, as its recipe's table [sample] does.
+    Options that are left out are those of its recipe's table [sample].
     """
     from d3pm.show import run_sample
 
@@ -136,6 +156,7 @@ def sample(
         out,
         n=n,
         options=options,
+        length=length,
         prompt=prompt,
         label=label,
         guidance=guidance,
@@ -150,13 +171,21 @@ def sample(
 def evaluate(
     checkpoint: CheckpointArgument,
     data: DataOption = None,
-    examples: Annotated[int | None, typer.Option(min=0, help="Test examples; 0 for all.")] = None,
-    times: Annotated[int | None, typer.Option(min=0, help="Random times per example; 0 for all T.")] = None,
-    step: Annotated[int | None, typer.Option(min=1, help="Steps at once.")] = None,
+    examples: Annotated[
+        int | None, typer.Option(min=0, help="Number of test examples; 0 for all. The recipe's by default.")
+    ] = None,
+    times: Annotated[
+        int | None, typer.Option(min=0, help="Random times per example; 0 for all T. The recipe's by default.")
+    ] = None,
+    step: Annotated[
+        int | None, typer.Option(min=1, help="Steps taken at once: the bound of a sampler of T / STEP steps.")
+    ] = None,
     seed: SeedOption = 0,
     quality: Annotated[int, typer.Option(min=0, help="Samples to measure IS and FID with; 0 for none.")] = 0,
-    sample_steps: StepsOption = None,
-    final: FinalOption = None,
+    sample_steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps that the bound is of, and the samples of --quality; at most T.")
+    ] = None,
+    final: Annotated[str | None, typer.Option(help="draw or argmax at the last step of --quality's samples.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on the standard output.")] = False,
     threads: ThreadsOption = None,
     device: DeviceOption = None,
@@ -174,7 +203,8 @@ def evaluate(
     if as_json:
         typer.echo(to_json(values))
         return
-    typer.echo(f"{values['bits']:.4f} {values['unit']} (bound; ± {values['monte_carlo_error']:.4f} from the draws)")
+    bound = "bound" if sample_steps is None else f"bound of {values['bound_of']}"
+    typer.echo(f"{values['bits']:.4f} {values['unit']} ({bound}; ± {values['monte_carlo_error']:.4f} from the draws)")
     for key in ("marginal_bits", "prior_bits", "examples", "perplexity", "inception_score", "fid"):
         if key in values:
             typer.echo(f"{key.replace('_', ' ')}: {values[key]:.6g}")
@@ -183,11 +213,11 @@ def evaluate(
 @app.command()
 def encode(
     checkpoint: CheckpointArgument,
-    out: Annotated[Path, typer.Option(help="An .npz of features, labels and names of rows.")],
+    out: Annotated[Path | None, typer.Option(help="An .npz of features, labels and names of rows.")] = None,
     data: DataOption = None,
     layer: Annotated[str | None, typer.Option(help="Layer; two thirds of the depth by default.")] = None,
-    t: Annotated[float, typer.Option(help="Noise, a share of T.")] = 0.0,
-    n_draws: Annotated[int, typer.Option(min=1, help="Noisy copies to average.")] = 1,
+    t: Annotated[float, typer.Option(help="Noise added to the data, as a share of T.")] = 0.0,
+    n_draws: Annotated[int, typer.Option(min=1, help="Noisy copies to average over.")] = 1,
     pool: Annotated[str | None, typer.Option(help="mean, max or grid; grid for pictures by default.")] = None,
     part: Annotated[
         str | None, typer.Option(help="train, test or all; all of --data in its order, else test by default.")
@@ -198,7 +228,7 @@ def encode(
 ) -> None:
     """Write the features of a layer.
 
-    The .npz of features and labels is what `transferability` reads.
+    `transferability` reads the .npz of features and labels.
     """
     from d3pm.encoder import DiffusionEncoder
     from d3pm.show import run_encode
@@ -208,6 +238,9 @@ def encode(
     if list_layers:
         typer.echo("\n".join(encoder.layers))
         return
+    if out is None:
+        message = "`out` must name the .npz to write. Add --out FILE.npz."
+        raise OptionError(message)
     run_encode(encoder, out, data, part)
     typer.echo(str(out))
 
@@ -219,7 +252,7 @@ def export(
 ) -> None:
     """Write a Hugging Face masked language model.
 
-    Of a checkpoint that started from one.
+    The checkpoint must have started from one (recipe masked_lm).
     """
     from d3pm.checkpoint import load_checkpoint
     from d3pm.huggingface import export_masked_lm
@@ -264,7 +297,7 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     """Show what is said of the caller's data as one sentence, other warnings as Python does."""
-    ours = issubclass(category, TruncationWarning)
+    ours = issubclass(category, D3PMWarning)
     text = str(message) if ours else warnings.formatwarning(message, category, filename, lineno, line)
     sys.stderr.write(f"d3pm: {text.rstrip()}\n")
 

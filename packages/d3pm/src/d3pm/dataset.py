@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -46,6 +46,8 @@ class Dataset:
 
     Attributes
     ----------
+    spec : DataSpec
+        Its `lengths` are those of the training examples.
     train, test : arrays
         Pictures (n, *shape) uint8 or int64; text as one long stream (n,), cut at will, or as padded examples (n, N).
     train_labels, test_labels : arrays of shape (n,) or None
@@ -65,6 +67,12 @@ class Dataset:
     test_lengths: np.ndarray | None = None
     test_words: np.ndarray | None = None
     _permutations: dict[tuple[int, int], np.ndarray] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        lengths: tuple[int, ...] = ()
+        if self.train_lengths is not None:
+            lengths = tuple(np.bincount(self.train_lengths, minlength=self.spec.shape[0] + 1)[1:].tolist())
+        self.spec = replace(self.spec, lengths=lengths)
 
     def batch(self, step: int, size: int, seed: int, rank: int = 0, world: int = 1) -> Batch:
         """Return the training batch of a step: a function of its arguments alone, so that training resumes exactly.

@@ -13,11 +13,14 @@ __all__ = [
     "CheckpointError",
     "ConfigError",
     "D3PMError",
+    "D3PMWarning",
     "DataError",
     "ImpossibleStateError",
+    "LengthWarning",
     "MissingExtraError",
     "NoSuchFileError",
     "OptionError",
+    "StepsWarning",
     "TokenError",
     "TrainingError",
     "TruncationWarning",
@@ -68,8 +71,20 @@ class MissingExtraError(D3PMError, ImportError):
     """A library that an optional extra installs is not there."""
 
 
-class TruncationWarning(UserWarning):
+class D3PMWarning(UserWarning):
+    """Base of what is said of the caller's input and is no error."""
+
+
+class TruncationWarning(D3PMWarning):
     """Texts are longer than the model reads; what is beyond is left out."""
+
+
+class StepsWarning(D3PMWarning):
+    """The net runs another number of times than was asked for."""
+
+
+class LengthWarning(D3PMWarning):
+    """Texts are sampled at full length, for want of knowing how long those of the training data were."""
 
 
 def check_choice(value: object, valid: Iterable[str], argument: str) -> str:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from d3pm.checkpoint import load_checkpoint
+from d3pm.checkpoint import Checkpoint, load_checkpoint
+from d3pm.config import EvaluateConfig
 from d3pm.data import load_data
 from d3pm.device import choose_device
 from d3pm.errors import OptionError
 from d3pm.evaluation import evaluate
-from d3pm.show import check_quality, measure_quality
+from d3pm.quality import check_quality, measure_quality
+from d3pm.times import sampling_times
 
 __all__ = ["run_evaluate"]
 
@@ -30,19 +32,23 @@ def run_evaluate(
 ) -> dict[str, Any]:
     """Return the figures by name: what is `chosen` of an `EvaluateConfig` takes the place of the recipe's entries.
 
-    `options` are those of the samples that `quality` is measured on.
+    `options` are those of samples: the bound is of the model that draws in `n_steps` of them, where that is given;
+    `quality` is measured on samples drawn so.
     """
     model = load_checkpoint(checkpoint, choose_device(device))
     settings = dataclasses.replace(model.config.evaluate, **{k: v for k, v in chosen.items() if v is not None})
-    if not quality and any(value is not None for value in options.values()):
-        given = ", ".join(f"{key} = {value}" for key, value in options.items() if value is not None)
-        message = f"`quality` must be asked for with what is of its samples alone ({given}). Add --quality N."
+    if not quality and options.get("final") is not None:
+        message = f"`final` = {options['final']} is of samples, which only `quality` draws. Add --quality N."
+        raise OptionError(message)
+    times = _times_of_samples(model, options)
+    if times is not None and chosen.get("step") is not None:
+        message = "`step` and `sample_steps` both say of how many steps the bound is; pass one of them."
         raise OptionError(message)
     source = model.config.data if data is None else dataclasses.replace(model.config.data, path=data)
     dataset = load_data(source, model.spec)
     if quality:
         check_quality(model, quality)
-    result = evaluate(model, dataset, settings, seed)
+    result = evaluate(model, dataset, settings, seed, times)
     values: dict[str, Any] = {
         "bits": result.bits_per_position,
         "unit": model.spec.unit,
@@ -51,7 +57,8 @@ def run_evaluate(
         "prior_bits": result.prior_bits,
         "marginal_bits": dataset.marginal_bits(),
         "examples": len(result.nats),
-        "step": settings.step,
+        "step": settings.step if times is None else None,
+        "bound_of": _bound_of(model, settings, options, times),
         **dataclasses.asdict(model.denoiser.conventions),
     }
     if model.spec.n_classes:
@@ -64,3 +71,24 @@ def run_evaluate(
     if quality:
         values.update(measure_quality(model, dataset, quality, seed, options))
     return values
+
+
+def _times_of_samples(model: Checkpoint, options: Mapping[str, Any]) -> list[float] | None:
+    """Return the times visited by samples of `n_steps`; None where there are none of which a bound is known."""
+    if options.get("n_steps") is None:
+        return None
+    sampler = model.config.sample.override(**options)
+    if sampler.method != "ancestral" or model.denoiser.conventions.mode == "score":
+        return None
+    return sampling_times(model.process, sampler.n_steps, sampler.grid)
+
+
+def _bound_of(
+    model: Checkpoint, settings: EvaluateConfig, options: Mapping[str, Any], times: Sequence[float] | None
+) -> str:
+    """Say in how many steps the model draws whose bound is told."""
+    if times is not None:
+        return f"sampling in {len(times) - 1} steps, {model.config.sample.override(**options).grid} grid"
+    n_steps = model.process.n_steps
+    whole = "continuous time" if n_steps is None else f"T = {n_steps} steps, {settings.step} at once"
+    return whole if options.get("n_steps") is None else f"{whole}: none is known of samples in {options['n_steps']}"

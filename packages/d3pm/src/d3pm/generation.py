@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
@@ -10,10 +11,11 @@ import torch
 from torch import Tensor
 
 from d3pm.conventions import Final, conventions_of
-from d3pm.errors import OptionError, check_choice, check_number
+from d3pm.errors import OptionError, StepsWarning, check_choice, check_number
 from d3pm.losses import Denoiser, ask
+from d3pm.processes.absorbing import Absorbing
 from d3pm.processes.base import FLOOR, Process
-from d3pm.sampler_input import check_given, check_masked
+from d3pm.sampler_input import check_given, check_masked, check_says_when
 from d3pm.sampling import sample, sample_first_hitting
 from d3pm.times import Grid, Watcher, sampling_times
 from d3pm.unmasking import Confidence, sample_confident, sample_remasking
@@ -34,8 +36,8 @@ class GenerationConfig:
         models. The first two draw from the model that is evaluated, if the rest is left at its defaults: of one law in
         discrete time; in continuous time "first_hitting" is the limit of many steps.
     n_steps : int, optional
-        Runs of the net (per block); T by default (100 in continuous time), and of "confidence" one per token.
-        "first_hitting" takes at most one per token, and at most T, whatever this says.
+        Runs of the net (per block); T by default (100 in continuous time), and of "confidence" one per token, which is
+        the most (`StepsWarning`). "first_hitting" takes at most one per token, and at most T, whatever this says.
     grid : {"even", "cosine"}, default="even"
     final : {"draw", "argmax"}, optional
         The model's own by default.
@@ -87,12 +89,26 @@ class GenerationConfig:
             raise OptionError(message)
 
     def check(self, process: Process, denoiser: Denoiser) -> GenerationConfig:
-        """Return self, or raise `OptionError` if the model cannot be sampled so."""
+        """Return self, or raise `OptionError` if the model cannot be sampled so; `generate` asks first."""
+        conventions = conventions_of(denoiser).check(process)
         if self.method != "ancestral" or self.block:
             check_masked(process, denoiser, f"`method` = {self.method!r}" if self.method != "ancestral" else "blocks")
+        if self.method == "first_hitting":
+            check_says_when(conventions)
+        if conventions.mode == "score" and self.sharpens and not isinstance(process, Absorbing):
+            message = (
+                f"`temperature` and `top_p` must be 1 for scores of a {process.kind} process, ratios of noisy tokens "
+                f"without a p̃ to sharpen; got {self.temperature} and {self.top_p}."
+            )
+            raise OptionError(message)
         if self.method in ("ancestral", "remasking"):
             sampling_times(process, self.n_steps, self.grid)
         return self
+
+    @property
+    def sharpens(self) -> bool:
+        """Return whether p̃ is changed by a temperature or cut."""
+        return (self.temperature, self.top_p) != (1.0, 1.0)
 
     def override(self, **options: Any) -> GenerationConfig:
         """Return these settings with the options that are not None in their place.
@@ -144,8 +160,8 @@ def generate(
     >>> generate(process, net, (2, 4), GenerationConfig(n_steps=2)).tolist()
     [[0, 0, 0, 0], [0, 0, 0, 0]]
     """
-    config = config or GenerationConfig()
-    if (config.temperature, config.top_p) != (1.0, 1.0):
+    config = (config or GenerationConfig()).check(process, denoiser)
+    if config.sharpens:
         denoiser = Sharpened(denoiser, config.temperature, config.top_p)
     common: dict[str, Any] = {
         "condition": condition,
@@ -154,11 +170,35 @@ def generate(
         "device": device,
         "watch": watch,
     }
+    _say_steps(config, shape, keep, attention_mask)
     sampler = _sampler(config, denoiser)
     if config.block:
-        check_masked(process, denoiser, "blocks")
         return in_blocks(sampler, process, denoiser, shape, config.block, given=given, keep=keep, **common)
     return sampler(process, denoiser, shape, given=given, keep=keep, **common)
+
+
+def _say_steps(
+    config: GenerationConfig, shape: tuple[int, ...], keep: Tensor | None, attention_mask: Tensor | None
+) -> None:
+    """Warn where the net will not run as often as `n_steps` says."""
+    if config.n_steps is None or config.method not in ("confidence", "first_hitting"):
+        return
+    fill = torch.ones(shape, dtype=torch.bool) if attention_mask is None else attention_mask.cpu().bool()
+    fill = fill if keep is None else fill & ~keep.cpu().bool()
+    n_tokens = int(fill.flatten(1).sum(-1).max()) if len(fill) else 0
+    most, where = (config.block, "a block") if 0 < config.block < n_tokens else (n_tokens, "a sample")
+    if config.method == "confidence" and config.n_steps > most:
+        message = (
+            f"`n_steps` = {config.n_steps} is more than the {most} tokens to fill in of {where}: the net runs {most} "
+            "times, once per token."
+        )
+        warnings.warn(message, StepsWarning, stacklevel=3)
+    if config.method == "first_hitting":
+        message = (
+            f"`n_steps` = {config.n_steps} says nothing to first-hitting: the net runs when tokens are revealed, at "
+            f"most {most} times for {where}."
+        )
+        warnings.warn(message, StepsWarning, stacklevel=3)
 
 
 def _sampler(config: GenerationConfig, denoiser: Denoiser) -> Callable[..., Tensor]:

@@ -1,4 +1,4 @@
-"""Classifier-free guidance (arXiv 2207.12598): samples that show their class more clearly, and vary less."""
+"""Classes of samples, and classifier-free guidance (arXiv 2207.12598): a class shows more clearly, and varies less."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from d3pm.checkpoint import Checkpoint
 from d3pm.errors import OptionError, check_number
 from d3pm.processes.base import FLOOR
 
-__all__ = ["Guided"]
+__all__ = ["Guided", "class_labels", "guided"]
 
 
 class Guided:
@@ -50,3 +51,29 @@ class Guided:
         told, untold = self.denoiser(*twice, torch.cat([condition, null]), **options).chunk(2)
         guided = told + self.scale * (told - untold)
         return guided.masked_fill(told <= FLOOR / 2, FLOOR)  # what is impossible stays so
+
+
+def guided(model: Checkpoint, scale: float) -> Any:
+    """Return the denoiser, guided if that is asked for and it can be."""
+    if not scale:
+        return model.denoiser
+    if not model.spec.n_classes or not model.config.train.class_dropout:
+        message = "`guidance` needs a class-conditional model that knows the null class; train with conditional = true."
+        raise OptionError(message)
+    return Guided(model.denoiser, scale)
+
+
+def class_labels(model: Checkpoint, label: int | None, n: int) -> Tensor | None:
+    """Return the classes of n samples, (n,): all of one `label`, or one class after the other; None without classes."""
+    n_classes, device = model.spec.n_classes, next(model.denoiser.parameters()).device
+    if not n_classes:
+        if label is not None:
+            message = "`label` needs a class-conditional model; train with data.conditional=true."
+            raise OptionError(message)
+        return None
+    if label is None:
+        return torch.arange(n, device=device) % n_classes
+    if not 0 <= label < n_classes:
+        message = f"`label` must be from 0 to {n_classes - 1}; got {label}."
+        raise OptionError(message)
+    return torch.full((n,), label, device=device)

@@ -5,12 +5,22 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from d3pm.conventions import Conventions
 from d3pm.errors import OptionError
 from d3pm.losses import Denoiser
 from d3pm.processes.absorbing import Absorbing
 from d3pm.processes.base import Process
 
-__all__ = ["check_given", "check_masked", "check_real", "copies", "reads_clean", "start_masked", "without_padding"]
+__all__ = [
+    "check_given",
+    "check_masked",
+    "check_real",
+    "check_says_when",
+    "copies",
+    "reads_clean",
+    "start_masked",
+    "without_padding",
+]
 
 
 def copies(process: Process, denoiser: Denoiser) -> bool:
@@ -40,6 +50,13 @@ def check_masked(process: Process, denoiser: Denoiser, sampler: str) -> None:
             f"`process` must mask all positions alike for {sampler}; an {process.kind} one reveals them from left to "
             "right. Use `method` = 'ancestral' without blocks: sample()."
         )
+        raise OptionError(message)
+
+
+def check_says_when(conventions: Conventions) -> None:
+    """Raise `OptionError` for a net of scores, which says itself when a mask is revealed."""
+    if conventions.mode == "score":
+        message = "`mode` must be 'joint' or 'mixture' for first-hitting: with 'score' the net says when; use sample()."
         raise OptionError(message)
 
 
@@ -85,11 +102,18 @@ def start_masked(
     given: Tensor | None,
     keep: Tensor | None,
     real: Tensor | None,
+    generator: torch.Generator | None,
     device: torch.device | str,
 ) -> tuple[Tensor, Tensor]:
-    """Return masks and what is given, and where there is something to fill in, which padding has not."""
+    """Return x_T and what is given, and where there is something to fill in, which padding has not.
+
+    x_T are masks, but where a learned prior leaves some tokens unmasked at T.
+    """
     given, keep = check_given(process, given, keep, shape, device)
-    x = torch.full(shape, process.mask, device=device)
+    if process.learned_prior is None:
+        x = torch.full(shape, process.mask, device=device)
+    else:
+        x = process.prior_sample(shape, generator, device)
     fill = torch.ones_like(x, dtype=torch.bool) if real is None else real
     if given is not None and keep is not None:
         x, fill = torch.where(keep, given, x), fill & ~keep

@@ -23,6 +23,7 @@ from d3pm.sampler_input import (
     check_given,
     check_masked,
     check_real,
+    check_says_when,
     copies,
     reads_clean,
     start_masked,
@@ -150,11 +151,9 @@ def sample_first_hitting(
     """
     check_masked(process, denoiser, "first-hitting")
     conventions = conventions_of(denoiser, conventions).check(process)
-    if conventions.mode == "score":
-        message = "`mode` must be 'joint' or 'mixture' for first-hitting: with 'score' the net says when; use sample()."
-        raise OptionError(message)
+    check_says_when(conventions)
     real = check_real(attention_mask, tuple(shape), device)
-    x, fill = start_masked(process, tuple(shape), given, keep, real, device)
+    x, fill = start_masked(process, tuple(shape), given, keep, real, generator, device)
     when = _hitting_times(process, tuple(shape), generator, device)
     last = 0 if process.n_steps is None else 1  # the last step has conventions of its own
     while bool((ahead := (x == process.mask) & fill & (when > last)).any()):

@@ -14,16 +14,16 @@ from torch import Tensor
 
 from d3pm.checkpoint import Checkpoint, load_checkpoint
 from d3pm.config import DataConfig
-from d3pm.data import Dataset, DataSpec, check_fits, load_data
+from d3pm.data import DataSpec, check_fits, load_data
 from d3pm.device import choose_device
 from d3pm.encoder import DiffusionEncoder
 from d3pm.errors import OptionError, check_choice, check_number, require_extra
-from d3pm.evaluation import require_fidelity, sample_quality
 from d3pm.generation import generate
-from d3pm.guidance import Guided
+from d3pm.guidance import class_labels, guided
+from d3pm.lengths import choose_lengths, mask_of_lengths
 from d3pm.whole import load_whole
 
-__all__ = ["check_quality", "measure_quality", "picture_grid", "run_encode", "run_sample"]
+__all__ = ["picture_grid", "run_encode", "run_sample"]
 
 
 def run_sample(
@@ -32,6 +32,7 @@ def run_sample(
     *,
     n: int = 16,
     options: Mapping[str, Any] | None = None,
+    length: int | None = None,
     prompt: str | None = None,
     label: int | None = None,
     guidance: float = 0.0,
@@ -40,29 +41,35 @@ def run_sample(
     device: str | None = None,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Draw samples as the recipe says, with other `options` of a `GenerationConfig` in place; write them to `out`."""
+    """Draw samples as the recipe says, with other `options` of a `GenerationConfig` in place; write them to `out`.
+
+    Texts are as long as the training texts were, where these differ in length, or all of one `length`.
+    """
     check_number(n, "n", 1, whole=True)
     chosen = choose_device(device)
     model = load_checkpoint(checkpoint, chosen)
     generation = model.config.sample.override(**options or {})
     _check_files(model.spec, out, progress)
-    given, keep = _prompted(model, prompt, n)
+    generator = torch.Generator(chosen).manual_seed(seed)
+    lengths = choose_lengths(model, n, length, prompt is not None, generator)
+    given, keep = _prompted(model, prompt, n, length)
     frames: list[np.ndarray] = []
     tokens = generate(
         model.process,
-        _guided(model, guidance),
+        guided(model, guidance),
         (n, *model.spec.shape),
         generation,
-        condition=_labels(model, label, n),
+        condition=class_labels(model, label, n),
         given=given,
         keep=keep,
-        generator=torch.Generator(chosen).manual_seed(seed),
+        attention_mask=None if lengths is None else mask_of_lengths(lengths, model.spec),
+        generator=generator,
         device=chosen,
         watch=(lambda t, x: frames.append(x[:8].cpu().numpy())) if progress else None,
     )
     if progress is not None:
         _save_progress(progress, model.spec, frames)
-    _save_samples(out, model.spec, tokens.cpu().numpy(), say)
+    _save_samples(out, model.spec, tokens.cpu().numpy(), None if lengths is None else lengths.cpu().numpy(), say)
 
 
 def _check_files(spec: DataSpec, out: Path | None, progress: Path | None) -> None:
@@ -93,13 +100,19 @@ def _save_progress(path: Path, spec: DataSpec, frames: list[np.ndarray]) -> None
     save_picture(path, picture_grid(spec.to_pixels(rows.reshape(-1, *spec.shape)), columns=len(chosen)))
 
 
-def _save_samples(out: Path | None, spec: DataSpec, tokens: np.ndarray, say: Callable[[str], None]) -> None:
+def _save_samples(
+    out: Path | None, spec: DataSpec, tokens: np.ndarray, lengths: np.ndarray | None, say: Callable[[str], None]
+) -> None:
     if out is not None and out.suffix == ".npz":
-        np.savez(out, samples=spec.to_pixels(tokens) if spec.modality == "image" else tokens)
+        arrays: dict[str, Any] = {"samples": spec.to_pixels(tokens) if spec.modality == "image" else tokens}
+        if lengths is not None:
+            arrays["lengths"] = lengths
+        np.savez(out, **arrays)
     elif out is not None and out.suffix == ".png":
         save_picture(out, picture_grid(spec.to_pixels(tokens)))
     else:
-        text = "\n".join(spec.decode_text(row) for row in tokens)
+        rows = tokens if lengths is None else [row[:n] for row, n in zip(tokens, lengths, strict=True)]
+        text = "\n".join(spec.decode_text(row) for row in rows)
         if out is None:
             say(text)
         else:
@@ -158,69 +171,7 @@ def run_encode(encoder: DiffusionEncoder, out: Path, data: str | None, part: str
     np.savez(out, features=np.concatenate([encoder.encode(batch) for batch in rows]), **arrays)
 
 
-def check_quality(model: Checkpoint, n: int) -> None:
-    """Refuse, before anything is computed, to measure what cannot be."""
-    if model.spec.modality != "image":
-        message = "`quality` is measured on pictures; this model writes text."
-        raise OptionError(message)
-    require_fidelity(n)
-
-
-def measure_quality(
-    model: Checkpoint, dataset: Dataset, n: int, seed: int, options: Mapping[str, Any] | None = None
-) -> dict[str, float]:
-    """Return IS and FID of n samples, drawn as `run_sample` does, against the training pictures."""
-    generation = model.config.sample.override(**options or {})
-    device = next(model.denoiser.parameters()).device
-    generator = torch.Generator(device).manual_seed(seed)
-    batches = []
-    for start in range(0, n, 128):
-        size = min(128, n - start)
-        x = generate(
-            model.process,
-            model.denoiser,
-            (size, *model.spec.shape),
-            generation,
-            condition=_labels(model, None, size),
-            generator=generator,
-            device=device,
-        )
-        batches.append(x.cpu().numpy())
-    folder = Path(torch.hub.get_dir())
-    return sample_quality(_rgb(model, np.concatenate(batches)), _rgb(model, dataset.train), folder)
-
-
-def _rgb(model: Checkpoint, tokens: np.ndarray) -> np.ndarray:
-    pixels = model.spec.to_pixels(tokens.astype(np.int64))
-    return pixels if pixels.ndim == 4 else np.repeat(pixels[..., None], 3, -1)
-
-
-def _guided(model: Checkpoint, scale: float) -> Any:
-    """Return the denoiser, guided if that is asked for and it can be."""
-    if not scale:
-        return model.denoiser
-    if not model.spec.n_classes or not model.config.train.class_dropout:
-        message = "`guidance` needs a class-conditional model that knows the null class; train with conditional = true."
-        raise OptionError(message)
-    return Guided(model.denoiser, scale)
-
-
-def _labels(model: Checkpoint, label: int | None, n: int) -> Tensor | None:
-    n_classes, device = model.spec.n_classes, next(model.denoiser.parameters()).device
-    if not n_classes:
-        if label is not None:
-            message = "`label` needs a class-conditional model; train with data.conditional=true."
-            raise OptionError(message)
-        return None
-    if label is None:
-        return torch.arange(n, device=device) % n_classes
-    if not 0 <= label < n_classes:
-        message = f"`label` must be from 0 to {n_classes - 1}; got {label}."
-        raise OptionError(message)
-    return torch.full((n,), label, device=device)
-
-
-def _prompted(model: Checkpoint, prompt: str | None, n: int) -> tuple[Tensor | None, Tensor | None]:
+def _prompted(model: Checkpoint, prompt: str | None, n: int, length: int | None) -> tuple[Tensor | None, Tensor | None]:
     """Return given tokens and where to keep them: all characters of the prompt but `_`."""
     if prompt is None:
         return None, None
@@ -228,12 +179,12 @@ def _prompted(model: Checkpoint, prompt: str | None, n: int) -> tuple[Tensor | N
     if spec.modality != "text" or not spec.alphabet:
         message = "`prompt` needs a model of characters."
         raise OptionError(message)
-    length = spec.shape[0]
-    if len(prompt) > length:
-        message = f"`prompt` must have at most {length} characters; got {len(prompt)}."
+    whole, most = spec.shape[0], length or spec.shape[0]
+    if len(prompt) > most:
+        message = f"`prompt` must have at most {most} characters; got {len(prompt)}."
         raise OptionError(message)
-    blank, keep = spec.alphabet.index(" "), torch.zeros(length, dtype=torch.bool)
-    given = torch.full((length,), blank)
+    blank, keep = spec.alphabet.index(" "), torch.zeros(whole, dtype=torch.bool)
+    given = torch.full((whole,), blank)
     for i, character in enumerate(prompt):
         if character != "_":
             lowered = character if character in spec.alphabet else character.lower()

@@ -40,6 +40,8 @@ class DataSpec:
         Of a class-conditional model; 0 for none.
     classes : tuple of str
         Their names, where the data have names.
+    lengths : tuple of int
+        Training examples of 1, 2, …, N tokens, where texts differ in length; empty where all are whole.
     """
 
     modality: str
@@ -53,18 +55,20 @@ class DataSpec:
     mask: int | None = None
     n_classes: int = 0
     classes: tuple[str, ...] = ()
+    lengths: tuple[int, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON's values."""
-        values = {**asdict(self), "shape": list(self.shape), "frame": list(self.frame), "classes": list(self.classes)}
-        if not self.classes:  # as it was written before: what is computed with it is kept by it
-            del values["classes"]
+        values = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        for key in ("classes", "lengths"):
+            if not values[key]:  # as it was written before: what is computed with it is kept by it
+                del values[key]
         return values
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> DataSpec:
         """Return the inverse of `to_dict`."""
-        tuples = {key: tuple(values.get(key, ())) for key in ("frame", "classes")}
+        tuples = {key: tuple(values.get(key, ())) for key in ("frame", "classes", "lengths")}
         return DataSpec(**{**values, **tuples, "shape": tuple(values["shape"])})
 
     @property

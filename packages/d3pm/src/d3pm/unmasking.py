@@ -67,7 +67,7 @@ def sample_confident(
     check_choice(confidence, ("probability", "margin", "entropy"), "confidence")
     check_masked(process, denoiser, "confidence-ordered unmasking")
     real = check_real(attention_mask, tuple(shape), device)
-    x, fill = start_masked(process, tuple(shape), given, keep, real, device)
+    x, fill = start_masked(process, tuple(shape), given, keep, real, generator, device)
     n_masked = (x == process.mask).logical_and(fill).flatten(1).sum(-1)  # (B,)
     if n_steps is not None and n_steps < 1:
         message = f"`n_steps` must be at least 1; got {n_steps}."
@@ -137,7 +137,7 @@ def sample_remasking(
         message = f"`strength` must be from 0 to 1; got {strength}."
         raise OptionError(message)
     real = check_real(attention_mask, tuple(shape), device)
-    x, fill = start_masked(process, tuple(shape), given, keep, real, device)
+    x, fill = start_masked(process, tuple(shape), given, keep, real, generator, device)
     for t, s in itertools.pairwise(sampling_times(process, n_steps, grid)):
         t_, s_ = time_tensor(process, t, device), time_tensor(process, s, device)
         if watch is not None:
