@@ -105,7 +105,9 @@ def load(spec: str, *, device: str | None, pool: str | None = None, precision: P
     with _torch.loading(name), _torch.seeded():
         model = timm.create_model(model_name, pretrained=not untrained)
     named = None if untrained else ":" not in model_name
-    return encoder_of_model(model, name, device=device, pool=chosen, precision=precision, of_timm=named)
+    return encoder_of_model(
+        model, name, device=device, pool=chosen, precision=precision, of_timm=named, channels_last=True
+    )
 
 
 def encoder_of_model(
@@ -116,10 +118,12 @@ def encoder_of_model(
     pool: PositionPool | None = None,
     precision: Precision = "float32",
     of_timm: bool | None = True,
+    channels_last: bool = False,
 ) -> Encoder:
     """Return a timm model that is in memory, fed as its own configuration says.
 
-    `of_timm` tells whether its classes are those of timm's own list; None where its head is untrained.
+    `of_timm` tells whether its classes are those of timm's own list; None where its head is untrained. A model of the
+    caller keeps the layout of its weights.
     """
     from timm.data import create_transform, resolve_model_data_config
 
@@ -159,7 +163,7 @@ def encoder_of_model(
         channels=_channels(model),
         precision=precision,
         pixels=transform.pixels(),
-        channels_last=True,
+        channels_last=channels_last,
     )
 
 

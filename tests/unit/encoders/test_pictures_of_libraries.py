@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import timm
 import torch
 import transformers
 
@@ -103,9 +104,12 @@ def test_convolutions_lie_with_channels_last_and_give_the_same(name, pictures):
     assert encoder.identity() == identity
 
 
-def test_a_network_that_does_not_say_so_keeps_its_layout():
+def test_models_of_the_caller_keep_their_layout():
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
     assert next(of_module(network, "own").module.parameters()).is_contiguous()
+    model = timm.create_model("resnet10t", num_classes=0)
+    load_encoder(model, "cpu")
+    torch.nn.utils.parameters_to_vector(model.parameters())  # takes no other
 
 
 def of_module(network, name):
