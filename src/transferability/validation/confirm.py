@@ -35,7 +35,7 @@ The head begins fresh. Two epochs favour a head that begins as the probe, whose 
 """
 _SHORT = 4  # times shorter than the next is a round
 _LAST = 3  # at most so many train in the last round: a short one before would save a twelfth of what three cost
-_LAYOUT = 3  # of what is kept: raised when the same key would mean another result
+_LAYOUT = 4  # of what is kept: raised when the same key would mean another result
 _KIND = "confirm"
 _KEPT = {**TRAINED, "validation_loss": float, "chosen": CHOSEN, "seconds": float}
 

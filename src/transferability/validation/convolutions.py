@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 __all__ = ["fast_convolutions"]
 
@@ -16,15 +17,16 @@ __all__ = ["fast_convolutions"]
 def fast_convolutions(network: nn.Module, device: torch.device) -> Iterator[None]:
     """Train, in the block, with weights whose channels come last, and with depthwise convolutions in float32.
 
-    oneDNN computes convolutions of channels that come last in half the time or less, and what follows a convolution
-    keeps its layout. Depthwise ones have few products: in bfloat16 their gradients take two to six times as long as in
-    float32. `benchmarks/finetune.py` has what it gains. On other devices nothing is changed.
+    oneDNN is faster at convolutions of channels that come last, and what follows a convolution keeps its layout.
+    Depthwise ones have few products: the gradients of those with wide kernels or strides can take several times as long
+    in bfloat16 as in float32. `benchmarks/channels_last.py` has what both gain. On other devices nothing is changed.
     """
     if device.type != "cpu":
         yield
         return
     convolutions = [each for each in network.modules() if isinstance(each, nn.Conv2d)]
-    weights = {id(found): found for each in convolutions if (found := each._parameters.get("weight")) is not None}
+    stored = (each._parameters.get("weight") for each in convolutions)  # None where a weight is computed
+    weights = {id(each): each for each in stored if each is not None and not is_lazy(each)}
     before = {key: weight.data for key, weight in weights.items()}
     depthwise = [each for each in convolutions if each.groups == each.in_channels > 1]
     own = {each: each.__dict__["forward"] for each in depthwise if "forward" in each.__dict__}
@@ -36,7 +38,7 @@ def fast_convolutions(network: nn.Module, device: torch.device) -> Iterator[None
         yield
     finally:
         for each in depthwise:
-            del each.forward
+            each.__dict__.pop("forward", None)
             if each in own:
                 each.forward = own[each]
         for key, weight in weights.items():

@@ -11,7 +11,6 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -26,11 +25,12 @@ from transferability.errors import EncoderError, LabelError
 from transferability.validation.augment import shift_and_zoom
 from transferability.validation.batch_norm import estimate_untouched, norms_of, short_memory
 from transferability.validation.batches import PreparedItems
+from transferability.validation.choice import choose
 from transferability.validation.framework_errors import check_reached, said_of
 from transferability.validation.head import Head, fit_head, loss_and_accuracy
 from transferability.validation.network_state import State, restored
 from transferability.validation.passes import Passes
-from transferability.validation.schedule import walk, warm_cosine
+from transferability.validation.schedule import warm_cosine
 from transferability.validation.settings import FineTuning, Hyperparameters, TrainingResult
 
 __all__ = ["FineTuner"]
@@ -139,38 +139,14 @@ class FineTuner:
         EncoderError
             If no learning rate gives a finite loss.
         """
-        with self._ready():
-            return self._chosen()
-
-    def _chosen(self) -> Hyperparameters:
-        settings, losses = self.settings, dict[Hyperparameters, float]()
-        n_epochs = settings.epochs_of_a_try(len(self._parts.train))
+        n_epochs = self._epochs_of_a_try
 
         def loss(tried: Hyperparameters) -> float:
-            if tried not in losses:
-                with restored(self._encoder.module):
-                    losses[tried] = self._train(tried, _CHOICE_SEED, n_epochs).loss
-            return losses[tried]
+            with restored(self._encoder.module):
+                return self._train(tried, _CHOICE_SEED, n_epochs).loss
 
-        def best_of(tried: list[Hyperparameters]) -> Hyperparameters:
-            return tried[0] if len(tried) == 1 else min(tried, key=loss)
-
-        def with_best_rate(tried: Hyperparameters) -> Hyperparameters:
-            if len(settings.learning_rates) == 1:
-                return tried
-            rates = sorted(settings.learning_rates)
-            return replace(tried, learning_rate=walk(lambda rate: loss(replace(tried, learning_rate=rate)), rates))
-
-        norms = settings.frozen_norms if self._norms else (False,)
-        first = Hyperparameters(settings.learning_rates[0], settings.weight_decays[0], norms[0])
-        best = best_of([with_best_rate(replace(first, head=each)) for each in settings.head_starts])
-        best = best_of([replace(best, frozen_norm=each) for each in norms])
-        best = best_of([replace(best, weight_decay=each) for each in settings.weight_decays])
-        if losses and not math.isfinite(losses[best]):
-            rates = ", ".join(f"{rate:g}" for rate in sorted({each.learning_rate for each in losses}))
-            message = f"encoder {self._encoder.name!r} cannot be fine-tuned: its loss is not finite at any of the "
-            raise EncoderError(message + f"learning rates {rates}. Take smaller ones.")
-        return best
+        with self._ready():
+            return choose(self.settings, loss, normalised=bool(self._norms), encoder=self._encoder.name)
 
     def run(self, chosen: Hyperparameters, seed: int, *, epochs: int | None = None) -> TrainingResult:
         """Train with one seed, of batches and dropout, and measure on the test rows; at most `epochs` passes."""
@@ -195,11 +171,34 @@ class FineTuner:
             raise LabelError(message)
         return _Parts(fit_rows[train], fit_rows[validation], test_rows)
 
+    @property
+    def _epochs_of_a_try(self) -> int:
+        return self.settings.epochs_of_a_try(len(self._parts.train))
+
     def _measured(self, chosen: Hyperparameters, seed: int, epochs: int | None) -> TrainingResult:
-        predict, _, n_epochs = self._train(chosen, seed, epochs or self.settings.epochs)
+        predict, _, n_epochs = self._better_trained(chosen, seed, epochs or self.settings.epochs)
         loss, accuracy = self._evaluate(predict, self._parts.test)
         validation_loss, validation = self._evaluate(predict, self._parts.validation)
         return TrainingResult(accuracy, loss, validation, n_epochs, self._start.accuracy, validation_loss)
+
+    def _better_trained(self, chosen: Hyperparameters, seed: int, n_epochs: int) -> _Trained:
+        """Train for so many epochs; where the try of these settings ended better, also as long as that; keep the best.
+
+        Epochs of a large rate can spoil weights that a short run, whose rate falls soon, does not.
+        """
+        network, short = self._encoder.module, self._epochs_of_a_try
+        if chosen.tried_loss is None or short >= n_epochs:
+            return self._train(chosen, seed, n_epochs)
+        with restored(network):
+            found = self._train(chosen, seed, n_epochs)
+            weights = copy.deepcopy(network.state_dict())
+        if found.loss > chosen.tried_loss:
+            with restored(network):
+                other = self._train(chosen, seed, short)
+                if other.loss < found.loss:
+                    found, weights = other, copy.deepcopy(network.state_dict())
+        network.load_state_dict(weights)
+        return found
 
     def _train(self, chosen: Hyperparameters, seed: int, n_epochs: int) -> _Trained:
         settings, network = self.settings, self._encoder.module

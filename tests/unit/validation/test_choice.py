@@ -1,0 +1,98 @@
+"""Settings are chosen by short tries, and a long run must end better than its try."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from transferability.errors import EncoderError
+from transferability.pipeline import Settings, prepare
+from transferability.validation.choice import choose
+from transferability.validation.finetune import FineTuner
+from transferability.validation.settings import FineTuning, Hyperparameters
+
+QUICK = FineTuning(learning_rates=(1e-3, 1e-2), epochs=12, choice_epochs=1, batch_size=4, mixed_precision=False)
+CHOSEN = Hyperparameters(1e-2, 1e-4)
+
+
+def distance(tried: Hyperparameters) -> float:
+    """A loss that is least at the rate 1e-4, with the probe and statistics that move."""
+    return abs(math.log10(tried.learning_rate) + 4) + (tried.head == "fresh") + 0.5 * tried.frozen_norm
+
+
+def test_the_least_loss_is_chosen_and_told() -> None:
+    found = choose(FineTuning(), distance, normalised=True, encoder="a")
+    assert found == Hyperparameters(1e-4, 1e-2, False, "probe", 0.0)
+    assert choose(FineTuning(), distance, normalised=False, encoder="a") == found
+    decays = FineTuning(weight_decays=(1e-2, 1e-3))
+    light = choose(decays, lambda tried: distance(tried) + tried.weight_decay, normalised=True, encoder="a")
+    assert (light.weight_decay, light.tried_loss) == (1e-3, 1e-3)
+
+
+def test_nothing_is_tried_without_a_choice() -> None:
+    alone = FineTuning(learning_rates=(1e-3,), frozen_norms=(True,), head_starts=("probe",))
+    found = choose(alone, lambda _: pytest.fail("tried"), normalised=True, encoder="a")
+    assert found == Hyperparameters(1e-3, 1e-2, True, "probe", None)
+
+
+def test_no_setting_is_tried_twice() -> None:
+    tried = []
+    choose(FineTuning(), lambda each: tried.append(each) or distance(each), normalised=True, encoder="a")
+    assert len(tried) == len(set(tried))
+
+
+def test_losses_that_are_not_finite_name_the_encoder_and_its_rates() -> None:
+    with pytest.raises(EncoderError, match=r"encoder .a. cannot be fine-tuned.*1e-08, .*0\.001\. Take smaller ones"):
+        choose(FineTuning(), lambda _: math.inf, normalised=True, encoder="a")
+
+
+@pytest.fixture
+def hard(make_data):
+    """Pictures that one random filter does not tell apart, and a trained one does."""
+    return prepare(make_data(n=120, noise=0.6), Settings())
+
+
+def tuner(encoder, part, settings=QUICK):
+    return FineTuner(encoder, part.dataset, part.fit_rows, part.test_rows, settings)
+
+
+@pytest.mark.parametrize(("rate", "longer"), [(1e-3, True), (1e-2, False)])
+def test_a_long_run_that_ends_above_its_try_gives_way_to_one_as_short(make_encoder, hard, rate, longer) -> None:
+    """At the small rate the long run is the better one, at the large one the short: each is kept where it is."""
+    encoder, chosen = make_encoder(width=1), replace(CHOSEN, learning_rate=rate)
+    found = tuner(encoder, hard)
+    long, short = (found.run(chosen, 1, epochs=epochs) for epochs in (QUICK.epochs, 3))
+    assert QUICK.epochs_of_a_try(len(found._parts.train)) == 3
+    assert (long.validation_loss < short.validation_loss) == longer
+    assert found.run(replace(chosen, tried_loss=1e9), 1) == long
+    better = long if longer else short
+    assert found.run(replace(chosen, tried_loss=-1.0), 1) == better
+    before = encoder.module[0].weight.detach().clone()
+    assert found.train(replace(chosen, tried_loss=-1.0), 1) == better
+    assert not torch.equal(encoder.module[0].weight, before)
+    kept = tuner(make_encoder(width=1), hard)
+    kept.train(chosen, 1) if longer else kept.with_settings(replace(QUICK, epochs=3)).train(chosen, 1)
+    assert torch.equal(encoder.module[0].weight, kept._encoder.module[0].weight)
+
+
+def test_the_try_that_is_told_is_the_short_run(make_encoder, part) -> None:
+    found = tuner(make_encoder(), part)
+    chosen = found.choose()
+    short = QUICK.epochs_of_a_try(len(found._parts.train))
+    assert found.run(replace(chosen, tried_loss=None), 0, epochs=short).validation_loss == pytest.approx(
+        min(chosen.tried_loss, found._start.loss)
+    )
+
+
+def test_a_run_no_longer_than_a_try_is_trained_once(make_encoder, part, monkeypatch) -> None:
+    found, trained = tuner(make_encoder(), part), []
+    real = found._train
+    monkeypatch.setattr(found, "_train", lambda *given: trained.append(given) or real(*given))
+    short = QUICK.epochs_of_a_try(len(found._parts.train))
+    found.run(replace(CHOSEN, tried_loss=-1.0), 0, epochs=short)
+    assert len(trained) == 1
+    found.run(replace(CHOSEN, tried_loss=-1.0), 0)
+    assert [epochs for *_, epochs in trained] == [short, QUICK.epochs, short]
