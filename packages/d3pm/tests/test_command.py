@@ -48,6 +48,7 @@ def test_command_from_training_to_features(tmp_path):
             app, ["sample", str(out), "-n", "2", "--out", str(picture), "--progress", str(way), *extra]
         )
         assert result.exit_code == 0, result.output
+        assert result.stdout.strip() == str(picture)  # as every command that writes a file
         assert picture.read_bytes()[:4] == b"\x89PNG"
         assert way.exists()
     result = runner.invoke(app, ["encode", str(out), "--out", str(tmp_path / "f.npz")])

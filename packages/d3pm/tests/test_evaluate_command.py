@@ -66,6 +66,7 @@ def test_the_bound_is_of_the_steps_that_samples_are_drawn_in(trained, settings, 
     assert whole["bound_of"] == ("T = 12 steps, 1 at once" if settings else "continuous time")
     shown = RUNNER.invoke(app, ["evaluate", str(run), "--sample-steps", "5", "--device", "cpu"]).stdout
     assert f"bits/char (bound of sampling in {len(times) - 1} steps, {grid} grid; ±" in shown
+    assert "(cost of the test data by the token frequencies of the training data alone)" in shown
 
 
 def test_steps_of_the_recipe_give_way_to_those_of_the_samples(trained):

@@ -119,6 +119,7 @@ def test_an_earlier_checkpoint_samples_whole_rows_and_says_so(old, tmp_path, cap
     with pytest.warns(LengthWarning, match="full length of 16 tokens"):
         _, lengths = samples(old, tmp_path, n=3)
     assert lengths.tolist() == [16] * 3
+    capsys.readouterr()
     with pytest.warns(LengthWarning, match="--length"):
         run_sample(old, n=1, prompt="a", device="cpu")  # given all of its length, what is given conditions it
     assert len(capsys.readouterr().out.rstrip("\n")) <= 16
@@ -133,6 +134,8 @@ def test_lengths_that_cannot_be_had(lines, stream, run, tmp_path):
             samples(whole, tmp_path, length=4)
     with pytest.raises(OptionError, match="`prompt` must have at most 3 characters"):
         samples(lines, tmp_path, length=3, prompt="lion")
+    with pytest.raises(OptionError, match="`prompt` needs a model of characters"):  # before it is asked for a length
+        samples(run, tmp_path, prompt="li")
     with pytest.raises(OptionError, match="`prompt` needs `length`"):  # what is given bears on the length
         samples(lines, tmp_path, prompt="li")
 

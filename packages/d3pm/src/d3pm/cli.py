@@ -23,8 +23,6 @@ DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; CUDA 
 DataOption = Annotated[str | None, typer.Option("--data", help="A file or folder in place of the recipe's data.")]
 ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads.")]
 SeedOption = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Same seed, same numbers.")]
-StepsOption = Annotated[int | None, typer.Option(min=1, help="Steps to take, at most T.")]
-FinalOption = Annotated[str | None, typer.Option(help="The last step: draw or argmax.")]
 CheckpointArgument = Annotated[Path, typer.Argument(help="A checkpoint, or the folder of a training run.")]
 
 
@@ -103,9 +101,9 @@ def sample(
     method: Annotated[
         str | None, typer.Option(help="ancestral; of masked models also first_hitting, confidence, remasking.")
     ] = None,
-    steps: StepsOption = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps to take, at most T.")] = None,
     grid: Annotated[str | None, typer.Option(help="Times of the steps: even or cosine.")] = None,
-    final: FinalOption = None,
+    final: Annotated[str | None, typer.Option(help="The last step: draw or argmax.")] = None,
     temperature: Annotated[
         float | None, typer.Option(min=0, help="Below 1, likely tokens become likelier; 0 takes the likeliest.")
     ] = None,
@@ -191,7 +189,7 @@ def evaluate(
     device: DeviceOption = None,
 ) -> None:
     """Bound the negative log-likelihood of test data, in bits."""
-    from d3pm.evaluate_command import run_evaluate
+    from d3pm.evaluate_command import run_evaluate, text_of
     from d3pm.metrics import to_json
 
     _threads(threads)
@@ -200,14 +198,8 @@ def evaluate(
     values = run_evaluate(
         checkpoint, data, chosen=chosen, seed=seed, quality=quality, options=options, device=device, say=_say
     )
-    if as_json:
-        typer.echo(to_json(values))
-        return
-    bound = "bound" if sample_steps is None else f"bound of {values['bound_of']}"
-    typer.echo(f"{values['bits']:.4f} {values['unit']} ({bound}; ± {values['monte_carlo_error']:.4f} from the draws)")
-    for key in ("marginal_bits", "prior_bits", "examples", "perplexity", "inception_score", "fid"):
-        if key in values:
-            typer.echo(f"{key.replace('_', ' ')}: {values[key]:.6g}")
+    for line in [to_json(values)] if as_json else text_of(values, sample_steps is not None):
+        typer.echo(line)
 
 
 @app.command()

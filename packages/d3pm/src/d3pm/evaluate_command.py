@@ -16,7 +16,17 @@ from d3pm.evaluation import evaluate
 from d3pm.quality import check_quality, measure_quality
 from d3pm.times import sampling_times
 
-__all__ = ["run_evaluate"]
+__all__ = ["run_evaluate", "text_of"]
+
+# What is shown beside the bound, and what it means.
+FIGURES = {
+    "marginal_bits": "cost of the test data by the token frequencies of the training data alone",
+    "prior_bits": "L_T, a part of the bound: what is left of the data at the largest noise",
+    "examples": "",
+    "perplexity": "per word",
+    "inception_score": "",
+    "fid": "against the training pictures",
+}
 
 
 def run_evaluate(
@@ -71,6 +81,16 @@ def run_evaluate(
     if quality:
         values.update(measure_quality(model, dataset, quality, seed, options))
     return values
+
+
+def text_of(values: Mapping[str, Any], tell_steps: bool = False) -> list[str]:
+    """Return the figures as lines of text; `tell_steps` says of which steps the bound is."""
+    bound = f"bound of {values['bound_of']}" if tell_steps else "bound"
+    lines = [f"{values['bits']:.4f} {values['unit']} ({bound}; ± {values['monte_carlo_error']:.4f} from the draws)"]
+    for key, meaning in FIGURES.items():
+        if key in values:
+            lines.append(f"{key.replace('_', ' ')}: {values[key]:.6g}" + (f" ({meaning})" if meaning else ""))
+    return lines
 
 
 def _times_of_samples(model: Checkpoint, options: Mapping[str, Any]) -> list[float] | None:

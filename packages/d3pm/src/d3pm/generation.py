@@ -34,7 +34,8 @@ class GenerationConfig:
     method : {"ancestral", "first_hitting", "confidence", "remasking"}, default="ancestral"
         See `sample`, `sample_first_hitting`, `sample_confident`, `sample_remasking`; all but the first are for masked
         models. The first two draw from the model that is evaluated, if the rest is left at its defaults: of one law in
-        discrete time; in continuous time "first_hitting" is the limit of many steps.
+        discrete time; in continuous time "first_hitting" is the limit of many steps. It is not for nets of scores,
+        which say themselves when a token is revealed.
     n_steps : int, optional
         Runs of the net (per block); T by default (100 in continuous time), and of "confidence" one per token, which is
         the most (`StepsWarning`). "first_hitting" takes at most one per token, and at most T, whatever this says.
@@ -42,7 +43,7 @@ class GenerationConfig:
     final : {"draw", "argmax"}, optional
         The model's own by default.
     temperature : float, default=1
-        Of p̃: below 1 likely tokens become likelier; 0 takes the likeliest.
+        Of p̃: below 1 likely tokens become likelier; 0 takes the likeliest. Scores of a uniform process have none.
     top_p : float, default=1
         Keep the likeliest tokens that together have this probability.
     n_corrections : int, default=0

@@ -51,8 +51,8 @@ def run_sample(
     generation = model.config.sample.override(**options or {})
     _check_files(model.spec, out, progress)
     generator = torch.Generator(chosen).manual_seed(seed)
-    lengths = choose_lengths(model, n, length, prompt is not None, generator)
     given, keep = _prompted(model, prompt, n, length)
+    lengths = choose_lengths(model, n, length, prompt is not None, generator)
     frames: list[np.ndarray] = []
     tokens = generate(
         model.process,
@@ -117,6 +117,8 @@ def _save_samples(
             say(text)
         else:
             out.write_text(text + "\n", encoding="utf-8")
+    if out is not None:
+        say(str(out))
 
 
 def picture_grid(pictures: np.ndarray, columns: int | None = None, scale: int = 0) -> np.ndarray:
