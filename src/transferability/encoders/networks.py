@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from transferability.encoders._compiler import Compiler, compiled_or_not, compiler_of, device_kind
 from transferability.encoders._layers import PositionPool, caught, find_layers, pool_positions, prefix_of
+from transferability.encoders._layout import put_channels_last
 from transferability.encoders._pillow_steps import Window, in_pillow
 from transferability.encoders._torch import (
     computing,
@@ -122,8 +123,9 @@ class PictureNetwork:
     pixels : PixelInput, optional
         `preprocess` in two, where it can be divided.
     channels_last : bool
-        Whether it takes values whose channels come last in memory. Its weights are then laid out so on a CPU, which
-        computes convolutions of them faster (`benchmarks/channels_last.py`); features are the same but for rounding.
+        Whether it takes values whose channels come last in memory. Weights of its convolutions are then laid out so on
+        a CPU, which computes them faster (`benchmarks/channels_last.py`); features are the same but for rounding.
+        What wants a weight of `module` as one row of memory, such as safetensors, needs its `.contiguous()`.
 
     Raises
     ------
@@ -165,9 +167,9 @@ class PictureNetwork:
         self._layers = find_layers(body or network)
         self.outputs = (FEATURES, *((PROBABILITIES,) if probabilities else ()), *self._layers)
         self._device = pick_device(device)
-        reordered = channels_last and self._device.type == "cpu"
-        layout = torch.channels_last if reordered else torch.preserve_format
-        self._network = network.float().eval().to(self._device, memory_format=layout)
+        self._network = network.float().eval().to(self._device)
+        if channels_last and self._device.type == "cpu":
+            put_channels_last(self._network)
         self._compute = compute
         self._details = details
         self._layer_pool: PositionPool = layer_pool

@@ -1,7 +1,7 @@
-"""The first encoders of a ranking, fine-tuned briefly: at most three to the end, of more the better half in rounds.
+"""The first encoders of a ranking, fine-tuned briefly: up to four to the end, of more the better half in rounds.
 
 Successive halving (Jamieson and Talwalkar, AISTATS 2016): every encoder chooses its learning rate in a few epochs. Of
-more than three, all train for a few epochs first, then those with the smaller validation loss for longer, from the
+more than four, all train for a few epochs first, then those with the smaller validation loss for longer, from the
 start, as their schedules differ. Every piece of work is kept as soon as it is there.
 """
 
@@ -34,7 +34,8 @@ BRIEF = FineTuning(epochs=12, choice_epochs=2, patience=4, head_starts=("fresh",
 The head begins fresh. Two epochs favour a head that begins as the probe, whose encoder then hardly moves.
 """
 _SHORT = 4  # times shorter than the next is a round
-_LAST = 3  # at most so many train in the last round: a short one before would save a twelfth of what three cost
+_ALL = 4  # at most so many train to the end without a race: a short round before would save nothing
+_LAST = 3  # of more, so many
 _LAYOUT = 4  # of what is kept: raised when the same key would mean another result
 _KIND = "confirm"
 _KEPT = {**TRAINED, "validation_loss": float, "chosen": CHOSEN, "seconds": float}
@@ -152,8 +153,8 @@ def confirm(
     settings : Settings, optional
         Seed, device, workers.
     tuning : FineTuning, optional
-        The last round has its `epochs` and at most three encoders, the one before a quarter of them, and so on, as many
-        rounds as halve the list to three and are no shorter than the tries of settings.
+        Up to four encoders train for its `epochs`. Of more, three do so in the last round; the one before has a quarter
+        of the epochs, and so on, as many rounds as halve the list to four and are no shorter than the tries of settings.
     store : ResultStore, optional
         Kind 'confirm'. What it holds is not computed again.
     executor : callable, optional
@@ -191,8 +192,9 @@ def confirm(
             if "reason" not in result:
                 chosen[name] = Hyperparameters(**result["chosen"])
         losses = {name: result["validation_loss"] for name, result in results.items() if "reason" not in result}
-        half = max(2, -(-len(losses) // 2))
-        n_kept = {1: len(losses), 2: min(half, _LAST)}.get(len(rounds) - number, half)
+        n_kept = len(losses) if number == len(rounds) - 1 else _LAST
+        if number < len(rounds) - 2:
+            n_kept = max(_LAST, -(-len(losses) // 2))
         kept = sorted(losses, key=losses.__getitem__)[:n_kept]
         alive = {name: alive[name] for name in names if name in kept}
     finished = [replace(each, finished=name in alive, ranked_as=rows.get(name)) for name, each in entries.items()]
@@ -224,7 +226,7 @@ def _rounds(n_encoders: int, tuning: FineTuning, n_rows: int) -> list[int]:
     """
     n_train = max(1, round(n_rows * (1 - tuning.validation_share)))
     rounds, tried = [tuning.epochs], tuning.epochs_of_a_try(n_train)
-    while n_encoders > _LAST and (shorter := max(rounds[0] // _SHORT, tried)) < rounds[0]:
+    while n_encoders > _ALL and (shorter := max(rounds[0] // _SHORT, tried)) < rounds[0]:
         rounds.insert(0, shorter)
         n_encoders = -(-n_encoders // 2)
     return rounds

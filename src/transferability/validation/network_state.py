@@ -29,8 +29,9 @@ class State(NamedTuple):
 
 @contextmanager
 def restored(network: nn.Module) -> Iterator[None]:
-    """Put weights, mode and gradients back, at the end of the block, to what they are now."""
-    before, training = copy.deepcopy(network.state_dict()), network.training
+    """Put weights and modes back, at the end of the block, to what they are now, and leave no gradients."""
+    before = copy.deepcopy(network.state_dict())
+    modes = [(each, each.training) for each in network.modules()]
     buffers = {name: each.clone() for name, each in network.named_buffers() if name not in before}  # not persistent
     try:
         yield
@@ -39,5 +40,6 @@ def restored(network: nn.Module) -> Iterator[None]:
         for name, each in network.named_buffers():
             if name in buffers:
                 each.copy_(buffers[name])
-        network.train(training)
+        for module, training in modes:
+            module.training = training
         network.zero_grad(set_to_none=True)

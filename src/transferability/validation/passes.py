@@ -48,8 +48,9 @@ class Passes:
         network = self._encoder.module
         if self._device.type != "cpu" or not any(isinstance(each, nn.Conv2d) for each in network.modules()):
             return False
+        sample = self._sample()  # before the network is changed: reading may send the encoder to other processes
         with fast_convolutions(network, self._device):
-            return trains(self._encoder, self._sample(), nullcontext(), self._device)
+            return trains(self._encoder, sample, nullcontext(), self._device)
 
     @cached_property
     def _mixed(self) -> bool:

@@ -50,7 +50,7 @@ def computes_mixed(encoder: TrainableEncoder, batch: Any, device: torch.device) 
 
 
 def trains(encoder: TrainableEncoder, batch: Any, how: AbstractContextManager[Any], device: torch.device) -> bool:
-    """Return whether a pass forward and backward in a context ends without an error, and with finite numbers."""
+    """Return whether a pass of training in a context gives finite numbers, and one of evaluation ends too."""
     devices = [device] if device.type == "cuda" else []
     try:
         with restored(encoder.module), torch.random.fork_rng(devices=devices), torch.enable_grad():
@@ -58,6 +58,9 @@ def trains(encoder: TrainableEncoder, batch: Any, how: AbstractContextManager[An
             with how:
                 features = encoder.differentiable(batch).float()
             features.square().mean().backward()
+            encoder.module.eval()
+            with how, torch.no_grad():
+                encoder.differentiable(batch)
     except Exception as error:
         if passes_through(error):
             raise
