@@ -99,9 +99,14 @@ def run_encoder(name: str, options: argparse.Namespace, done: Mapping[tuple[Any,
 
 
 def known(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the runs that are there."""
-    for line in path.read_text().splitlines() if path.exists() else ():
-        yield json.loads(line)
+    """Yield the runs that are there, but for a last line that was cut off while it was written."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    for number, line in enumerate(lines, 1):
+        try:
+            yield json.loads(line)
+        except json.JSONDecodeError:
+            if number < len(lines):
+                raise
 
 
 def show(runs: Mapping[tuple[Any, ...], Mapping[str, Any]], data: Path) -> None:
@@ -166,7 +171,8 @@ def show_confirmed(runs: Mapping[tuple[Any, ...], Mapping[str, Any]], data: Path
     seconds = {cell: run["seconds"] + run["choice_seconds"] for cell, run in found.items() if run["choice_seconds"]}
     usual = {name: [value for (of, _), value in seconds.items() if of == name] for name in ENCODERS}
     known = [name for name, values in usual.items() if values]
-    print(f"\n`rank --confirm {SHORTLIST}`; cost: of {', '.join(known)}\n")
+    rest = "" if len(known) == len(ENCODERS) else ", at most: the others would be added to the whole"
+    print(f"\n`rank --confirm {SHORTLIST}`; cost: of {', '.join(known)}{rest}\n")
     print("| target | shortlist, confirmed | picked | below the best | share of the cost |\n" + "| --- " * 5 + "|")
     for target in TARGETS:
         cells = sorted((cell for cell in frozen if cell["target"] == target), key=lambda cell: -cell[FROZEN])
@@ -175,7 +181,7 @@ def show_confirmed(runs: Mapping[tuple[Any, ...], Mapping[str, Any]], data: Path
         said = [
             f"{name} {100 * there[name]['accuracy']:.1f}" if name in there else f"{name} not run" for name in shortlist
         ]
-        picked = max(there, key=lambda name: there[name]["accuracy"]) if there else None
+        picked = max(there, key=lambda name: there[name]["accuracy"]) if len(there) == SHORTLIST else None
         best = max(value for (_, of), value in truth.items() if of == target)
         regret = "" if picked is None else f"{100 * (best - truth[picked, target]):.1f}"
         costs = {name: seconds.get((name, target)) or float(np.mean(usual[name])) for name in known}

@@ -1,8 +1,7 @@
 """The first encoders of a ranking, fine-tuned briefly: up to four to the end, of more the better half in rounds.
 
-Successive halving (Jamieson and Talwalkar, AISTATS 2016): every encoder chooses its learning rate in a few epochs. Of
-more than four, all train for a few epochs first, then those with the smaller validation loss for longer, from the
-start, as their schedules differ. Every piece of work is kept as soon as it is there.
+Successive halving (Jamieson and Talwalkar, AISTATS 2016): of more than four, all train for a few epochs, and those with
+the smaller validation loss for longer, from the start, as their schedules differ. All that is done is kept at once.
 """
 
 from __future__ import annotations
@@ -153,8 +152,8 @@ def confirm(
     settings : Settings, optional
         Seed, device, workers.
     tuning : FineTuning, optional
-        Up to four encoders train for its `epochs`. Of more, three do so in the last round; the one before has a quarter
-        of the epochs, and so on, as many rounds as halve the list to four and are no shorter than the tries of settings.
+        Up to four encoders train for its `epochs`. Of more, three do in the last round; the one before has a quarter of
+        these, and so on, as many rounds as halve the list to four and are no shorter than the tries of settings.
     store : ResultStore, optional
         Kind 'confirm'. What it holds is not computed again.
     executor : callable, optional
@@ -192,9 +191,8 @@ def confirm(
             if "reason" not in result:
                 chosen[name] = Hyperparameters(**result["chosen"])
         losses = {name: result["validation_loss"] for name, result in results.items() if "reason" not in result}
-        n_kept = len(losses) if number == len(rounds) - 1 else _LAST
-        if number < len(rounds) - 2:
-            n_kept = max(_LAST, -(-len(losses) // 2))
+        half = max(_LAST, -(-len(losses) // 2))
+        n_kept = {1: len(losses), 2: _LAST}.get(len(rounds) - number, half)
         kept = sorted(losses, key=losses.__getitem__)[:n_kept]
         alive = {name: alive[name] for name in names if name in kept}
     finished = [replace(each, finished=name in alive, ranked_as=rows.get(name)) for name, each in entries.items()]

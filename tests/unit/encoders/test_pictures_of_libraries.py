@@ -7,6 +7,7 @@ import pytest
 import timm
 import torch
 import transformers
+from PIL import Image
 
 from transferability.encoders import load_encoder
 from transferability.encoders.image_input import PictureInput
@@ -112,8 +113,17 @@ def test_models_of_the_caller_keep_their_layout():
     torch.nn.utils.parameters_to_vector(model.parameters())  # takes no other
 
 
-def of_module(network, name):
+@pytest.mark.parametrize("kind", [lambda dense: dense.to_sparse(), lambda dense: dense.to_mkldnn()])
+def test_tensors_that_have_no_layout_of_channels_stay(kind):
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    network.register_buffer("other", kind(torch.ones(1, 2, 2, 2)), persistent=False)
+    encoder = of_module(network, "own", channels_last=True)
+    assert encoder.module[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert encoder.encode([Image.new("RGB", (8, 8))]).shape == (1, 4)
+
+
+def of_module(network, name, *, channels_last=False):
     return PictureNetwork(
         name, network, lambda batch, _: (network(batch), None), PictureInput((8, 8)).one, {"source": name}, "cpu",
-        n_parameters=1, pooling="mean",
+        n_parameters=1, pooling="mean", channels_last=channels_last,
     )  # fmt: skip

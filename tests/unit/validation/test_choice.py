@@ -11,6 +11,7 @@ import torch
 from transferability.errors import EncoderError
 from transferability.pipeline import Settings, prepare
 from transferability.validation.choice import choose
+from transferability.validation.confirm import BRIEF, _rounds
 from transferability.validation.finetune import FineTuner
 from transferability.validation.settings import FineTuning, Hyperparameters
 
@@ -96,3 +97,17 @@ def test_a_run_no_longer_than_a_try_is_trained_once(make_encoder, part, monkeypa
     assert len(trained) == 1
     found.run(replace(CHOSEN, tried_loss=-1.0), 0)
     assert [epochs for *_, epochs in trained] == [short, QUICK.epochs, short]
+
+
+def tries(tuning: FineTuning) -> int:
+    return len(tuning.learning_rates) * len(tuning.head_starts) + len(tuning.frozen_norms) - 1
+
+
+def epochs(tuning: FineTuning) -> int:
+    """Return what choosing settings and one whole run take."""
+    return tries(tuning) * tuning.choice_epochs + tuning.epochs
+
+
+def test_the_brief_recipe_costs_a_seventh_of_nine_encoders() -> None:
+    assert _rounds(3, BRIEF, 1000) == [BRIEF.epochs]
+    assert 3 * epochs(BRIEF) / (9 * epochs(FineTuning())) == pytest.approx(0.14, abs=0.005)  # docs/validate.md

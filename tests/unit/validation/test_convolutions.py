@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from contextlib import nullcontext
 
 import pytest
@@ -144,3 +145,124 @@ def test_a_network_that_does_not_take_this_layout_is_tuned_as_it_comes(make_enco
     encoder.module[4] = Rows()
     settings = FineTuning(learning_rates=(1e-2,), epochs=6, choice_epochs=1, batch_size=16)
     assert FineTuner(encoder, part.dataset, part.fit_rows, part.test_rows, settings).run(CHOSEN, 0).epochs > 0
+
+
+def tied() -> nn.Module:
+    """Two convolutions of one memory, by two parameters."""
+    network = nn.Sequential(nn.Conv2d(3, 3, 3, bias=False), nn.Conv2d(3, 3, 3, bias=False), nn.Conv2d(3, 4, 3))
+    network[1].weight.data = network[0].weight.data
+    return network
+
+
+def test_weights_that_share_memory_stay_so() -> None:
+    network = tied()
+    with fast_convolutions(network, CPU):
+        assert network[0].weight.data_ptr() == network[1].weight.data_ptr()
+        assert not last(network[0].weight)
+        assert last(network[2].weight)
+        with torch.no_grad():
+            network[0].weight.add_(1)
+    assert torch.equal(network[0].weight, network[1].weight)
+
+
+class Flat(nn.Conv2d):
+    """Keeps its weight in one row."""
+
+    def __init__(self) -> None:
+        super().__init__(8, 8, 3, groups=8, bias=False)
+        self.weight = nn.Parameter(self.weight.detach().reshape(-1))
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return nn.functional.conv2d(values, self.weight.reshape(8, 1, 3, 3), groups=8)
+
+
+class Complex(nn.Conv2d):
+    """Gives complex numbers of real ones."""
+
+    def __init__(self) -> None:
+        super().__init__(8, 8, 3, groups=8, dtype=torch.complex64)
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return super().forward(values.to(torch.complex64))
+
+
+class Widened(nn.Conv2d):
+    """Gives another number format than that of its weights."""
+
+    def __init__(self) -> None:
+        super().__init__(8, 8, 3, groups=8)
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return super().forward(values).double()
+
+
+@pytest.mark.parametrize("convolution", [Flat, Complex, Widened])
+def test_convolutions_of_another_kind_compute_as_they_do(convolution) -> None:
+    network, values = nn.Sequential(convolution()), torch.rand(2, 8, 5, 5)
+    expected = network(values)
+    with fast_convolutions(network, CPU):
+        found = network(values)
+    assert found.dtype == expected.dtype
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_lazy_convolution_is_left_until_it_has_weights() -> None:
+    network = nn.Sequential(nn.LazyConv2d(4, 3))
+    with fast_convolutions(network, CPU):
+        assert network(torch.rand(1, 3, 5, 5)).shape == (1, 4, 3, 3)
+
+
+def test_a_copy_that_is_made_meanwhile_is_a_network_of_its_own() -> None:
+    network, values = separable(), torch.rand(2, 3, 16, 16)
+    with fast_convolutions(network, CPU):
+        other = copy.deepcopy(network)
+    expected = other(values)
+    with torch.no_grad():
+        for each in network.parameters():
+            each.zero_()
+    assert torch.equal(other(values), expected)
+    assert expected.abs().max() > 0
+
+
+def test_an_error_while_weights_are_laid_out_is_told_and_undone(monkeypatch) -> None:
+    network, real, calls = separable(), torch.Tensor.contiguous, []
+
+    def short(tensor, **options):
+        calls.append(tensor)
+        if len(calls) == 2:
+            raise MemoryError
+        return real(tensor, **options)
+
+    monkeypatch.setattr(torch.Tensor, "contiguous", short)
+    with pytest.raises(MemoryError), fast_convolutions(network, CPU):
+        pass
+    assert all(each.is_contiguous() for each in network.parameters())
+
+
+class RowsInEvaluation(Rows):
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return values.flatten(1) if self.training else super().forward(values)
+
+
+def test_a_network_that_fails_in_evaluation_alone_is_tuned_as_it_comes(make_encoder, part) -> None:
+    encoder = make_encoder()
+    encoder.module[3], encoder.module[4] = nn.AvgPool2d(4), RowsInEvaluation()
+    assert FineTuner(encoder, part.dataset, part.fit_rows, part.test_rows, SETTINGS).run(CHOSEN, 0).accuracy > 0
+
+
+def test_pictures_are_read_before_the_network_is_changed(make_encoder, part, monkeypatch) -> None:
+    """Reading may send the encoder to other processes, which such a network cannot be."""
+    encoder, changed = make_encoder(), []
+    tuner = FineTuner(encoder, part.dataset, part.fit_rows, part.test_rows, SETTINGS)
+    real = tuner._items.first
+    monkeypatch.setattr(tuner._items, "first", lambda n: changed.append(last(encoder.module[0].weight)) or real(n))
+    tuner.run(CHOSEN, 0)
+    assert changed[0] is False
+
+
+def test_modes_are_put_back_module_by_module(make_encoder, part) -> None:
+    encoder = make_encoder()
+    encoder.module.train()
+    encoder.module[1].eval()
+    FineTuner(encoder, part.dataset, part.fit_rows, part.test_rows, SETTINGS).run(CHOSEN, 0)
+    assert [each.training for each in encoder.module] == [True, False, True, True, True]
