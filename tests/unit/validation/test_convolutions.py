@@ -170,7 +170,7 @@ class Flat(nn.Conv2d):
 
     def __init__(self) -> None:
         super().__init__(8, 8, 3, groups=8, bias=False)
-        self.weight = nn.Parameter(self.weight.detach().reshape(-1))
+        self.weight = nn.Parameter(torch.rand(72))
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         return nn.functional.conv2d(values, self.weight.reshape(8, 1, 3, 3), groups=8)
