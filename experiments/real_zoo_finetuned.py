@@ -8,7 +8,7 @@ FOLDER holds the pictures (`_data.py`) and ``finetuned_truth.json``; the package
 accuracies are of (`real_zoo_features.fitting_rows`) and measured on at most as many rows of the test part:
 
 - brief: what `rank --confirm` does: 12 passes, and 2, as many as a try of settings has, which take their place where
-  they end with a smaller validation loss,
+  they are more accurate on the validation rows,
 - whole: what `validate` does, 20 passes and 4 in the same way,
 - probe head: rates and lengths of brief, every run beginning with the probe and free batch normalisation.
 
@@ -86,7 +86,7 @@ def run_encoder(name: str, options: argparse.Namespace, done: Mapping[tuple[Any,
             tuner = tuners[target].with_settings(settings)
             before = next((done[key] for key in done if key[:3] == (name, target, recipe)), None)
             begun = time.perf_counter()
-            chosen = Hyperparameters(**before["chosen"]) if before else replace(tuner.choose(), tried_loss=None)
+            chosen = Hyperparameters(**before["chosen"]) if before else replace(tuner.choose(), tried_accuracy=None)
             choice = before.get("choice_seconds") if before else round(time.perf_counter() - begun, 2)
             for passes in missing:
                 started = time.perf_counter()
@@ -140,13 +140,13 @@ def show(runs: Mapping[tuple[Any, ...], Mapping[str, Any]], data: Path) -> None:
 
 
 def confirmed(runs: Mapping[tuple[Any, ...], Mapping[str, Any]]) -> dict[tuple[str, str], Mapping[str, Any]]:
-    """Return the run of each encoder and target that a confirmation keeps: of both lengths that of the smaller loss."""
+    """Return the run of each encoder and target that a confirmation keeps: the short one where it validates better."""
     short, long = RECIPES["brief"][1]
     kept = {}
     for name, target, recipe, passes in runs:
         both = [runs.get((name, target, "brief", length)) for length in (long, short)]
         if recipe == "brief" and passes == long and all(both):
-            best = min(both, key=lambda run: run["validation_loss"])
+            best = max(both, key=lambda run: run["validation_accuracy"])
             seconds = both[0]["seconds"] + (both[1]["seconds"] if best is both[1] else 0.0)
             kept[name, target] = {**best, "seconds": seconds, "choice_seconds": both[0].get("choice_seconds")}
     return kept

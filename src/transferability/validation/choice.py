@@ -14,9 +14,13 @@ __all__ = ["choose"]
 
 
 def choose(
-    settings: FineTuning, loss_of: Callable[[Hyperparameters], float], *, normalised: bool, encoder: str
+    settings: FineTuning,
+    try_out: Callable[[Hyperparameters], tuple[float, float]],
+    *,
+    normalised: bool,
+    encoder: str,
 ) -> Hyperparameters:
-    """Return what was tried with the smallest loss, with this loss.
+    """Return what was tried with the smallest loss, with the accuracy of its try.
 
     Learning rates are tried for each beginning of the head, as a probe wants smaller ones than a fresh head, then
     normalisation and weight decay with the best of both. Nothing is tried where there is no choice.
@@ -25,8 +29,8 @@ def choose(
     ----------
     settings : FineTuning
         What to try.
-    loss_of : callable
-        Trains with hyperparameters and returns the validation loss; inf where it was not finite.
+    try_out : callable
+        Trains with hyperparameters; returns validation loss, inf where it was not finite, and accuracy.
     normalised : bool
         Whether the network has batch normalisation.
     encoder : str
@@ -37,12 +41,12 @@ def choose(
     EncoderError
         If no learning rate gives a finite loss.
     """
-    losses: dict[Hyperparameters, float] = {}
+    tries: dict[Hyperparameters, tuple[float, float]] = {}
 
     def loss(tried: Hyperparameters) -> float:
-        if tried not in losses:
-            losses[tried] = loss_of(tried)
-        return losses[tried]
+        if tried not in tries:
+            tries[tried] = try_out(tried)
+        return tries[tried][0]
 
     def best_of(tried: list[Hyperparameters]) -> Hyperparameters:
         return tried[0] if len(tried) == 1 else min(tried, key=loss)
@@ -58,8 +62,8 @@ def choose(
     best = best_of([with_best_rate(replace(first, head=each)) for each in settings.head_starts])
     best = best_of([replace(best, frozen_norm=each) for each in norms])
     best = best_of([replace(best, weight_decay=each) for each in settings.weight_decays])
-    if losses and not math.isfinite(losses[best]):
-        rates = ", ".join(f"{rate:g}" for rate in sorted({each.learning_rate for each in losses}))
+    if tries and not math.isfinite(loss(best)):
+        rates = ", ".join(f"{rate:g}" for rate in sorted({each.learning_rate for each in tries}))
         message = f"encoder {encoder!r} cannot be fine-tuned: its loss is not finite at any of the "
         raise EncoderError(message + f"learning rates {rates}. Take smaller ones.")
-    return replace(best, tried_loss=losses.get(best))
+    return replace(best, tried_accuracy=tries[best][1]) if tries else best

@@ -50,12 +50,14 @@ class _Parts(NamedTuple):
 class _Trained(NamedTuple):
     predict: Callable[[Any], Tensor]  # logits of a batch
     loss: float  # the smallest validation loss of an epoch; inf if none was finite
-    epochs: int  # passes up to the weights that were kept
+    accuracy: float  # on the validation part, of the weights that were kept
+    epochs: int  # passes up to these
 
 
 class _Start(NamedTuple):
     head: Head
     loss: float  # on the validation part
+    validation_accuracy: float
     accuracy: float  # on the test rows
 
 
@@ -141,12 +143,13 @@ class FineTuner:
         """
         n_epochs = self._epochs_of_a_try
 
-        def loss(tried: Hyperparameters) -> float:
+        def try_out(tried: Hyperparameters) -> tuple[float, float]:
             with restored(self._encoder.module):
-                return self._train(tried, _CHOICE_SEED, n_epochs).loss
+                found = self._train(tried, _CHOICE_SEED, n_epochs)
+            return found.loss, found.accuracy
 
         with self._ready():
-            return choose(self.settings, loss, normalised=bool(self._norms), encoder=self._encoder.name)
+            return choose(self.settings, try_out, normalised=bool(self._norms), encoder=self._encoder.name)
 
     def run(self, chosen: Hyperparameters, seed: int, *, epochs: int | None = None) -> TrainingResult:
         """Train with one seed, of batches and dropout, and measure on the test rows; at most `epochs` passes."""
@@ -176,26 +179,26 @@ class FineTuner:
         return self.settings.epochs_of_a_try(len(self._parts.train))
 
     def _measured(self, chosen: Hyperparameters, seed: int, epochs: int | None) -> TrainingResult:
-        predict, _, n_epochs = self._better_trained(chosen, seed, epochs or self.settings.epochs)
+        predict, _, _, n_epochs = self._better_trained(chosen, seed, epochs or self.settings.epochs)
         loss, accuracy = self._evaluate(predict, self._parts.test)
         validation_loss, validation = self._evaluate(predict, self._parts.validation)
         return TrainingResult(accuracy, loss, validation, n_epochs, self._start.accuracy, validation_loss)
 
     def _better_trained(self, chosen: Hyperparameters, seed: int, n_epochs: int) -> _Trained:
-        """Train for so many epochs; where the try of these settings ended better, also as long as that; keep the best.
+        """Train for so many epochs, or as short as a try where that was more accurate; keep the more accurate.
 
-        Epochs of a large rate can spoil weights that a short run, whose rate falls soon, does not.
+        The rate of a short run falls soon; the loss of a long one grows with its confidence, and does not decide.
         """
         network, short = self._encoder.module, self._epochs_of_a_try
-        if chosen.tried_loss is None or short >= n_epochs:
+        if chosen.tried_accuracy is None or short >= n_epochs:
             return self._train(chosen, seed, n_epochs)
         with restored(network):
             found = self._train(chosen, seed, n_epochs)
             weights = copy.deepcopy(network.state_dict())
-        if found.loss > chosen.tried_loss:
+        if found.accuracy < chosen.tried_accuracy:
             with restored(network):
                 other = self._train(chosen, seed, short)
-                if other.loss < found.loss:
+                if other.accuracy > found.accuracy:
                     found, weights = other, copy.deepcopy(network.state_dict())
         network.load_state_dict(weights)
         return found
@@ -221,7 +224,8 @@ class FineTuner:
             def predict(batch: Any) -> Tensor:
                 return head(self._features(batch))
 
-            best, kept = self._start.loss, State.of(network, self._start.head, 0)
+            best, accuracy = self._start.loss, self._start.validation_accuracy
+            kept = State.of(network, self._start.head, 0)
             lowest, lowest_epoch = math.inf, 0
             with short_memory(self._norms):
                 for epoch in range(1, n_epochs + 1):
@@ -236,16 +240,16 @@ class FineTuner:
                         nn.utils.clip_grad_norm_([*body, *top], 1.0)
                         optimizer.step()
                         schedule.step()
-                    measured = self._evaluate(predict, self._parts.validation)[0]
+                    measured, right = self._evaluate(predict, self._parts.validation)
                     if measured < best:
-                        best, kept = measured, State.of(network, head, epoch)
+                        best, accuracy, kept = measured, right, State.of(network, head, epoch)
                     if measured < lowest:
                         lowest, lowest_epoch = measured, epoch
                     elif not math.isfinite(measured) or epoch - lowest_epoch >= settings.patience:
                         break
         network.load_state_dict(kept.network)
         head.load_state_dict(kept.head)
-        return _Trained(predict, lowest, kept.epoch)
+        return _Trained(predict, lowest, accuracy, kept.epoch)
 
     def _epoch(self, rows: IntArray, n_batches: int) -> Iterator[tuple[Tensor, Any]]:
         """Yield the rows and the pictures of each batch."""
@@ -282,8 +286,8 @@ class FineTuner:
         )
         head = fit_head(x, y, x_held_out, y_held_out, self._n_classes).to(self._device)
         with torch.no_grad():
-            (loss, _), (_, accuracy) = (loss_and_accuracy(head(features[k]), labels[k]) for k in (1, 2))
-        return _Start(head, loss, accuracy)
+            held_out, (_, accuracy) = (loss_and_accuracy(head(features[k]), labels[k]) for k in (1, 2))
+        return _Start(head, *held_out, accuracy)
 
     def _estimate_statistics(self) -> None:
         size = self.settings.batch_size

@@ -36,8 +36,8 @@ class FineTuning:
     head_factor : float
         How many times faster a fresh head learns than the encoder; the probe learns as the encoder does.
     epochs, choice_epochs : int
-        At most so many passes over the training part; of a try, so many. Where the try of what was chosen has a smaller
-        validation loss than the run of up to `epochs`, a run as long as the try takes its place.
+        At most so many passes over the training part; of a try, so many. Where the try of what was chosen was more
+        accurate on the validation part than the run of up to `epochs`, a run as long as the try takes its place.
     patience : int
         Passes without a better validation loss after which training stops.
     batch_size : int
@@ -74,7 +74,7 @@ CHOSEN = {
     "weight_decay": float,
     "frozen_norm": bool,
     "head?": str,
-    "tried_loss?": (float, None),
+    "tried_accuracy?": (float, None),
 }
 """What is kept of `Hyperparameters`."""
 TRAINED = {
@@ -90,13 +90,13 @@ TRAINED = {
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """What was chosen on the validation part, and its loss in a try; None where nothing was tried."""
+    """What was chosen on the validation part, and its accuracy there in a try; None where nothing was tried."""
 
     learning_rate: float
     weight_decay: float
     frozen_norm: bool = False
     head: HeadStart = "fresh"
-    tried_loss: float | None = None
+    tried_accuracy: float | None = None
 
 
 @dataclass(frozen=True)

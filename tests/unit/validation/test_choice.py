@@ -19,18 +19,18 @@ QUICK = FineTuning(learning_rates=(1e-3, 1e-2), epochs=12, choice_epochs=1, batc
 CHOSEN = Hyperparameters(1e-2, 1e-4)
 
 
-def distance(tried: Hyperparameters) -> float:
-    """A loss that is least at the rate 1e-4, with the probe and statistics that move."""
-    return abs(math.log10(tried.learning_rate) + 4) + (tried.head == "fresh") + 0.5 * tried.frozen_norm
+def distance(tried: Hyperparameters) -> tuple[float, float]:
+    """A loss that is least at the rate 1e-4, with the probe and statistics that move; and an accuracy."""
+    return abs(math.log10(tried.learning_rate) + 4) + (tried.head == "fresh") + 0.5 * tried.frozen_norm, 0.7
 
 
 def test_the_least_loss_is_chosen_and_told() -> None:
     found = choose(FineTuning(), distance, normalised=True, encoder="a")
-    assert found == Hyperparameters(1e-4, 1e-2, False, "probe", 0.0)
+    assert found == Hyperparameters(1e-4, 1e-2, False, "probe", 0.7)
     assert choose(FineTuning(), distance, normalised=False, encoder="a") == found
     decays = FineTuning(weight_decays=(1e-2, 1e-3))
-    light = choose(decays, lambda tried: distance(tried) + tried.weight_decay, normalised=True, encoder="a")
-    assert (light.weight_decay, light.tried_loss) == (1e-3, 1e-3)
+    light = choose(decays, lambda tried: (tried.weight_decay, 0.5 - tried.weight_decay), normalised=True, encoder="a")
+    assert (light.weight_decay, light.tried_accuracy) == (1e-3, 0.499)
 
 
 def test_nothing_is_tried_without_a_choice() -> None:
@@ -47,7 +47,7 @@ def test_no_setting_is_tried_twice() -> None:
 
 def test_losses_that_are_not_finite_name_the_encoder_and_its_rates() -> None:
     with pytest.raises(EncoderError, match=r"encoder .a. cannot be fine-tuned.*1e-08, .*0\.001\. Take smaller ones"):
-        choose(FineTuning(), lambda _: math.inf, normalised=True, encoder="a")
+        choose(FineTuning(), lambda _: (math.inf, 0.9), normalised=True, encoder="a")
 
 
 @pytest.fixture
@@ -61,31 +61,32 @@ def tuner(encoder, part, settings=QUICK):
 
 
 @pytest.mark.parametrize(("rate", "longer"), [(1e-3, True), (1e-2, False)])
-def test_a_long_run_that_ends_above_its_try_gives_way_to_one_as_short(make_encoder, hard, rate, longer) -> None:
+def test_a_long_run_that_is_less_accurate_than_its_try_gives_way_to_one_as_short(
+    make_encoder, hard, rate, longer
+) -> None:
     """At the small rate the long run is the better one, at the large one the short: each is kept where it is."""
     encoder, chosen = make_encoder(width=1), replace(CHOSEN, learning_rate=rate)
     found = tuner(encoder, hard)
     long, short = (found.run(chosen, 1, epochs=epochs) for epochs in (QUICK.epochs, 3))
     assert QUICK.epochs_of_a_try(len(found._parts.train)) == 3
-    assert (long.validation_loss < short.validation_loss) == longer
-    assert found.run(replace(chosen, tried_loss=1e9), 1) == long
+    assert long.validation_accuracy != short.validation_accuracy
+    assert (long.validation_accuracy > short.validation_accuracy) == longer
+    assert found.run(replace(chosen, tried_accuracy=long.validation_accuracy), 1) == long
     better = long if longer else short
-    assert found.run(replace(chosen, tried_loss=-1.0), 1) == better
+    assert found.run(replace(chosen, tried_accuracy=2.0), 1) == better
     before = encoder.module[0].weight.detach().clone()
-    assert found.train(replace(chosen, tried_loss=-1.0), 1) == better
+    assert found.train(replace(chosen, tried_accuracy=2.0), 1) == better
     assert not torch.equal(encoder.module[0].weight, before)
     kept = tuner(make_encoder(width=1), hard)
     kept.train(chosen, 1) if longer else kept.with_settings(replace(QUICK, epochs=3)).train(chosen, 1)
     assert torch.equal(encoder.module[0].weight, kept._encoder.module[0].weight)
 
 
-def test_the_try_that_is_told_is_the_short_run(make_encoder, part) -> None:
-    found = tuner(make_encoder(), part)
+def test_the_accuracy_that_is_told_is_that_of_the_short_run(make_encoder, hard) -> None:
+    found = tuner(make_encoder(width=1), hard)
     chosen = found.choose()
-    short = QUICK.epochs_of_a_try(len(found._parts.train))
-    assert found.run(replace(chosen, tried_loss=None), 0, epochs=short).validation_loss == pytest.approx(
-        min(chosen.tried_loss, found._start.loss)
-    )
+    short = found.run(replace(chosen, tried_accuracy=None), 0, epochs=3)
+    assert short.validation_accuracy == chosen.tried_accuracy < 1
 
 
 def test_a_run_no_longer_than_a_try_is_trained_once(make_encoder, part, monkeypatch) -> None:
@@ -93,9 +94,9 @@ def test_a_run_no_longer_than_a_try_is_trained_once(make_encoder, part, monkeypa
     real = found._train
     monkeypatch.setattr(found, "_train", lambda *given: trained.append(given) or real(*given))
     short = QUICK.epochs_of_a_try(len(found._parts.train))
-    found.run(replace(CHOSEN, tried_loss=-1.0), 0, epochs=short)
+    found.run(replace(CHOSEN, tried_accuracy=2.0), 0, epochs=short)
     assert len(trained) == 1
-    found.run(replace(CHOSEN, tried_loss=-1.0), 0)
+    found.run(replace(CHOSEN, tried_accuracy=2.0), 0)
     assert [epochs for *_, epochs in trained] == [short, QUICK.epochs, short]
 
 
