@@ -147,3 +147,27 @@ def test_a_model_of_whole_pieces_samples_as_before(stream, tmp_path):
     config, generator = model.config.sample.override(n_steps=2), torch.Generator().manual_seed(0)
     x = generate(model.process, model.denoiser, (4, 16), config, generator=generator)
     assert (x.numpy() == tokens).all()
+
+
+@pytest.mark.parametrize("kind", ["lines", "rows", "stream"])
+def test_lines_that_are_all_whole_have_no_lengths_to_choose_from(kind, tmp_path):
+    """A new checkpoint of them passed for one of an earlier version, and took lengths that its net never saw."""
+    rng = np.random.default_rng(0)
+    if kind == "lines":
+        run = trained(tmp_path, "\n".join("".join(row) for row in rng.choice(list("abc"), (60, 16))), "data.lines=true")
+    else:
+        np.save(tmp_path / "x.npy", rng.integers(3, size=(60, 16) if kind == "rows" else 2000))
+        more = ["data.kind=tokens", "data.lines=true"]
+        settings = [part for option in (*OPTIONS, *more) for part in ("--set", option)]
+        asked = ["train", "characters", "--data", str(tmp_path / "x.npy"), "--out", str(tmp_path / "run"), *settings]
+        result = RUNNER.invoke(app, [*asked, "--device", "cpu"])
+        assert result.exit_code == 0, repr(result.exception)
+        run = tmp_path / "run"
+    lengths_of_training = load_checkpoint(run).spec.lengths
+    assert len(lengths_of_training) == 16
+    assert sum(lengths_of_training[:-1]) == 0 < lengths_of_training[-1]
+    tokens, lengths = samples(run, tmp_path, n=3)  # no warning, which would be an error
+    assert tokens.shape == (3, 16)
+    assert lengths is None
+    with pytest.raises(OptionError, match="are all of shape"):
+        samples(run, tmp_path, length=9)
