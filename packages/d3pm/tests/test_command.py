@@ -75,7 +75,6 @@ def test_samples_are_drawn_as_the_recipe_says(tmp_path):
         (["--temperature", "0.5"], GenerationConfig(n_steps=3, n_corrections=2, temperature=0.5)),
         (["--top-p", "0.7"], GenerationConfig(n_steps=3, n_corrections=2, top_p=0.7)),
         (["--final", "argmax"], GenerationConfig(n_steps=3, n_corrections=2, final="argmax")),
-        (["--block", "4"], GenerationConfig(n_steps=3, n_corrections=2, block=4)),
         (["--method", "remasking", "--steps", "4"], GenerationConfig("remasking", n_steps=4)),
         (["--first-hitting"], GenerationConfig("first_hitting")),
     ):  # fmt: skip
@@ -172,6 +171,8 @@ MISTAKES = [
     (["sample", "{tmp}/run", "--out", "{tmp}/s.png", "-n", "0"], 2, "-n"),
     (["sample", "{tmp}/run", "--out", "{tmp}/s.png", "--steps", "0"], 2, "--steps"),
     (["sample", "{tmp}/run", "--out", "{tmp}/s.png", "--seed", "-1"], 2, "--seed"),
+    (["sample", "{tmp}/run", "--out", "{tmp}/s.png", "--block", "4"], 2, "`block` must be 0"),
+    (["train", "digits", "--out", "{tmp}/a", "--set", "sample.block=4"], 2, "`block` must be 0"),
     (["sample", "{tmp}/run", "--out", "{tmp}/s.png", "--device", "cuda:99"], 2, "device"),
     (["sample", "{tmp}/run", "--out", "{tmp}/s.png", "--guidance", "2"], 2, "class-conditional"),
     (["sample", "{tmp}/run", "--out", "{tmp}/file/s.npz", "-n", "1", "--steps", "2"], 1, "cannot be"),

@@ -97,7 +97,7 @@ def _check_samples(model: Checkpoint, options: Mapping[str, Any], quality: int) 
         raise OptionError(message)
     sampler = model.config.sample.override(**options)
     if quality or sampler != model.config.sample:
-        sampler.check(model.process, model.denoiser)
+        sampler.check(model.process, model.denoiser, model.spec.shape)
     if options.get("n_steps") is not None:
         sampling_times(model.process, options["n_steps"], sampler.grid)
     if quality:
