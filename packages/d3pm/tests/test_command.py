@@ -175,6 +175,7 @@ MISTAKES = [
     (["train", "digits", "--out", "{tmp}/a", "--set", "sample.block=4"], 2, "`block` must be 0"),
     (["sample", "{tmp}/run", "--out", "{tmp}/s.png", "--device", "cuda:99"], 2, "device"),
     (["sample", "{tmp}/run", "--out", "{tmp}/s.png", "--guidance", "2"], 2, "class-conditional"),
+    (["sample", "{tmp}/run", "--out", "{tmp}/s.png", "--method", "confidence", "--first-hitting"], 2, "pass one of"),
     (["sample", "{tmp}/run", "--out", "{tmp}/file/s.npz", "-n", "1", "--steps", "2"], 1, "cannot be"),
     (["encode", "{tmp}/run", "--out", "{tmp}/file/f.npz"], 1, "cannot be"),
     (["evaluate"], 2, "Missing argument"),
