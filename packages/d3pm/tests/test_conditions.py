@@ -111,7 +111,7 @@ def test_a_model_without_a_null_class_is_no_encoder(tmp_path):
     path = train(settings, tmp_path / "run", data=data, device="cpu")
     with pytest.raises(OptionError, match="null class"):
         DiffusionEncoder(path, device="cpu")
-    with pytest.raises(OptionError, match="null class"):
+    with pytest.raises(OptionError, match="train.class_dropout above 0"):  # it is conditional, which it was told to be
         run_sample(path, out=tmp_path / "x.png", n=1, label=1, guidance=1.0, device="cpu")
 
 
@@ -141,6 +141,25 @@ def test_guidance_is_the_formula_and_the_samplers_law(scale):
     drawn = sample(process, guided, (n, 2), condition=zeros, generator=torch.Generator().manual_seed(0))
     codes = torch.bincount((drawn * torch.tensor([3, 1])).sum(-1), minlength=9).double() / n
     torch.testing.assert_close(codes, p, rtol=0, atol=0.018)
+
+
+def test_guidance_tells_the_net_of_padding():
+    seen = []
+
+    class Padded:
+        forbid, n_classes = 2, 2
+
+        def __call__(self, x_t, time, condition=None, attention_mask=None):
+            seen.append((condition, attention_mask))
+            return contextual(3, 2)(x_t, torch.zeros_like(time))
+
+    real = torch.tensor([[True, True], [True, False], [True, True]])
+    labels, net = torch.tensor([0, 1, 0]), Guided(Padded(), 1.5)
+    sample(Absorbing(3, inverse_betas(2)), net, (3, 2), condition=labels, attention_mask=real, cache=False)
+    for condition, mask in seen:
+        assert condition.tolist() == [0, 1, 0, 2, 2, 2]
+        assert torch.equal(mask, torch.cat([real, real]))
+    assert len(seen) == 2
 
 
 def test_guidance_shows_classes_more_clearly(run):

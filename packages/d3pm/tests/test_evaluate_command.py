@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from d3pm.checkpoint import load_checkpoint
 from d3pm.cli import app
 from d3pm.data import load_data
+from d3pm.errors import OptionError
 from d3pm.evaluation import evaluate
 from d3pm.likelihood import negative_log_likelihood
 from d3pm.times import sampling_times
@@ -19,10 +20,10 @@ from d3pm.times import sampling_times
 RUNNER = CliRunner()
 OPTIONS = [
     "data.length=12", "net.width=8", "net.dilations=[1,2]", "train.steps=2", "train.batch=8",
-    "evaluate.times=0", "evaluate.examples=4",
+    "evaluate.times=0", "evaluate.examples=4", "sample.temperature=1.0",
 ]  # fmt: skip
 DISCRETE = ["process.steps=12", "process.schedule=inverse", "sample.n_steps=12"]
-SCORES = ["process.schedule=geometric", "conventions.mode=score", "loss.kind=bound", "sample.temperature=1.0"]
+SCORES = ["process.schedule=geometric", "conventions.mode=score", "loss.kind=bound"]
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +82,56 @@ def test_where_no_bound_is_known_of_so_many_steps_it_says_of_which_it_is(trained
     asked, whole = values_of(run, "--times", "4", "--sample-steps", "5"), values_of(run, "--times", "4")
     assert asked["bits"] == whole["bits"]
     assert asked["bound_of"] == "continuous time: none is known of samples in 5"
+
+
+@pytest.mark.parametrize("method", ["ancestral", "first_hitting"])
+def test_no_bound_is_known_of_samples_in_blocks(trained, method):
+    """Of blocks it named the bound of all tokens at once, in so many steps."""
+    run = trained(*DISCRETE, f"sample.method={method}", "sample.block=4")
+    asked, whole = values_of(run, "--sample-steps", "5"), values_of(run)
+    assert asked["bits"] == whole["bits"]
+    assert asked["bound_of"] == "T = 12 steps, 1 at once: none is known of samples in 5 per block of 4"
+    one = trained(*DISCRETE, "sample.block=12")  # all tokens are one block
+    assert values_of(one, "--sample-steps", "5")["bound_of"] == "sampling in 5 steps, even grid"
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        (["sample.temperature=0.8", "sample.top_p=0.9"], "temperature 0.8 and top_p 0.9"),
+        (["sample.n_corrections=2", "sample.final=argmax"], "2 corrections and final argmax"),
+        (["conventions.final=argmax"], "final argmax"),
+    ],
+)
+def test_it_says_how_samples_differ_from_the_law_that_is_bounded(trained, settings, named):
+    run = trained(*DISCRETE, *settings)
+    assert values_of(run, "--sample-steps", "5")["bound_of"] == f"sampling in 5 steps, even grid, without the samples' {named}"
+    assert values_of(run)["bound_of"] == "T = 12 steps, 1 at once"
+
+
+@pytest.mark.parametrize(
+    ("settings", "options", "sentence"),
+    [
+        (["sample.method=first_hitting"], ["--quality", "10", "--final", "argmax"], "they are ancestral"),
+        (["sample.method=first_hitting"], ["--sample-steps", "13"], "T = 12; got 13"),
+        (["sample.method=confidence"], ["--sample-steps", "13"], "T = 12; got 13"),
+        (["sample.block=4"], ["--sample-steps", "13"], "T = 12; got 13"),
+        ([], ["--quality", "10", "--final", "mean"], "`final` must be one of"),
+        ([], ["--quality", "10"], "`quality` is measured on pictures"),
+        ([], ["--sample-steps", "3", "--step", "2"], "pass one of them"),
+    ],
+)
+def test_options_are_refused_before_anything_is_computed(trained, monkeypatch, settings, options, sentence):
+    """The bound was computed first, for minutes, and steps above T passed where the method has steps of its own."""
+    run = trained(*DISCRETE, *settings)
+
+    def computed(*_):
+        pytest.fail("the data are read")
+
+    monkeypatch.setattr("d3pm.evaluate_command.load_data", computed)
+    result = RUNNER.invoke(app, ["evaluate", str(run), "--device", "cpu", *options])
+    assert isinstance(result.exception, OptionError)
+    assert sentence in str(result.exception)
 
 
 def test_quality_stands_beside_the_bound_of_its_steps(run, dataset, monkeypatch, tmp_path):

@@ -183,3 +183,82 @@ def test_only_tokens_that_are_to_be_filled_in_count_as_steps():
     config, given = GenerationConfig("confidence", n_steps=3), torch.zeros(2, 4).long()
     with pytest.warns(StepsWarning, match="3 is more than the 2 tokens"):
         generate(Absorbing(3, inverse_betas(4)), Told(), (2, 4), config, given=given, keep=keep, attention_mask=real)
+
+
+def test_steps_of_blocks_are_counted_by_what_each_has_to_fill_in():
+    """Of blocks with given tokens it counted all their tokens: silent here, and of a sample in the second case."""
+    process, given = Absorbing(3, inverse_betas(4)), torch.zeros(1, 6).long()
+    for keep, block, n_steps, said in (
+        ([1, 0, 1, 0, 0, 1], 2, 2, "2 is more than the 1 token to fill in of a block: the net runs once."),
+        ([1, 0, 0, 1, 1, 0], 3, 3, "3 is more than the 2 tokens to fill in of a block: the net runs 2 times"),
+        ([0, 0, 0, 1, 1, 1], 6, 4, "4 is more than the 3 tokens to fill in of a sample: the net runs 3 times"),
+    ):
+        config = GenerationConfig("confidence", n_steps=n_steps, block=block)
+        with pytest.warns(StepsWarning, match=said):
+            generate(process, Masked(), (1, 6), config, given=given, keep=torch.tensor([keep]).bool())
+        config = GenerationConfig("first_hitting", n_steps=n_steps, block=block)
+        with pytest.warns(StepsWarning, match="at most (once|[234] times) for a (block|sample)"):
+            generate(process, Masked(), (1, 6), config, given=given, keep=torch.tensor([keep]).bool())
+
+
+def test_tokens_that_a_learned_prior_leaves_take_no_step():
+    process, net = model("absorbing, learned prior", Conventions())[0], Masked()
+    config, g = GenerationConfig("confidence", n_steps=12), torch.Generator().manual_seed(0)
+    seen = []
+    with pytest.warns(StepsWarning) as said:
+        generate(process, net, (1, 12), config, generator=g, watch=lambda t, x: seen.append(x))
+    n_masked = int((seen[0] == 2).sum())
+    assert 1 < n_masked < 12
+    assert net.seen == n_masked
+    assert f"12 is more than the {n_masked} tokens to fill in of a sample" in str(said[0].message)
+
+
+class Counted(Masked):
+    """Counts its runs."""
+
+    def __init__(self, first="eq4"):
+        super().__init__()
+        self.conventions, self.runs = Conventions(first=first), 0
+
+    def __call__(self, x_t, time, condition=None):
+        self.runs += 1
+        return super().__call__(x_t, time, condition)
+
+
+@pytest.mark.parametrize(
+    ("process", "first", "n", "most"),
+    [
+        (Absorbing(3, inverse_betas(500)), "eq4", 1, "4 times for a sample"),
+        (Absorbing(3, inverse_betas(500)), "direct", 1, "5 times for a sample"),
+        (Absorbing(3, inverse_betas(3)), "direct", 1, "3 times for a sample"),
+        (Absorbing(3, inverse_betas(3)), "eq4", 40, "3 times for a batch"),
+        (Absorbing(3, inverse_betas(20)), "eq4", 40, "5 times for a batch"),
+        (Absorbing(3, inverse_betas(1)), "direct", 1, "once for a sample"),
+        (Absorbing(3, ContinuousSchedule("linear")), "eq4", 40, "4 times for a batch"),
+    ],
+)
+def test_first_hitting_says_how_often_the_net_runs(process, first, n, most):
+    """With "direct" the last step is one more run, and T is the most: neither was said."""
+    config, runs = GenerationConfig("first_hitting", n_steps=2), []
+    for seed in range(4):
+        net = Counted(first)
+        with pytest.warns(StepsWarning, match=f"at most {most}"):
+            generate(process, net, (n, 4), config, generator=torch.Generator().manual_seed(seed))
+        runs.append(net.runs)
+    assert max(runs) == (1 if most.startswith("once") else int(most[0]))
+
+
+@pytest.mark.parametrize("method", ["ancestral", "first_hitting", "confidence", "remasking"])
+@pytest.mark.parametrize("block", [0, 2])
+def test_no_samples_are_an_empty_array(method, block):
+    """Confidence ended in an error of torch, and first-hitting said "at most 0 times"."""
+    x = generate(Absorbing(3, inverse_betas(4)), Masked(), (0, 4), GenerationConfig(method, n_steps=3, block=block))
+    assert x.shape == (0, 4)
+
+
+def test_blocks_are_of_texts():
+    """Of pictures they were columns."""
+    config, net = GenerationConfig(block=1), Masked()
+    with pytest.raises(OptionError, match=r"`block` must be 0 for samples that are no texts, \(B, N\)"):
+        generate(Absorbing(3, inverse_betas(4)), net, (1, 2, 2), config)
+    assert net.seen == 0

@@ -242,3 +242,19 @@ def test_texts_of_a_length_are_sampled_as_if_alone(process, net, config, keep):
 def test_an_attention_mask_has_the_shape_of_the_samples():
     with pytest.raises(OptionError, match="lengths"):
         generate(masks(), Reader(2), (2, 4), attention_mask=torch.ones(2, 3))
+
+
+@pytest.mark.parametrize("method", ["ancestral", "first_hitting"])
+def test_a_last_step_from_the_net_itself_leaves_what_is_given_and_padding(method):
+    """With `first` = "direct" all tokens are drawn anew in it, but these."""
+    net, given = Reader(2), torch.tensor([[1, 0, 1, 0]]).expand(400, 4)
+    net.conventions = Conventions(first="direct")
+    keep = torch.tensor([[True, False, True, False], [False, True, False, True]]).repeat(200, 1)
+    real = torch.arange(4) < torch.tensor([[4], [3]]).repeat(200, 1)
+    x = generate(
+        masks(), net, (400, 4), GenerationConfig(method), given=given, keep=keep, attention_mask=real,
+        generator=torch.Generator().manual_seed(0),
+    )  # fmt: skip
+    assert torch.equal(x[keep & real], given[keep & real])
+    assert bool((x[~real] == 0).all())
+    assert bool((x != 2).all())

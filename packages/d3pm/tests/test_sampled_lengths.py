@@ -15,7 +15,8 @@ from d3pm.data import Dataset, DataSpec
 from d3pm.errors import LengthWarning, OptionError
 from d3pm.generation import generate
 from d3pm.lengths import draw_lengths, mask_of_lengths
-from d3pm.show import run_sample
+from d3pm.show import _save_samples, run_sample
+from d3pm.text import learn_bpe
 
 RUNNER = CliRunner()
 WORDS = ["ox", "lion", "a giraffe", "the old elephant"]  # 2, 4, 9 and 16 characters
@@ -147,3 +148,58 @@ def test_a_model_of_whole_pieces_samples_as_before(stream, tmp_path):
     config, generator = model.config.sample.override(n_steps=2), torch.Generator().manual_seed(0)
     x = generate(model.process, model.denoiser, (4, 16), config, generator=generator)
     assert (x.numpy() == tokens).all()
+
+
+@pytest.mark.parametrize("kind", ["lines", "rows", "stream"])
+def test_lines_that_are_all_whole_have_no_lengths_to_choose_from(kind, tmp_path):
+    """A new checkpoint of them passed for one of an earlier version, and took lengths that its net never saw."""
+    rng = np.random.default_rng(0)
+    if kind == "lines":
+        run = trained(tmp_path, "\n".join("".join(row) for row in rng.choice(list("abc"), (60, 16))), "data.lines=true")
+    else:
+        np.save(tmp_path / "x.npy", rng.integers(3, size=(60, 16) if kind == "rows" else 2000))
+        more = ["data.kind=tokens", "data.lines=true"]
+        settings = [part for option in (*OPTIONS, *more) for part in ("--set", option)]
+        asked = ["train", "characters", "--data", str(tmp_path / "x.npy"), "--out", str(tmp_path / "run"), *settings]
+        result = RUNNER.invoke(app, [*asked, "--device", "cpu"])
+        assert result.exit_code == 0, repr(result.exception)
+        run = tmp_path / "run"
+    lengths_of_training = load_checkpoint(run).spec.lengths
+    assert len(lengths_of_training) == 16
+    assert sum(lengths_of_training[:-1]) == 0 < lengths_of_training[-1]
+    tokens, lengths = samples(run, tmp_path, n=3)  # no warning, which would be an error
+    assert tokens.shape == (3, 16)
+    assert lengths is None
+    with pytest.raises(OptionError, match="are all of shape"):
+        samples(run, tmp_path, length=9)
+
+
+def test_a_prompt_is_read_as_the_training_texts_were(stream, capsys):
+    """A character that the model does not know was kept as a space, and repeated spaces, which it never saw, as such."""
+    run_sample(stream, n=2, prompt="The __ck _", options={"n_steps": 2}, device="cpu")
+    for line in capsys.readouterr().out.rstrip("\n").split("\n"):
+        assert (line[:4], line[6:9]) == ("the ", "ck ")
+    for prompt, sentence in (
+        ("caf\u00e9 ____", "must be of the characters that this model writes, 'abc.* and `_`; got '\u00e9'"),
+        ("a\nb__", r"got '\\n'"),
+        ("__7", "got '7'"),
+        ("a  b___", "must not repeat spaces"),
+    ):
+        with pytest.raises(OptionError, match=sentence):
+            run_sample(stream, n=2, prompt=prompt, device="cpu")
+    run_sample(stream, n=1, prompt="a _ b", options={"n_steps": 2}, device="cpu")  # each of them stands alone
+
+
+def test_texts_of_several_lines_have_a_blank_line_between_them(tmp_path):
+    pytest.importorskip("tokenizers")
+    tokenizer = learn_bpe(["a bc"], 300)
+    spec = DataSpec("text", (4,), 300, tokenizer=tokenizer)
+    ids = spec.encode_text("a\nbc")
+    tokens, said = np.stack([ids, ids]), []
+    _save_samples(None, spec, tokens, None, said.append)
+    assert said == ["a\nbc\n\na\nbc"]
+    _save_samples(tmp_path / "x.txt", spec, tokens, None, said.append)
+    assert (tmp_path / "x.txt").read_text() == "a\nbc\n\na\nbc\n"
+    bare, said = DataSpec("text", (4,), 300), []
+    _save_samples(None, bare, np.array([[1, 2], [3, 4]]), None, said.append)
+    assert said == ["1 2\n3 4"]

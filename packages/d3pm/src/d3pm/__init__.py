@@ -5,6 +5,7 @@ Read `processes.base` first, then `losses`, `sampling`, `training`.
 
 from importlib.metadata import version as _version
 
+from d3pm.checkpoint import load_checkpoint
 from d3pm.conventions import Conventions
 from d3pm.generation import GenerationConfig, generate
 from d3pm.likelihood import Likelihood, negative_log_likelihood
@@ -25,6 +26,7 @@ from d3pm.schedules import (
     inverse_betas,
     linear_betas,
 )
+from d3pm.times import sampling_times
 
 __version__ = _version("d3pm")
 
@@ -50,10 +52,12 @@ __all__ = [
     "generate",
     "inverse_betas",
     "linear_betas",
+    "load_checkpoint",
     "mutual_information_alphas",
     "nearest_neighbour_rate",
     "negative_log_likelihood",
     "sample",
     "sample_first_hitting",
+    "sampling_times",
     "training_loss",
 ]

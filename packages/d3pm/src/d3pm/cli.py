@@ -136,11 +136,11 @@ def sample(
 
     Options that are left out are those of its recipe's table [sample].
     """
-    from d3pm.show import run_sample
+    from d3pm.show import choose_method, run_sample
 
     _threads(threads)
     options = {
-        "method": "first_hitting" if first_hitting else method,
+        "method": choose_method(method, first_hitting),
         "n_steps": steps,
         "grid": grid,
         "final": final,

@@ -212,7 +212,7 @@ def _token_array(path: Path, config: DataConfig, known: DataSpec | None) -> Data
     n_tokens = max(spec.n_tokens, int(max(train.max(), test.max())) + 1)
     length = train.shape[1] if train.ndim == 2 else config.length
     spec = dataclasses.replace(spec, shape=(length,), n_tokens=n_tokens, n_classes=0, classes=())
-    dataset = Dataset(spec, train, test)
+    dataset = Dataset(spec, train, test, lines=config.lines)
     return dataset if train.ndim == 2 else _checked_stream(dataset)
 
 

@@ -55,6 +55,8 @@ class Dataset:
         Of padded examples.
     test_words : array of the shape of `test`, or None
         Words of the original text that begin at each token; see `d3pm.text.words_per_token`.
+    lines : bool, default=False
+        Of data that are not padded: their spec says the lengths all the same (data.lines=true), which are all whole.
     """
 
     spec: DataSpec
@@ -66,12 +68,15 @@ class Dataset:
     train_lengths: np.ndarray | None = None
     test_lengths: np.ndarray | None = None
     test_words: np.ndarray | None = None
+    lines: bool = False
     _permutations: dict[tuple[int, int], np.ndarray] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         lengths: tuple[int, ...] = ()
         if self.train_lengths is not None:
             lengths = tuple(np.bincount(self.train_lengths, minlength=self.spec.shape[0] + 1)[1:].tolist())
+        elif self.lines:
+            lengths = (*(0 for _ in range(self.spec.shape[0] - 1)), len(self._pieces(self.train)))
         self.spec = replace(self.spec, lengths=lengths)
 
     def batch(self, step: int, size: int, seed: int, rank: int = 0, world: int = 1) -> Batch:

@@ -13,6 +13,7 @@ from d3pm.data import load_data
 from d3pm.device import choose_device
 from d3pm.errors import OptionError
 from d3pm.evaluation import evaluate
+from d3pm.generation import GenerationConfig
 from d3pm.quality import check_quality, measure_quality
 from d3pm.times import sampling_times
 
@@ -47,17 +48,13 @@ def run_evaluate(
     """
     model = load_checkpoint(checkpoint, choose_device(device))
     settings = dataclasses.replace(model.config.evaluate, **{k: v for k, v in chosen.items() if v is not None})
-    if not quality and options.get("final") is not None:
-        message = f"`final` = {options['final']} is of samples, which only `quality` draws. Add --quality N."
-        raise OptionError(message)
-    times = _times_of_samples(model, options)
+    sampler = _check_samples(model, options, quality)
+    times = _times_of_samples(model, sampler) if options.get("n_steps") is not None else None
     if times is not None and chosen.get("step") is not None:
         message = "`step` and `sample_steps` both say of how many steps the bound is; pass one of them."
         raise OptionError(message)
     source = model.config.data if data is None else dataclasses.replace(model.config.data, path=data)
     dataset = load_data(source, model.spec)
-    if quality:
-        check_quality(model, quality)
     result = evaluate(model, dataset, settings, seed, times)
     values: dict[str, Any] = {
         "bits": result.bits_per_position,
@@ -68,7 +65,7 @@ def run_evaluate(
         "marginal_bits": dataset.marginal_bits(),
         "examples": len(result.nats),
         "step": settings.step if times is None else None,
-        "bound_of": _bound_of(model, settings, options, times),
+        "bound_of": _bound_of(model, settings, sampler, times, options.get("n_steps") is not None),
         **dataclasses.asdict(model.denoiser.conventions),
     }
     if model.spec.n_classes:
@@ -93,22 +90,59 @@ def text_of(values: Mapping[str, Any], tell_steps: bool = False) -> list[str]:
     return lines
 
 
-def _times_of_samples(model: Checkpoint, options: Mapping[str, Any]) -> list[float] | None:
-    """Return the times visited by samples of `n_steps`; None where there are none of which a bound is known."""
-    if options.get("n_steps") is None:
-        return None
+def _check_samples(model: Checkpoint, options: Mapping[str, Any], quality: int) -> GenerationConfig:
+    """Return how samples are drawn; refuse options that cannot be, before anything is computed."""
+    if not quality and options.get("final") is not None:
+        message = f"`final` = {options['final']} is of samples, which only `quality` draws. Add --quality N."
+        raise OptionError(message)
     sampler = model.config.sample.override(**options)
-    if sampler.method != "ancestral" or model.denoiser.conventions.mode == "score":
+    if quality or sampler != model.config.sample:
+        sampler.check(model.process, model.denoiser, model.spec.shape)
+    if options.get("n_steps") is not None:
+        sampling_times(model.process, options["n_steps"], sampler.grid)
+    if quality:
+        check_quality(model, quality)
+    return sampler
+
+
+def _blocks(model: Checkpoint, sampler: GenerationConfig) -> bool:
+    """Return whether samples are filled in block by block, which is a law of its own."""
+    return 0 < sampler.block < model.spec.shape[-1]
+
+
+def _times_of_samples(model: Checkpoint, sampler: GenerationConfig) -> list[float] | None:
+    """Return the times that samples visit; None where no bound of their law is known."""
+    if sampler.method != "ancestral" or _blocks(model, sampler) or model.denoiser.conventions.mode == "score":
         return None
     return sampling_times(model.process, sampler.n_steps, sampler.grid)
 
 
 def _bound_of(
-    model: Checkpoint, settings: EvaluateConfig, options: Mapping[str, Any], times: Sequence[float] | None
+    model: Checkpoint,
+    settings: EvaluateConfig,
+    sampler: GenerationConfig,
+    times: Sequence[float] | None,
+    asked: bool,
 ) -> str:
-    """Say in how many steps the model draws whose bound is told."""
+    """Say in how many steps the model draws whose bound is told, and how the samples differ from it."""
     if times is not None:
-        return f"sampling in {len(times) - 1} steps, {model.config.sample.override(**options).grid} grid"
+        differences = _differences(model, sampler)
+        without = f", without the samples' {' and '.join(differences)}" if differences else ""
+        return f"sampling in {len(times) - 1} steps, {sampler.grid} grid{without}"
     n_steps = model.process.n_steps
     whole = "continuous time" if n_steps is None else f"T = {n_steps} steps, {settings.step} at once"
-    return whole if options.get("n_steps") is None else f"{whole}: none is known of samples in {options['n_steps']}"
+    if not asked:
+        return whole
+    blocks = f" per block of {sampler.block}" if _blocks(model, sampler) else ""
+    return f"{whole}: none is known of samples in {sampler.n_steps}{blocks}"
+
+
+def _differences(model: Checkpoint, sampler: GenerationConfig) -> list[str]:
+    """Return what makes ancestral samples differ from the law that is bounded."""
+    chosen = {
+        f"{sampler.n_corrections} corrections": sampler.n_corrections > 0,
+        f"temperature {sampler.temperature:g}": sampler.temperature != 1,
+        f"top_p {sampler.top_p:g}": sampler.top_p != 1,
+        "final argmax": (sampler.final or model.denoiser.conventions.final) == "argmax",
+    }
+    return [name for name, differs in chosen.items() if differs]

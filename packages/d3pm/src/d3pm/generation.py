@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
@@ -11,8 +10,9 @@ import torch
 from torch import Tensor
 
 from d3pm.conventions import Final, conventions_of
-from d3pm.errors import OptionError, StepsWarning, check_choice, check_number
+from d3pm.errors import OptionError, check_choice, check_number
 from d3pm.losses import Denoiser, ask
+from d3pm.net_runs import RunCounter, say_capped, say_first_hitting
 from d3pm.processes.absorbing import Absorbing
 from d3pm.processes.base import FLOOR, Process
 from d3pm.sampler_input import check_given, check_masked, check_says_when
@@ -38,7 +38,8 @@ class GenerationConfig:
         which say themselves when a token is revealed.
     n_steps : int, optional
         Runs of the net (per block); T by default (100 in continuous time), and of "confidence" one per token, which is
-        the most (`StepsWarning`). "first_hitting" takes at most one per token, and at most T, whatever this says.
+        the most (`StepsWarning`). "first_hitting" takes at most one per token and, in discrete time, one more for the
+        last step (where it is "direct", or for a batch), and at most T, whatever this says.
     grid : {"even", "cosine"}, default="even"
     final : {"draw", "argmax"}, optional
         The model's own by default.
@@ -54,7 +55,7 @@ class GenerationConfig:
     remasking : float, default=0.1
         `strength` of "remasking".
     block : int, default=0
-        Fill in texts from left to right in blocks of so many tokens; 0 for all at once. Masked models only.
+        Fill in texts from left to right in blocks of so many tokens; 0 for all at once. Masked models of texts only.
     """
 
     method: Method = "ancestral"
@@ -89,8 +90,13 @@ class GenerationConfig:
             )
             raise OptionError(message)
 
-    def check(self, process: Process, denoiser: Denoiser) -> GenerationConfig:
-        """Return self, or raise `OptionError` if the model cannot be sampled so; `generate` asks first."""
+    def check(
+        self, process: Process, denoiser: Denoiser, shape: tuple[int, ...] | None = None
+    ) -> GenerationConfig:
+        """Return self, or raise `OptionError` if the model cannot be sampled so; `generate` asks first.
+
+        `shape` is that of one sample, if it is known.
+        """
         conventions = conventions_of(denoiser).check(process)
         if self.method != "ancestral" or self.block:
             check_masked(process, denoiser, f"`method` = {self.method!r}" if self.method != "ancestral" else "blocks")
@@ -101,6 +107,9 @@ class GenerationConfig:
                 f"`temperature` and `top_p` must be 1 for scores of a {process.kind} process, ratios of noisy tokens "
                 f"without a p̃ to sharpen; got {self.temperature} and {self.top_p}."
             )
+            raise OptionError(message)
+        if self.block and shape is not None and len(shape) != 1:
+            message = f"`block` must be 0 for samples that are no texts, (B, N): these are of shape {shape} each."
             raise OptionError(message)
         if self.method in ("ancestral", "remasking"):
             sampling_times(process, self.n_steps, self.grid)
@@ -161,7 +170,7 @@ def generate(
     >>> generate(process, net, (2, 4), GenerationConfig(n_steps=2)).tolist()
     [[0, 0, 0, 0], [0, 0, 0, 0]]
     """
-    config = (config or GenerationConfig()).check(process, denoiser)
+    config = (config or GenerationConfig()).check(process, denoiser, shape[1:])
     if config.sharpens:
         denoiser = Sharpened(denoiser, config.temperature, config.top_p)
     common: dict[str, Any] = {
@@ -171,35 +180,20 @@ def generate(
         "device": device,
         "watch": watch,
     }
-    _say_steps(config, shape, keep, attention_mask)
-    sampler = _sampler(config, denoiser)
-    if config.block:
-        return in_blocks(sampler, process, denoiser, shape, config.block, given=given, keep=keep, **common)
-    return sampler(process, denoiser, shape, given=given, keep=keep, **common)
-
-
-def _say_steps(
-    config: GenerationConfig, shape: tuple[int, ...], keep: Tensor | None, attention_mask: Tensor | None
-) -> None:
-    """Warn where the net will not run as often as `n_steps` says."""
-    if config.n_steps is None or config.method not in ("confidence", "first_hitting"):
-        return
-    fill = torch.ones(shape, dtype=torch.bool) if attention_mask is None else attention_mask.cpu().bool()
-    fill = fill if keep is None else fill & ~keep.cpu().bool()
-    n_tokens = int(fill.flatten(1).sum(-1).max()) if len(fill) else 0
-    most, where = (config.block, "a block") if 0 < config.block < n_tokens else (n_tokens, "a sample")
-    if config.method == "confidence" and config.n_steps > most:
-        message = (
-            f"`n_steps` = {config.n_steps} is more than the {most} tokens to fill in of {where}: the net runs {most} "
-            "times, once per token."
-        )
-        warnings.warn(message, StepsWarning, stacklevel=3)
-    if config.method == "first_hitting":
-        message = (
-            f"`n_steps` = {config.n_steps} says nothing to first-hitting: the net runs when tokens are revealed, at "
-            f"most {most} times for {where}."
-        )
-        warnings.warn(message, StepsWarning, stacklevel=3)
+    block = config.block if config.block < shape[-1] else 0
+    if config.method == "first_hitting" and config.n_steps is not None:
+        fill = torch.ones(shape, dtype=torch.bool) if attention_mask is None else attention_mask.cpu().bool()
+        fill = fill if keep is None else fill & ~keep.cpu().bool()
+        last = conventions_of(denoiser).first == "direct"
+        say_first_hitting(config.n_steps, fill, block, last, process.n_steps)
+    sampler = RunCounter(_sampler(config, denoiser))
+    if block:
+        x = in_blocks(sampler, process, denoiser, shape, block, given=given, keep=keep, **common)
+    else:
+        x = sampler(process, denoiser, shape, given=given, keep=keep, **common)
+    if config.method == "confidence" and config.n_steps is not None:
+        say_capped(config.n_steps, sampler.most, "a block" if block else "a sample")
+    return x
 
 
 def _sampler(config: GenerationConfig, denoiser: Denoiser) -> Callable[..., Tensor]:

@@ -57,8 +57,14 @@ def guided(model: Checkpoint, scale: float) -> Any:
     """Return the denoiser, guided if that is asked for and it can be."""
     if not scale:
         return model.denoiser
-    if not model.spec.n_classes or not model.config.train.class_dropout:
-        message = "`guidance` needs a class-conditional model that knows the null class; train with conditional = true."
+    if not model.spec.n_classes:
+        message = "`guidance` needs a class-conditional model; train with data.conditional=true."
+        raise OptionError(message)
+    if not model.config.train.class_dropout:
+        message = (
+            "`guidance` needs a model that knows the null class; this one was trained with train.class_dropout = 0. "
+            "Train with train.class_dropout above 0."
+        )
         raise OptionError(message)
     return Guided(model.denoiser, scale)
 

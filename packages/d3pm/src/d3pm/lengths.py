@@ -32,11 +32,12 @@ def choose_lengths(
         some of its tokens, the model does not say.
     """
     spec = model.spec
-    if not (spec.lengths or model.config.data.lines):
+    of_lines = spec.modality == "text" and model.config.data.lines  # of an earlier version, where there are no lengths
+    if not spec.differs_in_length and (spec.lengths or not of_lines):
         if length is not None:
             message = (
-                "`length` needs a model of texts that differ in length (data.lines=true); the examples of this one are "
-                f"all of shape {spec.shape}."
+                "`length` needs a model of texts that differ in length (data.lines=true); the training examples of this "
+                f"one are all of shape {spec.shape}."
             )
             raise OptionError(message)
         return None

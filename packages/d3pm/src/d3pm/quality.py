@@ -37,6 +37,7 @@ def measure_quality(
     generation = model.config.sample.override(**options or {})
     device = next(model.denoiser.parameters()).device
     generator = torch.Generator(device).manual_seed(seed)
+    labels = class_labels(model, None, n)
     batches = []
     for start in range(0, n, 128):
         size = min(128, n - start)
@@ -45,7 +46,7 @@ def measure_quality(
             model.denoiser,
             (size, *model.spec.shape),
             generation,
-            condition=class_labels(model, None, size),
+            condition=None if labels is None else labels[start : start + size],
             generator=generator,
             device=device,
         )

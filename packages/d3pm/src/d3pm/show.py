@@ -23,7 +23,15 @@ from d3pm.guidance import class_labels, guided
 from d3pm.lengths import choose_lengths, mask_of_lengths
 from d3pm.whole import load_whole
 
-__all__ = ["picture_grid", "run_encode", "run_sample"]
+__all__ = ["choose_method", "picture_grid", "run_encode", "run_sample"]
+
+
+def choose_method(method: str | None, first_hitting: bool) -> str | None:
+    """Return the method of two options that name it, which must agree."""
+    if first_hitting and method not in (None, "first_hitting"):
+        message = f"`first_hitting` is short for `method` = 'first_hitting', and `method` is {method!r}; pass one of them."
+        raise OptionError(message)
+    return "first_hitting" if first_hitting else method
 
 
 def run_sample(
@@ -112,7 +120,8 @@ def _save_samples(
         save_picture(out, picture_grid(spec.to_pixels(tokens)))
     else:
         rows = tokens if lengths is None else [row[:n] for row, n in zip(tokens, lengths, strict=True)]
-        text = "\n".join(spec.decode_text(row) for row in rows)
+        lines_end = bool(spec.alphabet or spec.tokenizer) and spec.codec.end is not None  # a text may have several
+        text = ("\n\n" if lines_end else "\n").join(spec.decode_text(row) for row in rows)
         if out is None:
             say(text)
         else:
@@ -174,7 +183,7 @@ def run_encode(encoder: DiffusionEncoder, out: Path, data: str | None, part: str
 
 
 def _prompted(model: Checkpoint, prompt: str | None, n: int, length: int | None) -> tuple[Tensor | None, Tensor | None]:
-    """Return given tokens and where to keep them: all characters of the prompt but `_`."""
+    """Return given tokens and where to keep them: all characters of the prompt but `_`, as the codec reads them."""
     if prompt is None:
         return None, None
     spec = model.spec
@@ -185,11 +194,26 @@ def _prompted(model: Checkpoint, prompt: str | None, n: int, length: int | None)
     if len(prompt) > most:
         message = f"`prompt` must have at most {most} characters; got {len(prompt)}."
         raise OptionError(message)
-    blank, keep = spec.alphabet.index(" "), torch.zeros(whole, dtype=torch.bool)
-    given = torch.full((whole,), blank)
-    for i, character in enumerate(prompt):
-        if character != "_":
-            lowered = character if character in spec.alphabet else character.lower()
-            given[i] = spec.alphabet.index(lowered) if lowered in spec.alphabet else blank
-            keep[i] = True
+    given, keep = torch.zeros(whole, dtype=torch.long), torch.zeros(whole, dtype=torch.bool)
+    start = 0
+    for stretch in prompt.split("_"):
+        inside = slice(start, start + len(stretch))
+        given[inside], keep[inside] = torch.from_numpy(_read_unchanged(spec, stretch)), True
+        start += len(stretch) + 1
     return given.expand(n, -1), keep.expand(n, -1)
+
+
+def _read_unchanged(spec: DataSpec, text: str) -> np.ndarray:
+    """Return the tokens of a text, one per character; refuse what the codec would change beyond capitals."""
+
+    def unchanged(part: str) -> bool:
+        return spec.decode_text(spec.encode_text(part)) in (part, part.lower())
+
+    if unchanged(text):
+        return spec.encode_text(text)
+    strange = next((character for character in text if not unchanged(character)), None)
+    if strange is None:
+        message = "`prompt` must not repeat spaces: in the texts of this model they stand alone. Fill in with `_`."
+    else:
+        message = f"`prompt` must be of the characters that this model writes, {spec.alphabet!r}, and `_`; got {strange!r}."
+    raise OptionError(message)

@@ -41,7 +41,7 @@ class DataSpec:
     classes : tuple of str
         Their names, where the data have names.
     lengths : tuple of int
-        Training examples of 1, 2, …, N tokens, where texts differ in length; empty where all are whole.
+        Training examples of 1, 2, …, N tokens, where each is a text of its own (data.lines=true); else empty.
     """
 
     modality: str
@@ -70,6 +70,11 @@ class DataSpec:
         """Return the inverse of `to_dict`."""
         tuples = {key: tuple(values.get(key, ())) for key in ("frame", "classes", "lengths")}
         return DataSpec(**{**values, **tuples, "shape": tuple(values["shape"])})
+
+    @property
+    def differs_in_length(self) -> bool:
+        """Return whether some training texts are shorter than the net reads, so that it knows of padding."""
+        return any(self.lengths[:-1])
 
     @property
     def n_channels(self) -> int | None:

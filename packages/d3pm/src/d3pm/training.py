@@ -126,7 +126,7 @@ class _Run:
         with seeded(config.train.seed):
             self.denoiser: nn.Module = build_denoiser(config, dataset.spec, n_states_of(config.process, dataset.spec))
         try:
-            config.sample.check(self.process, self.denoiser)
+            config.sample.check(self.process, self.denoiser, dataset.spec.shape)
         except OptionError as error:
             message = f"[sample] must fit the model: {error} Change it with --set sample.…, or in the recipe."
             raise ConfigError(message) from error

@@ -72,7 +72,7 @@ def sample_confident(
     if n_steps is not None and n_steps < 1:
         message = f"`n_steps` must be at least 1; got {n_steps}."
         raise OptionError(message)
-    longest = int(n_masked.max())
+    longest = int(n_masked.max()) if len(n_masked) else 0
     steps = longest if n_steps is None else min(n_steps, longest)
     for step in range(steps, 0, -1):
         masked = ((x == process.mask) & fill).flatten(1)  # (B, D)
