@@ -105,7 +105,10 @@ def test_no_bound_is_known_of_samples_in_blocks(trained, method):
 )
 def test_it_says_how_samples_differ_from_the_law_that_is_bounded(trained, settings, named):
     run = trained(*DISCRETE, *settings)
-    assert values_of(run, "--sample-steps", "5")["bound_of"] == f"sampling in 5 steps, even grid, without the samples' {named}"
+    assert (
+        values_of(run, "--sample-steps", "5")["bound_of"]
+        == f"sampling in 5 steps, even grid, without the samples' {named}"
+    )
     assert values_of(run)["bound_of"] == "T = 12 steps, 1 at once"
 
 

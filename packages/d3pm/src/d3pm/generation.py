@@ -90,9 +90,7 @@ class GenerationConfig:
             )
             raise OptionError(message)
 
-    def check(
-        self, process: Process, denoiser: Denoiser, shape: tuple[int, ...] | None = None
-    ) -> GenerationConfig:
+    def check(self, process: Process, denoiser: Denoiser, shape: tuple[int, ...] | None = None) -> GenerationConfig:
         """Return self, or raise `OptionError` if the model cannot be sampled so; `generate` asks first.
 
         `shape` is that of one sample, if it is known.

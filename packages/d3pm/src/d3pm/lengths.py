@@ -36,8 +36,8 @@ def choose_lengths(
     if not spec.differs_in_length and (spec.lengths or not of_lines):
         if length is not None:
             message = (
-                "`length` needs a model of texts that differ in length (data.lines=true); the training examples of this "
-                f"one are all of shape {spec.shape}."
+                "`length` needs a model of texts that differ in length (data.lines=true); the training examples of "
+                f"this one are all of shape {spec.shape}."
             )
             raise OptionError(message)
         return None

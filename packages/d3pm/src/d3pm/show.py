@@ -29,7 +29,7 @@ __all__ = ["choose_method", "picture_grid", "run_encode", "run_sample"]
 def choose_method(method: str | None, first_hitting: bool) -> str | None:
     """Return the method of two options that name it, which must agree."""
     if first_hitting and method not in (None, "first_hitting"):
-        message = f"`first_hitting` is short for `method` = 'first_hitting', and `method` is {method!r}; pass one of them."
+        message = f"`first_hitting` is short for `method` = 'first_hitting', and `method` is {method!r}; pass one."
         raise OptionError(message)
     return "first_hitting" if first_hitting else method
 
@@ -215,5 +215,6 @@ def _read_unchanged(spec: DataSpec, text: str) -> np.ndarray:
     if strange is None:
         message = "`prompt` must not repeat spaces: in the texts of this model they stand alone. Fill in with `_`."
     else:
-        message = f"`prompt` must be of the characters that this model writes, {spec.alphabet!r}, and `_`; got {strange!r}."
+        known = f"{spec.alphabet!r}, and `_`"
+        message = f"`prompt` must be of the characters that this model writes, {known}; got {strange!r}."
     raise OptionError(message)
