@@ -175,7 +175,7 @@ def test_lines_that_are_all_whole_have_no_lengths_to_choose_from(kind, tmp_path)
 
 
 def test_a_prompt_is_read_as_the_training_texts_were(stream, capsys):
-    """A character that the model does not know was kept as a space, and repeated spaces, which it never saw, as such."""
+    """A character that the model does not know was kept as a space, and repeated spaces stayed."""
     run_sample(stream, n=2, prompt="The __ck _", options={"n_steps": 2}, device="cpu")
     for line in capsys.readouterr().out.rstrip("\n").split("\n"):
         assert (line[:4], line[6:9]) == ("the ", "ck ")
