@@ -29,7 +29,7 @@ __all__ = ["choose_method", "picture_grid", "run_encode", "run_sample"]
 def choose_method(method: str | None, first_hitting: bool) -> str | None:
     """Return the method of two options that name it, which must agree."""
     if first_hitting and method not in (None, "first_hitting"):
-        message = f"`first_hitting` is short for `method` = 'first_hitting', and `method` is {method!r}; pass one."
+        message = f"`first_hitting` means `method` = 'first_hitting', and `method` is {method!r}; pass one of them."
         raise OptionError(message)
     return "first_hitting" if first_hitting else method
 
