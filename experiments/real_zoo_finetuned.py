@@ -8,7 +8,7 @@ FOLDER holds the pictures (`_data.py`) and ``finetuned_truth.json``; the package
 accuracies are of (`real_zoo_features.fitting_rows`) and measured on at most as many rows of the test part:
 
 - brief: what `rank --confirm` does: 12 passes, and 2, as many as a try of settings has, which take their place where
-  they are more accurate on the validation rows,
+  they are more accurate on the validation rows; and 3, the first round of more than four encoders,
 - whole: what `validate` does, 20 passes and 4 in the same way,
 - probe head: rates and lengths of brief, every run beginning with the probe and free batch normalisation.
 
@@ -43,7 +43,7 @@ from transferability.validation.settings import FineTuning, Hyperparameters
 
 RESULTS = Path(__file__).parent / "results" / "real_zoo_finetuned.jsonl"
 RECIPES = {
-    "brief": (BRIEF, (BRIEF.choice_epochs, BRIEF.epochs)),
+    "brief": (BRIEF, (BRIEF.choice_epochs, 3, BRIEF.epochs)),
     "whole": (FineTuning(), (FineTuning().choice_epochs, FineTuning().epochs)),
     "probe head": (
         replace(BRIEF, learning_rates=(3e-5, 3e-4, 3e-3), frozen_norms=(False,), head_starts=("probe",)),
@@ -141,7 +141,7 @@ def show(runs: Mapping[tuple[Any, ...], Mapping[str, Any]], data: Path) -> None:
 
 def confirmed(runs: Mapping[tuple[Any, ...], Mapping[str, Any]]) -> dict[tuple[str, str], Mapping[str, Any]]:
     """Return the run of each encoder and target that a confirmation keeps: the short one where it validates better."""
-    short, long = RECIPES["brief"][1]
+    short, _, long = RECIPES["brief"][1]
     kept = {}
     for name, target, recipe, passes in runs:
         both = [runs.get((name, target, "brief", length)) for length in (long, short)]
