@@ -6,8 +6,10 @@ from collections import Counter
 from itertools import chain
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parameter import is_lazy
+
+from transferability.encoders._tensor_parts import is_plain
 
 __all__ = ["convolution_weights", "put_channels_last"]
 
@@ -19,7 +21,7 @@ def convolution_weights(network: nn.Module) -> list[nn.Parameter]:
     parametrization, or have another rank are left out.
     """
     tensors = {id(each): each for each in chain(network.parameters(), network.buffers())}
-    stored = [each for each in tensors.values() if not is_lazy(each) and _is_plain(each)]
+    stored = [each for each in tensors.values() if not is_lazy(each) and is_plain(each)]
     sharing = Counter(each.untyped_storage().data_ptr() for each in stored)
     convolutions = (each for each in network.modules() if isinstance(each, nn.Conv2d))
     found = {id(weight): weight for each in convolutions if (weight := each._parameters.get("weight")) is not None}
@@ -31,7 +33,3 @@ def put_channels_last(network: nn.Module) -> None:
     """Lay these weights out so, for good; their values stay."""
     for weight in convolution_weights(network):
         weight.data = weight.data.contiguous(memory_format=torch.channels_last)
-
-
-def _is_plain(tensor: Tensor) -> bool:
-    return tensor.layout == torch.strided and not tensor.is_nested and not tensor.is_quantized
