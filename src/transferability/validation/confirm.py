@@ -35,7 +35,7 @@ The head begins fresh. Two epochs favour a head that begins as the probe, whose 
 _SHORT = 4  # times shorter than the next is a round
 _ALL = 4  # at most so many train to the end without a race: a short round before would save nothing
 _LAST = 3  # of more, so many
-_LAYOUT = 4  # of what is kept: raised when the same key would mean another result
+_LAYOUT = 5  # of what is kept: raised when the same key would mean another result
 _KIND = "confirm"
 _KEPT = {**TRAINED, "validation_loss": float, "chosen": CHOSEN, "seconds": float}
 

@@ -1,8 +1,9 @@
 """End-to-end fine-tuning of an encoder on a target: the truth that scores are held against. Imports torch.
 
 The head first, as a linear probe of the frozen features; then all weights, from this head or a fresh one, by AdamW with
-a warm-up of one epoch and a cosine. The weights with the smallest validation loss are kept, the probe of the frozen
-encoder among them: on the validation part fine-tuning is never worse than the probe.
+a warm-up of one epoch and a cosine. The weights that are most accurate on the validation part are kept, of equal ones
+those with the smallest loss, and the probe of the frozen encoder is among them: there fine-tuning is never worse than
+the probe. The loss does not decide alone, as it grows with the confidence of a network that is more and more accurate.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ from transferability.errors import EncoderError, LabelError
 from transferability.validation.augment import shift_and_zoom
 from transferability.validation.batch_norm import estimate_untouched, norms_of, short_memory
 from transferability.validation.batches import PreparedItems
+from transferability.validation.best_epoch import BestEpoch
 from transferability.validation.choice import choose
 from transferability.validation.framework_errors import check_reached, said_of
 from transferability.validation.head import Head, fit_head, loss_and_accuracy
-from transferability.validation.network_state import State, restored
+from transferability.validation.network_state import restored
 from transferability.validation.passes import Passes
 from transferability.validation.schedule import warm_cosine
 from transferability.validation.settings import FineTuning, Hyperparameters, TrainingResult
@@ -224,11 +226,15 @@ class FineTuner:
             def predict(batch: Any) -> Tensor:
                 return head(self._features(batch))
 
-            best, accuracy = self._start.loss, self._start.validation_accuracy
-            kept = State.of(network, self._start.head, 0)
-            lowest, lowest_epoch = math.inf, 0
+            best = BestEpoch(
+                network,
+                self._start.head,
+                loss=self._start.loss,
+                accuracy=self._start.validation_accuracy,
+                patience=settings.patience,
+            )
             with short_memory(self._norms):
-                for epoch in range(1, n_epochs + 1):
+                for _ in range(n_epochs):
                     network.train()
                     for layer in self._norms:
                         layer.train(not chosen.frozen_norm)
@@ -240,16 +246,10 @@ class FineTuner:
                         nn.utils.clip_grad_norm_([*body, *top], 1.0)
                         optimizer.step()
                         schedule.step()
-                    measured, right = self._evaluate(predict, self._parts.validation)
-                    if measured < best:
-                        best, accuracy, kept = measured, right, State.of(network, head, epoch)
-                    if measured < lowest:
-                        lowest, lowest_epoch = measured, epoch
-                    elif not math.isfinite(measured) or epoch - lowest_epoch >= settings.patience:
+                    if not best.add(head, *self._evaluate(predict, self._parts.validation)):
                         break
-        network.load_state_dict(kept.network)
-        head.load_state_dict(kept.head)
-        return _Trained(predict, lowest, accuracy, kept.epoch)
+        best.put_back(head)
+        return _Trained(predict, best.smallest_loss, best.accuracy, best.epoch)
 
     def _epoch(self, rows: IntArray, n_batches: int) -> Iterator[tuple[Tensor, Any]]:
         """Yield the rows and the pictures of each batch."""

@@ -1,30 +1,14 @@
-"""Weights of a network at some moment of its training: copied, and put back. Imports torch."""
+"""A network left as it was: weights, buffers and modes put back after a block. Imports torch."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
 
 from torch import nn
 
-from transferability.validation.head import Head
-
-__all__ = ["State", "restored"]
-
-
-class State(NamedTuple):
-    """The weights of network and head after some epoch."""
-
-    network: dict[str, Any]
-    head: dict[str, Any]
-    epoch: int
-
-    @classmethod
-    def of(cls, network: nn.Module, head: Head, epoch: int) -> State:
-        """Return a copy of the weights as they are."""
-        return cls(copy.deepcopy(network.state_dict()), copy.deepcopy(head.state_dict()), epoch)
+__all__ = ["restored"]
 
 
 @contextmanager

@@ -39,7 +39,7 @@ class FineTuning:
         At most so many passes over the training part; of a try, so many. Where the try of what was chosen was more
         accurate on the validation part than the run of up to `epochs`, a run as long as the try takes its place.
     patience : int
-        Passes without a better validation loss after which training stops.
+        Passes with neither a smaller loss nor a higher accuracy on the validation part after which training stops.
     batch_size : int
     validation_share : float
         Share of each class of the fitting rows that validates and is not trained on.
@@ -129,7 +129,7 @@ class TrainingResult:
             return ""
         probe = f"the linear probe of the frozen features, {100 * self.probe_accuracy:.1f} %"
         if self.epochs == 0:
-            return f"no epoch of fine-tuning had a smaller validation loss than {probe}; this is the probe."
+            return f"no epoch of fine-tuning was better on the validation rows than {probe}; this is the probe."
         if self.accuracy < self.probe_accuracy:
             return f"fine-tuning ended at {100 * self.accuracy:.1f} %, below {probe}."
         return ""

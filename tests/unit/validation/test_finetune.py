@@ -39,7 +39,7 @@ def hard(make_data):
 
 def test_it_learns_past_the_probe_that_it_begins_from(make_encoder, hard) -> None:
     encoder = make_encoder(width=1)
-    still = tuner(encoder, hard).run(Hyperparameters(1e-12, 0.0), 0)
+    still = tuner(encoder, hard).run(Hyperparameters(1e-12, 0.0, head="probe"), 0)
     tuned = tuner(encoder, hard).run(CHOSEN, 0)
     assert still.accuracy == still.probe_accuracy == tuned.probe_accuracy < 0.7
     assert tuned.accuracy > still.accuracy + 0.1
@@ -64,7 +64,7 @@ def test_what_does_not_beat_its_start_is_the_start_and_says_so(make_encoder, mak
     found = tuner(make_encoder(), noise).run(Hyperparameters(3.0, 0.0), 0)
     assert found.epochs == 0
     assert found.accuracy == found.probe_accuracy
-    assert found.note.startswith("no epoch of fine-tuning had a smaller validation loss than the linear probe")
+    assert found.note.startswith("no epoch of fine-tuning was better on the validation rows than the linear probe")
 
 
 def test_an_accuracy_below_the_probe_is_told() -> None:

@@ -96,7 +96,7 @@ def test_the_probe_that_a_run_begins_from_is_of_the_same_number_format(monkeypat
     plain = mixed.with_settings(replace(settings, mixed_precision=False))
     probes = []
     for tuner in (mixed, plain):
-        still = tuner.run(Hyperparameters(1e-12, 0.0), 0)
+        still = tuner.run(Hyperparameters(1e-12, 0.0, head="probe"), 0)
         assert still.accuracy == still.probe_accuracy
         probes.append(tuner._start.loss)
     assert probes[0] != probes[1]
