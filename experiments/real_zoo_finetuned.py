@@ -1,7 +1,7 @@
 """Recipes of fine-tuning on the real zoo, beside the published accuracies: on a GPU minutes, on a CPU days.
 
     python experiments/real_zoo_finetuned.py --data FOLDER [--recipes NAME …] [--encoders NAME …] [--targets NAME …]
-        [--passes N …] [--out FILE.jsonl] [--jobs 9] [--seconds N] [--rows 1000] [--table]
+        [--passes N …] [--out FILE.jsonl] [--jobs 9] [--seconds N] [--rows 1000] [--cost | --table]
 
 FOLDER holds the pictures (`_data.py`) and ``finetuned_truth.json``; the packaged encoders and
 `transferability[onnx-finetune]` must be installed. Every encoder is fine-tuned on the fitting rows that the published
@@ -14,8 +14,9 @@ accuracies are of (`real_zoo_features.fitting_rows`) and measured on at most as 
 
 Every run is one line of JSON, written when it is there; the same command goes on where it was. One process for each of
 `--jobs` encoders, one recipe after the other, so that what there is after `--seconds` can be compared; `--passes` keeps
-to some lengths, and later ones begin with the settings that the first chose. `--table` prints all beside the published
-accuracies, how far it agrees with these, and what `rank --confirm 3` picks by it.
+to some lengths, and later ones begin with the settings that the first chose. `--cost` measures the CPU seconds of a
+pass of every encoder over few pictures (`real_zoo_cost.json`). `--table` prints all beside published accuracies, how
+far it agrees with these, and what `rank --confirm 3` picks by it.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ from transferability.validation.confirm import BRIEF
 from transferability.validation.settings import FineTuning, Hyperparameters
 
 RESULTS = Path(__file__).parent / "results" / "real_zoo_finetuned.jsonl"
+COST = RESULTS.with_name("real_zoo_cost.json")
+COST_ROWS, COST_PASSES = 40, 2  # VGG16 takes minutes
 RECIPES = {
     "brief": (BRIEF, (BRIEF.choice_epochs, 3, BRIEF.epochs)),
     "whole": (FineTuning(), (FineTuning().choice_epochs, FineTuning().epochs)),
@@ -98,6 +101,36 @@ def run_encoder(name: str, options: argparse.Namespace, done: Mapping[tuple[Any,
     return name
 
 
+def seconds_of_a_pass(name: str, options: argparse.Namespace) -> float:
+    """Return the CPU seconds of training on one picture once and validating on its share of one, on one thread."""
+    import torch
+
+    from transferability.validation.finetune import FineTuner
+
+    torch.set_num_threads(1)
+    part = split_of(options.data, "cifar10", COST_ROWS)
+    encoder = load_encoder(f"packaged:{name}", device="cpu")
+    tuner = FineTuner(encoder, part.dataset, part.fit_rows, part.test_rows, replace(BRIEF, patience=BRIEF.epochs))
+
+    def seconds(passes: int) -> float:
+        begun = time.process_time()
+        tuner.run(Hyperparameters(1e-4, 1e-2, frozen_norm=True), 0, epochs=passes)
+        return time.process_time() - begun
+
+    seconds(1)  # with the probe and what is decided once
+    return (seconds(1 + COST_PASSES) - seconds(1)) / COST_PASSES / COST_ROWS
+
+
+def measure_cost(options: argparse.Namespace) -> None:
+    """Write the seconds of every encoder, each as soon as it is there."""
+    costs = json.loads(COST.read_text()) if COST.exists() else {}
+    for name in options.encoders:
+        if name not in costs:
+            costs[name] = round(seconds_of_a_pass(name, options), 5)
+            COST.write_text(json.dumps(costs, indent=1) + "\n")
+            print(name, costs[name], flush=True)
+
+
 def known(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the runs that are there, but for a last line that was cut off while it was written."""
     lines = path.read_text().splitlines() if path.exists() else []
@@ -147,15 +180,15 @@ def confirmed(runs: Mapping[tuple[Any, ...], Mapping[str, Any]]) -> dict[tuple[s
         both = [runs.get((name, target, "brief", length)) for length in (long, short)]
         if recipe == "brief" and passes == long and all(both):
             best = max(both, key=lambda run: run["validation_accuracy"])
-            seconds = both[0]["seconds"] + (both[1]["seconds"] if best is both[1] else 0.0)
-            kept[name, target] = {**best, "seconds": seconds, "choice_seconds": both[0].get("choice_seconds")}
+            kept[name, target] = best
     return kept
 
 
 def show_confirmed(runs: Mapping[tuple[Any, ...], Mapping[str, Any]], data: Path) -> None:
     """Print what `rank --confirm 3` picks on each target, how far it is from the best, and what it costs.
 
-    The cost is the share of choosing settings and training, of all encoders whose seconds are known on any target.
+    The cost is that of the shortlist as a share of all encoders', by the same recipe: as many passes of each, in CPU
+    seconds.
     """
     truth = read_truth(data, ENCODERS).means
     frozen = json.loads((RESULTS.parent / "real_zoo.json").read_text())["cells"]
@@ -168,12 +201,8 @@ def show_confirmed(runs: Mapping[tuple[Any, ...], Mapping[str, Any]], data: Path
         end="",
     )
     print(f"{100 * gains.min():+.1f} to {100 * gains.max():+.1f}")
-    seconds = {cell: run["seconds"] + run["choice_seconds"] for cell, run in found.items() if run["choice_seconds"]}
-    usual = {name: [value for (of, _), value in seconds.items() if of == name] for name in ENCODERS}
-    known = [name for name, values in usual.items() if values]
-    rest = "" if len(known) == len(ENCODERS) else ", at most: the others would be added to the whole"
-    print(f"\n`rank --confirm {SHORTLIST}`; cost: of {', '.join(known)}{rest}\n")
-    print("| target | shortlist, confirmed | picked | below the best | share of the cost |\n" + "| --- " * 5 + "|")
+    costs = json.loads(COST.read_text()) if COST.exists() else {}
+    print("\n| target | shortlist, confirmed | picked | below the best | share of the cost |\n" + "| --- " * 5 + "|")
     for target in TARGETS:
         cells = sorted((cell for cell in frozen if cell["target"] == target), key=lambda cell: -cell[FROZEN])
         shortlist = [cell["encoder"] for cell in cells[:SHORTLIST]]
@@ -184,12 +213,8 @@ def show_confirmed(runs: Mapping[tuple[Any, ...], Mapping[str, Any]], data: Path
         picked = max(there, key=lambda name: there[name]["accuracy"]) if len(there) == SHORTLIST else None
         best = max(value for (_, of), value in truth.items() if of == target)
         regret = "" if picked is None else f"{100 * (best - truth[picked, target]):.1f}"
-        costs = {name: seconds.get((name, target)) or float(np.mean(usual[name])) for name in known}
-        share = (
-            f"{sum(costs[name] for name in shortlist) / sum(costs.values()):.0%}"
-            if set(shortlist) <= set(known)
-            else ""
-        )
+        spent = sum(costs.get(name, float("nan")) for name in shortlist)
+        share = f"{spent / sum(costs.values()):.0%}" if set(ENCODERS) <= set(costs) else ""
         print(f"| {target} | {', '.join(said)} | {picked or ''} | {regret} | {share} |")
 
 
@@ -206,8 +231,12 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=1e9)
     parser.add_argument("--device")
+    parser.add_argument("--cost", action="store_true")
     parser.add_argument("--table", action="store_true")
     options = parser.parse_args()
+    if options.cost:
+        measure_cost(options)
+        return
     runs = {tuple(run[key] for key in KEY): run for run in known(options.out)}
     if options.table:
         show(runs, options.data)
