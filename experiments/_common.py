@@ -41,9 +41,7 @@ NUMBERS = (
     "bound", "fit_bound", "reference_loss", "label_mismatch", "distribution_mismatch", "transferred_loss",
     "transferred_accuracy", "transferability", "transferability_accuracy", "tau", "certified_tau", "certified",
 )  # fmt: skip
-TUNING = FineTuning(
-    learning_rates=(3e-4, 3e-3), weight_decays=(1e-2,), epochs=10, choice_epochs=2, patience=4, batch_size=32
-)
+TUNING = FineTuning(learning_rates=(3e-4, 3e-3), weight_decays=(1e-2,), epochs=10, choice_epochs=2, batch_size=32)
 
 
 def options(description: str | None) -> argparse.Namespace:

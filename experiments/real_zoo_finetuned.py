@@ -110,7 +110,7 @@ def seconds_of_a_pass(name: str, options: argparse.Namespace) -> float:
     torch.set_num_threads(1)
     part = split_of(options.data, "cifar10", COST_ROWS)
     encoder = load_encoder(f"packaged:{name}", device="cpu")
-    tuner = FineTuner(encoder, part.dataset, part.fit_rows, part.test_rows, replace(BRIEF, patience=BRIEF.epochs))
+    tuner = FineTuner(encoder, part.dataset, part.fit_rows, part.test_rows, BRIEF)
 
     def seconds(passes: int) -> float:
         begun = time.process_time()

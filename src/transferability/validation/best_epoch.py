@@ -24,8 +24,6 @@ class BestEpoch:
         What is on top of it before the first epoch: these weights are kept until an epoch is better.
     loss, accuracy : float
         Of both on the validation rows.
-    patience : int
-        Epochs with neither a smaller loss nor a higher accuracy than any before after which training should stop.
 
     Attributes
     ----------
@@ -34,25 +32,25 @@ class BestEpoch:
     accuracy : float
         Of these.
     smallest_loss : float
-        Of an epoch, whichever is kept; inf before the first.
+        Of an epoch, whichever is kept; inf before the first of a finite loss.
     """
 
-    def __init__(self, network: nn.Module, head: nn.Module, *, loss: float, accuracy: float, patience: int) -> None:
-        self._network, self._patience = network, patience
+    def __init__(self, network: nn.Module, head: nn.Module, *, loss: float, accuracy: float) -> None:
+        self._network = network
         self._keep(0, head, loss, accuracy)
-        self.smallest_loss, self._highest, self._seen, self._improved = math.inf, 0.0, 0, 0
+        self.smallest_loss = math.inf
 
-    def add(self, head: nn.Module, loss: float, accuracy: float) -> bool:
-        """Measure the weights as they are after an epoch against those before; return whether to go on training."""
-        self._seen += 1
+    def add(self, epoch: int, head: nn.Module, loss: float, accuracy: float) -> bool:
+        """Measure the weights as they are after an epoch against those before; return whether the loss is finite.
+
+        Weights whose loss is not are never kept, and there is no use in training them further.
+        """
         if not math.isfinite(loss):
             return False
         if (accuracy, -loss) > (self.accuracy, -self._loss):
-            self._keep(self._seen, head, loss, accuracy)
-        if loss < self.smallest_loss or accuracy > self._highest:
-            self._improved = self._seen
-        self.smallest_loss, self._highest = min(self.smallest_loss, loss), max(self._highest, accuracy)
-        return self._seen - self._improved < self._patience
+            self._keep(epoch, head, loss, accuracy)
+        self.smallest_loss = min(self.smallest_loss, loss)
+        return True
 
     def put_back(self, head: nn.Module) -> None:
         """Give the network and `head` the weights that are kept."""

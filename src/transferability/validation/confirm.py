@@ -27,7 +27,7 @@ __all__ = ["BRIEF", "Executor", "Job", "confirm", "first_trainable", "run_here"]
 
 NamedEncoder = str | Encoder | FeatureFiles
 """An identifier, or an encoder with a name."""
-BRIEF = FineTuning(epochs=12, choice_epochs=2, patience=4, head_starts=("fresh",))
+BRIEF = FineTuning(epochs=12, choice_epochs=2, head_starts=("fresh",))
 """The recipe of a confirmation: settings are tried for two epochs or fifty steps, then come rounds of up to 12.
 
 The head begins fresh. Two epochs favour a head that begins as the probe, whose encoder then hardly moves.

@@ -4,6 +4,7 @@ The head first, as a linear probe of the frozen features; then all weights, from
 a warm-up of one epoch and a cosine. The weights that are most accurate on the validation part are kept, of equal ones
 those with the smallest loss, and the probe of the frozen encoder is among them: there fine-tuning is never worse than
 the probe. The loss does not decide alone, as it grows with the confidence of a network that is more and more accurate.
+No run ends before its schedule: the accuracy rises most where the rate falls.
 """
 
 from __future__ import annotations
@@ -226,15 +227,10 @@ class FineTuner:
             def predict(batch: Any) -> Tensor:
                 return head(self._features(batch))
 
-            best = BestEpoch(
-                network,
-                self._start.head,
-                loss=self._start.loss,
-                accuracy=self._start.validation_accuracy,
-                patience=settings.patience,
-            )
+            start = self._start
+            best = BestEpoch(network, start.head, loss=start.loss, accuracy=start.validation_accuracy)
             with short_memory(self._norms):
-                for _ in range(n_epochs):
+                for epoch in range(1, n_epochs + 1):
                     network.train()
                     for layer in self._norms:
                         layer.train(not chosen.frozen_norm)
@@ -246,7 +242,7 @@ class FineTuner:
                         nn.utils.clip_grad_norm_([*body, *top], 1.0)
                         optimizer.step()
                         schedule.step()
-                    if not best.add(head, *self._evaluate(predict, self._parts.validation)):
+                    if not best.add(epoch, head, *self._evaluate(predict, self._parts.validation)):
                         break
         best.put_back(head)
         return _Trained(predict, best.smallest_loss, best.accuracy, best.epoch)

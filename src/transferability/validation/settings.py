@@ -36,10 +36,8 @@ class FineTuning:
     head_factor : float
         How many times faster a fresh head learns than the encoder; the probe learns as the encoder does.
     epochs, choice_epochs : int
-        At most so many passes over the training part; of a try, so many. Where the try of what was chosen was more
+        Passes over the training part; of a try, so many. Where the try of what was chosen was more
         accurate on the validation part than the run of up to `epochs`, a run as long as the try takes its place.
-    patience : int
-        Passes with neither a smaller loss nor a higher accuracy on the validation part after which training stops.
     batch_size : int
     validation_share : float
         Share of each class of the fitting rows that validates and is not trained on.
@@ -57,7 +55,6 @@ class FineTuning:
     head_factor: float = 10.0
     epochs: int = 20
     choice_epochs: int = 4
-    patience: int = 5
     batch_size: int = 32
     validation_share: float = 0.2
     augmentation: bool = False

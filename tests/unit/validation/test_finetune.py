@@ -148,7 +148,7 @@ def test_the_head_is_fitted_on_one_thread(monkeypatch) -> None:
 
 def test_a_head_begins_fresh_or_as_the_probe(make_encoder, hard) -> None:
     slow, seen = Hyperparameters(1e-12, 0.0), []
-    first = tuner(make_encoder(), hard, replace(QUICK, patience=1))
+    first = tuner(make_encoder(), hard, QUICK)
     first._evaluate = lambda *inputs: seen.append(FineTuner._evaluate(first, *inputs)) or seen[-1]
     first.run(slow, 0, epochs=1)
     first.run(replace(slow, head="probe"), 0, epochs=1)
@@ -203,13 +203,19 @@ def test_rates_that_teach_nothing_are_not_chosen(make_encoder, part) -> None:
     assert tuner(make_encoder(), part, settings).choose().learning_rate == 1e-2
 
 
-def test_it_stops_early(make_encoder, make_data) -> None:
-    noise = prepare(make_data(n=60, noise=20.0), Settings())  # nothing to be learned
-    encoder = make_encoder()
-    passes = []
+def test_a_run_ends_where_its_loss_is_not_finite_and_keeps_what_was_before(make_encoder, hard, monkeypatch) -> None:
+    encoder, passes = make_encoder(width=1), []
+    tuned, compute = tuner(encoder, hard), encoder.differentiable
+    three_epochs = 3 * -(-len(tuned._parts.train) // QUICK.batch_size)
+    monkeypatch.setattr(
+        encoder, "differentiable", lambda batch: compute(batch) * (1.0 if len(passes) < three_epochs else torch.nan)
+    )
+    tuned._start  # noqa: B018 - measured before passes count
     encoder.module.register_forward_hook(lambda module, *_: passes.append(1) if module.training else None)
-    tuner(encoder, noise, FineTuning(epochs=400, patience=2, batch_size=64)).run(Hyperparameters(3e-2, 1e-4), 0)
-    assert 3 <= len(passes) < 100  # one batch an epoch
+    found = tuned._train(CHOSEN, 1, 12)
+    assert len(passes) == three_epochs
+    assert 1 <= found.epochs <= 2
+    assert np.isfinite(found.loss)
 
 
 def test_an_encoder_whose_features_overflow_is_refused(make_encoder, part, monkeypatch) -> None:
