@@ -142,10 +142,7 @@ def sample_remasking(
         t_, s_ = time_tensor(process, t, device), time_tensor(process, s, device)
         if watch is not None:
             watch(t, x)
-        kept_t, kept_s = process.unmasked_share(t_), process.unmasked_share(s_)
-        largest = ((1 - kept_s) / kept_t.clamp(min=1e-300)).clamp(max=1)
-        sigma = largest.clamp(max=strength) if strategy == "cap" else strength * largest
-        reveal = (kept_s - (1 - sigma) * kept_t) / (1 - kept_t)
+        sigma, reveal = _remasking_odds(process.unmasked_share(t_), process.unmasked_share(s_), strategy, strength)
         logits = ask(denoiser, x, fraction(process, t_).expand(len(x)), condition, real).double()
         masked = x == process.mask
         u = torch.rand(x.shape, dtype=torch.float64, device=x.device, generator=generator)
@@ -154,6 +151,13 @@ def sample_remasking(
     if watch is not None:
         watch(0, x)
     return x
+
+
+def _remasking_odds(kept_t: Tensor, kept_s: Tensor, strategy: Remasking, strength: float) -> tuple[Tensor, Tensor]:
+    """Return the probabilities that a token is masked again, σ, and that a mask is revealed, of ᾱ_t and ᾱ_s."""
+    largest = ((1 - kept_s) / kept_t.clamp(min=1e-300)).clamp(max=1)
+    sigma = largest.clamp(max=strength) if strategy == "cap" else strength * largest
+    return sigma, (kept_s - (1 - sigma) * kept_t) / (1 - kept_t)
 
 
 def _masked_share(masked: Tensor, real: Tensor | None) -> Tensor:
