@@ -6,19 +6,22 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SOURCES = [path for folder in ("src", "benchmarks", "experiments") for path in sorted((ROOT / folder).rglob("*.py"))]
+SOURCES, TESTS = (
+    [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+    for folders in (("src", "benchmarks", "examples", "experiments"), ("tests",))
+)
 pytestmark = pytest.mark.skipif(not SOURCES, reason="no sources beside the tests")
 
 
 def test_files_have_at_most_300_lines():
-    lengths = {str(path.relative_to(ROOT)): len(path.read_text("utf-8").splitlines()) for path in SOURCES}
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text("utf-8").splitlines()) for path in (*SOURCES, *TESTS)}
     assert {name: n for name, n in lengths.items() if n > 300} == {}
 
 
 def test_functions_have_at_most_60_lines():
     """Signature and docstring apart: they are what users read."""
     long = {}
-    for path in SOURCES:
+    for path in (*SOURCES, *TESTS):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 body = node.body[1:] if ast.get_docstring(node) is not None else node.body
