@@ -1,12 +1,15 @@
 """Samplers that choose tokens and take them back: laws against enumeration."""
 
 import itertools
+from contextlib import nullcontext
 
 import pytest
 import torch
 
 from d3pm import Absorbing, ContinuousSchedule, inverse_betas
-from d3pm.sampling import sampling_times
+from d3pm.errors import OptionError, StepsWarning
+from d3pm.generation import GenerationConfig, generate
+from d3pm.sampling import sample, sampling_times
 from d3pm.unmasking import sample_confident, sample_remasking
 from enumeration import CORRELATED, MASK, Exact, Masked, N, exact_model, law_of, p_of, states
 
@@ -120,7 +123,8 @@ def test_the_net_runs_no_more_often_than_there_are_masks(n_steps):
     process, net = Absorbing(3, ContinuousSchedule("linear")), Told()
     given = torch.full((2, 6), MASK)
     keep = torch.tensor([[False] * 3 + [True] * 3, [False] + [True] * 5])
-    x = sample_confident(process, net, (2, 6), n_steps=n_steps, given=given, keep=keep, generator=g())
+    with pytest.warns(StepsWarning, match="more than the 3 tokens") if n_steps == 100 else nullcontext():
+        x = sample_confident(process, net, (2, 6), n_steps=n_steps, given=given, keep=keep, generator=g())
     assert len(net.times) == 3
     assert torch.equal(x == MASK, keep)
     # The ratio of all masks is what the net was trained on, whoever fills them in.
@@ -147,3 +151,32 @@ def test_remasking_with_an_exact_net_tends_to_the_data():
     assert off[1] < off[0] / 2
     assert off[2] < off[1] / 2
     assert off[2] < 0.01
+
+
+def test_steps_that_cannot_be_taken_are_said_by_the_samplers_too():
+    """`generate` said so, `sample_confident` itself did not; the sentence is the same."""
+    process, said = Absorbing(3, inverse_betas(50)), []
+    for draw in (
+        lambda: sample_confident(process, Masked(), (2, 4), n_steps=9, generator=g()),
+        lambda: generate(process, Masked(), (2, 4), GenerationConfig("confidence", n_steps=9), generator=g()),
+    ):
+        with pytest.warns(StepsWarning, match=r"`n_steps` = 9 is more than the 4 tokens") as warned:
+            draw()
+        assert warned[0].filename == __file__
+        said.append([str(each.message) for each in warned])
+    assert said[0] == said[1]
+    assert len(said[0]) == 1
+    sample_confident(process, Masked(), (2, 4), n_steps=4, generator=g())
+    with pytest.raises(OptionError, match="T = 50; got 51"):
+        sample_remasking(process, Masked(), (2, 4), n_steps=51)
+
+
+@pytest.mark.parametrize("sampler", [sample, sample_remasking])
+def test_steps_of_a_cosine_grid_that_fall_together_are_said(sampler):
+    """Rounded to whole times, the first of 40 steps of T = 50 are of the same."""
+    process, seen = Absorbing(3, inverse_betas(50)), []
+    with pytest.warns(StepsWarning, match=r"`n_steps` = 40 .* cosine grid .* number of steps is 3\d\."):
+        sampler(process, Masked(), (2, 4), n_steps=40, grid="cosine", generator=g(), watch=lambda t, x: seen.append(t))
+    assert len(seen) < 40
+    sampler(process, Masked(), (2, 4), n_steps=3, grid="cosine", generator=g())
+    sampler(process, Masked(), (2, 4), grid="cosine", generator=g())  # as many as there are

@@ -19,6 +19,7 @@ from d3pm.conventions import Conventions, conventions_of
 from d3pm.errors import OptionError
 from d3pm.infilling import sample_given
 from d3pm.losses import Denoiser, ask, fraction
+from d3pm.net_runs import say_merged
 from d3pm.processes.absorbing import Absorbing
 from d3pm.processes.base import Process, draw
 from d3pm.sampler_input import (
@@ -93,6 +94,7 @@ def sample(
     """
     conventions = conventions_of(denoiser, conventions).check(process)
     times, shape = sampling_times(process, n_steps, grid), tuple(shape)
+    say_merged(n_steps, len(times) - 1)
     given, keep = check_given(process, given, keep, shape, device)
     real = check_real(attention_mask, shape, device)
     clean = given is None or keep is None or reads_clean(process, denoiser, given, keep)
