@@ -5,14 +5,7 @@ from pathlib import Path
 
 import torch
 
-from d3pm import (
-    Absorbing,
-    AbsorbingUniform,
-    BandDiagonal,
-    DiscretizedGaussian,
-    NearestNeighbour,
-    Uniform,
-)
+from d3pm import Absorbing, AbsorbingUniform, BandDiagonal, DiscretizedGaussian, NearestNeighbour, Uniform
 
 GOLDEN = Path(__file__).parent / "golden"
 

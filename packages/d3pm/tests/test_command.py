@@ -1,4 +1,4 @@
-"""The command from training to features, its mistakes, and several processes."""
+"""The command from training to features, and several processes."""
 
 import json
 import subprocess
@@ -11,7 +11,7 @@ import torch
 from typer.testing import CliRunner
 
 from d3pm.checkpoint import load_checkpoint
-from d3pm.cli import app, main
+from d3pm.cli import app
 from d3pm.config import load_recipe, recipe_names
 from d3pm.generation import GenerationConfig, generate
 
@@ -145,80 +145,6 @@ def test_command_fills_in_text(tmp_path):
     assert runner.invoke(app, ["encode", str(out), "--out", str(features)]).exit_code == 0
     with np.load(features) as archive:  # of a stream, in pieces of the model's length
         assert archive["features"].shape == (values_of(text) // 16, 8)
-
-
-MISTAKES = [
-    (["train", "digit"], 2, "Did you mean 'digits'"),
-    (["train", "digits", "--out", "{tmp}/run"], 2, "--resume"),
-    (["train", "digits", "--out", "{tmp}/run", "--resume"], 2, "[net] width was 8, now 32"),
-    (["train", "digits", "--out", "{tmp}/a", "--set", "train.batch=0"], 2, "train.batch"),
-    (["train", "digits", "--out", "{tmp}/a", "--set", "train.lr=-0.1"], 2, "train.lr"),
-    (["train", "digits", "--out", "{tmp}/a", "--set", "sample.n_steps=0"], 2, "n_steps"),
-    (["train", "digits_uniform", "--out", "{tmp}/a", "--set", "sample.method=confidence"], 2, "absorbing"),
-    (["train", "digits_uniform", "--out", "{tmp}/a", "--set", "sample.n_steps=1001"], 2, "T = 1000"),
-    (["train", "digits", "--out", "{tmp}/a", "--set", "net.width=15"], 2, "even"),
-    (["train", "digits", "--out", "{tmp}/a", "--set", "net.width=wide"], 2, "width"),
-    (["train", "digits", "--out", "{tmp}/a", "--set", "net.multipliers=[1,1,1,1,1]"], 2, "divisible"),
-    (["train", "digits", "--out", "{tmp}/a", "--set", "net.dropout=2.0"], 2, "dropout"),
-    (["train", "digits", "--out", "{tmp}/a", "--device", "cuda:99"], 2, "device"),
-    (["train", "digits", "--out", "{tmp}/a", "--device", "gpu0"], 2, "device"),
-    (["train", "digits", "--out", "{tmp}/file/run"], 1, "cannot be"),
-    (["train", "characters", "--out", "{tmp}/a", "--data", "{tmp}/x.npy"], 1, "array"),
-    (["train", "digits", "--out", "{tmp}/a", "--data", "{tmp}/x.npy"], 1, "uint8"),
-    (["train", "digits", "--out", "{tmp}/a", "--threads", "0"], 2, "--threads"),
-    (["sample", "{tmp}"], 2, "there is none"),
-    (["sample", "{tmp}/run"], 2, "`out`"),
-    (["sample", "{tmp}/run", "--out", "{tmp}/s.png", "-n", "0"], 2, "-n"),
-    (["sample", "{tmp}/run", "--out", "{tmp}/s.png", "--steps", "0"], 2, "--steps"),
-    (["sample", "{tmp}/run", "--out", "{tmp}/s.png", "--seed", "-1"], 2, "--seed"),
-    (["sample", "{tmp}/run", "--out", "{tmp}/s.png", "--block", "4"], 2, "`block` must be 0"),
-    (["train", "digits", "--out", "{tmp}/a", "--set", "sample.block=4"], 2, "`block` must be 0"),
-    (["sample", "{tmp}/run", "--out", "{tmp}/s.png", "--device", "cuda:99"], 2, "device"),
-    (["sample", "{tmp}/run", "--out", "{tmp}/s.png", "--guidance", "2"], 2, "class-conditional"),
-    (["sample", "{tmp}/run", "--out", "{tmp}/s.png", "--method", "confidence", "--first-hitting"], 2, "pass one of"),
-    (["sample", "{tmp}/run", "--out", "{tmp}/file/s.npz", "-n", "1", "--steps", "2"], 1, "cannot be"),
-    (["encode", "{tmp}/run", "--out", "{tmp}/file/f.npz"], 1, "cannot be"),
-    (["evaluate"], 2, "Missing argument"),
-    (["evaluate", "{tmp}/run", "--device", "cuda:9"], 2, "device"),
-    (["evaluate", "{tmp}/run", "--examples", "-3"], 2, "--examples"),
-    (["evaluate", "{tmp}/run", "--step", "0"], 2, "--step"),
-    (["evaluate", "{tmp}/run", "--times", "1"], 2, "`evaluate.times`"),
-    (["evaluate", "{tmp}/run", "--quality", "4"], 2, "at least 10"),
-    (["train", "digits", "--out", "{tmp}/a", "--set", "evaluate.times=1"], 2, "`evaluate.times`"),
-    (["encode", "{tmp}/run", "--out", "{tmp}/features.csv"], 2, ".npz"),
-    (["encode", "{tmp}/run", "--out", "{tmp}/f.npz", "--n-draws", "0"], 2, "--n-draws"),
-    (["encode", "{tmp}/run", "--out", "{tmp}/f.npz", "--device", "cuda:99"], 2, "device"),
-    (["encode", "{tmp}/run", "--out", "{tmp}/f.npz", "--pool", "sum"], 2, "pool"),
-]
-
-
-@pytest.fixture(scope="module")
-def small_run(tmp_path_factory):
-    pytest.importorskip("sklearn")
-    folder = tmp_path_factory.mktemp("mistakes")
-    np.save(folder / "x.npy", np.zeros(3))
-    (folder / "file").write_text("a file where a folder should be")
-    small = ["net.width=8", "train.steps=1", "train.batch=4"]
-    options = [part for s in small for part in ("--set", s)]
-    arguments = ["train", "digits", "--out", str(folder / "run"), "--device", "cpu", *options]
-    assert runner.invoke(app, arguments).exit_code == 0
-    return folder
-
-
-@pytest.mark.parametrize(("arguments", "code", "sentence"), MISTAKES, ids=[" ".join(m[0]) for m in MISTAKES])
-def test_mistakes_end_in_one_sentence(small_run, monkeypatch, capsys, arguments, code, sentence):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    monkeypatch.setattr(sys, "argv", ["d3pm", *(a.replace("{tmp}", str(small_run)) for a in arguments)])
-    threads = torch.get_num_threads()
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == code
-    said = capsys.readouterr().err
-    assert sentence in said
-    assert "Traceback" not in said
-    assert len(said.splitlines()) == (1 if said.startswith("d3pm: ") else 4)  # its own errors, and usage in four
-    assert torch.get_num_threads() == threads
 
 
 def test_json_has_no_nan(small_run):

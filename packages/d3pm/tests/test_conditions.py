@@ -18,8 +18,8 @@ from d3pm.runtime import choose_runtime
 from d3pm.sampling import sample
 from d3pm.show import run_sample
 from d3pm.training import _Run, train
+from enumeration import contextual, exact_model
 from runs import stripes, tiny
-from test_likelihood import contextual, exact_model
 
 
 def striped():

@@ -27,8 +27,8 @@ from d3pm.evaluation import evaluate
 from d3pm.losses import continuous_bound_term, training_loss
 from d3pm.sampling import sample
 from d3pm.training import train
+from enumeration import contextual, exact_bound, exact_model, states
 from runs import tiny
-from test_likelihood import contextual, exact_bound, exact_model, states
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ from d3pm import Absorbing, ContinuousSchedule, Conventions, Objective, inverse_
 from d3pm.counted import counted_masks
 from d3pm.errors import OptionError
 from d3pm.losses import training_loss
+from enumeration import masked_denoiser
 from reference import golden
-from test_likelihood import masked_denoiser
 
 
 def test_the_expected_loss_is_the_continuous_bound():

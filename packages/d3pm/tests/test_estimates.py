@@ -18,8 +18,8 @@ from d3pm import (
 from d3pm.importance import TimeImportance
 from d3pm.losses import training_loss
 from d3pm.sampling import sample, sample_first_hitting
+from enumeration import contextual, exact_bound, exact_model, masked_denoiser
 from reference import golden
-from test_likelihood import contextual, exact_bound, exact_model, masked_denoiser
 
 LN2 = math.log(2)
 

@@ -28,8 +28,7 @@ from d3pm.errors import OptionError, StepsWarning
 from d3pm.sampling import sample, sample_first_hitting
 from d3pm.spectrum import Spectrum
 from d3pm.unmasking import sample_confident, sample_remasking
-from test_likelihood import contextual, exact_model
-from test_sampling import Masked, frequencies
+from enumeration import Masked, contextual, exact_model, frequencies
 
 EXPONENTS = torch.tensor([0.3, 0.6, 1.0, 3.0])
 LEFT = [0.1, 0.2, 0.1, 0.4]  # masks four ninths of the tokens

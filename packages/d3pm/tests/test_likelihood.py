@@ -1,6 +1,5 @@
 """Bounds against enumeration: whole models on a few tokens, exact to the last path."""
 
-import itertools
 import math
 
 import pytest
@@ -11,7 +10,6 @@ from d3pm import (
     AbsorbingUniform,
     ContinuousSchedule,
     Conventions,
-    Custom,
     DiscretizedGaussian,
     Uniform,
     inverse_betas,
@@ -19,75 +17,11 @@ from d3pm import (
     negative_log_likelihood,
 )
 from d3pm.errors import OptionError, TokenError
-from d3pm.likelihood import Likelihood, time_grid
+from d3pm.likelihood import Likelihood
 from d3pm.losses import continuous_bound_term, masked_bound_term, sample_times
 from d3pm.sampling import sample, sampling_times
+from enumeration import MASKED, PROCESSES, contextual, exact_bound, exact_model, masked_denoiser, states
 from reference import golden
-
-
-def contextual(n_states, forbid=None):
-    """A denoiser whose opinion depends on every token and on time; deterministic, in float64."""
-
-    def denoiser(x_t, time, condition=None):
-        d = x_t.shape[1]
-        k = torch.arange(n_states, dtype=torch.float64)
-        mixed = (x_t * torch.arange(1, d + 1)).sum(-1, keepdim=True)[..., None]
-        logits = torch.sin(0.9 * k + 0.7 * mixed + 1.7 * torch.arange(d)[None, :, None] + time.double()[:, None, None])
-        logits = logits + 1.2 * torch.nn.functional.one_hot(x_t, n_states)
-        if forbid is not None:
-            logits[..., forbid] = -1e30
-        return logits
-
-    return denoiser
-
-
-def states(n_states, length):
-    return torch.tensor(list(itertools.product(range(n_states), repeat=length)))
-
-
-def exact_model(process, denoiser, length, step, mode, first, times=None):
-    """p_θ(x_0) for all x_0 by following every path over all K^D states."""
-    times = times or [*time_grid(process.n_steps, step), 0]
-    every = states(process.n_states, length)
-    p = torch.ones(len(every), dtype=torch.float64)
-    for position in range(length):
-        p = p * process.prior[every[:, position]]
-    for t, s in itertools.pairwise(times):
-        logits = denoiser(every, torch.full((len(every),), t / process.final_time))
-        reverse = process.reverse(every, logits, t, step=t - s, mode=mode)  # (states, D, K)
-        if s == 0 and first == "direct":
-            reverse = logits.softmax(-1)
-        kernel = torch.ones(len(every), len(every), dtype=torch.float64)
-        for position in range(length):
-            kernel = kernel * reverse[:, position][:, every[:, position]]
-        p = p @ kernel
-    return every, p
-
-
-def exact_bound(process, denoiser, x_0, step, mode, first, times=None):
-    """L_vb of one x_0, the expectation over x_t taken exactly."""
-    from d3pm.losses import bound_term
-
-    every, times = states(process.n_states, len(x_0)), times or [*time_grid(process.n_steps, step), 0]
-    total = process.prior_kl()[x_0].sum()
-    for t, s in itertools.pairwise(times):
-        q = process.cumulative(t)[x_0[None, :], every].prod(-1)
-        x_t, weight = every[q > 0], q[q > 0]
-        logits = denoiser(x_t, torch.full((len(x_t),), t / process.final_time)).log_softmax(-1)
-        time = torch.tensor(t)
-        term = bound_term(process, x_t, x_0.expand_as(x_t), logits, time, step=t - s, mode=mode, first=first)
-        total = total + (weight * term.sum(-1)).sum()
-    return float(total)
-
-
-PROCESSES = {
-    "uniform": lambda: Uniform(3, linear_betas(4, 0.2, 0.9)),
-    "absorbing": lambda: Absorbing(3, inverse_betas(4)),
-    "custom": lambda: Custom(torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4]]).expand(4, 3, 3)),
-    "gaussian": lambda: DiscretizedGaussian(3, torch.linspace(0.2, 3.0, 4)),
-    "absorbing_uniform": lambda: AbsorbingUniform(3, [0.1, 0.2, 0.3, 0.6], [0.1, 0.1, 0.1, 0.3]),
-}
-MASKED = ("absorbing", "absorbing_uniform")  # with a mask that is a symbol of its own
 
 
 @pytest.mark.parametrize("mode", ["joint", "mixture"])
@@ -118,15 +52,6 @@ def test_bound_is_at_least_exact_and_estimates_agree(name, first, mode):
         assert float(some.nats.mean()) == pytest.approx(exact_some, abs=tolerance)
     for result in (estimate, sampled):
         assert float(result.nats.mean()) == pytest.approx(exact, abs=5 * float(result.nats.std()) / 4000**0.5 + 1e-9)
-
-
-def masked_denoiser(x_t, time, condition=None):
-    """The stored case: log_softmax_k sin(0.9 k + 1.7 i + Σ over unmasked j of 0.6 (x_j + 1)(j + 1)); mask = 3."""
-    i = torch.arange(3, dtype=torch.float64)
-    context = (torch.where(x_t < 3, 0.6 * (x_t + 1).double() * (i + 1), 0.0)).sum(-1)[:, None, None]
-    logits = torch.sin(0.9 * torch.arange(4, dtype=torch.float64) + 1.7 * i[None, :, None] + context)
-    logits[..., 3] = -1e30
-    return logits
 
 
 def test_masked_bound_at_every_resolution():

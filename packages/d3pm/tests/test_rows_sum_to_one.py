@@ -106,7 +106,7 @@ def test_rows_sum_to_one(seed):
 def test_a_recipes_bound_is_one(kind, schedule, tmp_path):
     """At T the nearest-neighbour recipe's matrix used to be zero, L_T with it, and the bound below the likelihood."""
     from d3pm import negative_log_likelihood
-    from test_likelihood import contextual, exact_bound, exact_model
+    from enumeration import contextual, exact_bound, exact_model
 
     rng = np.random.default_rng(0)
     np.save(tmp_path / "e.npy", rng.normal(size=(5, 3)))

@@ -5,19 +5,11 @@ import dataclasses
 import pytest
 import torch
 
-from d3pm import (
-    Absorbing,
-    ContinuousSchedule,
-    Conventions,
-    Objective,
-    Uniform,
-    linear_betas,
-    negative_log_likelihood,
-)
+from d3pm import Absorbing, ContinuousSchedule, Conventions, Objective, Uniform, linear_betas, negative_log_likelihood
 from d3pm.errors import OptionError
 from d3pm.losses import continuous_bound_term, training_loss
 from d3pm.sampling import sample
-from test_likelihood import contextual, states
+from enumeration import contextual, states
 
 PROCESSES = {
     "uniform": Uniform(3, ContinuousSchedule("geometric")),

@@ -10,6 +10,29 @@ from typing import Annotated, TextIO
 
 import typer
 
+from d3pm.cli_options import (
+    BlockOption,
+    CheckpointArgument,
+    CorrectionsOption,
+    DataOption,
+    DeviceOption,
+    FinalOption,
+    FirstHittingOption,
+    GridOption,
+    GuidanceOption,
+    LabelOption,
+    LengthOption,
+    MethodOption,
+    NumberOption,
+    ProgressOption,
+    PromptOption,
+    SamplesOption,
+    SeedOption,
+    StepsOption,
+    TemperatureOption,
+    ThreadsOption,
+    TopPOption,
+)
 from d3pm.errors import ConfigError, D3PMError, D3PMWarning, NoSuchFileError, OptionError
 
 app = typer.Typer(
@@ -18,12 +41,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # a wrong option is one line, not a box
 )
-
-DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; CUDA where there is one by default.")]
-DataOption = Annotated[str | None, typer.Option("--data", help="A file or folder in place of the recipe's data.")]
-ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads.")]
-SeedOption = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Same seed, same numbers.")]
-CheckpointArgument = Annotated[Path, typer.Argument(help="A checkpoint, or the folder of a training run.")]
 
 
 @app.command()
@@ -93,41 +110,22 @@ def recipes() -> None:
 @app.command()
 def sample(
     checkpoint: CheckpointArgument,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="A .png or .npz of pictures, a .txt or .npz of text; without it text goes to the screen."),
-    ] = None,
-    n: Annotated[int, typer.Option("-n", min=1, help="Number of samples.")] = 16,
-    method: Annotated[
-        str | None, typer.Option(help="ancestral; of masked models also first_hitting, confidence, remasking.")
-    ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Steps to take, at most T.")] = None,
-    grid: Annotated[str | None, typer.Option(help="Times of the steps: even or cosine.")] = None,
-    final: Annotated[str | None, typer.Option(help="The last step: draw or argmax.")] = None,
-    temperature: Annotated[
-        float | None, typer.Option(min=0, help="Below 1, likely tokens become likelier; 0 takes the likeliest.")
-    ] = None,
-    top_p: Annotated[
-        float | None, typer.Option(help="Draw from the likeliest tokens that together have this probability.")
-    ] = None,
-    corrections: Annotated[int | None, typer.Option(min=0, help="Corrector steps after each step (ancestral).")] = None,
-    block: Annotated[
-        int | None,
-        typer.Option(min=0, help="Fill in texts from left to right, in blocks of so many tokens; 0 for all at once."),
-    ] = None,
-    first_hitting: Annotated[bool, typer.Option(help="Short for --method first_hitting.")] = False,
-    length: Annotated[
-        int | None,
-        typer.Option(min=1, help="Tokens of each text, for models of lines; drawn as in the training data by default."),
-    ] = None,
-    prompt: Annotated[str | None, typer.Option(help="Text to keep; `_` marks what to fill in.")] = None,
-    label: Annotated[
-        int | None, typer.Option(min=0, help="Class number, for conditional models; all classes in turn by default.")
-    ] = None,
-    guidance: Annotated[
-        float, typer.Option(min=0, help="Push samples towards their class (classifier-free guidance).")
-    ] = 0.0,
-    progress: Annotated[Path | None, typer.Option(help="A .png of the way from noise to pictures.")] = None,
+    out: SamplesOption = None,
+    n: NumberOption = 16,
+    method: MethodOption = None,
+    steps: StepsOption = None,
+    grid: GridOption = None,
+    final: FinalOption = None,
+    temperature: TemperatureOption = None,
+    top_p: TopPOption = None,
+    corrections: CorrectionsOption = None,
+    block: BlockOption = None,
+    first_hitting: FirstHittingOption = False,
+    length: LengthOption = None,
+    prompt: PromptOption = None,
+    label: LabelOption = None,
+    guidance: GuidanceOption = 0.0,
+    progress: ProgressOption = None,
     seed: SeedOption = 0,
     threads: ThreadsOption = None,
     device: DeviceOption = None,

@@ -18,7 +18,7 @@ from d3pm.processes.base import FLOOR, Process
 from d3pm.sampler_input import check_given, check_masked, check_says_when
 from d3pm.sampling import sample, sample_first_hitting
 from d3pm.times import Grid, Watcher, sampling_times
-from d3pm.unmasking import Confidence, sample_confident, sample_remasking
+from d3pm.unmasking import Confidence, reveal_surest, sample_remasking
 
 __all__ = ["GenerationConfig", "Sharpened", "generate", "in_blocks"]
 
@@ -189,7 +189,7 @@ def generate(
         x = in_blocks(sampler, process, denoiser, shape, block, given=given, keep=keep, **common)
     else:
         x = sampler(process, denoiser, shape, given=given, keep=keep, **common)
-    if config.method == "confidence" and config.n_steps is not None:
+    if config.method == "confidence":
         say_capped(config.n_steps, sampler.most, "a block" if block else "a sample")
     return x
 
@@ -199,7 +199,7 @@ def _sampler(config: GenerationConfig, denoiser: Denoiser) -> Callable[..., Tens
     if config.method == "first_hitting":
         return sample_first_hitting
     if config.method == "confidence":
-        return lambda *args, **kwargs: sample_confident(
+        return lambda *args, **kwargs: reveal_surest(
             *args, n_steps=config.n_steps, confidence=config.confidence, **kwargs
         )
     if config.method == "remasking":

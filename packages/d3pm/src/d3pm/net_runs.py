@@ -11,7 +11,7 @@ from torch import Tensor
 from d3pm.errors import StepsWarning
 from d3pm.times import Watcher
 
-__all__ = ["RunCounter", "say_capped", "say_first_hitting"]
+__all__ = ["RunCounter", "say_capped", "say_first_hitting", "say_merged"]
 
 
 class RunCounter:
@@ -41,12 +41,22 @@ class RunCounter:
         return x
 
 
-def say_capped(n_steps: int, most: int, where: str) -> None:
+def say_capped(n_steps: int | None, most: int, where: str) -> None:
     """Warn that confidence-ordered unmasking ran the net less often than asked: there are no more tokens."""
-    if 0 < most < n_steps:
+    if n_steps is not None and 0 < most < n_steps:
         tokens, runs = ("1 token", "once") if most == 1 else (f"{most} tokens", f"{most} times, once per token")
         message = f"`n_steps` = {n_steps} is more than the {tokens} to fill in of {where}: the net runs {runs}."
         warnings.warn(message, StepsWarning, stacklevel=3)
+
+
+def say_merged(n_steps: int | None, taken: int) -> None:
+    """Warn that a cosine grid in discrete time has fewer steps than asked: some times are rounded to the same."""
+    if n_steps is not None and taken < n_steps:
+        message = (
+            f"`n_steps` = {n_steps} is more than a cosine grid has different times of T for: the number of steps is "
+            f"{taken}."
+        )
+        warnings.warn(message, StepsWarning, stacklevel=4)
 
 
 def say_first_hitting(n_steps: int, fill: Tensor, block: int, last: bool, total: int | None) -> None:

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from d3pm.conventions import Conventions, conventions_of
 from d3pm.errors import OptionError
+from d3pm.infilling import sample_given
 from d3pm.losses import Denoiser, ask, fraction
+from d3pm.net_runs import say_merged
 from d3pm.processes.absorbing import Absorbing
 from d3pm.processes.base import Process, draw
 from d3pm.sampler_input import (
@@ -91,39 +94,67 @@ def sample(
     """
     conventions = conventions_of(denoiser, conventions).check(process)
     times, shape = sampling_times(process, n_steps, grid), tuple(shape)
+    say_merged(n_steps, len(times) - 1)
     given, keep = check_given(process, given, keep, shape, device)
     real = check_real(attention_mask, shape, device)
     clean = given is None or keep is None or reads_clean(process, denoiser, given, keep)
-    if n_corrections < 0 or (n_corrections and not clean):
-        message = f"`n_corrections` must be ≥ 0, and 0 where particles fill in given tokens; got {n_corrections}."
-        raise OptionError(message)
+    _check_corrections(n_corrections, clean)
     if not clean and given is not None and keep is not None:
-        from d3pm.infilling import sample_given
-
         return sample_given(
             process, denoiser, given, keep, times, conventions, condition, n_particles, generator, watch, real
         )
     predict = _Cached(denoiser, condition, real, on=cache and _may_cache(process, denoiser))
-
-    def stay(x: Tensor) -> Tensor:
-        return x if given is None or keep is None else torch.where(keep, given, x)
-
-    def back(x: Tensor, t: Tensor, s: Tensor) -> Tensor:
-        logits = predict(x, fraction(process, t).expand(len(x)))
-        return stay(step_back(process, denoiser, conventions, x, logits, s, t, generator))
-
-    x = stay(process.prior_sample(shape, generator, device))
+    chain = _Chain(process, denoiser, conventions, predict, given, keep, generator)
+    x = chain.start(shape, device)
     for t, s in itertools.pairwise(times):
         if watch is not None:
             watch(t, x)
         t_, s_ = time_tensor(process, t, device), time_tensor(process, s, device)
-        x = back(x, t_, s_)
+        x = chain.back(x, t_, s_)
         for _ in range(n_corrections if s > 0 else 0):
-            x = back(stay(process.advance(x, s_, t_, generator)), t_, s_)
+            x = chain.back(chain.forward(x, s_, t_), t_, s_)
     x = without_padding(x, real)
     if watch is not None:
         watch(0, x)
     return x
+
+
+def _check_corrections(n_corrections: int, clean: bool) -> None:
+    """Raise `OptionError` for corrections that cannot be made: fewer than none, or of particles (not `clean`)."""
+    if n_corrections < 0 or (n_corrections and not clean):
+        message = f"`n_corrections` must be ≥ 0, and 0 where particles fill in given tokens; got {n_corrections}."
+        raise OptionError(message)
+
+
+@dataclass
+class _Chain:
+    """The chain that `sample` goes down; tokens that are given stay as they are at every time."""
+
+    process: Process
+    denoiser: Denoiser
+    conventions: Conventions
+    predict: _Cached
+    given: Tensor | None
+    keep: Tensor | None
+    generator: torch.Generator | None
+
+    def start(self, shape: tuple[int, ...], device: torch.device | str) -> Tensor:
+        """Draw x_T ~ p(x_T)."""
+        return self._with_given(self.process.prior_sample(shape, self.generator, device))
+
+    def back(self, x: Tensor, t: Tensor, s: Tensor) -> Tensor:
+        """Draw x_s ~ p_θ(x_s | x_t)."""
+        logits = self.predict(x, fraction(self.process, t).expand(len(x)))
+        return self._with_given(
+            step_back(self.process, self.denoiser, self.conventions, x, logits, s, t, self.generator)
+        )
+
+    def forward(self, x: Tensor, s: Tensor, t: Tensor) -> Tensor:
+        """Draw x_t ~ q(x_t | x_s)."""
+        return self._with_given(self.process.advance(x, s, t, self.generator))
+
+    def _with_given(self, x: Tensor) -> Tensor:
+        return x if self.given is None or self.keep is None else torch.where(self.keep, self.given, x)
 
 
 @torch.no_grad()

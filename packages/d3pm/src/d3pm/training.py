@@ -79,37 +79,40 @@ def train(
     """
     path = Path(out) / CHECKPOINT
     check_folder(path, resume)
-    known = load_checkpoint(path) if path.exists() else None
-    config = resolve_net(config if known is None else own_net(known, config))
-    settings = config.train
-    runtime = choose_runtime(device, distributed)
-    spec = None if known is None else own_spec(known, config)
-    dataset = load_data(config.data, spec) if data is None else data
-    _check(config, dataset)
-    run = _Run(config, dataset, runtime, path, None if known is None else own_process(known, config))
-    if known is not None and run.resume() >= settings.steps:
+    resumed = path.exists()
+    run = _prepare(config, path, data, choose_runtime(device, distributed))
+    if resumed and run.finished:
         return path
-    if known is None and config.net.get("kind") == "masked_lm":
-        run.start_from(config.net.get("path", ""))
-    log = None
-    if runtime.rank == 0:
-        log = MetricsLog(path.parent, run.step, tensorboard, report)
-        (path.parent / "config.json").write_text(json.dumps(config.to_dict(), indent=2) + "\n", encoding="utf-8")
+    log = run.open_log(tensorboard, report)
     run.begin()
-    means = Means(runtime)
-    while run.step < settings.steps:
+    means = Means(run.runtime)
+    while not run.finished:
         means.add(run.update())
-        finished = run.step == settings.steps
-        if run.step % settings.log_every == 0 or finished:
+        if run.due(run.settings.log_every) or run.finished:
             values = means.take(run.step)
             if log is not None:
-                log.log(run.step, {**values, "learning_rate": learning_rate(settings, run.step - 1)})
-        if run.step % settings.checkpoint_every == 0 and not finished:
+                log.log(run.step, {**values, "learning_rate": learning_rate(run.settings, run.step - 1)})
+        if run.due(run.settings.checkpoint_every) and not run.finished:
             run.save()
     run.save()
     if log is not None:
         log.close()
     return path
+
+
+def _prepare(config: Config, path: Path, data: Dataset | None, runtime: Any) -> _Run:
+    """Return a new run, or the one whose checkpoint `path` is, as it was when that was written."""
+    known = load_checkpoint(path) if path.exists() else None
+    config = resolve_net(config if known is None else own_net(known, config))
+    spec = None if known is None else own_spec(known, config)
+    dataset = load_data(config.data, spec) if data is None else data
+    _check(config, dataset)
+    run = _Run(config, dataset, runtime, path, None if known is None else own_process(known, config))
+    if known is not None:
+        run.resume()
+    elif config.net.get("kind") == "masked_lm":
+        run.start_from(config.net.get("path", ""))
+    return run
 
 
 class _Run:
@@ -119,7 +122,7 @@ class _Run:
         self, config: Config, dataset: Dataset, runtime: Any, path: Path, process: Process | None = None
     ) -> None:
         self.config, self.dataset, self.runtime, self.path = config, dataset, runtime, path
-        self.step = 0
+        self.settings, self.step = config.train, 0
         self.frequencies, self.digest = dataset.frequencies(), dataset.digest()
         self.process = process or build_process(config.process, dataset.spec, self.frequencies)
         config.loss.check(self.process, config.conventions)
@@ -138,8 +141,17 @@ class _Run:
         self.optimizer = torch.optim.Adam(self.denoiser.parameters(), lr=config.train.lr)
         self.model = self.denoiser  # what is called: compiled, and wrapped where there are several processes
 
-    def resume(self) -> int:
-        """Take up the checkpoint, if it is of this recipe and these data; return its step."""
+    @property
+    def finished(self) -> bool:
+        """Return whether all steps have been taken."""
+        return self.step >= self.settings.steps
+
+    def due(self, every: int) -> bool:
+        """Return whether what is done once in so many steps is to be done now."""
+        return self.step % every == 0
+
+    def resume(self) -> None:
+        """Take up the checkpoint, if it is of this recipe and these data."""
         checkpoint = load_checkpoint(self.path, process=self.process)
         check_same(checkpoint, self.config, self.frequencies, self.digest)
         self.denoiser.load_state_dict(checkpoint.section("model"))
@@ -149,12 +161,20 @@ class _Run:
             history = checkpoint.section("times")
             self.importance.sums, self.importance.counts = history["sums"], history["counts"]
         self.step = checkpoint.step
-        return self.step
 
     def start_from(self, folder: str) -> None:
         """Take the weights of the Hugging Face model there, if there are any."""
         load_pretrained(self.denoiser, folder, self.dataset.spec.shape[0])
         self.average = Average(self.denoiser, self.config.train.ema)
+
+    def open_log(self, tensorboard: bool, report: Reporter | None) -> MetricsLog | None:
+        """Return the log of the run's metrics, with its settings beside it; None but in the first process."""
+        if self.runtime.rank:
+            return None
+        log = MetricsLog(self.path.parent, self.step, tensorboard, report)
+        settings = json.dumps(self.config.to_dict(), indent=2)
+        (self.path.parent / "config.json").write_text(settings + "\n", encoding="utf-8")
+        return log
 
     def begin(self) -> None:
         """Move everything to the device and make the net ready to be called."""

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from d3pm.errors import OptionError, check_choice
 from d3pm.losses import Denoiser, ask, fraction
+from d3pm.net_runs import RunCounter, say_capped, say_merged
 from d3pm.processes.absorbing import Absorbing
 from d3pm.processes.base import draw
 from d3pm.sampler_input import check_masked, check_real, start_masked
@@ -29,7 +30,6 @@ Confidence = Literal["probability", "margin", "entropy"]
 Remasking = Literal["cap", "rescale"]
 
 
-@torch.no_grad()
 def sample_confident(
     process: Absorbing,
     denoiser: Denoiser,
@@ -52,7 +52,8 @@ def sample_confident(
     process, denoiser, shape, condition, given, keep, attention_mask, watch
         As in `d3pm.sampling.sample`; the denoiser must give the mask no mass.
     n_steps : int, optional
-        Runs of the net, each revealing an even share of the masked tokens; by default, and at most, one token each.
+        Runs of the net, each revealing an even share of the masked tokens; by default, and at most, one token each
+        (`StepsWarning` where more are asked for).
     confidence : {"probability", "margin", "entropy"}, default="probability"
         Of the token drawn; of the likeliest token over the next; minus the entropy of p̃.
 
@@ -64,6 +65,42 @@ def sample_confident(
     -----
     The samples do not follow the model's likelihood; those of `sample_first_hitting` do.
     """
+    sampler = RunCounter(reveal_surest)
+    x = sampler(
+        process,
+        denoiser,
+        shape,
+        n_steps=n_steps,
+        confidence=confidence,
+        condition=condition,
+        given=given,
+        keep=keep,
+        attention_mask=attention_mask,
+        generator=generator,
+        device=device,
+        watch=watch,
+    )
+    say_capped(n_steps, sampler.most, "a sample")
+    return x
+
+
+@torch.no_grad()
+def reveal_surest(
+    process: Absorbing,
+    denoiser: Denoiser,
+    shape: Sequence[int],
+    *,
+    n_steps: int | None = None,
+    confidence: Confidence = "probability",
+    condition: Tensor | None = None,
+    given: Tensor | None = None,
+    keep: Tensor | None = None,
+    attention_mask: Tensor | None = None,
+    generator: torch.Generator | None = None,
+    device: torch.device | str = "cpu",
+    watch: Watcher | None = None,
+) -> Tensor:
+    """Draw x_0 as `sample_confident` does, without a word on steps that cannot be taken: of blocks each has its own."""
     check_choice(confidence, ("probability", "margin", "entropy"), "confidence")
     check_masked(process, denoiser, "confidence-ordered unmasking")
     real = check_real(attention_mask, tuple(shape), device)
@@ -138,14 +175,13 @@ def sample_remasking(
         raise OptionError(message)
     real = check_real(attention_mask, tuple(shape), device)
     x, fill = start_masked(process, tuple(shape), given, keep, real, generator, device)
-    for t, s in itertools.pairwise(sampling_times(process, n_steps, grid)):
+    times = sampling_times(process, n_steps, grid)
+    say_merged(n_steps, len(times) - 1)
+    for t, s in itertools.pairwise(times):
         t_, s_ = time_tensor(process, t, device), time_tensor(process, s, device)
         if watch is not None:
             watch(t, x)
-        kept_t, kept_s = process.unmasked_share(t_), process.unmasked_share(s_)
-        largest = ((1 - kept_s) / kept_t.clamp(min=1e-300)).clamp(max=1)
-        sigma = largest.clamp(max=strength) if strategy == "cap" else strength * largest
-        reveal = (kept_s - (1 - sigma) * kept_t) / (1 - kept_t)
+        sigma, reveal = _remasking_odds(process.unmasked_share(t_), process.unmasked_share(s_), strategy, strength)
         logits = ask(denoiser, x, fraction(process, t_).expand(len(x)), condition, real).double()
         masked = x == process.mask
         u = torch.rand(x.shape, dtype=torch.float64, device=x.device, generator=generator)
@@ -154,6 +190,13 @@ def sample_remasking(
     if watch is not None:
         watch(0, x)
     return x
+
+
+def _remasking_odds(kept_t: Tensor, kept_s: Tensor, strategy: Remasking, strength: float) -> tuple[Tensor, Tensor]:
+    """Return the probabilities that a token is masked again, σ, and that a mask is revealed, of ᾱ_t and ᾱ_s."""
+    largest = ((1 - kept_s) / kept_t.clamp(min=1e-300)).clamp(max=1)
+    sigma = largest.clamp(max=strength) if strategy == "cap" else strength * largest
+    return sigma, (kept_s - (1 - sigma) * kept_t) / (1 - kept_t)
 
 
 def _masked_share(masked: Tensor, real: Tensor | None) -> Tensor:
