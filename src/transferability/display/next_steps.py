@@ -44,12 +44,15 @@ def next_steps(record: Mapping[str, Any]) -> list[Step]:
     data = made.get("data") or [{}]
     identifier = _identifier(best)
     code = None
-    failed = best.get("confirmed") is not None and best["confirmed"]["accuracy"] is None
-    if _PLAIN.fullmatch(identifier) and best.get("fine_tunable") is not False and not failed:
+    tuned = best.get("confirmed") or {"accuracy": 0.0}
+    in_vain = tuned["accuracy"] is None or tuned.get("best_epoch") == 0  # it failed, or no epoch was better than before
+    if _PLAIN.fullmatch(identifier) and best.get("fine_tunable") is not False and not in_vain:
         code = _snippet(identifier, n_classes, str(data[0].get("kind", "")), made.get("settings") or {})
     frozen = better_frozen(record)
     title = f"Fine-tune {identifier}" + ("" if frozen is None else ", the most accurate of those that can be")
     steps = [] if code is None else [Step(title, code, "python")]
+    if frozen is None and tuned.get("best_epoch") == 0:
+        steps = _use_as_it_is(best, made)
     if frozen is not None:
         steps = _use_as_it_is(next(each for each in entries if each["encoder"] == frozen.encoder), made) + steps
     named = [name for each in entries if _PLAIN.fullmatch(name := _identifier(each))]

@@ -37,6 +37,9 @@ class Confirmed:
         What must be said: why it could not be fine-tuned, or that it ended below its probe. Empty where nothing must.
     ranked_as : str or None
         Its row in the ranking, the first of several, where that is called otherwise: a hidden layer.
+    best_epoch : int or None
+        After which the weights were kept; 0 where no epoch was better than the linear probe on the validation rows, so
+        that the accuracy is that of the probe. None in files of earlier versions.
     """
 
     encoder: str
@@ -48,6 +51,7 @@ class Confirmed:
     seconds: float = 0.0
     note: str = ""
     ranked_as: str | None = None
+    best_epoch: int | None = None
 
     @property
     def row(self) -> str:
@@ -137,8 +141,11 @@ class Confirmation:
             "" if interval.n_shared == self._n_tuned else f", shared over the {interval.n_shared:,} that were ranked"
         )
         early = "" if best.finished else f" after {best.epochs} epochs"
-        text = f"Fine-tuned on {self.target}, {best.encoder}{layer} is right in {best.accuracy:.1%} of "
-        text += f"{self.n_test:,} rows that it was not trained on{early} "
+        text = f"Fine-tuned on {self.target}, {best.encoder}{layer}"
+        if best.best_epoch == 0:
+            text = f"Fine-tuning on {self.target} did not improve {best.encoder}{layer or ','} a linear classifier on "
+            text += "whose features"
+        text += f" is right in {best.accuracy:.1%} of {self.n_test:,} rows that it was not trained on{early} "
         text += f"(95 % interval {interval.low:.1%} to {interval.high:.1%}{shared})"
         others = [each for each in self.entries[1:] if each.accuracy is not None]
         if others:

@@ -85,7 +85,8 @@ def _not_above_chance(result: Mapping[str, Any]) -> bool:
 def _headline(target: str, tuned: Mapping[str, Any], confirmation: Mapping[str, Any], chance: float | None) -> str:
     """Say which encoder to take, unless fine-tuning left it no better than chance."""
     if chance is None or tuned["accuracy"] > chance:
-        return f"Take {tuned['encoder']} for {target}."
+        frozen = " as it is" if tuned.get("best_epoch") == 0 else ""
+        return f"Take {tuned['encoder']}{frozen} for {target}."
     if all(each["accuracy"] is None or each["accuracy"] <= chance for each in confirmation["entries"]):
         return f"No encoder that was fine-tuned does better than chance on {target}."
     return f"Fine-tuned, {tuned['encoder']} does no better than chance on {target}."

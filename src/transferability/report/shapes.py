@@ -160,6 +160,7 @@ _TUNED = {
     "seconds": float,
     "note": str,
     "ranked_as?": (str, None),
+    "best_epoch?": (int, None),
     "interval?": (None, [float, float]),
 }
 ENTRY = {

@@ -1,7 +1,7 @@
 """The first encoders of a ranking, fine-tuned briefly: up to four to the end, of more the better half in rounds.
 
 Successive halving (Jamieson and Talwalkar, AISTATS 2016): of more than four, all train for a few epochs, and those with
-the smaller validation loss for longer, from the start, as their schedules differ. All that is done is kept at once.
+the higher validation accuracy for longer, from the start, as their schedules differ. All that is done is kept at once.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["BRIEF", "Executor", "Job", "confirm", "first_trainable", "run_here"]
 NamedEncoder = str | Encoder | FeatureFiles
 """An identifier, or an encoder with a name."""
 BRIEF = FineTuning(epochs=12, choice_epochs=2, head_starts=("fresh",))
-"""The recipe of a confirmation: settings are tried for two epochs or fifty steps, then come rounds of up to 12.
+"""The recipe of a confirmation: settings are tried for two epochs or fifty steps, then come rounds, the last of 12.
 
 The head begins fresh. Two epochs favour a head that begins as the probe, whose encoder then hardly moves.
 """
@@ -175,10 +175,8 @@ def confirm(
     if part.dataset.labels is None:
         message = f"data {part.name!r} must have labels to be trained on; got none."
         raise LabelError(message)
-    settings = settings or Settings()
-    race = _Race(part, settings, tuning, store, executor)
+    race = _Race(part, settings or Settings(), tuning, store, executor)
     alive, rows = _by_name(encoders, ranked_as or {})
-    names = list(alive)
     rounds = _rounds(len(alive), tuning, len(part.fit_rows))
     entries: dict[str, Confirmed] = {}
     chosen: dict[str, Hyperparameters] = {}
@@ -190,11 +188,12 @@ def confirm(
             entries[name] = _entry(name, result, epochs, entries.get(name))
             if "reason" not in result:
                 chosen[name] = Hyperparameters(**result["chosen"])
-        losses = {name: result["validation_loss"] for name, result in results.items() if "reason" not in result}
-        half = max(_LAST, -(-len(losses) // 2))
-        n_kept = {1: len(losses), 2: _LAST}.get(len(rounds) - number, half)
-        kept = sorted(losses, key=losses.__getitem__)[:n_kept]
-        alive = {name: alive[name] for name in names if name in kept}
+        # As within a run: a lower accuracy on the validation rows is behind, of equal ones a larger loss.
+        done = [(name, each) for name, each in results.items() if "reason" not in each]
+        behind = {name: (-each["validation_accuracy"], each["validation_loss"]) for name, each in done}
+        n_kept = {1: len(behind), 2: _LAST}.get(len(rounds) - number, max(_LAST, -(-len(behind) // 2)))
+        kept = sorted(behind, key=behind.__getitem__)[:n_kept]
+        alive = {name: alive[name] for name in alive if name in kept}
     finished = [replace(each, finished=name in alive, ranked_as=rows.get(name)) for name, each in entries.items()]
     ordered = sorted(finished, key=lambda each: (each.accuracy is None, not each.finished, -(each.accuracy or 0.0)))
     different = None if part.groups is None else len(np.unique(part.groups[part.test_rows]))
@@ -248,6 +247,7 @@ def _entry(name: str, result: dict[str, Any], epochs: int, before: Confirmed | N
         learning_rate=result["chosen"]["learning_rate"],
         seconds=result["seconds"] + (0.0 if before is None else before.seconds),
         note=found.note,
+        best_epoch=found.epochs,
     )
 
 

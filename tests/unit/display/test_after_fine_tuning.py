@@ -54,6 +54,20 @@ def test_the_next_step_of_an_encoder_to_take_as_it_is_writes_its_features() -> N
     assert [step.title for step in next_steps(record)] == [second.title]
 
 
+def test_what_fine_tuning_did_not_improve_is_used_as_it_is() -> None:
+    record = confirmed_record()
+    record["ranking"][2]["confirmed"]["best_epoch"] = 0
+    (step,) = next_steps(record)
+    assert step.title == "Write the features of timm:b, and train a linear classifier on them"
+    assert step.code == "transferability extract photos --encoder timm:b --layer 2"
+    record["ranking"][2]["confirmed"]["best_epoch"] = 3
+    assert [each.title for each in next_steps(record)] == ["Fine-tune timm:b"]
+    functions_first = confirmed_record(0.96)
+    functions_first["ranking"][2]["confirmed"]["best_epoch"] = 0
+    (step,) = next_steps(functions_first)
+    assert step.code == "transferability extract photos --encoder python:mine:pixels"
+
+
 def test_what_could_not_be_fine_tuned_is_not_proposed() -> None:
     record = confirmed_record()
     for each in (*record["ranking"], *record["confirmation"]["entries"]):

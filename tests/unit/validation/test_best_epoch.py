@@ -32,6 +32,8 @@ def run(epochs, *, start=(0.5, 0.80)):
         ([], 0),
         ([(0.4, 0.79)], 0),  # surer, and less accurate
         ([(0.9, 0.81)], 1),  # more accurate, and its loss does not count
+        ([(0.9, 0.801)], 1),  # one row of a thousand
+        ([(0.4, 0.799)], 0),
         ([(0.5, 0.80)], 0),  # equal: what was there before
         ([(0.49, 0.80)], 1),
         ([(0.6, 0.85), (0.7, 0.90), (0.1, 0.88)], 2),

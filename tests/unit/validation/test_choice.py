@@ -82,6 +82,23 @@ def test_a_long_run_that_is_less_accurate_than_its_try_gives_way_to_one_as_short
     assert torch.equal(encoder.module[0].weight, kept._encoder.module[0].weight)
 
 
+def test_a_short_run_begins_from_the_weights_that_the_long_one_began_from(make_encoder, hard) -> None:
+    found, began = tuner(make_encoder(width=1), hard), []
+    train, network = found._train, found._encoder.module
+
+    def watched(*inputs):
+        began.append(network[0].weight.detach().clone())
+        return train(*inputs)
+
+    found._train = watched
+    found.run(replace(CHOSEN, tried_accuracy=2.0), 1)
+    long, short = began
+    assert torch.equal(long, short)
+    found._train = train
+    found.train(CHOSEN, 1)
+    assert not torch.equal(network[0].weight, long)  # the long one moves them
+
+
 def test_the_accuracy_that_is_told_is_that_of_the_short_run(make_encoder, hard) -> None:
     found = tuner(make_encoder(width=1), hard)
     chosen = found.choose()

@@ -67,6 +67,13 @@ def test_what_does_not_beat_its_start_is_the_start_and_says_so(make_encoder, mak
     assert found.note.startswith("no epoch of fine-tuning was better on the validation rows than the linear probe")
 
 
+def test_the_validation_rows_alone_decide_between_the_probe_and_an_epoch(make_encoder, hard) -> None:
+    tuned = tuner(make_encoder(width=1), hard)
+    for validation, test in ((1.0, 0.0), (0.0, 1.0)):
+        tuned._start = tuned._start._replace(validation_accuracy=validation, accuracy=test, loss=1e-9)
+        assert (tuned.run(CHOSEN, 1, epochs=3).epochs > 0) == (validation < 1)
+
+
 def test_an_accuracy_below_the_probe_is_told() -> None:
     assert TrainingResult(0.7, 1.0, 0.8, 3, probe_accuracy=0.75).note == (
         "fine-tuning ended at 70.0 %, below the linear probe of the frozen features, 75.0 %."
