@@ -207,7 +207,8 @@ def _read_unchanged(spec: DataSpec, text: str) -> np.ndarray:
     """Return the tokens of a text, one per character; refuse what the codec would change beyond capitals."""
 
     def unchanged(part: str) -> bool:
-        return spec.decode_text(spec.encode_text(part)) in (part, part.lower())
+        lowered = "".join(map(str.lower, part))  # each by itself, as the codec does: Σ at the end of a word is no ς
+        return spec.decode_text(spec.encode_text(part)) in (part, lowered)
 
     if unchanged(text):
         return spec.encode_text(text)
