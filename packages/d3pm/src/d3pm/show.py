@@ -121,7 +121,7 @@ def _save_samples(
     else:
         rows = tokens if lengths is None else [row[:n] for row, n in zip(tokens, lengths, strict=True)]
         lines_end = bool(spec.alphabet or spec.tokenizer) and spec.codec.end is not None  # a text may have several
-        text = ("\n\n" if lines_end else "\n").join(spec.decode_text(row) for row in rows)
+        text = ("\n\n" if lines_end else "\n").join(spec.decode_text(spec.without_frame(row)) for row in rows)
         if out is None:
             say(text)
         else:
