@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from d3pm.checkpoint import load_checkpoint
 from d3pm.cli import app
-from d3pm.data import Dataset, DataSpec
+from d3pm.data import Dataset, DataSpec, load_data
 from d3pm.errors import LengthWarning, OptionError
 from d3pm.generation import generate
 from d3pm.lengths import draw_lengths, mask_of_lengths
@@ -188,6 +188,23 @@ def test_a_prompt_is_read_as_the_training_texts_were(stream, capsys):
         with pytest.raises(OptionError, match=sentence):
             run_sample(stream, n=2, prompt=prompt, device="cpu")
     run_sample(stream, n=1, prompt="a _ b", options={"n_steps": 2}, device="cpu")  # each of them stands alone
+
+
+@pytest.mark.parametrize(
+    ("alphabet", "written", "refused"),
+    [("abc ehst", "the cat sat", "Z"), ("CTabc ehst", "The Cat sat", "H"), ("οδσ ς", "οδοσ οδοσ", "λ")],
+)
+def test_capitals_of_a_prompt_are_read_as_those_of_the_training_text(tmp_path, capsys, alphabet, written, refused):
+    """Lowered where the alphabet has none. A Σ at the end of a word was said to be a repeated space."""
+    prompt = "ΟΔΟΣ ΟΔΟΣ" if alphabet == "οδσ ς" else "The Cat sat"
+    run = trained(tmp_path, f"{prompt} " * 80, f"data.alphabet={alphabet}")
+    model = load_checkpoint(run)
+    assert model.spec.decode_text(load_data(model.config.data, model.spec).train[: len(written)]) == written
+    run_sample(run, n=2, prompt=f"{prompt} _", options={"n_steps": 2}, device="cpu")
+    for line in capsys.readouterr().out.rstrip("\n").split("\n"):
+        assert line.startswith(f"{written} ")
+    with pytest.raises(OptionError, match=f"characters that this model writes, .* got '{refused}'"):
+        run_sample(run, n=1, prompt=f"_{refused}_", device="cpu")
 
 
 def test_texts_of_several_lines_have_a_blank_line_between_them(tmp_path):

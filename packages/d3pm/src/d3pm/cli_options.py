@@ -61,7 +61,10 @@ LengthOption = Annotated[
     int | None,
     typer.Option(min=1, help="Tokens of each text, for models of lines; drawn as in the training data by default."),
 ]
-PromptOption = Annotated[str | None, typer.Option(help="Text to keep; `_` marks what to fill in.")]
+PromptOption = Annotated[
+    str | None,
+    typer.Option(help="Text to keep, capitals lowered if the training text's were; `_` marks what to fill in."),
+]
 LabelOption = Annotated[
     int | None, typer.Option(min=0, help="Class number, for conditional models; all classes in turn by default.")
 ]

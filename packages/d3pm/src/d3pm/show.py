@@ -121,7 +121,7 @@ def _save_samples(
     else:
         rows = tokens if lengths is None else [row[:n] for row, n in zip(tokens, lengths, strict=True)]
         lines_end = bool(spec.alphabet or spec.tokenizer) and spec.codec.end is not None  # a text may have several
-        text = ("\n\n" if lines_end else "\n").join(spec.decode_text(row) for row in rows)
+        text = ("\n\n" if lines_end else "\n").join(spec.decode_text(spec.without_frame(row)) for row in rows)
         if out is None:
             say(text)
         else:
@@ -207,7 +207,8 @@ def _read_unchanged(spec: DataSpec, text: str) -> np.ndarray:
     """Return the tokens of a text, one per character; refuse what the codec would change beyond capitals."""
 
     def unchanged(part: str) -> bool:
-        return spec.decode_text(spec.encode_text(part)) in (part, part.lower())
+        lowered = "".join(map(str.lower, part))  # each by itself, as the codec does: Σ at the end of a word is no ς
+        return spec.decode_text(spec.encode_text(part)) in (part, lowered)
 
     if unchanged(text):
         return spec.encode_text(text)

@@ -104,6 +104,14 @@ class DataSpec:
             return " ".join(map(str, tokens))
         return self.codec.decode(tokens)
 
+    def without_frame(self, tokens: np.ndarray) -> np.ndarray:
+        """Return the tokens of a text (n,) without those that begin and end it, where it has them."""
+        if not self.frame:
+            return tokens
+        begin, end = self.frame
+        start = int(len(tokens) > 0 and tokens[0] == begin)
+        return tokens[start : len(tokens) - int(len(tokens) > start and tokens[-1] == end)]
+
     def to_pixels(self, tokens: np.ndarray) -> np.ndarray:
         """Return grey or RGB values from 0 to 255, uint8, of tokens; what is no level (a mask) becomes mid-grey."""
         top = self.n_tokens - 1
