@@ -10,7 +10,8 @@ accuracies are of (`real_zoo_features.fitting_rows`) and measured on at most as 
 - brief: what `rank --confirm` does: 12 passes, and 2, as many as a try of settings has, which take their place where
   they are more accurate on the validation rows; and 3, the first round of more than four encoders,
 - whole: what `validate` does, 20 passes and 4 in the same way,
-- probe head: rates and lengths of brief, every run beginning with the probe and free batch normalisation.
+- probe head: rates and lengths of brief, every run beginning with the probe and free batch normalisation. What
+  `results/` has of it kept the weights of the smallest validation loss, and stopped after four epochs without a smaller.
 
 Every run is one line of JSON, written when it is there; the same command goes on where it was. One process for each of
 `--jobs` encoders, one recipe after the other, so that what there is after `--seconds` can be compared; `--passes` keeps
@@ -102,7 +103,7 @@ def run_encoder(name: str, options: argparse.Namespace, done: Mapping[tuple[Any,
 
 
 def seconds_of_a_pass(name: str, options: argparse.Namespace) -> float:
-    """Return the CPU seconds of training on one picture once and validating on its share of one, on one thread."""
+    """Return the CPU seconds of one pass for each fitting row, four in five trained on and one validating; one thread."""
     import torch
 
     from transferability.validation.finetune import FineTuner
@@ -187,8 +188,8 @@ def confirmed(runs: Mapping[tuple[Any, ...], Mapping[str, Any]]) -> dict[tuple[s
 def show_confirmed(runs: Mapping[tuple[Any, ...], Mapping[str, Any]], data: Path) -> None:
     """Print what `rank --confirm 3` picks on each target, how far it is from the best, and what it costs.
 
-    The cost is that of the shortlist as a share of all encoders', by the same recipe: as many passes of each, in CPU
-    seconds.
+    The cost is that of a pass of the shortlist as a share of a pass of all encoders, in CPU seconds (`--cost`). All
+    have the same number of passes, up to a try or two of settings.
     """
     truth = read_truth(data, ENCODERS).means
     frozen = json.loads((RESULTS.parent / "real_zoo.json").read_text())["cells"]
@@ -207,8 +208,12 @@ def show_confirmed(runs: Mapping[tuple[Any, ...], Mapping[str, Any]], data: Path
         cells = sorted((cell for cell in frozen if cell["target"] == target), key=lambda cell: -cell[FROZEN])
         shortlist = [cell["encoder"] for cell in cells[:SHORTLIST]]
         there = {name: run for name in shortlist if (run := found.get((name, target)))}
+        long = {name: runs.get((name, target, "brief", BRIEF.epochs)) for name in shortlist}
         said = [
-            f"{name} {100 * there[name]['accuracy']:.1f}" if name in there else f"{name} not run" for name in shortlist
+            f"{name} {100 * run['accuracy']:.1f}{'' if name in there else ' (its short run is missing)'}"
+            if (run := there.get(name) or long[name])
+            else f"{name} not run"
+            for name in shortlist
         ]
         picked = max(there, key=lambda name: there[name]["accuracy"]) if len(there) == SHORTLIST else None
         best = max(value for (_, of), value in truth.items() if of == target)

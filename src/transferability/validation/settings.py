@@ -124,9 +124,10 @@ class TrainingResult:
         """What must be said of it; empty where nothing must."""
         if self.probe_accuracy is None:
             return ""
-        probe = f"the linear probe of the frozen features, {100 * self.probe_accuracy:.1f} %"
+        frozen = "the linear probe of the frozen features"
+        probe = f"{frozen}, {100 * self.probe_accuracy:.1f} %"
         if self.epochs == 0:
-            return f"no epoch of fine-tuning was better on the validation rows than {probe}; this is the probe."
+            return f"no epoch of fine-tuning was better on the validation rows than {frozen}; this is the probe."
         if self.accuracy < self.probe_accuracy:
             return f"fine-tuning ended at {100 * self.accuracy:.1f} %, below {probe}."
         return ""
