@@ -11,7 +11,7 @@ accuracies are of (`real_zoo_features.fitting_rows`) and measured on at most as 
   they are more accurate on the validation rows; and 3, the first round of more than four encoders,
 - whole: what `validate` does, 20 passes and 4 in the same way,
 - probe head: rates and lengths of brief, every run beginning with the probe and free batch normalisation. What
-  `results/` has of it kept the weights of the smallest validation loss, and stopped after four epochs without a smaller.
+  `results/` has of it kept the weights of the smallest validation loss, and stopped four epochs after these.
 
 Every run is one line of JSON, written when it is there; the same command goes on where it was. One process for each of
 `--jobs` encoders, one recipe after the other, so that what there is after `--seconds` can be compared; `--passes` keeps
@@ -103,7 +103,7 @@ def run_encoder(name: str, options: argparse.Namespace, done: Mapping[tuple[Any,
 
 
 def seconds_of_a_pass(name: str, options: argparse.Namespace) -> float:
-    """Return the CPU seconds of one pass for each fitting row, four in five trained on and one validating; one thread."""
+    """Return the CPU seconds of a pass for each fitting row; four in five are trained on, one validates; one thread."""
     import torch
 
     from transferability.validation.finetune import FineTuner
