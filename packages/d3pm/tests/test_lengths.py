@@ -1,5 +1,7 @@
 """Texts of different lengths: padding is invisible to nets, losses, bounds and features, and cutting is said."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -258,3 +260,15 @@ def test_a_last_step_from_the_net_itself_leaves_what_is_given_and_padding(method
     assert torch.equal(x[keep & real], given[keep & real])
     assert bool((x[~real] == 0).all())
     assert bool((x != 2).all())
+
+
+def test_what_a_schedule_leaves_is_of_real_positions():
+    """L_T, in nats and in bits per position, where two steps do not mix."""
+    process, real = Uniform(3, [0.1, 0.2]), torch.arange(3) < torch.tensor([[3], [1]])
+    x_0 = torch.tensor([[0, 1, 2], [1, 0, 0]])
+    net = lambda x_t, time, condition, attention_mask: torch.zeros(*x_t.shape, 3)  # noqa: E731
+    result = negative_log_likelihood(process, net, x_0, attention_mask=real)
+    expected = torch.where(real, process.prior_kl()[x_0], 0.0).sum(-1)
+    assert float(expected.min()) > 0.1
+    torch.testing.assert_close(result.prior, expected)
+    assert result.prior_bits == pytest.approx(float(expected.sum()) / (4 * math.log(2)))

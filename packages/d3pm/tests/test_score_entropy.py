@@ -1,6 +1,7 @@
 """Nets of scores (SEDD): the true ratios minimise their loss; bound and samples are those of equation 4."""
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -124,3 +125,13 @@ def test_refusals():
     ):
         with pytest.raises(OptionError, match="says no p̃"):
             objective.check(PROCESSES["absorbing"], SCORE)
+
+
+def test_the_cross_entropy_that_is_logged_is_of_normalised_logits():
+    """Scores are logits as they are."""
+    process, logits = Uniform(3, ContinuousSchedule("geometric")), torch.tensor([2.0, 1.0, 0.5])
+    net = lambda x_t, time, condition: logits.expand(*x_t.shape, 3)  # noqa: E731
+    x_0 = torch.tensor([[0, 1, 2, 1]])
+    _, metrics = training_loss(Objective("bound"), process, net, x_0, conventions=Conventions("score"))
+    expected = -logits.log_softmax(-1)[x_0].mean() / math.log(2)
+    torch.testing.assert_close(metrics["cross_entropy"], expected)
