@@ -19,11 +19,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from real_zoo_features import ENCODERS
 from real_zoo_finetuned import RESULTS as SETTINGS
 from real_zoo_finetuned import known, split_of
+from torch import nn
 
+from transferability.encoders import as_trainable, load_encoder
 from transferability.validation.confirm import BRIEF
+from transferability.validation.finetune import FineTuner
+from transferability.validation.head import loss_and_accuracy
+from transferability.validation.settings import Hyperparameters
 
 RESULTS = SETTINGS.with_name("real_zoo_epochs.jsonl")
 SCALES = np.logspace(-2, 1, 121)  # inverse temperatures
@@ -38,36 +44,37 @@ class Epoch(NamedTuple):
     test_accuracy: float
 
 
+class Watched(FineTuner):
+    """Measures validation and test rows after every epoch."""
+
+    epochs: list[Epoch]
+
+    def _evaluate(self, predict: Any, rows: Any) -> tuple[float, float]:
+        measured = []
+        for part in (rows, self._parts.test):
+            logits, labels = self._forward(predict, part), self._labels[torch.from_numpy(part)]
+            measured.append(loss_and_accuracy(logits, labels))
+            if part is self._parts.validation:
+                scaled = min(float(nn.functional.cross_entropy(logits * scale, labels)) for scale in SCALES)
+        if rows is self._parts.validation:
+            self.epochs.append(Epoch(*measured[0], scaled, measured[1][1]))
+        return measured[0]
+
+    def before(self) -> Epoch:
+        """Return what the probe gives; its ridge was chosen by the validation loss, which calibrates it."""
+        start = self._start
+        return Epoch(start.loss, start.validation_accuracy, start.loss, start.accuracy)
+
+
 def run(name: str, target: str, chosen: Mapping[str, Any], data: Path) -> dict[str, Any]:
     """Train once; return what was measured before and after every epoch."""
-    import torch
-
-    from transferability.encoders import as_trainable, load_encoder
-    from transferability.validation.finetune import FineTuner
-    from transferability.validation.head import loss_and_accuracy
-    from transferability.validation.settings import Hyperparameters
-
     torch.set_num_threads(1)
     part = split_of(data, target, 1000)
     encoder = as_trainable(load_encoder(f"packaged:{name}"))
-    tuner = FineTuner(encoder, part.dataset, part.fit_rows, part.test_rows, BRIEF)
-    evaluate, epochs = tuner._evaluate, list[Epoch]()
-
-    def measured(predict: Any, rows: Any) -> tuple[float, float]:
-        logits, labels = tuner._forward(predict, rows), tuner._labels[torch.from_numpy(rows)]
-        found = loss_and_accuracy(logits, labels)
-        if rows is tuner._parts.validation:
-            scaled = min(float(torch.nn.functional.cross_entropy(logits * scale, labels)) for scale in SCALES)
-            epochs.append(Epoch(*found, scaled, evaluate(predict, tuner._parts.test)[1]))
-        return found
-
-    tuner._evaluate = measured  # type: ignore[method-assign]
+    tuner = Watched(encoder, part.dataset, part.fit_rows, part.test_rows, BRIEF)
+    tuner.epochs = []
     tuner.run(Hyperparameters(**chosen), 0)
-    start = tuner._start
-    before = Epoch(
-        start.loss, start.validation_accuracy, start.loss, start.accuracy
-    )  # its ridge was chosen by the loss
-    return {"encoder": name, "target": target, "before": before, "epochs": epochs[: BRIEF.epochs]}
+    return {"encoder": name, "target": target, "before": tuner.before(), "epochs": tuner.epochs[: BRIEF.epochs]}
 
 
 def most_accurate(before: Epoch, epochs: Sequence[Epoch], patience: float = math.inf) -> tuple[float, int]:
