@@ -47,14 +47,24 @@ def test_first_hitting_takes_the_likeliest_token_in_the_last_step():
     assert torch.equal(x, denoiser(torch.full((9, 2), 2), torch.ones(9)).argmax(-1))
 
 
+class Counting(Masked):
+    calls = 0
+
+    def __call__(self, x_t, time, condition=None):
+        self.calls += 1
+        return super().__call__(x_t, time, condition)
+
+
+@pytest.mark.parametrize(("first", "calls"), [("eq4", 3), ("direct", 4)])
+def test_where_x_0_is_drawn_from_the_net_itself_it_runs_once_more_also_when_no_mask_is_left(first, calls):
+    denoiser, g = Counting(), torch.Generator().manual_seed(0)
+    process = Absorbing(3, inverse_betas(1000))
+    x = sample_first_hitting(process, denoiser, (1, 3), conventions=Conventions(first=first), generator=g)
+    assert denoiser.calls == calls
+    assert (x < 2).all()
+
+
 def test_first_hitting_runs_the_net_once_per_token():
-    class Counting(Masked):
-        calls = 0
-
-        def __call__(self, x_t, time, condition=None):
-            self.calls += 1
-            return super().__call__(x_t, time, condition)
-
     denoiser = Counting()
     sample_first_hitting(
         Absorbing(3, inverse_betas(1000)), denoiser, (5, 7), generator=torch.Generator().manual_seed(0)
