@@ -143,6 +143,21 @@ def test_guidance_is_the_formula_and_the_samplers_law(scale):
     torch.testing.assert_close(codes, p, rtol=0, atol=0.018)
 
 
+def test_what_a_class_cannot_be_stays_impossible_under_guidance():
+    """Also where the null class can: the difference would overflow float32."""
+
+    class Told:
+        n_classes = 1
+
+        def __call__(self, x_t, time, condition=None):
+            logits = torch.zeros(*x_t.shape, 3)
+            logits[condition == 0, :, 2] = -1e30
+            return logits
+
+    guided = Guided(Told(), 1e10)(torch.zeros(1, 2, dtype=torch.long), torch.zeros(1), torch.zeros(1, dtype=torch.long))
+    assert torch.equal(guided, torch.tensor([0.0, 0.0, -1e30]).expand(1, 2, 3))
+
+
 def test_guidance_tells_the_net_of_padding():
     seen = []
 

@@ -36,10 +36,11 @@ def test_sample_quality_is_torch_fidelitys(tmp_path, monkeypatch):
 @pytest.mark.parametrize("n_classes", [0, 3, 200])
 def test_samples_are_of_all_classes_in_turn_and_beside_the_training_pictures(n_classes, monkeypatch):
     """Classes began at 0 anew in each batch of 128: of 200 classes 72 had no sample."""
-    told, compared, spec = [], {}, DataSpec("image", (2, 2), 4, n_classes=n_classes)
+    told, drawn, compared, spec = [], [], {}, DataSpec("image", (2, 2), 4, n_classes=n_classes)
 
-    def generate(process, denoiser, shape, config, *, condition, **_):
+    def generate(process, denoiser, shape, config, *, condition, generator, **_):
         told.append(condition)
+        drawn.append((config, generator.initial_seed()))
         return torch.full(shape, 1)
 
     def measured(samples, reference, folder):
@@ -52,7 +53,8 @@ def test_samples_are_of_all_classes_in_turn_and_beside_the_training_pictures(n_c
         spec=spec, process=None, denoiser=torch.nn.Linear(1, 1), config=SimpleNamespace(sample=GenerationConfig())
     )
     dataset = Dataset(spec, np.full((5, 2, 2), 2), np.full((4, 2, 2), 3))
-    assert measure_quality(model, dataset, 1000, seed=0) == {"fid": 0.0}
+    assert measure_quality(model, dataset, 1000, seed=3, options={"n_steps": 7}) == {"fid": 0.0}
+    assert drawn == [(GenerationConfig(n_steps=7), 3)] * 8
     if n_classes:
         assert torch.cat(told).tolist() == [i % n_classes for i in range(1000)]
     else:
