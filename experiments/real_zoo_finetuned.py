@@ -16,8 +16,8 @@ accuracies are of (`real_zoo_features.fitting_rows`) and measured on at most as 
 Every run is one line of JSON, written when it is there; the same command goes on where it was. One process for each of
 `--jobs` encoders, one recipe after the other, so that what there is after `--seconds` can be compared; `--passes` keeps
 to some lengths, and later ones begin with the settings that the first chose. `--cost` measures the CPU seconds of a
-pass of every encoder over few pictures (`real_zoo_cost.json`). `--table` prints all beside published accuracies, how
-far it agrees with these, and what `rank --confirm 3` picks by it.
+pass of every encoder over few pictures, on one thread of a CPU (`real_zoo_cost.json`). `--table` prints all beside
+published accuracies, how far it agrees with these, and what `rank --confirm 3` picks by it.
 """
 
 from __future__ import annotations

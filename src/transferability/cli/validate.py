@@ -75,9 +75,9 @@ def validate(
 ) -> None:
     """Train encoders on targets, and measure how well transferred accuracy, bound and scores predict the accuracies.
 
-    Learning rate, the mode of batch normalisation and the number of epochs are chosen on a fifth of the training rows;
-    accuracies are of the test share. With --results an interrupted run continues. With --top, the first encoders of a
-    finished ranking are fine-tuned in rounds, and ranking.json and the report say what came out.
+    Learning rate, beginning of the head, mode of batch normalisation and number of epochs are chosen on a fifth of the
+    training rows; accuracies are of the test share. With --results an interrupted run continues. With --top, the first
+    encoders of a finished ranking are fine-tuned in rounds, and ranking.json and the report say what came out.
 
     Example: transferability validate photos sketches --method probe -e timm:resnet18.a1_in1k -e torchvision:resnet50
     -e timm:resnet18@random --results study.sqlite
