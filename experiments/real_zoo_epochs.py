@@ -50,15 +50,12 @@ class Watched(FineTuner):
     epochs: list[Epoch]
 
     def _evaluate(self, predict: Any, rows: Any) -> tuple[float, float]:
-        measured = []
-        for part in (rows, self._parts.test):
-            logits, labels = self._forward(predict, part), self._labels[torch.from_numpy(part)]
-            measured.append(loss_and_accuracy(logits, labels))
-            if part is self._parts.validation:
-                scaled = min(float(nn.functional.cross_entropy(logits * scale, labels)) for scale in SCALES)
+        logits, labels = self._forward(predict, rows), self._labels[torch.from_numpy(rows)]
+        found = loss_and_accuracy(logits, labels)
         if rows is self._parts.validation:
-            self.epochs.append(Epoch(*measured[0], scaled, measured[1][1]))
-        return measured[0]
+            scaled = min(float(nn.functional.cross_entropy(logits * scale, labels)) for scale in SCALES)
+            self.epochs.append(Epoch(*found, scaled, self._evaluate(predict, self._parts.test)[1]))
+        return found
 
     def before(self) -> Epoch:
         """Return what the probe gives; its ridge was chosen by the validation loss, which calibrates it."""

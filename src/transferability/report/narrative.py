@@ -112,7 +112,7 @@ def _confirmed_answer(
     sentence += "." if frozen is None else f". {frozen.in_words}"
     low, high = tuned["interval"]
     fact = {
-        "label": "Fine-tuned accuracy",
+        "label": "Accuracy as it is" if tuned.get("best_epoch") == 0 else "Fine-tuned accuracy",
         "value": percent(tuned["accuracy"]),
         "note": f"on new data {interval(TRANSFERRED_ACCURACY, low, high)}; linear probe "
         f"{percent(tuned['probe_accuracy'])} on the same {confirmation['n_test']:,} rows",

@@ -155,7 +155,7 @@ class FineTuner:
             return choose(self.settings, try_out, normalised=bool(self._norms), encoder=self._encoder.name)
 
     def run(self, chosen: Hyperparameters, seed: int, *, epochs: int | None = None) -> TrainingResult:
-        """Train with one seed, of batches and dropout, and measure on the test rows; at most `epochs` passes."""
+        """Train with one seed, of batches and dropout, and measure on the test rows; `epochs` passes."""
         with self._ready(), restored(self._encoder.module):
             return self._measured(chosen, seed, epochs)
 

@@ -36,8 +36,8 @@ class FineTuning:
     head_factor : float
         How many times faster a fresh head learns than the encoder; the probe learns as the encoder does.
     epochs, choice_epochs : int
-        Passes over the training part; of a try, so many. Where the try of what was chosen was more
-        accurate on the validation part than the run of up to `epochs`, a run as long as the try takes its place.
+        Passes over the training part, and those of a try. Where the try of what was chosen was more accurate on the
+        validation part than the run of `epochs`, one as long as the try is trained too; the more accurate is kept.
     batch_size : int
     validation_share : float
         Share of each class of the fitting rows that validates and is not trained on.

@@ -160,12 +160,16 @@ def test_no_encoder_is_recommended_that_is_not_above_chance_after_fine_tuning(ac
     assert answer("t", "transferred_accuracy", entries, None, confirmation)["headline"] == headline
 
 
-@pytest.mark.parametrize(("epoch", "headline"), [(0, "Take a as it is for t."), (2, "Take a for t.")])
-def test_what_fine_tuning_did_not_improve_is_taken_as_it_is(epoch, headline) -> None:
+@pytest.mark.parametrize(
+    ("epoch", "headline", "label"),
+    [(0, "Take a as it is for t.", "Accuracy as it is"), (2, "Take a for t.", "Fine-tuned accuracy")],
+)
+def test_what_fine_tuning_did_not_improve_is_taken_as_it_is(epoch, headline, label) -> None:
     tuned = Confirmed("a", 0.793, 0.793, 12, finished=True, best_epoch=epoch)
     confirmation = Confirmation("t", 100, (tuned,), (12,)).to_dict()
     found = answer("t", "transferred_accuracy", [entry("a", 2.1, 0.3)], None, confirmation)
     assert found["headline"] == headline
+    assert found["facts"][0]["label"] == label
 
 
 def test_the_answer_names_an_encoder_that_does_better_as_it_is() -> None:
