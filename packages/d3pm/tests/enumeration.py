@@ -68,11 +68,12 @@ def exact_bound(process, denoiser, x_0, step, mode, first, times=None):
 PROCESSES = {
     "uniform": lambda: Uniform(3, linear_betas(4, 0.2, 0.9)),
     "absorbing": lambda: Absorbing(3, inverse_betas(4)),
+    "absorbing_in_part": lambda: Absorbing(3, [0.1, 0.2, 0.3, 0.4]),  # a third of the tokens is not masked at T
     "custom": lambda: Custom(torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4]]).expand(4, 3, 3)),
     "gaussian": lambda: DiscretizedGaussian(3, torch.linspace(0.2, 3.0, 4)),
     "absorbing_uniform": lambda: AbsorbingUniform(3, [0.1, 0.2, 0.3, 0.6], [0.1, 0.1, 0.1, 0.3]),
 }
-MASKED = ("absorbing", "absorbing_uniform")  # with a mask that is a symbol of its own
+MASKED = ("absorbing", "absorbing_in_part", "absorbing_uniform")  # with a mask that is a symbol of its own
 
 
 def masked_denoiser(x_t, time, condition=None):

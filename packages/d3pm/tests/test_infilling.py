@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from d3pm import Absorbing, ContinuousSchedule, Conventions, Uniform, inverse_betas, linear_betas
+from d3pm.infilling import sample_given
 from d3pm.sampling import sample, sample_first_hitting
 from enumeration import MASKED, P0, PROCESSES, Exact, Masked, N, contextual, exact_model, frequencies
 
@@ -15,7 +16,7 @@ CONDITIONAL = {
 
 
 @pytest.mark.parametrize("first", ["direct", "eq4"])
-@pytest.mark.parametrize("name", [n for n in CONDITIONAL if n not in ("absorbing", "continuous")])
+@pytest.mark.parametrize("name", [n for n in CONDITIONAL if n not in ("absorbing", "absorbing_in_part", "continuous")])
 def test_infilling_without_masks_follows_the_conditional_law(name, first):
     """The exact law of the second token given the first: replacement alone is off by up to 0.2 in total variation."""
     process, forbid = CONDITIONAL[name](), 2 if name in MASKED else None
@@ -88,7 +89,34 @@ def test_particles_are_drawn_anew_where_few_of_them_count_and_then_count_alike()
     assert torch.equal(left.reshape(2, 4)[1], log_w[1])
 
 
-def test_infilling_of_a_masked_model_conditions_exactly():
+class Copying:
+    """A net whose second token is the first where it sees it, and whose first token knows nothing of the second."""
+
+    forbid = 2
+
+    def __call__(self, x_t, time, condition=None):
+        logits = torch.zeros(*x_t.shape, 3, dtype=torch.float64)
+        seen = torch.nn.functional.one_hot(x_t[:, 0], 3).double()
+        logits[:, 1] = torch.where(x_t[:, :1] < 2, 8 * seen, 0.0)
+        logits[..., 2] = -1e30
+        return logits
+
+
+@pytest.mark.parametrize("name", ["absorbing", "absorbing_in_part"])
+def test_particles_condition_a_masked_model_whose_orders_disagree(name):
+    """Samples that have 1 in front end in 1 in three of four cases, and nearly always where the 1 is shown."""
+    process = PROCESSES[name]()
+    p = exact_model(process, Copying(), 2, 1, "joint", "eq4")[1].reshape(3, 3)[1]
+    given, keep = torch.tensor([[1, 0]]).expand(4000, 2), torch.tensor([[True, False]]).expand(4000, 2)
+    g = torch.Generator().manual_seed(0)
+    found = sample_given(process, Copying(), given, keep, n_particles=32, generator=g)
+    frequency, expected = torch.bincount(found[:, 1], minlength=3) / 4000, (p / p.sum()).float()
+    torch.testing.assert_close(frequency, expected, rtol=0, atol=0.03)
+    shown = sample(process, Copying(), (4000, 2), given=given, keep=keep, generator=g)
+    assert float((shown[:, 1] == 1).float().mean()) > float(expected[1]) + 0.1
+
+
+def test_infilling_of_a_masked_model_follows_the_net_with_what_is_given_in_sight():
     """Given the first token, the second follows p̃ with that token in sight."""
     process, denoiser = Absorbing(3, inverse_betas(4)), Masked()
     given, keep = torch.tensor([[1, 0]]).expand(N, 2), torch.tensor([[True, False]]).expand(N, 2)

@@ -10,6 +10,7 @@ from d3pm import (
     Absorbing,
     ContinuousSchedule,
     Conventions,
+    Custom,
     GenerationConfig,
     Objective,
     Uniform,
@@ -18,6 +19,7 @@ from d3pm import (
     inverse_betas,
     negative_log_likelihood,
 )
+from d3pm.checkpoint import load_checkpoint
 from d3pm.config import Config
 from d3pm.corpus import encode_examples
 from d3pm.data import Batch, Dataset, DataSpec
@@ -173,8 +175,6 @@ def test_cutting_is_said_once(run):
 
 
 def test_evaluation_counts_real_positions_only(run):
-    from d3pm.checkpoint import load_checkpoint
-
     result = evaluate(load_checkpoint(run[0]), run[1])
     assert int(result.lengths.sum()) == 20 * sum(map(len, TEXTS))
     assert 0 < result.bits_per_position < run[1].marginal_bits() + 1
@@ -272,3 +272,14 @@ def test_what_a_schedule_leaves_is_of_real_positions():
     assert float(expected.min()) > 0.1
     torch.testing.assert_close(result.prior, expected)
     assert result.prior_bits == pytest.approx(float(expected.sum()) / (4 * math.log(2)))
+
+
+def test_padding_is_free_where_a_prior_costs_without_bound():
+    """A law given that leaves a token out costs texts that have it, not those that have it in their padding."""
+    process = Custom(torch.eye(3).double().expand(1, 3, 3) * 0.5 + 1 / 6, prior=[0.0, 0.5, 0.5])
+    net = lambda x_t, time, condition, attention_mask: torch.zeros(*x_t.shape, 3)  # noqa: E731
+    x_0, real = torch.tensor([[1, 2, 0], [2, 1, 2]]), torch.tensor([[True, True, False], [True, True, True]])
+    assert bool(negative_log_likelihood(process, net, x_0, attention_mask=real).nats.isinf().all())
+    kept = Custom(torch.eye(3).double().expand(1, 3, 3), prior=[0.0, 0.5, 0.5])
+    nats = negative_log_likelihood(kept, net, x_0, attention_mask=real, conventions=Conventions(first="direct")).nats
+    assert bool(nats.isfinite().all())

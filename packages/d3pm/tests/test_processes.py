@@ -1,10 +1,13 @@
 """What every process must satisfy, and the refusals."""
 
+import math
+
 import pytest
 import torch
 
 from d3pm import (
     Absorbing,
+    AbsorbingUniform,
     ContinuousSchedule,
     Custom,
     DiscretizedGaussian,
@@ -96,6 +99,20 @@ def test_gaussian_mixes_at_256_levels_and_not_at_8():
     wide = DiscretizedGaussian(17, linear_betas(200, 1e-3, 0.5))
     assert float(few.prior_kl().max()) > 0.1
     assert float(wide.prior_kl().max()) < 1e-5 * 0.6931
+
+
+def test_masks_leave_a_finite_prior_term():
+    """What is not masked by T is spread evenly over the tokens: L_T = ᾱ_T log(K − 1), and a mask costs its share."""
+    in_part = Absorbing(5, [0.3, 0.4])
+    expected = torch.tensor([0.42 * math.log(4)] * 4 + [-math.log(0.58)], dtype=torch.float64)
+    torch.testing.assert_close(in_part.prior_kl(), expected)
+    torch.testing.assert_close(AbsorbingUniform(5, [0.3, 0.4], [0.0, 0.0]).prior_kl(), expected)
+    law = AbsorbingUniform(5, [0.3, 0.4], [0.1, 0.2]).prior
+    tokens = torch.full((4,), 0.25, dtype=torch.float64)
+    torch.testing.assert_close(law, tokens @ AbsorbingUniform(5, [0.3, 0.4], [0.1, 0.2]).cumulative(2)[:4])
+    scores = Absorbing(5, ContinuousSchedule("geometric")).prior_kl()[:4]
+    torch.testing.assert_close(scores, torch.full((4,), math.exp(-19.999) * math.log(4)).double(), rtol=2e-3, atol=0)
+    assert Absorbing(5, inverse_betas(7)).prior.tolist() == [0, 0, 0, 0, 1]
 
 
 def test_product_with_a_table_has_the_right_gradient():

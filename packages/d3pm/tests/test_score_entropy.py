@@ -50,6 +50,7 @@ def test_consistent_scores_have_the_bound_and_the_steps_of_p_tilde(pair):
         ).bits_per_position
         for n in (net, scores)
     ]
+    assert math.isfinite(bits[0])
     assert bits[0] == pytest.approx(bits[1], rel=1e-6)
     losses = [
         float(training_loss(Objective(), process, n, x_0, torch.Generator().manual_seed(0))[0]) for n in (net, scores)

@@ -5,6 +5,8 @@ import pytest
 import torch
 
 import d3pm.training
+from d3pm.config import Config
+from d3pm.data import Dataset, DataSpec
 from d3pm.errors import TrainingError
 from d3pm.runtime import Alone
 from d3pm.training import _Run, train
@@ -58,3 +60,35 @@ def test_weights_that_are_no_numbers_are_not_written(dataset, tmp_path):
     with pytest.raises(TrainingError, match=r"`weights` must be finite; after step 1.*train\.lr"):
         train(tiny(steps=1, lr=1e308), tmp_path, data=dataset, device="cpu")
     assert not list(tmp_path.glob("*.safetensors*"))
+
+
+@pytest.mark.parametrize("n_parts", [2, 8])
+def test_parts_of_a_batch_count_by_their_positions(tmp_path, monkeypatch, n_parts):
+    """Texts of different lengths: the parts' means add up to the mean over the batch's positions."""
+    lengths = np.array([24, 2, 20, 3, 9, 24, 1, 5])
+    tokens = np.random.default_rng(0).integers(26, size=(8, 24), dtype=np.uint8)
+    spec = DataSpec("text", (24,), 27, alphabet="abcdefghijklmnopqrstuvwxyz ")
+    data = Dataset(spec, tokens, tokens, train_lengths=lengths, test_lengths=lengths)
+    config = Config.from_dict(
+        {
+            "data": {"kind": "text", "length": 24, "lines": True},
+            "process": {"kind": "absorbing", "steps": 10, "schedule": "inverse"},
+            "net": {"kind": "dilated_conv", "width": 8, "dilations": [1], "kernel": 3},
+            "loss": {"kind": "masked"},
+            "train": {"batch": 8, "accumulate": n_parts},
+        }
+    )
+    run = _Run(config, data, Alone(torch.device("cpu")), tmp_path / "none")
+    run.begin()
+    weight = next(run.denoiser.parameters())
+
+    def loss(objective, process, denoise, x_0, generator, labels, conventions, attention_mask, **_):
+        cost = weight.sum() * x_0.double()[attention_mask].mean()
+        return cost, {"cost": cost.detach()}
+
+    monkeypatch.setattr(d3pm.training, "training_loss", loss)
+    metrics = run._gradients(0)
+    batch = data.batch(0, 8, config.train.seed)
+    mean = batch.tokens.double()[batch.attention_mask].mean()
+    torch.testing.assert_close(weight.grad, torch.full_like(weight, float(mean)))
+    torch.testing.assert_close(metrics["cost"], weight.detach().sum() * mean)

@@ -12,7 +12,8 @@ from d3pm.config import Config
 from d3pm.data import Dataset, DataSpec
 from d3pm.errors import CheckpointError, ConfigError, DataError, OptionError, TrainingError
 from d3pm.evaluation import evaluate
-from d3pm.training import learning_rate, train
+from d3pm.optimization import learning_rate
+from d3pm.training import train
 from runs import tiny
 
 

@@ -8,6 +8,7 @@ from importlib.metadata import version as _version
 from d3pm.checkpoint import load_checkpoint
 from d3pm.conventions import Conventions
 from d3pm.generation import GenerationConfig, generate
+from d3pm.infilling import sample_given
 from d3pm.likelihood import Likelihood, negative_log_likelihood
 from d3pm.losses import bound_term, training_loss
 from d3pm.mutual_information import mutual_information_alphas
@@ -58,6 +59,7 @@ __all__ = [
     "negative_log_likelihood",
     "sample",
     "sample_first_hitting",
+    "sample_given",
     "sampling_times",
     "training_loss",
 ]

@@ -35,6 +35,11 @@ class Batch(NamedTuple):
         """Return the batch on a device."""
         return Batch(*(value if value is None else value.to(device) for value in self))
 
+    @property
+    def n_positions(self) -> int:
+        """Return the number of positions of all examples, without padding."""
+        return self.tokens.numel() if self.attention_mask is None else int(self.attention_mask.sum())
+
     def rows(self, rows: slice) -> Batch:
         """Return some of the examples."""
         return Batch(*(value if value is None else value[rows] for value in self))

@@ -153,7 +153,7 @@ def negative_log_likelihood(
     x_0 = process.check_tokens(x_0)
     batch, device = len(x_0), x_0.device
     prior = process.prior_kl().to(device)[x_0]
-    prior = (prior if attention_mask is None else prior * attention_mask).reshape(batch, -1).sum(-1)
+    prior = (prior if attention_mask is None else torch.where(attention_mask, prior, 0.0)).reshape(batch, -1).sum(-1)
     nats = torch.zeros(batch, dtype=torch.float64, device=device)
     variance = torch.zeros_like(nats)
     for pair, weight in _pairs_of_times(visited, batch, n_times, generator, device):

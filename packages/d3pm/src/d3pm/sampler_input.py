@@ -12,6 +12,7 @@ from d3pm.processes.absorbing import Absorbing
 from d3pm.processes.base import Process
 
 __all__ = [
+    "check_both",
     "check_given",
     "check_masked",
     "check_real",
@@ -70,6 +71,17 @@ def check_given(
     """Return the tokens to keep and where, on the device; or nothing of both."""
     if given is None and keep is None:
         return None, None
+    return check_both(process, given, keep, shape, device)
+
+
+def check_both(
+    process: Process,
+    given: Tensor | None,
+    keep: Tensor | None,
+    shape: tuple[int, ...],
+    device: torch.device | str,
+) -> tuple[Tensor, Tensor]:
+    """Return the tokens to keep and where, on the device."""
     if given is None or keep is None or tuple(given.shape) != shape or tuple(keep.shape) != shape:
         message = f"`given` and `keep` must both have the shape of the samples, {shape}; pass both or neither."
         raise OptionError(message)
@@ -107,10 +119,10 @@ def start_masked(
 ) -> tuple[Tensor, Tensor]:
     """Return x_T and what is given, and where there is something to fill in, which padding has not.
 
-    x_T are masks, but where a learned prior leaves some tokens unmasked at T.
+    x_T are masks, but where the prior leaves some tokens unmasked at T.
     """
     given, keep = check_given(process, given, keep, shape, device)
-    if process.learned_prior is None:
+    if float(process.prior[process.mask]) == 1:
         x = torch.full(shape, process.mask, device=device)
     else:
         x = process.prior_sample(shape, generator, device)

@@ -73,8 +73,9 @@ def sample(
     condition : tensor of shape (B,), optional
         Class labels.
     given, keep : tensors of shape (B, …), optional
-        Tokens to keep, and True where. A masked model sees them clean throughout, which conditions it exactly (an
-        autoregressive one where they begin the text); for others see `d3pm.infilling`.
+        Tokens to keep, and True where. A masked model sees them clean throughout, and draws the others by p̃ with
+        these in sight (an autoregressive one where they begin the text): its conditional law exactly where p̃ belongs
+        to one joint law. Others, and masked models by `sample_given` itself: see `d3pm.infilling`.
     attention_mask : bool tensor of shape (B, N), optional
         False at padding, which the denoiser is told (as its fourth argument): texts of these lengths are drawn, with
         state 0 at padding.
@@ -101,8 +102,9 @@ def sample(
     _check_corrections(n_corrections, clean)
     if not clean and given is not None and keep is not None:
         return sample_given(
-            process, denoiser, given, keep, times, conventions, condition, n_particles, generator, watch, real
-        )
+            process, denoiser, given, keep, n_steps=n_steps, grid=grid, conventions=conventions, condition=condition,
+            attention_mask=real, n_particles=n_particles, generator=generator, device=device, watch=watch,
+        )  # fmt: skip
     predict = _Cached(denoiser, condition, real, on=cache and _may_cache(process, denoiser))
     chain = _Chain(process, denoiser, conventions, predict, given, keep, generator)
     x = chain.start(shape, device)

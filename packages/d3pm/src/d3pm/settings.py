@@ -149,7 +149,8 @@ class TrainConfig:
     log_every, checkpoint_every : int
         In steps.
     accumulate : int
-        Parts that a batch is cut into, to fit the memory; their gradients are averaged before a step is taken.
+        Parts that a batch is cut into, to fit the memory; their gradients are averaged before a step is taken, by the
+        number of their positions where texts differ in length.
     class_dropout : float
         Share of examples whose class the net is not told, in conditional training: it so learns to do without, which
         encoding and guidance need.

@@ -17,13 +17,14 @@ from torch import Tensor, nn
 
 from d3pm.build import build_denoiser, build_process, n_states_of
 from d3pm.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
-from d3pm.config import Config, TrainConfig
+from d3pm.config import Config
 from d3pm.data import Batch, Dataset, load_data
-from d3pm.errors import ConfigError, DataError, OptionError, TrainingError, check_choice
+from d3pm.errors import ConfigError, DataError, OptionError, TrainingError
 from d3pm.huggingface import load_pretrained, resolve_net
 from d3pm.importance import TimeImportance
 from d3pm.losses import training_loss
 from d3pm.metrics import Means, MetricsLog, Reporter
+from d3pm.optimization import Average, learning_rate
 from d3pm.processes.base import Process
 from d3pm.resumption import (
     check_folder,
@@ -37,7 +38,7 @@ from d3pm.resumption import (
 from d3pm.runtime import choose_runtime, tensor_float
 from d3pm.seeds import dropout_seed, seeded, step_seed
 
-__all__ = ["Average", "learning_rate", "train"]
+__all__ = ["train"]
 
 
 def train(
@@ -205,18 +206,30 @@ class _Run:
         return {**metrics, "gradient_norm": norm.detach()}
 
     def _gradients(self, step: int) -> dict[str, Tensor]:
-        """Add up the gradients of a batch, part by part; return the means of its metrics."""
+        """Add up the gradients of a batch, part by part; return the means of its metrics.
+
+        A loss is a mean over positions, so that a part counts by its share of the batch's, over all processes.
+        """
         settings, runtime = self.config.train, self.runtime
         batch = self.dataset.batch(step, settings.batch, settings.seed, runtime.rank, runtime.world)
         n_parts, size = settings.accumulate, settings.batch // settings.accumulate
+        n_positions = self._mean_positions(batch)
         totals: dict[str, Tensor] = {}
         for part in range(n_parts):
-            rows = batch.rows(slice(part * size, (part + 1) * size)).to(runtime.device)
-            loss, metrics = self._loss(rows, step_seed(settings.seed, step * n_parts + part, runtime.rank))
-            runtime.backward(loss / n_parts)
+            rows = batch.rows(slice(part * size, (part + 1) * size))
+            share = rows.n_positions / n_positions
+            seed = step_seed(settings.seed, step * n_parts + part, runtime.rank)
+            loss, metrics = self._loss(rows.to(runtime.device), seed)
+            runtime.backward(loss * share)
             for key, value in {**metrics, "loss": loss.detach()}.items():
-                totals[key] = totals.get(key, 0.0) + value / n_parts
+                totals[key] = totals.get(key, 0.0) + value * share
         return totals
+
+    def _mean_positions(self, batch: Batch) -> float:
+        """Return the positions of a batch, without padding; the mean over processes where their texts differ."""
+        if batch.attention_mask is None:
+            return batch.n_positions
+        return self.runtime.mean(torch.tensor(float(batch.n_positions), device=self.runtime.device))
 
     def _loss(self, batch: Batch, seed: int) -> tuple[Tensor, dict[str, Tensor]]:
         config, process, device = self.config, self.process, self.runtime.device
@@ -255,33 +268,6 @@ class _Run:
                 self.frequencies, self.digest,
             )  # fmt: skip
         self.runtime.wait()
-
-
-class Average:
-    """An exponential moving average of the weights, with a short memory at first: min(decay, (1 + n)/(10 + n))."""
-
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self.decay = decay
-        self.values = {key: value.detach().clone() for key, value in model.state_dict().items()}
-
-    def update(self, model: nn.Module, step: int) -> None:
-        """Move towards the weights after a step."""
-        weight = 1 - min(self.decay, (1 + step) / (10 + step))
-        state = model.state_dict()
-        torch._foreach_lerp_(list(self.values.values()), [state[key].detach() for key in self.values], weight)
-
-
-def learning_rate(config: TrainConfig, step: int) -> float:
-    """Return the learning rate of a step: linear warm-up, then constant, cosine to zero, or 1/√step."""
-    check_choice(config.decay, ("constant", "cosine", "inverse_sqrt"), "decay")
-    if step < config.warmup:
-        return config.lr * (step + 1) / config.warmup
-    if config.decay == "cosine":
-        done = (step - config.warmup) / max(1, config.steps - config.warmup)
-        return config.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
-    if config.decay == "inverse_sqrt":
-        return config.lr * math.sqrt(max(1, config.warmup) / (step + 1))
-    return config.lr
 
 
 def _check(config: Config, dataset: Dataset) -> None:

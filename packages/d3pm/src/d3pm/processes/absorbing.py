@@ -88,7 +88,8 @@ class Absorbing(Clocked):
 
     @property
     def stationary(self) -> Tensor:
-        """Return all mass on the mask."""
-        prior = torch.zeros(self.n_states, dtype=torch.float64)
-        prior[self.mask] = 1.0
-        return prior
+        """Return the mask, and the uniform law for what has not been masked by T: nothing where ᾱ_T = 0."""
+        kept = -self.final_exponent
+        law = torch.full((self.n_states,), float(kept.exp()) / (self.n_states - 1), dtype=torch.float64)
+        law[self.mask] = -torch.expm1(kept)
+        return law

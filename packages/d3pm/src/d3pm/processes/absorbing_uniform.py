@@ -31,8 +31,8 @@ class AbsorbingUniform(Closed):
 
     Notes
     -----
-    The stationary law is not known beforehand; `prior` is the law of x_T given that the token was forgotten at least
-    once, which leaves L_T of the order of ᾱ_T.
+    The stationary law is not known beforehand; `prior` is the law of x_T from a uniform token, which leaves L_T of the
+    order of ᾱ_T.
     """
 
     kind = "absorbing_uniform"
@@ -75,11 +75,11 @@ class AbsorbingUniform(Closed):
 
     @property
     def stationary(self) -> Tensor:
-        """Return the law of a forgotten token at time T."""
-        _, to_mask, to_any = self._table[-1].cpu()
-        prior = torch.full((self.n_states,), float(to_any) / self.n_states, dtype=torch.float64)
-        prior[self.mask] += to_mask
-        return prior / prior.sum()
+        """Return the law at time T of a token that was uniform, and no mask."""
+        keep, to_mask, to_any = (float(weight) for weight in self._table[-1])
+        law = torch.full((self.n_states,), keep / (self.n_states - 1) + to_any / self.n_states, dtype=torch.float64)
+        law[self.mask] = to_mask + to_any / self.n_states
+        return law
 
     @property
     def parameters(self) -> dict[str, Tensor]:
