@@ -1,11 +1,17 @@
 """The command with a model that began as a Hugging Face masked language model: train, sample, export."""
 
+import dataclasses
+import json
+import math
+
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from d3pm.checkpoint import load_checkpoint
 from d3pm.cli import app
+from d3pm.corpus import TEST, encode_examples
+from d3pm.data import load_data
 from d3pm.errors import OptionError
 from d3pm.show import _save_samples
 from masked_lms import LINES, WORDS, save_masked_lm
@@ -75,3 +81,19 @@ def test_what_begins_and_ends_a_text_is_not_written(run, tmp_path):
     assert said[0].split("\n\n") == ["the fox", "the fox the fox", "", "·the\n"]
     _save_samples(tmp_path / "x.txt", spec, rows, lengths, said.append)
     assert (tmp_path / "x.txt").read_text() == said[0] + "\n"
+
+
+def test_perplexity_is_per_word_and_end_of_a_line(run):
+    """The bound has the cost of [SEP], and the words had none for it: as of a stream of lines each end is one."""
+    model, held_out = load_checkpoint(run), LINES[int(len(LINES) * TEST) :]
+    dataset = load_data(model.config.data, model.spec)
+    n_words = sum(len(line.split()) + 1 for line in held_out)
+    assert dataset.n_words() == n_words
+    assert int((dataset.test == model.spec.end).sum()) == len(held_out)
+    assert not dataset.test_words[:, 0].any()  # [CLS]
+    cut, lengths, words, n_cut = encode_examples(dataclasses.replace(model.spec, shape=(4,)), [held_out[0]])
+    assert (int(words.sum()), int(lengths[0]), n_cut) == (3, 4, 1)
+    assert cut[0, -1] == model.spec.end
+    values = json.loads(ran("evaluate", run, "--json", "--device", "cpu"))
+    nats = values["bits"] * math.log(2) * int(dataset.test_lengths.sum())
+    assert values["perplexity"] == pytest.approx(math.exp(nats / n_words))

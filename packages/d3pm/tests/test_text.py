@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from d3pm.config import load_recipe
+from d3pm.corpus import encode_examples
 from d3pm.data import load_data
 from d3pm.errors import DataError
 from d3pm.text import Characters, codec_of, learn_bpe, learn_unigram, words_per_token
@@ -86,6 +87,24 @@ def test_perplexity_counts_the_words_of_the_text(tmp_path, tokenizer):
     assert n_words - dataset.n_words() < 16  # what the last, incomplete piece holds
     # The words of a piece are those that begin in it, so that pieces add up.
     assert dataset.n_words(2) + dataset.test_words[32 : whole * 16].sum() == dataset.n_words()
+
+
+def test_lines_of_a_vocabulary_have_no_end_to_count(tmp_path):
+    """Each is an example of its own, without a token at its end; an empty text is nothing but an end."""
+    pytest.importorskip("tokenizers")
+    path = tmp_path / "lines.txt"
+    path.write_text("\n".join(["one two three", "four", "five six"] * 30))
+    overrides = ("data.length=16", "data.lines=true", "data.vocabulary=300", f"data.path={json.dumps(str(path))}")
+    dataset = load_data(load_recipe("tokens", overrides).data)
+    assert not (dataset.test == dataset.spec.end).any(where=np.arange(16) < dataset.test_lengths[:, None])
+    assert dataset.n_words(3) == sum(len(dataset.spec.decode_text(row[:n]).split()) for row, n in first(dataset, 3))
+    tokens, lengths, words, _ = encode_examples(dataset.spec, ["five six", "", "five\nsix"])
+    assert words.sum(-1).tolist() == [2, 1, 3]  # a line feed within a text has its token
+    assert (tokens[1, 0], lengths[1]) == (dataset.spec.end, 1)
+
+
+def first(dataset, n):
+    return zip(dataset.test[:n], dataset.test_lengths[:n], strict=True)
 
 
 def test_a_vocabulary_that_does_not_fit_is_refused(tmp_path):

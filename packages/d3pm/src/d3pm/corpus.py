@@ -171,9 +171,10 @@ def encode_examples(spec: DataSpec, texts: Sequence[str]) -> tuple[np.ndarray, n
         ids = encoded.ids[:room]
         if framed:
             ids = np.concatenate([spec.frame[:1], ids, spec.frame[1:]])
-            words = np.concatenate([[0], words[:room], [0] * (len(spec.frame) - 1)])
+            words = np.concatenate([[0], words[:room], [1] * (len(spec.frame) - 1)])  # the last one ends the line
         if not len(ids):  # an empty text is one space, or one end of a line
-            ids, words = np.array([spec.end if spec.tokenizer else spec.alphabet.index(" ")]), np.zeros(1, np.int64)
+            ids = np.array([spec.end if spec.tokenizer else spec.alphabet.index(" ")])
+            words = np.array([int(bool(spec.tokenizer))])
         rows.append(ids)
         word_rows.append(words[: len(ids)])
     lengths = np.array([len(row) for row in rows], dtype=np.int64)
