@@ -26,6 +26,7 @@ from d3pm.losses import fraction
 from d3pm.nets.layers import layer_outputs
 from d3pm.picture_tokens import PictureTokens
 from d3pm.pooling import Pool, check_noise, pooled
+from d3pm.processes.autoregressive import Autoregressive
 
 __all__ = ["DiffusionEncoder", "Pool", "encoder_factory"]
 
@@ -54,7 +55,8 @@ class DiffusionEncoder:
     Notes
     -----
     A conditional model is told no class (the null class that it was trained with). Texts are read at their own length,
-    without padding; one that is longer than the model reads is cut, with a `TruncationWarning` the first time.
+    without padding; one that is longer than the model reads is cut, with a `TruncationWarning` the first time. An
+    autoregressive model masks the last t N of its N places, as in training: a shorter text has fewer masks, or none.
 
     Examples
     --------
@@ -216,12 +218,15 @@ class DiffusionEncoder:
 
     def _noisy(self, batch: Batch, time: Tensor, draw: int) -> Tensor:
         """Return x_t; the noise of an item depends on the item alone, not on its batch or its padding."""
-        x_t = batch.tokens.clone()
+        process, x_t = self.checkpoint.process, batch.tokens.clone()
+        if isinstance(process, Autoregressive):  # masks by place, none by chance: of padded rows, as in training
+            masked = process.corrupt(x_t, time.reshape(1, 1))
+            return masked if batch.attention_mask is None else torch.where(batch.attention_mask, masked, x_t)
         for i, row in enumerate(batch.tokens):
             real = row if batch.attention_mask is None else row[batch.attention_mask[i]]
             digest = hashlib.sha256(real.cpu().numpy().tobytes() + bytes([draw % 256, draw // 256])).digest()
             generator = torch.Generator(self.device).manual_seed(int.from_bytes(digest[:7], "big"))
-            noisy = self.checkpoint.process.corrupt(real[None], time.reshape(1, *(1,) * real.ndim), generator)[0]
+            noisy = process.corrupt(real[None], time.reshape(1, *(1,) * real.ndim), generator)[0]
             x_t[i] = noisy if batch.attention_mask is None else row.masked_scatter(batch.attention_mask[i], noisy)
         return x_t
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from d3pm.errors import OptionError
+from d3pm.errors import OptionError, TokenError
 from d3pm.processes.absorbing import Absorbing
 from d3pm.processes.base import FLOOR, Time
 from d3pm.schedules import inverse_betas
@@ -20,8 +20,9 @@ __all__ = ["Autoregressive"]
 class Autoregressive(Absorbing):
     """Mask the last t of N tokens at time t: T = N steps, one token each.
 
-    The one process here whose transition depends on the position. Tokens have shape (B, N). It is sampled by
-    `d3pm.sampling.sample` alone: other samplers reveal tokens in an order that the net was never trained on.
+    The one process here whose transition depends on the position. Tokens have shape (B, N), shorter texts padded at
+    their end: the padding is masked first. It is sampled by `d3pm.sampling.sample` alone: other samplers reveal tokens
+    in an order that the net was never trained on.
 
     Parameters
     ----------
@@ -49,6 +50,15 @@ class Autoregressive(Absorbing):
         jumps = self._masked(t) & ~self._masked(s)
         keep = torch.where(jumps, FLOOR, 0.0).double()
         return keep, torch.where(jumps, 0.0, FLOOR).double(), torch.full_like(keep, FLOOR)
+
+    def corrupt(self, x_0: Tensor, t: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Draw x_t; of fewer than N tokens as of the first of N: what comes after them is masked before them."""
+        n = x_0.shape[-1]
+        if n > self.final_time:
+            message = f"`x_0` must hold at most {self.final_time} tokens, one for each step of the process; got {n}."
+            raise TokenError(message)
+        whole = torch.nn.functional.pad(x_0, (0, int(self.final_time) - n))
+        return super().corrupt(whole, t, generator)[..., :n]
 
     def unmask_probability(self, s: Tensor, t: Tensor) -> Tensor:
         """Return one for the tokens that come between t and s, else zero."""
