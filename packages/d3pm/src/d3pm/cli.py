@@ -64,6 +64,7 @@ def train(
 ) -> None:
     """Train a denoiser by a recipe."""
     from d3pm.config import load_recipe
+    from d3pm.metrics import progress_line
     from d3pm.training import train as run
 
     _threads(threads)
@@ -75,11 +76,7 @@ def train(
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, path=data))
 
     def report(step: int, values: dict[str, float]) -> None:
-        _say(
-            f"step {step}/{config.train.steps}  bits {values['bits']:.3f}  "
-            f"cross-entropy {values['cross_entropy']:.3f}  gradient {values['gradient_norm']:.3g}  "
-            f"{values['seconds']:.0f} s"
-        )
+        _say(progress_line(config.loss.kind, step, config.train.steps, values))
 
     path = run(
         config,
@@ -261,7 +258,7 @@ def _say(text: str) -> None:
     """Progress goes to the standard error, results to the standard output."""
     from rich.console import Console
 
-    Console(stderr=True, highlight=False).print(text)
+    Console(stderr=True, highlight=False).print(text, soft_wrap=True)  # a step is one line, however long
 
 
 def main() -> None:

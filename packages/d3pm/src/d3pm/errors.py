@@ -21,6 +21,7 @@ __all__ = [
     "NoSuchFileError",
     "OptionError",
     "StepsWarning",
+    "TimesWarning",
     "TokenError",
     "TrainingError",
     "TruncationWarning",
@@ -81,6 +82,10 @@ class TruncationWarning(D3PMWarning):
 
 class StepsWarning(D3PMWarning):
     """The net runs another number of times than was asked for."""
+
+
+class TimesWarning(D3PMWarning):
+    """The net is asked at times that it was not trained at."""
 
 
 class LengthWarning(D3PMWarning):

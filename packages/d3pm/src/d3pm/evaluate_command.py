@@ -55,6 +55,7 @@ def run_evaluate(
         raise OptionError(message)
     source = model.config.data if data is None else dataclasses.replace(model.config.data, path=data)
     dataset = load_data(source, model.spec)
+    model.config.loss.say_untrained("which the bound includes")
     result = evaluate(model, dataset, settings, seed, times)
     values: dict[str, Any] = {
         "bits": result.bits_per_position,

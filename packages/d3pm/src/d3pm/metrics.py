@@ -13,7 +13,7 @@ from torch import Tensor
 
 from d3pm.errors import TrainingError, require_extra
 
-__all__ = ["Means", "MetricsLog", "Reporter", "to_json"]
+__all__ = ["Means", "MetricsLog", "Reporter", "progress_line", "to_json"]
 
 Reporter = Callable[[int, dict[str, float]], None]
 
@@ -28,6 +28,24 @@ def to_json(values: dict[str, Any]) -> str:
     """
     finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
     return json.dumps(finite, allow_nan=False)
+
+
+def progress_line(kind: str, step: int, steps: int, values: dict[str, float]) -> str:
+    """Return what the command shows of a step, "bits" of kinds of loss that are no bound by its own name.
+
+    Examples
+    --------
+    >>> values = {"bits": 1.25, "cross_entropy": 0.5, "gradient_norm": 2.0, "seconds": 3.0}
+    >>> progress_line("bound", 10, 20, values)
+    'step 10/20  bits 1.250  cross-entropy 0.500  gradient 2  3 s'
+    >>> progress_line("simple", 10, 20, values)
+    'step 10/20  cross-entropy at masks 1.250  cross-entropy 0.500  gradient 2  3 s'
+    """
+    names = {"simple": "cross-entropy at masks", "cross_entropy": None}  # of the latter both are one number
+    name = names.get(kind, "bits")
+    shown = ([f"{name} {values['bits']:.3f}"] if name else []) + [f"cross-entropy {values['cross_entropy']:.3f}"]
+    rest = [f"gradient {values['gradient_norm']:.3g}", f"{values['seconds']:.0f} s"]
+    return "  ".join([f"step {step}/{steps}", *shown, *rest])
 
 
 class MetricsLog:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Literal
 
 from d3pm.conventions import Conventions
 from d3pm.counted import masks_linearly
-from d3pm.errors import OptionError, check_choice, check_number
+from d3pm.errors import OptionError, TimesWarning, check_choice, check_number
 from d3pm.processes.absorbing import Absorbing
 from d3pm.processes.base import Process
 
@@ -52,6 +53,13 @@ class Objective:
         if not 0 <= self.low < self.high <= 1:
             message = f"`low` and `high` must be 0 ≤ low < high ≤ 1; got {self}."
             raise OptionError(message)
+
+    def say_untrained(self, use: str) -> None:
+        """Warn that some times are left out of training, if they are, and how they are used nevertheless."""
+        left_out = [f"below {self.low:g} T"] * (self.low > 0) + [f"above {self.high:g} T"] * (self.high < 1)
+        if left_out:
+            message = f"This net was not trained at times {' and '.join(left_out)} (loss.low, loss.high), {use}."
+            warnings.warn(message, TimesWarning, stacklevel=3)
 
     def check(self, process: Process, conventions: Conventions) -> None:
         """Raise `OptionError` if this objective does not train that model of that process."""

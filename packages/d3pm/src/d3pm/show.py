@@ -61,6 +61,7 @@ def run_sample(
     generator = torch.Generator(chosen).manual_seed(seed)
     given, keep = _prompted(model, prompt, n, length)
     lengths = choose_lengths(model, n, length, prompt is not None, generator)
+    model.config.loss.say_untrained("which samples pass through")
     frames: list[np.ndarray] = []
     tokens = generate(
         model.process,
