@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from d3pm import Absorbing, inverse_betas, negative_log_likelihood
 from d3pm.checkpoint import load_checkpoint
+from d3pm.cli import app
 from d3pm.data import Dataset, DataSpec
 from d3pm.encoder import DiffusionEncoder
 from d3pm.errors import OptionError
@@ -190,3 +192,20 @@ def test_guidance_shows_classes_more_clearly(run):
         sample(model.process, Guided(model.denoiser, 1.0), (2, 4, 4))
     with pytest.raises(OptionError, match="scale"):
         Guided(model.denoiser, -1.0)
+
+
+def test_the_command_tells_the_net_classes_and_the_strength_of_guidance(run, tmp_path, monkeypatch):
+    """One class after the other, or the one that is named; W of --guidance is the net's."""
+    asked = []
+
+    def generate(process, denoiser, shape, config, **options):
+        asked.append((denoiser, options["condition"].tolist()))
+        return torch.zeros(shape, dtype=torch.long)
+
+    monkeypatch.setattr("d3pm.show.generate", generate)
+    for more in ([], ["--label", "1"], ["--guidance", "1.5"]):
+        arguments = ["sample", str(run[0]), "-n", "5", "--out", str(tmp_path / "x.npz"), "--device", "cpu", *more]
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0, repr(result.exception)
+    assert [labels for _, labels in asked] == [[0, 1, 0, 1, 0], [1] * 5, [0, 1, 0, 1, 0]]
+    assert [getattr(denoiser, "scale", None) for denoiser, _ in asked] == [None, None, 1.5]

@@ -1,5 +1,7 @@
 """First-hitting draws from the model that is evaluated, in fewer runs of the net."""
 
+import math
+
 import pytest
 import torch
 
@@ -83,3 +85,20 @@ def test_first_hitting_fills_in_whatever_the_layout_of_what_is_given():
         )
         assert (x < 2).all()
         assert torch.equal(x[kept], given[kept])
+
+
+def test_in_continuous_time_the_net_is_told_the_time_and_not_the_masking_ratio():
+    """Where they differ: 1 − ᾱ = 1 − cos(π t / 2) of the cosine schedule is below t."""
+    told = []
+
+    class Told(Masked):
+        def __call__(self, x_t, time, condition=None):
+            told.append(time)
+            return super().__call__(x_t, time)
+
+    process = Absorbing(3, ContinuousSchedule("cosine"))
+    sample_first_hitting(process, Told(), (N, 3), generator=torch.Generator().manual_seed(0))
+    ratios = 1 - torch.cos(torch.stack(told).double() * (math.pi / 2))
+    # The k-th of n tokens appears at the k-th largest of n uniform ratios; their standard deviation is below 0.2.
+    expected = torch.tensor([0.75, 0.5, 0.25], dtype=torch.float64)
+    torch.testing.assert_close(ratios.mean(-1), expected, rtol=0, atol=5 * 0.2 / N**0.5 + 1e-3 * math.pi / 2)

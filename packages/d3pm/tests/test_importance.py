@@ -98,3 +98,11 @@ def test_a_run_resumes_with_its_history(dataset, tmp_path):
 def test_refused_where_there_is_no_such_bound():
     with pytest.raises(OptionError, match="times"):
         Objective("counted", times="importance")
+
+
+def test_times_are_drawn_in_proportion_to_the_root_mean_square():
+    """p ∝ √E[L²], beside a tenth that is spread evenly."""
+    importance = TimeImportance(4)
+    importance.sums[:], importance.counts[:] = torch.tensor([1.0, 4.0, 9.0, 16.0]) * 50, 50.0
+    expected = 0.9 * torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64) + 0.1 / 4
+    torch.testing.assert_close(importance.probabilities, expected)

@@ -169,3 +169,13 @@ def test_describe_tells_processes_apart():
     ]
     descriptions = [str(p.describe()) for p in [a, *others]]
     assert len(set(descriptions)) == len(descriptions)
+
+
+def test_a_learned_prior_reaches_states_that_training_has_not_seen():
+    """Half of the tokens are left at T, so that L_T of an unseen one is large, and finite: a millionth is even."""
+    process = Absorbing(4, [0.5]).learn_prior([0.5, 0.5, 0.0, 0.0])
+    seen, unseen = (1 - 1e-6) * 0.5 + 1e-6 / 4, 1e-6 / 4
+    prior = torch.tensor([seen / 2, seen / 2, unseen / 2, unseen / 2 + 0.5], dtype=torch.float64)
+    torch.testing.assert_close(process.prior, prior, rtol=1e-12, atol=0)
+    expected = 0.5 * (0.5 / prior).log() + 0.5 * (0.5 / prior[3]).log()
+    torch.testing.assert_close(process.prior_kl()[:3], expected[:3], rtol=1e-9, atol=0)

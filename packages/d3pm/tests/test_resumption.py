@@ -66,3 +66,15 @@ def test_embeddings_may_go_once_the_process_is_made(tmp_path):
     np.save(moved, rng.normal(size=(5, 3)))
     with pytest.raises(ConfigError, match="trained on the process"):
         run(4, moved)
+
+
+def test_the_length_of_a_cosine_decay_is_a_setting_of_the_run(dataset, tmp_path):
+    """All its rates depend on it; of other schedules a longer run is the same run, longer."""
+    for decay in ("cosine", "inverse_sqrt"):
+        train(tiny(steps=2, decay=decay), tmp_path / decay, data=dataset, device="cpu")
+        again = {"data": dataset, "device": "cpu", "resume": True}
+        if decay == "cosine":
+            with pytest.raises(ConfigError, match=r"\[train\] steps was 2, now 3"):
+                train(tiny(steps=3, decay=decay), tmp_path / decay, **again)
+        else:
+            assert load_checkpoint(train(tiny(steps=3, decay=decay), tmp_path / decay, **again)).step == 3
