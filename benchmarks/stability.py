@@ -2,6 +2,7 @@
 
     python benchmarks/stability.py --data FOLDER
     python benchmarks/stability.py --data FOLDER --files mnist_to_digits efficientnet-lite2:mnist:sign_digits --draws 3
+    python benchmarks/stability.py --data FOLDER --rows 120   # few
 
 Each feature is multiplied by 1 + 1e-7 u, u uniform in (−1, 1), as between two libraries that add in another order.
 Printed for every pair of tasks and every way to measure: the bound and the transferred accuracy, the largest move of
@@ -20,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from transferability import Relatedness, Task, TaskRelatedness
-from transferability.datasets import split
+from transferability.datasets import split, stratified_sample
 
 ROUNDING = 1e-7
 FILES = (
@@ -47,6 +48,15 @@ def load(folder: Path, name: str) -> tuple[Arrays, Arrays, Arrays, Arrays]:
             pairs.append([(features[rows], labels[rows]) for rows in split(labels, 0.3, 0)])
     (reference, reference_test), (target, target_test) = pairs
     return reference, target, reference_test, target_test
+
+
+def some(part: Arrays, n_rows: int | None) -> Arrays:
+    """Return so many rows of a part, of all classes alike."""
+    features, labels = part
+    if n_rows is None or n_rows >= len(labels):
+        return part
+    rows = stratified_sample(labels, len(labels), n_rows)
+    return features[rows], labels[rows]
 
 
 def rounded(part: Arrays, rng: np.random.Generator | None) -> Task:
@@ -76,13 +86,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--files", nargs="*", default=FILES)
     parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--rows", type=int, help="of each part, at most")
     parser.add_argument("--ways", nargs="*", default=("single split", "folds", "own half"))
     parser.add_argument("--ground-cost", default=None)
     given = parser.parse_args()
     names = ("bound", "moves", "error", "accuracy", "moves", "error", "ridges", "maps", "CPU s")
     print(f"{'':44}{'':14}" + "".join(f"{name:>10}" for name in names), flush=True)
     for name in given.files:
-        parts = load(given.data, name)
+        parts = tuple(some(part, given.rows) for part in load(given.data, name))
         for how in given.ways:
             started = time.process_time()
             plain = fit(parts, how, None, {"ground_cost": given.ground_cost})
