@@ -159,18 +159,21 @@ def run_encode(encoder: DiffusionEncoder, out: Path, data: str | None, part: str
     if out.suffix != ".npz":
         message = f"`out` must end in .npz; got {out}."
         raise OptionError(message)
-    out.parent.mkdir(parents=True, exist_ok=True)
     spec = encoder.checkpoint.spec
     config: DataConfig = encoder.checkpoint.config.data
     # The net is told no class: labels are only written.
     config = dataclasses.replace(config, conditional=False, path=config.path if data is None else data)
+    if config.path and out.resolve() == Path(config.path).resolve():
+        message = f"`out` must be another file than the data, which it would overwrite; both are {out}."
+        raise OptionError(message)
+    out.parent.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, Any] = {}
     if part == "all" and config.path:
         examples, arrays["ids"], labels, classes = load_whole(config, spec)
         if labels is not None and classes:
             arrays["class_names"] = np.array(classes)
     else:
-        dataset = load_data(config, spec)
+        dataset = load_data(config, spec, say_unlabelled=True)
         check_fits(dataset.spec, spec)
         if part == "all":
             message = "`part` must be train or test for data that come with a library; got all."
