@@ -64,7 +64,7 @@ def of_12_bits(n_channels, colours):
 KINDS = {
     "bilevel": ("png", True, of_mode("1")),
     "grey": ("png", True, of_mode("L")),
-    "grey and alpha": ("png", True, lambda path, size: Image.fromarray(noise(*size, 2), "LA").save(path)),
+    "grey and alpha": ("png", True, lambda path, size: Image.fromarray(noise(*size, 2)).save(path)),
     "palette": ("png", False, of_mode("P")),
     "palette with transparency": ("png", False, see_through),
     "RGB": ("png", False, of_mode("RGB")),

@@ -57,11 +57,11 @@ def test_values(tmp_path):
 
     opaque = np.full((8, 8), 255, np.uint8)
     np.testing.assert_array_equal(read(lambda g: Image.fromarray(g.astype(np.uint16) * 257)), values)  # 16 bits
-    half = read(lambda g: Image.fromarray(np.stack([np.zeros_like(g), g], -1), "LA"))
+    half = read(lambda g: Image.fromarray(np.stack([np.zeros_like(g), g], -1)))
     np.testing.assert_allclose(half, 255 - values.astype(int), atol=1)  # black ink on white paper
     ink = read(lambda g: Image.fromarray(np.stack([0 * g, 0 * g, 0 * g, g], -1)))
     np.testing.assert_allclose(ink, 255 - values[..., None].repeat(3, -1).astype(int), atol=1)
-    np.testing.assert_array_equal(read(lambda g: Image.fromarray(np.stack([g, opaque], -1), "LA")), values)
+    np.testing.assert_array_equal(read(lambda g: Image.fromarray(np.stack([g, opaque], -1))), values)
     np.testing.assert_array_equal(read(lambda g: Image.fromarray(g > 127)), np.where(values > 127, 255, 0))
     exif = Image.Exif()
     exif[0x0112] = 6
