@@ -188,6 +188,13 @@ def test_pictures_of_all_splits_are_encoded(tmp_path):
     assert found["class_names"].tolist() == ["a", "b"]
 
 
+def test_a_dataset_of_no_pictures(tmp_path):
+    features = datasets.Features({"image": datasets.Image()})
+    datasets.Dataset.from_dict({"image": []}, features=features).save_to_disk(str(tmp_path / "x"))
+    with pytest.raises(DataError, match="must hold a dataset"):
+        load_data(DataConfig("images", str(tmp_path / "x")))
+
+
 def test_a_gap_in_large_numbers_of_classes_is_told_at_once():
     labels = np.array([0, 1, 3, 10**15])
     with pytest.raises(DataError, match="class 2 has no training example"):

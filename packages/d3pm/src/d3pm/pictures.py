@@ -238,6 +238,9 @@ def _opened(files: list[Path], size: int) -> np.ndarray:
 
 def stack_pictures(pictures: list[Any], size: int, names: list[str]) -> np.ndarray:
     """Return pictures that are `shown` as one array: grey if all are grey, else RGB; cut to a square of `size`."""
+    if not pictures:
+        message = "`path` must hold pictures; it has no rows."
+        raise DataError(message)
     mode = "L" if all(picture.mode == "L" for picture in pictures) else "RGB"
     arrays = [picture_values(picture, mode, (size, size) if size else None) for picture in pictures]
     for array, name in zip(arrays, names, strict=True):

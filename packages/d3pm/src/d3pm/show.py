@@ -58,6 +58,9 @@ def run_sample(
     model = load_checkpoint(checkpoint, chosen)
     generation = model.config.sample.override(**options or {})
     _check_files(model.spec, out, progress)
+    _check_apart(model.config.data.path, out, progress)
+    for path in filter(None, (out, progress)):
+        path.parent.mkdir(parents=True, exist_ok=True)
     generator = torch.Generator(chosen).manual_seed(seed)
     given, keep = _prompted(model, prompt, n, length)
     lengths = choose_lengths(model, n, length, prompt is not None, generator)
@@ -82,7 +85,7 @@ def run_sample(
 
 
 def _check_files(spec: DataSpec, out: Path | None, progress: Path | None) -> None:
-    """Refuse files that samples of such data cannot be written to, before any is drawn; make their folders."""
+    """Refuse files that samples of such data cannot be written to, before any is drawn."""
     if progress is not None and spec.modality != "image":
         message = "`progress` draws pictures; this model writes text."
         raise OptionError(message)
@@ -98,8 +101,14 @@ def _check_files(spec: DataSpec, out: Path | None, progress: Path | None) -> Non
     if out is not None and out.suffix not in ((".png", ".npz") if spec.modality == "image" else (".txt", ".npz")):
         message = f"`out` must end in .png or .npz for pictures, .txt or .npz for text; got {out}."
         raise OptionError(message)
-    for path in filter(None, (out, progress)):
-        path.parent.mkdir(parents=True, exist_ok=True)
+
+
+def _check_apart(data: str, *files: Path | None) -> None:
+    """Refuse to write over the data."""
+    for path in files:
+        if data and path is not None and path.resolve() == Path(data).resolve():
+            message = f"`out` and `progress` must be other files than the data, which {path} holds."
+            raise OptionError(message)
 
 
 def _save_progress(path: Path, spec: DataSpec, frames: list[np.ndarray]) -> None:
@@ -163,9 +172,7 @@ def run_encode(encoder: DiffusionEncoder, out: Path, data: str | None, part: str
     config: DataConfig = encoder.checkpoint.config.data
     # The net is told no class: labels are only written.
     config = dataclasses.replace(config, conditional=False, path=config.path if data is None else data)
-    if config.path and out.resolve() == Path(config.path).resolve():
-        message = f"`out` must be another file than the data, which it would overwrite; both are {out}."
-        raise OptionError(message)
+    _check_apart(config.path, out)
     out.parent.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, Any] = {}
     if part == "all" and config.path:

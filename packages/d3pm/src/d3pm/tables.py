@@ -104,7 +104,7 @@ def _splits(path: Path) -> dict[str, Any]:
     try:
         loaded = datasets.Dataset.from_parquet(str(path), keep_in_memory=True) if path.is_file() else None
         loaded = datasets.load_from_disk(str(path)) if loaded is None else loaded
-    except (OSError, ValueError, KeyError, datasets.exceptions.DatasetsError) as error:
+    except (OSError, ValueError, LookupError, datasets.exceptions.DatasetsError) as error:  # IndexError of no rows
         message = f"`path` must hold a dataset that save_to_disk wrote, or be a .parquet file; {path}: {error}."
         raise DataError(message) from error
     return dict(loaded) if isinstance(loaded, dict) else {"": loaded}
