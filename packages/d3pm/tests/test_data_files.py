@@ -231,7 +231,8 @@ def test_lines_are_examples_of_their_own_and_cutting_is_said(tmp_path):
 def test_hugging_face_datasets(tmp_path):
     datasets = pytest.importorskip("datasets")
     image = pytest.importorskip("PIL.Image")
-    texts = datasets.Dataset.from_dict({"id": ["a", "b"] * 20, "text": ["one two", "three"] * 20, "label": [0, 1] * 20})
+    columns: dict[str, list] = {"id": ["a", "b"], "text": ["one two", "three"], "label": [0, 1], "score": [0.5, 1.5]}
+    texts = datasets.Dataset.from_dict({name: values * 20 for name, values in columns.items()})
     datasets.DatasetDict({"train": texts, "test": texts.select(range(6))}).save_to_disk(tmp_path / "texts")
     dataset = load("text", tmp_path / "texts", lines=True, length=8, conditional=True)
     assert dataset.spec.n_classes == 2
@@ -244,7 +245,7 @@ def test_hugging_face_datasets(tmp_path):
     for options, named in (
         ({"column": "words"}, "column"),
         ({"column": "label"}, "hold texts"),
-        ({"label_column": "id"}, "whole"),
+        ({"label_column": "score", "conditional": True}, "whole"),
     ):
         with pytest.raises(DataError, match=named):
             load("text", tmp_path / "texts", lines=True, length=8, **options)

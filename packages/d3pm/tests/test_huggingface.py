@@ -175,3 +175,38 @@ def test_export_keeps_the_names_of_special_tokens(tmp_path):
     before, after = (transformers.AutoTokenizer.from_pretrained(tmp_path / name) for name in ("start", "export"))
     assert after.special_tokens_map == before.special_tokens_map
     assert {key: getattr(after, key) for key in named} == named
+
+
+def test_a_model_is_never_overwritten(folder, tmp_path):
+    """Neither the one that a run began with, nor another, nor a tokenizer or a run."""
+    start = shutil.copytree(folder, tmp_path / "start")
+    path = train(settings(start, tmp_path, 1), tmp_path / "run", device="cpu")
+    model = load_checkpoint(path)
+    (tmp_path / "tokenizer").mkdir()
+    shutil.copy(start / "tokenizer.json", tmp_path / "tokenizer")
+
+    def contents():
+        return {
+            file: file.read_bytes() for part in ("start", "run", "tokenizer") for file in (tmp_path / part).iterdir()
+        }
+
+    before = contents()
+    for name, named in (("start", "config.json.*model.safetensors"), ("run", "checkpoint"), ("tokenizer", "tokenizer")):
+        with pytest.raises(OptionError, match=f"without a model; .*{name} holds .*{named}.*Choose another folder"):
+            export_masked_lm(model, tmp_path / name)
+    for resume in (False, True):
+        with pytest.raises(OptionError, match=r"without another model; .*config\.json is not of a run"):
+            train(settings(start, tmp_path, 1), start, device="cpu", resume=resume)
+    assert contents() == before
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "README.md").write_text("mine")
+    export_masked_lm(model, tmp_path / "notes")
+    with pytest.raises(OptionError, match="without a model"):
+        export_masked_lm(model, tmp_path / "notes")
+
+
+def test_a_run_that_was_stopped_before_its_first_checkpoint_begins_again(folder, tmp_path):
+    config = settings(folder, tmp_path, 1)
+    path = train(config, tmp_path / "run", device="cpu")
+    path.unlink()
+    assert train(config, tmp_path / "run", device="cpu").is_file()

@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 from d3pm.checkpoint import load_checkpoint
 from d3pm.cli import app
 from d3pm.encoder import DiffusionEncoder
+from d3pm.errors import OptionError
 
 RUNNER = CliRunner()
 RNG = np.random.default_rng(0)
@@ -65,6 +66,19 @@ def test_train_and_test_of_arrays_are_one_after_the_other(tmp_path):
     run = trained(tmp_path / "run", "digits", tmp_path / "x.npz", "data.kind=images", "data.levels=16")
     expected = DiffusionEncoder(run, device="cpu").encode(list(pictures))
     np.testing.assert_allclose(encoded(run, tmp_path / "x.npz")["features"], expected, atol=1e-5)
+
+
+def test_the_data_are_not_overwritten(tmp_path):
+    path = tmp_path / "x.npz"
+    np.savez(path, images=RNG.integers(256, size=(20, 8, 8)).astype(np.uint8))
+    run, before = trained(tmp_path / "run", "digits", path, "data.kind=images", "data.levels=16"), path.read_bytes()
+    for more in (["--data", str(path)], []):
+        result = RUNNER.invoke(app, ["encode", str(run), *more, "--out", f"{tmp_path}/run/../x.npz"])
+        assert isinstance(result.exception, OptionError)
+        assert "other files than the data" in str(result.exception)
+    result = RUNNER.invoke(app, ["sample", str(run), "-n", "1", "--steps", "1", "--out", str(path)])
+    assert "other files than the data" in str(result.exception)
+    assert path.read_bytes() == before
 
 
 def test_texts_are_encoded_from_beginning_to_end(tmp_path):

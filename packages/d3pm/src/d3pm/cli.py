@@ -235,7 +235,7 @@ def encode(
 @app.command()
 def export(
     checkpoint: CheckpointArgument,
-    out: Annotated[Path, typer.Option(help="Folder for the model and its tokenizer.")],
+    out: Annotated[Path, typer.Option(help="Folder for the model and its tokenizer, without a model yet.")],
 ) -> None:
     """Write a Hugging Face masked language model.
 

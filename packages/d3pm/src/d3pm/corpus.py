@@ -32,8 +32,8 @@ class _Part(NamedTuple):
     classes: tuple[str, ...] = ()
 
 
-def load_text(config: DataConfig, known: DataSpec | None = None) -> Dataset:
-    """Read the text of a recipe as tokens, of a known vocabulary or one that is learned.
+def load_text(config: DataConfig, known: DataSpec | None = None, say_unlabelled: bool = False) -> Dataset:
+    """Read the text of a recipe as tokens, of a known vocabulary or one that is learned; arguments as of `load_data`.
 
     Raises
     ------
@@ -46,7 +46,7 @@ def load_text(config: DataConfig, known: DataSpec | None = None) -> Dataset:
         raise NoSuchFileError(message)
     if path.suffix in (".npy", ".npz"):
         return _token_array(path, config, known)
-    train, test = _from_table(path, config) if is_table(path) else _from_file(path, config)
+    train, test = _from_table(path, config, say_unlabelled) if is_table(path) else _from_file(path, config)
     spec = _spec(config, train) if known is None else known
     spec = dataclasses.replace(spec, shape=(config.length,), n_classes=0, classes=())
     if config.lines:
@@ -89,11 +89,10 @@ def read_text(path: Path) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _from_table(path: Path, config: DataConfig) -> tuple[_Part, _Part]:
-    train, test = read_table(path, config, "text")
+def _from_table(path: Path, config: DataConfig, say_unlabelled: bool) -> tuple[_Part, _Part]:
+    train, test = read_table(path, config, "text", say_unlabelled and config.lines)
     if test is not None:
-        test_labels = match_classes(test.labels, test.classes, train.classes)
-        return _Part(train.items, train.labels, train.classes), _Part(test.items, test_labels, train.classes)
+        return _Part(train.items, train.labels, train.classes), _Part(test.items, test.labels, test.classes)
     order = np.random.default_rng(0).permutation(len(train.items))
     first, last = order[: int(len(order) * TRAIN)], order[int(len(order) * TEST) :]
     return tuple(  # type: ignore[return-value]

@@ -13,7 +13,7 @@ from d3pm.spec import DataSpec, check_fits, match_classes
 __all__ = ["Batch", "DataSpec", "Dataset", "check_fits", "count_classes", "load_data", "quantise"]
 
 
-def load_data(config: DataConfig, known: DataSpec | None = None) -> Dataset:
+def load_data(config: DataConfig, known: DataSpec | None = None, say_unlabelled: bool = False) -> Dataset:
     """Read the data of a recipe.
 
     Parameters
@@ -21,6 +21,8 @@ def load_data(config: DataConfig, known: DataSpec | None = None) -> Dataset:
     config : DataConfig
     known : DataSpec, optional
         Of a model: text is read with its vocabulary, and none is learned.
+    say_unlabelled : bool, default=False
+        Warn where labels are no classes, which leaves them out unless the net is to be told of them.
 
     Raises
     ------
@@ -31,9 +33,9 @@ def load_data(config: DataConfig, known: DataSpec | None = None) -> Dataset:
     if config.kind in ("text", "tokens"):
         from d3pm.corpus import load_text
 
-        return load_text(config, known)
+        return load_text(config, known, say_unlabelled)
     if config.path:
-        pictures = load_pictures(config)
+        pictures = load_pictures(config, say_unlabelled=say_unlabelled)
     elif config.kind == "digits":
         digits = require_extra("sklearn.datasets", "data", "data kind 'digits'").load_digits()
         pictures = split_pictures(digits.images.astype(np.uint8), digits.target, 1500)

@@ -185,15 +185,24 @@ def count_classes(
             message = f"`data` must be of the classes 0 to {known.n_classes - 1} of this checkpoint; got {largest}."
             raise DataError(message)
         return 0 if test_labels is None else known.n_classes
+    if train_labels is not None and test_labels is None:
+        message = (
+            "`conditional` needs labels of the test part too; those of the data are to train on alone. Leave it out, "
+            "or set data.conditional=false."
+        )
+        raise DataError(message)
     if train_labels is None or test_labels is None or len(np.unique(train_labels)) < 2:
-        message = "`conditional` needs labels of two classes or more; the data have none. Set data.conditional=false."
+        message = (
+            "`conditional` needs labels of two classes or more; the data have none. Set data.conditional=false, or "
+            "name the column of a dataset: data.label_column."
+        )
         raise DataError(message)
     if int(test_labels.max(initial=0)) > int(train_labels.max()):
         message = f"`conditional` needs every class in training; the test labels have {int(test_labels.max())} too."
         raise DataError(message)
-    n_classes = int(train_labels.max()) + 1
-    if known is None and len(np.unique(train_labels)) < n_classes:
-        missing = int(np.setdiff1d(np.arange(n_classes), train_labels)[0])
+    n_classes, present = int(train_labels.max()) + 1, np.unique(train_labels)
+    if known is None and len(present) < n_classes:
+        missing = int(np.flatnonzero(present != np.arange(len(present)))[0])
         message = (
             f"`conditional` needs labels without gaps, each of them in training; of 0 … {n_classes - 1} class "
             f"{missing} has no training example. Number them anew: np.unique(labels, return_inverse=True)."

@@ -126,6 +126,7 @@ class DiffusionEncoder:
             "pool": self.pool,
             "padding": "masked",
             "condition": "none",
+            **({"pictures": "upright, on white, fitted"} if self.modality == "image" else {}),
             "torch": torch.__version__,
         }
 
@@ -169,8 +170,8 @@ class DiffusionEncoder:
         Parameters
         ----------
         items : sequence
-            PIL pictures, uint8 arrays (n, H, W[, C]), texts, or the model's own tokens: an integer tensor (n, …), or a
-            `Batch` of them where they differ in length.
+            PIL pictures of any mode but F, uint8 arrays (n, H, W[, C]), texts, or the model's own tokens: an integer
+            tensor (n, …), or a `Batch` of them where they differ in length.
         layer, t, n_draws, pool
             In place of the encoder's own.
         """
@@ -233,8 +234,8 @@ class DiffusionEncoder:
     def tokens(self, items: Any) -> Batch:
         """Return items as the model's tokens (n, …), without labels.
 
-        Pictures are brought to the model's size, colours and levels as its training data were; texts that are longer
-        than the model reads are cut.
+        Pictures are read as a folder of them is for training: see `d3pm.picture_values.shown`. Those of another size
+        are scaled and their middle cut out (`PIL.ImageOps.fit`). Texts that are longer than the model reads are cut.
         """
         spec = self.checkpoint.spec
         if isinstance(items, Batch):

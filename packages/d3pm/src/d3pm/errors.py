@@ -16,6 +16,7 @@ __all__ = [
     "D3PMWarning",
     "DataError",
     "ImpossibleStateError",
+    "LabelsWarning",
     "LengthWarning",
     "MissingExtraError",
     "NoSuchFileError",
@@ -86,6 +87,10 @@ class StepsWarning(D3PMWarning):
 
 class TimesWarning(D3PMWarning):
     """The net is asked at times that it was not trained at."""
+
+
+class LabelsWarning(D3PMWarning):
+    """Labels that the data have are not kept, for some are no classes."""
 
 
 class LengthWarning(D3PMWarning):

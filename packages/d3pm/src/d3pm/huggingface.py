@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 
 from d3pm.checkpoint import Checkpoint
 from d3pm.config import Config
-from d3pm.errors import CheckpointError, ConfigError, DataError, require_extra
+from d3pm.errors import CheckpointError, ConfigError, DataError, OptionError, require_extra
 from d3pm.nets.head import Denoiser
 from d3pm.nets.masked_lm import MaskedLanguageModel
 from d3pm.spec import DataSpec
@@ -25,6 +25,11 @@ from d3pm.spec import DataSpec
 __all__ = ["export_masked_lm", "load_pretrained", "resolve_net", "tokenizer_spec"]
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+# What a folder with a model has; an export would write over some of it.
+MODEL_FILES = (
+    "config.json", "tokenizer*", "special_tokens_map.json", "vocab*", "merges.txt", "*.safetensors", "*.bin",
+    "*.index.json", "*.h5", "*.msgpack",
+)  # fmt: skip
 NAMES = {
     "bos_token": ("[BOS]", "<s>"),
     "eos_token": ("[EOS]", "</s>"),
@@ -124,6 +129,8 @@ def export_masked_lm(checkpoint: Checkpoint, folder: str | Path) -> Path:
     ------
     CheckpointError
         If the net is no Hugging Face model.
+    OptionError
+        If the folder holds a model, a tokenizer or a run already.
     """
     backbone, spec = checkpoint.denoiser.backbone, checkpoint.spec
     if not isinstance(backbone, MaskedLanguageModel):
@@ -135,6 +142,13 @@ def export_masked_lm(checkpoint: Checkpoint, folder: str | Path) -> Path:
     transformers = require_extra("transformers", "huggingface", "exporting")
     tokenizers = require_extra("tokenizers", "huggingface", "exporting")
     folder = Path(folder)
+    present = sorted(path.name for pattern in MODEL_FILES for path in folder.glob(pattern))
+    if present:
+        message = (
+            f"`out` must be a folder without a model; {folder} holds {', '.join(dict.fromkeys(present))}. Choose "
+            "another folder, or remove it first."
+        )
+        raise OptionError(message)
     folder.mkdir(parents=True, exist_ok=True)
     backbone.model.save_pretrained(folder)
     model = tokenizers.Tokenizer.from_str(spec.tokenizer)

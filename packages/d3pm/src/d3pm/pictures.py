@@ -9,8 +9,8 @@ import numpy as np
 
 from d3pm.config import DataConfig
 from d3pm.errors import DataError, NoSuchFileError, require_extra
-from d3pm.spec import match_classes
-from d3pm.tables import is_table, read_table
+from d3pm.picture_values import faults_of, picture_values, shown
+from d3pm.tables import is_table, read_table, read_whole_table
 
 __all__ = ["Pictures", "load_pictures", "split_pictures"]
 
@@ -35,8 +35,18 @@ class Pictures(NamedTuple):
     names: tuple[str, ...] = ()
 
 
-def load_pictures(config: DataConfig, whole: bool = False) -> Pictures:
-    """Read the pictures at `config.path`; `whole`: all of them are meant, so that none need be there to test on.
+def load_pictures(config: DataConfig, whole: bool = False, say_unlabelled: bool = False) -> Pictures:
+    """Read the pictures at `config.path`, those of files and datasets as they are `d3pm.picture_values.shown`.
+
+    Grey if all are grey, else RGB.
+
+    Parameters
+    ----------
+    config : DataConfig
+    whole : bool, default=False
+        All of them are meant, of every split, so that none need be there to test on.
+    say_unlabelled : bool, default=False
+        Warn where labels are no classes and left out.
 
     Raises
     ------
@@ -50,9 +60,9 @@ def load_pictures(config: DataConfig, whole: bool = False) -> Pictures:
         )
         raise NoSuchFileError(message)
     if is_table(path):
-        pictures = _from_table(path, config)
+        pictures = _from_table(path, config, whole, say_unlabelled)
     elif path.is_dir():
-        pictures = _from_folder(path, config.size)
+        pictures = _from_folder(path, config.size, whole)
     else:
         pictures = _from_arrays(path, config.size)
     n_rows = len(pictures.train) + len(pictures.test)
@@ -63,6 +73,12 @@ def load_pictures(config: DataConfig, whole: bool = False) -> Pictures:
                 f"{images.dtype} {images.shape}."
             )
             raise DataError(message)
+    if not whole and (path.is_dir() or is_table(path)) and (pictures.train == pictures.train.flat[0]).all():
+        message = (
+            f"`path` must hold pictures that show something; those of {path} to train on are {pictures.train.flat[0]} "
+            "everywhere. Drawings in white on nothing, for example, are read on white: give them a ground."
+        )
+        raise DataError(message)
     if pictures.train.shape[1:] != pictures.test.shape[1:]:
         message = (
             f"`path` must hold pictures of one shape; {path} has {pictures.train.shape[1:]} to train on and "
@@ -101,15 +117,15 @@ def _from_arrays(path: Path, size: int) -> Pictures:
     pictures = _read_arrays(path)
     if not size or pictures.train.dtype != np.uint8 or pictures.train.ndim not in (3, 4):
         return pictures
-    image = require_extra("PIL.Image", "data", "scaling pictures")
     channels = pictures.train.shape[-1] if pictures.train.ndim == 4 else 1
     if channels not in (1, 3, 4):
         message = f"`data.size` must be 0 for pictures of {channels} channels, which are not scaled; got {size}."
         raise DataError(message)
+    image = require_extra("PIL.Image", "data", "scaling pictures")
     n = len(pictures.train)
     every = [*pictures.train, *pictures.test]
     opened = [image.fromarray(x.squeeze(-1) if x.ndim == 3 and x.shape[-1] == 1 else x) for x in every]
-    scaled = stack_pictures(opened, size, [""] * len(every))
+    scaled = stack_pictures([shown(picture, f"row {i}") for i, picture in enumerate(opened)], size, [""] * len(every))
     return pictures._replace(train=scaled[:n], test=scaled[n:])
 
 
@@ -140,20 +156,54 @@ def _read_arrays(path: Path) -> Pictures:
     raise DataError(message)
 
 
-def _from_folder(path: Path, size: int) -> Pictures:
+def _from_folder(path: Path, size: int, whole: bool) -> Pictures:
     """Read train/ and test/, or one folder that is split; subfolders below are classes."""
-    parts = {entry.name.lower(): entry for entry in path.iterdir() if entry.is_dir()}
-    test = next((parts[name] for name in TEST_NAMES if name in parts), None)
-    if "train" in parts and test is not None:
-        files, labels, classes = _listed(parts["train"], None)
-        test_files, test_labels, _ = _listed(test, classes)
+    parts = _parts(path)
+    if parts and whole:
+        return _all_parts(parts, path, size)
+    if parts and parts[0].name.lower() != "train":
+        names = ", ".join(part.name for part in parts)
+        message = (
+            f"`path` must hold pictures to train on, in a folder `train` or in folders of classes; {path} has {names} "
+            f"alone. To take them all the same, name the folder itself: {parts[0]}."
+        )
+        raise DataError(message)
+    if len(parts) > 1:
+        files, labels, classes = _listed(parts[0], None)
+        test_files, test_labels, _ = _listed(parts[1], classes)
         images = _opened([*files, *test_files], size)
-        names = tuple(file.relative_to(path).as_posix() for file in (*files, *test_files))
-        return Pictures(images[: len(files)], labels, images[len(files) :], test_labels, tuple(classes), None, names)
-    files, labels, classes = _listed(path, None)
-    return split_pictures(_opened(files, size), labels, len(files) * 9 // 10)._replace(
-        classes=tuple(classes), names=tuple(file.relative_to(path).as_posix() for file in files)
-    )
+        names_of_files = _names([*files, *test_files], path)
+        n = len(files)
+        return Pictures(images[:n], labels, images[n:], test_labels, tuple(classes), None, names_of_files)
+    files, labels, classes = _listed(parts[0] if parts else path, None)
+    divided = split_pictures(_opened(files, size), labels, len(files) * 9 // 10)
+    return divided._replace(classes=tuple(classes), names=_names(files, path))
+
+
+def _parts(path: Path) -> list[Path]:
+    """Return the folders train/ and test/ (val/ …), that to train on first; none of a folder that is not so divided."""
+    folders = {entry.name.lower(): entry for entry in path.iterdir() if entry.is_dir() and entry.name[0] != "."}
+    parts = [folders[name] for name in ("train", *TEST_NAMES) if name in folders]
+    alone = len(parts) == len(folders) and not any(file.suffix.lower() in SUFFIXES for file in path.iterdir())
+    return parts if alone or ("train" in folders and len(parts) > 1) else []
+
+
+def _all_parts(parts: list[Path], path: Path, size: int) -> Pictures:
+    """Return the pictures of all parts, in the place of those to train on."""
+    listed = [_listed(part, None) for part in parts]
+    files = [file for found, _, _ in listed for file in found]
+    known = sorted({name for _, _, names in listed for name in names})
+    images = _opened(files, size)
+    pictures = Pictures(images, None, images[:0], None, names=_names(files, path))
+    numbers = [[known.index(names[i]) for i in labels] for _, labels, names in listed if labels is not None]
+    if len(numbers) < len(parts):
+        return pictures
+    labels = np.array([number for part in numbers for number in part], dtype=np.int64)
+    return pictures._replace(train_labels=labels, test_labels=labels[:0], classes=tuple(known))
+
+
+def _names(files: list[Path], path: Path) -> tuple[str, ...]:
+    return tuple(file.relative_to(path).as_posix() for file in files)
 
 
 def _listed(path: Path, classes: list[str] | None) -> tuple[list[Path], np.ndarray | None, list[str]]:
@@ -181,38 +231,42 @@ def _opened(files: list[Path], size: int) -> np.ndarray:
     image = require_extra("PIL.Image", "data", "reading pictures")
     pictures = []
     for file in files:
-        try:
-            with image.open(file) as opened:
-                opened.load()
-                pictures.append(opened.copy())
-        except (OSError, ValueError, SyntaxError, image.DecompressionBombError) as error:
-            message = f"`path` must hold pictures; {file} cannot be read: {error}. Remove or replace it."
-            raise DataError(message) from error
+        with faults_of(str(file)), image.open(file) as opened:
+            pictures.append(shown(opened, str(file)))
     return stack_pictures(pictures, size, [str(file) for file in files])
 
 
 def stack_pictures(pictures: list[Any], size: int, names: list[str]) -> np.ndarray:
-    """Return PIL pictures as one array: grey if all are grey, else RGB; cut to a square of `size` if that is given."""
-    ops = require_extra("PIL.ImageOps", "data", "reading pictures")
-    mode = "L" if all(picture.mode in ("1", "L") for picture in pictures) else "RGB"
-    converted = [picture.convert(mode) for picture in pictures]
-    if size:
-        converted = [ops.fit(picture, (size, size)) for picture in converted]
-    for picture, name in zip(converted, names, strict=True):
-        if picture.size != converted[0].size:
+    """Return pictures that are `shown` as one array: grey if all are grey, else RGB; cut to a square of `size`."""
+    if not pictures:
+        message = "`path` must hold pictures; it has no rows."
+        raise DataError(message)
+    mode = "L" if all(picture.mode == "L" for picture in pictures) else "RGB"
+    arrays = [picture_values(picture, mode, (size, size) if size else None) for picture in pictures]
+    for array, name in zip(arrays, names, strict=True):
+        if array.shape != arrays[0].shape:
+            (height, width), (other_height, other_width) = arrays[0].shape[:2], array.shape[:2]
             message = (
-                f"`path` must hold pictures of one size; {names[0]} has {converted[0].size} and {name} has "
-                f"{picture.size}. Scale them: --set data.size=32."
+                f"`path` must hold pictures of one size; {names[0]} has {(width, height)} and {name} has "
+                f"{(other_width, other_height)}. Scale them: --set data.size=32."
             )
             raise DataError(message)
-    return np.stack([np.asarray(picture) for picture in converted])
+    return np.stack(arrays)
 
 
-def _from_table(path: Path, config: DataConfig) -> Pictures:
-    train, test = read_table(path, config, "image")
-    images = stack_pictures([*train.items, *(test.items if test else [])], config.size, train.names(test))
+def _from_table(path: Path, config: DataConfig, whole: bool, say_unlabelled: bool) -> Pictures:
+    if whole:
+        train, test = read_whole_table(path, config, "image", say_unlabelled), None
+    else:
+        train, test = read_table(path, config, "image", say_unlabelled)
+    names = [f"row {i} of {path}" for part in (train, test) if part for i in range(len(part.items))]
+    opened = [*train.items, *(test.items if test else [])]
+    opened = [shown(picture, name) for picture, name in zip(opened, names, strict=True)]
+    images = stack_pictures(opened, config.size, names)
     n = len(train.items)
+    if whole:
+        no_labels = None if train.labels is None else train.labels[:0]
+        return Pictures(images, train.labels, images[:0], no_labels, train.classes)
     if test is None:
         return split_pictures(images, train.labels, n * 9 // 10)._replace(classes=train.classes)
-    test_labels = match_classes(test.labels, test.classes, train.classes)
-    return Pictures(images[:n], train.labels, images[n:], test_labels, train.classes)
+    return Pictures(images[:n], train.labels, images[n:], test.labels, train.classes)

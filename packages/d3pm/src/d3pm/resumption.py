@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from d3pm.processes.base import Process
 from d3pm.spec import DataSpec
 
 __all__ = [
+    "SETTINGS",
     "check_folder",
     "check_same",
     "optimizer_tensors",
@@ -31,17 +33,33 @@ __all__ = [
 FREE = (("data", "path"), ("train", "log_every"), ("train", "checkpoint_every"), ("train", "compile"))
 # Files that the run started from: what is in them is in the checkpoint, so that they may move or go.
 ORIGINS = (("net", "path"), ("data", "tokenizer"), ("process", "embeddings"))
+SETTINGS = "config.json"  # beside the checkpoint, for readers
 LEARNED = ("bpe", "sentencepiece")  # names of methods in the place of a tokenizer's folder
 
 
 def check_folder(path: Path, resume: bool) -> None:
-    """Refuse to write over a run."""
+    """Refuse to write over a run, or over the configuration of another model."""
     if path.exists() and not resume:
         message = (
             f"`out` must be a folder without a run; {path} is the checkpoint of one. Choose another folder, or go on "
             "from there: --resume."
         )
         raise OptionError(message)
+    settings = path.parent / SETTINGS
+    if settings.is_file() and not _is_ours(settings):
+        message = (
+            f"`out` must be a folder without another model; {settings} is not of a run of d3pm train and would be "
+            "overwritten. Choose another folder."
+        )
+        raise OptionError(message)
+
+
+def _is_ours(settings: Path) -> bool:
+    try:
+        values = json.loads(settings.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(values, dict) and {"data", "process", "train"} <= set(values)
 
 
 def check_same(checkpoint: Checkpoint, config: Config, frequencies: np.ndarray, digest: str) -> None:

@@ -27,7 +27,8 @@ class DataConfig:
         integers, one stream (n,) or an example per row (n, length). Any: a Hugging Face dataset in a folder that
         `save_to_disk` wrote, or a .parquet file.
     column, label_column : str
-        Of a Hugging Face dataset; by default its only text or picture column, and `label`.
+        Of a Hugging Face dataset; by default its only text or picture column, and `label`. Labels are whole numbers
+        from 0, names, or true and false; they are checked where the net is told of them.
     size : int
         Side that pictures from files are scaled and cut to; 0 leaves them as they are.
     levels : int

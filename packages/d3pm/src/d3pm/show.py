@@ -58,6 +58,9 @@ def run_sample(
     model = load_checkpoint(checkpoint, chosen)
     generation = model.config.sample.override(**options or {})
     _check_files(model.spec, out, progress)
+    _check_apart(model.config.data.path, out, progress)
+    for path in filter(None, (out, progress)):
+        path.parent.mkdir(parents=True, exist_ok=True)
     generator = torch.Generator(chosen).manual_seed(seed)
     given, keep = _prompted(model, prompt, n, length)
     lengths = choose_lengths(model, n, length, prompt is not None, generator)
@@ -82,7 +85,7 @@ def run_sample(
 
 
 def _check_files(spec: DataSpec, out: Path | None, progress: Path | None) -> None:
-    """Refuse files that samples of such data cannot be written to, before any is drawn; make their folders."""
+    """Refuse files that samples of such data cannot be written to, before any is drawn."""
     if progress is not None and spec.modality != "image":
         message = "`progress` draws pictures; this model writes text."
         raise OptionError(message)
@@ -98,8 +101,14 @@ def _check_files(spec: DataSpec, out: Path | None, progress: Path | None) -> Non
     if out is not None and out.suffix not in ((".png", ".npz") if spec.modality == "image" else (".txt", ".npz")):
         message = f"`out` must end in .png or .npz for pictures, .txt or .npz for text; got {out}."
         raise OptionError(message)
-    for path in filter(None, (out, progress)):
-        path.parent.mkdir(parents=True, exist_ok=True)
+
+
+def _check_apart(data: str, *files: Path | None) -> None:
+    """Refuse to write over the data."""
+    for path in files:
+        if data and path is not None and path.resolve() == Path(data).resolve():
+            message = f"`out` and `progress` must be other files than the data, which {path} holds."
+            raise OptionError(message)
 
 
 def _save_progress(path: Path, spec: DataSpec, frames: list[np.ndarray]) -> None:
@@ -159,18 +168,19 @@ def run_encode(encoder: DiffusionEncoder, out: Path, data: str | None, part: str
     if out.suffix != ".npz":
         message = f"`out` must end in .npz; got {out}."
         raise OptionError(message)
-    out.parent.mkdir(parents=True, exist_ok=True)
     spec = encoder.checkpoint.spec
     config: DataConfig = encoder.checkpoint.config.data
     # The net is told no class: labels are only written.
     config = dataclasses.replace(config, conditional=False, path=config.path if data is None else data)
+    _check_apart(config.path, out)
+    out.parent.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, Any] = {}
     if part == "all" and config.path:
         examples, arrays["ids"], labels, classes = load_whole(config, spec)
         if labels is not None and classes:
             arrays["class_names"] = np.array(classes)
     else:
-        dataset = load_data(config, spec)
+        dataset = load_data(config, spec, say_unlabelled=True)
         check_fits(dataset.spec, spec)
         if part == "all":
             message = "`part` must be train or test for data that come with a library; got all."

@@ -27,6 +27,7 @@ from d3pm.metrics import Means, MetricsLog, Reporter
 from d3pm.optimization import Average, learning_rate
 from d3pm.processes.base import Process
 from d3pm.resumption import (
+    SETTINGS,
     check_folder,
     check_same,
     optimizer_tensors,
@@ -76,7 +77,7 @@ def train(
     ConfigError, DataError, CheckpointError
         If the recipe, its data or the checkpoint to resume do not fit together.
     OptionError
-        If `out` holds a run and `resume` is false.
+        If `out` holds a run and `resume` is false, or the config.json of another model.
     """
     path = Path(out) / CHECKPOINT
     check_folder(path, resume)
@@ -174,7 +175,7 @@ class _Run:
             return None
         log = MetricsLog(self.path.parent, self.step, tensorboard, report)
         settings = json.dumps(self.config.to_dict(), indent=2)
-        (self.path.parent / "config.json").write_text(settings + "\n", encoding="utf-8")
+        (self.path.parent / SETTINGS).write_text(settings + "\n", encoding="utf-8")
         return log
 
     def begin(self) -> None:

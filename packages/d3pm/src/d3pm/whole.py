@@ -17,7 +17,7 @@ from d3pm.dataset import Batch
 from d3pm.errors import DataError, NoSuchFileError
 from d3pm.pictures import Pictures, load_pictures
 from d3pm.spec import DataSpec, check_fits
-from d3pm.tables import is_table, read_table
+from d3pm.tables import is_table, read_whole_table
 
 __all__ = ["Whole", "load_whole"]
 
@@ -55,18 +55,15 @@ def load_whole(config: DataConfig, spec: DataSpec) -> Whole:
         message = f"`data` must name a file or folder; there is nothing at {path}."
         raise NoSuchFileError(message)
     if config.kind not in ("text", "tokens"):
-        return _of_pictures(load_pictures(config, whole=True), config, spec)
+        return _of_pictures(load_pictures(config, whole=True, say_unlabelled=True), config, spec)
     if path.suffix in (".npy", ".npz"):
         return _of_tokens(read_tokens(path, config), spec)
     if is_table(path):
-        train, test = read_table(path, config, "text")
-        both = train.labels is not None and (test is None or test.labels is not None)
-        labels = np.concatenate([part.labels for part in (train, test) if part is not None]) if both else None
-        texts = [*train.items, *(test.items if test else [])]
-        ids = [str(i) for i in range(len(texts))]
+        rows = read_whole_table(path, config, "text", say_unlabelled=config.lines)
+        ids = [str(i) for i in range(len(rows.items))]
         if config.lines:
-            return Whole(_examples(texts, spec, config), ids, labels, train.classes)
-        return _stream(texts, spec, config)
+            return Whole(_examples(rows.items, spec, config), ids, rows.labels, rows.classes)
+        return _stream(rows.items, spec, config)
     if path.is_dir():
         message = f"`data` must name a text file or a folder that datasets' save_to_disk wrote; {path} is a folder."
         raise DataError(message)
