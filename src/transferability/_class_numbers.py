@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from transferability._array import IntArray
-from transferability._validate import as_array, how_to_flatten
+from transferability._validate import as_array, check_labels, how_to_flatten
 from transferability.errors import LabelError, nearest_names
 
-__all__ = ["in_class_order", "name_integers", "number_classes", "place_names", "storable_labels"]
+__all__ = ["class_codes", "in_class_order", "name_integers", "number_classes", "place_names", "storable_labels"]
 
 
 def number_classes(labels: Any, argument: str = "labels") -> tuple[IntArray, tuple[str, ...] | None]:
@@ -100,6 +100,25 @@ def in_class_order(names: Iterable[str]) -> tuple[str, ...]:
     if all(len(name) < 19 and name.removeprefix("-").isdecimal() and name.isascii() for name in ordered):
         ordered.sort(key=int)
     return tuple(ordered)
+
+
+def class_codes(labels: Any, n_samples: int | None = None, argument: str = "labels") -> IntArray:
+    """Return labels of any kind as (n_samples,) int64, classes 0..K−1 in order, each with a sample, K ≥ 2.
+
+    Raises
+    ------
+    LabelError
+        For labels that name no classes, another length, or a single class.
+
+    Examples
+    --------
+    >>> class_codes(["b", "a", "b"]), class_codes([-1, 7, 7]), class_codes([True, False])
+    (array([1, 0, 1]), array([0, 1, 1]), array([1, 0]))
+    """
+    numbers, names = number_classes(labels, argument)
+    if names is None:
+        numbers, names = name_integers(numbers)
+    return check_labels(numbers, n_samples, argument, class_names=names)
 
 
 def place_names(
