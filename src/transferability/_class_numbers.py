@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from transferability._array import IntArray
-from transferability._validate import as_array, how_to_flatten
-from transferability.errors import LabelError
+from transferability._validate import as_array, check_labels, how_to_flatten
+from transferability.errors import LabelError, nearest_names
 
-__all__ = ["in_class_order", "name_integers", "number_classes"]
+__all__ = ["class_codes", "in_class_order", "name_integers", "number_classes", "place_names", "storable_labels"]
 
 
 def number_classes(labels: Any, argument: str = "labels") -> tuple[IntArray, tuple[str, ...] | None]:
@@ -100,6 +100,72 @@ def in_class_order(names: Iterable[str]) -> tuple[str, ...]:
     if all(len(name) < 19 and name.removeprefix("-").isdecimal() and name.isascii() for name in ordered):
         ordered.sort(key=int)
     return tuple(ordered)
+
+
+def class_codes(labels: Any, n_samples: int | None = None, argument: str = "labels") -> IntArray:
+    """Return labels of any kind as (n_samples,) int64, classes 0..K−1 in order, each with a sample, K ≥ 2.
+
+    Raises
+    ------
+    LabelError
+        For labels that name no classes, another length, or a single class.
+
+    Examples
+    --------
+    >>> class_codes(["b", "a", "b"]), class_codes([-1, 7, 7]), class_codes([True, False])
+    (array([1, 0, 1]), array([0, 1, 1]), array([1, 0]))
+    """
+    numbers, names = number_classes(labels, argument)
+    if names is None:
+        numbers, names = name_integers(numbers)
+    return check_labels(numbers, n_samples, argument, class_names=names)
+
+
+def place_names(
+    numbers: IntArray, found: tuple[str, ...], given: Sequence[Any] | None, argument: str
+) -> tuple[IntArray, Sequence[Any]]:
+    """Return labels that were names as places in the class names given, and these; without any, as they are.
+
+    Booleans beside other names are places too: False is 0.
+
+    Raises
+    ------
+    LabelError
+        For a label that is not among the class names.
+    """
+    if given is None:
+        return numbers, found
+    place = {str(name): number for number, name in enumerate(given)}
+    if not set(found) - {"False", "True"} and not set(found) & set(place):
+        return numbers, given
+    unknown = [name for name in found if name not in place]
+    if unknown:
+        message = (
+            f"`{argument}` must be among the class names; {unknown[0]!r} is not. {nearest_names(unknown[0], place)}"
+        )
+        raise LabelError(message)
+    return np.array([place[name] for name in found], dtype=np.int64)[numbers], given
+
+
+def storable_labels(
+    labels: Any, class_names: Sequence[str] | None, n_rows: int
+) -> tuple[npt.NDArray[Any], Sequence[str] | None]:
+    """Return labels as an array without texts, which need not be numbered from 0, and the names of the classes.
+
+    Raises
+    ------
+    LabelError
+        If there are more or fewer than rows, or labels that are neither numbers nor names.
+    """
+    array = as_array(labels, "labels", LabelError)
+    if array.dtype.kind not in "iufb":
+        array, names = number_classes(labels)
+        if names is not None:
+            array, class_names = place_names(array, names, class_names, "labels")
+    if array.ndim == 0 or len(array) != n_rows:
+        message = f"`labels` must have one entry per row of the features; got shape {array.shape} for {n_rows} rows."
+        raise LabelError(message)
+    return np.ascontiguousarray(array), class_names
 
 
 def _of_one_kind(values: list[Any], argument: str) -> npt.NDArray[Any]:

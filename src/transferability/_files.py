@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from transferability._archives import read_npz
 from transferability._array import FloatArray, IntArray
+from transferability._class_numbers import storable_labels
 from transferability._tensors import Arrays, read_tensors, write_tensors
 from transferability._validate import check_features, check_targets
 from transferability._writing import output_errors
@@ -164,8 +165,8 @@ def write_features(
         Folders that are missing are made.
     features : array of shape (n_samples, n_features)
         Real, finite.
-    labels : array of int of shape (n_samples,), optional
-        Classes.
+    labels : array of shape (n_samples,), optional
+        Classes: numbers, or names, which are written as numbers and `class_names`.
     class_names : sequence of str, optional
         One per class.
     ids : sequence of str of shape (n_samples,), optional
@@ -184,6 +185,8 @@ def write_features(
         If the suffix is another.
     FeatureError
         If the features are not a finite 2-D array, or the targets do not fit them.
+    LabelError
+        If there are more or fewer labels than rows, or labels that are neither numbers nor names.
     OutputError
         If the file cannot be written.
     """
@@ -191,7 +194,7 @@ def write_features(
     checked = np.ascontiguousarray(check_features(features))
     arrays: Arrays = {"features": checked}
     if labels is not None:
-        arrays["labels"] = np.ascontiguousarray(labels)
+        arrays["labels"], class_names = storable_labels(labels, class_names, len(checked))
     if targets is not None:
         arrays["targets"] = check_targets(targets, len(checked), "targets")
     texts = {

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from transferability._array import FloatArray, IntArray
-from transferability._class_numbers import name_integers, number_classes
+from transferability._class_numbers import name_integers, number_classes, place_names
 from transferability._validate import check_features, check_labels
-from transferability.errors import LabelError, TaskError, nearest_names
+from transferability.errors import LabelError, TaskError
 
 __all__ = ["Task"]
 
@@ -70,7 +70,7 @@ class Task:
             if found_names is None and class_names is None:
                 numbers, class_names = name_integers(numbers)
             if found_names is not None:
-                numbers, class_names = _by_names(numbers, found_names, class_names, argument)
+                numbers, class_names = place_names(numbers, found_names, class_names, argument)
             checked_labels = check_labels(numbers, len(checked), argument, class_names=class_names)
         object.__setattr__(self, "labels", checked_labels)
         object.__setattr__(self, "name", str(name))
@@ -150,21 +150,3 @@ class Task:
         if labels is not None and self.class_names is None:  # numbered anew, classes would change without a word
             labels = check_labels(labels, len(labels), f"labels of task {self.name!r}")
         return Task(self.features[rows], labels, self.name, self.class_names)
-
-
-def _by_names(
-    numbers: IntArray, found: tuple[str, ...], given: Sequence[Any] | None, argument: str
-) -> tuple[IntArray, Sequence[Any]]:
-    """Return labels that were names as places in the class names given, and these; without any, as they are."""
-    if given is None:
-        return numbers, found
-    place = {str(name): number for number, name in enumerate(given)}
-    if not set(found) - {"False", "True"} and not set(found) & set(place):
-        return numbers, given
-    unknown = [name for name in found if name not in place]
-    if unknown:
-        message = (
-            f"`{argument}` must be among the class names; {unknown[0]!r} is not. {nearest_names(unknown[0], place)}"
-        )
-        raise LabelError(message)
-    return np.array([place[name] for name in found], dtype=np.int64)[numbers], given

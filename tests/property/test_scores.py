@@ -333,19 +333,53 @@ def test_hostile_features_give_a_number_or_a_sentence(name: str, case: str) -> N
 
 
 @pytest.mark.parametrize("name", ON_SAMPLES)
-@pytest.mark.parametrize("labels", ["gap", "one class", "short", "float", "negative"])
+@pytest.mark.parametrize("labels", ["one class", "short", "float", "missing", "mixed"])
 def test_bad_labels_are_refused(name: str, labels: str) -> None:
     inputs = problem(8)
     good = inputs.labels
     bad = {
-        "gap": np.where(good == 1, 3, good),
         "one class": np.zeros_like(good),
         "short": good[:-1],
         "float": good + 0.5,
-        "negative": good - 1,
+        "missing": np.array([None, *map(str, good[1:])], dtype=object),
+        "mixed": ["a", *good[1:].tolist()],
     }[labels]
     with pytest.raises(ValueError, match=r"`labels`|labels of task"):
         scores.compute(name, replace(inputs, labels=bad))
+
+
+CODINGS = {
+    "gap": lambda codes: np.where(codes > 0, codes + 2, codes),
+    "negative": lambda codes: codes - 1,
+    "whole floats": lambda codes: codes.astype(float),
+    "strings": lambda codes: np.array(list("abcdefgh"))[codes],
+    "objects": lambda codes: np.array(list("abcdefgh"), dtype=object)[codes],
+    "list": lambda codes: ["abcdefgh"[code] for code in codes],
+    "a column": lambda codes: codes[:, None],
+}
+
+
+@pytest.mark.parametrize("name", ON_SAMPLES)
+@pytest.mark.parametrize("coding", list(CODINGS))
+def test_labels_of_any_kind_give_the_same_number(name: str, coding: str) -> None:
+    inputs = problem(8)
+    labels = CODINGS[coding](inputs.labels)
+    if name == "emms":
+        with pytest.raises(ValueError, match="`labels` must"):  # they count the rows of the label embeddings
+            scores.compute(name, replace(inputs, labels=labels))
+        return
+    wanted = float(scores.compute(name, inputs))
+    assert float(scores.compute(name, replace(inputs, labels=labels))) == wanted
+
+
+def test_booleans_are_two_classes() -> None:
+    inputs = problem(8)
+    for name in ON_SAMPLES:
+        codes = (inputs.labels > 0).astype(int)
+        one = replace(inputs, labels=codes, label_embeddings=np.eye(2))
+        other = replace(one, labels=codes.astype(bool))
+        if name != "emms":
+            assert float(scores.compute(name, one)) == float(scores.compute(name, other)), name
 
 
 @pytest.mark.parametrize("name", ON_ARRAYS)

@@ -70,22 +70,26 @@ def score(
 
     The file holds features and labels and, for LEEP, NCE and two of PACTran's, source_probabilities; for EMMS,
     label_embeddings. With targets in place of labels (numbers to predict, or 0 and 1 for each of several labels), the
-    scores that take targets are computed. Without both, pseudo-labels are taken from the relatedness to --source.
+    scores that take targets are computed. Without both, pseudo-labels are taken from the relatedness to --source, and
+    without that the scores that need no labels are computed: energy.
 
     Example: transferability score photos.npz --score logme --score h_score
     """
     from transferability._files import read_arrays, read_features
     from transferability.scores import ScoreInputs, available, compute_many
 
+    names = score or ["all"]
+
     path = _feature_file([*(data or ()), *(() if features is None else [features])], "features")
     target = read_features(path)
     reference = None if source is None else read_features(_feature_file([source], "source")).task()
-    pseudo = unlabelled or (target.labels is None and target.targets is None)
+    bare = unlabelled or (target.labels is None and target.targets is None)
+    pseudo = bare and _need_labels(names, all_of_them=reference is None)
     arrays = read_arrays(path)
     inputs = ScoreInputs(
         features=target.features,
-        labels=_guess(target, reference, settings.seed) if pseudo else target.labels,
-        targets=target.targets,
+        labels=_guess(target, reference, settings.seed) if pseudo else None if bare else target.labels,
+        targets=None if bare else target.targets,
         source_probabilities=arrays.get("source_probabilities"),
         label_embeddings=arrays.get("label_embeddings"),
         reference=reference,
@@ -93,13 +97,12 @@ def score(
         pseudo_labels=pseudo,
         seed=settings.seed,
     )
-    names = score or ["all"]
     results, skipped = compute_many(names, inputs)
 
     if json:
         described = [{**result.to_dict(), "name": name} for name, result in results.items()]
         head = {"schema_version": SCHEMA_VERSION, "features": str(path), "pseudo_labels": pseudo}
-        head["targets"] = inputs.labels is None
+        head["targets"] = inputs.labels is None and inputs.targets is not None
         shape = {"n_samples": len(target), "n_features": target.features.shape[1]}
         print_json({**head, **shape, "scores": described, "skipped": skipped})
     elif results:
@@ -115,12 +118,24 @@ def score(
         reasons.setdefault(available()[name].missing(inputs) or reason, []).append(name)
     for reason, left_out in reasons.items():
         notice(f"skipped {', '.join(left_out)}: {reason.rstrip('.')}.")
+    if skipped and bare and not pseudo:
+        notice("pseudo-labels are taken from labelled features of the same encoder: --source FILE.")
     # A score that nobody asked for by name, and whose inputs are not there, is no failure.
     failed = [name for name in skipped if name in names or available()[name].missing(inputs) is None]
     if not results:
         raise typer.Exit(EXIT_FAILED)
     if failed:
         raise typer.Exit(EXIT_PARTIAL)
+
+
+def _need_labels(names: list[str], *, all_of_them: bool) -> bool:
+    """Return whether any of these scores, or all of them, need labels; "all" asks for whatever can be computed."""
+    from transferability.scores import available
+
+    if "all" in names:
+        return not all_of_them
+    needs = ["labels" in available()[name].needs for name in names if name in available()]
+    return bool(needs) and (all if all_of_them else any)(needs)
 
 
 def _feature_file(given: list[str], argument: str) -> Path:

@@ -66,8 +66,8 @@ class Table(Protocol):
     def values(self, column: str) -> list[Any]:
         """Return one column as a whole."""
 
-    def first_missing(self, column: str, *, or_empty: bool) -> int | None:
-        """Return the first row that holds nothing, or an empty text where that counts; None if there is no such row."""
+    def first_missing(self, column: str) -> int | None:
+        """Return the first row that holds nothing, or a blank text; None if there is no such row."""
 
     def class_names(self, column: str) -> Sequence[str] | None:
         """Return what the format itself says the integers in a column, or in its lists, mean."""
@@ -102,7 +102,7 @@ def from_columns(name: str, table: Table, roles: Roles, notes: tuple[str, ...] =
         return _word_data(name, table, roles, notes)
     items = roles.text or roles.image
     for column in items:
-        row = table.first_missing(column, or_empty=bool(roles.image) or len(items) == 2)
+        row = table.first_missing(column)
         if row is not None:
             kind = "image" if roles.image else "text"
             message = f"row {table.numbers[row]} of {table.source} has no {kind} in column {column!r}. "

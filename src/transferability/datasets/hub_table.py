@@ -128,9 +128,9 @@ class HubTable:
             values += chunk.to_pylist()
         return values
 
-    def first_missing(self, column: str, *, or_empty: bool) -> int | None:
-        """Return the first row that holds nothing."""
-        return first_missing(self._chunks(column), or_empty=or_empty)
+    def first_missing(self, column: str) -> int | None:
+        """Return the first row that holds nothing, or a blank text."""
+        return first_missing(self._chunks(column))
 
     def class_names(self, column: str) -> Sequence[str] | None:
         """Return what integers mean."""

@@ -197,7 +197,16 @@ def _reader_of(items: Sequence[Any], name: str) -> tuple[str, _TextItems | _Pict
         raise DatasetError(message)
     if kinds[0] == "picture":
         return "image", _Pictures(tuple(items))
-    return "text", _TextItems(tuple(tuple(item) if kinds[0] == "pair" else item for item in items))
+    texts = tuple(tuple(item) if kinds[0] == "pair" else item for item in items)
+    blank = next((row for row, item in enumerate(items) if _is_blank(item)), None)
+    if blank is not None:
+        message = f"item {blank} of data {name!r} has no text: it is {items[blank]!r:.100}. Fill it or leave it out."
+        raise DatasetError(message)
+    return "text", _TextItems(texts)
+
+
+def _is_blank(item: Any) -> bool:
+    return any(not text.strip() for text in ((item,) if isinstance(item, str) else item))
 
 
 def _kind_of(item: Any) -> str:

@@ -43,6 +43,8 @@ from transferability.errors import (
 
 __all__ = ["ArrowTable", "first_missing", "load_conll", "load_csv", "load_parquet"]
 
+_ROWS_AT_ONCE = 1 << 14  # whose texts are trimmed in a copy
+
 
 def load_csv(spec: str) -> Dataset:
     """Return the rows of a CSV file in UTF-8 with a header line; `.tsv` is separated by tabs."""
@@ -127,9 +129,9 @@ class ArrowTable:
         values: list[Any] = self.table[column].to_pylist()
         return values
 
-    def first_missing(self, column: str, *, or_empty: bool) -> int | None:
-        """Return the first row that holds nothing."""
-        return first_missing(self.table[column].chunks, or_empty=or_empty)
+    def first_missing(self, column: str) -> int | None:
+        """Return the first row that holds nothing, or a blank text."""
+        return first_missing(self.table[column].chunks)
 
     def class_names(self, column: str) -> None:
         """Files say nothing about what integers mean."""
@@ -143,20 +145,39 @@ class _ArrowCells:
         return self.column[row].as_py()
 
 
-def first_missing(chunks: Iterable[Any], *, or_empty: bool) -> int | None:
-    """Return the first row of Arrow arrays, one behind the other, that is null, or an empty text where that counts."""
-    from pyarrow import compute, types
+def first_missing(chunks: Iterable[Any]) -> int | None:
+    """Return the first row of Arrow arrays, one behind the other, that is null, not a number, or a blank text.
+
+    A CSV file knows no null, so a text without anything but spaces counts as none in every format.
+    """
+    from pyarrow import compute
 
     start = 0
     for chunk in chunks:
-        missing = compute.is_null(chunk)
-        if or_empty and (types.is_string(chunk.type) or types.is_large_string(chunk.type)):
-            missing = compute.or_kleene(missing, compute.equal(chunk, ""))
-        row = compute.index(missing, True).as_py()
-        if row >= 0:
-            return start + int(row)
-        start += len(chunk)
+        for part in (chunk.slice(first, _ROWS_AT_ONCE) for first in range(0, len(chunk), _ROWS_AT_ONCE)):
+            missing = compute.is_null(part, nan_is_null=True)
+            texts = _texts(part)
+            if texts is not None:
+                missing = compute.or_kleene(missing, compute.equal(compute.utf8_trim_whitespace(texts), ""))
+            row = compute.index(missing, True).as_py()
+            if row >= 0:
+                return start + int(row)
+            start += len(part)
     return None
+
+
+def _texts(array: Any) -> Any | None:
+    """Return an Arrow array as texts that Arrow can trim; None where it holds something else."""
+    import pyarrow as pa
+    from pyarrow import types
+
+    if isinstance(array, pa.ExtensionArray):
+        array = array.storage
+    if types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    if types.is_string_view(array.type):
+        array = array.cast(pa.large_string())
+    return array if types.is_string(array.type) or types.is_large_string(array.type) else None
 
 
 def _parse(spec: str, prefix: str) -> tuple[Path, Roles, str]:

@@ -16,7 +16,7 @@ from transferability._files import Features, read_features
 from transferability._validate import check_features
 from transferability.encoders.base import Identity
 from transferability.encoders.family import Family
-from transferability.errors import DatasetError, EncoderError, FeatureError, LabelError
+from transferability.errors import DatasetError, EncoderError, FeatureError
 
 __all__ = ["FAMILY", "FeatureArrays", "FeatureFiles", "load"]
 
@@ -60,10 +60,8 @@ class FeatureFiles:
         """Return the file of a data set."""
         return Path(self._pattern.replace("{data}", data)).expanduser()
 
-    def lookup(
-        self, data: str, ids: npt.NDArray[np.str_], rows: IntArray, n_all: int, labels: IntArray | None
-    ) -> Features:
-        """Return the features of the rows of a data set.
+    def lookup(self, data: str, ids: npt.NDArray[np.str_], rows: IntArray, n_all: int) -> Features:
+        """Return the features of the rows of a data set, with labels and class names as the file has them.
 
         Parameters
         ----------
@@ -75,8 +73,6 @@ class FeatureFiles:
             Their positions in the whole data set. A file without `ids` must have `n_all` rows, in the same order.
         n_all : int
             Number of rows of the whole data set.
-        labels : array of int of shape (n,), or None
-            Checked against those of the file, if both are there.
 
         Raises
         ------
@@ -84,8 +80,6 @@ class FeatureFiles:
             If there is no file for these data.
         FeatureError
             If rows are missing, or the number of rows differs.
-        LabelError
-            If labels differ.
         FileDamagedError
             If the file cannot be read.
         """
@@ -100,12 +94,7 @@ class FeatureFiles:
             message = f"{path} must have one row for each of data {data!r}; it has {len(table)} for {n_all} rows. "
             message += "Add `ids` to say which rows it has."
             raise FeatureError(message)
-        known = table.labels[where] if table.labels is not None else None
-        if known is not None and labels is not None and not np.array_equal(known, labels):
-            row = int(np.argmax(known != labels)) if known.dtype.kind in "iu" else 0
-            message = f"labels of {path} and of data {data!r} must agree; row {str(ids[row])!r} has "
-            message += f"{known[row]} there and {labels[row]} here. The file belongs to other data or another order."
-            raise LabelError(message)
+        known = None if table.labels is None else table.labels[where]
         return Features(table.features[_in_one_piece(where)], known, table.class_names, ids, data)
 
 
@@ -138,9 +127,7 @@ class FeatureArrays(FeatureFiles):
         hashes = {str(data or ""): hashlib.sha256(each.tobytes()).hexdigest() for data, each in self._arrays.items()}
         return {"source": "arrays", "arrays": hashes}
 
-    def lookup(
-        self, data: str, ids: npt.NDArray[np.str_], rows: IntArray, n_all: int, labels: IntArray | None
-    ) -> Features:
+    def lookup(self, data: str, ids: npt.NDArray[np.str_], rows: IntArray, n_all: int) -> Features:
         """Return the features of the rows of a data set; see `FeatureFiles.lookup`.
 
         Raises

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from transferability._array import IntArray, as_numpy
+from transferability._class_numbers import class_codes
 from transferability._validate import check_labels
 from transferability.errors import LabelError
 from transferability.scores._labelled import LabelledFeatures
@@ -40,8 +41,8 @@ class ScoreInputs:
     ----------
     features : array of shape (n_samples, n_features), optional
         Of the target.
-    labels : array of int of shape (n_samples,), optional
-        Of the target; or pseudo-labels.
+    labels : array of shape (n_samples,), optional
+        Classes of the target, of any kind: integers, whole floats, booleans or strings; or pseudo-labels.
     source_probabilities : array of shape (n_samples, n_source_classes), optional
         Class probabilities of the encoder's own classifier on the target samples.
     reference : Task, optional
@@ -55,7 +56,7 @@ class ScoreInputs:
     targets : array of shape (n_samples,) or (n_samples, n_outputs), optional
         Numbers to predict, or 0 and 1 for each of several labels; used where there are no `labels`.
     label_embeddings : array of shape (n_classes, n_dims) or (n_models, n_classes, n_dims), optional
-        Embeddings of the class names by one or several language models, for EMMS.
+        Embeddings of the class names by one or several language models, for EMMS; labels are then classes 0..K−1.
     layers : sequence of arrays of shape (n_samples, width), optional
         Features of the encoder's layers on the target samples, from input to output, the last ones included.
     """
@@ -92,13 +93,21 @@ class ScoreInputs:
 
     @property
     def present_classes(self) -> IntArray:
-        """Number of each class of `checked_labels` in `labels`: of pseudo-labels, classes without one are left out."""
+        """Number of each class of `checked_labels` in `labels`: of pseudo-labels, classes without one are left out.
+
+        Raises
+        ------
+        LabelError
+            If labels are no class numbers 0..K−1, each with a sample.
+        """
+        if not self.pseudo_labels:
+            check_labels(self.labels)
         return self._present_labels[0]
 
     @cached_property
     def _present_labels(self) -> tuple[IntArray, IntArray]:
         if not self.pseudo_labels:
-            checked = check_labels(self.labels)
+            checked = class_codes(self.labels)
             return np.arange(int(checked.max()) + 1), checked
         present, renumbered = np.unique(np.asarray(self.labels), return_inverse=True)
         if len(present) < 2:

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from transferability._array import Array, IntArray, Namespace
-from transferability._validate import check_labels
+from transferability._class_numbers import class_codes
 from transferability.scores._discriminant import Discriminant, fit_discriminant
 from transferability.scores._principal import PrincipalAxes
 from transferability.statistics._inputs import as_features, row_blocks
@@ -31,7 +31,7 @@ class LabelledFeatures:
     Raises
     ------
     FeatureError, LabelError
-        As `as_features` and `check_labels`.
+        As `as_features` and `class_codes`.
     """
 
     array: Array
@@ -40,7 +40,7 @@ class LabelledFeatures:
 
     def __init__(self, features: Any, labels: Any) -> None:
         self.array, self.xp = as_features(features)
-        self.labels = check_labels(labels, self.array.shape[0])
+        self.labels = class_codes(labels, self.array.shape[0])
 
     @property
     def n_samples(self) -> int:

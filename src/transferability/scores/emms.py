@@ -17,7 +17,7 @@ import array_api_compat
 import numpy as np
 
 from transferability._array import Array, FloatArray, IntArray, Namespace, as_numpy
-from transferability._validate import as_array, check_magnitude, check_targets
+from transferability._validate import as_array, check_labels, check_magnitude, check_targets
 from transferability.errors import LabelError
 from transferability.scores._info import ScoreInfo, ScoreInputs
 from transferability.scores._labelled import LabelledFeatures
@@ -100,7 +100,7 @@ def emms(features: Any, labels: Any, label_embeddings: Any = None) -> EmmsResult
     """
     if label_embeddings is None:
         return _of_targets(features, labels)
-    data = LabelledFeatures(features, labels)
+    data = LabelledFeatures(features, check_labels(labels))  # class numbers: they count the rows of the embeddings
     return _of_classes(data, _as_embeddings(label_embeddings, np.arange(data.n_classes)))
 
 

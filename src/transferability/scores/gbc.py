@@ -55,8 +55,8 @@ def gbc(features: Any, labels: Any, *, covariance: str = "spherical", n_componen
     ----------
     features : array of shape (n_samples, n_features)
         Real, finite, of any library that follows the array API standard; the work stays on its device.
-    labels : array of int of shape (n_samples,)
-        Classes 0..K−1, each with a sample.
+    labels : array of shape (n_samples,)
+        Classes: integers, whole floats, booleans or strings.
     covariance : {"spherical", "diagonal"}, default="spherical"
         Of each class: one variance, or one for each component.
     n_components : int, default=64

@@ -57,8 +57,8 @@ def h_score(features: Any, labels: Any, *, shrinkage: str | None = None) -> HSco
     ----------
     features : array of shape (n_samples, n_features)
         Real, finite, of any library that follows the array API standard; the work stays on its device.
-    labels : array of int of shape (n_samples,)
-        Classes 0..K−1, each with a sample.
+    labels : array of shape (n_samples,)
+        Classes: integers, whole floats, booleans or strings.
     shrinkage : {None, "ledoit-wolf"}, default=None
         With Ledoit–Wolf shrinkage of the covariance the score is a different number by design [2]_, of use where there
         are few samples: the plain score is K − 1 for **any** features in general position once n ≤ d, and says nothing.

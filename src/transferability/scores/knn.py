@@ -12,7 +12,7 @@ import array_api_compat
 import numpy as np
 
 from transferability._array import Array, BoolArray, FloatArray, IntArray, Namespace, as_numpy
-from transferability._validate import check_labels
+from transferability._class_numbers import class_codes
 from transferability.errors import OptionError
 from transferability.scores._info import ScoreInfo, ScoreInputs
 from transferability.scores._result import ScoreResult
@@ -45,8 +45,8 @@ def knn(features: Any, labels: Any, *, n_neighbors: int = 3) -> KnnResult:
     ----------
     features : array of shape (n_samples, n_features)
         Real, finite, of any library that follows the array API standard; the work stays on its device.
-    labels : array of int of shape (n_samples,)
-        Classes 0..K−1, each with a sample.
+    labels : array of shape (n_samples,)
+        Classes: integers, whole floats, booleans or strings.
     n_neighbors : int, default=3
         How many vote; between 1 and n_samples − 1.
 
@@ -76,7 +76,7 @@ def knn(features: Any, labels: Any, *, n_neighbors: int = 3) -> KnnResult:
     0.5
     """
     array, xp = as_features(features)
-    checked = check_labels(labels, array.shape[0])
+    checked = class_codes(labels, array.shape[0])
     n = array.shape[0]
     if isinstance(n_neighbors, bool) or not isinstance(n_neighbors, (int, np.integer)) or not 1 <= n_neighbors < n:
         message = (

@@ -49,8 +49,8 @@ def lda(features: Any, labels: Any, *, covariance: str = "within") -> LdaResult:
     ----------
     features : array of shape (n_samples, n_features)
         Real, finite, of any library that follows the array API standard; the work stays on its device.
-    labels : array of int of shape (n_samples,)
-        Classes 0..K−1, each with a sample.
+    labels : array of shape (n_samples,)
+        Classes: integers, whole floats, booleans or strings.
     covariance : {"within", "identity"}, default="within"
         "identity": a softmax of the negative half squared distances to the class means and log priors, which is what
         the authors' code computes. It depends on the scale of the features, and does not saturate for n ≤ d.

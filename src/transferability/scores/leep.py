@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import array_api_compat
 
 from transferability._array import Array, IntArray, Namespace
-from transferability._validate import check_labels
+from transferability._class_numbers import class_codes
 from transferability.scores._info import ScoreInfo, ScoreInputs
 from transferability.scores._probabilities import as_probabilities
 from transferability.scores._result import ScoreResult
@@ -42,8 +42,8 @@ def leep(source_probabilities: Any, labels: Any) -> LeepResult:
     source_probabilities : array of shape (n_samples, n_source_classes)
         Softmax output of the source classifier on the target samples, of any library that follows the array API
         standard; the work stays on its device.
-    labels : array of int of shape (n_samples,)
-        Target classes 0..K−1, each with a sample.
+    labels : array of shape (n_samples,)
+        Target classes: integers, whole floats, booleans or strings.
 
     Returns
     -------
@@ -72,7 +72,7 @@ def leep(source_probabilities: Any, labels: Any) -> LeepResult:
     -0.3426
     """
     array, xp = as_probabilities(source_probabilities)
-    return LeepResult(expected_empirical_log(xp, array, check_labels(labels, array.shape[0])))
+    return LeepResult(expected_empirical_log(xp, array, class_codes(labels, array.shape[0])))
 
 
 def expected_empirical_log(xp: Namespace, probabilities: Array, labels: IntArray) -> float:

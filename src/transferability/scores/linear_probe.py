@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from transferability._validate import check_labels, check_positive
+from transferability._class_numbers import class_codes
+from transferability._validate import check_positive
 from transferability.errors import OptionError
 from transferability.scores._folds import stratified_folds
 from transferability.scores._info import ScoreInfo, ScoreInputs
@@ -52,8 +53,8 @@ def linear_probe(
     ----------
     features : array of shape (n_samples, n_features)
         Real, finite.
-    labels : array of int of shape (n_samples,)
-        Classes 0..K−1, each with a sample.
+    labels : array of shape (n_samples,)
+        Classes: integers, whole floats, booleans or strings.
     n_folds : int, default=5
         Parts, drawn class by class; between 2 and n_samples.
     strength : float, optional
@@ -85,7 +86,7 @@ def linear_probe(
     1.0
     """
     array = host_features(features)
-    checked = check_labels(labels, len(array))
+    checked = class_codes(labels, len(array))
     strength = None if strength is None else check_positive(strength, "strength")
     if isinstance(n_folds, bool) or not isinstance(n_folds, (int, np.integer)) or not 2 <= n_folds <= len(array):
         message = f"`n_folds` must be an integer from 2 to {len(array)}, the number of samples; got {n_folds!r}."

@@ -63,7 +63,8 @@ def logme(features: Any, labels: Any, *, regression: bool = False) -> LogMEResul
     features : array of shape (n_samples, n_features)
         Real, finite, of any library that follows the array API standard; the work stays on its device.
     labels : array of shape (n_samples,) or (n_samples, n_targets)
-        Classes 0..K−1; or, for several labels per sample, a 0/1 indicator of shape (n_samples, n_labels).
+        Classes: integers, whole floats, booleans or strings; or, for several labels per sample, a 0/1 indicator of
+        shape (n_samples, n_labels).
     regression : bool, default=False
         Take `labels` as real targets, one column each.
 

@@ -53,8 +53,8 @@ def n_leep(features: Any, labels: Any, *, n_components: int | None = None, seed:
     ----------
     features : array of shape (n_samples, n_features)
         Real, finite.
-    labels : array of int of shape (n_samples,)
-        Classes 0..K−1, each with a sample.
+    labels : array of shape (n_samples,)
+        Classes: integers, whole floats, booleans or strings.
     n_components : int, optional
         Components of the mixture. Default: five per class, but at least ten samples for each where that leaves one per
         class.

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from transferability._array import as_numpy
-from transferability._validate import check_labels
+from transferability._class_numbers import class_codes
 from transferability.errors import LabelError
 from transferability.scores._info import ScoreInfo, ScoreInputs
 from transferability.scores._result import ScoreResult
@@ -41,8 +41,8 @@ def nce(source_labels: Any, labels: Any) -> NceResult:
     ----------
     source_labels : array of int of shape (n_samples,)
         Source class of each target sample, in practice the arg max of the source classifier's output. Any integers.
-    labels : array of int of shape (n_samples,)
-        Target classes 0..K−1, each with a sample.
+    labels : array of shape (n_samples,)
+        Target classes: integers, whole floats, booleans or strings.
 
     Returns
     -------
@@ -68,7 +68,7 @@ def nce(source_labels: Any, labels: Any) -> NceResult:
     >>> round(float(nce([5, 5, 7, 7], [0, 1, 2, 2])), 4)
     -0.3466
     """
-    checked = check_labels(labels)
+    checked = class_codes(labels)
     source = as_numpy(source_labels)
     if source.ndim != 1 or source.dtype.kind not in "iu" or len(source) != len(checked):
         message = (

@@ -70,8 +70,8 @@ def ncti(features: Any, labels: Any) -> NctiResult:
     features : array of shape (n_samples, n_features)
         Real, finite, of any library that follows the array API standard; principal components are computed on its
         device, the rest on the host.
-    labels : array of int of shape (n_samples,)
-        Classes 0..K−1, each with a sample.
+    labels : array of shape (n_samples,)
+        Classes: integers, whole floats, booleans or strings.
 
     Returns
     -------

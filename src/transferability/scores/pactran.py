@@ -17,7 +17,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from transferability._array import FloatArray, IntArray
-from transferability._validate import check_choice, check_labels, check_positive
+from transferability._class_numbers import class_codes
+from transferability._validate import check_choice, check_positive
 from transferability.errors import OptionError
 from transferability.scores._info import ScoreInfo, ScoreInputs
 from transferability.scores._probabilities import as_probabilities
@@ -107,8 +108,8 @@ def pactran(
     features : array of shape (n_samples, n_features)
         For `prior="gaussian"`: features. For "dirichlet" and "gamma": source probabilities, of shape
         (n_samples, n_source_classes), as for `leep`.
-    labels : array of int of shape (n_samples,)
-        Target classes 0..K−1, each with a sample.
+    labels : array of shape (n_samples,)
+        Target classes: integers, whole floats, booleans or strings.
     prior : {"gaussian", "dirichlet", "gamma"}, default="gaussian"
     preset : {"pactran", "task-relatedness"}, default="pactran"
         Gaussian only: β and σ₀² from N and D. "pactran": σ₀² = 100 / D, β σ₀² = 10 N, the PACTran paper's choice for
@@ -164,7 +165,7 @@ def pactran(
     if prior == "gaussian":
         check_choice(preset, ["pactran", "task-relatedness"], "preset")
         array = host_features(features)
-        checked = check_labels(labels, len(array))
+        checked = class_codes(labels, len(array))
         variance, weight = _parameters(preset, beta, prior_variance, *array.shape)
         return _gaussian(array, checked, weight, variance, int(max_iterations))
     if beta is not None or prior_variance is not None:
@@ -172,7 +173,7 @@ def pactran(
         raise OptionError(message)
     alpha = check_positive(alpha, "alpha")
     probabilities, xp = as_probabilities(features, "features (source probabilities)")
-    checked = check_labels(labels, probabilities.shape[0])
+    checked = class_codes(labels, probabilities.shape[0])
     if prior == "dirichlet":
         found = dirichlet_value(xp, probabilities, checked, alpha, int(max_iterations))
         return PactranDirichletResult(found.value, converged=found.converged, iterations=found.iterations)

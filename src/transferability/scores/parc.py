@@ -65,7 +65,7 @@ def parc(
         Real, finite, of any library that follows the array API standard; products are formed on its device, ranks on
         the host.
     labels : array of shape (n_samples,) or (n_samples, n_labels)
-        Classes 0..K−1; or, for several labels per sample, a 0/1 indicator.
+        Classes: integers, whole floats, booleans or strings; or, for several labels per sample, a 0/1 indicator.
     n_components : int, default=32
         Principal components to correlate over; fewer where the features have no more.
     max_samples : int, default=2000

@@ -23,7 +23,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from transferability._array import FloatArray, IntArray
-from transferability._validate import check_labels, check_positive
+from transferability._class_numbers import class_codes
+from transferability._validate import check_positive
 from transferability.errors import FeatureError, OptionError
 from transferability.scores._info import ScoreInfo, ScoreInputs
 from transferability.scores._result import ScoreResult
@@ -70,8 +71,8 @@ def ridge_all_layers(
     ----------
     layers : sequence of arrays of shape (n_samples, d_l)
         What each layer of one encoder gives for the same samples, averaged over positions. Real, finite.
-    labels : array of int of shape (n_samples,)
-        Classes 0..K−1, each with a sample.
+    labels : array of shape (n_samples,)
+        Classes: integers, whole floats, booleans or strings.
     max_samples : int, default=4000
         More samples are represented by that many, drawn without replacement.
     seed : int, default=0
@@ -114,7 +115,7 @@ def ridge_all_layers(
     if not len(layers):
         message = "`layers` must hold one array or more; got none."
         raise FeatureError(message)
-    classes = check_labels(labels, len(host_features(layers[0], "layers[0]")))
+    classes = class_codes(labels, len(host_features(layers[0], "layers[0]")))
     rows = np.arange(len(classes))
     notes: tuple[str, ...] = ()
     if len(classes) > max_samples:

@@ -51,8 +51,8 @@ def sfda(features: Any, labels: Any) -> SfdaResult:
     ----------
     features : array of shape (n_samples, n_features)
         Real, finite, of any library that follows the array API standard; the work stays on its device.
-    labels : array of int of shape (n_samples,)
-        Classes 0..K−1, each with a sample.
+    labels : array of shape (n_samples,)
+        Classes: integers, whole floats, booleans or strings.
 
     Returns
     -------

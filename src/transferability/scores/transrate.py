@@ -44,8 +44,8 @@ def transrate(features: Any, labels: Any, *, epsilon: float = _EPSILON) -> Trans
     ----------
     features : array of shape (n_samples, n_features)
         Real, finite, of any library that follows the array API standard; the work stays on its device.
-    labels : array of int of shape (n_samples,)
-        Classes 0..K−1, each with a sample.
+    labels : array of shape (n_samples,)
+        Classes: integers, whole floats, booleans or strings.
     epsilon : float, default=1e-4
         Distortion, in units of the squared features; positive.
 

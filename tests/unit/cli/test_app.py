@@ -371,6 +371,38 @@ def test_score_guesses_labels_from_a_source(files: dict[str, str]) -> None:
         run("score", "--features", bare, "--score", "logme")
 
 
+def test_scores_that_need_no_labels(files: dict[str, str]) -> None:
+    bare, goal = (files[name].removeprefix("features:") for name in ("bare", "goal"))
+    for arguments in (
+        [bare, "--score", "energy"],
+        [bare],
+        [goal, "--unlabelled", "--score", "energy"],
+        [goal, "--unlabelled"],
+    ):
+        found = json.loads(run("score", *arguments, "--json")[0])
+        assert [each["name"] for each in found["scores"]] == ["energy"]
+        assert (found["pseudo_labels"], found["targets"]) == (False, False)
+    found = json.loads(run("score", bare, "--score", "size", "--parameters", "7", "--json")[0])
+    assert [each["name"] for each in found["scores"]] == ["size"]
+    out, err = run("score", bare, "--score", "energy", "--score", "logme", code=3)
+    assert "energy" in out
+    assert "skipped logme: needs labels or pseudo-labels. pseudo-labels are taken from" in " ".join(err.split())
+    found = json.loads(run("score", bare, "--source", files["near"], "--score", "energy", "--json")[0])
+    assert found["pseudo_labels"] is False  # nobody needed them
+    with pytest.raises(TransferabilityError, match="no score is called 'logmee'"):
+        run("score", bare, "--score", "logmee")
+
+
+def test_score_takes_labels_of_any_kind(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    features, labels = rng.normal(size=(60, 4)), np.arange(60) % 3
+    wanted = float(scores.logme(features, labels))
+    for kind in (labels, np.array(list("abc"))[labels], labels * 10 - 1, labels.astype(float)):
+        np.savez(tmp_path / "f.npz", features=features, labels=kind)
+        found = json.loads(run("score", str(tmp_path / "f.npz"), "--score", "logme", "--json")[0])
+        assert found["scores"][0]["value"] == pytest.approx(wanted, rel=1e-12)
+
+
 def test_numbers_for_people() -> None:
     assert (number(1.23456), number(1.23456, 1), number(None), number(float("nan"))) == ("1.235", "1.2", "–", "–")
     assert (percent(0.12345), percent(None)) == ("12.3 %", "–")

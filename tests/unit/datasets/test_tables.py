@@ -25,9 +25,9 @@ def test_csv_with_the_usual_names(tmp_path):
 
 
 def test_csv_columns_by_name_and_labels_with_gaps(tmp_path):
-    path = write(tmp_path / "r.csv", 'id,body,stars\n7,"two\nlines",5\n8,fine,1\n9,,3\n')
+    path = write(tmp_path / "r.csv", 'id,body,stars\n7,"two\nlines",5\n8,fine,1\n9, bad ,3\n')
     data = load_dataset(f"csv:{path}#text=body,label=stars")
-    assert data.items(range(3)) == ["two\nlines", "fine", ""]
+    assert data.items(range(3)) == ["two\nlines", "fine", " bad "]
     assert (data.labels.tolist(), data.class_names) == ([2, 0, 1], ("1", "3", "5"))
     assert load_dataset(f"csv:{path}#text=body").labels is None
 

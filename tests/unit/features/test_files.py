@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
-from transferability.errors import DatasetError, FeatureError, FileDamagedError, OptionError
+from transferability.errors import DatasetError, FeatureError, FileDamagedError, LabelError, OptionError
 from transferability.features import read_features, write_features
 
 FEATURES = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
@@ -115,3 +115,28 @@ def test_names_in_safetensors_are_plain_json(tmp_path):
     header = json.loads(path.read_bytes()[8 : 8 + int.from_bytes(path.read_bytes()[:8], "little")])
     assert json.loads(header["__metadata__"]["class_names"]) == ["a", "b"]
     assert set(load_file(path)) == {"features", "labels"}
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+@pytest.mark.parametrize("as_array", [list, np.array, lambda names: np.array(names, dtype=object)])
+def test_labels_that_are_names_are_written_as_numbers_and_names(tmp_path, suffix, as_array):
+    found = read_features(write_features(tmp_path / f"f{suffix}", np.eye(4), as_array(["b", "a", "b", "c"])))
+    assert (found.labels.tolist(), found.class_names) == ([1, 0, 1, 2], ("a", "b", "c"))
+    path = write_features(tmp_path / f"g{suffix}", np.eye(4), as_array(["b", "a", "b", "c"]), ["c", "b", "a"])
+    found = read_features(path)
+    assert (found.labels.tolist(), found.class_names) == ([1, 2, 1, 0], ("c", "b", "a"))
+
+
+def test_labels_that_cannot_be_written(tmp_path):
+    for labels, said in (
+        (np.array(["a", None, "b", "a"], dtype=object), "row 1 is None. Fill it"),
+        (["a", 1, "b", 2], "must be all of one kind"),
+        ([0, 1, 0], r"one entry per row of the features; got shape \(3,\) for 4 rows"),
+        (np.array(["a", "b"]), "for 4 rows"),
+        (1, r"got shape \(\) for 4 rows"),
+    ):
+        with pytest.raises(LabelError, match=said):
+            write_features(tmp_path / "f.npz", np.eye(4), labels)
+    with pytest.raises(LabelError, match="must be among the class names; 'd' is not"):
+        write_features(tmp_path / "f.npz", np.eye(2), ["a", "d"], ["a", "b"])
+    assert not list(tmp_path.iterdir())
