@@ -41,6 +41,8 @@ def next_steps(record: Mapping[str, Any]) -> list[Step]:
     best = confirmed_row(record) or entries[0]
     n_classes = len(best["relatedness"]["per_class"])
     made = record.get("made") or {}
+    if made.get("interrupted") and (again := _again(made.get("command"))) is not None:
+        return [Step("Rank the other encoders; what was extracted is in the cache", again, "sh")]
     data = made.get("data") or [{}]
     identifier = _identifier(best)
     code = None
@@ -63,7 +65,7 @@ def next_steps(record: Mapping[str, Any]) -> list[Step]:
         first = "the first" if trainable == named[:count] else "the first that can be"
         title = f"Fine-tune {first} {count} briefly, and let that decide"
         title = title if count > 1 else f"Fine-tune {trainable[0]} briefly"
-        confirmed = _with_confirm(made.get("command"), count)
+        confirmed = _again(made.get("command"), "--confirm", str(count))
         if confirmed is not None:
             return [*steps, Step(title, confirmed, "sh")]
         options = [word for name in trainable for word in ("--encoder", name)]
@@ -87,15 +89,16 @@ def _identifier(entry: Mapping[str, Any]) -> str:
     return str(entry.get("identifier") or entry.get("base_encoder") or entry["encoder"])
 
 
-def _with_confirm(command: str | None, count: int) -> str | None:
-    """Return the command that made a ranking with fine-tuning added; what it computed before is in the cache."""
+def _again(command: str | None, *more: str) -> str | None:
+    """Return the command that made a ranking, with options added; None where it cannot be pasted."""
     try:
         words = shlex.split(command or "")
     except ValueError:
         return None
     if len(words) < 2 or words[1] != "rank" or not all(map(_PLAIN.fullmatch, words)) or "--json" in words:
         return None
-    return shlex.join(["transferability", *words[1:], "--confirm", str(count)])
+    there = [word for word in words if more and word.partition("=")[0] == more[0]]  # it was interrupted
+    return shlex.join(["transferability", *words[1:], *(() if there else more)])
 
 
 def _target(made: Mapping[str, Any]) -> str:
