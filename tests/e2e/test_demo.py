@@ -8,6 +8,7 @@ import re
 import runpy
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,16 @@ def test_demo_in_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert done.exit_code == 0
     assert "Encoders for digits, best first by transferred accuracy" in done.stdout
     assert "In words: " in done.stderr
+    again = "--reference packaged:mnist --limit 80 --encoder packaged:pp-lcnet-orientation --out "
+    assert again in done.stderr  # the next step is of the same rows and reference
+    assert "--confirm 1" in done.stderr
     check(tmp_path / "out", demo._ENCODERS)
+
+
+def test_the_extra_of_the_demo_brings_what_fine_tunes_its_encoders() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    (ours,) = [each for each in extras["demo"] if each.startswith("transferability[")]
+    assert "onnx-finetune" in ours  # `packaged:pp-lcnet-orientation` is one through ONNX
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -44,7 +45,7 @@ def demo(
         ranking = rank(
             _TARGET, _REFERENCE, _ENCODERS, settings=Settings(limit=_ROWS), progress=watch.progress, tell=watch.tell
         )
-    ranking = replace(ranking, provenance=ranking.provenance | {"target": _TARGET})
+    ranking = replace(ranking, provenance=ranking.provenance | {"target": _TARGET, "command": _command(out)})
     show_ranking(ranking)
     best = ranking.best.relatedness
     interval = ranking.standings[0]
@@ -59,3 +60,10 @@ def demo(
     show_next(ranking)
     if ranking.skipped:
         raise typer.Exit(EXIT_PARTIAL)
+
+
+def _command(out: Path) -> str:
+    """Return the command that makes this ranking; what is to be done next is said in its terms."""
+    words = ["transferability", "rank", _TARGET, "--reference", _REFERENCE, "--limit", str(_ROWS)]
+    words += [word for encoder in _ENCODERS for word in ("--encoder", encoder)]
+    return shlex.join([*words, "--out", str(out)])

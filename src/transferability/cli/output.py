@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 import textwrap
@@ -58,6 +59,7 @@ class _State:
     debug: bool = False
     quiet: bool = False
     results: TextIO | None = None  # where stdout is kept for results
+    lost: OSError | None = None  # why results could not be printed
 
 
 state = _State()
@@ -70,11 +72,19 @@ def command_line() -> str:
 
 @contextmanager
 def results_alone() -> Iterator[None]:
-    """Keep stdout for what this module prints there: what libraries and encoders print goes to stderr."""
-    before, state.results = state.results, sys.stdout
+    """Keep stdout for what this module prints there: what libraries and encoders print goes to stderr.
+
+    Raises
+    ------
+    OSError
+        At the end, if results could not be printed.
+    """
+    before, state.results, state.lost = state.results, sys.stdout, None
     try:
         with redirect_stdout(sys.stderr):
             yield
+        if state.lost is not None:
+            raise state.lost
     finally:
         state.results = before
 
@@ -83,15 +93,43 @@ def _results() -> TextIO:
     return state.results or sys.stdout
 
 
+class _Console(Console):
+    """A console that leaves it to `_printed` what a closed pipe means; rich ends the process."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+@contextmanager
+def _printed(stream: TextIO) -> Iterator[None]:
+    """Print, and let the command go on where nobody reads: it may have files to write.
+
+    A closed pipe is no failure, as the reader (`head`) has what it wanted. Other errors, such as a full disk, are
+    raised once the command is done.
+    """
+    try:
+        yield
+        stream.flush()
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            state.lost = state.lost or error
+        with suppress(OSError, ValueError):  # a stream in memory has no number
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+
+
 def notice(text: str, *, whole: bool = False) -> None:
     """Print a line for people on stderr; `whole` ones, such as code, are not wrapped."""
     if not state.quiet:
-        Console(stderr=True, highlight=False).print(Text(printable(text)), style="dim", soft_wrap=whole)
+        with _printed(sys.stderr):
+            _Console(stderr=True, highlight=False).print(Text(printable(text)), style="dim", soft_wrap=whole)
 
 
 def say(text: str) -> None:
     """Print a line on stdout, such as the path of a file that was written."""
-    _results().write(printable(text) + "\n")
+    with _printed(_results()):
+        _results().write(printable(text) + "\n")
 
 
 def short_path(path: Path) -> str:
@@ -104,7 +142,8 @@ def short_path(path: Path) -> str:
 def print_json(value: Any) -> None:
     """Print JSON on stdout; what a terminal would obey is escaped as JSON knows it."""
     text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False)
-    _results().write(UNSHOWABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n")
+    with _printed(_results()):
+        _results().write(UNSHOWABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n")
 
 
 def print_table(
@@ -120,17 +159,18 @@ def print_table(
 
     Of more than `first` rows, only these are shown, and a notice says how many there are.
     """
-    console = Console(file=_results(), highlight=False)
+    console = _Console(file=_results(), highlight=False)
     width = console.width if console.is_terminal else None
     to_left = [position < left for position in range(len(columns))] if isinstance(left, int) else left
     texts = [[printable(cell) for cell in row] for row in rows[:first]]
     blocks = lay_out([printable(column) for column in columns], texts, to_left, width)
     titles = textwrap.wrap(printable(title), width or _AS_WIDE_AS_IT_NEEDS, break_on_hyphens=False)
-    _print_lines(console, titles, "italic")
-    for number, lines in enumerate(blocks):
-        n_heads = len(lines) - len(texts)
-        _print_lines(console, [""] * bool(number) + lines[:n_heads], "bold")
-        _print_lines(console, lines[n_heads:], "")
+    with _printed(_results()):
+        _print_lines(console, titles, "italic")
+        for number, lines in enumerate(blocks):
+            n_heads = len(lines) - len(texts)
+            _print_lines(console, [""] * bool(number) + lines[:n_heads], "bold")
+            _print_lines(console, lines[n_heads:], "")
     if first is not None and len(rows) > first:
         notice(f"{first} of {len(rows):,} rows; all are in what --json prints and --out writes.")
 

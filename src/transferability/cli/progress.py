@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.console import Console, Group
@@ -13,7 +12,7 @@ from rich.live import Live
 from rich.text import Text
 
 from transferability._printable import printable
-from transferability.cli.output import notice, progress_bars, state
+from transferability.cli.output import progress_bars, state
 from transferability.cli.table import lay_out
 from transferability.display.formats import NOTHING, percent, rate
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from transferability.ranking.store import StoredResult
     from transferability.study.run import Results
 
-__all__ = ["Kept", "StudyWatch", "Watch", "keep_what_is_done", "time_left", "watch_ranking", "watch_study"]
+__all__ = ["StudyWatch", "Watch", "time_left", "watch_ranking", "watch_study"]
 
 _MOST_ROWS = 15
 
@@ -65,27 +64,6 @@ def watch_study() -> Iterator[StudyWatch]:
     screen = _StudyScreen()
     with Live(screen, console=console, transient=True, refresh_per_second=4):
         yield StudyWatch(screen.bars.report, screen.watch)
-
-
-@dataclass
-class Kept:
-    """A ranking, whole or of the encoders that were done when the user interrupted it."""
-
-    ranking: Any = None
-    interrupted: bool = False
-
-
-@contextmanager
-def keep_what_is_done() -> Iterator[Kept]:
-    """Take the ranking of the encoders that are done out of an interrupt, and say so."""
-    from transferability.pipeline.rank_encoders import RankingInterrupted
-
-    kept = Kept()
-    try:
-        yield kept
-    except RankingInterrupted as stopped:
-        kept.ranking, kept.interrupted = stopped.ranking, True
-        notice(f"interrupted: this is the ranking of the first {stopped.done} of {stopped.total} encoders.")
 
 
 class _Screen:

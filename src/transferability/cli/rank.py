@@ -10,6 +10,7 @@ import typer
 
 from transferability.cli.asking import EncodersOption, ReferencesOption, Targets, Zoo, only
 from transferability.cli.confirm import check_confirmable, confirm_first, fewer_were_tuned
+from transferability.cli.interrupts import keep_what_is_done, keep_without_confirmation, write_what_is_done
 from transferability.cli.options import (
     GroundCost,
     JsonFlag,
@@ -28,7 +29,7 @@ from transferability.cli.options import (
 )
 from transferability.cli.output import EXIT_INTERRUPTED, EXIT_PARTIAL, command_line, notice, print_json
 from transferability.cli.plots import check_plots, write_ranking_plots
-from transferability.cli.progress import keep_what_is_done, watch_ranking
+from transferability.cli.progress import watch_ranking
 from transferability.cli.show import CsvFile, PlotsFolder, show_next, show_ranking, write_csv, write_ranking
 from transferability.display.race import race_table
 from transferability.relatedness.classifier.tau import DEFAULT_TAU
@@ -148,13 +149,17 @@ def rank(
             progress=watch.progress,
             tell=watch.tell,
         )
-    ranking = kept.ranking
-    ranking = replace(ranking, known=pairs, provenance=_made(ranking, wanted, raced_by_default=by_default))
+    made = _made(kept.ranking, wanted, raced_by_default=by_default)
+    ranking = replace(kept.ranking, known=pairs, provenance=made)
     if confirm is not None and not kept.interrupted:
-        confirmed = confirm_first(ranking.to_dict(), choice.encoders, confirm, part, settings, executor, folder)
-        ranking = replace(ranking, confirmation=confirmed)
+        with keep_without_confirmation(kept):
+            confirmed = confirm_first(ranking.to_dict(), choice.encoders, confirm, part, settings, executor, folder)
+            ranking = replace(ranking, confirmation=confirmed)
     print_json(ranking.to_dict()) if json else show_ranking(ranking, wide=wide)
-    _write(ranking, folder, csv, drawings)
+    if kept.interrupted:
+        write_what_is_done(ranking, folder, others=csv is not None or drawings is not None, cached=settings.cache)
+    else:
+        _write(ranking, folder, csv, drawings)
     if not json:
         show_next(ranking)
     if kept.interrupted:

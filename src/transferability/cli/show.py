@@ -52,6 +52,8 @@ def _title(ranking: Ranking, *, columns_shown: set[str]) -> str:
     if columns_shown & {"bound", "transferred_loss"}:
         facts.append(f"losses and bounds in nats, guessing costs {best.log_n_classes:.3f}")
     facts += filter(None, [how_many_left(ranking.provenance.get("race"))])
+    if (stopped := ranking.provenance.get("interrupted")) is not None:
+        facts.append(f"interrupted after {stopped['done']:,} of {stopped['total']:,} encoders")
     by = title_of(ranking.criterion)
     return f"Encoders for {ranking.target}, best first by {by} ({'; '.join(facts)})"
 

@@ -42,7 +42,11 @@ def validate(
     zoo: Zoo = None,
     reference: Annotated[
         list[str] | None,
-        typer.Option("--reference", "-r", help="Reference: labelled data; repeat. By default the other targets."),
+        typer.Option(
+            "--reference",
+            "-r",
+            help="Reference: labelled data; repeat. By default the other targets; of one target its own other half.",
+        ),
     ] = None,
     method: Annotated[
         str, typer.Option(help="Training: finetune (end to end: torch and most ONNX) or probe (frozen features).")
@@ -115,6 +119,8 @@ def validate(
     choice = choose_encoders(encoder, zoo, load_part(targets[0], settings), trainable=method == "finetune")
     for text in choice.notes:
         notice(text)
+    if not reference and len(targets) == 1:
+        notice("reference: the target's own other half, of its training rows; choose another with --reference.")
     with show_progress() as progress:
         found = validate_encoders(
             choice.encoders,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from transferability.display.frozen import better_frozen, confirmed_row
@@ -15,6 +16,9 @@ __all__ = ["Step", "next_steps"]
 _SHORTLIST = 3
 _NO_WEIGHTS = ("features:", "python:")
 """Files and functions: there is nothing to train."""
+_THROUGH_ONNX = ("onnx:", "packaged:")
+"""What may have to be converted before it is trained; `fine_tunable` is None then."""
+_CONVERTER, _INSTALL = "onnx2torch", "pip install 'transferability[onnx-finetune]'"
 _RANDOM = "@random"
 _ON_HUB = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
 _PLAIN = re.compile(r"[\w ./:,@#%+={}~-]{1,300}")
@@ -41,6 +45,8 @@ def next_steps(record: Mapping[str, Any]) -> list[Step]:
     best = confirmed_row(record) or entries[0]
     n_classes = len(best["relatedness"]["per_class"])
     made = record.get("made") or {}
+    if made.get("interrupted") and (again := _again(made.get("command"))) is not None:
+        return [Step("Rank the other encoders; what was extracted is in the cache", again, "sh")]
     data = made.get("data") or [{}]
     identifier = _identifier(best)
     code = None
@@ -48,6 +54,7 @@ def next_steps(record: Mapping[str, Any]) -> list[Step]:
     in_vain = tuned["accuracy"] is None or tuned.get("best_epoch") == 0  # it failed, or no epoch was better than before
     if _PLAIN.fullmatch(identifier) and best.get("fine_tunable") is not False and not in_vain:
         code = _snippet(identifier, n_classes, str(data[0].get("kind", "")), made.get("settings") or {})
+        code = f"# {_INSTALL}\n{code}" if code is not None and _lacks_converter(best) else code
     frozen = better_frozen(record)
     title = f"Fine-tune {identifier}" + ("" if frozen is None else ", the most accurate of those that can be")
     steps = [] if code is None else [Step(title, code, "python")]
@@ -55,21 +62,49 @@ def next_steps(record: Mapping[str, Any]) -> list[Step]:
         steps = _use_as_it_is(best, made)
     if frozen is not None:
         steps = _use_as_it_is(next(each for each in entries if each["encoder"] == frozen.encoder), made) + steps
-    named = [name for each in entries if _PLAIN.fullmatch(name := _identifier(each))]
+    confirmation = _confirmation(entries, made) if record.get("confirmation") is None else None
+    return steps if confirmation is None else [*steps, confirmation]
+
+
+def _confirmation(entries: Sequence[Mapping[str, Any]], made: Mapping[str, Any]) -> Step | None:
+    """Return the command that fine-tunes the first few; None where none can be, or the target has no labelled rows."""
+    if all(each.get("probe", True) is None for each in entries):
+        return None
+    # Each encoder once: of one that is ranked by several layers, the whole is fine-tuned.
+    named: dict[str, Mapping[str, Any]] = {}
+    for entry in entries:
+        if _PLAIN.fullmatch(name := _identifier(entry)):
+            named.setdefault(name, entry)
     # What has no prefix is in memory: no command can name it.
-    trainable = [name for name in named if ":" in name and not name.startswith(_NO_WEIGHTS)][:_SHORTLIST]
-    if trainable and record.get("confirmation") is None:
-        count = len(trainable)
-        first = "the first" if trainable == named[:count] else "the first that can be"
-        title = f"Fine-tune {first} {count} briefly, and let that decide"
-        title = title if count > 1 else f"Fine-tune {trainable[0]} briefly"
-        confirmed = _with_confirm(made.get("command"), count)
-        if confirmed is not None:
-            return [*steps, Step(title, confirmed, "sh")]
-        options = [word for name in trainable for word in ("--encoder", name)]
-        title = "Measure the accuracy after fine-tuning" + (f" of the first {len(trainable)}" if trainable[1:] else "")
-        steps.append(Step(title, shlex.join(["transferability", "validate", _target(made), *options]), "sh"))
-    return steps
+    trainable = [
+        name
+        for name, entry in named.items()
+        if ":" in name and not name.startswith(_NO_WEIGHTS) and entry.get("fine_tunable") is not False
+    ][:_SHORTLIST]
+    if not trainable:
+        return None
+    count = len(trainable)
+    first = "the first" if trainable == list(named)[:count] else "the first that can be"
+    title = f"Fine-tune {first} {count} briefly, and let that decide"
+    title = title if count > 1 else f"Fine-tune {trainable[0]} briefly"
+    install = any(_lacks_converter(named[name]) for name in trainable)
+    title += f", with {_CONVERTER}, which is not installed here" * install
+    command = _again(made.get("command"), "--confirm", str(count)) or _rank_these(trainable, made)
+    return Step(title, f"{_INSTALL}\n{command}" if install else command, "sh")
+
+
+def _rank_these(encoders: Sequence[str], made: Mapping[str, Any]) -> str:
+    """Return the command that ranks and fine-tunes some encoders, where none made the ranking; on as many rows."""
+    limit = (made.get("settings") or {}).get("limit")
+    words = [] if limit is None else ["--limit", str(limit)]
+    words += [word for name in encoders for word in ("--encoder", name)]
+    return shlex.join(["transferability", "rank", _target(made), *words, "--confirm", str(len(encoders))])
+
+
+def _lacks_converter(entry: Mapping[str, Any]) -> bool:
+    """Tell whether an encoder must be converted before it is trained, and what does that is not installed."""
+    converted = _identifier(entry).startswith(_THROUGH_ONNX) and entry.get("fine_tunable", True) is None
+    return converted and find_spec(_CONVERTER) is None
 
 
 def _use_as_it_is(entry: Mapping[str, Any], made: Mapping[str, Any]) -> list[Step]:
@@ -87,15 +122,16 @@ def _identifier(entry: Mapping[str, Any]) -> str:
     return str(entry.get("identifier") or entry.get("base_encoder") or entry["encoder"])
 
 
-def _with_confirm(command: str | None, count: int) -> str | None:
-    """Return the command that made a ranking with fine-tuning added; what it computed before is in the cache."""
+def _again(command: str | None, *more: str) -> str | None:
+    """Return the command that made a ranking, with options added; None where it cannot be pasted."""
     try:
         words = shlex.split(command or "")
     except ValueError:
         return None
     if len(words) < 2 or words[1] != "rank" or not all(map(_PLAIN.fullmatch, words)) or "--json" in words:
         return None
-    return shlex.join(["transferability", *words[1:], "--confirm", str(count)])
+    there = [word for word in words if more and word.partition("=")[0] == more[0]]  # it was interrupted
+    return shlex.join(["transferability", *words[1:], *(() if there else more)])
 
 
 def _target(made: Mapping[str, Any]) -> str:

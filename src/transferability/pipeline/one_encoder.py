@@ -15,7 +15,7 @@ from transferability.pipeline.side_by_side import in_parallel, side_by_side
 from transferability.ranking.entry import Ranked
 from transferability.settings import Settings
 
-__all__ = ["EncoderSkippedError", "encoders_in_turn", "measure_encoder"]
+__all__ = ["EncoderSkippedError", "encoders_in_turn", "measure_encoder", "name_before_loading"]
 
 
 class EncoderSkippedError(Exception):
@@ -42,6 +42,11 @@ class EncoderSkippedError(Exception):
         return is_wrong_call(self.reason)
 
 
+def name_before_loading(encoder: AnyEncoder) -> str:
+    """Return what an encoder is called in messages before it is loaded."""
+    return encoder if isinstance(encoder, str) else str(getattr(encoder, "name", getattr(encoder, "__name__", encoder)))
+
+
 def measure_encoder(
     measure: Measurement, encoder: AnyEncoder, settings: Settings, target: Part, references: Sequence[Part]
 ) -> Iterator[Ranked]:
@@ -52,7 +57,7 @@ def measure_encoder(
     EncoderSkippedError
         If it cannot be loaded, extracted or measured.
     """
-    name = encoder if isinstance(encoder, str) else str(getattr(encoder, "name", getattr(encoder, "__name__", encoder)))
+    name = name_before_loading(encoder)
     meter = CostMeter(encoder if isinstance(encoder, str) else None, cache=settings.cache)
     try:
         loaded = load(encoder, settings)

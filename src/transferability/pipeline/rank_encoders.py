@@ -28,7 +28,7 @@ from transferability.pipeline.data import (
 from transferability.pipeline.describe import describe_run
 from transferability.pipeline.installed_packs import pack_folders
 from transferability.pipeline.measure import Measurement, score_columns
-from transferability.pipeline.one_encoder import EncoderSkippedError, encoders_in_turn
+from transferability.pipeline.one_encoder import EncoderSkippedError, encoders_in_turn, name_before_loading
 from transferability.pipeline.packs import PackSource
 from transferability.pipeline.race import run_race
 from transferability.pipeline.rank_on_ray import rank_on_ray
@@ -42,6 +42,7 @@ __all__ = ["RankingInterrupted", "Tell", "rank"]
 
 Tell = Callable[[Ranked | Skipped | None, int, int], None]
 """Takes an entry (None before the first encoder), how many encoders are done, and how many there are."""
+_INTERRUPTED = "interrupted before it was ranked"
 
 
 class RankingInterrupted(KeyboardInterrupt):
@@ -50,7 +51,7 @@ class RankingInterrupted(KeyboardInterrupt):
     Attributes
     ----------
     ranking : Ranking
-        Of the encoders that were done.
+        Of the encoders that were done; the others are in `skipped`, and ``provenance["interrupted"]`` counts both.
     done, total : int
         How many were, of how many.
     """
@@ -181,7 +182,7 @@ def rank(
         wanted, skipped = raced.encoders, list(raced.skipped)
     target_name, *names = [part.name for part in parts]
 
-    def ranking() -> Ranking:
+    def ranking(n_done: int | None = None) -> Ranking:
         made = describe_run(estimator, settings, [target_part, *reference_parts])
         made |= {"zoo": choice.zoo, "encoder_notes": list(choice.notes)} if choice.zoo or choice.notes else {}
         made |= {} if raced is None else {"race": raced.to_dict()}
@@ -189,7 +190,11 @@ def rank(
         if by is not None and by not in TRANSFERRED and not is_known(by, entries):
             # Hours may be in the entries: they are worth more than an error.
             by, made["not_sorted_by"] = None, criterion
-        return Ranking.sort(entries, skipped, by, columns, target_name, names, made)
+        left_out = []
+        if n_done is not None:
+            made["interrupted"] = {"done": n_done, "total": len(wanted)}
+            left_out = [Skipped(name_before_loading(each), _INTERRUPTED) for each in wanted[n_done:]]
+        return Ranking.sort(entries, [*skipped, *left_out], by, columns, target_name, names, made)
 
     if tell:
         tell(None, 0, len(wanted))
@@ -210,28 +215,30 @@ def _measure_all(
     total: int,
     entries: list[Ranked],
     skipped: list[Skipped],
-    ranking: Callable[[], Ranking],
+    ranking: Callable[[int], Ranking],
     tell: Tell | None,
 ) -> int:
     """Measure encoders in turn into `entries` and `skipped`; return how many could not be what was meant."""
-    wrong_calls = 0
-    for position, measured in enumerate(work, start=1):
-        try:
-            for entry in measured():
-                entries.append(entry)
+    wrong_calls = n_done = 0
+    try:
+        for position, measured in enumerate(work, start=1):
+            try:
+                for entry in measured():
+                    entries.append(entry)
+                    if tell:
+                        tell(entry, position, total)
+            except EncoderSkippedError as error:
+                if isinstance(error.reason, RowError) and not entries:
+                    raise error.reason from error  # the next encoder would come upon it too, hours later
+                skipped.append(Skipped(error.encoder, str(error.reason)))
+                wrong_calls += error.is_wrong_call
                 if tell:
-                    tell(entry, position, total)
-        except EncoderSkippedError as error:
-            if isinstance(error.reason, RowError) and not entries:
-                raise error.reason from error  # the next encoder would come upon it too, hours later
-            skipped.append(Skipped(error.encoder, str(error.reason)))
-            wrong_calls += error.is_wrong_call
-            if tell:
-                tell(skipped[-1], position, total)
-        except KeyboardInterrupt as error:
-            if not entries:
-                raise
-            raise RankingInterrupted(ranking(), position - 1, total) from error
+                    tell(skipped[-1], position, total)
+            n_done = position
+    except KeyboardInterrupt as error:
+        if not entries:
+            raise
+        raise RankingInterrupted(ranking(n_done), n_done, total) from error
     return wrong_calls
 
 

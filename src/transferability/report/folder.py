@@ -7,9 +7,11 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from transferability._schema import read_json
 from transferability._writing import output_errors, write_through_temporary
+from transferability.errors import FileDamagedError
 
-__all__ = ["remove_old_parts", "remove_stale", "write_readme"]
+__all__ = ["holds_finished_results", "remove_old_parts", "remove_stale", "write_readme"]
 
 _OURS = re.compile(
     r"ranking\.json|relate\.json|(ranking|relate)\.details\.json|report\.(html|md)|transform-\d+\.safetensors"
@@ -30,6 +32,19 @@ _FILES = (
         "`transferability.relatedness.results.transform.Transform.load`",
     ),
 )
+
+
+def holds_finished_results(folder: Path) -> bool:
+    """Tell whether a folder has results that an interrupted run must not replace: any but those of another such run."""
+    if (folder / "relate.json").exists():
+        return True
+    path = folder / "ranking.json"
+    if not path.exists():
+        return False
+    try:
+        return not read_json(path, {"made": {"interrupted": object}})["made"]["interrupted"]
+    except FileDamagedError:
+        return True
 
 
 _LATER = ("transform-1.safetensors",)

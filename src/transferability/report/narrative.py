@@ -41,6 +41,7 @@ def answer(
     confirmation: Mapping[str, Any] | None = None,
     race: Mapping[str, Any] | None = None,
     frozen: FrozenEncoder | None = None,
+    interrupted: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """Say which encoder to take, how sure that is and what being wrong would cost.
 
@@ -58,15 +59,37 @@ def answer(
         ``Ranking.provenance["race"]``: encoders that left have no entry.
     frozen : FrozenEncoder or None
         One that could not be fine-tuned, and is more accurate as it is than those that were.
+    interrupted : mapping or None
+        ``Ranking.provenance["interrupted"]``: encoders that were not ranked have no entry.
     """
     if confirmation is not None and confirmation["best"] is not None:
-        return _confirmed_answer(target, entries, confirmation, race, frozen)
+        found = _confirmed_answer(target, entries, confirmation, race, frozen)
+    else:
+        found = _ranked_answer(target, criterion, entries, truth, race, interrupted)
+    if interrupted is None:
+        return found
+    counted = f"{interrupted['done']:,} of {interrupted['total']:,} encoders"
+    headline = f"Interrupted after {counted}. {found['headline']}"
+    note = "the others were not ranked, and may be better; the same command continues"
+    fact = {"label": "Interrupted", "value": f"{counted} were ranked", "note": note}
+    return found | {"headline": headline, "facts": [fact, *found["facts"]]}
+
+
+def _ranked_answer(
+    target: str,
+    criterion: str,
+    entries: Sequence[Entry],
+    truth: str | None,
+    race: Mapping[str, Any] | None,
+    interrupted: Mapping[str, int] | None,
+) -> dict[str, Any]:
+    """Say which encoder to take where none was fine-tuned."""
     best = entries[0]
     known = any(entry["result"]["transferred_accuracy"] is not None for entry in entries)
     quantity = quantity_of(criterion, accuracy_known=known)
     runner_up = entries[1] if len(entries) > 1 else None
     sentence = _how_sure(best, entries[1:], criterion, quantity, race)
-    sentence += _cost(best, entries, truth, raced=bool(how_many_left(race)))
+    sentence += _cost(best, entries, truth, raced=bool(how_many_left(race)) or interrupted is not None)
     facts = _facts(best, quantity)
     if runner_up is not None:
         facts.append({"label": "Runner-up", "value": runner_up["name"], "note": _behind(best, runner_up, quantity)})

@@ -81,6 +81,7 @@ def ranking_part(
             record.get("confirmation"),
             made.get("race"),
             better_frozen(record),
+            made.get("interrupted"),
         ),
         "entries": entries,
         "columns": [_heading(column) for column in shown],

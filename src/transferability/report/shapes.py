@@ -128,6 +128,7 @@ MADE = {
     "command?": str,
     "target?": str,
     "race?": _RACE,
+    "interrupted?": {"done": int, "total": int},
 }
 _SHARED = {"schema": int, "made?": object}
 _COST = {

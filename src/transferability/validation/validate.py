@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from transferability._criteria import HIGHER_IS_BETTER, QUANTITIES
+from transferability._criteria import HIGHER_IS_BETTER, OWN_HALF, QUANTITIES
 from transferability.datasets import Dataset
 from transferability.encoders import Encoder, FeatureFiles, load_encoder
 from transferability.errors import TaskError, TransferabilityError, is_wrong_call
@@ -21,6 +21,7 @@ from transferability.pipeline.measure import score_columns
 from transferability.ranking.result import ScoreColumn, Skipped
 from transferability.ranking.store import ResultStore, result_key
 from transferability.relatedness.estimator import TaskRelatedness
+from transferability.relatedness.references import LEAST_ROWS
 from transferability.scores.registry import ScoreInputs, compute_many
 from transferability.validation.measure import Method, attempts, data_identity, encoder_identity
 from transferability.validation.result import Observation, Validation
@@ -31,6 +32,10 @@ __all__ = ["validate"]
 BASELINE = "size"
 """Number of parameters: what a score must beat to be worth computing."""
 _LAYOUT = 3  # of what is kept; raise it whenever the same key would mean another result
+_NO_HALVES = (
+    f"no transferred accuracy, loss and bound: a class has fewer than {LEAST_ROWS} fitting rows, too few for the "
+    "target's own other half. Add rows, or give a reference."
+)
 
 
 def validate(
@@ -57,8 +62,8 @@ def validate(
     targets : sequence of str or Dataset
         With labels.
     references : sequence of str or Dataset
-        The references of transferred accuracy, transferred loss and bound. By default the other targets; one target
-        alone has none of these.
+        The references of transferred accuracy, transferred loss and bound. By default the other targets; of one target
+        alone its own other half, as in `rank`: half of the fitting rows is the reference of the other half.
     method : {"finetune", "probe"}
     seeds : sequence of int
     scores : sequence of str
@@ -116,7 +121,8 @@ def validate(
                 skipped.append(Skipped(f"{name} on {part.name}", str(error)))
                 errors.append(error)
                 continue
-            observations.append(_observed(name, part, measured, failed, values))
+            unknown = () if others or _has_halves(part) else (_NO_HALVES,)
+            observations.append(_observed(name, part, measured, failed, values, unknown))
             skipped += [Skipped(f"{name} on {part.name}, seed {seed}", str(error)) for seed, error in failed.items()]
     if not observations:
         message = f"no encoder could be measured. {'; '.join(f'{each.encoder}: {each.reason}' for each in skipped)}"
@@ -151,6 +157,7 @@ def _observed(
     measured: Mapping[int, TrainingResult],
     failed: Mapping[int, TransferabilityError],
     values: dict[str, float],
+    unknown: tuple[str, ...],
 ) -> Observation:
     runs = measured.values()
     probes = tuple(run.probe_accuracy for run in runs if run.probe_accuracy is not None)
@@ -162,7 +169,7 @@ def _observed(
         len(rows if part.groups is None else np.unique(part.groups[rows])) for rows in (part.fit_rows, part.test_rows)
     )
     accuracies = tuple(run.accuracy for run in runs)
-    return Observation(encoder, part.name, accuracies, values, probes, said, n_fit, n_test)
+    return Observation(encoder, part.name, accuracies, values, probes, unknown + said, n_fit, n_test)
 
 
 def _loaded(encoder: str | Encoder | FeatureFiles, settings: Settings) -> Encoder | FeatureFiles:
@@ -191,15 +198,17 @@ def _predictions(
         "settings": {name: asdict(settings)[name] for name in ("seed", "test_share", "use_labels")},
         "version": version("transferability"),
     }
+    if not panel and _has_halves(part):
+        about["references"] = OWN_HALF
     key = result_key("scores", **about)
     kept = store.get(key) if store is not None else None
     if kept is not None and not kept.failed:
         return dict(kept.result)
     started = time.perf_counter()
-    if panel:
+    if panel or _has_halves(part):
         references: list[Any] = [each.dataset for each in panel]
         entry = rank(
-            part.dataset, references, [encoder], relatedness=estimator, scores=names, settings=settings
+            part.dataset, references, [encoder], relatedness=estimator, scores=names, settings=settings, packs=False
         ).entries[0]
         values = {name: entry.value(name) for name in QUANTITIES} | entry.scores
     else:
@@ -209,6 +218,14 @@ def _predictions(
         seconds = time.perf_counter() - started
         store.put(key, "scores", encoder.name, part.name, values, seconds, failed=False)
     return values
+
+
+def _has_halves(part: Split) -> bool:
+    """Tell whether each class has the fitting rows that the target's own other half needs."""
+    labels = part.dataset.labels
+    if labels is None:
+        return False
+    return bool(np.bincount(labels[part.fit_rows], minlength=int(labels.max()) + 1).min() >= LEAST_ROWS)
 
 
 def _scores_alone(

@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import json
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -175,10 +176,13 @@ def test_the_next_step_is_code_that_can_be_pasted(encoder: str, modality: str, w
     assert all(command == "transferability rank 'my photos' -e x --confirm 1" for command in commands)
     record["made"]["command"] = "study.py"  # type: ignore[index]
     (command,) = [step.code for step in next_steps(record) if step.language == "sh"] or [None]
-    assert command is None or command.startswith("transferability validate DATA --encoder ")
+    assert command is None or command == f"transferability rank DATA --encoder {shlex.quote(encoder)} --confirm 1"
     record["made"]["target"] = "folder:my photos"  # type: ignore[index]
     (command,) = [step.code for step in next_steps(record) if step.language == "sh"] or [None]
-    assert command is None or command.startswith("transferability validate 'folder:my photos' --encoder ")
+    assert command is None or command.startswith("transferability rank 'folder:my photos' --encoder ")
+    record["made"]["settings"] = {"limit": 400}  # type: ignore[index]
+    (command,) = [step.code for step in next_steps(record) if step.language == "sh"] or [None]
+    assert command is None or command.startswith("transferability rank 'folder:my photos' --limit 400 --encoder ")
     assert [step for step in next_steps(record | {"confirmation": {}}) if step.language == "sh"] == []
 
 
@@ -278,4 +282,4 @@ def test_names_that_cannot_be_pasted_are_in_no_code() -> None:
         assert next_steps(record) == []
         record["ranking"].append({"encoder": "timm:a", "relatedness": {"per_class": [{}] * 3}})  # type: ignore[attr-defined]
         (step,) = next_steps(record)
-        assert step.code == "transferability validate DATA --encoder timm:a"
+        assert step.code == "transferability rank DATA --encoder timm:a --confirm 1"

@@ -12,9 +12,10 @@ import scipy.stats
 
 from transferability.agreement import agreement
 from transferability.cli import validate as cli
+from transferability.datasets.arrays import picture_arrays
 from transferability.encoders.function import FunctionEncoder
 from transferability.errors import TaskError, UnknownNameError
-from transferability.pipeline import Settings
+from transferability.pipeline import Settings, rank
 from transferability.ranking.result import ScoreColumn
 from transferability.ranking.store import ResultStore
 from transferability.validation.result import Observation, Validation
@@ -137,15 +138,32 @@ def test_the_whole_with_an_encoder_that_cannot_be_trained(make_encoder, make_dat
     assert len(store.results()) == n_rows  # nothing was computed twice
 
 
-def test_one_target_without_references_has_scores_but_no_bound(make_encoder, make_data) -> None:
+def test_the_reference_of_one_target_is_its_own_other_half(make_encoder, make_data, tmp_path) -> None:
+    settings = Settings(cache=False, folds=1)
+    store = ResultStore(tmp_path / "results.sqlite")
     found = validate(
         [make_encoder()], [make_data()], method="probe", seeds=[0], scores=["logme", "otce"],
-        settings=Settings(cache=False),
+        settings=settings, store=store,
     )  # fmt: skip
-    assert found.observations[0].values.keys() == {"logme", "size"}
+    values = found.observations[0].values
+    ranked = rank(make_data(), None, [make_encoder()], settings=settings, packs=False)[0]
+    assert values["transferred_accuracy"] == ranked.relatedness.transferred_accuracy
+    assert values["bound"] >= values["transferred_loss"]
+    assert values.keys() == {"transferred_accuracy", "transferred_loss", "bound", "logme", "size"}
+    assert found.observations[0].notes == ()
     assert (found.observations[0].n_fit, found.observations[0].n_test) == (56, 24)
     assert found.to_dict()["observations"][0]["n_fit"] == 56
-    assert [column.name for column in found.columns] == ["logme", "otce", "size"]
+    names = ["transferred_accuracy", "transferred_loss", "bound", "logme", "otce", "size"]
+    assert [column.name for column in found.columns] == names
+
+
+def test_a_class_too_small_for_two_halves_leaves_the_scores_and_a_note(make_encoder) -> None:
+    pixels = np.random.default_rng(0).random((44, 8, 8), dtype=np.float32)
+    few = picture_arrays("few", pixels, np.repeat([0, 1], [4, 40]), ["a", "b"], "few")  # three of a to fit on
+    settings = Settings(cache=False)
+    found = validate([make_encoder()], [few], method="probe", seeds=[0], scores=["logme"], settings=settings)
+    assert found.observations[0].values.keys() == {"logme", "size"}
+    assert "fewer than 4 fitting rows" in found.observations[0].notes[0]
 
 
 def test_nothing_measured_is_an_error_that_says_why(make_data) -> None:
