@@ -17,6 +17,7 @@ __all__ = [
     "IntArray",
     "Namespace",
     "as_numpy",
+    "is_sparse",
     "namespace",
     "refuse_masked",
 ]
@@ -41,6 +42,9 @@ def namespace(*arrays: Array) -> Namespace:
 def as_numpy(array: Array) -> npt.NDArray[Any]:
     """Return `array` as a NumPy array, copying from a device or detaching from a graph where that is needed."""
     refuse_masked(array, "an array")
+    if is_sparse(array):
+        message = f"an array must be dense; got a sparse {type(array).__name__} of shape {array.shape}. "
+        raise FeatureError(message + "Write x.toarray().")
     if hasattr(array, "detach"):  # a torch tensor, perhaps on a GPU, perhaps with a gradient
         array = array.detach().cpu()
     elif not isinstance(array, np.ndarray) and hasattr(array, "__array_namespace__"):
@@ -57,6 +61,11 @@ def _on_host(array: Array) -> Array:
     devices = array_api_compat.array_namespace(array).__array_namespace_info__().devices()
     host = next((device for device in devices if "cpu" in str(device).lower()), None)
     return array if host is None or array.device == host else array.to_device(host)
+
+
+def is_sparse(value: Any) -> bool:
+    """Tell whether this is a sparse matrix or array of SciPy, of which NumPy makes an array of one object."""
+    return hasattr(value, "toarray") and hasattr(value, "nnz") and hasattr(value, "shape")
 
 
 def refuse_masked(array: Any, argument: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transferability._array import FloatArray, IntArray, as_numpy, refuse_masked
+from transferability._array import FloatArray, IntArray, as_numpy, is_sparse, refuse_masked
 from transferability.errors import FeatureError, LabelError, OptionError, nearest_names
 
 __all__ = [
@@ -142,6 +142,9 @@ def check_labels(
 def as_array(value: Any, argument: str, error: type[FeatureError | LabelError]) -> npt.NDArray[Any]:
     """Return what is given as a NumPy array, or say that it is none."""
     refuse_masked(value, f"`{argument}`")
+    if is_sparse(value):
+        message = f"`{argument}` must be a dense array; got a sparse {type(value).__name__} of shape {value.shape}. "
+        raise error(message + "Write x.toarray().")
     try:
         return as_numpy(value)
     except FeatureError:

@@ -6,8 +6,11 @@ option is a field here, and a parameter of what it changes.
 
 from __future__ import annotations
 
+import numbers
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, TypedDict, TypeVar
+from typing import Any, Literal, TypedDict, TypeVar, get_args
+
+from transferability.errors import OptionError
 
 __all__ = [
     "DType",
@@ -111,8 +114,46 @@ class ExtractionArguments(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Settings(ExtractionOptions, LoadingOptions, DataOptions):
-    """How data are read, split and turned into features; the same for every encoder."""
+    """How data are read, split and turned into features; the same for every encoder.
+
+    Raises
+    ------
+    OptionError
+        If a value is of another type than its option, or out of range.
+    """
+
+    def __post_init__(self) -> None:
+        for name, least in (("limit", 1), ("seed", 0), ("batch_size", 1), ("workers", 0)):
+            value = getattr(self, name)
+            if value is not None or name == "seed":
+                object.__setattr__(self, name, _integer(value, name, f"an integer, at least {least}", least))
+        if self.folds != "auto":
+            object.__setattr__(self, "folds", _integer(self.folds, "folds", "a whole number ≥ 1 or 'auto'", 1))
+        share = self.test_share
+        real = isinstance(share, numbers.Real) and not isinstance(share, bool)
+        _require(real and 0 < share < 1, "test_share", "between 0 and 1", share)
+        object.__setattr__(self, "test_share", float(share))
+        for name in ("near_duplicates", "use_labels", "compile", "trust_remote_code", "cache"):
+            _require(isinstance(getattr(self, name), bool), name, "True or False", getattr(self, name))
+        for name, choices in (("precision", get_args(Precision)), ("dtype", get_args(DType))):
+            value = getattr(self, name)
+            _require(value in choices, name, f"one of {', '.join(map(repr, choices))}", value)
+        if self.layer is not None and not isinstance(self.layer, str):
+            object.__setattr__(self, "layer", _integer(self.layer, "layer", "a name or a number", None))
+        _require(isinstance(self.pool, str | None), "pool", "a name, such as 'mean'", self.pool)
 
     def of(self, options: type) -> dict[str, Any]:
         """Return the values of one group of options by name, to be passed on as arguments."""
         return {each.name: getattr(self, each.name) for each in fields(options)}
+
+
+def _integer(value: Any, name: str, wanted: str, least: int | None) -> int:
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    _require(whole and (least is None or value >= least), name, wanted, value)
+    return int(value)  # one of NumPy is no value of JSON
+
+
+def _require(fits: bool, name: str, wanted: str, value: Any) -> None:
+    if not fits:
+        message = f"`{name}` must be {wanted}; got {value!r}."
+        raise OptionError(message)

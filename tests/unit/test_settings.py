@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import json
 import subprocess
 import sys
 from dataclasses import asdict, dataclass, fields
 from typing import Unpack, get_type_hints
 
+import numpy as np
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -136,3 +138,48 @@ def test_arguments_of_extraction_are_its_options():
     encoder, texts = FunctionEncoder("lengths", lambda texts: [[len(each)] for each in texts]), from_memory(["a", "bb"])
     with pytest.raises(TypeError, match="batchsize"):
         extract_features(encoder, texts, batchsize=3)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"limit": "3"}, "`limit` must be an integer, at least 1; got '3'"),
+        ({"limit": 0}, "at least 1; got 0"),
+        ({"limit": 2.0}, "got 2.0"),
+        ({"limit": True}, "got True"),
+        ({"test_share": 2}, "`test_share` must be between 0 and 1; got 2"),
+        ({"test_share": 0}, "got 0"),
+        ({"test_share": float("nan")}, "got nan"),
+        ({"test_share": "0.3"}, "got '0.3'"),
+        ({"folds": 2.0}, "`folds` must be a whole number ≥ 1 or 'auto'; got 2.0"),
+        ({"folds": 0}, "got 0"),
+        ({"folds": "many"}, "got 'many'"),
+        ({"folds": None}, "got None"),
+        ({"seed": -1}, "`seed` must be an integer, at least 0; got -1"),
+        ({"seed": None}, "got None"),
+        ({"batch_size": 0}, "`batch_size` must be an integer, at least 1"),
+        ({"workers": -1}, "`workers` must be an integer, at least 0"),
+        ({"cache": "no"}, "`cache` must be True or False; got 'no'"),
+        ({"use_labels": 0}, "`use_labels` must be True or False"),
+        ({"near_duplicates": None}, "`near_duplicates` must be True or False"),
+        ({"precision": "float64"}, "`precision` must be one of 'float32', 'bfloat16', 'float16'; got 'float64'"),
+        ({"dtype": ["float32"]}, "`dtype` must be one of 'float32', 'float16'"),
+        ({"layer": 1.5}, "`layer` must be a name or a number; got 1.5"),
+        ({"pool": 3}, "`pool` must be a name, such as 'mean'; got 3"),
+    ],
+    ids=str,
+)
+def test_a_value_that_no_option_takes_is_refused_where_it_is_given(given, said):
+    with pytest.raises(OptionError) as caught:
+        Settings(**given)
+    assert said in str(caught.value)
+
+
+def test_numbers_of_numpy_become_those_of_python():
+    given = Settings(
+        limit=np.int64(9), seed=np.uint8(3), folds=np.int32(2), layer=np.int64(-1), test_share=np.float32(0.5)
+    )
+    assert json.loads(json.dumps([given.limit, given.seed, given.folds, given.layer])) == [9, 3, 2, -1]
+    assert Settings(folds=1, workers=0, test_share=0.5) == Settings(
+        folds=np.int64(1), workers=np.int8(0), test_share=0.5
+    )

@@ -1,7 +1,11 @@
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
+import scipy.sparse
 
-from transferability import scores
+from transferability import Task, scores
 from transferability._array import as_numpy
 from transferability._class_numbers import number_classes
 from transferability._validate import (
@@ -289,3 +293,19 @@ def test_numbers_at_the_ends_of_the_range_are_taken() -> None:
         scaled = scores.logme(x, t * factor, regression=True)
         assert float(scaled) == pytest.approx(float(scores.logme(x, t, regression=True)) - np.log(factor), rel=1e-9)
         assert float(scores.emms(x, t * factor)) == pytest.approx(float(scores.emms(x, t)), rel=1e-9)
+
+
+@pytest.mark.parametrize("kind", [scipy.sparse.csr_matrix, scipy.sparse.csc_array, scipy.sparse.coo_array])
+def test_a_sparse_matrix_is_told_how_to_become_an_array(kind: Callable[[Any], Any]) -> None:
+    x, y = np.eye(4), np.array([0, 1, 0, 1])
+    for call in (
+        lambda: Task(kind(x), y),
+        lambda: scores.logme(kind(x), y),
+        lambda: scores.leep(kind(x), y),
+        lambda: scores.parc(x, kind(x)),
+        lambda: check_features(kind(x)),
+    ):
+        with pytest.raises(FeatureError, match=r"sparse c.*\. Write x\.toarray\(\)"):
+            call()
+    with pytest.raises(LabelError, match=r"`labels of task 'task'` must be a dense array.*\.toarray\(\)"):
+        Task(x, kind(y[None, :]))

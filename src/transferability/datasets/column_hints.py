@@ -13,7 +13,7 @@ from transferability.errors import DatasetNameError
 if TYPE_CHECKING:
     from transferability.datasets.columns import Table
 
-__all__ = ["LABELS", "class_candidates", "text_candidates", "unused_columns", "usual_roles"]
+__all__ = ["LABELS", "are_numbers", "class_candidates", "text_candidates", "unused_columns", "usual_roles"]
 
 LABELS = ("label", "labels")
 """Columns that are read as classes where none is named."""
@@ -60,7 +60,7 @@ def unused_columns(table: Table, roles: Roles) -> tuple[str, ...]:
     columns = [column for column in table.columns if column not in used and table.columns.count(column) == 1]
     heads = [(column, table.head(column, _LOOK)) for column in columns]
     answered = roles.label or roles.target or roles.tags
-    notes = () if answered else class_candidates(heads)
+    notes = () if answered else (*_labels_in_lists(table, columns), *class_candidates(heads))
     if len(roles.text) != 1:
         return notes
     read = _words(table.head(roles.text[0], _LOOK))
@@ -68,6 +68,19 @@ def unused_columns(table: Table, roles: Roles) -> tuple[str, ...]:
     return notes + tuple(
         f"column {column!r} holds longer texts than {roles.text[0]!r} and is not used; write text={column}."
         for column in longer[:1]
+    )
+
+
+def _labels_in_lists(table: Table, columns: Iterable[str]) -> tuple[str, ...]:
+    """Return a sentence on a column that is called as if it held classes, and holds lists."""
+    column = next((name for name in LABELS if name in columns and _holds_lists(table, name)), None)
+    if column is None:
+        return ()
+    kind = table.kind(column)
+    fix = f"; lists of as many numbers in each row are read with target={column}" if "texts" not in kind else ""
+    return (
+        f"no labels are read: column {column!r} holds {kind}, and a class is one number or name in each row. Several "
+        f"labels per row are columns of 0 and 1: target=COLUMN+COLUMN{fix}.",
     )
 
 
@@ -95,6 +108,15 @@ def text_candidates(columns: Iterable[tuple[str, Sequence[Any]]]) -> list[str]:
     ]
     words = {column: _words(cells) for column, cells in texts if 2 * len(set(cells)) > len(cells)}  # not a class
     return sorted((column for column, n in words.items() if n > _FEW_WORDS), key=lambda column: -words[column])
+
+
+def are_numbers(cells: Sequence[Any]) -> bool:
+    """Tell whether the texts of a column are numbers, all that are there."""
+    texts = [cell for cell in cells if isinstance(cell, str) and cell.strip()]
+    try:
+        return bool([float(text) for text in texts if "_" not in text])
+    except ValueError:
+        return False
 
 
 def _words(cells: Sequence[Any]) -> float:
@@ -127,7 +149,8 @@ def _no_items(table: Table, write: str, roles: Roles) -> str:
     pictures = [name for name, cells in heads if any(map(_names_picture, cells[:20]))]
     item = f"image={pictures[0]}" if pictures else f"text={texts[0]}" if texts else None
     if item is None:
-        numbers = [name for name in names if table.kind(name) in ("numbers", "integers")]
+        # In a CSV file numbers are texts too.
+        numbers = [name for name, cells in heads if table.kind(name) in ("numbers", "integers") or are_numbers(cells)]
         if len(numbers) > 1:
             message += "Columns of numbers are features: give them as an array, (features, labels), or save them as "
             return message + "`features` and `labels` in an .npz file."

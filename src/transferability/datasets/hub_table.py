@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from transferability._array import IntArray
-from transferability.datasets.column_hints import LABELS
+from transferability.datasets.column_hints import LABELS, are_numbers
 from transferability.datasets.column_kinds import kind_of
 from transferability.datasets.column_roles import Roles
 from transferability.datasets.columns import Cells
@@ -48,7 +48,7 @@ def find_roles(library: Any, rows: Any, roles: Roles, named: str) -> Roles:
         if getattr(kind, "dtype", "") in ("string", "large_string") and key not in answers
     ]
     if len(texts) > 1:  # CSV files hold texts only
-        texts = [key for key in texts if not _are_numbers(rows[:_LOOK][key])]
+        texts = [key for key in texts if not are_numbers(rows[:_LOOK][key])]
     if len(features) == 1 and any(mark in key for key in features for mark in ";\t|"):
         message = f"columns of {named} are not separated by commas: the only one is {next(iter(features))!r}. "
         raise DatasetError(message + "Read the file itself: csv:FILE finds the separator.")
@@ -80,13 +80,6 @@ def find_roles(library: Any, rows: Any, roles: Roles, named: str) -> Roles:
     named_so = next((key for key in LABELS if key in features and key not in lists), None)
     label = named_so or (classes[0] if len(classes) == 1 else None)
     return roles if label is None else replace(roles, label=(label,))
-
-
-def _are_numbers(cells: Sequence[str | None]) -> bool:
-    try:
-        return bool([float(cell) for cell in cells if cell])
-    except ValueError:
-        return False
 
 
 @dataclass(frozen=True)

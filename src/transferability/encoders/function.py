@@ -13,7 +13,7 @@ from typing import Any, get_args
 import numpy as np
 import numpy.typing as npt
 
-from transferability._array import as_numpy
+from transferability._array import as_numpy, is_sparse
 from transferability.encoders.base import Encoder, Identity, Item, Modality
 from transferability.encoders.family import Family
 from transferability.encoders.identity import source_hash
@@ -100,6 +100,9 @@ class FunctionEncoder:
                     f"encoder {self.name!r} returned nothing; it must return one row of numbers per item. Is there "
                 )
                 raise EncoderError(message + "a `return` in the function?")
+            if is_sparse(found):
+                message = f"encoder {self.name!r} returned a sparse {type(found).__name__}; it must return an array. "
+                raise EncoderError(message + "Write: lambda items: function(items).toarray()")
             rows = as_numpy(found)
         except Exception as error:
             if passes_through(error) or not self._takes_one(given):

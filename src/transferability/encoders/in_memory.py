@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from transferability._array import is_sparse
 from transferability.encoders.base import Encoder, Identity, Item, Modality, Precision
 from transferability.encoders.compiled import compiled
 from transferability.encoders.function import FunctionEncoder
@@ -75,8 +76,22 @@ def _new_encoder(given: Any, device: str | None, precision: Precision) -> Encode
     if isinstance(given, type) or not callable(given):
         what = f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
         message = f"`encoder` must be {_KINDS}; got {what}."
-        raise EncoderError(message + (" Make one: write its brackets." if isinstance(given, type) else ""))
+        raise EncoderError(message + _hint(given))
     return FunctionEncoder(_name(given), given)
+
+
+def _hint(given: Any) -> str:
+    """Return what to write in place of what is no encoder; empty where nobody can tell."""
+    if isinstance(given, type):
+        return " Make one: write its brackets."
+    if is_sparse(given):
+        return " A sparse matrix is given as an array: x.toarray()."
+    method = next((name for name in ("transform", "encode", "embed") if callable(getattr(given, name, None))), None)
+    if method is not None:
+        return f" Give its method: {type(given).__name__.lower()}.{method}."
+    if hasattr(given, "steps") and hasattr(given, "predict"):
+        return " Give the method of all steps before the last: pipeline[:-1].transform."
+    return ""
 
 
 def is_array(given: Any) -> bool:

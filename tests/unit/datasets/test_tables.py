@@ -155,3 +155,29 @@ def test_without_pyarrow_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'transferability\[tables\]'"):
         load_dataset(f"csv:{path}")
+
+
+def test_a_table_of_numbers_is_features_in_every_format(tmp_path):
+    columns = {"a": [0.5, 1.5, 2.5], "b": [1, 2, 3], "label": ["p", "n", "p"]}
+    parquet.write_table(pa.table(columns), tmp_path / "n.parquet")
+    write(tmp_path / "n.csv", "a,b,label\n0.5,1,p\n1.5,2,n\n,3,p\n")
+    write(tmp_path / "w.csv", "a,b,label\n0.5,1,p\nx,y,n\n2.5,3,p\n")
+    for name in ("n.parquet", "n.csv"):
+        with pytest.raises(DatasetError, match="Columns of numbers are features"):
+            load_dataset(tmp_path / name)
+    with pytest.raises(DatasetError, match=r"Name one: csv:.*#text=COLUMN"):
+        load_dataset(tmp_path / "w.csv")
+
+
+@pytest.mark.parametrize("name", ["label", "labels"])
+@pytest.mark.parametrize(
+    ("cells", "kind"), [([["a"], ["a", "b"]], "lists of texts"), ([[0, 1], [1, 1]], "lists of integers")]
+)
+def test_labels_in_lists_are_named_as_such(tmp_path, name, cells, kind):
+    path = tmp_path / "l.parquet"
+    parquet.write_table(pa.table({"text": ["a b", "c d"], name: cells}), path)
+    (note,) = load_dataset(path).notes
+    assert f"column '{name}' holds {kind}, and a class is one number or name in each row" in note
+    assert (f"are read with target={name}" in note) is (kind != "lists of texts")
+    if kind != "lists of texts":
+        assert load_dataset(f"parquet:{path}#target={name}").targets.tolist() == cells

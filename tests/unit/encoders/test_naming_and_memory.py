@@ -10,11 +10,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 import torch
 from PIL import Image
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from transferability import Settings, Task, load_encoder, rank, relate
 from transferability.encoders import Encoder, identity_of, registry
+from transferability.encoders.in_memory import encoder_of
 from transferability.encoders.naming import renamed, split_alias
 from transferability.errors import EncoderError, OptionError, TaskError, TransferabilityError, UnknownNameError
 
@@ -217,6 +223,10 @@ def test_functions_and_encoders_are_taken_as_they_are() -> None:
         (3, "`encoder` must be an identifier such as .*; got int"),
         (Network, "got the class Network. Make one: write its brackets"),
         (None, "got NoneType"),
+        (make_pipeline(StandardScaler(), PCA(2)), r"got Pipeline\. Give its method: pipeline\.transform\."),
+        (PCA(2), r"got PCA\. Give its method: pca\.transform\."),
+        (make_pipeline(StandardScaler(), LogisticRegression()), r"steps before the last: pipeline\[:-1\]\.transform"),
+        (scipy.sparse.csr_matrix(np.eye(3)), r"got csr_matrix\. A sparse matrix is given as an array: x\.toarray\(\)"),
     ],
 )
 def test_what_is_no_encoder(given: object, match: str) -> None:
@@ -333,3 +343,20 @@ def test_a_function_that_fails_keeps_its_own_reason() -> None:
     with pytest.raises(ZeroDivisionError):
         load_encoder(lambda items: 1 / 0).encode(PICTURES)
     assert load_encoder(lambda items: np.zeros(3)).encode(PICTURES).shape == (3,)  # the loop says what it must be
+
+
+def test_a_function_that_returns_a_sparse_matrix():
+    for function in (
+        lambda items: scipy.sparse.csr_matrix(np.eye(len(items))),
+        lambda items: scipy.sparse.csr_array(items),
+    ):
+        with pytest.raises(
+            EncoderError, match=r"returned a sparse csr_.*Write: lambda items: function\(items\)\.toarray"
+        ):
+            encoder_of(function).encode([np.ones(3), np.ones(3)])
+
+
+def test_the_method_of_a_pipeline_is_an_encoder():
+    rows = np.random.default_rng(0).normal(size=(30, 4))
+    pipeline = make_pipeline(StandardScaler(), PCA(2)).fit(rows)
+    np.testing.assert_array_equal(encoder_of(pipeline.transform).encode(list(rows)), pipeline.transform(list(rows)))
