@@ -80,7 +80,10 @@ def test_several_targets_make_a_study(place: Path) -> None:
     (place / "accuracies.csv").write_text(
         "encoder,accuracy\npython:encoders_of_mine:colour,0.5\npython:encoders_of_mine:spread,0.75\n"
     )
-    run("report", "study", "--measured", "accuracies.csv")
+    assert "was not ranked" not in run("report", "study", "--measured", "accuracies.csv")
+    (place / "near.csv").write_text("encoder,accuracy\npython:encoders_of_mine:color,0.5\n")
+    with pytest.raises(DatasetError, match=r"'python:encoders_of_mine:color' was not ranked\. Did you mean"):
+        run("report", "study", "--measured", "near.csv")
     assert "being wrong would cost about 25.0 points" in (place / "study" / "report.html").read_text("utf-8")
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +12,9 @@ from transferability.cli.command import Group
 from transferability.cli.options import JsonFlag
 from transferability.cli.output import EXIT_FAILED, notice, print_json, print_table, say
 from transferability.errors import OptionError
+
+if TYPE_CHECKING:
+    from transferability.features.cache_admin import Kept
 
 __all__ = ["cache"]
 
@@ -26,17 +30,18 @@ Keys = Annotated[list[str] | None, typer.Argument(help="First characters of keys
 
 @cache.command("ls")
 def list_entries(json: JsonFlag = False) -> None:
-    """List cached features, the least recently used first.
+    """List cached features, the least recently used first; entries of another version are counted.
 
     Example: transferability cache ls
     """
     from transferability.features import FeatureCache, cache_admin
 
     store = FeatureCache()
-    entries = cache_admin.contents(store)
+    entries, others = cache_admin.contents(store), cache_admin.unreadable(store)
     if json:
         kept = [each.to_dict() for each in entries]
-        print_json({"schema": 1, "folder": str(store.folder), "bytes": cache_admin.size(store), "entries": kept})
+        head = {"schema": 1, "folder": str(store.folder), "bytes": cache_admin.size(store), "entries": kept}
+        print_json({**head, "unreadable": _counted(others)})
         return
     rows = [
         (
@@ -56,6 +61,7 @@ def list_entries(json: JsonFlag = False) -> None:
         rows,
         left=3,
     )
+    _tell_of(others, "not listed")
 
 
 @cache.command("size")
@@ -76,9 +82,10 @@ def show_size(json: JsonFlag = False) -> None:
 
 @cache.command()
 def verify(keys: Keys = None, json: JsonFlag = False) -> None:
-    """Compare every cached file with its checksum and remove damaged ones.
+    """Compare cached files with their checksums and remove damaged ones.
 
-    Removed files are recomputed when they are needed. Exit status 1 if any was damaged.
+    Removed files are recomputed when they are needed. Exit status 1 if any was damaged. Entries of another version, or
+    with a damaged manifest, are counted and not checked: this version never reads them.
 
     Example: transferability cache verify
     """
@@ -86,14 +93,17 @@ def verify(keys: Keys = None, json: JsonFlag = False) -> None:
 
     store = FeatureCache()
     entries = cache_admin.find(store, keys) if keys else cache_admin.contents(store)
+    others = [] if keys else cache_admin.unreadable(store)
     damaged = cache_admin.verify(entries)
     n_files = sum(each.shards for each in entries)
     if json:
-        print_json({"schema": 1, "files": n_files, "damaged": [str(path) for path in damaged]})
+        said = {"schema": 1, "files": n_files, "damaged": [str(path) for path in damaged]}
+        print_json({**said, "unreadable": _counted(others)})
     else:
         for path in damaged:
             say(str(path))
         notice(f"{n_files:,} files, {len(damaged)} damaged" + (" and removed" if damaged else ""))
+        _tell_of(others, "not checked")
     if damaged:
         raise typer.Exit(EXIT_FAILED)
 
@@ -141,6 +151,9 @@ def prune(
 
     removed = cache_admin.prune(FeatureCache(), cache_admin.parse_size(max_size))
     _say_removed(len(removed), sum(each.bytes for each in removed), json=json)
+    others = [each for each in removed if not each.readable]
+    if others and not json:
+        notice(f"{len(others):,} of them were of another version, or had a damaged manifest.")
 
 
 def _say_removed(n_entries: int, n_bytes: int, *, json: bool) -> None:
@@ -148,6 +161,26 @@ def _say_removed(n_entries: int, n_bytes: int, *, json: bool) -> None:
         print_json({"schema": 1, "removed": n_entries, "bytes": n_bytes})
     else:
         say(f"{n_entries} removed, {_size(n_bytes)}")
+
+
+def _counted(entries: Collection[Kept]) -> dict[str, Any]:
+    """Return how many entries there are that this version does not read, with their files and bytes."""
+    return {
+        "entries": len(entries),
+        "files": sum(each.shards for each in entries),
+        "bytes": sum(each.bytes for each in entries),
+    }
+
+
+def _tell_of(entries: Collection[Kept], what: str) -> None:
+    """Say that there are entries that this version does not read."""
+    if entries:
+        counted = _counted(entries)
+        of_them = f"{counted['entries']:,} more ({_size(counted['bytes'])})"
+        notice(
+            f"{what}: {of_them}, of another version or with a damaged manifest. `cache prune` removes these first, "
+            "`cache rm --all` removes all."
+        )
 
 
 def _size(n_bytes: int) -> str:

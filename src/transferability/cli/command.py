@@ -60,6 +60,11 @@ class Command(TyperCommand):
         with results_alone():
             try:
                 return super().invoke(ctx)
+            except KeyboardInterrupt:
+                from transferability.cli.interrupts import say_what_is_kept
+
+                say_what_is_kept(str(ctx.info_name), ctx.params)
+                raise
             finally:
                 ray = sys.modules.get("ray")
                 if ray is not None and ray.is_initialized():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,23 @@ from transferability.cli.show import write_ranking
 if TYPE_CHECKING:
     from transferability.ranking.result import Ranking
 
-__all__ = ["Kept", "keep_what_is_done", "keep_without_confirmation", "write_what_is_done"]
+__all__ = ["Kept", "keep_what_is_done", "keep_without_confirmation", "say_what_is_kept", "write_what_is_done"]
+
+
+_EXTRACTING = ("demo", "extract", "pack", "rank", "relate", "validate")
+"""Commands whose work is kept in the cache of features."""
+
+
+def say_what_is_kept(command: str, options: Mapping[str, Any]) -> None:
+    """Say what an interrupted command has kept, where it has not said so itself."""
+    if command == "study" and not options.get("dry_run"):
+        notice("interrupted: finished pairs are in the file of results, and the same command continues.")
+    elif command == "validate" and (options.get("results") or options.get("top")):
+        notice("interrupted: finished runs are kept, and the same command continues.")
+    elif command in _EXTRACTING and not options.get("no_cache"):
+        notice("interrupted: extracted features are in the cache, and the same command continues from there.")
+    else:
+        notice("interrupted")
 
 
 @dataclass

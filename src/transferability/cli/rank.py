@@ -156,10 +156,7 @@ def rank(
             confirmed = confirm_first(ranking.to_dict(), choice.encoders, confirm, part, settings, executor, folder)
             ranking = replace(ranking, confirmation=confirmed)
     print_json(ranking.to_dict()) if json else show_ranking(ranking, wide=wide)
-    if kept.interrupted:
-        write_what_is_done(ranking, folder, others=csv is not None or drawings is not None, cached=settings.cache)
-    else:
-        _write(ranking, folder, csv, drawings)
+    _write(ranking, folder, csv, drawings, interrupted=kept.interrupted, cached=settings.cache)
     if not json:
         show_next(ranking)
     if kept.interrupted:
@@ -184,8 +181,13 @@ def _made(ranking: Ranking, target: str, *, raced_by_default: bool) -> dict[str,
     return made | ({"race": made["race"] | {"by_default": True}} if raced_by_default else {})
 
 
-def _write(ranking: Ranking, folder: Path | None, csv: Path | None, drawings: Path | None) -> None:
+def _write(
+    ranking: Ranking, folder: Path | None, csv: Path | None, drawings: Path | None, *, interrupted: bool, cached: bool
+) -> None:
     """Write the files that were asked for."""
+    if interrupted:
+        write_what_is_done(ranking, folder, others=csv is not None or drawings is not None, cached=cached)
+        return
     if folder is not None:
         write_ranking(ranking, folder)
     if csv is not None:

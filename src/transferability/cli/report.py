@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from transferability.cli.options import JsonFlag
-from transferability.cli.output import print_json, say
+from transferability.cli.output import notice, print_json, say
 
 __all__ = ["report"]
 
@@ -30,11 +30,18 @@ def report(
     Example: transferability report results
     """
     from transferability._writing import check_output
-    from transferability.report.files import read_measured, read_study, write_report
+    from transferability.report.files import read_study, write_report
+    from transferability.report.records import read_measured, without_match
     from transferability.report.summarize import summarize_records
 
     check_output(folder, folder=True, argument="folder")
-    summary = summarize_records(read_study(folder), None if measured is None else read_measured(measured))
+    records = read_study(folder)
+    accuracies = None if measured is None else read_measured(measured)
+    if measured is not None and accuracies is not None:
+        rankings = [record for record, _ in records if "ranking" in record]
+        for text in without_match(accuracies, rankings, measured):
+            notice(f"{measured}: {text}")
+    summary = summarize_records(records, accuracies)
     if json:
         print_json(summary)
     for path in write_report(summary, folder):

@@ -101,7 +101,8 @@ def score(
 
     if json:
         described = [{**result.to_dict(), "name": name} for name, result in results.items()]
-        head = {"schema_version": SCHEMA_VERSION, "features": str(path), "pseudo_labels": pseudo}
+        head = {"schema": SCHEMA_VERSION, "features": str(path), "pseudo_labels": pseudo}
+        head["schema_version"] = SCHEMA_VERSION  # the name of `schema` up to version 0.2; it goes in version 0.4
         head["targets"] = inputs.labels is None and inputs.targets is not None
         shape = {"n_samples": len(target), "n_features": target.features.shape[1]}
         print_json({**head, **shape, "scores": described, "skipped": skipped})

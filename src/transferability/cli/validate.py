@@ -109,7 +109,7 @@ def validate(
         ranking = Path(only(data, None, "ranking"))
         chosen = only(target, None) if target else None
         found_first, ranked = confirm_file(ranking, top, chosen, encoder or (), settings, executor)
-        print_json(found_first.to_dict()) if json else show_confirmation(found_first, ranked)
+        print_json({"schema": 1} | found_first.to_dict()) if json else show_confirmation(found_first, ranked)
         if csv is not None:
             write_csv(found_first.frame(), csv)
         if fewer_were_tuned(found_first, top):

@@ -30,6 +30,7 @@ __all__ = [
     "remove",
     "size",
     "size_limit",
+    "unreadable",
     "verify",
 ]
 
@@ -65,6 +66,11 @@ class Kept:
 def contents(cache: FeatureCache) -> list[Kept]:
     """Return the entries of a cache, the least recently used first; those that cannot be read are passed over."""
     return sorted((kept for kept in _all(cache) if kept.readable), key=lambda kept: (kept.used, kept.key))
+
+
+def unreadable(cache: FeatureCache) -> list[Kept]:
+    """Return the other entries: of another version, or with a manifest that is damaged."""
+    return [kept for kept in _all(cache) if not kept.readable]
 
 
 def find(cache: FeatureCache, beginnings: Collection[str]) -> list[Kept]:

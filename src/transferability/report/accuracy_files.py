@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from transferability._schema import Shape, ShapeError, check_shape, read_json
-from transferability.errors import DatasetError, FileDamagedError, NoSuchFileError, no_such_file
+from transferability.errors import DatasetError, FileDamagedError, NoSuchFileError, nearest_names, no_such_file
 from transferability.report.ranges import check_layout
 
-__all__ = ["SCHEMA_VERSION", "read_known", "read_measured"]
+__all__ = ["SCHEMA_VERSION", "read_known", "read_measured", "without_match"]
 
 SCHEMA_VERSION = 1  # of what `validate --json` prints and this version reads: `validation.result.SCHEMA_VERSION`
 _ROUNDED = 1e-6  # an accuracy may differ from the mean of its runs
@@ -73,6 +73,46 @@ def read_measured(path: Path) -> dict[str, dict[str, float]]:
             )
             raise DatasetError(message) from error
         found.setdefault(target, {})[encoder] = accuracy
+    return found
+
+
+def without_match(
+    measured: Mapping[str, Mapping[str, float]], rankings: Sequence[Mapping[str, Any]], path: Path
+) -> list[str]:
+    """Say which accuracies are of no encoder that was ranked, with the nearest names.
+
+    Targets that no ranking is of are passed over: one file may be for several folders.
+
+    Parameters
+    ----------
+    measured : mapping
+        What `read_measured` returned.
+    rankings : sequence of mapping
+        `Ranking.to_dict()` of each.
+    path : Path
+        For messages.
+
+    Raises
+    ------
+    DatasetError
+        If none of them is of an encoder that was ranked.
+    """
+    ranked: dict[str, set[str]] = {}  # by target, as the file names it
+    for record in rankings:
+        target = record["target"] if record["target"] in measured else ""
+        ranked.setdefault(target, set()).update(each["encoder"] for each in record["ranking"])
+    found: list[str] = []
+    any_fits = False
+    for target, names in ranked.items():
+        for encoder in measured.get(target, {}):
+            if encoder in names:
+                any_fits = True
+            else:
+                found.append(f"encoder {encoder!r} was not ranked. {nearest_names(encoder, names)}")
+    if not any_fits:
+        first = found[0] if found else f"it names {', '.join(map(repr, measured)) or 'none'} as targets."
+        message = f"`{path}` must hold accuracies of encoders and targets in this folder; {first}"
+        raise DatasetError(message)
     return found
 
 

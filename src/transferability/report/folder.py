@@ -10,6 +10,7 @@ from pathlib import Path
 from transferability._schema import read_json
 from transferability._writing import output_errors, write_through_temporary
 from transferability.errors import FileDamagedError
+from transferability.report.entry_keys import ENTRY_KEYS
 
 __all__ = ["holds_finished_results", "remove_old_parts", "remove_stale", "write_readme"]
 
@@ -21,7 +22,7 @@ _FIRST_LINE = "# Results of transferability"
 _FILES = (
     ("report.html", "the report: one self-contained page, for a browser"),
     ("report.md", "the same tables as text"),
-    ("ranking.json", "all numbers of the ranking; `fields` says what the names in an entry mean"),
+    ("ranking.json", "all numbers of the ranking; `fields` says what the columns of an entry mean, and below the rest"),
     ("relate.json", "all numbers of the relations"),
     ("ranking.details.json", "points and samples that the report draws"),
     ("relate.details.json", "points and samples that the report draws"),
@@ -99,7 +100,9 @@ def write_readme(folder: Path, said: str = "") -> None:
     parts = sorted(each.name for each in folder.iterdir() if _PART.fullmatch(each.name) and each.is_dir())
     lines += [f"- `{parts[0]}/`: one folder for each target, with the same files"] if parts else []
     again = "`transferability report FOLDER` writes the report anew from the JSON files."
-    text = "\n".join([_FIRST_LINE, "", *lines, "", *([said, ""] if said else []), again, ""])
+    keys = [f"- `{name}`: {meaning}" for name, meaning in ENTRY_KEYS.items()] if transforms else []
+    keys = ["", "Keys of an entry of `ranking.json` that are no columns:", "", *keys] if keys else []
+    text = "\n".join([_FIRST_LINE, "", *lines, "", *([said, ""] if said else []), again, *keys, ""])
     write_through_temporary(path, text.encode("utf-8"))
 
 

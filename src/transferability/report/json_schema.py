@@ -7,6 +7,7 @@ from typing import Any
 
 from transferability._schema import json_schema
 from transferability.display.column_table import COLUMNS
+from transferability.report.entry_keys import ENTRY_KEYS
 from transferability.report.shapes import RANKING, RELATION
 
 __all__ = ["SCHEMAS", "ranking_schema", "relate_schema", "study_schema"]
@@ -62,7 +63,10 @@ SCHEMAS = {"ranking": ranking_schema, "relate": relate_schema, "study": study_sc
 
 def _ranking(*, closed: bool) -> dict[str, Any]:
     schema = json_schema(RANKING, closed=closed)
-    schema["properties"]["ranking"]["items"]["properties"] |= {
+    entry = schema["properties"]["ranking"]["items"]["properties"]
+    for name, meaning in ENTRY_KEYS.items():
+        entry[name]["description"] = f"{meaning[0].upper()}{meaning[1:]}."
+    entry |= {
         column.key: _described(column.title, column.format, column.explanation) for column in COLUMNS if column.in_frame
     }
     return schema

@@ -17,6 +17,7 @@ from transferability.display.columns import title_of
 from transferability.display.formats import amount, confidence, interval, number, percent
 from transferability.display.frozen import FrozenEncoder
 from transferability.display.race import how_many_left
+from transferability.report.absent_narrative import race_fact, say_interrupted
 from transferability.report.relation_narrative import MEASURED_ON
 
 __all__ = ["OF_FINE_TUNING", "answer"]
@@ -66,13 +67,7 @@ def answer(
         found = _confirmed_answer(target, entries, confirmation, race, frozen)
     else:
         found = _ranked_answer(target, criterion, entries, truth, race, interrupted)
-    if interrupted is None:
-        return found
-    counted = f"{interrupted['done']:,} of {interrupted['total']:,} encoders"
-    headline = f"Interrupted after {counted}. {found['headline']}"
-    note = "the others were not ranked, and may be better; the same command continues"
-    fact = {"label": "Interrupted", "value": f"{counted} were ranked", "note": note}
-    return found | {"headline": headline, "facts": [fact, *found["facts"]]}
+    return found if interrupted is None else say_interrupted(found, interrupted)
 
 
 def _ranked_answer(
@@ -93,7 +88,7 @@ def _ranked_answer(
     facts = _facts(best, quantity)
     if runner_up is not None:
         facts.append({"label": "Runner-up", "value": runner_up["name"], "note": _behind(best, runner_up, quantity)})
-    facts += _race_fact(race)
+    facts += race_fact(race)
     headline = f"Take {best['name']} for {target}."
     if all(_not_above_chance(entry["result"]) for entry in entries):
         headline = f"No encoder of these does better than chance on {target}."
@@ -154,26 +149,8 @@ def _confirmed_answer(
     return {
         "headline": headline,
         "sentence": sentence,
-        "facts": [fact, *notes, *facts, *_race_fact(race)],
+        "facts": [fact, *notes, *facts, *race_fact(race)],
     }
-
-
-def _spent(race: Mapping[str, Any], share: str) -> str:
-    fitted = race.get("items_are") == "fitted"
-    return f"classifiers were fitted to {share} of the rows" if fitted else f"{share} of all items were encoded"
-
-
-def _race_fact(race: Mapping[str, Any] | None) -> list[dict[str, str]]:
-    if race is None or not race["dropped"]:
-        return []
-    share = percent(race["items"] / max(1, race["items_of_all"]))
-    return [
-        {
-            "label": "Race",
-            "value": f"{len(race['dropped']):,} left",
-            "note": f"{how_many_left(race)}; {_spent(race, share)}",
-        }
-    ]
 
 
 def _facts(best: Entry, quantity: Quantity) -> list[dict[str, str]]:

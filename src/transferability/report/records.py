@@ -13,11 +13,12 @@ from transferability._schema import ShapeError, check_shape, read_json
 from transferability.errors import DatasetError, FileDamagedError, NoSuchFileError, no_such_file
 from transferability.report.accuracy_files import read_known as read_known
 from transferability.report.accuracy_files import read_measured as read_measured
+from transferability.report.accuracy_files import without_match as without_match
 from transferability.report.ranges import check_confirmation, check_layout, check_ranges
 from transferability.report.shapes import DETAILS, MADE, PARTS, RANKING, RELATION
 from transferability.report.stored import Stored
 
-__all__ = ["RECORDS", "check_points", "check_result", "read_known", "read_measured", "read_study"]
+__all__ = ["RECORDS", "check_points", "check_result", "read_known", "read_measured", "read_study", "without_match"]
 
 RECORDS = ("ranking.json", "relate.json")
 SCHEMA_VERSION = 1  # of the records that this version writes and reads

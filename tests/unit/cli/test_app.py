@@ -307,6 +307,8 @@ def test_score_says_what_it_left_out(files: dict[str, str]) -> None:
     line = "skipped pactran_dirichlet, pactran_gamma, leep, nce: needs the class probabilities of a source classifier."
     assert line in " ".join(err.split())
     assert "leep" not in out.split()
+    found = json.loads(run("score", "--features", path, "--json")[0])
+    assert found["schema"] == found["schema_version"] == 1
     _, err = run("score", "--features", path, "--score", "leep", code=1)
     assert "skipped leep" in err
     run("score", "--features", path, "--score", "leep", "--score", "logme", code=3)

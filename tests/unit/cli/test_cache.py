@@ -65,8 +65,29 @@ def test_verify_names_what_is_damaged_and_removes_it(folder: Path) -> None:
     shard = next(folder.rglob("*.safetensors"))
     shard.write_bytes(shard.read_bytes()[:-1])
     assert run("verify", code=1).strip() == str(shard)
-    assert json.loads(run("verify", "--json")) == {"schema": 1, "files": 1, "damaged": []}
+    none = {"entries": 0, "files": 0, "bytes": 0}
+    assert json.loads(run("verify", "--json")) == {"schema": 1, "files": 1, "damaged": [], "unreadable": none}
     assert sorted(entry["shards"] for entry in listed()) == [0, 1]
+
+
+@pytest.mark.parametrize("content", ["{", '{"schema": 3}'])
+def test_entries_of_another_version_are_counted_everywhere(folder: Path, content: str) -> None:
+    manifests = folder.rglob("manifest.json")
+    manifest = next(path for path in manifests if json.loads(path.read_text())["data"]["rows"] == 50)
+    manifest.write_text(content)
+    shard = next(manifest.parent.glob("*.safetensors"))
+    shard.write_bytes(shard.read_bytes()[:-1])
+    n_bytes = shard.stat().st_size + len(content)
+    counted = {"entries": 1, "files": 1, "bytes": n_bytes}
+    for command in ("ls", "verify"):
+        assert json.loads(run(command, "--json"))["unreadable"] == counted
+        told = " ".join(CliRunner().invoke(app, ["cache", command]).stderr.split())
+        what = {"ls": "not listed", "verify": "not checked"}[command]
+        assert f"{what}: 1 more ({n_bytes / 1000:.1f} kB), of another version or with a damaged" in told
+    assert shard.exists()  # it may be another version's
+    done = CliRunner().invoke(app, ["cache", "prune", "--max-size", "0"])
+    assert done.stdout.startswith("2 removed")
+    assert "1 of them were of another version, or had a damaged manifest." in " ".join(done.stderr.split())
 
 
 def test_rm_by_key_and_all(folder: Path) -> None:

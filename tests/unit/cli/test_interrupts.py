@@ -121,7 +121,7 @@ def test_an_interrupt_of_fine_tuning_leaves_the_ranking(run: Run, monkeypatch: p
     record = json.loads(Path("r/ranking.json").read_text())
     assert (record["confirmation"], record["skipped"]) == (None, [])
     record["made"]["command"] = "transferability rank photos --confirm 3"
-    record["ranking"][0]["encoder"] = record["ranking"][0]["identifier"] = "timm:a"
+    record["ranking"][0] |= {"encoder": "timm:a", "identifier": "timm:a", "fine_tunable": True}
     assert next_steps(record)[-1].code == "transferability rank photos --confirm 3"  # and not twice
 
 
@@ -134,3 +134,32 @@ def test_an_interrupt_between_two_encoders_leaves_those_that_are_done(run: Run) 
     with pytest.raises(RankingInterrupted) as stopped:
         rank("packaged:digits", None, encoders, settings=Settings(limit=60, folds=1, cache=False), tell=tell)
     assert [each.encoder for each in stopped.value.ranking] == ["python:halting:rows"]
+
+
+STUDY = """
+encoders = ["python:halting:rows", "python:halting:slow"]
+targets = ["packaged:digits"]
+settings = { limit = 60, folds = 1 }
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["study", "study.toml"], "finished pairs are in the file of results, and the same command continues."),
+        ([*RANK[:-1], "python:halting:slow"], "extracted features are in the cache, and the same command continues"),
+        ([*RANK[:-1], "python:halting:slow", "--no-cache"], "interrupted"),
+        (["extract", "packaged:digits", "--limit", "30", "-e", "python:halting:slow"], "features are in the cache"),
+        (
+            ["validate", "packaged:digits", "-e", "python:halting:slow", "--method", "probe", "--results", "r.sqlite"],
+            "finished runs are kept, and the same command continues.",
+        ),
+    ],
+)
+def test_what_an_interrupt_leaves_is_said(run: Run, arguments: list[str], said: str) -> None:
+    Path("study.toml").write_text(STUDY)
+    code, out, err = run(*arguments)
+    assert (code, out) == (130, "")
+    assert "interrupted" in err
+    assert said in err
+    assert ("cache" in err) == ("cache" in said)

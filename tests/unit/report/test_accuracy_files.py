@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
 from transferability.errors import DatasetError, FileDamagedError
-from transferability.report.accuracy_files import SCHEMA_VERSION, read_known, read_measured
+from transferability.report.accuracy_files import SCHEMA_VERSION, read_known, read_measured, without_match
 from transferability.validation import result as validation
 
 
@@ -57,3 +58,40 @@ def test_measured_accuracies_of_another_layout_are_refused(tmp_path) -> None:
     path.write_text(json.dumps({"schema": 99, "observations": [{"encoder": "e", "accuracy": 0.5}]}))
     with pytest.raises(FileDamagedError, match=r"measured\.json` the layout must be 1"):
         read_measured(path)
+
+
+RANKINGS = [
+    {"target": "a", "ranking": [{"encoder": "timm:resnet18"}, {"encoder": "px"}]},
+    {"target": "b", "ranking": [{"encoder": "timm:resnet50"}]},
+]
+
+
+@pytest.mark.parametrize(
+    ("measured", "strangers"),
+    [
+        ({"": {"px": 0.5, "timm:resnet50": 0.5}}, []),
+        ({"a": {"px": 0.5}, "c": {"none": 0.1}}, []),  # of another folder
+        ({"": {"px": 0.5, "timm:resnet19": 0.5}}, ["timm:resnet19"]),
+        ({"a": {"px": 0.5, "timm:resnet50": 0.5}, "": {"timm:resnet50": 0.4}}, ["timm:resnet50"]),
+    ],
+)
+def test_accuracies_of_encoders_that_were_not_ranked_are_named(measured, strangers) -> None:
+    found = without_match(measured, RANKINGS, Path("m.csv"))
+    assert len(found) == len(strangers)
+    for text, name in zip(found, strangers, strict=True):
+        assert text.startswith(f"encoder '{name}' was not ranked. Did you mean 'timm:resnet18'")
+
+
+@pytest.mark.parametrize(
+    ("measured", "said"),
+    [
+        ({"": {"timm:resnet19": 0.5}}, "encoder 'timm:resnet19' was not ranked. Did you mean 'timm:resnet18'"),
+        ({"c": {"px": 0.5}}, "it names 'c' as targets."),
+        ({}, "it names none as targets."),
+    ],
+)
+def test_accuracies_that_fit_nothing_are_refused(measured, said) -> None:
+    with pytest.raises(
+        DatasetError, match=re.escape(f"`m.csv` must hold accuracies of encoders and targets in this folder; {said}")
+    ):
+        without_match(measured, RANKINGS, Path("m.csv"))

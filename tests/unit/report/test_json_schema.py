@@ -86,3 +86,16 @@ def test_columns_are_explained_as_everywhere(ranking: Ranking) -> None:
 def test_the_files_in_the_docs_are_current() -> None:
     for path, text in TOOL["files"]().items():
         assert path.read_text("utf-8") == text, "run python docs/tools/json_schema.py"
+
+
+def test_every_key_of_an_entry_is_explained_in_the_folder(ranking: Ranking, confirmed: Ranking, tmp_path: Path) -> None:
+    properties = SCHEMAS["ranking"]()["properties"]["ranking"]["items"]["properties"]
+    for number, each in enumerate((ranking, confirmed)):
+        folder = tmp_path / str(number)
+        each.report(folder)
+        record = json.loads((folder / "ranking.json").read_text("utf-8"))
+        readme = (folder / "README.md").read_text("utf-8")
+        columns = {field["key"] for field in record["fields"]}
+        for key in {key for entry in record["ranking"] for key in entry} - columns:
+            assert f"- `{key}`: " in readme
+            assert properties[key]["description"]
