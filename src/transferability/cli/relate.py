@@ -179,6 +179,9 @@ def _show_pair(result: Relatedness) -> None:
     shared = f", for {standing.n_shared} references at once" if standing is not None and standing.n_shared > 1 else ""
     sure = f"with {confidence(result.evaluated_on)}{shared}"
     if standing is not None:
+        if percent(standing.value) != percent(result.transferred_accuracy):
+            different = f"copies counted once, as in the intervals: {standing.n_rows:,} rows"
+            rows.append(["  of different rows", percent(standing.value), different])
         rows.append(["  on new data", interval(TRANSFERRED_ACCURACY, standing.low, standing.high), sure])
     if result.accuracy_without_map is not None:
         rows.append(["  without the map", percent(result.accuracy_without_map), WITHOUT_MAP])

@@ -182,6 +182,7 @@ ENTRY = {
     "model_hash?": (str, None),
     "intervals?": {str: (None, [float, float])},
     "on_front?": (bool, None),
+    "different_rows?": (None, {"accuracy": float, "n_rows": int, "n_all": int}),
     "expected?": (None, _EXPECTED),
     "confirmed?": (None, {**_optional(_TUNED), "accuracy": (float, None), "interval": (None, [float, float])}),
     "relatedness": _RELATEDNESS,

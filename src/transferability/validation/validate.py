@@ -9,8 +9,6 @@ from dataclasses import asdict, replace
 from importlib.metadata import version
 from typing import Any
 
-import numpy as np
-
 from transferability._criteria import HIGHER_IS_BETTER, QUANTITIES
 from transferability.datasets import Dataset
 from transferability.encoders import Encoder, FeatureFiles, load_encoder
@@ -158,9 +156,7 @@ def _observed(
     notes = {seed: run.note for seed, run in measured.items() if run.note}
     notes |= dict.fromkeys(failed, f"this run failed, and the accuracy is that of {of_how_many}.")
     said = tuple(f"seed {seed}: {note}" for seed, note in notes.items())
-    n_fit, n_test = (
-        len(rows if part.groups is None else np.unique(part.groups[rows])) for rows in (part.fit_rows, part.test_rows)
-    )
+    n_fit, n_test = part.n_different(part.fit_rows), part.n_different(part.test_rows)
     accuracies = tuple(run.accuracy for run in runs)
     return Observation(encoder, part.name, accuracies, values, probes, said, n_fit, n_test)
 
