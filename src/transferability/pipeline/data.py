@@ -164,10 +164,9 @@ def check_folds(target: Part, settings: Settings, solver: str = "alternating") -
     if not isinstance(target, Split) or settings.folds == "auto":
         return
     if solver == "statistics" and settings.folds != 1:
-        message = (
-            f"`folds` must be left out with ground costs of statistics (solver='statistics'); got {settings.folds}. "
-        )
-        raise OptionError(message + "They are measured on a test part: `test_share` is its share.")
+        message = "`folds` must be left out where everything is compared by statistics (--ground-cost gamma, solver "
+        message += f"'statistics', packs without rows); got {settings.folds}. They are measured on a test part: "
+        raise OptionError(message + "`test_share` is its share.")
     given = 1 if target.folds is None else len(target.folds)
     if given < settings.folds:
         message = f"`folds` must be at most the number of different rows of target {target.name!r}, {given}; "

@@ -160,7 +160,7 @@ def rank(
     given = [] if references is None else as_list(references)
     parts = [load_part(each, settings) for each in (target, *given)]
     target_part, *reference_parts = note_overlap(parts[0], parts[1:]), *parts[1:]
-    check_folds(target_part, settings)
+    check_folds(target_part, settings, estimator.solver)
     choice = choose_encoders(encoders, zoo, target_part)
     if not given and not any(_brings_labels(each) for each in choice.encoders):
         check_own_half(target_part, packs=packs and bool(pack_folders()))

@@ -72,7 +72,7 @@ def relate(
     given = [] if references is None else as_list(references)
     parts = [load_part(each, settings) for each in (*given, *as_list(targets))]
     for part in parts[len(given) :]:
-        check_folds(part, settings)
+        check_folds(part, settings, estimator.solver)
     encoder = default_encoder(parts) if encoder is None else encoder
     loaded = None if encoder is None else load(encoder, settings)
     reference_parts, target_parts = parts[: len(given)], parts[len(given) :]

@@ -63,7 +63,7 @@ class Inventory:
         names = list(dict.fromkeys((*study.targets, *study.references)))
         self.parts = {name: load_part(name, study.settings) for name in names}
         for name in study.targets:  # before hours of extraction
-            check_folds(self.parts[name], study.settings)
+            check_folds(self.parts[name], study.settings, study.relatedness.solver)
         if not study.references and not any("features:" in each for each in study.encoders):
             for name in study.targets:
                 check_own_half(self.parts[name], packs=study.packs and bool(pack_folders()))
