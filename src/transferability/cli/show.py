@@ -48,12 +48,12 @@ def _titles(columns: Sequence[object]) -> list[str]:
 def _title(ranking: Ranking, *, columns_shown: set[str]) -> str:
     best = ranking.best.relatedness
     facts = [] if "reference" in columns_shown else [f"reference {best.reference}"]
-    facts.append(f"chance {percent(best.chance)}")
+    facts += [] if best.chance is None else [f"chance {percent(best.chance)}"]
     if columns_shown & {"bound", "transferred_loss"}:
         facts.append(f"losses and bounds in nats, guessing costs {best.log_n_classes:.3f}")
     facts += filter(None, [how_many_left(ranking.provenance.get("race"))])
     by = title_of(ranking.criterion)
-    return f"Encoders for {ranking.target}, best first by {by} ({'; '.join(facts)})"
+    return f"Encoders for {ranking.target}, best first by {by}" + (f" ({'; '.join(facts)})" if facts else "")
 
 
 def caveats(ranking: Ranking, *, wide: bool = True) -> list[str]:

@@ -115,7 +115,8 @@ COLUMNS: tuple[Column, ...] = (
         "Upper end of the 95 % interval of the transferred accuracy.", _end("transferred_accuracy", 1), level="data",
     ),
     Column(
-        "chance", "chance", "percent", "Share of the largest class: the accuracy of always answering that class.",
+        "chance", "chance", "percent",
+        "Share of the largest class: the accuracy of always answering that class; empty where labels are guessed.",
         at("relatedness", "chance"), level="wide",
     ),
     Column(

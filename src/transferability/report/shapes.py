@@ -58,7 +58,7 @@ _ONE = {
     ],
     "scale?": float,
     "accuracy_without_map?": (float, None),
-    "chance?": float,
+    "chance?": (float, None),
     "log_n_classes?": float,
     "gap?": (float, None),
     "space?": str,

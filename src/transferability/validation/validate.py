@@ -16,6 +16,7 @@ from transferability.errors import TaskError, TransferabilityError, is_wrong_cal
 from transferability.features import extract_features
 from transferability.pipeline import Progress, Settings, Split, prepare, rank
 from transferability.pipeline.measure import score_columns
+from transferability.pipeline.refusals import check_target_names
 from transferability.ranking.result import ScoreColumn, Skipped
 from transferability.ranking.store import ResultStore, result_key
 from transferability.relatedness.estimator import TaskRelatedness
@@ -84,6 +85,7 @@ def validate(
     settings = replace(settings or Settings(), folds=1)  # what is said before must not see the test rows
     estimator = relatedness or TaskRelatedness(seed=settings.seed)
     parts = [prepare(each, settings) for each in targets]
+    check_target_names(parts)
     panel = [prepare(each, settings) for each in references]
     score_names = score_columns([*scores, BASELINE])
     names = [each.name for each in score_names]
