@@ -14,6 +14,7 @@ from transferability.errors import OptionError
 
 __all__ = [
     "BOUND",
+    "COUNTED_ONCE",
     "HIGHER_IS_BETTER",
     "OWN_HALF",
     "QUANTITIES",
@@ -27,6 +28,8 @@ __all__ = [
 
 OWN_HALF = "own other half"
 """Name of the reference that is a half of the target itself."""
+COUNTED_ONCE = "intervals count copies of a row once"
+"""How notes on copies begin."""
 Quantity = Literal["transferred_accuracy", "transferred_loss", "bound"]
 TRANSFERRED_ACCURACY: Quantity = "transferred_accuracy"
 TRANSFERRED_LOSS: Quantity = "transferred_loss"

@@ -56,7 +56,9 @@ class DataOptions:
     """How data are read and split."""
 
     limit: int | None = _option(None, "Maximum rows per data set (stratified). By default all rows.", least=2)
-    test_share: float = _option(0.3, "Share of each class kept for measuring.", least=0.01, most=0.99)
+    test_share: float = _option(
+        0.3, "Share of each class kept for measuring, where the target is not in folds.", least=0.01, most=0.99
+    )
     folds: int | Literal["auto"] = _option(
         "auto", "Folds of the target for cross-fitting; 1 for a single split. auto: 5 below 2,000 rows, else 1."
     )

@@ -94,6 +94,7 @@ def relate(
     from transferability.display.tables import relation_table
     from transferability.pipeline import default_encoder, describe_run, load_part
     from transferability.pipeline import relate as relate_tasks
+    from transferability.pipeline.refusals import check_target_names, check_test_share
     from transferability.relatedness.estimator import TaskRelatedness
     from transferability.report.stored import relation_record
 
@@ -114,7 +115,10 @@ def relate(
     )
     settings = replace(settings, use_labels=not unlabelled)
     parts = [load_part(each, settings) for each in targets]
+    check_target_names(parts)
     references = [load_part(each, settings) for each in reference or ()]
+    if not references and estimator.solver != "statistics":
+        check_test_share(settings, parts)
     if encoder is None:
         encoder = default_encoder(parts)
         notice(f"encoder: {encoder}, the smallest here; choose another with --encoder.") if encoder else None
@@ -173,12 +177,16 @@ def _show_pair(result: Relatedness) -> None:
     guessing = f"guessing costs {result.log_n_classes:.3f}"
     lost = result.accuracy_lost
     of_what = "on that loss, on these rows" if result.certified else "an estimate, not certified"
-    chance = f"chance {percent(result.chance)}{', and this is below' if result.below_chance else ''}"
+    below = ", and this is below" if result.below_chance else ""
+    chance = "labels are guessed" if result.chance is None else f"chance {percent(result.chance)}{below}"
     rows = [["transferred accuracy", percent(result.transferred_accuracy), f"{measured}; {chance}"]]
     standing, of_loss = result.interval(), result.interval("transferred_loss")
     shared = f", for {standing.n_shared} references at once" if standing is not None and standing.n_shared > 1 else ""
     sure = f"with {confidence(result.evaluated_on)}{shared}"
     if standing is not None:
+        if percent(standing.value) != percent(result.transferred_accuracy):
+            different = f"copies counted once, as in the intervals: {standing.n_rows:,} rows"
+            rows.append(["  of different rows", percent(standing.value), different])
         rows.append(["  on new data", interval(TRANSFERRED_ACCURACY, standing.low, standing.high), sure])
     if result.accuracy_without_map is not None:
         rows.append(["  without the map", percent(result.accuracy_without_map), WITHOUT_MAP])

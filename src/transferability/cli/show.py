@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +14,7 @@ from transferability.display.columns import shown_columns, title_of
 from transferability.display.formats import percent
 from transferability.display.likeness import likeness
 from transferability.display.next_steps import next_steps
+from transferability.display.notes import grouped, result_notes
 from transferability.display.race import how_many_left, race_cells, race_in_words
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ __all__ = ["CsvFile", "PlotsFolder", "caveats", "show_next", "show_ranking", "wr
 CsvFile = Annotated[Path | None, typer.Option("--csv", help="CSV file for the table, with all columns.")]
 PlotsFolder = Annotated[Path | None, typer.Option("--plots", help="Folder for the plots, as PNG and SVG.")]
 _NAMED_OF_RACE = 10
-_NAMED = 5  # encoders in a note, before they are only counted
 
 
 def show_ranking(ranking: Ranking, *, wide: bool = False) -> None:
@@ -48,14 +48,14 @@ def _titles(columns: Sequence[object]) -> list[str]:
 def _title(ranking: Ranking, *, columns_shown: set[str]) -> str:
     best = ranking.best.relatedness
     facts = [] if "reference" in columns_shown else [f"reference {best.reference}"]
-    facts.append(f"chance {percent(best.chance)}")
+    facts += [] if best.chance is None else [f"chance {percent(best.chance)}"]
     if columns_shown & {"bound", "transferred_loss"}:
         facts.append(f"losses and bounds in nats, guessing costs {best.log_n_classes:.3f}")
     facts += filter(None, [how_many_left(ranking.provenance.get("race"))])
     if (stopped := ranking.provenance.get("interrupted")) is not None:
         facts.append(f"interrupted after {stopped['done']:,} of {stopped['total']:,} encoders")
     by = title_of(ranking.criterion)
-    return f"Encoders for {ranking.target}, best first by {by} ({'; '.join(facts)})"
+    return f"Encoders for {ranking.target}, best first by {by}" + (f" ({'; '.join(facts)})" if facts else "")
 
 
 def caveats(ranking: Ranking, *, wide: bool = True) -> list[str]:
@@ -83,13 +83,14 @@ def caveats(ranking: Ranking, *, wide: bool = True) -> list[str]:
         for entry in ranking
         if entry.relatedness.below_chance
     ]
-    named += [(f"{name}: {note}", entry.encoder) for entry in ranking for name, note in entry.notes.items()]
+    texts += grouped(named, len(ranking)) + result_notes(ranking.records)
+    named = []
     if wide and (ranking.known is not None or any(each is not None for each in ranking.expected)):
         why = "no expected fine-tuned accuracy, since it cannot be fine-tuned"
         named += [(why, entry.encoder) for entry in ranking if entry.fine_tunable is False]
-    texts += _grouped(named, len(ranking))
+    texts += grouped(named, len(ranking))
     texts += _race(ranking.provenance.get("race"))
-    return texts + _grouped([(f"skipped: {each.reason}", each.encoder) for each in ranking.skipped], 0)
+    return texts + grouped([(f"skipped: {each.reason}", each.encoder) for each in ranking.skipped], 0)
 
 
 def _race(race: dict[str, Any] | None) -> list[str]:
@@ -105,21 +106,6 @@ def _race(race: dict[str, Any] | None) -> list[str]:
         texts.append(f"left after {n_rows} rows: {encoder}, {what}; p {equals} that {place}.")
     more = len(race["dropped"]) - _NAMED_OF_RACE
     return texts + ([f"{more:,} more left; --json, --csv and --out name all."] if more > 0 else [])
-
-
-def _grouped(notes: Iterable[tuple[str, str]], n_encoders: int) -> list[str]:
-    """Return each note once, with those it is about; nobody is named where it is about all."""
-    about: dict[str, list[str]] = {}
-    for text, encoder in notes:
-        about.setdefault(text, []).append(encoder)
-    found = []
-    for text, encoders in about.items():
-        if len(encoders) == n_encoders > 1:
-            found.append(f"{text} (all encoders)")
-        else:
-            more = f" and {len(encoders) - _NAMED} more" if len(encoders) > _NAMED else ""
-            found.append(f"{', '.join(encoders[:_NAMED])}{more}: {text}")
-    return found
 
 
 def show_next(ranking: Ranking) -> None:

@@ -96,6 +96,11 @@ COLUMNS: tuple[Column, ...] = (
         at("relatedness", "transferred_accuracy"), True, "main",
     ),
     Column(
+        "accuracy_of_different_rows", "of different rows", "percent",
+        "The same of rows that are no copies of others, which intervals and p best count; empty where no row repeats.",
+        at("different_rows", "accuracy"), level="main",
+    ),
+    Column(
         "transferred_accuracy_interval", "95 % interval", "percent interval",
         "Where the transferred accuracy lies on new data, with 95 % confidence (of folds: about) for all encoders at "
         "once.",
@@ -110,7 +115,8 @@ COLUMNS: tuple[Column, ...] = (
         "Upper end of the 95 % interval of the transferred accuracy.", _end("transferred_accuracy", 1), level="data",
     ),
     Column(
-        "chance", "chance", "percent", "Share of the largest class: the accuracy of always answering that class.",
+        "chance", "chance", "percent",
+        "Share of the largest class: the accuracy of always answering that class; empty where labels are guessed.",
         at("relatedness", "chance"), level="wide",
     ),
     Column(
@@ -269,9 +275,7 @@ COLUMNS: tuple[Column, ...] = (
         "identifier", "identifier", "text", "What loads the encoder; it may be called by a shorter name.",
         at("identifier"), level="data",
     ),
-    Column(
-        "dimension", "dimension", "count", "Number of features.", at("cost", "dimension"), False,
-    ),
+    Column("dimension", "dimension", "count", "Number of features.", at("cost", "dimension"), False),
     Column("input_size", "input size", "text", "Size of what the encoder reads.", at("cost", "input_size")),
     Column(
         "peak_memory", "peak memory", "bytes",

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from transferability.display.column_table import COLUMNS, Column, Entry, at
+from transferability.display.notes import copies_matter
 
 __all__ = ["column_named", "columns_of", "describe_columns", "shown_columns", "sort_key", "title_of"]
 
@@ -28,7 +29,8 @@ def shown_columns(
 ) -> list[Column]:
     """Return the columns of a table: those of its level, what it is sorted by, none that is empty.
 
-    The reference is left out of narrow tables where all entries have the same: it is said above them.
+    Narrow tables leave out the reference where all entries have the same (it is said above them), and the accuracy of
+    different rows where, as it is shown, it is that of all rows.
     """
     shown = []
     references = {entry["relatedness"]["reference"] for entry in entries}
@@ -39,6 +41,8 @@ def shown_columns(
             or (wide and column.level == "wide")
         )
         if column.key == "reference" and not wide and len(references) == 1:
+            wanted = False
+        if column.key == "accuracy_of_different_rows" and not wide and not any(map(copies_matter, entries)):
             wanted = False
         if wanted and any(column.value(entry) is not None for entry in entries):
             shown.append(column)

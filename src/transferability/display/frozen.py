@@ -59,7 +59,7 @@ def better_frozen(record: Mapping[str, Any]) -> FrozenEncoder | None:
     confirmation = record["confirmation"]
     least = max(
         next(each["accuracy"] for each in confirmation["entries"] if each["encoder"] == confirmation["best"]),
-        best["relatedness"].get("chance", 0.0),
+        best["relatedness"].get("chance") or 0.0,
     )
     probed = [
         (entry["probe"]["accuracy"], entry)

@@ -13,6 +13,7 @@ from transferability.display.column_table import Column, Entry
 from transferability.display.columns import columns_of
 from transferability.display.formats import TERMS
 from transferability.display.front import cost_column
+from transferability.display.notes import copies_matter
 
 __all__ = [
     "agreement_table",
@@ -123,6 +124,8 @@ def front_table(entries: Sequence[Entry]) -> tuple[Column | None, Rows]:
     for entry in entries:
         value, accuracy = cost.value(entry), entry["relatedness"]["transferred_accuracy"]
         ends = (entry.get("intervals") or {}).get("transferred_accuracy") or (None, None)
+        if copies_matter(entry):  # the interval is of fewer rows than the accuracy
+            ends = (None, None)
         on_front = bool(entry.get("on_front"))
         if value is not None and accuracy is not None:
             rows.append(

@@ -11,6 +11,7 @@ from transferability.encoders.in_memory import encoder_of, is_array
 from transferability.encoders.naming import renamed
 from transferability.errors import OptionError
 from transferability.pipeline.data import AnyEncoder, Part, Split
+from transferability.pipeline.refusals import check_names
 from transferability.zoos import EncoderChoice, choose
 
 __all__ = ["Encoders", "Model", "choose_encoders", "default_encoder"]
@@ -29,7 +30,7 @@ def choose_encoders(
     Raises
     ------
     OptionError
-        If none is named and none is available, or for a target that is statistics.
+        If none is named and none is available, two have one name, or for a target that is statistics.
     EncoderError
         If something is no encoder.
     """
@@ -42,7 +43,9 @@ def choose_encoders(
         )
         raise OptionError(message + "made with.")
     modality = target.dataset.modality if isinstance(target, Split) else None
-    return choose(named, zoo, modality, trainable=trainable)
+    choice = choose(named, zoo, modality, trainable=trainable)
+    check_names(choice.encoders)
+    return choice
 
 
 def default_encoder(targets: Sequence[Part]) -> str | None:

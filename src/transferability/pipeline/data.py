@@ -63,6 +63,25 @@ class Split(NamedTuple):
         """Name of the data set."""
         return self.dataset.name
 
+    def copies(self, rows: IntArray, labels: IntArray | None = None) -> IntArray | None:
+        """Return of each of some rows the place of the first with its content and label; None where none repeats.
+
+        Copies of different classes are different rows: to count one of them would be to choose the label. `labels` are
+        those of the rows, by default the data's.
+        """
+        if self.groups is None:
+            return None
+        if labels is None and self.dataset.labels is not None:
+            labels = self.dataset.labels[rows]
+        of_one = self.groups[rows] if labels is None else np.stack([self.groups[rows], labels], axis=1)
+        _, first, place = np.unique(of_one, axis=0, return_index=True, return_inverse=True)
+        return first[place.ravel()]
+
+    def n_different(self, rows: IntArray) -> int:
+        """Return how many of some rows are no copies of others of them."""
+        copies = self.copies(rows)
+        return len(rows) if copies is None else len(np.unique(copies))
+
     def tasks(self, features: Features, *, use_labels: bool = True) -> tuple[Task, Task]:
         """Return the fitting and the test task."""
         labels = features.labels if use_labels else None
@@ -132,8 +151,8 @@ def _folds(labels: IntArray, groups: IntArray, settings: Settings) -> Sequence[t
     return None if n_folds < 2 else folds(labels, n_folds, settings.seed, groups)
 
 
-def check_folds(target: Part, settings: Settings) -> None:
-    """Raise where a target has fewer different rows than folds are asked for.
+def check_folds(target: Part, settings: Settings, solver: str = "alternating") -> None:
+    """Raise where a target has fewer different rows than folds are asked for, or folds of statistics are.
 
     Raises
     ------
@@ -141,6 +160,10 @@ def check_folds(target: Part, settings: Settings) -> None:
     """
     if not isinstance(target, Split) or settings.folds == "auto":
         return
+    if solver == "statistics" and settings.folds != 1:
+        message = "`folds` must be left out where everything is compared by statistics (--ground-cost gamma, solver "
+        message += f"'statistics', packs without rows); got {settings.folds}. They are measured on a test part: "
+        raise OptionError(message + "`test_share` is its share.")
     given = 1 if target.folds is None else len(target.folds)
     if given < settings.folds:
         message = f"`folds` must be at most the number of different rows of target {target.name!r}, {given}; "

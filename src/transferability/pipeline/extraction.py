@@ -24,7 +24,7 @@ from transferability.errors import LabelError, OptionError
 from transferability.features import Features, extract_features, extract_outputs
 from transferability.features.meter import metered
 from transferability.pipeline.choice import Model
-from transferability.pipeline.data import Part, Progress, Split, without_folds
+from transferability.pipeline.data import Part, Progress, Split, check_folds, without_folds
 from transferability.pipeline.packs import PackSource, by_statistics, fingerprint_of, fitting_packs, needs_statistics
 from transferability.relatedness.estimator import TaskRelatedness
 from transferability.relatedness.packs.pack import EncoderFingerprint, ReferencePack
@@ -134,10 +134,15 @@ class Extraction:
         panel: Sequence[LoadedReference],
         fingerprint: EncoderFingerprint | None = None,
     ) -> tuple[TaskRelatedness, Part, Task | ReferencePack, Task | None]:
-        """Return a target with what compares it to a panel: by statistics where packs need that."""
+        """Return a target with what compares it to a panel: by statistics where packs need that.
+
+        Statistics have one split and no folds: on all rows they would be measured where they were fitted.
+        """
         fit, test = self.target(view, part, fingerprint)
-        if not needs_statistics(estimator, [each.fit for each in panel], fit):
+        asked = estimator.solver == "statistics"
+        if not asked and not needs_statistics(estimator, [each.fit for each in panel], fit):
             return estimator, part, fit, test
+        check_folds(part, self._settings, "statistics")
         part = without_folds(part)
         return by_statistics(estimator), part, *self.target(view, part, fingerprint)
 

@@ -27,7 +27,7 @@ from transferability.pipeline.whole_encoder import whole_encoder
 from transferability.ranking.entry import EncoderCost, LinearProbe, Ranked, ScoreColumn
 from transferability.relatedness.estimator import TaskRelatedness
 from transferability.relatedness.packs.pack import ReferencePack
-from transferability.relatedness.results.copies import counted_once
+from transferability.relatedness.results.copies import FOLDS_DIVIDE, counted_once
 from transferability.relatedness.results.result import Relatedness
 from transferability.scores.probing import cross_fitted_probe, probe
 from transferability.scores.registry import ScoreInputs, available, compute_many
@@ -97,7 +97,7 @@ def relatedness_of(
     """
     folds = target.folds if isinstance(target, Split) else None
     if not panel:
-        return _counted_once(estimator.fit(None, fit, target_test=test, folds=folds), target)
+        return _counted_once(estimator.fit(None, fit, target_test=test, folds=folds), target, fit, test)
     largest = max(each.fit.n_classes for each in panel)
     warn_of_cost(target.name, largest, fit.n_classes or largest, len(panel) * len(folds or (0,)))
     by_samples = isinstance(fit, Task) and estimator.solver != "statistics"
@@ -112,16 +112,20 @@ def relatedness_of(
             own = estimator.fit(None, fit, target_test=test, folds=folds)
             result = result.beside(own)
             result = replace(result, notes=tuple(dict.fromkeys((*result.notes, *own.notes))))
-    return _counted_once(result, target)
+    return _counted_once(result, target, fit, test)
 
 
-def _counted_once(result: Relatedness, target: Part) -> Relatedness:
-    """Return a result whose intervals count items that are copies, or look alike, once."""
-    if not isinstance(target, Split) or target.groups is None or result.evaluated_on == "fit":
+def _counted_once(result: Relatedness, target: Part, fit: Task | ReferencePack, test: Task | None) -> Relatedness:
+    """Return a result whose intervals count items of one class that are copies, or look alike, once."""
+    measured = test if result.evaluated_on == "test" else fit
+    if not isinstance(target, Split) or not isinstance(measured, Task) or result.evaluated_on == "fit":
         return result
-    groups = target.groups[target.test_rows] if result.evaluated_on == "test" else target.groups
-    _, first, group = np.unique(groups, return_index=True, return_inverse=True)
-    alike = first[group]
+    # These folds keep copies together: what they divide are different items that one encoder does not tell apart.
+    result = replace(result, notes=tuple(note for note in result.notes if not note.startswith(FOLDS_DIVIDE)))
+    rows = target.test_rows if result.evaluated_on == "test" else np.arange(len(target.dataset))
+    alike = target.copies(rows, measured.labels)  # labels may come with features
+    if alike is None:
+        return result
     copies = alike if result.first_copies is None else alike[result.first_copies]
     return replace(counted_once(result, copies), others=tuple(counted_once(each, copies) for each in result.others))
 
@@ -150,7 +154,7 @@ def related(
     # Without a pack to take its place the own half says what is wrong.
     if result is None:
         return relatedness_of(estimator, panel, fit, test, target), note
-    return _counted_once(result, target), note
+    return _counted_once(result, target, fit, test), note
 
 
 @told_of_features("the linear probe")

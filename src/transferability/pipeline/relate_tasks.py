@@ -21,6 +21,7 @@ from transferability.pipeline.describe import SampleCache, described
 from transferability.pipeline.extraction import Extraction, load
 from transferability.pipeline.measure import related
 from transferability.pipeline.packs import PackSource, common_fingerprint
+from transferability.pipeline.refusals import check_matching
 from transferability.relatedness.estimator import TaskRelatedness
 from transferability.relatedness.results.result import Relatedness
 from transferability.relatedness.tasks.problem import sharing_references
@@ -70,9 +71,11 @@ def relate(
         raise OptionError(message)
     estimator = relatedness or TaskRelatedness(seed=settings.seed)
     given = [] if references is None else as_list(references)
+    if not given:
+        check_matching(estimator)
     parts = [load_part(each, settings) for each in (*given, *as_list(targets))]
     for part in parts[len(given) :]:
-        check_folds(part, settings)
+        check_folds(part, settings, estimator.solver)
     encoder = default_encoder(parts) if encoder is None else encoder
     loaded = None if encoder is None else load(encoder, settings)
     reference_parts, target_parts = parts[: len(given)], parts[len(given) :]

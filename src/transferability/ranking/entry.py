@@ -148,6 +148,11 @@ class Ranked:
             value = None if column is None else column.value(self.to_dict())
         return math.nan if value is None else float(value)
 
+    @property
+    def is_held_out(self) -> bool:
+        """Whether it was measured on rows that nothing was fitted on: a training accuracy says nothing of others."""
+        return self.relatedness.evaluated_on != "fit"
+
     def per_sample(self, quantity: Quantity) -> FloatArray | BoolArray | None:
         """Return each target sample's part of a quantity, shape (n,); their mean is the quantity. None where unknown.
 

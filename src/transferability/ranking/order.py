@@ -19,7 +19,7 @@ def in_order(
 ) -> tuple[str, tuple[Ranked, ...]]:
     """Return the criterion and the entries by it, as `Ranking.sort` describes."""
     if criterion is None:
-        known = not any(math.isnan(entry.value(TRANSFERRED_ACCURACY)) for entry in entries)
+        known = not any(math.isnan(entry.value(TRANSFERRED_ACCURACY)) or not entry.is_held_out for entry in entries)
         criterion = TRANSFERRED_ACCURACY if known else BOUND
     criterion = sort_key(criterion)
     column = column_named(criterion, [asdict(each) for each in columns])

@@ -13,8 +13,10 @@ from transferability.ranking.expectations import expectations_of_record
 
 if TYPE_CHECKING:
     from transferability.ranking.confirmation import Confirmation
+    from transferability.ranking.entry import Ranked
     from transferability.ranking.expected import ExpectedAccuracy
     from transferability.ranking.result import Ranking
+    from transferability.statistics.intervals import ConfidenceInterval
 
 __all__ = ["records_of", "with_confirmation"]
 
@@ -25,11 +27,13 @@ def records_of(ranking: Ranking) -> list[dict[str, Any]]:
         quantity: [None if each is None else [each.low, each.high] for each in ranking.intervals(quantity)]
         for quantity in dict.fromkeys((TRANSFERRED_ACCURACY, ranking.quantity))
     }
+    counted = ranking.intervals(TRANSFERRED_ACCURACY)
     records: list[dict[str, Any]] = []
     for k, (entry, standing, p_best) in enumerate(zip(ranking.entries, ranking.standings, ranking.p_best, strict=True)):
         whole = None if standing is None else asdict(standing) | {"p_best": p_best}
         intervals = {quantity: values[k] for quantity, values in ends.items()}
-        records.append({"place": k + 1} | entry.to_dict() | {"intervals": intervals, "standing": whole})
+        of_list = {"intervals": intervals, "standing": whole, "different_rows": _different_rows(entry, counted[k])}
+        records.append({"place": k + 1} | entry.to_dict() | of_list)
     for record, on_front in zip(records, mark_front(records), strict=True):
         record["on_front"] = on_front
     for record, expected in zip(records, ranking.expected, strict=True):
@@ -39,6 +43,14 @@ def records_of(ranking: Ranking) -> list[dict[str, Any]]:
         records = [record | {"confirmed": confirmed.get(record["encoder"])} for record in records]
     rows = ranking_table(records)  # under the names that columns have everywhere
     return [row | record for row, record in zip(rows, records, strict=True)]
+
+
+def _different_rows(entry: Ranked, counted: ConfidenceInterval | None) -> dict[str, Any] | None:
+    """Return the accuracy of the rows that intervals count, and how many they are; None where they are all."""
+    correct = entry.relatedness.transferred_correct
+    if counted is None or correct is None or counted.n_rows == len(correct):
+        return None
+    return {"accuracy": counted.value, "n_rows": counted.n_rows, "n_all": len(correct)}
 
 
 def with_confirmation(record: Mapping[str, Any], confirmation: Confirmation) -> dict[str, Any]:

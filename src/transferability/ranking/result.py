@@ -92,8 +92,8 @@ class Ranking:
     ) -> Ranking:
         """Order entries by the criterion, best first; those without a value come last.
 
-        None means "transferred_accuracy" where every entry knows it, and "bound" where one does not. Accuracies come in
-        steps of one over the number of samples: of two that are the same, the smaller transferred loss comes first.
+        None means "transferred_accuracy" where every entry knows it of rows that nothing was fitted on, else "bound".
+        Accuracies come in steps of one over the number of samples: ties go to the smaller transferred loss.
 
         Raises
         ------
@@ -168,8 +168,8 @@ class Ranking:
         return can_be_best(self._parts(self.quantity), self.quantity, self._n_classes, self._n_classifiers)
 
     def _parts(self, quantity: Quantity) -> Parts:
-        """Return each encoder's parts of a quantity, of rows that are no copies of others."""
-        parts = [entry.per_sample(quantity) for entry in self.entries]
+        """Return each encoder's parts of a quantity, of rows that are no copies; None where it is of fitting rows."""
+        parts = [entry.per_sample(quantity) if entry.is_held_out else None for entry in self.entries]
         return without_copies(parts, [entry.relatedness.first_copies for entry in self.entries])
 
     @cached_property

@@ -16,6 +16,7 @@ from transferability._criteria import (
 from transferability.display.columns import title_of
 from transferability.display.formats import amount, confidence, interval, number, percent
 from transferability.display.frozen import FrozenEncoder
+from transferability.display.notes import copies_matter
 from transferability.display.race import how_many_left
 from transferability.report.absent_narrative import race_fact, say_interrupted
 from transferability.report.relation_narrative import MEASURED_ON
@@ -157,6 +158,9 @@ def _facts(best: Entry, quantity: Quantity) -> list[dict[str, str]]:
     """Return what is known of the first: its transferred classifier, the bound on its loss, a classifier trained."""
     result, standing = best["result"], best["standing"]
     known = _on_new_data(quantity, standing, result["evaluated_on"]) if standing else ""
+    if standing and quantity != BOUND and copies_matter(best):
+        different = best["different_rows"]
+        known = f"{percent(different['accuracy'])} of the {different['n_rows']:,} different rows, {known}"
     part = MEASURED_ON[result["evaluated_on"]]
     guessing = f"guessing costs {number(result['log_n_classes'])} nats" if "log_n_classes" in result else ""
     bound = {

@@ -14,6 +14,7 @@ from transferability.display.columns import column_named, columns_of, shown_colu
 from transferability.display.front import mark_front
 from transferability.display.frozen import better_frozen
 from transferability.display.next_steps import next_steps
+from transferability.display.notes import result_notes
 from transferability.display.race import race_cells, race_headings, race_in_words
 from transferability.display.tables import agreement_table, front_table, grid
 from transferability.errors import TaskError
@@ -93,6 +94,7 @@ def ranking_part(
         "truth": truth,
         "agreement": _agreements(rows, columns_of(columns), known) if truth else [],
         "matrix": _panel_matrix("Encoder", [(e["name"], e["result"]) for e in entries]) if several else None,
+        "notes": result_notes(rows),
         "race": None if made.get("race") is None else _race(made["race"]),
         "skipped": record["skipped"],
         "made": made,
@@ -113,7 +115,7 @@ def _n_fine_tuned(confirmation: Record | None) -> int:
 
 _OF_ENTRIES = (
     "place", "n_parameters", "seconds", "scores", "notes", "cache_keys", "standing", "probe", "cost", "intervals",
-    "on_front",
+    "on_front", "different_rows",
 )  # fmt: skip
 
 
@@ -190,6 +192,7 @@ def relation_part(record: Record, details: VisualSummaries, samples: dict[str, A
         "truth": None,
         "agreement": [],
         "matrix": _panel_matrix("Target", [(each["target"], each) for each in results]) if several else None,
+        "notes": list(dict.fromkeys(note for each in record["results"] for note in each.get("notes", ()))),
         "race": None,
         "skipped": [],
         "made": record.get("made") or {},

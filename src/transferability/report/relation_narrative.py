@@ -45,7 +45,7 @@ def _relation_facts(result: Mapping[str, Any]) -> list[dict[str, str]]:
         return []
     chance = f"chance {percent(result['chance'])}" if "chance" in result else ""
     part = result["evaluated_on"]
-    notes = [relation_on_new_data(standing, part) if standing else "", MEASURED_ON[part], chance]
+    notes = [relation_on_new_data(standing, part, accuracy) if standing else "", MEASURED_ON[part], chance]
     facts = [{"label": "Transferred accuracy", "value": percent(accuracy), "note": "; ".join(filter(None, notes))}]
     if alone is not None:
         facts.append({"label": "Without the map", "value": percent(alone), "note": WITHOUT_MAP})
@@ -56,9 +56,12 @@ def _its(reference: str) -> str:
     return f"its {reference}" if reference == OWN_HALF else reference
 
 
-def relation_on_new_data(standing: Mapping[str, Any], evaluated_on: str) -> str:
+def relation_on_new_data(standing: Mapping[str, Any], evaluated_on: str, accuracy: float | None = None) -> str:
     """Say where the transferred accuracy of the closest reference lies on new data."""
     n_shared = standing.get("n_shared", 1)
     shared = f" for {n_shared} references at once" if n_shared > 1 else ""
     ends = interval(TRANSFERRED_ACCURACY, standing["low"], standing["high"])
-    return f"on new data {ends}, with {confidence(evaluated_on)}{shared}"
+    # Intervals count copies of a row once: beside one stands the accuracy of the same rows.
+    same = accuracy is None or percent(standing.get("value", accuracy)) == percent(accuracy)
+    different = "" if same else f"{percent(standing['value'])} of the different rows, "
+    return f"{different}on new data {ends}, with {confidence(evaluated_on)}{shared}"

@@ -119,6 +119,7 @@ def _markdown_of_part(part: Mapping[str, Any]) -> list[str]:
             lines += _markdown_table(head, rows)
     else:
         lines += _markdown_relations(part["entries"])
+    lines += [*(f"- {_cell(note, 600)}" for note in part["notes"]), ""] if part["notes"] else []
     if part["race"] is not None:
         lines += [_paragraph(part["race"]["in_words"]), ""]
         lines += _markdown_table(part["race"]["headings"], part["race"]["rows"]) if part["race"]["rows"] else []

@@ -49,7 +49,7 @@ def accuracy_in_words(result: Mapping[str, Any]) -> str:
     parts = ", ".join(f"{round(100 * lost[name], 1) + 0.0:.1f} {what}" for name, what in _LOST)
     below = "; it is below chance" if accuracy < result["chance"] - 1e-9 else ""
     standing = result.get("standing")  # of a relation; a ranking shares its confidence over the list
-    new_data = f"; {relation_on_new_data(standing, result['evaluated_on'])}" if standing else ""
+    new_data = f"; {relation_on_new_data(standing, result['evaluated_on'], accuracy)}" if standing else ""
     alone = result.get("accuracy_without_map")
     without = "" if alone is None else f"Without the map {percent(alone)}: {WITHOUT_MAP}. "
     return (

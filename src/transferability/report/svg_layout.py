@@ -11,6 +11,7 @@ from typing import Any
 
 from transferability.display.formats import elide, show
 from transferability.display.layout import apart, spread
+from transferability.display.notes import copies_matter
 
 __all__ = ["N_COLOURS", "accuracy_bar", "bars", "chart", "class_paths", "heat", "sample_strips", "strip_key"]
 
@@ -172,6 +173,8 @@ def accuracy_bar(entry: Mapping[str, Any]) -> dict[str, float | None]:
     """Return accuracy, interval, chance and linear probe as places from 0 to 100 on a bar."""
     result, probe = entry["result"], entry.get("probe")
     ends = (entry.get("intervals") or {}).get("transferred_accuracy") or (None, None)
+    if copies_matter(entry):  # the interval is of fewer rows than the accuracy
+        ends = (None, None)
     found = {
         "value": result["transferred_accuracy"],
         "low": ends[0],

@@ -18,6 +18,7 @@ from transferability.pipeline.extraction import Loaded, load
 from transferability.pipeline.installed_packs import pack_files, pack_folders
 from transferability.pipeline.measure import score_columns
 from transferability.pipeline.packs import fingerprint_of
+from transferability.pipeline.refusals import check_matching, check_names, check_target_names
 from transferability.ranking.store import ResultStore, StoredResult, result_key
 from transferability.report.provenance import plain
 from transferability.settings import Settings
@@ -27,7 +28,7 @@ from transferability.study.saved import is_readable
 __all__ = ["KIND", "Cell", "Inventory", "is_certain"]
 
 KIND = "relatedness"
-_LAYOUT = 5  # raise it whenever the same key would mean another result
+_LAYOUT = 6  # raise it whenever the same key would mean another result
 # On the numbers, beyond rounding; to 16 bits it is more than that.
 _WITHOUT_EFFECT = {each.name for each in dataclasses.fields(Settings) if each.metadata.get("of_machine")} - {"dtype"}
 
@@ -62,8 +63,12 @@ class Inventory:
         self.study = study
         names = list(dict.fromkeys((*study.targets, *study.references)))
         self.parts = {name: load_part(name, study.settings) for name in names}
+        check_target_names([self.parts[name] for name in dict.fromkeys(study.targets)])
+        if not study.references:
+            check_matching(study.relatedness)
+        check_names(study.encoders)
         for name in study.targets:  # before hours of extraction
-            check_folds(self.parts[name], study.settings)
+            check_folds(self.parts[name], study.settings, study.relatedness.solver)
         if not study.references and not any("features:" in each for each in study.encoders):
             for name in study.targets:
                 check_own_half(self.parts[name], packs=study.packs and bool(pack_folders()))

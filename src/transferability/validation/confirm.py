@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from transferability.encoders import Encoder, FeatureFiles, OutputView, as_trainable
 from transferability.errors import EncoderError, LabelError, TransferabilityError
 from transferability.pipeline import Progress, Settings, Split
@@ -196,7 +194,7 @@ def confirm(
         alive = {name: alive[name] for name in alive if name in kept}
     finished = [replace(each, finished=name in alive, ranked_as=rows.get(name)) for name, each in entries.items()]
     ordered = sorted(finished, key=lambda each: (each.accuracy is None, not each.finished, -(each.accuracy or 0.0)))
-    different = None if part.groups is None else len(np.unique(part.groups[part.test_rows]))
+    different = None if part.groups is None else part.n_different(part.test_rows)
     return Confirmation(part.name, len(part.test_rows), tuple(ordered), tuple(rounds), different, n_ranked)
 
 

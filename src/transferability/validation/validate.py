@@ -18,6 +18,7 @@ from transferability.errors import TaskError, TransferabilityError, is_wrong_cal
 from transferability.features import extract_features
 from transferability.pipeline import Progress, Settings, Split, prepare, rank
 from transferability.pipeline.measure import score_columns
+from transferability.pipeline.refusals import check_target_names
 from transferability.ranking.result import ScoreColumn, Skipped
 from transferability.ranking.store import ResultStore, result_key
 from transferability.relatedness.estimator import TaskRelatedness
@@ -91,6 +92,7 @@ def validate(
     settings = replace(settings or Settings(), folds=1)  # what is said before must not see the test rows
     estimator = relatedness or TaskRelatedness(seed=settings.seed)
     parts = [prepare(each, settings) for each in targets]
+    check_target_names(parts)
     panel = [prepare(each, settings) for each in references]
     score_names = score_columns([*scores, BASELINE])
     names = [each.name for each in score_names]
@@ -165,9 +167,7 @@ def _observed(
     notes = {seed: run.note for seed, run in measured.items() if run.note}
     notes |= dict.fromkeys(failed, f"this run failed, and the accuracy is that of {of_how_many}.")
     said = tuple(f"seed {seed}: {note}" for seed, note in notes.items())
-    n_fit, n_test = (
-        len(rows if part.groups is None else np.unique(part.groups[rows])) for rows in (part.fit_rows, part.test_rows)
-    )
+    n_fit, n_test = part.n_different(part.fit_rows), part.n_different(part.test_rows)
     accuracies = tuple(run.accuracy for run in runs)
     return Observation(encoder, part.name, accuracies, values, probes, unknown + said, n_fit, n_test)
 

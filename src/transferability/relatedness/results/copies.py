@@ -8,15 +8,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from transferability._array import IntArray
+from transferability._criteria import COUNTED_ONCE
 from transferability.relatedness.results.result import Relatedness
 from transferability.relatedness.tasks.test_parts import first_copies
 from transferability.task import Task
 
-__all__ = ["counted_once", "with_copies"]
+__all__ = ["FOLDS_DIVIDE", "counted_once", "with_copies"]
 
-_SHOWN_APART = 0.005  # of the accuracy of all rows, from which on that of the different ones is said
+_SHOWN_APART = 0.0005  # of the accuracy of all rows: what tables show
 _ON_BOTH_SIDES = "copies of a row are fitted on and measured on, which flatters the result"
-_OF_DIFFERENT = "intervals count copies of a row once"
+FOLDS_DIVIDE = f"{_ON_BOTH_SIDES}: the folds given divide copies"
+"""How the note on given folds begins."""
 
 
 def counted_once(result: Relatedness, copies: IntArray) -> Relatedness:
@@ -28,12 +30,12 @@ def counted_once(result: Relatedness, copies: IntArray) -> Relatedness:
     copies : array of int of shape (n_T,)
         The first that each row is a copy of.
     """
-    notes = [note for note in result.notes if not note.startswith(_OF_DIFFERENT)]
+    notes = [note for note in result.notes if not note.startswith(COUNTED_ONCE)]
     right, first = result.transferred_correct, np.unique(copies)
     if right is not None and abs(float(np.mean(right[first])) - float(np.mean(right))) >= _SHOWN_APART:
         share = f"{100 * float(np.mean(right[first])):.1f} %"
         notes.append(
-            f"{_OF_DIFFERENT}, accuracy and loss count every row: of the {len(first):,} different rows of "
+            f"{COUNTED_ONCE}, accuracy and loss count every row: of the {len(first):,} different rows of "
             f"{len(right):,} {share} are right"
         )
     return dataclasses.replace(result, first_copies=copies, notes=tuple(notes))
@@ -76,5 +78,5 @@ def with_copies(
             fold[tested] = k
         divided = int((fold != fold[copies]).sum())
         if divided:
-            notes = (f"{_ON_BOTH_SIDES}: the folds given divide copies of {divided:,} rows. Keep them in one fold",)
+            notes = (f"{FOLDS_DIVIDE} of {divided:,} rows. Keep them in one fold",)
     return [counted_once(dataclasses.replace(each, notes=(*each.notes, *notes)), copies) for each in results]

@@ -109,7 +109,7 @@ class Relatedness(RelatednessSummary):
     reference_loss: float = field(init=False)
     label_mismatch: float = field(init=False)
     distribution_mismatch: float = field(init=False)
-    chance: float = field(init=False)
+    chance: float | None = field(init=False)
     log_n_classes: float = field(init=False)
     exact_transport: bool = field(init=False)
     bound_per_sample: FloatArray | None = field(init=False)
@@ -124,7 +124,10 @@ class Relatedness(RelatednessSummary):
         )
         derived |= {
             "bound": terms.bound,
-            "chance": float(terms.priors.max()),
+            # Of guessed labels the largest share is no accuracy that anybody would have.
+            "chance": None
+            if self.pseudo_labels is not None and self.transferred_accuracy is None
+            else float(terms.priors.max()),
             "log_n_classes": float(np.log(len(terms.priors))),
             "exact_transport": terms.exact,
             "bound_per_sample": terms.per_point,

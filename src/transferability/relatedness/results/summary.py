@@ -69,7 +69,7 @@ class RelatednessSummary:
     certified_tau: float
     certified: bool
     certificate: str
-    chance: float
+    chance: float | None
     log_n_classes: float
     fit_bound: float
     evaluated_on: str
@@ -105,7 +105,8 @@ class RelatednessSummary:
     @property
     def below_chance(self) -> bool:
         """Whether the transferred classifier is right less often than the largest class alone; False if unknown."""
-        return self.transferred_accuracy is not None and self.transferred_accuracy < self.chance - _ROUNDING
+        accuracy, chance = self.transferred_accuracy, self.chance
+        return accuracy is not None and chance is not None and accuracy < chance - _ROUNDING
 
     @property
     def references(self) -> Sequence[RelatednessSummary]:
