@@ -162,10 +162,15 @@ def rank(
     _write(ranking, folder, csv, drawings, interrupted=kept.interrupted, cached=settings.cache)
     if not json:
         show_next(ranking)
-    if kept.interrupted:
-        raise typer.Exit(EXIT_INTERRUPTED)
-    if ranking.skipped or fewer_were_tuned(ranking.confirmation, confirm):
-        raise typer.Exit(EXIT_PARTIAL)
+    if code := _exit_code(ranking, confirm, interrupted=kept.interrupted):
+        raise typer.Exit(code)
+
+
+def _exit_code(ranking: Ranking, confirm: int | None, *, interrupted: bool) -> int:
+    """Return the code that says whether all was done."""
+    if interrupted:
+        return EXIT_INTERRUPTED
+    return EXIT_PARTIAL if ranking.skipped or fewer_were_tuned(ranking.confirmation, confirm) else 0
 
 
 def _known_pairs(path: Path) -> tuple[KnownAccuracy, ...]:

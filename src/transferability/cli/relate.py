@@ -169,50 +169,9 @@ def _show_matrix(results: list[Relatedness]) -> None:
 
 
 def _show_pair(result: Relatedness) -> None:
-    from transferability.report.relation_narrative import WITHOUT_MAP
     from transferability.report.result_narrative import match_in_words, points_in_words
-    from transferability.statistics.bounded_means import SMOOTHING
 
-    measured = MEASURED_ON[result.evaluated_on]
-    guessing = f"guessing costs {result.log_n_classes:.3f}"
-    lost = result.accuracy_lost
-    of_what = "on that loss, on these rows" if result.certified else "an estimate, not certified"
-    below = ", and this is below" if result.below_chance else ""
-    chance = "labels are guessed" if result.chance is None else f"chance {percent(result.chance)}{below}"
-    rows = [["transferred accuracy", percent(result.transferred_accuracy), f"{measured}; {chance}"]]
-    standing, of_loss = result.interval(), result.interval("transferred_loss")
-    shared = f", for {standing.n_shared} references at once" if standing is not None and standing.n_shared > 1 else ""
-    sure = f"with {confidence(result.evaluated_on)}{shared}"
-    if standing is not None:
-        if percent(standing.value) != percent(result.transferred_accuracy):
-            different = f"copies counted once, as in the intervals: {standing.n_rows:,} rows"
-            rows.append(["  of different rows", percent(standing.value), different])
-        rows.append(["  on new data", interval(TRANSFERRED_ACCURACY, standing.low, standing.high), sure])
-    if result.accuracy_without_map is not None:
-        rows.append(["  without the map", percent(result.accuracy_without_map), WITHOUT_MAP])
-    for name, what in (
-        ("on_reference", "the reference classifier is wrong on the reference already"),
-        ("to_labels", "target classes share a reference class"),
-        ("on_target", "the target is harder than the reference; negative: easier"),
-    ):
-        points = NOTHING if lost is None else f"{round(100 * lost[name], 1) + 0.0:.1f}"  # never −0.0
-        rows.append([f"  points lost {name.replace('_', ' ')}", points, what])
-    rows += [
-        ["transferred loss", number(result.transferred_loss), f"of the same classifier; {guessing}"],
-    ]
-    if of_loss is not None:
-        ends = interval(TRANSFERRED_LOSS, of_loss.low, of_loss.high)
-        rows.append(["  on new data", ends, f"mixed with {100 * SMOOTHING:.0f} % of a guess, {sure}"])
-    rows += [
-        ["bound", number(result.bound), f"{of_what}: sum of the next three"],
-        ["  reference loss", number(result.reference_loss), "loss of the reference classifier, re-weighted"],
-        ["  label mismatch", number(result.label_mismatch), "entropy of sharing reference classes"],
-        [
-            "  distribution mismatch",
-            number(result.distribution_mismatch),
-            "cost of the transport from reference to target",
-        ],
-    ]
+    rows = [*_accuracy_rows(result), *_loss_rows(result)]
     if result.transferability is not None:
         rows += [
             ["transferability", number(result.transferability), "loss of a Lipschitz classifier trained on the target"],
@@ -232,3 +191,59 @@ def _show_pair(result: Relatedness) -> None:
     ]
     header = ["target class", "reference class", "how sure", "prior", *_TERMS, "points lost"]
     print_table("Reference class of each target class", header, classes, left=3, first=_FIRST)
+
+
+def _accuracy_rows(result: Relatedness) -> list[list[str]]:
+    """Return the transferred accuracy, where it lies on new data, and what it loses on the way."""
+    from transferability.report.relation_narrative import WITHOUT_MAP
+
+    lost = result.accuracy_lost
+    below = ", and this is below" if result.below_chance else ""
+    chance = "labels are guessed" if result.chance is None else f"chance {percent(result.chance)}{below}"
+    measured = f"{MEASURED_ON[result.evaluated_on]}; {chance}"
+    rows = [["transferred accuracy", percent(result.transferred_accuracy), measured]]
+    standing = result.interval()
+    if standing is not None:
+        if percent(standing.value) != percent(result.transferred_accuracy):
+            different = f"copies counted once, as in the intervals: {standing.n_rows:,} rows"
+            rows.append(["  of different rows", percent(standing.value), different])
+        rows.append(["  on new data", interval(TRANSFERRED_ACCURACY, standing.low, standing.high), _how_sure(result)])
+    if result.accuracy_without_map is not None:
+        rows.append(["  without the map", percent(result.accuracy_without_map), WITHOUT_MAP])
+    for name, what in (
+        ("on_reference", "the reference classifier is wrong on the reference already"),
+        ("to_labels", "target classes share a reference class"),
+        ("on_target", "the target is harder than the reference; negative: easier"),
+    ):
+        points = NOTHING if lost is None else f"{round(100 * lost[name], 1) + 0.0:.1f}"  # never −0.0
+        rows.append([f"  points lost {name.replace('_', ' ')}", points, what])
+    return rows
+
+
+def _loss_rows(result: Relatedness) -> list[list[str]]:
+    """Return the transferred loss, where it lies on new data, and the bound with its summands."""
+    from transferability.statistics.bounded_means import SMOOTHING
+
+    of_what = "on that loss, on these rows" if result.certified else "an estimate, not certified"
+    guessing = f"of the same classifier; guessing costs {result.log_n_classes:.3f}"
+    rows = [["transferred loss", number(result.transferred_loss), guessing]]
+    of_loss = result.interval("transferred_loss")
+    if of_loss is not None:
+        ends = interval(TRANSFERRED_LOSS, of_loss.low, of_loss.high)
+        rows.append(["  on new data", ends, f"mixed with {100 * SMOOTHING:.0f} % of a guess, {_how_sure(result)}"])
+    mismatch = "cost of the transport from reference to target"
+    return [
+        *rows,
+        ["bound", number(result.bound), f"{of_what}: sum of the next three"],
+        ["  reference loss", number(result.reference_loss), "loss of the reference classifier, re-weighted"],
+        ["  label mismatch", number(result.label_mismatch), "entropy of sharing reference classes"],
+        ["  distribution mismatch", number(result.distribution_mismatch), mismatch],
+    ]
+
+
+def _how_sure(result: Relatedness) -> str:
+    """Return with which confidence, for one reference or for all of them at once."""
+    standing = result.interval()
+    n_shared = 1 if standing is None else standing.n_shared
+    shared = f", for {n_shared} references at once" if n_shared > 1 else ""
+    return f"with {confidence(result.evaluated_on)}{shared}"
