@@ -6,7 +6,7 @@ import datetime as dt
 import decimal
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,7 +29,7 @@ class Classes(NamedTuple):
 
 
 def number_cells(
-    values: Sequence[Any], where: Sequence[str], column: str, source: str, known: Sequence[str] | None
+    values: Sequence[Any], where: Callable[[int], str], column: str, source: str, known: Sequence[str] | None
 ) -> Classes:
     """Give each class a number: stars 1 to 5 become 0 to 4, named "1" to "5"; nothing is cast, "01" is not "1".
 
@@ -37,8 +37,8 @@ def number_cells(
     ----------
     values : sequence
         The cells.
-    where : sequence of str
-        Their rows, for messages.
+    where : callable
+        Position of a cell to what its row is called, for messages.
     column, source : str
         Where they come from, for messages.
     known : sequence of str, or None
@@ -52,7 +52,7 @@ def number_cells(
     named = f"column {column!r} of {source}"
     if known is not None:
         return _number_known(values, where, column, source, known)
-    names = [_name(value, place, named, column) for value, place in zip(values, where, strict=True)]
+    names = [_name(value, row, where, named, column) for row, value in enumerate(values)]
     if values and all(isinstance(value, str) for value in values):
         _refuse_numbers(names, where, named, column)
     classes = in_class_order(set(names))
@@ -65,7 +65,7 @@ def number_cells(
 
 
 def target_cells(
-    values: Sequence[Any], numbers: Sequence[Any] | IntArray, column: str, source: str, known: Sequence[str] | None
+    values: Sequence[Any], where: Callable[[int], str], column: str, source: str, known: Sequence[str] | None
 ) -> FloatArray:
     """Return (n,) of numbers, (n, k) of lists of numbers or of class numbers.
 
@@ -83,7 +83,7 @@ def target_cells(
         except (TypeError, ValueError, OverflowError):
             cell = np.array(np.nan)
         if value is None or not np.isfinite(cell).all() or (rows and cell.shape != rows[0].shape):
-            message = f"row {numbers[row]} of {source} must have a finite number, or a list of as many as the other "
+            message = f"{where(row)} of {source} must have a finite number, or a list of as many as the other "
             message += f"rows, in column {column!r}; got {_shown(value)}. Fill it or drop the row."
             raise LabelError(message)
         rows.append(cell)
@@ -103,14 +103,14 @@ def alike_names(classes: Sequence[str], named: str) -> tuple[str, ...]:
 
 
 def _number_known(
-    values: Sequence[Any], where: Sequence[str], column: str, source: str, known: Sequence[str]
+    values: Sequence[Any], where: Callable[[int], str], column: str, source: str, known: Sequence[str]
 ) -> Classes:
-    for value, place in zip(values, where, strict=True):
+    for row, value in enumerate(values):
         if value is None:
-            message = f"{place} of {source} has no label in column {column!r}. Fill it or drop the row."
+            message = f"{where(row)} of {source} has no label in column {column!r}. Fill it or drop the row."
             raise LabelError(message)
         if not (isinstance(value, int) and 0 <= value < len(known)):
-            message = f"labels in column {column!r} of {source} must be from 0 to {len(known) - 1}; {place} "
+            message = f"labels in column {column!r} of {source} must be from 0 to {len(known) - 1}; {where(row)} "
             message += f"has {_shown(value)}. Drop the row."
             raise LabelError(message)
     classes = sorted(set(values))
@@ -119,35 +119,35 @@ def _number_known(
     return Classes(np.array([number[value] for value in values], dtype=np.int64), names)
 
 
-def _name(value: Any, place: str, named: str, column: str) -> str:
+def _name(value: Any, row: int, where: Callable[[int], str], named: str, column: str) -> str:
     """Return a cell as the name of a class."""
     if value is None or (isinstance(value, str) and not value.strip()) or value != value:
-        message = f"{place} has no label in {named}. Fill it or drop the row."
+        message = f"{where(row)} has no label in {named}. Fill it or drop the row."
         raise LabelError(message)
     if isinstance(value, float | decimal.Decimal) and math.isfinite(value) and value == int(value):
         return str(int(value))
     if isinstance(value, str) and ("\n" in value or "\r" in value):
-        message = f"labels in {named} must not hold line breaks; {place} has {_shown(value)}. "
+        message = f"labels in {named} must not hold line breaks; {where(row)} has {_shown(value)}. "
         message += "Look for a quotation mark that is never closed."
         raise LabelError(message)
     if not isinstance(value, str | int | dt.date | dt.time):
-        message = f"labels in {named} must be integers or strings; {place} has {_shown(value)}. "
+        message = f"labels in {named} must be integers or strings; {where(row)} has {_shown(value)}. "
         message += f"Number or name the classes, or write target={column} for numbers to predict."
         raise LabelError(message)
     return str(value)
 
 
-def _refuse_numbers(names: Sequence[str], where: Sequence[str], named: str, column: str) -> None:
+def _refuse_numbers(names: Sequence[str], where: Callable[[int], str], named: str, column: str) -> None:
     """Refuse texts that are numbers to predict, and marks of missing labels among class numbers."""
     fractions = [row for row, name in enumerate(names) if _is_number(name) and not float(name).is_integer()]
     if fractions and all(map(_is_number, set(names))):
-        message = f"labels in {named} must be integers or strings; {where[fractions[0]]} has {names[fractions[0]]}. "
+        message = f"labels in {named} must be integers or strings; {where(fractions[0])} has {names[fractions[0]]}. "
         message += f"Number or name the classes, or write target={column} for numbers to predict."
         raise LabelError(message)
     missing = {name for name in set(names) if name.strip().casefold() in _MISSING}
     if missing and len(missing) < len(set(names)) and all(map(_is_number, set(names) - missing)):
         row = next(row for row, name in enumerate(names) if name in missing)
-        message = f"{where[row]} has no label in {named}: {names[row]!r} where the others are numbers. "
+        message = f"{where(row)} has no label in {named}: {names[row]!r} where the others are numbers. "
         raise LabelError(message + "Fill it or drop the row.")
 
 

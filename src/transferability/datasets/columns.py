@@ -20,6 +20,7 @@ from transferability.datasets.column_kinds import require_kinds
 from transferability.datasets.column_labels import number_cells, target_cells
 from transferability.datasets.column_roles import ROLES, Roles
 from transferability.datasets.images import inspect_picture, open_picture, picture_bytes
+from transferability.datasets.places import Places
 from transferability.errors import DatasetError, LabelError
 
 __all__ = ["Cells", "Table", "from_columns"]
@@ -52,7 +53,11 @@ class Table(Protocol):
 
     @property
     def numbers(self) -> IntArray:
-        """What each row is called, in messages and as its id: its number in the file."""
+        """The id of each row: its number in the file, from 0."""
+
+    @property
+    def place(self) -> Places:
+        """What each row is called in messages. It can be pickled."""
 
     def kind(self, column: str) -> str:
         """Return what a column holds, as `column_kinds.kind_of` says it."""
@@ -105,7 +110,7 @@ def from_columns(name: str, table: Table, roles: Roles, notes: tuple[str, ...] =
         row = table.first_missing(column)
         if row is not None:
             kind = "image" if roles.image else "text"
-            message = f"row {table.numbers[row]} of {table.source} has no {kind} in column {column!r}. "
+            message = f"{table.place(row)} of {table.source} has no {kind} in column {column!r}. "
             message += "Fill it or drop the row."
             raise DatasetError(message)
     cells = tuple(table.cells(column) for column in items)
@@ -113,7 +118,7 @@ def from_columns(name: str, table: Table, roles: Roles, notes: tuple[str, ...] =
     if roles.image:
         allowed = (*table.allowed, *((table.folder / roles.within,) if roles.within else ()))
         places = tuple(folder.expanduser().resolve() for folder in allowed)
-        pictures = _Pictures(cells[0], table.numbers, table.source, table.folder, places)
+        pictures = _Pictures(cells[0], table.place, table.source, table.folder, places)
     reader = pictures or _Texts(cells)
     labels, class_names, targets = None, None, None
     if roles.label:
@@ -151,14 +156,14 @@ class _Texts:
 @dataclass(frozen=True)
 class _Pictures:
     cells: Cells
-    numbers: IntArray
+    place: Places
     source: str
     folder: Path
     allowed: tuple[Path, ...]
 
     def read(self, row: int) -> Item:
         where = self._where(row)
-        named = str(where) if isinstance(where, Path) else f"in row {self.numbers[row]} of {self.source}"
+        named = str(where) if isinstance(where, Path) else f"in {self.place(row)} of {self.source}"
         return open_picture(where, named)
 
     def content(self, row: int) -> bytes:
@@ -167,7 +172,9 @@ class _Pictures:
 
     def inspect(self, row: int) -> int:
         where = self._where(row)
-        return inspect_picture(where, f"in row {self.numbers[row]}" if isinstance(where, bytes) else str(where))
+        return inspect_picture(
+            where, f"in {self.place(row)} of {self.source}" if isinstance(where, bytes) else str(where)
+        )
 
     def _where(self, row: int) -> Path | bytes:
         value = self.cells[row]
@@ -177,7 +184,7 @@ class _Pictures:
             return value
         if isinstance(value, str) and value:
             return self._allowed(value, row)
-        message = f"row {self.numbers[row]} of {self.source} must hold a path or the bytes of a picture; got "
+        message = f"{self.place(row)} of {self.source} must hold a path or the bytes of a picture; got "
         message += f"{'nothing' if value in (None, '') else type(value).__name__}."
         raise DatasetError(message)
 
@@ -186,7 +193,7 @@ class _Pictures:
         path = self.folder / value
         place = path.resolve()
         if not any(place.is_relative_to(folder) for folder in self.allowed):
-            message = f"row {self.numbers[row]} of {self.source} must name a picture below {self.folder}; got "
+            message = f"{self.place(row)} of {self.source} must name a picture below {self.folder}; got "
             message += f"{value!r}. Write #within=FOLDER to allow pictures below another folder too."
             raise DatasetError(message)
         return path
@@ -220,7 +227,7 @@ def _word_data(name: str, table: Table, roles: Roles, notes: tuple[str, ...]) ->
         for row, value in enumerate(table.values(column)):
             found = value.split() if isinstance(value, str) else list(value or ())
             if len(found) != lengths[row]:
-                message = f"row {table.numbers[row]} of {table.source} must have one tag per word; got {len(found)} in "
+                message = f"{table.place(row)} of {table.source} must have one tag per word; got {len(found)} in "
                 message += f"column {column!r} for {lengths[row]} words."
                 raise LabelError(message)
             tags += found
@@ -228,7 +235,10 @@ def _word_data(name: str, table: Table, roles: Roles, notes: tuple[str, ...]) ->
         labelled = np.array([tag not in (None, "", -100) for tag in tags], dtype=bool)
         sentence_of, position_of = sentence_of[labelled], position_of[labelled]
         kept = [tag for tag, keep in zip(tags, labelled.tolist(), strict=True) if keep]
-        where = [f"row {table.numbers[sentence]}" for sentence in sentence_of]
+
+        def where(word: int) -> str:
+            return table.place(int(sentence_of[word]))
+
         labels, class_names, more = number_cells(kept, where, column, table.source, table.class_names(column))
         notes += more
         if not all(labelled.tolist()):
@@ -253,9 +263,7 @@ def _words(value: Any, row: int, column: str, table: Table) -> tuple[str, ...]:
         else tuple("" if word is None else str(word) for word in value or ())
     )
     if not words or not all(word.strip() for word in words):
-        message = (
-            f"row {table.numbers[row]} of {table.source} has {'an empty word' if words else 'no words'} in column "
-        )
+        message = f"{table.place(row)} of {table.source} has {'an empty word' if words else 'no words'} in column "
         message += f"{column!r}. Fill it or drop the row."
         raise DatasetError(message)
     return words
@@ -267,13 +275,13 @@ def _classes(table: Table, column: str) -> tuple[IntArray | None, tuple[str, ...
         known is not None and values and all(value == -1 for value in values)
     ):  # how hubs keep the labels of tests secret
         return None, None, (f"every label in column {column!r} is -1: the rows are read without labels.",)
-    return number_cells(values, [f"row {number}" for number in table.numbers], column, table.source, known)
+    return number_cells(values, table.place, column, table.source, known)
 
 
 def _targets(table: Table, columns: tuple[str, ...]) -> FloatArray:
     """Return (n,) of one column of numbers, (n, k) of several, of lists of numbers, or of lists of class numbers."""
     parts = [
-        target_cells(table.values(column), table.numbers, column, table.source, table.class_names(column))
+        target_cells(table.values(column), table.place, column, table.source, table.class_names(column))
         for column in columns
     ]
     return parts[0] if len(parts) == 1 else np.column_stack(parts)

@@ -9,7 +9,7 @@ from typing import Any
 
 from transferability.errors import FileDamagedError
 
-__all__ = ["header_of", "read_csv"]
+__all__ = ["csv_line", "header_of", "read_csv"]
 
 _HEAD = 1 << 16
 _DELIMITERS = (";", "\t", "|")
@@ -98,6 +98,25 @@ def header_of(path: Path) -> tuple[str, list[str]]:
     return (best, divided[best]) if len(divided[best]) > 1 else (",", by_commas)
 
 
+def csv_line(path: Path, row: int) -> int | None:
+    """Return the line at which a row of a CSV file begins: the header is line 1, and texts may have line breaks."""
+    import pyarrow as pa
+
+    try:
+        with pa.input_stream(str(path)) as stream:  # unpacks .gz, .bz2, .zst
+            text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace", newline="")
+            reader = csv.reader(text, delimiter=header_of(path)[0])
+            position, begins = -1, 1  # the header is no row
+            for cells in reader:
+                if cells and position == row:
+                    return begins
+                position += bool(cells)  # empty lines are passed over
+                begins = reader.line_num + 1
+    except (OSError, csv.Error):
+        pass
+    return None
+
+
 def _fields(text: str, delimiter: str) -> list[str]:
     return next((row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if row), [])
 
@@ -116,6 +135,6 @@ def _refuse_open_quote(path: Path, table: Any) -> None:
         while block := stream.read(1 << 20):
             n_marks += block.count(b'"')
     if n_marks % 2:
-        message = f"file {path} is not a CSV file in UTF-8: a quotation mark that opens in its last row, row "
-        message += f"{table.num_rows - 1}, is never closed. Close it, or double it within a text."
+        message = f"file {path} is not a CSV file in UTF-8: a quotation mark that opens in its last row, line "
+        message += f"{csv_line(path, table.num_rows - 1)}, is never closed. Close it, or double it within a text."
         raise FileDamagedError(message)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,10 +20,10 @@ from transferability._identifiers import split_fragment
 from transferability.datasets.base import Dataset
 from transferability.datasets.column_roles import ROLES, Roles, parse_roles
 from transferability.datasets.columns import from_columns
-from transferability.datasets.csv_file import header_of, read_csv
+from transferability.datasets.csv_file import csv_line, header_of, read_csv
 from transferability.datasets.hub_files import require_own_files, require_own_state, require_uncast_metadata
 from transferability.datasets.hub_table import LABELS, HubTable, find_roles
-from transferability.datasets.json_file import read_json
+from transferability.datasets.json_file import json_line, read_json
 from transferability.errors import (
     DatasetError,
     DatasetNameError,
@@ -115,7 +116,7 @@ def load_hub(spec: str, limit: int | None = None, seed: int = 0) -> Dataset:
     named = f"hf:{source.name}{':' if source.split else ''}{source.split}"
     folder = source.path.parent if source.path.is_file() else source.path
     allowed = (folder,) if source.path.exists() else _caches(library)
-    return _dataset(library, found, source.roles, _Place(source.short, named, folder, allowed))
+    return _dataset(library, found, source.roles, _Place(source.short, named, folder, allowed, _line_of(source)))
 
 
 def _parse(spec: str) -> _Source:
@@ -202,6 +203,13 @@ def _part(library: Any, rows: Any, source: _Source) -> Any:
     return rows.select(range(part.from_ or 0, len(rows) if part.to is None else part.to))
 
 
+def _line_of(source: _Source) -> Callable[[int], int | None] | None:
+    """Return what tells the line of a row, of text files that are read as they are."""
+    find = {"csv": csv_line, "json": json_line}.get(_FORMATS.get(source.path.suffix.lower(), ""))
+    whole = source.path.is_file() and not source.streaming and source.split in ("", "train")
+    return partial(find, source.path) if find is not None and whole else None
+
+
 def _as_texts(path: Path) -> dict[str, Any]:
     """Return options by which CSV files like this one stay texts: pandas would make 1 of "01", and nothing of "NA"."""
     separator, columns = header_of(path)
@@ -237,6 +245,7 @@ class _Place(NamedTuple):
     named: str
     folder: Path
     allowed: tuple[Path, ...]
+    line: Callable[[int], int | None] | None = None
 
 
 def _undecoded(library: Any, rows: Any) -> Any:
@@ -248,7 +257,7 @@ def _undecoded(library: Any, rows: Any) -> Any:
 
 def _dataset(library: Any, rows: Any, asked: Roles, place: _Place) -> Dataset:
     roles = find_roles(library, rows, asked, place.named)
-    table = HubTable(place.named, place.folder, rows, place.allowed)
+    table = HubTable(place.named, place.folder, rows, place.allowed, place.line)
     notes: tuple[str, ...] = ()
     if roles.label and not asked.label and table.kind(roles.label[0]) == "numbers":
         column = roles.label[0]

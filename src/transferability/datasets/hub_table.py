@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from transferability.datasets.column_hints import LABELS, are_numbers
 from transferability.datasets.column_kinds import kind_of
 from transferability.datasets.column_roles import Roles
 from transferability.datasets.columns import Cells
+from transferability.datasets.places import Places
 from transferability.datasets.tables import first_missing
 from transferability.errors import DatasetError, DatasetNameError
 
@@ -90,6 +91,12 @@ class HubTable:
     folder: Path
     rows: Any
     allowed: tuple[Path, ...]
+    line: Callable[[int], int | None] | None = None
+
+    @property
+    def place(self) -> Places:
+        """What each row is called in messages."""
+        return Places(self.numbers, self.line)
 
     def kind(self, column: str) -> str:
         """Return what a column holds."""

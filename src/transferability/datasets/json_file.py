@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from transferability.errors import FileDamagedError
 
-__all__ = ["read_json"]
+__all__ = ["json_line", "read_json"]
 
 
 def read_json(path: Path) -> Any:
@@ -30,9 +30,9 @@ def read_json(path: Path) -> Any:
     columns: dict[str, list[Any]] = {}
     for row, record in enumerate(records):
         if not isinstance(record, dict):
-            message = (
-                f"record {row} of {path} must be an object, {{key: value}}; got {record!r:.100}. Write one per row."
-            )
+            line = json_line(path, row)
+            place = f"record {row} (from 0)" if line is None else f"line {line}"
+            message = f"{place} of {path} must be an object, {{key: value}}; got {record!r:.100}. Write one per row."
             raise FileDamagedError(message)
         for key in record:
             columns.setdefault(key, [None] * row)
@@ -67,6 +67,14 @@ def _records(path: Path, text: str) -> list[Any]:
         message = f"{where} is not JSON: {str(error)[:200].rstrip('.')}. Write one record a line, or a list of records."
         raise FileDamagedError(message) from error
     return records
+
+
+def json_line(path: Path, row: int) -> int | None:
+    """Return the line of a record in a file of JSON lines; None where records are not one a line."""
+    text = path.read_text("utf-8-sig")
+    lines = [number for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
+    one_a_line = len(lines) == 1 or _whole(text) is None
+    return None if text.lstrip().startswith("[") or row >= len(lines) or not one_a_line else lines[row]
 
 
 def _whole(text: str) -> list[Any] | None:

@@ -16,8 +16,9 @@ without '=' picks the rows whose column `split` says so.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ from transferability.datasets.column_kinds import kind_of
 from transferability.datasets.column_roles import Roles, parse_roles, require_column
 from transferability.datasets.columns import Cells, from_columns
 from transferability.datasets.conll_file import read_conll
-from transferability.datasets.csv_file import read_csv
+from transferability.datasets.csv_file import csv_line, read_csv
+from transferability.datasets.places import Places
 from transferability.errors import (
     DatasetNameError,
     FileDamagedError,
@@ -101,6 +103,12 @@ class ArrowTable:
     folder: Path
     table: Any
     numbers: IntArray
+    line: Callable[[int], int | None] | None = None
+
+    @property
+    def place(self) -> Places:
+        """What each row is called in messages."""
+        return Places(self.numbers, self.line)
 
     @property
     def columns(self) -> list[str]:
@@ -211,7 +219,8 @@ def _dataset(prefix: str, path: Path, table: Any, roles: Roles, part: str, notes
         if 1 < len(names) <= 10:
             notes += (f"rows of all splits are read ({', '.join(map(repr, names))}); write #{names[-1]} for one.",)
     name = f"{path.stem}_{part}" if part else path.stem
-    source = ArrowTable(str(path), path.parent, table, numbers)
+    line = partial(csv_line, path) if prefix == "csv" else None
+    source = ArrowTable(str(path), path.parent, table, numbers, line)
     return from_columns(name, source, usual_roles(source, f"{prefix}:{path}#{{}}", roles), notes)
 
 

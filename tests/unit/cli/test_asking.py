@@ -191,7 +191,7 @@ WRONG = [
     (["rank", "double.csv", *TEXTS], 1, "has 2 columns 'text'. Rename all but one."),
     (["rank", "latin.csv", *TEXTS], 1, "byte 0xe9 in line 2, as in Latin-1 or Windows-1252. Save it as CSV UTF-8."),
     (["rank", "header.csv", *TEXTS], 1, "data 'header' has no rows."),
-    (["rank", "gaps.csv", *TEXTS], 1, "row 7 has no label in column 'label' of gaps.csv. Fill it or drop the row."),
+    (["rank", "gaps.csv", *TEXTS], 1, "line 9 has no label in column 'label' of gaps.csv. Fill it or drop the row."),
     (["rank", "uneven.npz", *OWN], 1, "labels of uneven.npz must have one entry per row; got 9 for 10 rows."),
     (["rank", "photos", "-e", "python:own"], 2, "encoder 'python:own' must be python:module:function."),
     (["rank", "photos", "-e", "python:own:constant"], 1, "must give different items different features"),

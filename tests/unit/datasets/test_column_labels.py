@@ -71,11 +71,11 @@ def test_labels_of_every_type_have_names(tmp_path, values, names):
 @pytest.mark.parametrize(
     ("labels", "match"),
     [
-        (["1", "NA"], r"row 1 has no label in column 'label'.*'NA' where the others are numbers"),
-        (["1", "2", "null", "1"], r"row 2 has no label.*'null'"),
-        (["a", "  "], "row 1 has no label"),
-        (["0.5", "2"], r"row 0 has 0\.5.* write target=label"),
-        (['"a\nb"', "c"], "must not hold line breaks; row 0"),
+        (["1", "NA"], r"line 3 has no label in column 'label'.*'NA' where the others are numbers"),
+        (["1", "2", "null", "1"], r"line 4 has no label.*'null'"),
+        (["a", "  "], "line 3 has no label"),
+        (["0.5", "2"], r"line 2 has 0\.5.* write target=label"),
+        (['"a\nb"', "c"], "must not hold line breaks; line 2"),
     ],
 )
 def test_labels_that_are_none(tmp_path, labels, match):
@@ -86,7 +86,7 @@ def test_labels_that_are_none(tmp_path, labels, match):
 @pytest.mark.parametrize("value", [float("inf"), decimal.Decimal("0.5")])
 def test_numbers_that_are_no_class(tmp_path, value):
     other = type(value)("1")
-    with pytest.raises(LabelError, match=r"must be integers or strings; row 1 has"):
+    with pytest.raises(LabelError, match=r"must be integers or strings; row 1 \(from 0\) has"):
         load_dataset(f"parquet:{table(tmp_path, text=['a', 'b'], label=[other, value])}")
 
 
@@ -193,12 +193,12 @@ def test_numbers_and_dates_are_texts(tmp_path):
 
 def test_a_word_that_is_missing_is_no_word_none(tmp_path):
     path = table(tmp_path, w=[["a", None], ["b"]])
-    with pytest.raises(DatasetError, match=r"row 0 of .* has an empty word"):
+    with pytest.raises(DatasetError, match=r"row 0 \(from 0\) of .* has an empty word"):
         load_dataset(f"parquet:{path}#words=w")
 
 
 @pytest.mark.parametrize("value", ["1_000", "9" * 400, "nan", "inf", "0,5", "", "1 2"])
 def test_texts_that_are_no_finite_number(tmp_path, value):
     path = csv(tmp_path, ["1", f'"{value}"'])
-    with pytest.raises(LabelError, match=r"row 1 of .* must have a finite number"):
+    with pytest.raises(LabelError, match=r"line 3 of .* must have a finite number"):
         load_dataset(f"csv:{path}#target=label")

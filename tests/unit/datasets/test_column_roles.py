@@ -43,7 +43,7 @@ def test_a_plus_in_the_name_of_a_column(tmp_path):
 @pytest.mark.parametrize("second", [None, ""])
 def test_a_pair_with_one_side_missing(tmp_path, second):
     path = table(tmp_path, a=["x", "y"], b=["z", second])
-    with pytest.raises(DatasetError, match=r"row 1 of .* has no text in column 'b'"):
+    with pytest.raises(DatasetError, match=r"row 1 \(from 0\) of .* has no text in column 'b'"):
         load_dataset(f"parquet:{path}#text=a+b")
 
 
@@ -70,13 +70,13 @@ def test_several_labels_in_a_list(tmp_path):
 )
 def test_targets_that_are_no_numbers(tmp_path, values):
     path = table(tmp_path, text=["a", "b"], score=values)
-    with pytest.raises(LabelError, match=r"row 1 of .* must have a finite number.* in column 'score'"):
+    with pytest.raises(LabelError, match=r"row 1 \(from 0\) of .* must have a finite number.* in column 'score'"):
         load_dataset(f"parquet:{path}#target=score")
 
 
 def test_fractions_as_labels_name_the_way_out(tmp_path):
     path = csv(tmp_path, "text,label\na,1.5\nb,2\n")
-    with pytest.raises(LabelError, match=r"row 0 has 1\.5.* write target=label"):
+    with pytest.raises(LabelError, match=r"line 2 has 1\.5.* write target=label"):
         load_dataset(f"csv:{path}")
 
 
@@ -123,11 +123,11 @@ def test_words_and_tags_of_a_csv_are_divided_by_spaces(tmp_path):
 @pytest.mark.parametrize(
     ("words", "tags", "error", "match"),
     [
-        ([["a"], []], [[1], []], DatasetError, "row 1 of .* has no words"),
-        ([["a"], None], [[1], []], DatasetError, "row 1 of .* has no words"),
-        ([["a"], ["b", " "]], [[1], [0, 1]], DatasetError, "row 1 of .* has an empty word"),
-        ([["a"], ["b", "c"]], [[1], [0]], LabelError, "row 1 of .* one tag per word; got 1 .* for 2 words"),
-        ([["a"], ["b"]], [[1.5], [0.0]], LabelError, r"row 0 has 1\.5"),
+        ([["a"], []], [[1], []], DatasetError, r"row 1 \(from 0\) of .* has no words"),
+        ([["a"], None], [[1], []], DatasetError, r"row 1 \(from 0\) of .* has no words"),
+        ([["a"], ["b", " "]], [[1], [0, 1]], DatasetError, r"row 1 \(from 0\) of .* has an empty word"),
+        ([["a"], ["b", "c"]], [[1], [0]], LabelError, r"row 1 \(from 0\) of .* one tag per word; got 1 .* for 2 words"),
+        ([["a"], ["b"]], [[1.5], [0.0]], LabelError, r"row 0 \(from 0\) has 1\.5"),
     ],
 )
 def test_sentences_that_cannot_be_used(tmp_path, words, tags, error, match):

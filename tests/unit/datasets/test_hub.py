@@ -83,7 +83,7 @@ def test_labels_that_are_kept_secret_and_labels_out_of_range(tmp_path):
     secret = save(tmp_path / "test", {"text": TEXT, "label": label}, text=["a", "b"], label=[-1, -1])
     assert load_dataset(f"hf:{secret}").labels is None
     partly = save(tmp_path / "partly", {"text": TEXT, "label": label}, text=["a", "b"], label=[0, -1])
-    with pytest.raises(LabelError, match="row 1 has -1"):
+    with pytest.raises(LabelError, match=r"row 1 \(from 0\) has -1"):
         load_dataset(f"hf:{partly}")
 
 
@@ -116,7 +116,7 @@ def test_reading_says_nothing(tmp_path, capfd):
 
 def test_a_missing_text_is_named(tmp_path):
     folder = save(tmp_path / "gap", {"text": TEXT}, text=["a", None])
-    with pytest.raises(DatasetError, match=r"row 1 of hf:.*gap has no text"):
+    with pytest.raises(DatasetError, match=r"row 1 \(from 0\) of hf:.*gap has no text"):
         load_dataset(f"hf:{folder}")
 
 

@@ -200,7 +200,7 @@ def test_paths_by_what_lies_there(tmp_path, folder):
         (pd.DataFrame({"text": TEXTS, "label": ["a", 1] * 3}), "values of one type"),
         (
             pd.DataFrame({"text": TEXTS, "label": ["a", None] * 3}),
-            "row 1 has no label",
+            r"row 1 \(from 0\) has no label",
         ),
         (library.DatasetDict(train=library.Dataset.from_dict(COLUMNS)), r"Give data\['train'\]"),
         (library.Dataset.from_dict(COLUMNS).to_iterable_dataset(), "got IterableDataset. Take some"),

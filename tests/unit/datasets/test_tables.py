@@ -64,9 +64,9 @@ def test_columns_of_one_name(tmp_path, header):
 @pytest.mark.parametrize(
     ("rows", "error", "match"),
     [
-        ("a,1\nb,\n", LabelError, "row 1 .* no label"),
-        ("a,x\nb,\n", LabelError, "row 1 .* no label"),
-        ("a,1.5\nb,2\n", LabelError, "row 0 has 1.5"),
+        ("a,1\nb,\n", LabelError, "line 3 .* no label"),
+        ("a,x\nb,\n", LabelError, "line 3 .* no label"),
+        ("a,1.5\nb,2\n", LabelError, "line 2 has 1.5"),
         ("a,1\nb\n", FileDamagedError, "not a CSV file"),
         ("", DatasetError, "no rows"),
     ],
@@ -106,7 +106,7 @@ def test_parquet_and_its_split_column(tmp_path):
 def test_parquet_without_a_text(tmp_path):
     path = tmp_path / "t.parquet"
     parquet.write_table(pa.table({"text": ["a", None]}), path)
-    with pytest.raises(DatasetError, match=r"row 1 .* has no text"):
+    with pytest.raises(DatasetError, match=r"row 1 \(from 0\) of .* has no text"):
         load_dataset(f"parquet:{path}")
 
 
