@@ -120,7 +120,7 @@ def rank(
         parse_tau(tau),  # type: ignore[arg-type]
         ground_cost=ground_cost,  # type: ignore[arg-type]
         matching=parse_matching(matching),  # type: ignore[arg-type]
-        solver=solver_for(ground_cost),  # type: ignore[arg-type]
+        solver=solver_for(ground_cost, reference),  # type: ignore[arg-type]
         scale=not no_scale,
         union=union,
         seed=settings.seed,
@@ -152,8 +152,7 @@ def rank(
             progress=watch.progress,
             tell=watch.tell,
         )
-    made = _made(kept.ranking, wanted, raced_by_default=by_default)
-    ranking = replace(kept.ranking, known=pairs, provenance=made)
+    ranking = replace(kept.ranking, known=pairs, provenance=_made(kept.ranking, wanted, raced_by_default=by_default))
     if confirm is not None and not kept.interrupted:
         with keep_without_confirmation(kept):
             confirmed = confirm_first(ranking.to_dict(), choice.encoders, confirm, part, settings, executor, folder)
@@ -162,10 +161,9 @@ def rank(
     _write(ranking, folder, csv, drawings, interrupted=kept.interrupted, cached=settings.cache)
     if not json:
         show_next(ranking)
-    if kept.interrupted:
-        raise typer.Exit(EXIT_INTERRUPTED)
-    if ranking.skipped or fewer_were_tuned(ranking.confirmation, confirm):
-        raise typer.Exit(EXIT_PARTIAL)
+    partial = ranking.skipped or fewer_were_tuned(ranking.confirmation, confirm)
+    if kept.interrupted or partial:
+        raise typer.Exit(EXIT_INTERRUPTED if kept.interrupted else EXIT_PARTIAL)
 
 
 def _known_pairs(path: Path) -> tuple[KnownAccuracy, ...]:
