@@ -15,7 +15,7 @@ from transferability import load_encoder, make_pack, rank, relate
 from transferability._identifiers import file_name
 from transferability.datasets import Dataset, load_dataset
 from transferability.encoders.function import FunctionEncoder
-from transferability.errors import DatasetError, LabelError, TaskError
+from transferability.errors import DatasetError, LabelError, OptionError, TaskError
 from transferability.pipeline import Settings, installed_packs
 from transferability.pipeline.packs import fingerprint_of
 from transferability.relatedness.references import OWN_HALF
@@ -99,7 +99,7 @@ class TestRank:
         (entry,) = rank(digits(), digits(100), [PIXELS], settings=SETTINGS).entries
         assert len(entry.relatedness.references) == 1
         bare = Settings(cache=False, limit=200, use_labels=False)
-        with pytest.raises(TaskError, match="has no labels"):
+        with pytest.raises(OptionError, match=r"must go with a reference.*which needs labels"):
             rank(digits(), None, [PIXELS], settings=bare)
 
     def test_take_the_place_of_an_own_half_that_is_too_small(self) -> None:

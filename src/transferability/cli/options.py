@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
@@ -104,10 +104,23 @@ def parse_folds(text: str) -> int | Literal["auto"]:
     return int(text)
 
 
-def solver_for(ground_cost: str | None, solver: str = "alternating") -> str:
-    """Return the solver; for a cost that knows no samples the default is the one by statistics."""
+def solver_for(ground_cost: str | None, references: Sequence[str] | None, solver: str = "alternating") -> str:
+    """Return the solver; for a cost that knows no samples the default is the one by statistics.
+
+    Raises
+    ------
+    OptionError
+        If what was asked for compares statistics, and there is no reference.
+    """
     cost = GROUND_COSTS.get(ground_cost or "")
-    return "statistics" if cost is not None and cost.samples is None and solver == "alternating" else solver
+    by_cost = cost is not None and cost.samples is None and solver == "alternating"
+    if references or not (by_cost or solver == "statistics"):
+        return "statistics" if by_cost else solver
+    asked = f"--ground-cost {ground_cost}" if by_cost else "--solver statistics"
+    message = (
+        f"`{asked}` must go with --reference: it compares statistics of two data sets, and without a reference the "
+    )
+    raise OptionError(message + "rows of the target are measured one by one. Name a reference, or leave it out.")
 
 
 def with_settings(

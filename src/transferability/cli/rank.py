@@ -120,7 +120,7 @@ def rank(
         parse_tau(tau),  # type: ignore[arg-type]
         ground_cost=ground_cost,  # type: ignore[arg-type]
         matching=parse_matching(matching),  # type: ignore[arg-type]
-        solver=solver_for(ground_cost),  # type: ignore[arg-type]
+        solver=solver_for(ground_cost, reference),  # type: ignore[arg-type]
         scale=not no_scale,
         union=union,
         seed=settings.seed,
@@ -152,8 +152,7 @@ def rank(
             progress=watch.progress,
             tell=watch.tell,
         )
-    made = _made(kept.ranking, wanted, raced_by_default=by_default)
-    ranking = replace(kept.ranking, known=pairs, provenance=made)
+    ranking = replace(kept.ranking, known=pairs, provenance=_made(kept.ranking, wanted, raced_by_default=by_default))
     if confirm is not None and not kept.interrupted:
         with keep_without_confirmation(kept):
             confirmed = confirm_first(ranking.to_dict(), choice.encoders, confirm, part, settings, executor, folder)

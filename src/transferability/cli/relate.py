@@ -107,7 +107,7 @@ def relate(
         ground_cost=ground_cost,  # type: ignore[arg-type]
         space=space,  # type: ignore[arg-type]
         matching=parse_matching(matching),  # type: ignore[arg-type]
-        solver=solver_for(ground_cost, solver),  # type: ignore[arg-type]
+        solver=solver_for(ground_cost, reference, solver),  # type: ignore[arg-type]
         learn_map=not fixed_map,
         scale=not no_scale,
         union=union,
@@ -169,8 +169,6 @@ def _show_matrix(results: list[Relatedness]) -> None:
 
 
 def _show_pair(result: Relatedness) -> None:
-    from transferability.report.result_narrative import match_in_words, points_in_words
-
     rows = [*_accuracy_rows(result), *_loss_rows(result)]
     if result.transferability is not None:
         rows += [
@@ -183,6 +181,12 @@ def _show_pair(result: Relatedness) -> None:
         ["scale", f"{result.scale:.4g}", "factor of the reference classifier's logits"],
     ]
     print_table(f"{result.reference} → {result.target} (nats)", ["", "value", "what it is"], rows, [True, False, True])
+    _show_classes(result)
+
+
+def _show_classes(result: Relatedness) -> None:
+    from transferability.report.result_narrative import match_in_words, points_in_words
+
     classes = [
         [row["target_class"], row["reference_class"] or "–", match_in_words(row), percent(row["prior"])]
         + [number(row[term]) for term in ("reference_loss", "label_mismatch", "distribution_mismatch")]

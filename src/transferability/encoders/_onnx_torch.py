@@ -63,7 +63,7 @@ def to_torch(model: Any, output: str, size: tuple[int, ...], name: str) -> nn.Mo
         message = (
             f"encoder {name!r} cannot be fine-tuned: its graph is quantised ({', '.join(quantised)}), and integers "
         )
-        message += "have no gradients. Take the graph before quantisation, or method 'probe'."
+        message += "have no gradients. Take the graph before quantisation, or method 'probe' of `validate`."
         raise EncoderError(message)
     _set_size(model.graph, size)
     _resolve_constants(model.graph)
@@ -73,7 +73,7 @@ def to_torch(model: Any, output: str, size: tuple[int, ...], name: str) -> nn.Mo
             module: nn.Module = library.convert(model)
     except Exception as error:  # the converter has no errors of its own: NotImplementedError, KeyError, …
         message = f"encoder {name!r} cannot be fine-tuned: onnx2torch cannot convert its graph ({one_line(error)}). "
-        message += "Export it with other operations, or take method 'probe'."
+        message += "Export it with other operations, or take method 'probe' of `validate`."
         raise EncoderError(message) from error
     _make_trainable(module)
     return module
@@ -142,7 +142,7 @@ def check_same(network: PictureNetwork, encode: Callable[[Any], npt.NDArray[np.f
         message = (
             f"encoder {network.name!r} cannot be fine-tuned: its graph, converted to torch, does not compute what "
         )
-        raise EncoderError(message + f"the graph does ({reason}). Take method 'probe'.")
+        raise EncoderError(message + f"the graph does ({reason}). Take method 'probe' of `validate`.")
 
 
 @contextmanager

@@ -45,5 +45,5 @@ def as_trainable(encoder: Encoder) -> TrainableEncoder:
         return encoder.trainable()
     in_torch = prefixes_of(lambda family: family.trainable)
     message = f"encoder {encoder.name!r} cannot be fine-tuned: only encoders that run in torch can ({in_torch}), and "
-    message += "pictures through ONNX. Take method 'probe', which trains a linear classifier on top."
+    message += "pictures through ONNX. Take method 'probe' of `validate`, which trains a linear classifier on top."
     raise EncoderError(message)

@@ -76,7 +76,8 @@ class Locks:
                 if isinstance(error, FileNotFoundError) and more:
                     continue  # somebody has emptied the cache in between
                 message = f"the cache folder must be writable; {self.folder.parent} is not ({error.strerror}). "
-                message += "Set TRANSFERABILITY_CACHE to one that is, or turn the cache off."
+                message += "Set TRANSFERABILITY_CACHE to one that is, or turn the cache off: --no-cache (in Python "
+                message += "cache=False)."
                 raise OptionError(message) from error
             return lock
         return None

@@ -13,7 +13,7 @@ from transferability.pipeline.data import Part, Split
 from transferability.relatedness.estimator import TaskRelatedness
 from transferability.settings import Settings
 
-__all__ = ["check_matching", "check_names", "check_target_names", "check_test_share"]
+__all__ = ["check_matching", "check_names", "check_target_names", "check_test_share", "check_uses_labels"]
 
 _ITSELF = ("assignment", "identity")  # what the own other half does, and the default
 
@@ -89,3 +89,10 @@ def check_names(encoders: Sequence[Any]) -> None:
             both = " and ".join(one if isinstance(one, str) else f"an encoder {one.name!r}" for one in (other, each))
             message = f"encoders must have names of their own; {both} have one, {alias or name!r}. "
             raise OptionError(message + "Write another before the equals sign.")
+
+
+def check_uses_labels(settings: Settings) -> None:
+    """Refuse, before anything is computed, a target without its labels that is to be its own reference."""
+    if not settings.use_labels:
+        message = "`unlabelled` must go with a reference: without one the target's own other half is it, which needs "
+        raise OptionError(message + "labels. Name labelled data with `--reference` (`references` in Python).")

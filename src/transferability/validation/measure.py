@@ -123,7 +123,8 @@ def attempts(
         yield from _each(seeds, _probe(encoder, part, work, batch_size, cache))
         return
     if isinstance(encoder, FeatureFiles):
-        message = f"encoder {encoder.name!r} is a file of features, and cannot be fine-tuned. Take method 'probe'."
+        message = f"encoder {encoder.name!r} is a file of features, and cannot be fine-tuned. "
+        message += "Take method 'probe' of `validate`."
         raise EncoderError(message)
     from transferability.validation.finetune import FineTuner
     from transferability.validation.precision import number_format

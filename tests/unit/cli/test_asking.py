@@ -215,6 +215,12 @@ WRONG = [
     (["rank", "photos", "-e", "python:own:means,python:own:words"], 2, "option: -e python:own:means -e python:own:w"),
     (["rank", "photos", *OWN, "--sort", "fine-tuned"], 2, "fine-tuned when the order is known (--confirm 3)"),
     (["rank", "photos", *OWN, "--sort", "emms"], 2, "'emms' needs embeddings of the class names, which a ranking has"),
+    # options that need a reference
+    (["rank", "photos", *OWN, "--unlabelled"], 2, "`unlabelled` must go with a reference: without one the target's"),
+    (["relate", "photos", *OWN, "--unlabelled"], 2, "Name labelled data with `--reference` (`references` in Python)."),
+    (["rank", "photos", *OWN, "--ground-cost", "gamma"], 2, "`--ground-cost gamma` must go with --reference: it compa"),
+    (["relate", "photos", *OWN, "--ground-cost", "gamma"], 2, "Name a reference, or leave it out."),
+    (["relate", "photos", *OWN, "--solver", "statistics"], 2, "`--solver statistics` must go with --reference: it com"),
     # a file that is not there, wherever it is named
     (["rank", "photos", *OWN, "-r", "pack:films.cs"], 2, "there is no file films.cs. Did you mean films.csv?"),
     (["rank", "photos", *OWN, "--known", "film.csv"], 2, "there is no file film.csv. Did you mean films.csv?"),

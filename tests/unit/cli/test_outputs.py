@@ -171,6 +171,7 @@ def test_a_cache_that_cannot_be_written_is_said_in_one_sentence(run: Run, monkey
     assert (code, out) == (2, "")
     assert len(err.splitlines()) == 1
     assert "TRANSFERABILITY_CACHE" in err
+    assert "--no-cache" in err
 
 
 @pytest.mark.parametrize(
