@@ -21,7 +21,7 @@ from transferability.settings import Settings
 from transferability.validation import validate
 
 CALLS = {
-    "rank": "photos.npz -e python:own:means",
+    "rank": "photos.npz -r photos.npz -e python:own:means",
     "relate": "photos.npz -r photos.npz -e python:own:means",
     "score": "features.npz",
     "extract": "photos.npz -e python:own:means --out new.npz",
@@ -137,8 +137,7 @@ def test_options_of_data_and_encoders(command: str, option: str, call: Callable[
     name = FIELDS[option]
     value = VALUES[name]
     given = [option] if isinstance(value, bool) else [option, str(value)]
-    others = ["--folds", "1"] if (command, name) == ("rank", "test_share") else []  # in folds the share is refused
-    assert settings_of(call(command, *given, *others)) == replace(settings_of(call(command, *others)), **{name: value})
+    assert settings_of(call(command, *given)) == replace(settings_of(call(command)), **{name: value})
 
 
 @pytest.mark.parametrize(
