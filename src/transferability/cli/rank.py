@@ -108,7 +108,7 @@ def rank(
     from transferability.pipeline import choose_encoders, load_part, unlabelled_notes
     from transferability.pipeline import rank as rank_encoders
     from transferability.pipeline.race import race_by_default
-    from transferability.pipeline.refusals import check_test_share
+    from transferability.pipeline.refusals import check_matching, check_test_share
     from transferability.ranking.expectations import too_few_notes
     from transferability.relatedness.estimator import TaskRelatedness
 
@@ -128,10 +128,11 @@ def rank(
     settings = replace(settings, use_labels=not unlabelled)
     pairs = None if known is None else _known_pairs(known)
     part = load_part(wanted, settings)
+    if not reference:
+        check_matching(estimator)
+        check_test_share(settings, [] if confirm is not None else [part])  # fine-tuning has one split
     if confirm is not None:
         check_confirmable(part, settings)
-    elif not reference:
-        check_test_share(settings, [part])
     choice = choose_encoders(encoder, zoo, part)
     unlabelled_target = unlabelled_notes(part, settings) if reference else ()
     for text in (*choice.notes, *unlabelled_target, *too_few_notes(pairs, part.name)):

@@ -32,7 +32,7 @@ from transferability.pipeline.one_encoder import EncoderSkippedError, encoders_i
 from transferability.pipeline.packs import PackSource
 from transferability.pipeline.race import run_race
 from transferability.pipeline.rank_on_ray import rank_on_ray
-from transferability.pipeline.refusals import check_matching, check_uses_labels
+from transferability.pipeline.refusals import check_uses_labels
 from transferability.ranking.order import is_known
 from transferability.ranking.result import Ranked, Ranking, Skipped
 from transferability.relatedness.estimator import TaskRelatedness
@@ -164,7 +164,6 @@ def rank(
     target_part, *reference_parts = note_overlap(parts[0], parts[1:]), *parts[1:]
     check_folds(target_part, settings, estimator.solver)
     if not given:
-        check_matching(estimator)
         check_uses_labels(settings)
     choice = choose_encoders(encoders, zoo, target_part)
     if not given and not any(_brings_labels(each) for each in choice.encoders):

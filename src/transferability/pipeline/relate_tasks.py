@@ -21,7 +21,7 @@ from transferability.pipeline.describe import SampleCache, described
 from transferability.pipeline.extraction import Extraction, load
 from transferability.pipeline.measure import related
 from transferability.pipeline.packs import PackSource, common_fingerprint
-from transferability.pipeline.refusals import check_matching, check_uses_labels
+from transferability.pipeline.refusals import check_uses_labels
 from transferability.relatedness.estimator import TaskRelatedness
 from transferability.relatedness.results.result import Relatedness
 from transferability.relatedness.tasks.problem import sharing_references
@@ -72,7 +72,6 @@ def relate(
     estimator = relatedness or TaskRelatedness(seed=settings.seed)
     given = [] if references is None else as_list(references)
     if not given:
-        check_matching(estimator)
         check_uses_labels(settings)
     parts = [load_part(each, settings) for each in (*given, *as_list(targets))]
     for part in parts[len(given) :]:

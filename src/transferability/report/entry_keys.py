@@ -19,7 +19,7 @@ ENTRY_KEYS = {
     "relatedness": "everything about the transfer from the reference: terms of the bound, classes, other references",
     "intervals": "95 % intervals on new data, for all encoders at once, by quantity",
     "standing": "the interval of what the ranking is sorted by, and p_best: above 0.05 it can be the best",
-    "different_rows": "the accuracy of the rows that intervals count, where rows are copies or look alike; else null",
+    "different_rows": "accuracy of the rows that intervals count, of copies the first; how many of how many; or null",
     "expected": "accuracy to be expected after fine-tuning, with a 90 % interval",
     "confirmed": "what fine-tuning gave",
 }

@@ -18,7 +18,7 @@ from transferability.pipeline.extraction import Loaded, load
 from transferability.pipeline.installed_packs import pack_files, pack_folders
 from transferability.pipeline.measure import score_columns
 from transferability.pipeline.packs import fingerprint_of
-from transferability.pipeline.refusals import check_matching, check_names, check_target_names
+from transferability.pipeline.refusals import check_names, check_target_names
 from transferability.ranking.store import ResultStore, StoredResult, result_key
 from transferability.report.provenance import plain
 from transferability.settings import Settings
@@ -64,8 +64,6 @@ class Inventory:
         names = list(dict.fromkeys((*study.targets, *study.references)))
         self.parts = {name: load_part(name, study.settings) for name in names}
         check_target_names([self.parts[name] for name in dict.fromkeys(study.targets)])
-        if not study.references:
-            check_matching(study.relatedness)
         check_names(study.encoders)
         for name in study.targets:  # before hours of extraction
             check_folds(self.parts[name], study.settings, study.relatedness.solver)

@@ -21,7 +21,7 @@ from transferability.settings import Settings
 from transferability.validation import validate
 
 CALLS = {
-    "rank": "photos.npz -e python:own:means",
+    "rank": "photos.npz -r photos.npz -e python:own:means",
     "relate": "photos.npz -r photos.npz -e python:own:means",
     "score": "features.npz",
     "extract": "photos.npz -e python:own:means --out new.npz",
