@@ -108,7 +108,7 @@ def rank(
     from transferability.pipeline import choose_encoders, load_part, unlabelled_notes
     from transferability.pipeline import rank as rank_encoders
     from transferability.pipeline.race import race_by_default
-    from transferability.pipeline.refusals import check_matching, check_test_share
+    from transferability.pipeline.refusals import check_without_reference
     from transferability.ranking.expectations import too_few_notes
     from transferability.relatedness.estimator import TaskRelatedness
 
@@ -129,8 +129,7 @@ def rank(
     pairs = None if known is None else _known_pairs(known)
     part = load_part(wanted, settings)
     if not reference:
-        check_matching(estimator)
-        check_test_share(settings, [] if confirm is not None else [part])  # fine-tuning has one split
+        check_without_reference(estimator, settings, [] if confirm is not None else [part])  # it tunes on one split
     if confirm is not None:
         check_confirmable(part, settings)
     choice = choose_encoders(encoder, zoo, part)

@@ -94,7 +94,7 @@ def relate(
     from transferability.display.tables import relation_table
     from transferability.pipeline import default_encoder, describe_run, load_part
     from transferability.pipeline import relate as relate_tasks
-    from transferability.pipeline.refusals import check_matching, check_target_names, check_test_share
+    from transferability.pipeline.refusals import check_target_names, check_without_reference
     from transferability.relatedness.estimator import TaskRelatedness
     from transferability.report.stored import relation_record
 
@@ -118,8 +118,7 @@ def relate(
     check_target_names(parts)
     references = [load_part(each, settings) for each in reference or ()]
     if not references and estimator.solver != "statistics":  # which says itself that it needs one
-        check_matching(estimator)
-        check_test_share(settings, parts)
+        check_without_reference(estimator, settings, parts)
     if encoder is None:
         encoder = default_encoder(parts)
         notice(f"encoder: {encoder}, the smallest here; choose another with --encoder.") if encoder else None

@@ -13,9 +13,27 @@ from transferability.pipeline.data import Part, Split
 from transferability.relatedness.estimator import TaskRelatedness
 from transferability.settings import Settings
 
-__all__ = ["check_matching", "check_names", "check_target_names", "check_test_share", "check_uses_labels"]
+__all__ = [
+    "check_matching",
+    "check_names",
+    "check_target_names",
+    "check_test_share",
+    "check_uses_labels",
+    "check_without_reference",
+]
 
 _ITSELF = ("assignment", "identity")  # what the own other half does, and the default
+
+
+def check_without_reference(estimator: TaskRelatedness, settings: Settings, targets: Sequence[Part]) -> None:
+    """Raise for what changes nothing where the target's own other half is the reference: `matching`, `test_share`.
+
+    Raises
+    ------
+    OptionError
+    """
+    check_matching(estimator)
+    check_test_share(settings, targets)
 
 
 def check_matching(estimator: TaskRelatedness) -> None:
