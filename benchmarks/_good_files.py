@@ -26,7 +26,7 @@ def csv_file(rng: np.random.Generator) -> bytes:
     writer = csv.writer(stream, delimiter=str(mark), lineterminator=str(rng.choice(["\n", "\r\n"])))
     writer.writerow(["text", "label", "n"])
     for row in range(12):
-        text = ["good film", 'so "so", really', "zwei\nZeilen", "été ☹", ""][int(rng.integers(5))]
+        text = ["good film", 'so "so", really', "zwei\nZeilen", "été ☹", "."][int(rng.integers(5))]
         writer.writerow([text, ["a", "b", "01", "1"][row % 4], row])
     return stream.getvalue().encode()
 

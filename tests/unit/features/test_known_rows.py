@@ -321,7 +321,7 @@ def test_rows_that_are_gone_when_they_are_written_are_not_kept(cache, caplog):
 
 
 def test_no_text_has_the_content_of_a_pair():
-    pairs = from_memory([("ab", "c"), ("a", "bc"), ("", "abc")], "pairs")
+    pairs = from_memory([("ab", "c"), ("a", "bc"), ("\x00", "abc")], "pairs")
     texts = from_memory(["abc", "\x02" + 7 * "\x00" + "abc", "\xff" + "\x02" + 7 * "\x00" + "abc"], "texts")
     keys = np.concatenate([pairs.row_keys(range(3)), texts.row_keys(range(3))])
     assert len(np.unique(keys, axis=0)) == 6
