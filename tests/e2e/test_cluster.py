@@ -103,7 +103,7 @@ def test_the_same_numbers_though_processes_are_killed(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for encoder, strength in (("good", 3.0), ("poor", 0.5)):
         (tmp_path / encoder).mkdir()
-        for data in ("photos", "scans"):
+        for data in ("photos", "scans", "papers"):
             labels = np.arange(90) % 3
             features = strength * np.eye(3, 5)[labels] + rng.normal(size=(90, 5))
             np.savez(tmp_path / encoder / f"{data}.npz", features=features, labels=labels)
@@ -112,7 +112,7 @@ def test_the_same_numbers_though_processes_are_killed(tmp_path: Path) -> None:
         np.savez(tmp_path / encoder / "many.npz", features=features, labels=labels)
     (tmp_path / "study.toml").write_text(
         'encoders = ["features:good/{data}.npz", "features:none/{data}.npz", "features:poor/{data}.npz"]\n'
-        'references = ["features:good/photos.npz"]\ntargets = ["features:good/scans.npz", "features:poor/scans.npz"]\n'
+        'references = ["features:good/photos.npz"]\ntargets = ["features:good/scans.npz", "features:poor/papers.npz"]\n'
         'scores = ["logme"]\n'
     )
     (tmp_path / "on_ray.py").write_text(CODE)
