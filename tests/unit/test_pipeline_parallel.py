@@ -168,7 +168,8 @@ def test_a_lost_process_costs_its_encoder(
     here = {name for name, place in places.items() if place == "here"}
     assert set(places) == set(NAMES)
     assert {*NAMES[:FIRST], *lost} <= here
-    assert here == {*NAMES[:FIRST], *lost} if n_lost == 1 else set(NAMES[8:]) <= here
+    # Of both lost, one or two encoders may have overtaken the second: a thread takes its encoder before its process.
+    assert here == {*NAMES[:FIRST], *lost} if n_lost == 1 else set(NAMES[12:]) <= here
     assert len(caplog.records) == 1
 
 
