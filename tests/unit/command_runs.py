@@ -1,9 +1,17 @@
-"""Running the command in this process, and class names that a terminal would obey."""
+"""Running the command in this process: encoders of pictures, and class names that a terminal would obey."""
 
 from typer.testing import CliRunner
 
 from transferability.cli.app import app
 
+TWO_ENCODERS = """
+import numpy as np
+def rows(items):
+    return np.stack([np.asarray(each.convert("L"), dtype=float).mean(axis=0)[:8] for each in items])
+def pixels(items):
+    return np.stack([np.asarray(each.convert("L"), dtype=float).ravel() for each in items])
+rows.version = pixels.version = "1"
+"""
 HOSTILE = ["[bold red]a[/bold red]", "<script>alert(1)</script>", "naïve 類 \u202egnp \x1b[31m \x9b2J :rocket: \n"]
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command_runs import TWO_ENCODERS
 
 from transferability.cli.app import main
 from transferability.display.next_steps import next_steps
@@ -24,14 +25,6 @@ from transferability.ranking.confirmation import Confirmation, Confirmed
 from transferability.report.folder import remove_stale, write_readme
 
 Run = Callable[..., tuple[int, str, str]]
-CODE = """
-import numpy as np
-def rows(items):
-    return np.stack([np.asarray(each.convert("L"), dtype=float).mean(axis=0)[:8] for each in items])
-def pixels(items):
-    return np.stack([np.asarray(each.convert("L"), dtype=float).ravel() for each in items])
-rows.version = pixels.version = "1"
-"""
 RANK = "rank -t packaged:digits --limit 60 --folds 1 -e python:answering:rows -e px=python:answering:pixels".split()  # noqa: SIM905
 
 
@@ -40,7 +33,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TRANSFERABILITY_CACHE", str(tmp_path / "cache"))
     monkeypatch.syspath_prepend(tmp_path)
-    Path("answering.py").write_text(CODE)
+    Path("answering.py").write_text(TWO_ENCODERS)
 
     def call(*arguments: str) -> tuple[int, str, str]:
         out, err = io.StringIO(), io.StringIO()
@@ -107,7 +100,9 @@ def test_files_of_an_earlier_run_are_removed_and_others_stay(run: Run, tmp_path:
 
 
 def test_an_interrupt_leaves_the_ranking_of_what_is_done(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    Path("answering.py").write_text(CODE + "def slow(items):\n    raise KeyboardInterrupt\nslow.version = '1'\n")
+    Path("answering.py").write_text(
+        TWO_ENCODERS + "def slow(items):\n    raise KeyboardInterrupt\nslow.version = '1'\n"
+    )
     sys.modules.pop("answering", None)
     code, out, err = run(*RANK, "-e", "python:answering:slow", "--out", "results")
     assert code == 130

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from command_runs import TWO_ENCODERS
 
 from transferability.cli.app import main
 from transferability.display.next_steps import next_steps
@@ -18,18 +19,16 @@ from transferability.pipeline.rank_encoders import RankingInterrupted
 from transferability.report.summarize import summarize_records
 
 Run = Callable[..., tuple[int, str, str]]
-CODE = """
-import numpy as np
-def rows(items):
-    return np.stack([np.asarray(each.convert("L"), dtype=float).mean(axis=0)[:8] for each in items])
-def pixels(items):
-    return np.stack([np.asarray(each.convert("L"), dtype=float).ravel() for each in items])
-def slow(items):
+HALTING = (
+    TWO_ENCODERS
+    + """
+def halted(items):
     raise KeyboardInterrupt
-rows.version = pixels.version = slow.version = "1"
+halted.version = "1"
 """
+)
 RANK = ["rank", "packaged:digits", "--limit", "60", "--folds", "1", "-e", "python:halting:rows"]
-STOPPED = [*RANK, "-e", "s=python:halting:slow", "-e", "python:halting:pixels"]
+STOPPED = [*RANK, "-e", "s=python:halting:halted", "-e", "python:halting:pixels"]
 
 
 @pytest.fixture
@@ -37,7 +36,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TRANSFERABILITY_CACHE", str(tmp_path / "cache"))
     monkeypatch.syspath_prepend(tmp_path)
-    Path("halting.py").write_text(CODE)
+    Path("halting.py").write_text(HALTING)
     sys.modules.pop("halting", None)
 
     def call(*arguments: str) -> tuple[int, str, str]:
@@ -54,13 +53,13 @@ def test_a_partial_ranking_says_so_in_every_file(run: Run) -> None:
     code, out, err = run(*STOPPED, "--out", "r", "--csv", "t.csv", "--plots", "plots")
     assert code == 130
     assert "interrupted after 1 of 3 encoders" in " ".join(out.split())
-    assert "s=python:halting:slow, python:halting:pixels: skipped: interrupted before it was ranked" in err
+    assert "s=python:halting:halted, python:halting:pixels: skipped: interrupted before it was ranked" in err
     assert "--csv and --plots are not written after an interrupt" in err
     assert not Path("t.csv").exists()
     assert not Path("plots").exists()
     record = json.loads(Path("r/ranking.json").read_text())
     assert [each["encoder"] for each in record["ranking"]] == ["python:halting:rows"]
-    assert [each["encoder"] for each in record["skipped"]] == ["s=python:halting:slow", "python:halting:pixels"]
+    assert [each["encoder"] for each in record["skipped"]] == ["s=python:halting:halted", "python:halting:pixels"]
     assert {each["reason"] for each in record["skipped"]} == {"interrupted before it was ranked"}
     assert record["made"]["interrupted"] == {"done": 1, "total": 3}
     headline = "Interrupted after 1 of 3 encoders. Take python:halting:rows for digits."
@@ -71,7 +70,7 @@ def test_a_partial_ranking_says_so_in_every_file(run: Run) -> None:
 
 
 def test_the_answer_names_nobody_who_was_not_ranked(run: Run) -> None:
-    run(*RANK, "-e", "python:halting:pixels", "-e", "python:halting:slow", "--out", "r")
+    run(*RANK, "-e", "python:halting:pixels", "-e", "python:halting:halted", "--out", "r")
     record = json.loads(Path("r/ranking.json").read_text())
     answer = summarize_records([(record, [])])["parts"][0]["answer"]
     assert "no other encoder does better" not in answer["sentence"]
@@ -101,7 +100,7 @@ def test_what_cannot_be_read_is_not_replaced_by_a_part(run: Run, content: str) -
 
 def test_a_part_is_replaced_by_another_part_and_by_the_whole(run: Run) -> None:
     assert run(*STOPPED, "--out", "r")[0] == 130
-    assert run(*RANK, "-e", "python:halting:pixels", "-e", "python:halting:slow", "--out", "r")[0] == 130
+    assert run(*RANK, "-e", "python:halting:pixels", "-e", "python:halting:halted", "--out", "r")[0] == 130
     assert json.loads(Path("r/ranking.json").read_text())["made"]["interrupted"] == {"done": 2, "total": 3}
     assert run(*RANK, "--out", "r")[0] == 0
     record = json.loads(Path("r/ranking.json").read_text())
@@ -137,7 +136,7 @@ def test_an_interrupt_between_two_encoders_leaves_those_that_are_done(run: Run) 
 
 
 STUDY = """
-encoders = ["python:halting:rows", "python:halting:slow"]
+encoders = ["python:halting:rows", "python:halting:halted"]
 targets = ["packaged:digits"]
 settings = { limit = 60, folds = 1 }
 """
@@ -147,11 +146,20 @@ settings = { limit = 60, folds = 1 }
     ("arguments", "said"),
     [
         (["study", "study.toml"], "finished pairs are in the file of results, and the same command continues."),
-        ([*RANK[:-1], "python:halting:slow"], "extracted features are in the cache, and the same command continues"),
-        ([*RANK[:-1], "python:halting:slow", "--no-cache"], "interrupted"),
-        (["extract", "packaged:digits", "--limit", "30", "-e", "python:halting:slow"], "features are in the cache"),
+        ([*RANK[:-1], "python:halting:halted"], "extracted features are in the cache, and the same command continues"),
+        ([*RANK[:-1], "python:halting:halted", "--no-cache"], "interrupted"),
+        (["extract", "packaged:digits", "--limit", "30", "-e", "python:halting:halted"], "features are in the cache"),
         (
-            ["validate", "packaged:digits", "-e", "python:halting:slow", "--method", "probe", "--results", "r.sqlite"],
+            [
+                "validate",
+                "packaged:digits",
+                "-e",
+                "python:halting:halted",
+                "--method",
+                "probe",
+                "--results",
+                "r.sqlite",
+            ],
             "finished runs are kept, and the same command continues.",
         ),
     ],
